@@ -1,0 +1,85 @@
+"""What the parts know of each other: a problem, an agent, a policy. Protocols and plain records, nothing that runs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import gymnasium
+    from gymnasium.vector import VectorEnv
+
+Metrics = Mapping[str, Any]
+"""Name -> number (a float or a one-element tensor); read only when it is logged."""
+
+KnownFront = Callable[[float], NDArray[np.float64]]
+"""Discount -> the true Pareto front [n, objective]."""
+
+Evaluate = Callable[..., NDArray[np.float64]]
+"""(preferences [n, objective], episodes=...) -> mean discounted return of the agent's deterministic policy [n, objective].
+
+Handed to `Agent.learn` by the runner, which counts the steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """All that an agent is told about an environment: its spaces and what its rewards mean.
+
+    `reference_point` is the worst return that still counts in the hypervolume, in the units of returns discounted by
+    `discount`; `known_front` is None where the true front is not known.
+    """
+
+    id: str
+    observation_space: "gymnasium.Space[Any]"
+    action_space: "gymnasium.Space[Any]"
+    objectives: tuple[str, ...]
+    discount: float
+    reference_point: tuple[float, ...] | None = None
+    known_front: KnownFront | None = None
+
+    @property
+    def num_objectives(self) -> int:
+        """Return the length of the reward vector."""
+        return len(self.objectives)
+
+
+class Agent(Protocol):
+    """What the runner needs of an agent. Agents satisfy it; they do not inherit from it."""
+
+    steps: int
+    """Environment steps taken in training so far."""
+    pretraining_steps: int
+    """Environment steps taken before training proper."""
+    updates: int
+    """Gradient updates so far."""
+
+    def learn(self, envs: "VectorEnv[Any, Any, Any]", total_steps: int, evaluate: Evaluate) -> Iterator[Metrics]:
+        """Train until `steps` reaches `total_steps`; yield wherever the state is consistent, so that it can be saved."""
+        ...
+
+    def act(
+        self, observations: NDArray[Any], preferences: NDArray[np.float64], policies: NDArray[np.int64]
+    ) -> NDArray[Any]:
+        """Return the deterministic actions [env, ...] of `policies` [env] under `preferences` [env, objective]."""
+        ...
+
+    def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return what the front should show: policy numbers [n] and the preference each is evaluated for [n, objective].
+
+        `preferences` is the evaluation grid. A conditioned agent offers policy 0 once for each of them; a population
+        offers each member once, with its own preference (NaN where it has none).
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that exact resuming needs, as tensors, arrays, numbers and strings."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned."""
+        ...
+
+
+Objectives = Sequence[str]
