@@ -1,0 +1,1 @@
+"""What surrounds an agent: runner, run folder, checkpoints, configuration, recording, command line."""

@@ -1,0 +1,165 @@
+"""TensorBoard event files, written directly.
+
+TensorBoard's own writer hands records to a thread and reports a full disk long after; `torch.utils.tensorboard` writes
+one event per scalar (25 us each). Here one `Summary` holds all scalars of a flush (2 us each), every event reaches the
+operating system before the call returns, and an error names the file. The record format and the messages are
+tensorboard's own; TensorFlow is not needed. TensorBoard is imported when the first file is opened.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+POINT_CLOUD = {"material": {"cls": "PointsMaterial", "size": 0.02}}
+"""three.js settings of the mesh plugin: points two hundredths of the front's extent wide."""
+
+
+class AppendOnlyFile:
+    """A file that only grows, unbuffered: when `write` returns, the operating system has every byte.
+
+    Satisfies what tensorboard's `RecordWriter` asks of a file.
+
+    Args:
+        path: the file; it is created when it is missing.
+
+    Raises:
+        OSError: naming the file, if it cannot be opened or written in full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Append all of `data`."""
+        remaining = memoryview(data)
+        try:
+            while remaining:
+                remaining = remaining[self._file.write(remaining) :]
+        except OSError as error:
+            # Only opening a file names it in the error; "No space left on device" alone would not say where.
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def flush(self) -> None:
+        """Do nothing: nothing is held back."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class EventFile:
+    """One TensorBoard event file in `folder`, written event by event.
+
+    Args:
+        folder: where the file goes; created when it is missing. TensorBoard reads the files of a folder as one run.
+        first_step: TensorBoard drops what earlier files of the folder recorded at this step or later, which is how a
+            resumed run takes back what the interrupted one wrote after its last checkpoint.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard asks for "tfevents" in the name and reads files in the order of their names.
+        self._file = AppendOnlyFile(folder / f"events.out.tfevents.{time.time_ns():020d}")
+        self._records = RecordWriter(self._file)
+        self._add(0, file_version="brain.Event:2")
+        self._add(first_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+
+    def _add(self, step: int, **content: Any) -> None:
+        from tensorboard.compat.proto import event_pb2
+
+        event = event_pb2.Event(wall_time=time.time(), step=step, **content)
+        self._records.write(event.SerializeToString())
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Record numbers under their tags, all in one event."""
+        from tensorboard.compat.proto import summary_pb2
+
+        scalars = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._add(step, summary=summary_pb2.Summary(value=scalars))
+
+    def image(self, step: int, tag: str, png: bytes, width: int, height: int) -> None:
+        """Record a PNG picture of the given size in pixels."""
+        from tensorboard.compat.proto import summary_pb2
+
+        image = summary_pb2.Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
+        self._add(step, summary=summary_pb2.Summary(value=[summary_pb2.Summary.Value(tag=tag, image=image)]))
+
+    def text(self, step: int, tag: str, markdown: str) -> None:
+        """Record a text, shown as Markdown."""
+        self._tensors(step, [(tag, "text", b"", np.array([markdown.encode()], dtype=object))])
+
+    def point_cloud(self, step: int, tag: str, points: NDArray[np.float64], colors: NDArray[np.uint8]) -> None:
+        """Record a rotatable cloud of `points` [point, 3] with `colors` [point, 3] (red, green, blue)."""
+        from tensorboard.plugins.mesh import metadata, plugin_data_pb2
+
+        kinds = plugin_data_pb2.MeshPluginData
+        parts: dict[int, NDArray[Any]] = {
+            kinds.VERTEX: points[np.newaxis].astype(np.float32),
+            kinds.COLOR: colors[np.newaxis],
+        }
+        components = metadata.get_components_bitmask(parts)
+        tensors = []
+        for kind, tensor in parts.items():
+            data = kinds(
+                version=metadata.get_current_version(),
+                name=tag,
+                content_type=kind,
+                components=components,
+                shape=tensor.shape,
+                json_config=json.dumps(POINT_CLOUD, sort_keys=True),
+            )
+            name = metadata.get_instance_name(tag, kind)
+            tensors.append((name, metadata.PLUGIN_NAME, data.SerializeToString(), tensor))
+        self._tensors(step, tensors)
+
+    def hyper_parameters(self, values: Mapping[str, bool | float | str]) -> None:
+        """Record what this folder's run was run with: one row of TensorBoard's hparams table.
+
+        The columns are left to TensorBoard, which collects them from all rows it finds; its scalars of this folder
+        are the row's results.
+        """
+        from tensorboard.compat.proto import summary_pb2
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
+        start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        for name, value in values.items():
+            kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
+            setattr(start.hparams[name], kind, value)
+        end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
+        session = (
+            (metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
+            (metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)),
+        )
+        for tag, data in session:
+            value = summary_pb2.Summary.Value(
+                tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
+            )
+            self._add(0, summary=summary_pb2.Summary(value=[value]))
+
+    def _tensors(self, step: int, tensors: list[tuple[str, str, bytes, NDArray[Any]]]) -> None:
+        """Record tensors (tag, plugin, the plugin's data, tensor) in one event."""
+        from tensorboard.compat.proto import summary_pb2
+        from tensorboard.util.tensor_util import make_tensor_proto
+
+        values = []
+        for tag, plugin, data, tensor in tensors:
+            plugin_data = summary_pb2.SummaryMetadata.PluginData(plugin_name=plugin, content=data)
+            metadata = summary_pb2.SummaryMetadata(plugin_data=plugin_data)
+            values.append(summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=make_tensor_proto(tensor)))
+        self._add(step, summary=summary_pb2.Summary(value=values))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._records.close()
