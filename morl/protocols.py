@@ -1,6 +1,6 @@
 """What the parts know of each other: a problem, an agent, a policy. Protocols and plain records, nothing that runs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,14 +11,11 @@ if TYPE_CHECKING:
     import gymnasium
     from gymnasium.vector import VectorEnv
 
-Metrics = Mapping[str, Any]
-"""Name -> number (a float or a one-element tensor); read only when it is logged."""
-
 KnownFront = Callable[[float], NDArray[np.float64]]
 """Discount -> the true Pareto front [n, objective]."""
 
-Evaluate = Callable[..., NDArray[np.float64]]
-"""(preferences [n, objective], episodes=...) -> mean discounted return of the agent's deterministic policy [n, objective].
+Evaluate = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+"""(preferences [n, objective], episodes) -> mean discounted returns of the agent's deterministic policy [n, objective].
 
 Handed to `Agent.learn` by the runner, which counts the steps."""
 
@@ -46,7 +43,10 @@ class Problem:
 
 
 class Agent(Protocol):
-    """What the runner needs of an agent. Agents satisfy it; they do not inherit from it."""
+    """What the runner needs of an agent. Agents satisfy it; they do not inherit from it.
+
+    All state lives on `self`, so that a run is resumed by a new `learn` generator over the loaded state, bit for bit.
+    """
 
     steps: int
     """Environment steps taken in training so far."""
@@ -55,12 +55,12 @@ class Agent(Protocol):
     updates: int
     """Gradient updates so far."""
 
-    def learn(self, envs: "VectorEnv[Any, Any, Any]", total_steps: int, evaluate: Evaluate) -> Iterator[Metrics]:
+    def learn(self, envs: "VectorEnv[Any, Any, Any]", total_steps: int, evaluate: Evaluate) -> Iterator[None]:
         """Train until `steps` reaches `total_steps`; yield wherever the state is consistent, so that it can be saved."""
         ...
 
     def act(
-        self, observations: NDArray[Any], preferences: NDArray[np.float64], policies: NDArray[np.int64]
+        self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]
     ) -> NDArray[Any]:
         """Return the deterministic actions [env, ...] of `policies` [env] under `preferences` [env, objective]."""
         ...
@@ -73,13 +73,26 @@ class Agent(Protocol):
         """
         ...
 
+    def metrics(self) -> dict[str, float]:
+        """Return what tells how learning goes; called only when it is logged."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that exact resuming needs, as tensors, arrays, numbers and strings."""
+        """Return all that exact resuming needs, as tensors, arrays, numbers, strings, lists and dicts of them."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned."""
         ...
 
+    def forget_episodes(self) -> None:
+        """Begin new episodes at the next step: called after loading where the environment's state could not be saved."""
+        ...
 
-Objectives = Sequence[str]
+    def export_policies(self) -> dict[int, dict[str, Any]]:
+        """Return what acting needs, by policy number: small, without replay or optimiser."""
+        ...
+
+    def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
+        ...

@@ -194,24 +194,25 @@ def cut_records(path: Path, last_step: int | None) -> list[dict[str, Any]]:
     """Return the records of a JSON-lines file up to `last_step`, and remove the later ones from the file.
 
     A last line that was only half written is removed too. The file is replaced as a whole or not at all. Without a
-    `last_step` everything is removed.
+    `last_step` the file is removed.
 
     Raises:
         ValueError: if a line that is not the last one is no record.
     """
+    if last_step is None:
+        path.unlink(missing_ok=True)
     if not path.exists():
         return []
     content = path.read_bytes()
     kept: list[bytes] = []
     records: list[dict[str, Any]] = []
-    lines = [] if last_step is None else content.split(b"\n")[:-1]  # what follows the last line end is half a line
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):  # what follows the last line end is half a line
         try:
             record = json.loads(line)
-            steps = record["training_steps"]
+            keep = record["training_steps"] <= last_step
         except (ValueError, KeyError, TypeError):
             raise ValueError(f'{path}, line {number} must be a JSON object with "training_steps"') from None
-        if steps <= last_step:
+        if keep:
             kept.append(line + b"\n")
             records.append(record)
     if b"".join(kept) != content:

@@ -1,0 +1,1 @@
+"""Tuned settings as data: `<agent>/<env-id>.toml`, only what differs from the defaults."""

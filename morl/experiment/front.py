@@ -1,0 +1,116 @@
+"""The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
+from morl.preferences import simplex_lattice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Front:
+    """Non-dominated policies and what they reach.
+
+    Attributes:
+        points: [n, objective] mean vector return of each policy under the evaluation discount, sorted by objective 0.
+        preferences: [n, objective] preference that produced each point; NaN where an agent has none.
+        policy_ids: [n] number of the policy file behind each point.
+        indicators: hypervolume, expected_utility, sparsity, cardinality; igd_plus and maximum_utility_loss too where the
+            true front is known.
+        objectives: names of the objectives.
+        discount: evaluation discount.
+        reference_point: [objective] of the hypervolume.
+        known_front: [k, objective] true front under the same discount, if it is known.
+        undiscounted_points: [n, objective] the same policies' undiscounted returns.
+    """
+
+    points: NDArray[np.float64]
+    preferences: NDArray[np.float64]
+    policy_ids: NDArray[np.int64]
+    indicators: dict[str, float]
+    objectives: tuple[str, ...]
+    discount: float
+    reference_point: tuple[float, ...]
+    known_front: NDArray[np.float64] | None
+    undiscounted_points: NDArray[np.float64]
+
+
+def indicators_of(
+    points: NDArray[np.float64],
+    reference_point: tuple[float, ...],
+    preferences: NDArray[np.float64],
+    known_front: NDArray[np.float64] | None,
+) -> dict[str, float]:
+    """Return the indicators of a front [n, objective], by name; `preferences` are those of the expected utility."""
+    values = {
+        "hypervolume": hypervolume(points, reference_point),
+        "expected_utility": expected_utility(points, preferences),
+        "sparsity": sparsity(points),
+        "cardinality": float(len(points)),
+    }
+    if known_front is not None:
+        values["igd_plus"] = igd_plus(points, known_front)
+        values["maximum_utility_loss"] = maximum_utility_loss(points, known_front, preferences)
+    return values
+
+
+def sorted_front(points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the rows of the non-dominated points, ordered by the first objective, then the second, and so on."""
+    rows = np.flatnonzero(non_dominated(points))
+    return rows[np.lexsort(points[rows].T[::-1])]
+
+
+def evaluation_preferences(objectives: int, divisions: int | None) -> NDArray[np.float64]:
+    """Return the evaluation grid [n, objective]; where no divisions are given, the finest of at most 250 points."""
+    if divisions is None:
+        divisions = 100 if objectives == 2 else 1
+        while objectives > 2 and len(simplex_lattice(objectives, divisions + 1)) <= 250:
+            divisions += 1
+    return simplex_lattice(objectives, divisions)
+
+
+def normalised_preference(preference: Any, objectives: tuple[str, ...]) -> NDArray[np.float64]:
+    """Return a preference scaled to sum one.
+
+    Raises:
+        ValueError: it has the wrong length, a negative or non-finite weight, or nothing but zeros.
+    """
+    given = np.asarray(preference, dtype=np.float64)
+    if given.shape != (len(objectives),):
+        raise ValueError(
+            f"preference is {preference}, but must have {len(objectives)} weights, one each for {', '.join(objectives)}"
+        )
+    if not np.isfinite(given).all() or (given < 0).any() or given.sum() == 0:
+        raise ValueError(f"preference is {preference}, but its weights must be >= 0, finite and not all zero")
+    return given / given.sum()
+
+
+def read_front(file: Path, known_front: NDArray[np.float64] | None) -> Front:
+    """Return the front of a run's front.json.
+
+    Raises:
+        ValueError: the file is missing or damaged.
+    """
+    try:
+        record = json.loads(file.read_text())
+        objectives = tuple(record["objectives"])
+        shape = (-1, len(objectives))
+        preferences = [[np.nan if weight is None else weight for weight in row] for row in record["preferences"]]
+        return Front(
+            points=np.asarray(record["points"], dtype=np.float64).reshape(shape),
+            preferences=np.asarray(preferences, dtype=np.float64).reshape(shape),
+            policy_ids=np.asarray(record["policy_ids"], dtype=np.int64),
+            indicators=record["indicators"],
+            objectives=objectives,
+            discount=record["discount"],
+            reference_point=tuple(record["reference_point"]),
+            known_front=known_front,
+            undiscounted_points=np.asarray(record["undiscounted_points"], dtype=np.float64).reshape(shape),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is missing or damaged: {error}") from error

@@ -1,0 +1,81 @@
+"""A policy to act with: one preference, Stable-Baselines3's predict signature."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from morl.protocols import Agent
+
+
+class Policy:
+    """Acts for one preference.
+
+    Attributes:
+        preference: [objective] what it serves, summing to one; NaN where its agent has no preferences.
+        policy_id: number of the policy file it comes from.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        observation_space: gymnasium.Space[Any],
+        preference: NDArray[np.float64],
+        policy_id: int,
+    ) -> None:
+        self.preference = preference
+        self.policy_id = policy_id
+        self._agent = agent
+        self._observation_space = observation_space
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+    ) -> tuple[NDArray[Any], Any]:
+        """Return the action (or actions, for a batch of observations) and the unchanged `state`.
+
+        Args:
+            observation: one observation of the environment's space, or a batch of them along a first axis.
+            state: passed through; these policies have no memory.
+            episode_start: unused, as in Stable-Baselines3's policies without memory.
+            deterministic: unused: these policies are deterministic.
+
+        Raises:
+            ValueError: the observation has the shape of neither.
+        """
+        del episode_start, deterministic
+        batched = self._is_batch(observation)
+        batch = observation if batched else _with_first_axis(observation)
+        rows = _length(batch)
+        preferences = np.broadcast_to(self.preference, (rows, len(self.preference)))
+        actions = self._agent.act(batch, preferences, np.full(rows, self.policy_id))
+        return (actions if batched else actions[0]), state
+
+    def _is_batch(self, observation: Any) -> bool:
+        space, part = self._observation_space, observation
+        while isinstance(space, spaces.Dict | spaces.Tuple):  # the first leaf decides
+            key = next(iter(space.spaces)) if isinstance(space, spaces.Dict) else 0
+            space, part = space.spaces[key], part[key]
+        shape, expected = np.shape(part), space.shape or ()
+        if shape == expected:
+            return False
+        if shape[1:] == expected and len(shape) == len(expected) + 1:
+            return True
+        raise ValueError(f"observation has shape {shape}, but must be {expected}, or a batch (n, ...) of that shape")
+
+
+def _with_first_axis(observation: Any) -> Any:
+    match observation:
+        case dict():
+            return {key: _with_first_axis(part) for key, part in observation.items()}
+        case tuple():
+            return tuple(_with_first_axis(part) for part in observation)
+        case _:
+            return np.asarray(observation)[None]
+
+
+def _length(batch: Any) -> int:
+    while isinstance(batch, dict | tuple):
+        batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
+    return len(batch)

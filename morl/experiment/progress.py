@@ -1,0 +1,58 @@
+"""What a run shows while it trains: a live bar in a terminal, a line per evaluation elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from morl.experiment.front import Front
+
+
+class ProgressBar:
+    """Shows steps, steps/s, time left, hypervolume and expected utility; silent when `visible` is False."""
+
+    def __init__(self, total_steps: int, first_step: int, visible: bool) -> None:
+        self._console = Console(stderr=True, quiet=not visible)
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[speed]} steps/s"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[front]}"),
+            console=self._console,
+            disable=not (visible and self._console.is_terminal),
+            refresh_per_second=4,
+        )
+        self._task = self._bar.add_task("", total=total_steps, completed=first_step, speed="-", front="")
+        self._total, self._first, self._begin = total_steps, first_step, time.monotonic()
+
+    def update(self, steps: int) -> None:
+        """Show the steps so far."""
+        self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps))
+
+    def show_front(self, steps: int, front: Front) -> None:
+        """Show the indicators of a new front."""
+        indicators = front.indicators
+        utility = f"expected utility {indicators['expected_utility']:.4g}"
+        summary = f"hypervolume {indicators['hypervolume']:.6g}  {utility}"
+        self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), front=summary)
+        if not self._console.is_terminal:
+            self._console.print(f"step {steps:>9,} of {self._total:,}  {self._speed(steps)} steps/s  {summary}")
+
+    def _speed(self, steps: int) -> str:
+        seconds = time.monotonic() - self._begin
+        return f"{(steps - self._first) / seconds:,.0f}" if seconds > 0 else "-"
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the last picture standing."""
+        self._bar.stop()

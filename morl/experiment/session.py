@@ -1,0 +1,252 @@
+"""The parts of one run, wired together: agent, environments, evaluation, records, checkpoints."""
+
+import json
+import math
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import morl
+from morl.agents import find_agent
+from morl.envs import make_vec
+from morl.envs.registry import EnvBuilder, problem
+from morl.envs.state import StateNotCapturable
+from morl.evaluation import Evaluator, Returns
+from morl.experiment import checkpoint
+from morl.experiment.front import Front, evaluation_preferences, indicators_of, sorted_front
+from morl.experiment.recording import Recorder
+from morl.experiment.settings import Settings, to_toml
+from morl.learning.processor import resolve_device
+from morl.protocols import Agent
+from morl.seeding import derived_seed
+
+EVALUATION_LANES = {"kernel": 4096, "mujoco": 256}
+"""Lanes of an evaluation by back end; 64 for the others, which build one Python environment per lane."""
+HORIZON_WITHOUT_LIMIT = 10_000
+"""Evaluation episodes that do not end by themselves are cut after this many steps."""
+
+
+class Session:
+    """Everything that a run is made of. Building one checks all input and writes nothing."""
+
+    def __init__(self, algorithm: str, env: EnvBuilder, settings: Settings[Any], run_dir: Path) -> None:
+        self.algorithm, self.env, self.settings, self.run_dir = algorithm, env, settings, run_dir
+        self.problem = problem(env, **settings.env_options)
+        objectives = len(self.problem.objectives)
+        self.discount = self.problem.discount if settings.discount is None else settings.discount
+        self.reference_point = settings.reference_point or self.problem.reference_point
+        if self.reference_point is not None and len(self.reference_point) != objectives:
+            raise ValueError(f"reference_point is {self.reference_point}, but must have {objectives} numbers, one each for"
+                             f" {', '.join(self.problem.objectives)}")
+        self.known_front = None if self.problem.known_front is None else self.problem.known_front(self.discount)
+        self.preferences = evaluation_preferences(objectives, settings.evaluation_divisions)
+        device = resolve_device(settings.device)
+        self.agent: Agent = find_agent(algorithm)(self.problem, settings.agent, settings.seed, settings.num_envs, device)
+        self.envs = make_vec(env, settings.num_envs, **settings.env_options)
+        lanes = EVALUATION_LANES.get(str(self.envs.metadata.get("backend")), 64)
+        limit = getattr(self.envs.spec, "max_episode_steps", None) or HORIZON_WITHOUT_LIMIT
+        self.evaluator = Evaluator(
+            lambda count: make_vec(env, count, **settings.env_options), self.discount, lanes, limit
+        )
+        self.recorder: Recorder | None = None
+        self.wall_seconds, self._since = 0.0, time.monotonic()
+        self.evaluated = False
+
+    # --- Files --------------------------------------------------------------------------------------------------------
+
+    def create_files(self, environment: str, command: str) -> None:
+        """Write what is known before training: config.toml, command.txt, system.json."""
+        self._environment = environment
+        config = to_toml(self.settings, self.algorithm, environment)
+        checkpoint.write_text(self.run_dir / "config.toml", config)
+        checkpoint.write_text(self.run_dir / "command.txt", command + "\n")
+        checkpoint.write_text(self.run_dir / "system.json", json.dumps(_system(self), indent=2) + "\n")
+        self.recorder = Recorder(self.run_dir, self.problem.objectives, self.known_front)
+        self.recorder.text("config", f"```toml\n{config}```")
+        self.recorder.text("command", f"`{command}`")
+
+    def save(self) -> None:
+        """Save all that resuming needs as the newest checkpoint."""
+        try:
+            environment: dict[str, Any] | None = self.envs.state_dict()
+        except StateNotCapturable as reason:
+            environment = None
+            self._note_lost_episodes(str(reason))
+        counters = {
+            "evaluation_steps": self.evaluator.steps,
+            "wall_seconds": self._seconds(),
+            "reference_point": self.reference_point,
+            "evaluated": self.evaluated,
+        }
+        states = {"agent": self.agent.state_dict(), "environment": environment, "counters": counters}
+        folder = self.run_dir / "checkpoints" / f"step-{self.agent.steps:012d}"
+        checkpoint.save(folder, {**self._identity(), "step": self.agent.steps, "version": morl.__version__}, states)
+        checkpoint.rotate(self.run_dir)
+
+    def restore(self, folder: Path) -> None:
+        """Take over a checkpoint, and cut the records back to it."""
+        states = checkpoint.load(folder, self._identity())
+        self.agent.load_state_dict(states["agent"])
+        if states["environment"] is None:
+            self.agent.forget_episodes()
+        else:
+            self.envs.load_state_dict(states["environment"])
+        counters = states["counters"]
+        self.evaluator.steps = counters["evaluation_steps"]
+        self.wall_seconds = counters["wall_seconds"]
+        self.reference_point = counters["reference_point"]
+        self.evaluated = counters["evaluated"]
+        self.recorder = Recorder(self.run_dir, self.problem.objectives, self.known_front, self.agent.steps)
+
+    def close(self) -> None:
+        """Close files and environments."""
+        if self.recorder is not None:
+            self.recorder.close()
+        self.envs.close()
+        self.evaluator.close()
+
+    def _identity(self) -> dict[str, Any]:
+        spaces = f"{self.problem.observation_space} {self.problem.action_space}"
+        return {"agent": self.algorithm, "env": self.problem.id, "spaces": spaces, "num_envs": self.settings.num_envs}
+
+    def _seconds(self) -> float:
+        return self.wall_seconds + time.monotonic() - self._since
+
+    def _note_lost_episodes(self, reason: str) -> None:
+        note = f"{reason}\nA run resumed from a checkpoint of this environment begins new episodes.\n"
+        checkpoint.write_text(self.run_dir / "resume-note.txt", note)
+
+    # --- Records ------------------------------------------------------------------------------------------------------
+
+    def log(self) -> None:
+        """Record how learning goes."""
+        assert self.recorder is not None
+        seconds = self._seconds()
+        values = {**self.agent.metrics(), **self._counts(), "wall_seconds": seconds}
+        values["steps_per_second"] = self.agent.steps / seconds
+        self.recorder.metrics(self.agent.steps, values)
+
+    def _counts(self) -> dict[str, int]:
+        return {
+            "pretraining_steps": self.agent.pretraining_steps,
+            "evaluation_steps": self.evaluator.steps,
+            "updates": self.agent.updates,
+        }
+
+    def evaluate_keys(self, preferences: NDArray[np.float64], episodes: int) -> NDArray[np.float64]:
+        """Return the mean returns of the agent's policy for preferences that it asks about while learning."""
+        policies = np.zeros(len(preferences), dtype=np.int64)
+        seed = derived_seed(self.settings.seed, "keys", self.agent.steps)
+        return self.evaluator(self.agent.act, policies, preferences, episodes, seed).discounted
+
+    def evaluate(self) -> Front:
+        """Evaluate the agent, record the front and save its policies.
+
+        Rows are selected as non-dominated in one evaluation and reported from another on fresh seeds, because the best
+        of many noisy returns is not what these policies will reach again.
+        """
+        assert self.recorder is not None
+        policies, preferences = self.agent.policies(self.preferences)
+        selection = self._returns(policies, preferences, "selection")
+        if self.reference_point is None:
+            self.reference_point = _reference_below(selection.discounted)
+        rows = sorted_front(selection.discounted)
+        fresh = self._returns(policies[rows], preferences[rows], "report")
+        kept = sorted_front(fresh.discounted)
+        points, rows = fresh.discounted[kept], rows[kept]
+        indicators = indicators_of(points, self.reference_point, self.preferences, self.known_front)
+        front = Front(
+            points=points,
+            preferences=preferences[rows],
+            policy_ids=policies[rows],
+            indicators=indicators,
+            objectives=self.problem.objectives,
+            discount=self.discount,
+            reference_point=self.reference_point,
+            known_front=self.known_front,
+            undiscounted_points=fresh.undiscounted[kept],
+        )
+        self.evaluated = True
+        self._record(front, selection)
+        return front
+
+    def finish(self) -> None:
+        """Record what only the end of a run can say: one row of hyper-parameters for each policy."""
+        assert self.recorder is not None
+        record = json.loads((self.run_dir / "front.json").read_text())
+        preferences = np.array(record["preferences"], dtype=np.float64)
+        settings = {"agent": self.algorithm, "seed": self.settings.seed, "training_steps": self.agent.steps}
+        self.recorder.finish(np.array(record["points"]), preferences, record["policy_ids"], settings)
+
+    def _returns(self, policies: NDArray[np.int64], preferences: NDArray[np.float64], purpose: str) -> Returns:
+        seed = derived_seed(self.settings.seed, purpose)
+        return self.evaluator(self.agent.act, policies, preferences, self.settings.evaluation_episodes, seed)
+
+    def _record(self, front: Front, selection: Returns) -> None:
+        """Write policies, front.json, fronts.jsonl and the numbers about selection."""
+        assert self.recorder is not None
+        (self.run_dir / "policies").mkdir(exist_ok=True)
+        for number, parameters in self.agent.export_policies().items():
+            checkpoint.save_file(self.run_dir / "policies" / f"{number}.pt", parameters)
+        record = {
+            "agent": self.algorithm,
+            "env": self.problem.id,
+            "env_options": self.settings.env_options,
+            "seed": self.settings.seed,
+            "objectives": list(front.objectives),
+            "discount": front.discount,
+            "reference_point": list(front.reference_point),
+            "points": front.points.tolist(),
+            "preferences": [[None if math.isnan(w) else w for w in row] for row in front.preferences.tolist()],
+            "policy_ids": front.policy_ids.tolist(),
+            "indicators": front.indicators,
+            "undiscounted_points": front.undiscounted_points.tolist(),
+            "training_steps": self.agent.steps,
+            **self._counts(),
+            "wall_seconds": self._seconds(),
+        }
+        checkpoint.write_text(self.run_dir / "front.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
+        steps = self.agent.steps
+        self.recorder.front(steps, front.points, front.preferences, front.policy_ids, front.indicators)
+        chosen = indicators_of(selection.discounted, front.reference_point, self.preferences, self.known_front)
+        values = {f"selection/{name}": value for name, value in chosen.items() if name != "cardinality"}
+        values |= _own_utilities(selection.discounted, self.agent, self.preferences, self.known_front)
+        self.recorder.metrics(steps, values | {"wall_seconds": self._seconds(), **self._counts()})
+
+
+def _own_utilities(
+    returns: NDArray[np.float64], agent: Any, preferences: NDArray[np.float64], known_front: NDArray[np.float64] | None
+) -> dict[str, float]:
+    """Return what a conditioned agent reaches for the very preference it is given, and how far that is from the best."""
+    if not agent.conditioned:
+        return {}
+    own = (preferences * returns).sum(axis=1)
+    values = {"own_utility": float(own.mean())}
+    if known_front is not None:
+        values["utility_regret"] = float(((preferences @ known_front.T).max(axis=1) - own).mean())
+    return values
+
+
+def _reference_below(returns: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return a reference point a tenth of the range below the worst of the first evaluation, for want of a given one."""
+    worst, best = returns.min(axis=0), returns.max(axis=0)
+    margin = np.where(best > worst, 0.1 * (best - worst), np.maximum(1.0, 0.1 * np.abs(worst)))
+    return tuple((worst - margin).tolist())
+
+
+def _system(session: Session) -> dict[str, Any]:
+    packages = ("gymnasium", "mo-gymnasium", "mujoco", "numpy", "numba", "torch", "stable-baselines3")
+    return {
+        "morl": morl.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "device": str(resolve_device(session.settings.device)),
+        "backend": session.envs.metadata.get("backend"),
+        "packages": {name: version(name) for name in packages},
+    }

@@ -1,0 +1,194 @@
+"""The settings of a run: a frozen dataclass is the schema, TOML files are values, tyro is the only parser.
+
+Precedence: dataclass defaults < configs/<agent>/<env-id>.toml < --config FILE < flags (or arguments of `morl.train`).
+"""
+
+import contextlib
+import io
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import tyro
+
+AgentConfig = TypeVar("AgentConfig")
+Parsed = TypeVar("Parsed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Generic[AgentConfig]):
+    """All that determines a run, its agent's settings included."""
+
+    agent: AgentConfig
+    """Settings of the agent."""
+    total_steps: int = 100_000
+    """Environment steps of training."""
+    seed: int = 0
+    """The one integer that every random stream is derived from."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks live; auto takes CUDA where there is one."""
+    num_envs: int = 10
+    """Lanes of the vector environment that the agent learns from."""
+    env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
+    """Arguments of the environment's constructor, such as: depth 7."""
+    discount: float | None = None
+    """Evaluation discount; the environment's own where not given."""
+    reference_point: tuple[float, ...] | None = None
+    """Reference point of the hypervolume; the environment's own where not given."""
+    evaluate_every: int | None = None
+    """Environment steps between two evaluations; a twentieth of total_steps where not given."""
+    evaluation_divisions: int | None = None
+    """Resolution of the evaluation grid of preferences; about 100 to 250 preferences where not given."""
+    evaluation_episodes: int = 5
+    """Episodes for each preference or policy in an evaluation."""
+    log_every: int | None = None
+    """Environment steps between two log lines; a two-hundredth of total_steps where not given."""
+    checkpoint_minutes: float = 5.0
+    """Wall-clock minutes between two checkpoints; one is also saved at the end and when the run is interrupted."""
+    time_limit_minutes: float | None = None
+    """Stop, resumable, after this many minutes."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        for name in ("total_steps", "num_envs", "evaluation_episodes", "checkpoint_minutes"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be greater than 0")
+        for name in ("evaluate_every", "evaluation_divisions", "log_every", "time_limit_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} is {value}, but must be greater than 0")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
+        if self.discount is not None and not 0.0 <= self.discount <= 1.0:
+            raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
+
+
+def resolve(agent: Any, agent_name: str, env_id: str, overrides: Mapping[str, Any]) -> Settings[Any]:
+    """Return the settings for an agent class and environment: defaults, tuned file, then `overrides`.
+
+    Raises:
+        ValueError: a key or value is wrong; one sentence says which and what would be right.
+    """
+    chosen = {key: value for key, value in overrides.items() if value is not None}
+    return parse(Settings[agent.Config], [*tuned_arguments(agent_name, env_id), *arguments(chosen)])
+
+
+def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train") -> Parsed:
+    """Return the schema filled from command-line arguments; on --help print it and exit.
+
+    Raises:
+        ValueError: with tyro's complaint as one sentence.
+    """
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(schema, args=list(args), prog=program)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise ValueError(_one_sentence(complaint.getvalue(), schema)) from None
+
+
+def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield a nested table spelled as command-line arguments, so that one parser checks files, calls and flags."""
+    for key, value in table.items():
+        name = f"--{prefix}{str(key).replace('_', '-')}"
+        match value:
+            case Mapping() if key == "env_options":
+                yield name
+                yield from (str(part) for item in value.items() for part in item)
+            case Mapping():
+                yield from arguments(value, f"{prefix}{str(key).replace('_', '-')}.")
+            case bool():
+                yield name if value else f"--{prefix}no-{str(key).replace('_', '-')}"
+            case list() | tuple():
+                yield from (name, *map(str, value))
+            case _:
+                yield from (name, str(value))
+
+
+def tuned_file(agent_name: str, env_id: str) -> Path | None:
+    """Return the path of the tuned settings for an agent and environment, if there are any."""
+    file = resources.files("morl.configs") / agent_name.replace("-", "_") / f"{env_id}.toml"
+    return Path(str(file)) if file.is_file() else None
+
+
+def tuned_arguments(agent_name: str, env_id: str) -> list[str]:
+    """Return the tuned settings, spelled as arguments; none where there is no file."""
+    file = tuned_file(agent_name, env_id)
+    return [] if file is None else file_arguments(file)
+
+
+def file_arguments(file: Path) -> list[str]:
+    """Return the settings of a TOML file, spelled as arguments.
+
+    Raises:
+        ValueError: the file does not exist or is not TOML.
+    """
+    try:
+        table = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"config is {str(file)!r}, but it cannot be read as TOML: {error}") from error
+    # A run's own config.toml also names what it trained; that is said elsewhere on a command line.
+    return list(arguments({key: value for key, value in table.items() if key not in ("algorithm", "environment")}))
+
+
+def to_toml(settings: Settings[Any], algorithm: str, environment: str) -> str:
+    """Return the resolved settings as TOML; `None` is spelled by leaving the key out."""
+    tables = asdict(settings)
+    sections = {name: tables.pop(name) for name in ("env_options", "agent")}
+    lines = [f"algorithm = {_toml(algorithm)}", f"environment = {_toml(environment)}"]
+    lines += [f"{key} = {_toml(value)}" for key, value in tables.items() if value is not None]
+    for name, table in sections.items():
+        if table:
+            lines += [
+                "",
+                f"[{name}]",
+                *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case str():
+            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+            return f'"{escaped}"'
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:
+            return repr(value)
+
+
+def _one_sentence(box: str, schema: Any) -> str:
+    """Return tyro's boxed complaint as one sentence, with the nearest option where one is unknown."""
+    words: list[str] = []
+    for line in box.splitlines()[1:]:
+        text = line.strip("│ ")
+        if text.startswith(("──", "╰─")):
+            break
+        words.append(text)
+    sentence = " ".join(words) or box.strip()
+    if "nrecognized" in sentence:
+        options = [word.strip(",") for word in sentence.split() if word.startswith("--")]
+        known = _option_names(schema)
+        for option in options:
+            bare = option.split("=")[0]
+            near = get_close_matches(bare, known, n=3, cutoff=0.5) or [name for name in known if bare[2:] in name][:3]
+            if near:
+                return f"{sentence}; the nearest known options are {', '.join(near)}"
+    return sentence
+
+
+def _option_names(schema: Any) -> list[str]:
+    help_text = io.StringIO()
+    with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
+        tyro.cli(schema, args=["--help"])
+    words = help_text.getvalue().replace(",", " ").split()
+    return sorted({word for word in words if word.startswith("--") and len(word) > 2})

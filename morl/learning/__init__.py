@@ -1,0 +1,1 @@
+"""Torch parts with a leading policy axis: networks, optimiser, replay, observations."""

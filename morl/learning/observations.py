@@ -1,0 +1,71 @@
+"""Observations of any space as rows of float32, the input of a network."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+Encoder = Callable[[Any], NDArray[np.float32]]
+"""A batch of observations, as a vector environment gives it -> [env, width]."""
+
+
+def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder, int]:
+    """Return a function that turns a batch of observations into rows [env, width], and that width.
+
+    A Box is flattened, a Discrete or MultiDiscrete becomes one-hot, a Dict or Tuple is the concatenation of its parts.
+    With `one_hot`, a Box of bounded integers becomes one-hot too, component by component: two cells of a grid then
+    share no input by accident of their numbering.
+
+    Raises:
+        ValueError: the space is of another kind (Text, Graph, Sequence).
+    """
+    match space:
+        case spaces.Dict():
+            return _joined({key: encoder(part, one_hot) for key, part in space.spaces.items()})
+        case spaces.Tuple():
+            return _joined({index: encoder(part, one_hot) for index, part in enumerate(space.spaces)})
+        case spaces.Discrete():
+            return _categories(np.array([space.start]), np.array([space.n]))
+        case spaces.MultiDiscrete():
+            return _categories(space.start.ravel(), space.nvec.ravel())
+        case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer):
+            low = space.low.ravel().astype(np.int64)
+            return _categories(low, space.high.ravel().astype(np.int64) - low + 1)
+        case spaces.Box() | spaces.MultiBinary():
+            width = int(np.prod(space.shape))
+            return lambda batch: np.asarray(batch, dtype=np.float32).reshape(-1, width), width
+        case _:
+            raise ValueError(f"observation_space is {space}, but must be a Box, (Multi)Discrete, Dict or Tuple of them")
+
+
+def final_observations(infos: Mapping[str, Any], lanes: NDArray[np.int64]) -> Any:
+    """Return the last observations of the episodes that ended in `lanes`, batched as a vector environment would."""
+    last = [infos["final_obs"][lane] for lane in lanes]
+    if isinstance(last[0], dict):
+        return {key: np.stack([observation[key] for observation in last]) for key in last[0]}
+    if isinstance(last[0], tuple):
+        return tuple(np.stack(part) for part in zip(*last, strict=True))
+    return np.stack(last)
+
+
+def _categories(start: NDArray[Any], counts: NDArray[Any]) -> tuple[Encoder, int]:
+    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]) - start
+    width = int(counts.sum())
+
+    def encode(batch: Any) -> NDArray[np.float32]:
+        categories = np.asarray(batch, dtype=np.int64).reshape(-1, len(counts)) + offsets
+        rows = np.zeros((len(categories), width), dtype=np.float32)
+        rows[np.arange(len(rows))[:, None], categories] = 1.0
+        return rows
+
+    return encode, width
+
+
+def _joined(parts: dict[Any, tuple[Encoder, int]]) -> tuple[Encoder, int]:
+    def encode(batch: Any) -> NDArray[np.float32]:
+        return np.concatenate([part(batch[key]) for key, (part, _) in parts.items()], axis=1)
+
+    return encode, sum(width for _, width in parts.values())
