@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,12 @@ class Recorder:
         cut_records(run_dir / "metrics.jsonl", resume_step)
         for front in cut_records(run_dir / "fronts.jsonl", resume_step):
             self._remember(np.array(front["points"], dtype=np.float64).reshape(-1, len(self._objectives)))
-        self._metrics = AppendOnlyFile(run_dir / "metrics.jsonl")
-        self._fronts = AppendOnlyFile(run_dir / "fronts.jsonl")
-        self._events = EventFile(self._folder, first_step=0 if resume_step is None else resume_step + 1)
+        first_step = 0 if resume_step is None else resume_step + 1
+        with ExitStack() as opened:  # closes what is open already if the next file cannot be
+            self._metrics = opened.enter_context(closing(AppendOnlyFile(run_dir / "metrics.jsonl")))
+            self._fronts = opened.enter_context(closing(AppendOnlyFile(run_dir / "fronts.jsonl")))
+            self._events = opened.enter_context(closing(EventFile(self._folder, first_step)))
+            self._files = opened.pop_all()
 
     def metrics(self, steps: int, values: Mapping[str, Any]) -> None:
         """Record numbers (or one-element tensors) at a training step: one line and one TensorBoard event.
@@ -152,9 +155,7 @@ class Recorder:
 
     def close(self) -> None:
         """Close all files."""
-        self._metrics.close()
-        self._fronts.close()
-        self._events.close()
+        self._files.close()
 
     def _remember(self, points: NDArray[np.float64]) -> None:
         """Keep a front for later figures; when there are many, every second one goes."""
