@@ -1,0 +1,76 @@
+"""Pareto bookkeeping: points in, numbers out. Everything is maximised.
+
+`points` is always [n, objective], a list or an array, possibly empty; inputs are never modified. The names below load
+on first use, so importing this package compiles nothing and does not even import Numba.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from morl.pareto.archive import ParetoArchive
+    from morl.pareto.convex import convex_coverage_set
+    from morl.pareto.dominance import non_dominated
+    from morl.pareto.indicators import (
+        epsilon_additive,
+        expected_utility,
+        igd,
+        igd_plus,
+        maximum_utility_loss,
+        sparsity,
+    )
+    from morl.pareto.sorting import crowding_distance, non_dominated_sort
+    from morl.pareto.volumes import (
+        hypervolume,
+        hypervolume_approximate,
+        hypervolume_contributions,
+        hypervolume_improvement,
+    )
+
+_HOME = {
+    "ParetoArchive": "archive",
+    "convex_coverage_set": "convex",
+    "crowding_distance": "sorting",
+    "epsilon_additive": "indicators",
+    "expected_utility": "indicators",
+    "hypervolume": "volumes",
+    "hypervolume_approximate": "volumes",
+    "hypervolume_contributions": "volumes",
+    "hypervolume_improvement": "volumes",
+    "igd": "indicators",
+    "igd_plus": "indicators",
+    "maximum_utility_loss": "indicators",
+    "non_dominated": "dominance",
+    "non_dominated_sort": "sorting",
+    "sparsity": "indicators",
+}
+
+__all__ = [
+    "ParetoArchive",
+    "convex_coverage_set",
+    "crowding_distance",
+    "epsilon_additive",
+    "expected_utility",
+    "hypervolume",
+    "hypervolume_approximate",
+    "hypervolume_contributions",
+    "hypervolume_improvement",
+    "igd",
+    "igd_plus",
+    "maximum_utility_loss",
+    "non_dominated",
+    "non_dominated_sort",
+    "sparsity",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"morl.pareto.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'morl.pareto' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,96 @@
+"""Checks at the border: what users pass in becomes a C-ordered float64 array, or one clear ValueError.
+
+Functions that only compare values take infinities as ordinary values, the largest and the smallest. Functions that
+measure a volume or a distance refuse them: infinity minus infinity has no answer.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from morl.pareto.compilation import kernel
+
+Array = NDArray[np.float64]
+
+
+@kernel
+def _all_finite(values: Array) -> bool:
+    total = 0.0
+    for value in values.flat:
+        total += value * 0.0  # stays 0 unless a value is infinite or not a number
+    return total == 0.0
+
+
+@kernel
+def _any_nan(values: Array) -> bool:
+    total = 0
+    for value in values.flat:
+        total += value != value
+    return total > 0
+
+
+def _as_float64(values: ArrayLike, name: str) -> Array:
+    try:
+        array: Array = np.ascontiguousarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numbers of shape [n, objective], got {_shorten(values)} ({error})") from None
+    return array
+
+
+def _shorten(values: Any) -> str:
+    text = repr(values).replace("\n", "")
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def as_points(points: ArrayLike, name: str = "points", *, finite: bool = True, objectives: int | None = None) -> Array:
+    """Returns `points` as a C-ordered float64 array [n, objective]; the same memory where it is one already.
+
+    Args:
+        points: [n, objective]; an empty list or array of shape (0,) is an empty set.
+        name: the argument's name for the error message.
+        finite: refuse infinities as well as NaN.
+        objectives: the number of objectives that is expected, if there is one.
+
+    Raises:
+        ValueError: not numbers, not two-dimensional, no objectives, NaN (or infinite), wrong number of objectives.
+    """
+    array = _as_float64(points, name)
+    if array.size == 0 and array.ndim <= 2:
+        columns = array.shape[1] if array.ndim == 2 and array.shape[0] == 0 else 0
+        if array.ndim == 2 and array.shape[0] > 0:
+            raise ValueError(f"{name} must have at least one objective, got shape {array.shape}")
+        if objectives is not None and columns not in (0, objectives):
+            raise ValueError(f"{name} must have {objectives} objectives, got {columns}")
+        return np.empty((0, columns if objectives is None else objectives))
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have shape [n, objective], got shape {np.shape(points)}")
+    if objectives is not None and array.shape[1] != objectives:
+        raise ValueError(f"{name} must have {objectives} objectives, got {array.shape[1]}")
+    if finite and not _all_finite(array):
+        raise ValueError(f"{name} must be finite, got {_first_bad(array, np.isfinite(array))}")
+    if not finite and _any_nan(array):
+        raise ValueError(f"{name} must not hold NaN, got {_first_bad(array, ~np.isnan(array))}")
+    return array
+
+
+def _first_bad(array: Array, good: NDArray[np.bool_]) -> str:
+    place = np.argwhere(~good)[0]
+    return f"{array[tuple(place)]} at {place.tolist()}"
+
+
+def as_vector(vector: ArrayLike, name: str, objectives: int | None = None) -> Array:
+    """Returns `vector` as a finite float64 array [objective].
+
+    Raises:
+        ValueError: not numbers, not one-dimensional, empty, not finite, wrong length.
+    """
+    array = _as_float64(vector, name)
+    if array.ndim != 1 or array.size == 0 or np.ndim(vector) != 1:
+        raise ValueError(f"{name} must have shape [objective], got shape {np.shape(vector)}")
+    if objectives is not None and array.shape[0] != objectives:
+        raise ValueError(f"{name} must have {objectives} values, one per objective, got {array.shape[0]}")
+    if not all(map(math.isfinite, array.tolist())):
+        raise ValueError(f"{name} must be finite, got {array.tolist()}")
+    return array

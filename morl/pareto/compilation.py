@@ -1,0 +1,17 @@
+"""How every kernel of this package is compiled: on first use, cached on disk, without the interpreter lock."""
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def kernel(function: Function) -> Function:
+    """Returns `function` compiled by Numba when it is first called; the next process loads it from disk.
+
+    Numba does not notice a change in *another* file that a cached kernel calls: after editing kernels, delete
+    `__pycache__`.
+    """
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))

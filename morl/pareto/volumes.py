@@ -1,0 +1,143 @@
+"""Hypervolume: how much of the objective space the points dominate, down to a reference point."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from morl.pareto.arguments import as_points, as_vector
+from morl.pareto.dominance import non_dominated
+from morl.pareto.hypervolume_2d3d import hypervolume_2d, hypervolume_3d
+from morl.pareto.hypervolume_wfg import hypervolume_wfg
+
+Array = NDArray[np.float64]
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """Returns the volume that `points` dominate above `reference`, exactly; 0.0 for an empty set.
+
+    HV(P, r) = volume of the union over p in P of the boxes [r, p] (Zitzler and Thiele 1998). Only points
+    strictly better than the reference in every objective count. Not scale-free: it carries the product of the
+    objectives' units.
+
+    Args:
+        points: [n, objective], finite, in any order, dominated points and copies allowed.
+        reference: [objective], finite.
+
+    Raises:
+        ValueError: a wrong shape, NaN or infinity.
+    """
+    return _volume(_boxes(points, reference))
+
+
+def _boxes(points: ArrayLike, reference: ArrayLike) -> Array:
+    """Returns the points that count, [n, objective], relative to the reference."""
+    corner = as_vector(reference, "reference")
+    boxes: Array = as_points(points, objectives=corner.shape[0]) - corner
+    inside = (boxes > 0.0).all(axis=1)
+    return boxes if inside.all() else boxes[inside]
+
+
+def _volume(boxes: Array) -> float:
+    n, m = boxes.shape
+    if n == 0:
+        return 0.0
+    if m == 1:
+        return float(boxes.max())
+    if m == 2:
+        return hypervolume_2d(boxes, np.argsort(boxes[:, 1])[::-1])
+    if m == 3:
+        return hypervolume_3d(boxes, np.argsort(boxes[:, 2])[::-1])
+    return hypervolume_wfg(boxes[non_dominated(boxes)])
+
+
+def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
+    """Returns the exclusive volume of each point [n]: what no other non-dominated point covers.
+
+    Dominated points get 0 and take nothing from others (in moocore's convention); copies of a point share all they
+    have and get 0; points that do not exceed the reference in every objective get 0.
+
+    Args:
+        points: [n, objective], finite.
+        reference: [objective], finite.
+
+    Raises:
+        ValueError: a wrong shape, NaN or infinity.
+    """
+    corner = as_vector(reference, "reference")
+    boxes = as_points(points, objectives=corner.shape[0]) - corner
+    contributions = np.zeros(boxes.shape[0])
+    front = np.nonzero(non_dominated(boxes, keep_duplicates=True) & (boxes > 0.0).all(axis=1))[0]
+    for place, i in enumerate(front):
+        contributions[i] = _gain(boxes[np.delete(front, place)], boxes[i])
+    return contributions
+
+
+def hypervolume_improvement(points: ArrayLike, candidates: ArrayLike, reference: ArrayLike) -> float | Array:
+    """Returns how much the hypervolume of `points` grows when a candidate joins them, each candidate on its own.
+
+    Only the part of the set below the candidate is measured: HVI(c) = volume [r, c] - HV({min(p, c)}, r).
+
+    Args:
+        points: [n, objective], finite.
+        candidates: [objective] for one float, or [k, objective] for an array [k]; finite.
+        reference: [objective], finite.
+
+    Raises:
+        ValueError: a wrong shape, NaN or infinity.
+    """
+    corner = as_vector(reference, "reference")
+    boxes = _boxes(points, corner)
+    if np.ndim(candidates) == 1 and np.size(candidates) > 0:
+        candidate = as_vector(candidates, "candidates", corner.shape[0]) - corner
+        return _gain(boxes, candidate)
+    rows = as_points(candidates, "candidates", objectives=corner.shape[0]) - corner
+    return np.array([_gain(boxes, row) for row in rows])
+
+
+def _gain(boxes: Array, candidate: Array) -> float:
+    if not (candidate > 0.0).all():
+        return 0.0
+    limited = np.minimum(boxes, candidate)
+    if (limited == candidate).all(axis=1).any():
+        return 0.0
+    return max(float(candidate.prod()) - _volume(limited), 0.0)
+
+
+def hypervolume_approximate(
+    points: ArrayLike, reference: ArrayLike, samples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Returns an unbiased estimate of the hypervolume and its standard error.
+
+    In polar coordinates HV = c E[R(w)^m], where w is a direction drawn uniformly from the positive part of the
+    sphere, R(w) = max_p min_k (p_k - r_k) / w_k is how far the dominated region reaches along it, and c is the volume
+    of the positive part of the unit ball. Source: Deng and Zhang 2019. Objectives are first divided by their largest
+    value above the reference, so units do not matter.
+
+    Args:
+        points: [n, objective], finite.
+        reference: [objective], finite.
+        samples: number of directions, at least 2.
+        seed: of the directions; the same seed gives the same estimate.
+
+    Raises:
+        ValueError: a wrong shape, NaN or infinity, fewer than two samples.
+    """
+    if samples < 2:
+        raise ValueError(f"samples must be at least 2, got {samples}")
+    boxes = _boxes(points, reference)
+    n, m = boxes.shape
+    if n == 0:
+        return 0.0, 0.0
+    largest = boxes.max(axis=0)
+    boxes = boxes[non_dominated(boxes)] / largest
+    generator = np.random.default_rng(seed)
+    reach = np.empty(samples)
+    block = max(1, 1_000_000 // boxes.size)  # keeps the temporary [block, n, objective] within some megabytes
+    for start in range(0, samples, block):
+        directions = np.abs(generator.standard_normal((min(block, samples - start), m)))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        reach[start : start + block] = (boxes / directions[:, None, :]).min(axis=2).max(axis=1)
+    ball = math.pi ** (m / 2) / math.gamma(m / 2 + 1) / 2**m
+    volumes = reach**m * (ball * float(largest.prod()))
+    return float(volumes.mean()), float(volumes.std(ddof=1) / math.sqrt(samples))

@@ -1,0 +1,229 @@
+"""Sets of preferences: weights over objectives, non-negative, each row summing to 1."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Seed = int | np.random.Generator
+
+
+def simplex_lattice(objectives: int, divisions: int) -> Array:
+    """Returns every preference whose weights are multiples of 1/divisions, in lexicographic order.
+
+    Rows are the compositions of `divisions` into integers, divided once, so none is lost to rounding: there are exactly
+    C(divisions + objectives - 1, objectives - 1). Source: Das and Dennis 1998.
+
+    Args:
+        objectives: at least 1.
+        divisions: at least 1.
+
+    Returns:
+        [n, objective].
+
+    Raises:
+        ValueError: an argument below 1.
+    """
+    _at_least_one(objectives=objectives, divisions=divisions)
+    rows = np.empty((1, 0), np.int64)
+    left = np.array([divisions])  # what each row still has to share out
+    for _ in range(objectives - 1):
+        choices = left + 1  # a row with r left continues with 0, 1, ..., r
+        starts = np.cumsum(choices) - choices
+        share = np.arange(choices.sum()) - np.repeat(starts, choices)
+        rows = np.column_stack([np.repeat(rows, choices, axis=0), share])
+        left = np.repeat(left, choices) - share
+    lattice: Array = np.column_stack([rows, left]) / divisions
+    return lattice
+
+
+def dirichlet(objectives: int, n: int, seed: Seed, concentration: float = 1.0) -> Array:
+    """Returns `n` random preferences [n, objective] from a symmetric Dirichlet distribution.
+
+    Args:
+        objectives: at least 1.
+        n: at least 1.
+        seed: an integer, or a generator to draw from.
+        concentration: 1 is uniform on the simplex, below 1 prefers its corners, above 1 its centre.
+
+    Raises:
+        ValueError: a count below 1, a concentration that is not positive and finite.
+    """
+    _at_least_one(objectives=objectives, n=n)
+    if not 0.0 < concentration < np.inf:
+        raise ValueError(f"concentration must be positive and finite, got {concentration}")
+    return np.random.default_rng(seed).dirichlet(np.full(objectives, concentration), n)
+
+
+def absolute_normal(objectives: int, n: int, seed: Seed) -> Array:
+    """Returns `n` random preferences [n, objective], |z| / |z|_1 with z standard normal.
+
+    Directions are uniform on the sphere's positive part, hence denser at the simplex's centre than `dirichlet`'s.
+
+    Args:
+        objectives: at least 1.
+        n: at least 1.
+        seed: an integer, or a generator to draw from.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    _at_least_one(objectives=objectives, n=n)
+    sizes = np.abs(np.random.default_rng(seed).standard_normal((n, objectives)))
+    normal: Array = sizes / sizes.sum(axis=1, keepdims=True)
+    return normal
+
+
+def riesz(objectives: int, n: int, seed: Seed = 0, steps: int = 500) -> Array:
+    """Returns `n` well-spread preferences [n, objective], corners of the simplex first (from n = objectives on).
+
+    Minimises the Riesz energy, the sum over pairs of 1 / distance^s with s = objectives^2, in which the closest pairs
+    dominate: points repel each other and spread evenly, for any n. Source: Blank et al. 2021.
+
+    Args:
+        objectives: at least 1.
+        n: at least 1.
+        seed: of the start; the same seed gives the same preferences.
+        steps: of gradient descent.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    _at_least_one(objectives=objectives, n=n, steps=steps)
+    if n == 1 or objectives == 1:
+        return np.full((n, objectives), 1.0 / objectives)
+    pool = dirichlet(objectives, 20 * n, seed)
+    points, fixed = _spread_start(pool, n)
+    for step in range(steps):
+        push, nearest = _riesz_push(points)
+        length = 0.3 * (1.0 - step / steps) * nearest
+        moved = _project_to_simplex(points + push * length[:, None])
+        points[fixed:] = moved[fixed:]
+    return points
+
+
+def _spread_start(pool: Array, n: int) -> tuple[Array, int]:
+    """Returns n points, corners first, then always the pool's farthest from those chosen; and how many are corners."""
+    objectives = pool.shape[1]
+    fixed = objectives if n >= objectives else 0
+    chosen = [*np.eye(objectives)[:fixed]] or [pool[0]]
+    distance = np.min([np.linalg.norm(pool - point, axis=1) for point in chosen], axis=0)
+    while len(chosen) < n:
+        farthest = pool[np.argmax(distance)]
+        chosen.append(farthest)
+        distance = np.minimum(distance, np.linalg.norm(pool - farthest, axis=1))
+    return np.array(chosen), fixed
+
+
+def _riesz_push(points: Array) -> tuple[Array, Array]:
+    """Returns the direction in which each point's energy falls fastest, as unit vectors, and its nearest distance."""
+    exponent = points.shape[1] ** 2
+    square = np.square(points).sum(axis=1)
+    squared_distance = square[:, None] + square[None, :] - 2.0 * points @ points.T
+    np.fill_diagonal(squared_distance, np.inf)
+    squared_distance = np.maximum(squared_distance, 1e-30)
+    nearest = squared_distance.min(axis=1)
+    pull = (nearest[:, None] / squared_distance) ** (exponent / 2 + 1)  # scaled per point: only the direction counts
+    gradient = points * pull.sum(axis=1, keepdims=True) - pull @ points
+    length = np.linalg.norm(gradient, axis=1, keepdims=True)
+    return gradient / np.maximum(length, 1e-30), np.sqrt(nearest)
+
+
+def _project_to_simplex(points: Array) -> Array:
+    """Returns the nearest point of the simplex for each row (Held, Wolfe, Crowder 1974)."""
+    ordered = np.sort(points, axis=1)[:, ::-1]
+    excess = (np.cumsum(ordered, axis=1) - 1.0) / np.arange(1, points.shape[1] + 1)
+    support = (ordered > excess).sum(axis=1) - 1
+    projected = np.maximum(points - np.take_along_axis(excess, support[:, None], axis=1), 0.0)
+    normalised: Array = projected / projected.sum(axis=1, keepdims=True)
+    return normalised
+
+
+def corner_weights(points: ArrayLike) -> Array:
+    """Returns the corner weights of `points`: where the best point changes, and the corners of the simplex.
+
+    These are the vertices of the surface V(w) = max_p w.p over the simplex. The largest possible improvement of a set
+    of policies lies at one of them, so optimistic linear support asks for those next. Each point adds one half-space,
+    which cuts vertices off and makes a new one on every edge that it crosses (double description, Motzkin et al. 1953).
+    Source: Roijers 2016, section 3.3; GPI-LS, Alegre et al. 2023.
+
+    Args:
+        points: [n, objective], finite, at least one point.
+
+    Returns:
+        [k, objective], in lexicographic order.
+
+    Raises:
+        ValueError: `points` is not [n, objective], empty or not finite.
+    """
+    values = np.asarray(points, dtype=np.float64)
+    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(f"points must be finite numbers of shape [n, objective] with n >= 1, got {points!r}")
+    m = values.shape[1]
+    scale = np.abs(values).max() or 1.0
+    weights, heights = np.eye(m), values[0] / scale
+    tight = np.hstack([~np.eye(m, dtype=bool), np.ones((m, 1), bool)])  # constraints met exactly: w_k >= 0, points
+    for point in values[1:] / scale:
+        weights, heights, tight = _cut(weights, heights, tight, point)
+    return weights[np.lexsort(weights.T[::-1])]
+
+
+def _cut(
+    weights: Array, heights: Array, tight: NDArray[np.bool_], point: Array
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    m = point.shape[0]
+    above = weights @ point - heights
+    above[np.abs(above) <= 1e-12] = 0.0
+    tight = np.column_stack([tight, above == 0.0])
+    new: list[tuple[Array, float, NDArray[np.bool_]]] = []
+    for i in np.nonzero(above > 0.0)[0]:
+        if tight[i, :m].sum() == m - 1:  # over a corner of the simplex: the vertical edge
+            met = tight[i].copy()
+            met[m:] = False
+            new.append((weights[i], float(weights[i] @ point), met))
+        common = tight & tight[i]
+        for j in np.nonzero((above < 0.0) & (common.sum(axis=1) >= m - 1))[0]:
+            if (~common[j] | tight).all(axis=1).sum() == 2:  # an edge: no third vertex meets all that both meet
+                t = above[i] / (above[i] - above[j])
+                between = weights[i] + t * (weights[j] - weights[i])
+                new.append(
+                    (between / between.sum(), float(heights[i] + t * (heights[j] - heights[i])), common[j].copy())
+                )
+    for _, _, met in new:
+        met[-1] = True
+    keep = above <= 0.0
+    if not new:
+        return weights, heights, tight
+    return (
+        np.vstack([weights[keep], *(row for row, _, _ in new)]),
+        np.concatenate([heights[keep], [height for _, height, _ in new]]),
+        np.vstack([tight[keep], *(met for _, _, met in new)]),
+    )
+
+
+def neighbourhoods(preferences: ArrayLike, k: int) -> NDArray[np.int64]:
+    """Returns for each preference the indices [n, k] of its k nearest ones, itself first, ties by index.
+
+    Args:
+        preferences: [n, objective], finite.
+        k: from 1 to n.
+
+    Raises:
+        ValueError: wrong shape, not finite, k out of range.
+    """
+    weights = np.asarray(preferences, dtype=np.float64)
+    if weights.ndim != 2 or not np.isfinite(weights).all():
+        raise ValueError(f"preferences must be finite numbers of shape [n, objective], got {preferences!r}")
+    if not 1 <= k <= weights.shape[0]:
+        raise ValueError(f"k must be from 1 to the number of preferences, {weights.shape[0]}, got {k}")
+    nearest = np.empty((weights.shape[0], k), np.int64)
+    for i, weight in enumerate(weights):
+        distance = np.square(weights - weight).sum(axis=1)
+        distance[i] = -1.0  # itself first, before copies
+        nearest[i] = np.argsort(distance, kind="stable")[:k]
+    return nearest
+
+
+def _at_least_one(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, got {count}")
