@@ -1,0 +1,67 @@
+"""Known Pareto fronts, computed from the dynamics: `(discount, **env_options) -> points [n, objective]`."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+ROCK = -10.0
+
+
+def deep_sea_treasure(discount: float, dst_map: NDArray[Any] | None = None, **_: Any) -> Points:
+    """Return the front [treasure, time] of a deep-sea-treasure map.
+
+    Treasures end the episode, so a route is the shortest path through open water (breadth-first search). A treasure on
+    the n-th step is worth `discount**(n-1)` of its value and costs `1 + discount + ... + discount**(n-1)` in time.
+    """
+    from mo_gymnasium.envs.deep_sea_treasure.deep_sea_treasure import DEFAULT_MAP  # the map is mo-gymnasium's
+
+    sea = np.asarray(DEFAULT_MAP if dst_map is None else dst_map, dtype=np.float64)
+    found = sorted(_treasure_distances(sea, start=(0, 10 if sea.shape[1] > 11 else 0)))
+    best, points = -np.inf, []
+    for steps, treasure in found:
+        value = float(np.float32(treasure)) * discount ** (steps - 1)
+        if value > best:
+            best = value
+            points.append((value, -float(np.sum(discount ** np.arange(steps)))))
+    return np.array(points)
+
+
+def _treasure_distances(sea: Points, start: tuple[int, int]) -> list[tuple[int, float]]:
+    """Return (steps, value) of every treasure that can be reached without touching another one."""
+    distance, queue, found = {start: 0}, deque([start]), []
+    while queue:
+        row, column = cell = queue.popleft()
+        if sea[cell] > 0:
+            found.append((distance[cell], float(sea[cell])))
+            continue  # the episode ends here
+        for neighbour in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
+            inside = 0 <= neighbour[0] < sea.shape[0] and 0 <= neighbour[1] < sea.shape[1]
+            if inside and sea[neighbour] != ROCK and neighbour not in distance:
+                distance[neighbour] = distance[cell] + 1
+                queue.append(neighbour)
+    return found
+
+
+def deep_sea_treasure_concave(discount: float, **env_options: Any) -> Points:
+    """Return the front of the concave map (Vamplew et al. 2011), 10 points."""
+    from mo_gymnasium.envs.deep_sea_treasure.deep_sea_treasure import CONCAVE_MAP
+
+    return deep_sea_treasure(discount, **{"dst_map": CONCAVE_MAP, **env_options})
+
+
+def deep_sea_treasure_mirrored(discount: float, **env_options: Any) -> Points:
+    """Return the front of the mirrored map (Felten et al. 2022): the same points as the concave map's."""
+    from mo_gymnasium.envs.deep_sea_treasure.deep_sea_treasure import MIRRORED_MAP
+
+    return deep_sea_treasure(discount, **{"dst_map": MIRRORED_MAP, **env_options})
+
+
+def fruit_tree(discount: float, depth: int = 6, **_: Any) -> Points:
+    """Return the 2**depth leaves [n, 6], discounted to the step on which they are reached; all are non-dominated."""
+    from mo_gymnasium.envs.fruit_tree.fruit_tree import FRUITS
+
+    leaves = np.array(FRUITS[str(depth)], dtype=np.float32).astype(np.float64)  # the environment pays float32
+    return leaves * discount ** (depth - 1)

@@ -1,0 +1,225 @@
+"""What every Numba batch kernel shares: output buffers, autoreset, the time limit, lane generators and saved states.
+
+A kernel is two compiled loops over lanes: `advance` moves every lane and writes rewards, observations and terminations;
+`start` puts the masked lanes at the start of an episode. `KernelVectorEnv` calls them, keeps the clocks and speaks
+Gymnasium's vector API to the outside. `deep_sea_treasure.py` shows how little is left to write for one environment.
+Loops index single elements: slices inside compiled loops cost more than the physics.
+
+Random numbers: `LaneStreams` hands the kernel a row of draws per lane, taken in order from the very generator that the
+single environment would use, so that stochastic environments too follow the same trace from the same seed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numba import njit
+from numpy.typing import NDArray
+
+from morl.envs.contract import VectorEnvironment
+
+Array = NDArray[Any]
+
+
+@njit(cache=True, nogil=True)
+def keep_time(elapsed: Array, limit: int, terminated: Array, truncated: Array, ended: Array) -> int:
+    """Return how many episodes ended with this step; advance the clocks [env] and write truncated and ended [env]."""
+    count = 0
+    for lane in range(elapsed.size):
+        elapsed[lane] += 1
+        truncated[lane] = elapsed[lane] >= limit
+        ended[lane] = terminated[lane] or truncated[lane]
+        if ended[lane]:
+            elapsed[lane] = 0
+            count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def first_outside(actions: NDArray[np.int64], number: int) -> int:
+    """Return the first lane whose action is not in 0 .. number - 1, or -1."""
+    for lane in range(actions.size):
+        if actions[lane] < 0 or actions[lane] >= number:
+            return lane
+    return -1
+
+
+class LaneStreams:
+    """One `numpy` generator per lane and a row of its next draws, for kernels whose environment draws one kind only.
+
+    `draws[lane, position[lane]:]` are the next numbers; the kernel advances `position`. A row is topped up when fewer
+    than `reserve` numbers, the most that one step can use, are left.
+    """
+
+    LENGTH = 128
+
+    def __init__(self, kind: str, reserve: int, num_envs: int) -> None:
+        self.kind = kind  # a method of numpy's Generator without arguments: "random", "standard_normal"
+        self.reserve = reserve
+        self.generators: list[np.random.Generator | None] = [None] * num_envs
+        self.draws = np.zeros((num_envs, self.LENGTH))
+        self.position = np.full(num_envs, self.LENGTH, dtype=np.int64)
+
+    def seed(self, lane: int, seed: int | None) -> None:
+        """Give the lane the generator that `env.reset(seed=seed)` makes; None keeps the one it has."""
+        if seed is not None or self.generators[lane] is None:
+            self.generators[lane], _ = seeding.np_random(seed)
+            self.position[lane] = self.LENGTH
+
+    def top_up(self) -> None:
+        """Refill the rows that could run out within one step."""
+        for lane in np.flatnonzero(self.position > self.LENGTH - self.reserve):
+            used = self.position[lane]
+            self.draws[lane, : self.LENGTH - used] = self.draws[lane, used:]
+            self.draws[lane, self.LENGTH - used :] = getattr(self.generators[lane], self.kind)(used)
+            self.position[lane] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return draws, positions and generator states; 128-bit integers as decimal strings."""
+        states = [None if g is None else _words(g.bit_generator.state) for g in self.generators]
+        return {"draws": self.draws.copy(), "position": self.position.copy(), "generators": states}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self.draws[...] = saved["draws"]
+        self.position[...] = saved["position"]
+        for lane, words in enumerate(saved["generators"]):
+            self.generators[lane] = None if words is None else np.random.Generator(np.random.PCG64())
+            if words is not None:
+                self.generators[lane].bit_generator.state = _unwords(words)  # type: ignore[union-attr]
+
+
+def _words(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a PCG64 state with every integer as a string: some exceed 64 bits."""
+    inner = {name: str(value) for name, value in state["state"].items()}
+    return {"state": inner, "has_uint32": str(state["has_uint32"]), "uinteger": str(state["uinteger"])}
+
+
+def _unwords(words: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {name: int(value) for name, value in words["state"].items()}
+    counters = {"has_uint32": int(words["has_uint32"]), "uinteger": int(words["uinteger"])}
+    return {"bit_generator": "PCG64", "state": inner, **counters}
+
+
+class KernelVectorEnv(VectorEnvironment):
+    """Gymnasium's vector API around a batch kernel, with same-step autoreset.
+
+    A subclass builds its spaces and its state arrays `self.lanes_state` (name -> array, a row per lane) in the
+    constructor and defines `_start` and `_advance`.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        observation_space: gymnasium.spaces.Box,
+        action_space: gymnasium.Space[Any],
+        reward_space: gymnasium.spaces.Box,
+        max_episode_steps: int | None,
+        streams: LaneStreams | None = None,
+    ) -> None:
+        self.num_envs = num_envs
+        self.single_observation_space = observation_space
+        self.single_action_space = action_space
+        self.observation_space = batch_space(observation_space, num_envs)
+        self.action_space = batch_space(action_space, num_envs)
+        self.reward_space = reward_space
+        self.num_objectives = int(reward_space.shape[0])
+        self.objectives: tuple[str, ...] = tuple(f"objective_{index}" for index in range(self.num_objectives))
+        self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "backend": "kernel"}
+        self.limit = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        self.first_seed: int | None = None
+        self.streams = streams
+        self.elapsed = np.full(num_envs, -1, dtype=np.int64)  # -1: never reset
+        self.lanes_state: dict[str, Array] = {}
+        self.last_observations: Array = np.zeros((num_envs, *observation_space.shape), dtype=observation_space.dtype)
+
+    def _start(self, mask: NDArray[np.bool_], observations: Array) -> None:
+        """Put the lanes of `mask` at the start of an episode and write their rows of `observations`."""
+        raise NotImplementedError
+
+    def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: NDArray[np.bool_]) -> None:
+        """Step every lane; write observations [env, ...], rewards [env, objective] and terminated [env]."""
+        raise NotImplementedError
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start new episodes in all lanes, or in those of `options["reset_mask"]`; lane i gets seed + i.
+
+        The first reset without a seed takes the constructor's.
+        """
+        mask = np.ones(self.num_envs, dtype=np.bool_)
+        if options and "reset_mask" in options:
+            mask = np.asarray(options["reset_mask"], dtype=np.bool_)
+        seed, self.first_seed = (self.first_seed if seed is None else seed), None
+        seeds = [None] * self.num_envs if seed is None else seed
+        if isinstance(seeds, int | np.integer):
+            seeds = [int(seeds) + lane for lane in range(self.num_envs)]
+        if len(seeds) != self.num_envs or mask.shape != (self.num_envs,):
+            raise ValueError(f"seed and reset_mask need {self.num_envs} entries, got {len(seeds)} and {mask.shape}")
+        if self.streams is not None:
+            for lane in np.flatnonzero(mask):
+                self.streams.seed(int(lane), seeds[lane])
+            self.streams.top_up()
+        self.elapsed[mask] = 0
+        self._start(mask, self.last_observations)
+        return self._outside(self.last_observations.copy()), {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step all lanes with `actions` [env, ...]; ended lanes start anew within the same step."""
+        if self.elapsed[0] < 0:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        if self.streams is not None:
+            self.streams.top_up()
+        # Fresh arrays each time, so that what a caller keeps never changes under its hands.
+        observations: Array = np.empty_like(self.last_observations)
+        rewards = np.zeros((self.num_envs, self.num_objectives))
+        terminated, truncated, ended = np.empty((3, self.num_envs), dtype=np.bool_)
+        self._advance(self._checked(actions), observations, rewards, terminated)
+        infos: dict[str, Any] = {}
+        if keep_time(self.elapsed, self.limit, terminated, truncated, ended):
+            infos = {"final_obs": self._outside(observations.copy()), "_final_obs": ended}
+            self._start(ended, observations)
+        self.last_observations = observations
+        return self._outside(observations), rewards, terminated, truncated, infos
+
+    def _checked(self, actions: Any) -> Array:
+        """Return the actions as int64 [env] (Discrete) or float32 [env, n] (Box), or raise ValueError."""
+        space = self.single_action_space
+        discrete = isinstance(space, gymnasium.spaces.Discrete)
+        array: Array = np.ascontiguousarray(actions, dtype=np.int64 if discrete else space.dtype)
+        if array.shape != (self.num_envs, *(space.shape or ())):
+            raise ValueError(f"actions must have shape {(self.num_envs, *(space.shape or ()))}, got {array.shape}")
+        if discrete:
+            lane = first_outside(array, space.n)  # type: ignore[attr-defined]
+            if lane >= 0:
+                raise ValueError(f"the action of lane {lane} must be in 0 .. {space.n - 1}, got {array[lane]}")  # type: ignore[attr-defined]
+        return array
+
+    def _outside(self, observations: Array) -> Any:
+        """Return observations in the form of `observation_space`; here, as they are."""
+        return observations
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next steps depend on, as plain data."""
+        return {
+            "first_seed": self.first_seed,
+            "elapsed": self.elapsed.copy(),
+            "observations": self.last_observations.copy(),
+            "lanes": {name: array.copy() for name, array in self.lanes_state.items()},
+            "streams": None if self.streams is None else self.streams.state_dict(),
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue exactly where `saved` was taken."""
+        if len(saved["elapsed"]) != self.num_envs:
+            raise ValueError(f"the saved state has {len(saved['elapsed'])} lanes, this environment {self.num_envs}")
+        self.first_seed = saved["first_seed"]
+        self.elapsed[...] = saved["elapsed"]
+        self.last_observations[...] = saved["observations"]
+        for name, array in self.lanes_state.items():
+            array[...] = saved["lanes"][name]
+        if self.streams is not None:
+            self.streams.load_state_dict(saved["streams"])
