@@ -263,10 +263,11 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, TWO)
     recorder._metrics.close()
     (tmp_path / "full.jsonl").symlink_to("/dev/full")
-    recorder._metrics = AppendOnlyFile(tmp_path / "full.jsonl")
+    full = recorder._metrics = AppendOnlyFile(tmp_path / "full.jsonl")
     with pytest.raises(OSError, match="No space left") as caught:
         recorder.metrics(1, {"loss": 1.0})
     assert caught.value.filename == str(tmp_path / "full.jsonl")
+    full.close()
     recorder.close()
 
 
