@@ -3,7 +3,7 @@
 .PHONY: help demo test check format docs bench clean
 
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable
 # One process per core does the parallel work; threads inside each would only compete (docs/decisions.md).
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := passive

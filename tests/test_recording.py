@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.mesh import metadata as mesh_metadata
 from tensorboard.util import tensor_util
 
 from morl.experiment import recording
-from morl.experiment.events import AppendOnlyFile
 from morl.experiment.figures import _staircase, comparison_figure, front_figure
+from morl.experiment.files import AppendOnlyFile
 from morl.experiment.recording import Recorder, cut_records
 
 TWO = ("treasure", "time")
@@ -205,15 +207,30 @@ def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> Non
         recorder.metrics(steps, {"loss": float(steps)})
         record_front(recorder, steps, [[steps, -1.0]], hypervolume=float(steps))
     recorder.close()
+    (first,) = (tmp_path / "tensorboard").iterdir()
+    first.write_bytes(first.read_bytes()[:-3])  # as a crash leaves it
     recorder = Recorder(tmp_path, TWO, resume_step=20)
-    recorder.metrics(25, {"loss": -25.0})
+    recorder.metrics(45, {"loss": -45.0})
     recorder.close()
-    assert [line["training_steps"] for line in lines(tmp_path / "metrics.jsonl")] == [10, 20, 25]
+    assert [line["training_steps"] for line in lines(tmp_path / "metrics.jsonl")] == [10, 20, 45]
     assert [line["training_steps"] for line in lines(tmp_path / "fronts.jsonl")] == [10, 20]
-    read = events(tmp_path)
-    assert scalars(read, "loss") == [(10, 10.0), (20, 20.0), (25, -25.0)]
+    # The orphaned events are gone from the file: TensorBoard's default reader does not heed SessionLog.START.
+    read = EventAccumulator(str(tmp_path / "tensorboard"), purge_orphaned_data=False).Reload()
+    assert scalars(read, "loss") == [(10, 10.0), (20, 20.0), (45, -45.0)]
     assert scalars(read, "front/hypervolume") == [(10, 10.0), (20, 20.0)]
     assert [picture.step for picture in read.Tensors("front/figure")] == [10, 20]
+
+
+def test_an_open_tensorboard_is_told_of_the_resume(tmp_path: Path) -> None:
+    Recorder(tmp_path, TWO).close()
+    Recorder(tmp_path, TWO, resume_step=20).close()
+    steps = [
+        event.step
+        for path in sorted((tmp_path / "tensorboard").iterdir())
+        for event in LegacyEventFileLoader(str(path)).Load()
+        if event.session_log.status == SessionLog.START
+    ]
+    assert steps == [0, 21]
 
 
 def test_a_resumed_run_draws_the_same_past(tmp_path: Path) -> None:

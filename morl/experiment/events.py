@@ -8,49 +8,46 @@ tensorboard's own; TensorFlow is not needed. TensorBoard is imported when the fi
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.experiment.files import AppendOnlyFile, replace_content
+
 POINT_CLOUD = {"material": {"cls": "PointsMaterial", "size": 0.02}}
 """three.js settings of the mesh plugin: points two hundredths of the front's extent wide."""
 
 
-class AppendOnlyFile:
-    """A file that only grows, unbuffered: when `write` returns, the operating system has every byte.
+def cut_events(folder: Path, last_step: int) -> None:
+    """Remove what the event files of a folder recorded after `last_step`, and records that were only half written.
 
-    Satisfies what tensorboard's `RecordWriter` asks of a file.
-
-    Args:
-        path: the file; it is created when it is missing.
+    TensorBoard has a message for this, `SessionLog.START`, which its Python reader heeds. The reader that it uses by
+    default (tensorboard-data-server 0.7.2) does not, so the events themselves have to go.
 
     Raises:
-        OSError: naming the file, if it cannot be opened or written in full.
+        OSError: naming the file, if a file cannot be rewritten.
     """
+    from tensorboard.compat.proto import event_pb2
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = path.open("ab", buffering=0)
+    for path in sorted(folder.glob("*.tfevents.*")):
+        content = path.read_bytes()
+        kept = [record for record in _records(content) if event_pb2.Event.FromString(record[12:-4]).step <= last_step]
+        if b"".join(kept) != content:
+            replace_content(path, b"".join(kept))
 
-    def write(self, data: bytes) -> None:
-        """Append all of `data`."""
-        remaining = memoryview(data)
-        try:
-            while remaining:
-                remaining = remaining[self._file.write(remaining) :]
-        except OSError as error:
-            # Only opening a file names it in the error; "No space left on device" alone would not say where.
-            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+def _records(content: bytes) -> Iterator[bytes]:
+    """Yield the whole records of an event file: length (8 bytes), checksum (4), one `Event`, checksum (4)."""
+    start = 0
+    while start + 8 <= len(content):
+        end = start + 8 + 4 + int.from_bytes(content[start : start + 8], "little") + 4
+        if end > len(content):
+            return
+        yield content[start:end]
+        start = end
 
 
 class EventFile:
@@ -58,8 +55,7 @@ class EventFile:
 
     Args:
         folder: where the file goes; created when it is missing. TensorBoard reads the files of a folder as one run.
-        first_step: TensorBoard drops what earlier files of the folder recorded at this step or later, which is how a
-            resumed run takes back what the interrupted one wrote after its last checkpoint.
+        first_step: a TensorBoard that has the folder open drops what earlier files recorded at this step or later.
 
     Raises:
         OSError: naming the file, if it cannot be written.

@@ -8,7 +8,6 @@ Whatever cannot be written is an `OSError` that names the file. matplotlib and t
 import io
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.experiment.events import AppendOnlyFile, EventFile
+from morl.experiment.events import EventFile, cut_events
 from morl.experiment.figures import front_figure
+from morl.experiment.files import AppendOnlyFile, replace_content
 
 FIGURE_SHARE = 0.05
 """Figures take at most this share of a run's time: six objectives cost a second each, and TensorBoard shows ten."""
@@ -69,6 +69,10 @@ class Recorder:
         cut_records(run_dir / "metrics.jsonl", resume_step)
         for front in cut_records(run_dir / "fronts.jsonl", resume_step):
             self._remember(np.array(front["points"], dtype=np.float64).reshape(-1, len(self._objectives)))
+        if resume_step is not None:
+            cut_events(self._folder, resume_step)
+        elif self._folder.exists():
+            shutil.rmtree(self._folder)
         first_step = 0 if resume_step is None else resume_step + 1
         with ExitStack() as opened:  # closes what is open already if the next file cannot be
             self._metrics = opened.enter_context(closing(AppendOnlyFile(run_dir / "metrics.jsonl")))
@@ -217,17 +221,8 @@ def cut_records(path: Path, last_step: int | None) -> list[dict[str, Any]]:
             kept.append(line + b"\n")
             records.append(record)
     if b"".join(kept) != content:
-        _replace(path, b"".join(kept))
+        replace_content(path, b"".join(kept))
     return records
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace the content of a file in one step."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    with closing(AppendOnlyFile(temporary)) as file:
-        file.write(content)
-    os.replace(temporary, path)
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
