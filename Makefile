@@ -46,13 +46,14 @@ clean:
 
 # Python 3.11 comes first because the pins in constraints.txt are tested with it. Each candidate is run, not just found.
 .venv/created:
-	@python=""; \
-	for candidate in python3.11 python3.12 python3.13 python3 python; do \
-	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	@if .venv/bin/python -m pip --version >/dev/null 2>&1; then touch $@; exit 0; fi; \
+	for python in python3.11 python3.12 python3.13 python3 python none; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
 	done; \
-	if [ -z "$$python" ]; then echo "error: Python 3.11 or newer is needed and none was found on PATH" >&2; exit 1; fi; \
-	$$python -m venv .venv || { echo "error: $$python cannot create .venv; install its venv module (Debian: python3-venv)" >&2; exit 1; }
-	@touch $@
+	if [ $$python = none ]; then echo "error: Python 3.11 or newer is needed, and none was found on PATH" >&2; exit 1; fi; \
+	echo "Creating .venv with $$($$python --version) ..."; \
+	$$python -m venv .venv || { echo "error: $$python needs its venv module (Debian: python3-venv)" >&2; exit 1; }; \
+	touch $@
 
 .venv/installed: .venv/created pyproject.toml constraints.txt
 	@echo "Installing the pinned dependencies into .venv (once, a few minutes; PyTorch is the largest) ..."
