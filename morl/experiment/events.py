@@ -1,8 +1,8 @@
 """TensorBoard event files, written directly.
 
 TensorBoard's own writer hands records to a thread and reports a full disk long after; `torch.utils.tensorboard` writes
-one event per scalar (25 us each). Here one `Summary` holds all scalars of a flush (2 us each), every event reaches the
-operating system before the call returns, and an error names the file. The record format and the messages are
+one event per scalar, at several times the cost. Here one event holds all scalars of a flush and reaches the operating
+system before the call returns, and an error names the file. The record format and the messages are
 tensorboard's own; TensorFlow is not needed. TensorBoard is imported when the first file is opened.
 """
 
