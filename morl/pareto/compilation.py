@@ -15,3 +15,12 @@ def kernel(function: Function) -> Function:
     `__pycache__`.
     """
     return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def ordered_kernel(function: Function) -> Function:
+    """Returns `function` compiled like `kernel`, for arguments without NaN: comparisons and minima become vector code.
+
+    Results are the same to the last bit: nothing is reordered.
+    """
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"nnan", "nsz"}}
+    return cast(Function, numba.njit(**options)(function))

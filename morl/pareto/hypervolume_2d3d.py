@@ -31,43 +31,55 @@ def hypervolume_3d(points: Array, order: Indices) -> float:
 
     Source: Beume et al. 2009, dimension sweep in O(n log n); here the staircase is a sorted array, not a tree.
     """
-    n = order.shape[0]
-    across = np.empty(n + 2)  # the staircase: `across` ascends, `up` descends, with a guard at both ends
-    up = np.empty(n + 2)
-    across[0], up[0] = 0.0, np.inf
-    across[1], up[1] = np.inf, 0.0
-    size = 2
+    steps = np.empty((2, order.shape[0] + 1))
+    size = 0
     volume = area = height = 0.0
     for i in order:
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        volume += area * (height - z)
-        height = z
-        low, high = 0, size - 1  # first step with across >= x
-        while low < high:
-            middle = (low + high) // 2
-            if across[middle] < x:
-                low = middle + 1
-            else:
-                high = middle
-        right = low
-        if up[right] >= y:
-            continue
-        left, edge = right - 1, x  # walk left over the steps that the new one covers
-        while True:
-            area += (edge - across[left]) * (y - up[left + 1])
-            if up[left] > y:
-                break
-            edge = across[left]
-            left -= 1
-        if across[right] == x:
-            right += 1
-        shift = left + 2 - right
-        if shift > 0:
-            for j in range(size - 1, right - 1, -1):
-                across[j + shift], up[j + shift] = across[j], up[j]
-        elif shift < 0:
-            for j in range(right, size):
-                across[j + shift], up[j + shift] = across[j], up[j]
-        across[left + 1], up[left + 1] = x, y
-        size += shift
+        volume += area * (height - points[i, 2])
+        height = points[i, 2]
+        size, gain = add_step(steps, 0, size, 0.0, 0.0, points[i, 0], points[i, 1])
+        area += gain
     return volume + area * height
+
+
+@kernel
+def add_step(
+    steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float
+) -> tuple[int, float]:
+    """Returns the new end of a staircase that also covers the box up to (x, y), and the area gained by it.
+
+    Step i, from `start` to `stop`, covers everything left of steps[0, i] and below steps[1, i]; the first row ascends,
+    the second descends, both strictly. What lies left of `wall` or below `floor` is covered anyway.
+    """
+    first = stop  # the first step lower than y
+    if stop - start > 16:
+        low = start
+        while low < first:
+            middle = (low + first) // 2
+            if steps[1, middle] < y:
+                first = middle
+            else:
+                low = middle + 1
+    else:
+        while first > start and steps[1, first - 1] < y:
+            first -= 1
+    edge = wall
+    if first > start:
+        edge = max(wall, steps[0, first - 1])
+        if edge >= x:
+            return stop, 0.0
+    gain = 0.0
+    after = first  # the first step that stays: the steps before it are lower and not wider
+    while after < stop and steps[0, after] <= x:
+        gain += (steps[0, after] - edge) * (y - steps[1, after])
+        edge = steps[0, after]
+        after += 1
+    gain += (x - edge) * (y - (steps[1, after] if after < stop else floor))
+    if after == first:
+        for j in range(stop, first, -1):
+            steps[0, j], steps[1, j] = steps[0, j - 1], steps[1, j - 1]
+    elif after > first + 1:
+        for j in range(after, stop):
+            steps[0, j - after + first + 1], steps[1, j - after + first + 1] = steps[0, j], steps[1, j]
+    steps[0, first], steps[1, first] = x, y
+    return stop + 1 - (after - first), gain

@@ -1,52 +1,167 @@
-"""Exact hypervolume in four and more dimensions."""
+"""Exact hypervolume in five and more dimensions: WFG, with dominance tests on 64 points at a time.
+
+The volume is cut along the last objective, from the top: each point adds a slab whose base is the point's exclusive
+volume, one dimension lower, over the points above it. That in turn is the point's own box less the volume of the
+others *limited* to that box (each coordinate replaced by the smaller one), after removing those that limiting made
+dominated. So the recursion goes down one dimension at a time. Small sets go on in `hypervolume_few`, four dimensions in
+`hypervolume_4d`.
+
+Most of the time of WFG goes into finding which limited points are dominated. Here every set of points is a row of bits:
+`at_least[k, :, i]` holds the points that are at least as good as point i in objective k. Limited to the box of p, point j
+is at least as good as i in objective k when it is at least as good as i *or* as p. So one OR per objective and an AND
+over objectives answer the question for 64 points j at once, without computing a single limited coordinate.
+
+Source: While, Bradstreet, Barone 2012, "A fast way of calculating exact hypervolumes"; the bit sets are ours.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.pareto.compilation import kernel
-from morl.pareto.hypervolume_2d3d import hypervolume_3d
+from morl.pareto.compilation import ordered_kernel
+from morl.pareto.hypervolume_4d import hypervolume_4d
+from morl.pareto.hypervolume_few import MOST, hypervolume_few, pack, union_of_four
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Bits = NDArray[np.uint64]
+
+ONE = np.uint64(1)
+NONE = np.uint64(0)
 
 
-@kernel
-def hypervolume_wfg(points: Array) -> float:
-    """Returns the volume under `points` [n, objective], all coordinates positive, three objectives or more.
+@ordered_kernel
+def hypervolume_wfg(points: Array, orders: Indices) -> float:
+    """Returns the volume under `points` [n, objective], positive and non-dominated, with five objectives or more.
 
-    Source: While, Bradstreet, Barone 2012 (WFG): the sum over points, worst last objective last, of the volume that
-    the point adds to those before it.
+    Args:
+        points: [n, objective], descending in the last objective.
+        orders: [objective, n], the points by each objective, descending.
     """
     n, m = points.shape
-    if n == 0:
-        return 0.0
-    if m == 3:
-        return hypervolume_3d(points, np.argsort(-points[:, 2]))
-    order = np.argsort(-points[:, m - 1])
+    words = np.empty((m + 1, n), np.uint64)
+    table = np.empty((8, MOST + 1))
+    few_orders = np.empty((m + 1, n), np.int64)
+    few_rows = np.empty((n, 4))
+    front = np.empty((3, n + 1))
+    steps = np.empty((2, n + 1))
+    if n <= MOST and m <= 8:
+        pack(m, n, points, orders, words, table)
+        return hypervolume_few(m, n, words, table, few_orders, few_rows, front, steps)
+    all_orders = np.empty((m + 1, m, n), np.int64)  # first axis: the dimension of the sub-problem
+    all_orders[m] = orders
+    rows = np.empty((m + 1, n, m))
+    rows[m] = points
+    at_least = np.empty((m + 1, m, (n + 63) // 64, n), np.uint64)
+    return _slices(m, n, rows, all_orders, at_least, words, table, few_orders, few_rows, front, steps)
+
+
+@ordered_kernel
+def _slices(
+    d: int,
+    n: int,
+    rows: Array,
+    orders: Indices,
+    at_least: Bits,
+    words: Bits,
+    table: Array,
+    few_orders: Indices,
+    few_rows: Array,
+    front: Array,
+    steps: Array,
+) -> float:
+    """Returns the volume of the sub-problem in dimension d: n rows, and their orders by each objective."""
+    _fill_bits(d, n, rows, orders, at_least)
+    dominators = np.empty(((n + 63) // 64, n), np.uint64)
+    label = np.empty(n, np.int64)
     total = 0.0
-    limited = np.empty((n, m - 1))
-    for place in range(n):
-        point = points[order[place]]
-        count = 0
-        for before in order[:place]:
-            for k in range(m - 1):
-                limited[count, k] = min(point[k], points[before, k])
-            count = _insert(limited, count)
+    for p in range(n):
         volume = 1.0
-        for k in range(m - 1):
-            volume *= point[k]
-        total += point[m - 1] * (volume - hypervolume_wfg(limited[:count].copy()))
+        for k in range(d - 1):
+            volume *= rows[d, p, k]
+        left = _limit(d, p, at_least, dominators, label)
+        _gather(d, n, p, rows, orders, label)
+        if left > 4 and d == 5:
+            volume -= hypervolume_4d(rows[4], left, front, steps)
+        elif left > MOST or d > 9:
+            volume -= _slices(
+                d - 1, left, rows, orders, at_least, words, table, few_orders, few_rows, front, steps
+            )
+        elif left > 0:
+            pack(d - 1, left, rows[d - 1], orders[d - 1], words, table)
+            if left <= 4:
+                volume -= union_of_four(d - 1, left, words, table)
+            else:
+                volume -= hypervolume_few(d - 1, left, words, table, few_orders, few_rows, front, steps)
+        total += volume * rows[d, p, d - 1]
     return total
 
 
-@kernel
-def _insert(points: Array, count: int) -> int:
-    kept = 0
-    candidate = points[count].copy()
-    for j in range(count):
-        if np.all(points[j] >= candidate):
-            return count
-        if not np.all(points[j] <= candidate):
-            points[kept] = points[j]
-            kept += 1
-    points[kept] = candidate
-    return kept + 1
+@ordered_kernel
+def _fill_bits(d: int, n: int, rows: Array, orders: Indices, at_least: Bits) -> None:
+    words = (n + 63) // 64
+    passed = np.empty(words, np.uint64)
+    for k in range(d - 1):
+        passed[:] = NONE
+        start = 0
+        while start < n:
+            value = rows[d, orders[d, k, start], k]
+            stop = start
+            while stop < n and rows[d, orders[d, k, stop], k] == value:
+                i = orders[d, k, stop]
+                passed[i >> 6] |= ONE << np.uint64(i & 63)
+                stop += 1
+            for place in range(start, stop):
+                i = orders[d, k, place]
+                for word in range(words):
+                    at_least[d, k, word, i] = passed[word]
+            start = stop
+
+
+@ordered_kernel
+def _limit(d: int, p: int, at_least: Bits, dominators: Bits, label: Indices) -> int:
+    """Returns how many of the points before p are left, limited to its box; marks them with 0 in `label`, others -1."""
+    words = (p + 63) // 64
+    for word in range(words):
+        everyone = ~NONE if 64 * (word + 1) <= p else (ONE << np.uint64(p & 63)) - ONE
+        for i in range(p):
+            dominators[word, i] = everyone
+        for k in range(d - 1):
+            enough = at_least[d, k, word, p]
+            for i in range(p):
+                dominators[word, i] &= at_least[d, k, word, i] | enough
+    for i in range(p):
+        dominators[i >> 6, i] &= ~(ONE << np.uint64(i & 63))
+    left = p
+    for i in range(p):
+        label[i] = 0
+        for word in range(words):
+            if dominators[word, i] != NONE:
+                label[i] = -1
+                left -= 1
+                for j in range(i + 1, p):  # of points that have become equal, only the last stays
+                    dominators[i >> 6, j] &= ~(ONE << np.uint64(i & 63))
+                break
+    return left
+
+
+@ordered_kernel
+def _gather(d: int, n: int, p: int, rows: Array, orders: Indices, label: Indices) -> None:
+    """Writes the sub-problem of the points left: limited rows by their last objective, and their orders."""
+    count = 0
+    for place in range(n):
+        i = orders[d, d - 2, place]
+        if i < p and label[i] >= 0:
+            label[i] = count
+            orders[d - 1, d - 2, count] = count
+            for k in range(d - 1):
+                rows[d - 1, count, k] = min(rows[d, i, k], rows[d, p, k])
+            count += 1
+    if d == 5 and count > 4:
+        return
+    for k in range(d - 2):
+        count = 0
+        for place in range(n):
+            i = orders[d, k, place]
+            if i < p and label[i] >= 0:
+                orders[d - 1, k, count] = label[i]
+                count += 1

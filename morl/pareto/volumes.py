@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import as_points, as_vector
 from morl.pareto.dominance import non_dominated
 from morl.pareto.hypervolume_2d3d import hypervolume_2d, hypervolume_3d
+from morl.pareto.hypervolume_4d import hypervolume_4d
 from morl.pareto.hypervolume_wfg import hypervolume_wfg
 
 Array = NDArray[np.float64]
@@ -48,7 +49,11 @@ def _volume(boxes: Array) -> float:
         return hypervolume_2d(boxes, np.argsort(boxes[:, 1])[::-1])
     if m == 3:
         return hypervolume_3d(boxes, np.argsort(boxes[:, 2])[::-1])
-    return hypervolume_wfg(boxes[non_dominated(boxes)])
+    front = boxes[non_dominated(boxes)]
+    front = front[np.argsort(-front[:, -1])]
+    if m == 4:
+        return hypervolume_4d(front, front.shape[0], np.empty((3, n + 1)), np.empty((2, n + 1)))
+    return hypervolume_wfg(front, np.argsort(-front.T, axis=1))
 
 
 def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:

@@ -1,0 +1,144 @@
+"""The non-dominated filter for many points in four and more objectives.
+
+Every point gets a 64-bit word with one lane per objective: in which quantile of that objective it lies. A point can
+only dominate another when it is at least as good in every lane, which one subtraction tells (each lane has a spare top
+bit, so that no lane borrows from the next). Points are sorted along a space-filling curve and cut into blocks of 64; the
+lane-wise maximum of a block, its upper corner, says with one more such test that none of its points can dominate.
+Blocks of 64 blocks have corners too. Only the few pairs that pass all this are compared exactly.
+
+Memory is O(n), and the time on fronts of 10^3 to 10^5 points is far below n^2 (docs/pareto.md).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.pareto.compilation import kernel, ordered_kernel
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+Words = NDArray[np.uint64]
+Mask = NDArray[np.bool_]
+
+BLOCK = 64
+ONE = np.uint64(1)
+
+
+def maximal_in_blocks(points: Array, keep_duplicates: bool) -> Mask:
+    """Returns a mask [n] of the points that no other point dominates; of copies the first, or all of them."""
+    words, curve, top_bits = lanes(points)
+    order = np.argsort(curve)[::-1]
+    mask = np.empty(points.shape[0], np.bool_)
+    mask[order] = _maximal(points[order], words[order], order, np.uint64(top_bits), keep_duplicates)
+    return mask
+
+
+@kernel
+def lanes(points: Array) -> tuple[Words, Words, np.uint64]:
+    """Returns each point's word, its place on the space-filling curve (Morton's Z), and the lanes' top bits.
+
+    Quantiles are those of a sample of at most 127 points, so that no outlier can spoil them; objectives beyond the
+    32nd have no lane and are only compared exactly.
+    """
+    n = points.shape[0]
+    m = min(points.shape[1], 32)
+    width = min(64 // m, 8)
+    most = (1 << (width - 1)) - 1  # the largest quantile that leaves the top bit free
+    words, curve = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+    bounds = np.full((m, 128), np.inf)
+    top_bits = np.uint64(0)
+    for k in range(m):
+        top_bits |= ONE << np.uint64(width * k + width - 1)
+        count = min(most, n)
+        sample = np.empty(count)
+        for j in range(count):
+            sample[j] = points[j * n // count, k]
+        bounds[k, :count] = np.sort(sample)
+    for i in range(n):
+        word = np.uint64(0)
+        for k in range(m):
+            quantile = 0  # how many bounds are not above the value
+            for step in (64, 32, 16, 8, 4, 2, 1):
+                quantile += step if bounds[k, quantile + step - 1] <= points[i, k] else 0
+            word |= np.uint64(min(quantile, most)) << np.uint64(width * k)
+        words[i] = word
+        place = np.uint64(0)
+        for bit in range(width - 2, max(width - 5, -1), -1):
+            for k in range(m):
+                place = (place << ONE) | ((word >> np.uint64(width * k + bit)) & ONE)
+        curve[i] = place
+    return words, curve, top_bits
+
+
+@ordered_kernel
+def passes(a: np.uint64, b: np.uint64, top_bits: np.uint64) -> bool:
+    """Returns whether a is at least b in every lane."""
+    return bool((((a | top_bits) - b) & top_bits) == top_bits)
+
+
+@ordered_kernel
+def _larger_lanes(a: np.uint64, b: np.uint64, top_bits: np.uint64) -> np.uint64:
+    larger = ((b | top_bits) - a) & top_bits  # where b is at least a
+    whole = np.uint64(0)
+    spread = larger
+    for _ in range(8):  # the lanes are at most eight bits wide: spread each top bit over its lane
+        whole |= spread
+        spread = (spread >> ONE) & ~top_bits
+    return (b & whole) | (a & ~whole)
+
+
+@ordered_kernel
+def _corners(words: Words, top_bits: np.uint64) -> Words:
+    corners = np.zeros((words.shape[0] + BLOCK - 1) // BLOCK, np.uint64)
+    for i in range(words.shape[0]):
+        corners[i // BLOCK] = _larger_lanes(corners[i // BLOCK], words[i], top_bits)
+    return corners
+
+
+@ordered_kernel
+def _maximal(points: Array, words: Words, index: Indices, top_bits: np.uint64, keep_duplicates: bool) -> Mask:
+    n = points.shape[0]
+    corners = _corners(words, top_bits)
+    far_corners = _corners(corners, top_bits)
+    near = np.empty(BLOCK, np.int64)
+    mask = np.ones(n, np.bool_)
+    for i in range(n):
+        for far in range(far_corners.shape[0]):
+            if not passes(far_corners[far], words[i], top_bits):
+                continue
+            count = 0
+            for block in range(far * BLOCK, min((far + 1) * BLOCK, corners.shape[0])):
+                near[count] = block
+                count += passes(corners[block], words[i], top_bits)
+            for block in near[:count]:
+                if _dominated_within(block * BLOCK, i, points, words, index, top_bits, keep_duplicates):
+                    mask[i] = False
+                    break
+            if not mask[i]:
+                break
+    return mask
+
+
+@ordered_kernel
+def _dominated_within(
+    start: int, i: int, points: Array, words: Words, index: Indices, top_bits: np.uint64, keep_duplicates: bool
+) -> bool:
+    members = words[start : start + BLOCK]
+    possible = 0
+    for j in range(members.shape[0]):  # no early exit: this becomes vector code
+        possible += passes(members[j], words[i], top_bits)
+    if start <= i < start + BLOCK:
+        possible -= 1
+    if possible == 0:
+        return False
+    for j in range(start, start + members.shape[0]):
+        if j != i and passes(words[j], words[i], top_bits):
+            at_least = same = True
+            for k in range(points.shape[1]):
+                if points[j, k] != points[i, k]:
+                    same = False
+                    if points[j, k] < points[i, k]:
+                        at_least = False
+                        break
+            if at_least and (not same or (index[j] < index[i] and not keep_duplicates)):
+                return True
+    return False

@@ -1,0 +1,123 @@
+"""Exact hypervolume in four dimensions: sweep the fourth objective, keep the three-dimensional front of what was passed.
+
+Each new point adds its exclusive volume to that of the front. It is found in one pass over the front, which is sorted
+by the third objective: from the point's own height downwards, until a point that is wider and deeper closes the box.
+
+Source: the scheme of HV4D+, Guerreiro and Fonseca 2018, O(n^2); arrays instead of linked lists.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.pareto.compilation import ordered_kernel
+from morl.pareto.hypervolume_2d3d import add_step
+
+Array = NDArray[np.float64]
+
+
+@ordered_kernel
+def hypervolume_4d(points: Array, n: int, front: Array, steps: Array) -> float:
+    """Returns the volume under the first `n` rows of `points` [., 4], sorted by the fourth objective, descending.
+
+    Args:
+        points: [n or more, 4], positive.
+        n: how many of them count.
+        front: [3, n or more], work space: the front passed so far, by the third objective, descending.
+        steps: [2, n + 1 or more], work space.
+    """
+    count = 0
+    total = volume = height = 0.0
+    for i in range(n):
+        total += volume * (height - points[i, 3])
+        height = points[i, 3]
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        gain = exclusive_3d(front, count, x, y, z, steps)
+        if gain > 0.0:
+            volume += gain
+            count = replace(front, count, x, y, z)
+    return total + volume * height
+
+
+@ordered_kernel
+def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: Array) -> float:
+    """Returns the volume below (x, y, z) that the first `count` points of `front` do not cover.
+
+    At each height the covered part of the base is a strip on the left (from deeper points), a strip below (from wider
+    points) and a few steps between them.
+    """
+    place = 0  # points before this one are at least as high: their base counts from the start
+    for j in range(count):
+        place += front[2, j] >= z
+    wall = floor = 0.0
+    for j in range(place):
+        wall = max(wall, front[0, j] if front[1, j] >= y else 0.0)
+        floor = max(floor, front[1, j] if front[0, j] >= x else 0.0)
+    if wall >= x:
+        return 0.0
+    start = stop = 0
+    free = (x - wall) * (y - floor)
+    for j in range(place):
+        if front[0, j] > wall and front[1, j] > floor:
+            stop, gain = add_step(steps, start, stop, wall, floor, front[0, j], front[1, j])
+            free -= gain
+    volume = 0.0
+    height = z
+    for j in range(place, count):
+        if front[0, j] > wall and front[1, j] > floor:
+            volume += free * (height - front[2, j])
+            height = front[2, j]
+            if front[0, j] < x and front[1, j] < y:
+                stop, gain = add_step(steps, start, stop, wall, floor, front[0, j], front[1, j])
+            elif front[0, j] < x:
+                start, gain = widen_wall(steps, start, stop, wall, floor, front[0, j], y)
+                wall = front[0, j]
+            elif front[1, j] < y:
+                stop, gain = raise_floor(steps, start, stop, wall, floor, x, front[1, j])
+                floor = front[1, j]
+            else:
+                return volume
+            free -= gain
+    return volume + free * height
+
+
+@ordered_kernel
+def widen_wall(
+    steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float
+) -> tuple[int, float]:
+    """Returns the first step that the wall, moved to `x`, leaves over, and the area that it covers up to `y`."""
+    gain = 0.0
+    while start < stop and steps[0, start] <= x:
+        gain += (steps[0, start] - wall) * (y - steps[1, start])
+        wall = steps[0, start]
+        start += 1
+    return start, gain + (x - wall) * (y - (steps[1, start] if start < stop else floor))
+
+
+@ordered_kernel
+def raise_floor(
+    steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float
+) -> tuple[int, float]:
+    """Returns the end of the steps that the floor, raised to `y`, leaves over, and the area that it covers up to `x`."""
+    gain = 0.0
+    while start < stop and steps[1, stop - 1] <= y:
+        gain += (steps[1, stop - 1] - floor) * (x - steps[0, stop - 1])
+        floor = steps[1, stop - 1]
+        stop -= 1
+    return stop, gain + (y - floor) * (x - (steps[0, stop - 1] if start < stop else wall))
+
+
+@ordered_kernel
+def replace(front: Array, count: int, x: float, y: float, z: float) -> int:
+    """Returns the size of the front after the point has joined it and those that it dominates have left."""
+    write = 0
+    for j in range(count):
+        write += front[2, j] > z
+    held_x, held_y, held_z = x, y, z  # the row that waits for a place
+    for j in range(write, count):  # only points that are not higher can be dominated
+        if front[0, j] > x or front[1, j] > y:
+            next_x, next_y, next_z = front[0, j], front[1, j], front[2, j]
+            front[0, write], front[1, write], front[2, write] = held_x, held_y, held_z
+            held_x, held_y, held_z = next_x, next_y, next_z
+            write += 1
+    front[0, write], front[1, write], front[2, write] = held_x, held_y, held_z
+    return write + 1
