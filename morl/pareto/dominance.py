@@ -6,20 +6,20 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import as_points
 from morl.pareto.compilation import kernel
 from morl.pareto.dominance_blocks import maximal_in_blocks
-from morl.pareto.order import descending
+from morl.pareto.order import break_ties, descending
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-SMALL = 128  # up to here comparing all pairs is quicker than anything clever
+SMALL = 128  # up to here one simple kernel is quicker than anything clever
 
 
 def non_dominated(points: ArrayLike, keep_duplicates: bool = False) -> Mask:
     """Returns a mask [n] of the points that no other point dominates (maximisation).
 
     A point dominates another when it is at least as good in every objective and better in one. O(n log n) in two
-    objectives, one sort and one sweep in three, blocks of points compared eight bits at a time above.
+    objectives, one sort and one sweep in three, blocks of points compared by their quantiles above.
 
     Args:
         points: [n, objective]; infinities are ordinary values here.
@@ -34,20 +34,41 @@ def non_dominated(points: ArrayLike, keep_duplicates: bool = False) -> Mask:
 def maximal(values: Array, keep_duplicates: bool = False) -> Mask:
     """Returns what `non_dominated` does, for an array that is known to be good."""
     n, m = values.shape
-    mask = np.zeros(n, np.bool_)
-    if n == 0:
-        return mask
+    if n <= SMALL:
+        return _of_few(values, keep_duplicates)
     candidates = not_below_the_best_sum(values)
     few = values if candidates.shape[0] == n else values[candidates]
-    if m <= 3 or few.shape[0] <= SMALL:
+    if m <= 3:
         order = descending(few)
         found = np.zeros(few.shape[0], np.bool_)
-        (_scan if m != 2 and few.shape[0] <= SMALL else _sweep_2d if m <= 2 else _sweep_3d)(few, order, found)
+        (_sweep_2d if m <= 2 else _sweep_3d)(few, order, found)
         if keep_duplicates:
             _add_copies(few, order, found)
     else:
         found = maximal_in_blocks(few, keep_duplicates)
+    if few is values:
+        return found
+    mask = np.zeros(n, np.bool_)
     mask[candidates] = found
+    return mask
+
+
+@kernel
+def _of_few(points: Array, keep_duplicates: bool) -> Mask:
+    mask = np.zeros(points.shape[0], np.bool_)
+    if points.shape[0] == 0:
+        return mask
+    candidates = not_below_the_best_sum(points)
+    order = candidates[np.argsort(-points[candidates, 0])]
+    break_ties(points, order)
+    if points.shape[1] <= 2:
+        _sweep_2d(points, order, mask)
+    elif points.shape[1] == 3:
+        _sweep_3d(points, order, mask)
+    else:
+        _scan(points, order, mask)
+    if keep_duplicates:
+        _add_copies(points, order, mask)
     return mask
 
 

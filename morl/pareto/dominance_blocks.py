@@ -48,7 +48,7 @@ def lanes(points: Array) -> tuple[Words, Words, np.uint64]:
     top_bits = np.uint64(0)
     for k in range(m):
         top_bits |= ONE << np.uint64(width * k + width - 1)
-        count = min(most, n)
+        count = min(most, 1 + n // 4)
         sample = np.empty(count)
         for j in range(count):
             sample[j] = points[j * n // count, k]

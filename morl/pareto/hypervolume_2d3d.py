@@ -43,9 +43,7 @@ def hypervolume_3d(points: Array, order: Indices) -> float:
 
 
 @kernel
-def add_step(
-    steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float
-) -> tuple[int, float]:
+def add_step(steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float) -> tuple[int, float]:
     """Returns the new end of a staircase that also covers the box up to (x, y), and the area gained by it.
 
     Step i, from `start` to `stop`, covers everything left of steps[0, i] and below steps[1, i]; the first row ascends,

@@ -81,9 +81,7 @@ def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: 
 
 
 @ordered_kernel
-def widen_wall(
-    steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float
-) -> tuple[int, float]:
+def widen_wall(steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float) -> tuple[int, float]:
     """Returns the first step that the wall, moved to `x`, leaves over, and the area that it covers up to `y`."""
     gain = 0.0
     while start < stop and steps[0, start] <= x:

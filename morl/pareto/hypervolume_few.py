@@ -165,16 +165,15 @@ def pack(d: int, n: int, values: Array, orders: Indices, words: Words, table: Ar
         d: number of objectives.
         n: number of points.
         values: [point, objective].
-        orders: [objective, point], the points by each objective, descending.
+        orders: [objective, n], the points by each objective, ascending.
         words: [depth, point].
         table: [8, 128].
     """
     words[d, :n] = NONE
     for k in range(d):
         rank = 0
-        table[k, 0] = values[orders[k, n - 1], k]
-        for place in range(n - 1, -1, -1):
-            i = orders[k, place]
+        table[k, 0] = values[orders[k, 0], k]
+        for i in orders[k]:
             if values[i, k] > table[k, rank]:
                 rank += 1
                 table[k, rank] = values[i, k]

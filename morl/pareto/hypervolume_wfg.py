@@ -35,7 +35,7 @@ def hypervolume_wfg(points: Array, orders: Indices) -> float:
 
     Args:
         points: [n, objective], descending in the last objective.
-        orders: [objective, n], the points by each objective, descending.
+        orders: [objective, n], the points by each objective, ascending.
     """
     n, m = points.shape
     words = np.empty((m + 1, n), np.uint64)
@@ -48,7 +48,7 @@ def hypervolume_wfg(points: Array, orders: Indices) -> float:
         pack(m, n, points, orders, words, table)
         return hypervolume_few(m, n, words, table, few_orders, few_rows, front, steps)
     all_orders = np.empty((m + 1, m, n), np.int64)  # first axis: the dimension of the sub-problem
-    all_orders[m] = orders
+    all_orders[m] = orders[:, ::-1]
     rows = np.empty((m + 1, n, m))
     rows[m] = points
     at_least = np.empty((m + 1, m, (n + 63) // 64, n), np.uint64)
@@ -72,22 +72,21 @@ def _slices(
     """Returns the volume of the sub-problem in dimension d: n rows, and their orders by each objective."""
     _fill_bits(d, n, rows, orders, at_least)
     dominators = np.empty(((n + 63) // 64, n), np.uint64)
+    here = np.empty(dominators.shape[0], np.uint64)
     label = np.empty(n, np.int64)
     total = 0.0
     for p in range(n):
         volume = 1.0
         for k in range(d - 1):
             volume *= rows[d, p, k]
-        left = _limit(d, p, at_least, dominators, label)
+        left = _limit(d, p, at_least, dominators, here, label)
         _gather(d, n, p, rows, orders, label)
         if left > 4 and d == 5:
             volume -= hypervolume_4d(rows[4], left, front, steps)
         elif left > MOST or d > 9:
-            volume -= _slices(
-                d - 1, left, rows, orders, at_least, words, table, few_orders, few_rows, front, steps
-            )
+            volume -= _slices(d - 1, left, rows, orders, at_least, words, table, few_orders, few_rows, front, steps)
         elif left > 0:
-            pack(d - 1, left, rows[d - 1], orders[d - 1], words, table)
+            pack(d - 1, left, rows[d - 1], orders[d - 1, :, :left][:, ::-1], words, table)
             if left <= 4:
                 volume -= union_of_four(d - 1, left, words, table)
             else:
@@ -118,7 +117,7 @@ def _fill_bits(d: int, n: int, rows: Array, orders: Indices, at_least: Bits) -> 
 
 
 @ordered_kernel
-def _limit(d: int, p: int, at_least: Bits, dominators: Bits, label: Indices) -> int:
+def _limit(d: int, p: int, at_least: Bits, dominators: Bits, here: Bits, label: Indices) -> int:
     """Returns how many of the points before p are left, limited to its box; marks them with 0 in `label`, others -1."""
     words = (p + 63) // 64
     for word in range(words):
@@ -132,15 +131,17 @@ def _limit(d: int, p: int, at_least: Bits, dominators: Bits, label: Indices) -> 
     for i in range(p):
         dominators[i >> 6, i] &= ~(ONE << np.uint64(i & 63))
     left = p
+    for word in range(words):
+        here[word] = ~NONE
     for i in range(p):
         label[i] = 0
+        found = NONE
         for word in range(words):
-            if dominators[word, i] != NONE:
-                label[i] = -1
-                left -= 1
-                for j in range(i + 1, p):  # of points that have become equal, only the last stays
-                    dominators[i >> 6, j] &= ~(ONE << np.uint64(i & 63))
-                break
+            found |= dominators[word, i] & here[word]
+        if found != NONE:
+            label[i] = -1
+            left -= 1
+            here[i >> 6] &= ~(ONE << np.uint64(i & 63))  # of points that have become equal, only the last stays
     return left
 
 

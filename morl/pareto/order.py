@@ -16,12 +16,13 @@ def descending(points: Array) -> Indices:
     values are then put in order by the other objectives.
     """
     order = np.argsort(points[:, 0])[::-1].astype(np.int64)
-    _break_ties(points, order)
+    break_ties(points, order)
     return order
 
 
 @kernel
-def _break_ties(points: Array, order: Indices) -> None:
+def break_ties(points: Array, order: Indices) -> None:
+    """Sorts runs of equal first objectives in `order` by the other objectives, descending, and by index."""
     n = order.shape[0]
     start = 0
     while start < n:

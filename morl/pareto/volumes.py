@@ -6,9 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from morl.pareto.arguments import as_points, as_vector
-from morl.pareto.dominance import non_dominated
+from morl.pareto.compilation import kernel
+from morl.pareto.dominance import maximal, non_dominated
 from morl.pareto.hypervolume_2d3d import hypervolume_2d, hypervolume_3d
 from morl.pareto.hypervolume_4d import hypervolume_4d
+from morl.pareto.hypervolume_few import MOST
 from morl.pareto.hypervolume_wfg import hypervolume_wfg
 
 Array = NDArray[np.float64]
@@ -34,9 +36,21 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 def _boxes(points: ArrayLike, reference: ArrayLike) -> Array:
     """Returns the points that count, [n, objective], relative to the reference."""
     corner = as_vector(reference, "reference")
-    boxes: Array = as_points(points, objectives=corner.shape[0]) - corner
-    inside = (boxes > 0.0).all(axis=1)
-    return boxes if inside.all() else boxes[inside]
+    return _above(as_points(points, objectives=corner.shape[0]), corner)
+
+
+@kernel
+def _above(points: Array, corner: Array) -> Array:
+    n, m = points.shape
+    boxes = np.empty((n, m))
+    count = 0
+    for i in range(n):
+        inside = True
+        for k in range(m):
+            boxes[count, k] = points[i, k] - corner[k]
+            inside &= boxes[count, k] > 0.0
+        count += inside
+    return boxes[:count]
 
 
 def _volume(boxes: Array) -> float:
@@ -45,15 +59,18 @@ def _volume(boxes: Array) -> float:
         return 0.0
     if m == 1:
         return float(boxes.max())
+    order = np.argsort(boxes[:, -1])[::-1]
     if m == 2:
-        return hypervolume_2d(boxes, np.argsort(boxes[:, 1])[::-1])
+        return hypervolume_2d(boxes, order)
     if m == 3:
-        return hypervolume_3d(boxes, np.argsort(boxes[:, 2])[::-1])
-    front = boxes[non_dominated(boxes)]
-    front = front[np.argsort(-front[:, -1])]
+        return hypervolume_3d(boxes, order)
     if m == 4:
-        return hypervolume_4d(front, front.shape[0], np.empty((3, n + 1)), np.empty((2, n + 1)))
-    return hypervolume_wfg(front, np.argsort(-front.T, axis=1))
+        return hypervolume_4d(boxes[order], n, np.empty((3, n + 1)), np.empty((2, n + 1)))
+    if n > MOST:  # fewer are not worth a filter: the recursion meets dominated points with grace
+        boxes = boxes[maximal(boxes)]
+        order = np.argsort(boxes[:, -1])[::-1]
+    boxes = boxes[order]
+    return hypervolume_wfg(boxes, np.argsort(boxes.T, axis=1))
 
 
 def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
