@@ -1,10 +1,10 @@
 """The non-dominated filter for many points in four and more objectives.
 
 Every point gets a 64-bit word with one lane per objective: in which quantile of that objective it lies. A point can
-only dominate another when it is at least as good in every lane, which one subtraction tells (each lane has a spare top
-bit, so that no lane borrows from the next). Points are sorted along a space-filling curve and cut into blocks of 64; the
-lane-wise maximum of a block, its upper corner, says with one more such test that none of its points can dominate.
-Blocks of 64 blocks have corners too. Only the few pairs that pass all this are compared exactly.
+only dominate another when it is at least as good in every lane, which one subtraction tells (each lane has a spare
+top bit, so that no lane borrows from the next). Points are sorted along a space-filling curve and cut into blocks of
+64; the lane-wise maximum of a block, its upper corner, says with one more such test that none of its points can
+dominate. Blocks of 64 blocks have corners too. Only the few pairs that pass all this are compared exactly.
 
 Memory is O(n), and the time on fronts of 10^3 to 10^5 points is far below n^2 (docs/pareto.md).
 """

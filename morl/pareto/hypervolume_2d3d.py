@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto.compilation import kernel
+from morl.pareto.staircase import add_step
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -40,44 +41,3 @@ def hypervolume_3d(points: Array, order: Indices) -> float:
         size, gain = add_step(steps, 0, size, 0.0, 0.0, points[i, 0], points[i, 1])
         area += gain
     return volume + area * height
-
-
-@kernel
-def add_step(steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float) -> tuple[int, float]:
-    """Returns the new end of a staircase that also covers the box up to (x, y), and the area gained by it.
-
-    Step i, from `start` to `stop`, covers everything left of steps[0, i] and below steps[1, i]; the first row ascends,
-    the second descends, both strictly. What lies left of `wall` or below `floor` is covered anyway.
-    """
-    first = stop  # the first step lower than y
-    if stop - start > 16:
-        low = start
-        while low < first:
-            middle = (low + first) // 2
-            if steps[1, middle] < y:
-                first = middle
-            else:
-                low = middle + 1
-    else:
-        while first > start and steps[1, first - 1] < y:
-            first -= 1
-    edge = wall
-    if first > start:
-        edge = max(wall, steps[0, first - 1])
-        if edge >= x:
-            return stop, 0.0
-    gain = 0.0
-    after = first  # the first step that stays: the steps before it are lower and not wider
-    while after < stop and steps[0, after] <= x:
-        gain += (steps[0, after] - edge) * (y - steps[1, after])
-        edge = steps[0, after]
-        after += 1
-    gain += (x - edge) * (y - (steps[1, after] if after < stop else floor))
-    if after == first:
-        for j in range(stop, first, -1):
-            steps[0, j], steps[1, j] = steps[0, j - 1], steps[1, j - 1]
-    elif after > first + 1:
-        for j in range(after, stop):
-            steps[0, j - after + first + 1], steps[1, j - after + first + 1] = steps[0, j], steps[1, j]
-    steps[0, first], steps[1, first] = x, y
-    return stop + 1 - (after - first), gain

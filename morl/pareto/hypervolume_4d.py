@@ -1,4 +1,4 @@
-"""Exact hypervolume in four dimensions: sweep the fourth objective, keep the three-dimensional front of what was passed.
+"""Exact hypervolume in four dimensions: sweep the fourth objective, keep the front of the other three.
 
 Each new point adds its exclusive volume to that of the front. It is found in one pass over the front, which is sorted
 by the third objective: from the point's own height downwards, until a point that is wider and deeper closes the box.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto.compilation import ordered_kernel
-from morl.pareto.hypervolume_2d3d import add_step
+from morl.pareto.staircase import add_step, raise_floor, widen_wall
 
 Array = NDArray[np.float64]
 
@@ -78,30 +78,6 @@ def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: 
                 return volume
             free -= gain
     return volume + free * height
-
-
-@ordered_kernel
-def widen_wall(steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float) -> tuple[int, float]:
-    """Returns the first step that the wall, moved to `x`, leaves over, and the area that it covers up to `y`."""
-    gain = 0.0
-    while start < stop and steps[0, start] <= x:
-        gain += (steps[0, start] - wall) * (y - steps[1, start])
-        wall = steps[0, start]
-        start += 1
-    return start, gain + (x - wall) * (y - (steps[1, start] if start < stop else floor))
-
-
-@ordered_kernel
-def raise_floor(
-    steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float
-) -> tuple[int, float]:
-    """Returns the end of the steps that the floor, raised to `y`, leaves over, and the area that it covers up to `x`."""
-    gain = 0.0
-    while start < stop and steps[1, stop - 1] <= y:
-        gain += (steps[1, stop - 1] - floor) * (x - steps[0, stop - 1])
-        floor = steps[1, stop - 1]
-        stop -= 1
-    return stop, gain + (y - floor) * (x - (steps[0, stop - 1] if start < stop else wall))
 
 
 @ordered_kernel

@@ -49,7 +49,7 @@ def hypervolume_few(
     total = volume(words[d, 0], table)
     orders[d, 0] = 0
     for p in range(1, n):
-        left = _limit(d, p, words, orders)
+        left = limit(d, p, words, orders)
         total += volume(words[d, p], table)
         if left <= 4:
             total -= union_of_four(d - 1, left, words, table)
@@ -117,7 +117,7 @@ def _sweep(n: int, words: Words, table: Array, rows: Array, front: Array, steps:
 
 
 @ordered_kernel
-def _limit(d: int, p: int, words: Words, orders: Indices) -> int:
+def limit(d: int, p: int, words: Words, orders: Indices) -> int:
     """Returns how many of the points before p are left, limited to its box; writes them to words[d - 1].
 
     They come in descending order of objective d - 2, so a later one is never better than an earlier one, but for ties.

@@ -7,9 +7,9 @@ dominated. So the recursion goes down one dimension at a time. Small sets go on 
 `hypervolume_4d`.
 
 Most of the time of WFG goes into finding which limited points are dominated. Here every set of points is a row of bits:
-`at_least[k, :, i]` holds the points that are at least as good as point i in objective k. Limited to the box of p, point j
-is at least as good as i in objective k when it is at least as good as i *or* as p. So one OR per objective and an AND
-over objectives answer the question for 64 points j at once, without computing a single limited coordinate.
+`at_least[k, :, i]` holds the points that are at least as good as point i in objective k. Limited to the box of p,
+point j is at least as good as i in objective k when it is at least as good as i *or* as p. So one OR per objective and
+an AND over objectives answer the question for 64 points j at once, without computing a single limited coordinate.
 
 Source: While, Bradstreet, Barone 2012, "A fast way of calculating exact hypervolumes"; the bit sets are ours.
 """

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from morl.pareto.arguments import as_points, as_vector
 from morl.pareto.compilation import kernel
+from morl.pareto.contributions import contributions_2d, contributions_3d, contributions_4d, contributions_few
 from morl.pareto.dominance import maximal, non_dominated
 from morl.pareto.hypervolume_2d3d import hypervolume_2d, hypervolume_3d
 from morl.pareto.hypervolume_4d import hypervolume_4d
@@ -89,10 +90,35 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
     corner = as_vector(reference, "reference")
     boxes = as_points(points, objectives=corner.shape[0]) - corner
     contributions = np.zeros(boxes.shape[0])
-    front = np.nonzero(non_dominated(boxes, keep_duplicates=True) & (boxes > 0.0).all(axis=1))[0]
-    for place, i in enumerate(front):
-        contributions[i] = _gain(boxes[np.delete(front, place)], boxes[i])
+    kept = maximal(boxes)
+    front = np.nonzero(kept & (boxes > 0.0).all(axis=1))[0]
+    if front.size > 0:
+        contributions[front] = np.maximum(_exclusive(boxes[front]), 0.0)
+        if not kept.all():
+            copies = {tuple(row) for row in boxes[maximal(boxes, keep_duplicates=True) & ~kept]}
+            contributions[[i for i in front if copies and tuple(boxes[i]) in copies]] = 0.0
     return contributions
+
+
+def _exclusive(boxes: Array) -> Array:
+    """Returns the exclusive volumes [n] of boxes that are non-dominated and different."""
+    n, m = boxes.shape
+    if m == 1:
+        return boxes[:, 0]
+    if m == 2:
+        return contributions_2d(boxes, np.argsort(boxes[:, 0]))
+    order = np.argsort(boxes[:, -1])[::-1]
+    if m == 3:
+        return contributions_3d(boxes, order)
+    volumes = np.empty(n)
+    boxes = boxes[order]
+    if m == 4:
+        volumes[order] = contributions_4d(boxes)
+    elif n <= MOST and m <= 8:
+        volumes[order] = contributions_few(boxes, np.argsort(boxes.T, axis=1))
+    else:
+        volumes[order] = [_gain(np.delete(boxes, i, axis=0), boxes[i]) for i in range(n)]
+    return volumes
 
 
 def hypervolume_improvement(points: ArrayLike, candidates: ArrayLike, reference: ArrayLike) -> float | Array:

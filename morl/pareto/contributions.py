@@ -1,0 +1,161 @@
+"""Exclusive volumes: what of the dominated region each point alone covers.
+
+Points are non-dominated and different, with coordinates above the reference, which is the origin here.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.pareto.compilation import kernel, ordered_kernel
+from morl.pareto.hypervolume_4d import hypervolume_4d
+from morl.pareto.hypervolume_few import MOST, hypervolume_few, limit, pack, union_of_four, volume
+from morl.pareto.staircase import raise_floor, widen_wall
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+@kernel
+def contributions_2d(points: Array, order: Indices) -> Array:
+    """Returns the exclusive area of each point [n]; `order` sorts them by the first objective, ascending."""
+    n = order.shape[0]
+    areas = np.empty(n)
+    for place in range(n):
+        i = order[place]
+        left = points[order[place - 1], 0] if place > 0 else 0.0
+        below = points[order[place + 1], 1] if place + 1 < n else 0.0
+        areas[i] = (points[i, 0] - left) * (points[i, 1] - below)
+    return areas
+
+
+@ordered_kernel
+def contributions_3d(points: Array, order: Indices) -> Array:
+    """Returns the exclusive volume of each point [n]; `order` sorts them by the third objective, descending.
+
+    The sweep of `hypervolume_3d`, where each step of the staircase also knows which part of the base is its own: right
+    of a wall, above a floor, and outside the steps that it covered when it came. A new point moves the floor of its
+    left neighbour and the wall of its right one, and nobody else's. O(n log n) but for the array's moves.
+
+    Source: the idea of Emmerich and Fonseca 2011.
+    """
+    n = order.shape[0]
+    stairs = np.empty(n + 1, np.int64)  # points, the first objective ascending and the second descending
+    size = 0
+    steps = np.empty((2, 2 * n))  # covered steps, those of each point in a row from `start` to `stop`
+    used = 0
+    start, stop = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    wall, floor, own, height = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
+    volumes = np.zeros(n)
+    for i in order:
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        first = _lower_than(points, stairs, size, y)
+        after = first  # the first step that stays
+        start[i], height[i] = used, z
+        while after < size and points[stairs[after], 0] <= x:
+            covered = stairs[after]
+            volumes[covered] += own[covered] * (height[covered] - z)
+            own[covered] = 0.0
+            steps[0, used], steps[1, used] = points[covered, 0], points[covered, 1]
+            used += 1
+            after += 1
+        stop[i] = used
+        if first > 0:
+            left = stairs[first - 1]
+            wall[i] = points[left, 0]
+            volumes[left] += own[left] * (height[left] - z)
+            stop[left], loss = raise_floor(steps, start[left], stop[left], wall[left], floor[left], points[left, 0], y)
+            own[left], height[left], floor[left] = own[left] - loss, z, y
+        if after < size:
+            right = stairs[after]
+            floor[i] = points[right, 1]
+            volumes[right] += own[right] * (height[right] - z)
+            start[right], loss = widen_wall(
+                steps, start[right], stop[right], wall[right], floor[right], x, points[right, 1]
+            )
+            own[right], height[right], wall[right] = own[right] - loss, z, x
+        _, own[i] = widen_wall(steps, start[i], stop[i], wall[i], floor[i], x, y)
+        size = _put(stairs, size, first, after, i)
+    for i in stairs[:size]:
+        volumes[i] += own[i] * height[i]
+    return volumes
+
+
+@ordered_kernel
+def _lower_than(points: Array, stairs: Indices, size: int, y: float) -> int:
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        if points[stairs[middle], 1] < y:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@ordered_kernel
+def _put(stairs: Indices, size: int, first: int, after: int, i: int) -> int:
+    if after == first:
+        for j in range(size, first, -1):
+            stairs[j] = stairs[j - 1]
+    elif after > first + 1:
+        for j in range(after, size):
+            stairs[j - after + first + 1] = stairs[j]
+    stairs[first] = i
+    return size + 1 - (after - first)
+
+
+@ordered_kernel
+def contributions_4d(points: Array) -> Array:
+    """Returns the exclusive volume of each point [n]; rows descend in the fourth objective.
+
+    Each is the point's box less the volume of the others limited to it.
+    """
+    n = points.shape[0]
+    limited = np.empty((n, 4))
+    front, steps = np.empty((3, n + 1)), np.empty((2, n + 1))
+    volumes = np.empty(n)
+    for i in range(n):
+        count = 0
+        for j in range(n):
+            if j != i:
+                for k in range(4):
+                    limited[count, k] = min(points[i, k], points[j, k])
+                count += 1
+        box = points[i, 0] * points[i, 1] * points[i, 2] * points[i, 3]
+        volumes[i] = box - hypervolume_4d(limited, count, front, steps)
+    return volumes
+
+
+@ordered_kernel
+def contributions_few(points: Array, orders: Indices) -> Array:
+    """Returns the exclusive volume of each of up to 127 points [n, 5 to 8 objectives].
+
+    Args:
+        points: [n, objective].
+        orders: [objective, n], the points by each objective, ascending.
+    """
+    n, m = points.shape
+    words = np.empty((m + 2, n), np.uint64)
+    table = np.empty((8, MOST + 1))
+    pack(m, n, points, orders, words, table)
+    original = words[m].copy()
+    few_orders = np.empty((m + 2, n), np.int64)
+    rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
+    volumes = np.empty(n)
+    last = n - 1
+    for i in range(n):
+        words[m + 1] = original
+        words[m + 1, i], words[m + 1, last] = original[last], original[i]  # the others before, this one last
+        count = 0
+        for place in range(last, -1, -1):
+            j = orders[m - 1, place]
+            if j != i:
+                few_orders[m + 1, count] = i if j == last else j
+                count += 1
+        left = limit(m + 1, last, words, few_orders)
+        volumes[i] = volume(original[i], table)
+        if left <= 4:
+            volumes[i] -= union_of_four(m, left, words, table)
+        else:
+            volumes[i] -= hypervolume_few(m, left, words, table, few_orders, rows, front, steps)
+    return volumes
