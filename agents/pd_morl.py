@@ -16,7 +16,7 @@ Where this file departs from the authors' code, and why (docs/pd_morl.md has the
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ from morl.seeding import derived_seed, stream
 class Config:
     """Settings of MO-DDQN-HER. The defaults are the authors' for Deep Sea Treasure."""
 
+    target_action: Literal["paper", "aligned", "utility"] = "aligned"
+    """How the target chooses its action: by S_c w.Q as published, by the same measured from the reference point (so that
+    negative objectives work), or by w.Q alone."""
     learning_rate: float = 3e-4
     """Adam's step size."""
     discount: float | None = None
@@ -118,11 +121,16 @@ def interpolate(preferences: Tensor, keys: Tensor, coefficients: Tensor) -> Tens
     return torch.cdist(preferences, keys).neg() @ coefficients[:-1] + coefficients[-1]
 
 
-def aligned_action(values: Tensor, preferences: Tensor, directions: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a* = argmax_a S_c(I(w), Q(s, a, w)) w.Q(s, a, w) [...] and the cosines S_c [..., action] (paper, eq. 6).
+def cosines_to(directions: Tensor, values: Tensor) -> Tensor:
+    """Return S_c(I(w), Q) [..., action], the cosine between directions [..., objective] and values [..., action, objective]."""
+    return cosine_similarity(directions.unsqueeze(-2), values, dim=-1)
 
-    Cosines are clamped to [0, 0.9999] as in the authors' code, and measured from `origin`, so that S_c is meaningful
-    where objectives are negative.
+
+def paper_score(values: Tensor, preferences: Tensor, directions: Tensor, origin: Tensor) -> Tensor:
+    """Return S_c(I(w), Q(s, a, w)) w.Q(s, a, w) [..., action], by which the target's action is chosen (paper, eq. 6).
+
+    As in the authors' code cosines are clamped to [0, 0.9999] and measured from `origin`, utilities from zero. Where
+    utilities are negative this prefers the *worse* aligned action: see `aligned_score`.
 
     Args:
         values: [..., action, objective] Q(s, ., w).
@@ -130,9 +138,23 @@ def aligned_action(values: Tensor, preferences: Tensor, directions: Tensor, orig
         directions: [..., objective] I(w).
         origin: [objective] where the cone of returns starts.
     """
-    cosines = cosine_similarity(directions.unsqueeze(-2), values - origin, dim=-1)
-    utilities = (values @ preferences.unsqueeze(-1)).squeeze(-1)
-    return (cosines.clamp(0.0, 0.9999) * utilities).argmax(dim=-1), cosines
+    return cosines_to(directions, values - origin).clamp(0.0, 0.9999) * utility(values, preferences)
+
+
+def aligned_score(values: Tensor, preferences: Tensor, directions: Tensor, origin: Tensor) -> Tensor:
+    """Return the paper's score with utilities measured from the origin as well, so that both factors are positive.
+
+    A value that is no better than the origin keeps its negative utility as its score: the cosine means nothing there.
+    The arguments are those of `paper_score`.
+    """
+    above = values - origin
+    utilities = utility(above, preferences)
+    return torch.where(utilities > 0, cosines_to(directions, above).clamp(0.0, 0.9999) * utilities, utilities)
+
+
+def utility(values: Tensor, preferences: Tensor) -> Tensor:
+    """Return w.Q [..., action] for values [..., action, objective] and preferences [..., objective]."""
+    return (values @ preferences.unsqueeze(-1)).squeeze(-1)
 
 
 def select(values: Tensor, actions: Tensor) -> Tensor:
@@ -154,7 +176,6 @@ class PDMORL:
     """MO-DDQN-HER on a batch of environment lanes; satisfies `morl.protocols.Agent`."""
 
     Config = Config
-    conditioned = True
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
         if not isinstance(problem.action_space, spaces.Discrete):
@@ -211,7 +232,7 @@ class PDMORL:
         with torch.no_grad():
             next_values = self._values(self.target_parameters, batch["next_observation"], preferences)
             directions = interpolate(preferences, self.keys, self.coefficients)
-            next_actions, cosines = aligned_action(next_values, preferences, directions, self.origin)
+            next_actions = self._score(next_values, preferences, directions).argmax(dim=-1)
             continues = self.discount * (1.0 - batch["terminated"])
             targets = batch["reward"] + continues * select(next_values, next_actions)
         values = self._values(self.parameters, batch["observation"], preferences)
@@ -221,7 +242,7 @@ class PDMORL:
         self.optimiser.step(gradient)
         soft_update(self.target_parameters, self.parameters, self.config.target_rate)
         self.updates += 1
-        self.diagnostics = {"loss": loss.detach(), "predictions": predictions.detach(), "cosines": cosines}
+        self.diagnostics = {"loss": loss.detach(), "predictions": predictions.detach(), "directions": directions}
 
     def act(
         self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]
@@ -237,10 +258,11 @@ class PDMORL:
         """Return what tells how learning goes; read only when it is logged. docs/pd_morl.md explains each."""
         values = {"exploration_rate": self._exploration_rate(), "replay_size": float(len(self.replay))}
         if self.diagnostics:
-            cosines = self.diagnostics["cosines"]
+            predictions = self.diagnostics["predictions"]
+            cosines = cosine_similarity(self.diagnostics["directions"], predictions - self.origin, dim=-1)
             values |= {
                 "loss": self.diagnostics["loss"].item(),
-                "q_magnitude": self.diagnostics["predictions"].norm(dim=-1).mean().item(),
+                "q_magnitude": predictions.norm(dim=-1).mean().item(),
                 "non_positive_cosines": (cosines <= 0).float().mean().item(),
                 "angle_degrees": cosines.clamp(0.0, 0.9999).arccos().rad2deg().mean().item(),
             }
@@ -313,7 +335,9 @@ class PDMORL:
         self.origin = self._tensor(origin)
         if self.config.oracle_keys:
             if problem.known_front is None:
-                raise ValueError(f"oracle_keys is True, but the true front of {problem.id} is not known: set it to False")
+                raise ValueError(
+                    f"oracle_keys is True, but the true front of {problem.id} is not known: set it to False"
+                )
             front = problem.known_front(self.discount)
             self.key_returns = front[(self.key_preferences @ front.T).argmax(axis=1)]
             self.keys_unknown[:] = False
@@ -339,6 +363,16 @@ class PDMORL:
 
     # --- Learning -----------------------------------------------------------------------------------------------------
 
+    def _score(self, values: Tensor, preferences: Tensor, directions: Tensor) -> Tensor:
+        """Return the score by which the target chooses its action [..., action]."""
+        match self.config.target_action:
+            case "paper":
+                return paper_score(values, preferences, directions, self.origin)
+            case "aligned":
+                return aligned_score(values, preferences, directions, self.origin)
+            case "utility":
+                return utility(values, preferences)
+
     def _values(self, parameters: Tensor, observations: Tensor, preferences: Tensor) -> Tensor:
         """Return Q(s, ., w): [policy, batch, action, objective]."""
         outputs = self.network(parameters, torch.cat([observations, preferences], dim=-1))
@@ -348,7 +382,7 @@ class PDMORL:
     def _greedy(self, encoded: NDArray[np.float32], preferences: NDArray[np.float64]) -> NDArray[np.int64]:
         weights = self._tensor(preferences)[None]
         values = self._values(self.parameters, self._tensor(encoded)[None], weights)
-        actions: NDArray[np.int64] = (values @ weights.unsqueeze(-1)).squeeze(-1).argmax(dim=-1)[0].cpu().numpy()
+        actions: NDArray[np.int64] = utility(values, weights).argmax(dim=-1)[0].cpu().numpy()
         return actions
 
     def _sample(self) -> dict[str, Tensor]:
@@ -388,7 +422,16 @@ class PDMORL:
         self.exploration.bit_generator.state = state["exploration"]
         self._fit_interpolator()
 
-    _PLAIN_STATE = ("steps", "pretraining_steps", "updates", "observations", "preferences", "key_returns", "keys_unknown", "next_key_update")
+    _PLAIN_STATE = (
+        "steps",
+        "pretraining_steps",
+        "updates",
+        "observations",
+        "preferences",
+        "key_returns",
+        "keys_unknown",
+        "next_key_update",
+    )
 
     def forget_episodes(self) -> None:
         """Begin new episodes at the next step: for environments whose state cannot be saved."""
@@ -396,7 +439,7 @@ class PDMORL:
 
     def export_policies(self) -> dict[int, dict[str, Any]]:
         """Return what acting needs, by policy number."""
-        return {0: {"parameters": self.parameters.detach()}}
+        return {0: {"parameters": self.parameters.detach().clone()}}
 
     def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
         """Take over policies that `export_policies` returned; enough to act, not to go on learning."""

@@ -59,9 +59,7 @@ class Agent(Protocol):
         """Train until `steps` reaches `total_steps`; yield wherever the state is consistent, so that it can be saved."""
         ...
 
-    def act(
-        self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]
-    ) -> NDArray[Any]:
+    def act(self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]) -> NDArray[Any]:
         """Return the deterministic actions [env, ...] of `policies` [env] under `preferences` [env, objective]."""
         ...
 

@@ -1,6 +1,7 @@
 """The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,20 @@ def normalised_preference(preference: Any, objectives: tuple[str, ...]) -> NDArr
     if not np.isfinite(given).all() or (given < 0).any() or given.sum() == 0:
         raise ValueError(f"preference is {preference}, but its weights must be >= 0, finite and not all zero")
     return given / given.sum()
+
+
+def front_record(front: Front) -> dict[str, Any]:
+    """Return the entries of front.json that speak of the front; NaN preferences are spelled null."""
+    return {
+        "objectives": list(front.objectives),
+        "discount": front.discount,
+        "reference_point": list(front.reference_point),
+        "points": front.points.tolist(),
+        "preferences": [[None if math.isnan(w) else w for w in row] for row in front.preferences.tolist()],
+        "policy_ids": front.policy_ids.tolist(),
+        "indicators": front.indicators,
+        "undiscounted_points": front.undiscounted_points.tolist(),
+    }
 
 
 def read_front(file: Path, known_front: NDArray[np.float64] | None) -> Front:

@@ -14,7 +14,8 @@ class Policy:
     """Acts for one preference.
 
     Attributes:
-        preference: [objective] what it serves, summing to one; NaN where its agent has no preferences.
+        preference: [objective] what was asked for, summing to one.
+        conditioning: [objective] preference that the network is given; NaN where it takes none.
         policy_id: number of the policy file it comes from.
     """
 
@@ -23,9 +24,11 @@ class Policy:
         agent: Agent,
         observation_space: gymnasium.Space[Any],
         preference: NDArray[np.float64],
+        conditioning: NDArray[np.float64],
         policy_id: int,
     ) -> None:
         self.preference = preference
+        self.conditioning = conditioning
         self.policy_id = policy_id
         self._agent = agent
         self._observation_space = observation_space
@@ -48,7 +51,7 @@ class Policy:
         batched = self._is_batch(observation)
         batch = observation if batched else _with_first_axis(observation)
         rows = _length(batch)
-        preferences = np.broadcast_to(self.preference, (rows, len(self.preference)))
+        preferences = np.broadcast_to(self.conditioning, (rows, len(self.conditioning)))
         actions = self._agent.act(batch, preferences, np.full(rows, self.policy_id))
         return (actions if batched else actions[0]), state
 

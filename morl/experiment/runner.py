@@ -4,26 +4,31 @@ The agent owns its loop, a generator; the runner owns evaluation for the record,
 Ctrl-C. One run is one folder (docs/decisions.md names its files).
 """
 
-import json
+import shlex
 import shutil
 import sys
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from morl.agents import find_agent
 from morl.envs.registry import EnvBuilder, env_name, problem
+from morl.evaluation import Returns
 from morl.experiment import checkpoint
 from morl.experiment.front import Front, normalised_preference, read_front
 from morl.experiment.interrupt import stop_on_signals
 from morl.experiment.policy import Policy
 from morl.experiment.progress import ProgressBar
-from morl.experiment.session import Session
+from morl.experiment.session import Session, build_evaluator
 from morl.experiment.settings import Settings, file_arguments, parse, resolve, to_toml
 from morl.learning.processor import prepare_processor, resolve_device
 from morl.protocols import Problem
+from morl.seeding import derived_seed
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Run:
 
     Attributes:
         directory: the run folder.
+        algorithm: the agent's name.
+        env: the environment, as it was given.
         settings: the resolved settings.
         front: the latest front.
         problem: the environment's spaces, objectives and known front.
@@ -39,6 +46,7 @@ class Run:
 
     directory: Path
     algorithm: str
+    env: EnvBuilder
     settings: Settings[Any]
     problem: Problem
     front: Front
@@ -46,8 +54,8 @@ class Run:
     def policy(self, preference: Sequence[float]) -> Policy:
         """Return the policy that serves a preference best, ready to `predict`.
 
-        A conditioned agent is given the preference itself; of a population, the member of the front with the highest
-        utility w.J is chosen.
+        It is the member of the front with the highest utility w.J. Where the agent's network is conditioned on
+        preferences, it acts under the preference that produced that point: what was measured is what you get.
 
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
@@ -56,11 +64,28 @@ class Run:
             ValueError: the preference has the wrong length or a negative weight, or a policy file is damaged.
         """
         weights = normalised_preference(preference, self.front.objectives)
-        agent = self._agent()
         best = int((self.front.points @ weights).argmax())
-        policy_id = int(self.front.policy_ids[best])
-        served = weights if agent.conditioned else self.front.preferences[best]
-        return Policy(agent, self.problem.observation_space, served, policy_id)
+        conditioning, policy_id = self.front.preferences[best], int(self.front.policy_ids[best])
+        return Policy(self._agent(), self.problem.observation_space, weights, conditioning, policy_id)
+
+    def evaluate(self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0) -> Returns:
+        """Return mean returns on fresh episodes: one row for the policy of a preference, or one for each of the front.
+
+        Args:
+            preference: [objective] as for `policy`; the whole front where not given.
+            episodes: episodes of each row.
+            seed: of the evaluation; it shares no stream with training.
+        """
+        if episodes < 1:
+            raise ValueError(f"episodes is {episodes}, but must be at least 1")
+        policies, preferences = self.front.policy_ids, self.front.preferences
+        if preference is not None:
+            chosen = self.policy(preference)
+            policies, preferences = np.array([chosen.policy_id]), chosen.conditioning[None]
+        evaluator = build_evaluator(self.env, self.settings.env_options, self.front.discount)
+        returns = evaluator(self._agent().act, policies, preferences, episodes, derived_seed(seed, "user evaluation"))
+        evaluator.close()
+        return returns
 
     def _agent(self) -> Any:
         """Return the agent with its policies, as far as acting needs it."""
@@ -114,13 +139,12 @@ def start(
 ) -> Run:
     """Train with resolved settings in a new run folder; the arguments are those of `train`."""
     run_dir = run_dir or default_run_dir(algorithm, env, settings)
-    settings = _with_periods(settings)
     prepare_processor()
     session = Session(algorithm, env, settings, run_dir)
     try:
         _claim(run_dir, overwrite)
         try:
-            session.create_files(_environment_name(env), _command())
+            session.create_files(_environment_name(env), shlex.join(sys.argv))
             return _drive(session, settings, progress)
         except BaseException:
             if checkpoint.newest(run_dir) is None:  # nothing in it is of use to anybody
@@ -131,7 +155,9 @@ def start(
         session.close()
 
 
-def resume(run_dir: str | Path, total_steps: int | None = None, *, env: EnvBuilder | None = None, progress: bool = False) -> Run:
+def resume(
+    run_dir: str | Path, total_steps: int | None = None, *, env: EnvBuilder | None = None, progress: bool = False
+) -> Run:
     """Go on with a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
 
     Args:
@@ -180,7 +206,7 @@ def load(run_dir: str | Path, *, env: EnvBuilder | None = None) -> Run:
     known = problem(env or environment, **settings.env_options)
     discount = known.discount if settings.discount is None else settings.discount
     known_front = None if known.known_front is None else known.known_front(discount)
-    return Run(run_dir, algorithm, settings, known, read_front(run_dir / "front.json", known_front))
+    return Run(run_dir, algorithm, env or environment, settings, known, read_front(run_dir / "front.json", known_front))
 
 
 def default_run_dir(algorithm: str, env: EnvBuilder, settings: Settings[Any]) -> Path:
@@ -192,8 +218,6 @@ def default_run_dir(algorithm: str, env: EnvBuilder, settings: Settings[Any]) ->
 def _drive(session: Session, settings: Settings[Any], progress: bool) -> Run:
     """Pull the agent's loop; evaluate, log, save and stop where its state is consistent."""
     agent = session.agent
-    assert settings.evaluate_every is not None
-    assert settings.log_every is not None
     next_evaluation = _next_multiple(agent.steps, settings.evaluate_every)
     next_log = _next_multiple(agent.steps, settings.log_every)
     next_save = time.monotonic() + 60 * settings.checkpoint_minutes
@@ -204,8 +228,8 @@ def _drive(session: Session, settings: Settings[Any], progress: bool) -> Run:
                 session.log()
                 bar.update(agent.steps)
                 next_log = _next_multiple(agent.steps, settings.log_every)
-            if agent.steps >= next_evaluation and agent.steps < settings.total_steps:
-                bar.show_front(agent.steps, session.evaluate())
+            if next_evaluation <= agent.steps < settings.total_steps:
+                bar.show_front(agent.steps, session.evaluate(scheduled=True))
                 next_evaluation = _next_multiple(agent.steps, settings.evaluate_every)
             if time.monotonic() >= next_save:
                 session.save()
@@ -214,9 +238,9 @@ def _drive(session: Session, settings: Settings[Any], progress: bool) -> Run:
                 break
         finished = agent.steps >= settings.total_steps
         session.save()  # before the evaluation, which may take long: from here on nothing is lost
-        if finished or not session.evaluated:
-            bar.show_front(agent.steps, session.evaluate())
-            session.save()  # again, for the count of evaluation steps
+        if finished or session.best is None:
+            bar.show_front(agent.steps, session.evaluate(scheduled=agent.steps >= next_evaluation))
+            session.save()  # again, with what the evaluation found
     if finished:
         session.finish()
     return load(session.run_dir, env=session.env)
@@ -224,15 +248,6 @@ def _drive(session: Session, settings: Settings[Any], progress: bool) -> Run:
 
 def _next_multiple(steps: int, period: int) -> int:
     return (steps // period + 1) * period
-
-
-def _with_periods(settings: Settings[Any]) -> Settings[Any]:
-    """Fill in the periods that follow from total_steps, so that a resumed run keeps them."""
-    return replace(
-        settings,
-        evaluate_every=settings.evaluate_every or max(1, settings.total_steps // 20),
-        log_every=settings.log_every or max(1, settings.total_steps // 200),
-    )
 
 
 def _claim(run_dir: Path, overwrite: bool) -> None:
@@ -260,8 +275,6 @@ def _read_config(run_dir: Path) -> tuple[str, str, Settings[Any]]:
 
 
 def _names(file: Path) -> tuple[str, str]:
-    import tomllib
-
     table = tomllib.loads(file.read_text())
     try:
         return str(table["algorithm"]), str(table["environment"])
@@ -271,7 +284,3 @@ def _names(file: Path) -> tuple[str, str]:
 
 def _environment_name(env: EnvBuilder) -> str:
     return env if isinstance(env, str) else env_name(env)
-
-
-def _command() -> str:
-    return json.dumps(sys.argv) if not sys.argv else " ".join(sys.argv)

@@ -1,9 +1,10 @@
 """The parts of one run, wired together: agent, environments, evaluation, records, checkpoints."""
 
 import json
-import math
 import platform
 import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from morl.envs.registry import EnvBuilder, problem
 from morl.envs.state import StateNotCapturable
 from morl.evaluation import Evaluator, Returns
 from morl.experiment import checkpoint
-from morl.experiment.front import Front, evaluation_preferences, indicators_of, sorted_front
+from morl.experiment.front import Front, evaluation_preferences, front_record, indicators_of, read_front, sorted_front
 from morl.experiment.recording import Recorder
 from morl.experiment.settings import Settings, to_toml
 from morl.learning.processor import resolve_device
+from morl.pareto import expected_utility
 from morl.protocols import Agent
 from morl.seeding import derived_seed
 
@@ -29,6 +31,25 @@ EVALUATION_LANES = {"kernel": 4096, "mujoco": 256}
 """Lanes of an evaluation by back end; 64 for the others, which build one Python environment per lane."""
 HORIZON_WITHOUT_LIMIT = 10_000
 """Evaluation episodes that do not end by themselves are cut after this many steps."""
+
+
+def build_evaluator(env: EnvBuilder, env_options: Mapping[str, Any], discount: float) -> Evaluator:
+    """Return an evaluator over environments of its own, as wide as their back end likes."""
+    probe = make_vec(env, 1, **env_options)
+    lanes = EVALUATION_LANES.get(str(probe.metadata.get("backend")), 64)
+    limit = getattr(probe.spec, "max_episode_steps", None) or HORIZON_WITHOUT_LIMIT
+    probe.close()
+    return Evaluator(lambda count: make_vec(env, count, **env_options), discount, lanes, limit)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far: its expected utility, the front as front.json spells it, and the policies behind it."""
+
+    expected_utility: float
+    step: int
+    front: dict[str, Any]
+    policies: dict[int, dict[str, Any]]
 
 
 class Session:
@@ -41,21 +62,21 @@ class Session:
         self.discount = self.problem.discount if settings.discount is None else settings.discount
         self.reference_point = settings.reference_point or self.problem.reference_point
         if self.reference_point is not None and len(self.reference_point) != objectives:
-            raise ValueError(f"reference_point is {self.reference_point}, but must have {objectives} numbers, one each for"
-                             f" {', '.join(self.problem.objectives)}")
+            raise ValueError(
+                f"reference_point is {self.reference_point}, but must have {objectives} numbers, one each for"
+                f" {', '.join(self.problem.objectives)}"
+            )
         self.known_front = None if self.problem.known_front is None else self.problem.known_front(self.discount)
         self.preferences = evaluation_preferences(objectives, settings.evaluation_divisions)
         device = resolve_device(settings.device)
-        self.agent: Agent = find_agent(algorithm)(self.problem, settings.agent, settings.seed, settings.num_envs, device)
-        self.envs = make_vec(env, settings.num_envs, **settings.env_options)
-        lanes = EVALUATION_LANES.get(str(self.envs.metadata.get("backend")), 64)
-        limit = getattr(self.envs.spec, "max_episode_steps", None) or HORIZON_WITHOUT_LIMIT
-        self.evaluator = Evaluator(
-            lambda count: make_vec(env, count, **settings.env_options), self.discount, lanes, limit
+        self.agent: Agent = find_agent(algorithm)(
+            self.problem, settings.agent, settings.seed, settings.num_envs, device
         )
+        self.envs = make_vec(env, settings.num_envs, **settings.env_options)
+        self.evaluator = build_evaluator(env, settings.env_options, self.discount)
         self.recorder: Recorder | None = None
         self.wall_seconds, self._since = 0.0, time.monotonic()
-        self.evaluated = False
+        self.best: Best | None = None
 
     # --- Files --------------------------------------------------------------------------------------------------------
 
@@ -81,7 +102,7 @@ class Session:
             "evaluation_steps": self.evaluator.steps,
             "wall_seconds": self._seconds(),
             "reference_point": self.reference_point,
-            "evaluated": self.evaluated,
+            "best": None if self.best is None else asdict(self.best),
         }
         states = {"agent": self.agent.state_dict(), "environment": environment, "counters": counters}
         folder = self.run_dir / "checkpoints" / f"step-{self.agent.steps:012d}"
@@ -100,7 +121,9 @@ class Session:
         self.evaluator.steps = counters["evaluation_steps"]
         self.wall_seconds = counters["wall_seconds"]
         self.reference_point = counters["reference_point"]
-        self.evaluated = counters["evaluated"]
+        if counters["best"] is not None:
+            self.best = Best(**counters["best"])
+            self._publish(self.best)
         self.recorder = Recorder(self.run_dir, self.problem.objectives, self.known_front, self.agent.steps)
 
     def close(self) -> None:
@@ -144,11 +167,16 @@ class Session:
         seed = derived_seed(self.settings.seed, "keys", self.agent.steps)
         return self.evaluator(self.agent.act, policies, preferences, episodes, seed).discounted
 
-    def evaluate(self) -> Front:
-        """Evaluate the agent, record the front and save its policies.
+    def evaluate(self, scheduled: bool) -> Front:
+        """Evaluate the agent, record its front, and publish it in front.json if it is the best so far.
 
         Rows are selected as non-dominated in one evaluation and reported from another on fresh seeds, because the best
-        of many noisy returns is not what these policies will reach again.
+        of many noisy returns is not what these policies will reach again. For the same reason the best evaluation is
+        chosen by the first, and reported from the second.
+
+        Args:
+            scheduled: whether this evaluation belongs to the schedule. The one at the end of a run that stops between
+                two scheduled ones does not: were it remembered, resuming would differ from never having stopped.
         """
         assert self.recorder is not None
         policies, preferences = self.agent.policies(self.preferences)
@@ -159,72 +187,74 @@ class Session:
         fresh = self._returns(policies[rows], preferences[rows], "report")
         kept = sorted_front(fresh.discounted)
         points, rows = fresh.discounted[kept], rows[kept]
-        indicators = indicators_of(points, self.reference_point, self.preferences, self.known_front)
         front = Front(
             points=points,
             preferences=preferences[rows],
             policy_ids=policies[rows],
-            indicators=indicators,
+            indicators=indicators_of(points, self.reference_point, self.preferences, self.known_front),
             objectives=self.problem.objectives,
             discount=self.discount,
             reference_point=self.reference_point,
             known_front=self.known_front,
             undiscounted_points=fresh.undiscounted[kept],
         )
-        self.evaluated = True
-        self._record(front, selection)
+        self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
+        self._record_selection(selection, preferences)
+        utility = expected_utility(selection.discounted, self.preferences)
+        if self.best is None or utility >= self.best.expected_utility:
+            best = Best(utility, self.agent.steps, front_record(front), self.agent.export_policies())
+            self.best = best if scheduled else self.best
+        else:
+            best = self.best
+        self._publish(best)
         return front
 
     def finish(self) -> None:
         """Record what only the end of a run can say: one row of hyper-parameters for each policy."""
         assert self.recorder is not None
-        record = json.loads((self.run_dir / "front.json").read_text())
-        preferences = np.array(record["preferences"], dtype=np.float64)
+        front = read_front(self.run_dir / "front.json", self.known_front)
         settings = {"agent": self.algorithm, "seed": self.settings.seed, "training_steps": self.agent.steps}
-        self.recorder.finish(np.array(record["points"]), preferences, record["policy_ids"], settings)
+        self.recorder.finish(front.points, front.preferences, front.policy_ids, settings)
 
     def _returns(self, policies: NDArray[np.int64], preferences: NDArray[np.float64], purpose: str) -> Returns:
         seed = derived_seed(self.settings.seed, purpose)
         return self.evaluator(self.agent.act, policies, preferences, self.settings.evaluation_episodes, seed)
 
-    def _record(self, front: Front, selection: Returns) -> None:
-        """Write policies, front.json, fronts.jsonl and the numbers about selection."""
-        assert self.recorder is not None
+    def _publish(self, best: Best) -> None:
+        """Write the policies and front.json."""
         (self.run_dir / "policies").mkdir(exist_ok=True)
-        for number, parameters in self.agent.export_policies().items():
+        for number, parameters in best.policies.items():
             checkpoint.save_file(self.run_dir / "policies" / f"{number}.pt", parameters)
         record = {
             "agent": self.algorithm,
             "env": self.problem.id,
             "env_options": self.settings.env_options,
             "seed": self.settings.seed,
-            "objectives": list(front.objectives),
-            "discount": front.discount,
-            "reference_point": list(front.reference_point),
-            "points": front.points.tolist(),
-            "preferences": [[None if math.isnan(w) else w for w in row] for row in front.preferences.tolist()],
-            "policy_ids": front.policy_ids.tolist(),
-            "indicators": front.indicators,
-            "undiscounted_points": front.undiscounted_points.tolist(),
+            **best.front,
+            "selected_at_step": best.step,
             "training_steps": self.agent.steps,
             **self._counts(),
             "wall_seconds": self._seconds(),
         }
         checkpoint.write_text(self.run_dir / "front.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
-        steps = self.agent.steps
-        self.recorder.front(steps, front.points, front.preferences, front.policy_ids, front.indicators)
-        chosen = indicators_of(selection.discounted, front.reference_point, self.preferences, self.known_front)
-        values = {f"selection/{name}": value for name, value in chosen.items() if name != "cardinality"}
-        values |= _own_utilities(selection.discounted, self.agent, self.preferences, self.known_front)
-        self.recorder.metrics(steps, values | {"wall_seconds": self._seconds(), **self._counts()})
+
+    def _record_selection(self, selection: Returns, preferences: NDArray[np.float64]) -> None:
+        """Record the indicators of the evaluation that selected, and what each preference itself is served."""
+        assert self.recorder is not None
+        assert self.reference_point is not None
+        returns = selection.discounted
+        chosen = indicators_of(returns, self.reference_point, self.preferences, self.known_front)
+        values = {f"selection/{name}": value for name, value in chosen.items()}
+        if np.isfinite(preferences).all():
+            values |= _own_utilities(returns, preferences, self.known_front)
+        counts = {"wall_seconds": self._seconds(), **self._counts()}
+        self.recorder.metrics(self.agent.steps, values | counts)
 
 
 def _own_utilities(
-    returns: NDArray[np.float64], agent: Any, preferences: NDArray[np.float64], known_front: NDArray[np.float64] | None
+    returns: NDArray[np.float64], preferences: NDArray[np.float64], known_front: NDArray[np.float64] | None
 ) -> dict[str, float]:
-    """Return what a conditioned agent reaches for the very preference it is given, and how far that is from the best."""
-    if not agent.conditioned:
-        return {}
+    """Return the mean utility that rows reach for the very preference they were given, and how far the best is above."""
     own = (preferences * returns).sum(axis=1)
     values = {"own_utility": float(own.mean())}
     if known_front is not None:

@@ -39,14 +39,14 @@ class Settings(Generic[AgentConfig]):
     """Evaluation discount; the environment's own where not given."""
     reference_point: tuple[float, ...] | None = None
     """Reference point of the hypervolume; the environment's own where not given."""
-    evaluate_every: int | None = None
-    """Environment steps between two evaluations; a twentieth of total_steps where not given."""
+    evaluate_every: int = 10_000
+    """Environment steps between two evaluations."""
     evaluation_divisions: int | None = None
     """Resolution of the evaluation grid of preferences; about 100 to 250 preferences where not given."""
     evaluation_episodes: int = 5
     """Episodes for each preference or policy in an evaluation."""
-    log_every: int | None = None
-    """Environment steps between two log lines; a two-hundredth of total_steps where not given."""
+    log_every: int = 1_000
+    """Environment steps between two log lines."""
     checkpoint_minutes: float = 5.0
     """Wall-clock minutes between two checkpoints; one is also saved at the end and when the run is interrupted."""
     time_limit_minutes: float | None = None
@@ -54,10 +54,11 @@ class Settings(Generic[AgentConfig]):
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name in ("total_steps", "num_envs", "evaluation_episodes", "checkpoint_minutes"):
+        counts = ("total_steps", "num_envs", "evaluate_every", "log_every", "evaluation_episodes", "checkpoint_minutes")
+        for name in counts:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be greater than 0")
-        for name in ("evaluate_every", "evaluation_divisions", "log_every", "time_limit_minutes"):
+        for name in ("evaluation_divisions", "time_limit_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}, but must be greater than 0")

@@ -1,0 +1,189 @@
+"""The command line: morl train | resume | evaluate | front | list."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic
+
+# OpenMP threads that spin while they wait take the core that the simulator needs; this must be set before torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import tyro
+
+from morl.experiment.settings import AgentConfig, Settings, file_arguments, parse, tuned_arguments
+
+USAGE = """\
+usage: morl COMMAND ...
+
+  morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
+  morl resume RUN [--total-steps N]     go on where a run stopped, bit for bit
+  morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
+  morl front RUN... [--plot FILE.png]   print fronts, compare them in a picture
+  morl list agents|envs|configs
+
+  morl COMMAND --help shows the options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Generic[AgentConfig]):
+    """Train an agent on an environment."""
+
+    algorithm: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="AGENT")]]
+    """Name of an agent (morl list agents), or your own module:Class."""
+    environment: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ENV")]]
+    """Gymnasium id (morl list envs), or your own module:Name-v0."""
+    run_dir: Path | None = None
+    """The run folder; runs/AGENT/ENV/seed-SEED where not given."""
+    config: Path | None = None
+    """TOML file of settings, over the tuned ones and under the flags."""
+    overwrite: bool = False
+    """Replace a run folder that exists."""
+    settings: Annotated[Settings[AgentConfig], tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Go on with a run from its newest checkpoint."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    total_steps: int | None = None
+    """Train until this many steps in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Evaluate the policies of a run on fresh episodes."""
+
+    run: tyro.conf.Positional[Path]
+    """The run folder."""
+    episodes: int = 10
+    """Episodes of each policy."""
+    preference: tuple[float, ...] | None = None
+    """Evaluate the policy that serves this preference best; the whole front where not given."""
+    seed: int = 0
+    """Seed of the evaluation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowFront:
+    """Print the fronts of runs, or compare them in a picture."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders."""
+    plot: Path | None = None
+    """Write a picture: .png, .pdf or .svg."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """List what there is."""
+
+    what: tyro.conf.Positional[str]
+    """agents, envs or configs."""
+
+
+def train(args: Sequence[str]) -> None:
+    """Run `morl train`."""
+    from morl.agents import find_agent
+    from morl.envs.registry import env_name
+    from morl.experiment import report
+    from morl.experiment.runner import start
+
+    if not args or args[0] in ("-h", "--help"):
+        args = ["pd-morl", "deep-sea-treasure-v0", "--help"]
+    if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
+        raise ValueError("morl train needs an agent and an environment first: morl train AGENT ENV [options]")
+    algorithm, environment = args[0], args[1]
+    schema: Any = Train[find_agent(algorithm).Config]  # type: ignore[misc]
+    file = _option(args, "--config")
+    from_files = tuned_arguments(algorithm, env_name(environment)) + (
+        [] if file is None else file_arguments(Path(file))
+    )
+    chosen = parse(schema, [*args[:2], *from_files, *args[2:]], "morl train")
+    run = start(algorithm, environment, chosen.settings, chosen.run_dir, chosen.overwrite, progress=True)
+    report.show_run(run)
+
+
+def resume(args: Sequence[str]) -> None:
+    """Run `morl resume`."""
+    chosen = parse(Resume, args, "morl resume")
+    from morl.experiment import report, runner
+
+    report.show_run(runner.resume(chosen.run, chosen.total_steps, progress=True))
+
+
+def evaluate(args: Sequence[str]) -> None:
+    """Run `morl evaluate`."""
+    chosen = parse(Evaluate, args, "morl evaluate")
+    from morl.experiment import report, runner
+
+    run = runner.load(chosen.run)
+    report.show_returns(run, chosen.preference, run.evaluate(chosen.preference, chosen.episodes, chosen.seed))
+
+
+def front(args: Sequence[str]) -> None:
+    """Run `morl front`."""
+    chosen = parse(ShowFront, args, "morl front")
+    from morl.experiment import report, runner
+
+    if not chosen.runs:
+        raise ValueError("morl front needs at least one run folder: morl front RUN... [--plot FILE.png]")
+    report.show_fronts([runner.load(run) for run in chosen.runs], chosen.plot)
+
+
+def show_list(args: Sequence[str]) -> None:
+    """Run `morl list`."""
+    chosen = parse(List, args, "morl list")
+    from morl.experiment import report
+
+    lists = {"agents": report.list_agents, "envs": report.list_envs, "configs": report.list_configs}
+    if chosen.what not in lists:
+        raise ValueError(f"morl list takes {', '.join(lists)}, not {chosen.what!r}")
+    lists[chosen.what]()
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "train": train,
+    "resume": resume,
+    "evaluate": evaluate,
+    "front": front,
+    "list": show_list,
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; wrong input is one line on standard error and exit code 2."""
+    args = list(sys.argv[1:] if args is None else args)
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE)  # noqa: T201 - this is what was asked for
+        return
+    if args[0] == "--version":
+        import morl
+
+        print(morl.__version__)  # noqa: T201
+        return
+    try:
+        if args[0] not in COMMANDS:
+            raise ValueError(f"morl has no command {args[0]!r}; it has {', '.join(COMMANDS)}")
+        COMMANDS[args[0]](args[1:])
+    except (ValueError, TypeError, OSError) as error:
+        if os.environ.get("MORL_TRACEBACK"):
+            raise
+        message = " ".join(str(error).split())
+        print(f"morl: {message}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _option(args: Sequence[str], name: str) -> str | None:
+    """Return the value of an option that must be known before all of them are parsed."""
+    for position, word in enumerate(args):
+        if word == name and position + 1 < len(args):
+            return args[position + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None
