@@ -1,4 +1,4 @@
-"""Agents: one file per algorithm. An agent satisfies `morl.protocols.Agent` and names its settings as `Config`."""
+"""Agents: one file per algorithm. Agents satisfy `morl.protocols.Agent`; `config_class` names their settings."""
 
 from difflib import get_close_matches
 from importlib import import_module

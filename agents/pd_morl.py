@@ -5,7 +5,7 @@ The discrete variant, MO-DDQN-HER, in five lines:
   2. Acting is epsilon-greedy on the utility w.Q. Each lane keeps to its own part of the preference simplex.
   3. The target takes the action whose vector points best to where w should lead: cosine(I(w), Q) times utility w.Q.
   4. The interpolator I maps a preference to the direction of the return that solves it, from a few key preferences.
-  5. Hindsight: a transition is learnt from under other preferences too; its reward is a vector, so nothing else changes.
+  5. Hindsight: a transition is also learnt from under other preferences; rewards are vectors, so nothing else changes.
 
 Where this file departs from the authors' code, and why (docs/pd_morl.md has the list with measurements):
   - Replay holds raw transitions; preferences are redrawn at sample time. Same distribution, a quarter of the memory.
@@ -24,8 +24,9 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize, smooth_l1_loss
+from torch.nn.functional import cosine_similarity, smooth_l1_loss
 
+from morl.agents.key_preferences import KeyPreferences
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder, final_observations
 from morl.learning.optimiser import Adam, soft_update
@@ -40,8 +41,8 @@ class Config:
     """Settings of MO-DDQN-HER. The defaults are the authors' for Deep Sea Treasure."""
 
     target_action: Literal["paper", "aligned", "utility"] = "aligned"
-    """How the target chooses its action: by S_c w.Q as published, by the same measured from the reference point (so that
-    negative objectives work), or by w.Q alone."""
+    """How the target chooses its action: by S_c w.Q as published, by the same from the reference point (which works
+    for negative objectives), or by w.Q alone."""
     learning_rate: float = 3e-4
     """Adam's step size."""
     discount: float | None = None
@@ -52,8 +53,11 @@ class Config:
     """Gradient updates per environment step."""
     hidden_widths: tuple[int, ...] = (256, 256, 256, 256)
     """Widths of the hidden layers (authors: 4 x 256, fruit tree 4 x 512)."""
+    critics: int = 1
+    """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
+    with the lowest utility, as in MO-TD3-HER, so that values do not grow on themselves where steps cost nothing."""
     one_hot: bool = False
-    """Encode bounded integer observations as one-hot (authors: raw integers)."""
+    """Encode integer observations as one-hot, of the joint state where there are few (authors: raw integers)."""
     replay_capacity: int = 2_500
     """Raw transitions kept (authors: 10,000 entries, three quarters of them relabelled copies)."""
     relabelled_share: float = 0.75
@@ -85,7 +89,14 @@ class Config:
         for name in shares:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
-        counts = ("batch_size", "replay_capacity", "learning_starts", "exploration_steps", "preference_divisions")
+        counts = (
+            "batch_size",
+            "critics",
+            "replay_capacity",
+            "learning_starts",
+            "exploration_steps",
+            "preference_divisions",
+        )
         for name in (*counts, "key_update_steps", "key_episodes", "learning_rate", "updates_per_step"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be greater than 0")
@@ -98,31 +109,8 @@ class Config:
 # --- The mathematics -------------------------------------------------------------------------------------------------
 
 
-def fit_interpolator(keys: Tensor, directions: Tensor) -> Tensor:
-    """Return the coefficients [key + 1, objective] of the interpolator through (keys, directions).
-
-    Radial basis functions phi(r) = -r plus a constant: solve [[Phi, 1], [1', 0]] C = [U; 0] with
-    Phi_ij = -||W_i - W_j||. For two objectives this is piecewise linear interpolation between the keys.
-
-    Args:
-        keys: [key, objective] key preferences W.
-        directions: [key, objective] unit vectors U of the returns that solve them.
-    """
-    count = len(keys)
-    system = torch.ones(count + 1, count + 1, dtype=torch.float64, device=keys.device)
-    system[:count, :count] = -torch.cdist(keys.double(), keys.double())
-    system[count, count] = 0.0
-    right_side = torch.cat([directions.double(), torch.zeros_like(directions[:1]).double()])
-    return torch.linalg.solve(system, right_side).to(keys.dtype)
-
-
-def interpolate(preferences: Tensor, keys: Tensor, coefficients: Tensor) -> Tensor:
-    """Return I(w) [..., objective], the direction in which the return for each preference [..., objective] should lie."""
-    return torch.cdist(preferences, keys).neg() @ coefficients[:-1] + coefficients[-1]
-
-
 def cosines_to(directions: Tensor, values: Tensor) -> Tensor:
-    """Return S_c(I(w), Q) [..., action], the cosine between directions [..., objective] and values [..., action, objective]."""
+    """Return S_c(I(w), Q) [..., action] between directions [..., objective] and values [..., action, objective]."""
     return cosine_similarity(directions.unsqueeze(-2), values, dim=-1)
 
 
@@ -163,6 +151,17 @@ def select(values: Tensor, actions: Tensor) -> Tensor:
     return values.gather(-2, index).squeeze(-2)
 
 
+def pessimistic(values: Tensor, preferences: Tensor) -> Tensor:
+    """Return for each action the vector of the critic with the lowest utility w.Q: [1, batch, action, objective].
+
+    Args:
+        values: [critic, batch, action, objective].
+        preferences: [1, batch, objective] w.
+    """
+    lowest = utility(values, preferences).argmin(dim=0, keepdim=True)
+    return values.gather(0, lowest.unsqueeze(-1).expand(1, *values.shape[1:]))
+
+
 def absolute_normal(like: Tensor, generator: torch.Generator) -> Tensor:
     """Return random preferences |z| / ||z||_1 with z ~ N(0, I): the hindsight distribution of the authors' code."""
     magnitudes = torch.randn(like.shape, generator=generator, device=like.device).abs_()
@@ -175,7 +174,7 @@ def absolute_normal(like: Tensor, generator: torch.Generator) -> Tensor:
 class PDMORL:
     """MO-DDQN-HER on a batch of environment lanes; satisfies `morl.protocols.Agent`."""
 
-    Config = Config
+    config_class = Config
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
         if not isinstance(problem.action_space, spaces.Discrete):
@@ -192,7 +191,7 @@ class PDMORL:
         outputs = self.num_actions * self.objectives
         self.network = MultilayerPerceptron((self.width + self.objectives, *config.hidden_widths, outputs))
         weights = torch.Generator().manual_seed(derived_seed(seed, "network"))
-        self.parameters = self.network.initialise(1, weights).to(device).requires_grad_()
+        self.parameters = self.network.initialise(config.critics, weights).to(device).requires_grad_()
         self.target_parameters = self.parameters.detach().clone()
         self.optimiser = Adam(self.parameters, config.learning_rate)
         columns = {"observation": self.width, "action": 1, "reward": self.objectives}
@@ -209,7 +208,16 @@ class PDMORL:
         self.observations: NDArray[np.float32] | None = None  # [lane, width]; None: episodes have not begun
         self.preferences = np.zeros((num_envs, self.objectives))  # [lane, objective], kept for a whole episode
         self.diagnostics: dict[str, Tensor] = {}
-        self._set_up_keys(problem)
+        origin = np.zeros(self.objectives) if problem.reference_point is None else np.array(problem.reference_point)
+        self.origin = self._tensor(origin)
+        self.keys = KeyPreferences(origin, device)
+        self.next_key_update = config.key_update_steps
+        if config.oracle_keys:
+            if problem.known_front is None:
+                raise ValueError(
+                    f"oracle_keys is True, but the true front of {problem.id} is not known: set it to False"
+                )
+            self.keys.take_from(problem.known_front(self.discount))
 
     def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, evaluate: Evaluate) -> Iterator[None]:
         """Run MO-DDQN-HER; one iteration is one step of every lane and the updates that it earns."""
@@ -217,7 +225,8 @@ class PDMORL:
             self._begin_episodes(envs)
         while self.steps < total_steps:
             if self.steps >= self.next_key_update and not self.config.oracle_keys:
-                self._update_keys(evaluate)
+                self.keys.measure(evaluate, self.config.key_episodes)
+                self.next_key_update += self.config.key_update_steps
             actions = self._explore()
             observations, rewards, terminated, truncated, infos = envs.step(actions + self.first_action)
             self._remember(actions, rewards, observations, terminated, terminated | truncated, infos)
@@ -231,13 +240,14 @@ class PDMORL:
         preferences = batch["preference"]
         with torch.no_grad():
             next_values = self._values(self.target_parameters, batch["next_observation"], preferences)
-            directions = interpolate(preferences, self.keys, self.coefficients)
+            next_values = pessimistic(next_values, preferences)
+            directions = self.keys.directions(preferences)
             next_actions = self._score(next_values, preferences, directions).argmax(dim=-1)
             continues = self.discount * (1.0 - batch["terminated"])
             targets = batch["reward"] + continues * select(next_values, next_actions)
         values = self._values(self.parameters, batch["observation"], preferences)
-        predictions = select(values, batch["action"].squeeze(-1).long())
-        loss = smooth_l1_loss(predictions, targets)
+        predictions = select(values, batch["action"].squeeze(-1).long().expand(len(values), -1))
+        loss = smooth_l1_loss(predictions, targets.expand_as(predictions), reduction="none").mean(dim=(1, 2)).sum()
         (gradient,) = torch.autograd.grad(loss, self.parameters)
         self.optimiser.step(gradient)
         soft_update(self.target_parameters, self.parameters, self.config.target_rate)
@@ -245,7 +255,10 @@ class PDMORL:
         self.diagnostics = {"loss": loss.detach(), "predictions": predictions.detach(), "directions": directions}
 
     def act(
-        self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]
+        self,
+        observations: Any,
+        preferences: NDArray[np.float64],
+        policies: NDArray[np.int64],  # noqa: ARG002
     ) -> NDArray[np.int64]:
         """Return the greedy actions argmax_a w.Q(s, a, w) [env]; there is one policy, number 0, for all preferences."""
         return self._greedy(self.encode(observations), preferences) + self.first_action
@@ -321,68 +334,25 @@ class PDMORL:
         self.observations = encoded
         self._draw_preferences(ended)
 
-    # --- Keys ---------------------------------------------------------------------------------------------------------
-
-    def _set_up_keys(self, problem: Problem) -> None:
-        """Choose the keys, one per objective and their mean, and a first guess of the directions that they lead to."""
-        count = self.objectives
-        self.key_preferences = np.vstack([np.eye(count), np.full((1, count), 1.0 / count)])
-        self.key_returns = np.zeros_like(self.key_preferences)  # the best found so far
-        self.keys_unknown = np.ones(count + 1, dtype=np.bool_)
-        self.next_key_update = self.config.key_update_steps
-        self.keys = self._tensor(self.key_preferences)
-        origin = np.zeros(count) if problem.reference_point is None else np.asarray(problem.reference_point)
-        self.origin = self._tensor(origin)
-        if self.config.oracle_keys:
-            if problem.known_front is None:
-                raise ValueError(
-                    f"oracle_keys is True, but the true front of {problem.id} is not known: set it to False"
-                )
-            front = problem.known_front(self.discount)
-            self.key_returns = front[(self.key_preferences @ front.T).argmax(axis=1)]
-            self.keys_unknown[:] = False
-        self._fit_interpolator()
-
-    def _update_keys(self, evaluate: Evaluate) -> None:
-        """Evaluate the keys with the current policy; a key's return is replaced where its utility has grown."""
-        returns = evaluate(self.key_preferences, self.config.key_episodes)
-        new_utilities = (self.key_preferences * returns).sum(axis=1)
-        old_utilities = (self.key_preferences * self.key_returns).sum(axis=1)
-        better = self.keys_unknown | (new_utilities > old_utilities)
-        self.key_returns[better], self.keys_unknown[better] = returns[better], False
-        self._fit_interpolator()
-        self.next_key_update += self.config.key_update_steps
-
-    def _fit_interpolator(self) -> None:
-        """Refit I to the key returns seen from the origin; an objective below the origin counts as reached nowhere."""
-        vectors = (self._tensor(self.key_returns) - self.origin).clamp(min=0.0)
-        # A key without a return yet, or with one that is nowhere above the origin, leads where its preference points.
-        vectors[torch.as_tensor(self.keys_unknown)] = 0.0
-        vectors = torch.where(vectors.sum(dim=1, keepdim=True) > 0, vectors, self.keys)
-        self.coefficients = fit_interpolator(self.keys, normalize(vectors, dim=1))
-
     # --- Learning -----------------------------------------------------------------------------------------------------
 
     def _score(self, values: Tensor, preferences: Tensor, directions: Tensor) -> Tensor:
         """Return the score by which the target chooses its action [..., action]."""
-        match self.config.target_action:
-            case "paper":
-                return paper_score(values, preferences, directions, self.origin)
-            case "aligned":
-                return aligned_score(values, preferences, directions, self.origin)
-            case "utility":
-                return utility(values, preferences)
+        if self.config.target_action == "utility":
+            return utility(values, preferences)
+        score = paper_score if self.config.target_action == "paper" else aligned_score
+        return score(values, preferences, directions, self.origin)
 
     def _values(self, parameters: Tensor, observations: Tensor, preferences: Tensor) -> Tensor:
-        """Return Q(s, ., w): [policy, batch, action, objective]."""
-        outputs = self.network(parameters, torch.cat([observations, preferences], dim=-1))
-        return outputs.unflatten(-1, (self.num_actions, self.objectives))
+        """Return Q(s, ., w) [critic, batch, action, objective] for observations and preferences [1, batch, ...]."""
+        inputs = torch.cat([observations, preferences], dim=-1).expand(len(parameters), -1, -1)
+        return self.network(parameters, inputs).view(*inputs.shape[:2], self.num_actions, self.objectives)
 
     @torch.no_grad()
     def _greedy(self, encoded: NDArray[np.float32], preferences: NDArray[np.float64]) -> NDArray[np.int64]:
         weights = self._tensor(preferences)[None]
         values = self._values(self.parameters, self._tensor(encoded)[None], weights)
-        actions: NDArray[np.int64] = utility(values, weights).argmax(dim=-1)[0].cpu().numpy()
+        actions: NDArray[np.int64] = utility(values, weights).mean(dim=0).argmax(dim=-1).cpu().numpy()
         return actions
 
     def _sample(self) -> dict[str, Tensor]:
@@ -405,6 +375,7 @@ class PDMORL:
             "parameters": self.parameters.detach(),
             "target_parameters": self.target_parameters,
             "optimiser": self.optimiser.state_dict(),
+            "keys": self.keys.state_dict(),
             "replay": self.replay.state_dict(),
             "sampling": self.sampling.get_state(),
             "exploration": self.exploration.bit_generator.state,
@@ -420,7 +391,7 @@ class PDMORL:
         self.replay.load_state_dict(state["replay"])
         self.sampling.set_state(state["sampling"])
         self.exploration.bit_generator.state = state["exploration"]
-        self._fit_interpolator()
+        self.keys.load_state_dict(state["keys"])
 
     _PLAIN_STATE = (
         "steps",
@@ -428,8 +399,6 @@ class PDMORL:
         "updates",
         "observations",
         "preferences",
-        "key_returns",
-        "keys_unknown",
         "next_key_update",
     )
 

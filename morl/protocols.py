@@ -56,7 +56,7 @@ class Agent(Protocol):
     """Gradient updates so far."""
 
     def learn(self, envs: "VectorEnv[Any, Any, Any]", total_steps: int, evaluate: Evaluate) -> Iterator[None]:
-        """Train until `steps` reaches `total_steps`; yield wherever the state is consistent, so that it can be saved."""
+        """Train until `steps` reaches `total_steps`; yield wherever the state is consistent and can be saved."""
         ...
 
     def act(self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]) -> NDArray[Any]:
@@ -64,7 +64,7 @@ class Agent(Protocol):
         ...
 
     def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return what the front should show: policy numbers [n] and the preference each is evaluated for [n, objective].
+        """Return what the front should show: policy numbers [n] and the preference each acts for [n, objective].
 
         `preferences` is the evaluation grid. A conditioned agent offers policy 0 once for each of them; a population
         offers each member once, with its own preference (NaN where it has none).
@@ -84,7 +84,7 @@ class Agent(Protocol):
         ...
 
     def forget_episodes(self) -> None:
-        """Begin new episodes at the next step: called after loading where the environment's state could not be saved."""
+        """Begin new episodes at the next step: called where the environment's state could not be saved."""
         ...
 
     def export_policies(self) -> dict[int, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Checkpoints: folders that appear whole or not at all, with a manifest of hashes, loaded without running pickled code."""
+"""Checkpoints: folders that appear whole or not at all, with a manifest of hashes; loading runs no pickled code."""
 
 import hashlib
 import json

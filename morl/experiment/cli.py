@@ -97,7 +97,7 @@ def train(args: Sequence[str]) -> None:
     if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
         raise ValueError("morl train needs an agent and an environment first: morl train AGENT ENV [options]")
     algorithm, environment = args[0], args[1]
-    schema: Any = Train[find_agent(algorithm).Config]  # type: ignore[misc]
+    schema: Any = Train[find_agent(algorithm).config_class]  # type: ignore[misc]
     file = _option(args, "--config")
     from_files = tuned_arguments(algorithm, env_name(environment)) + (
         [] if file is None else file_arguments(Path(file))

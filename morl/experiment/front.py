@@ -21,8 +21,8 @@ class Front:
         points: [n, objective] mean vector return of each policy under the evaluation discount, sorted by objective 0.
         preferences: [n, objective] preference that produced each point; NaN where an agent has none.
         policy_ids: [n] number of the policy file behind each point.
-        indicators: hypervolume, expected_utility, sparsity, cardinality; igd_plus and maximum_utility_loss too where the
-            true front is known.
+        indicators: hypervolume, expected_utility, sparsity, cardinality; where the true front is known also igd_plus
+            and maximum_utility_loss.
         objectives: names of the objectives.
         discount: evaluation discount.
         reference_point: [objective] of the hypervolume.
@@ -63,7 +63,8 @@ def indicators_of(
 def sorted_front(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the rows of the non-dominated points, ordered by the first objective, then the second, and so on."""
     rows = np.flatnonzero(non_dominated(points))
-    return rows[np.lexsort(points[rows].T[::-1])]
+    ordered: NDArray[np.int64] = rows[np.lexsort(points[rows].T[::-1])]
+    return ordered
 
 
 def evaluation_preferences(objectives: int, divisions: int | None) -> NDArray[np.float64]:
@@ -88,7 +89,8 @@ def normalised_preference(preference: Any, objectives: tuple[str, ...]) -> NDArr
         )
     if not np.isfinite(given).all() or (given < 0).any() or given.sum() == 0:
         raise ValueError(f"preference is {preference}, but its weights must be >= 0, finite and not all zero")
-    return given / given.sum()
+    scaled: NDArray[np.float64] = given / given.sum()
+    return scaled
 
 
 def front_record(front: Front) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class StopRequest:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Remember the first signal; obey the second at once."""
+        del number, frame
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
@@ -22,7 +23,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Yield a `StopRequest` that Ctrl-C and SIGTERM set while the block runs (in the main thread; else it stays unset)."""
+    """Yield a `StopRequest` that Ctrl-C and SIGTERM set while the block runs (outside the main thread nothing does)."""
     stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -58,8 +58,8 @@ class Policy:
     def _is_batch(self, observation: Any) -> bool:
         space, part = self._observation_space, observation
         while isinstance(space, spaces.Dict | spaces.Tuple):  # the first leaf decides
-            key = next(iter(space.spaces)) if isinstance(space, spaces.Dict) else 0
-            space, part = space.spaces[key], part[key]
+            key: Any = next(iter(space.spaces)) if isinstance(space, spaces.Dict) else 0
+            space, part = space[key], part[key]
         shape, expected = np.shape(part), space.shape or ()
         if shape == expected:
             return False

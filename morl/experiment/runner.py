@@ -123,7 +123,7 @@ def train(
         config: settings of the agent, such as {"learning_rate": 1e-3}.
         overwrite: replace a run folder that exists.
         progress: show a progress bar.
-        settings: further fields of `morl.experiment.settings.Settings`, such as num_envs=64 or env_options={"depth": 7}.
+        settings: further fields of `morl.experiment.settings.Settings`: num_envs=64, env_options={"depth": 7}, ...
 
     Raises:
         ValueError: something is wrong with the input, in one sentence; nothing is left behind.
@@ -269,9 +269,9 @@ def _read_config(run_dir: Path) -> tuple[str, str, Settings[Any]]:
     file = run_dir / "config.toml"
     if not file.is_file():
         raise ValueError(f"{run_dir} is not a run folder: it has no config.toml")
-    args = file_arguments(file)
-    names = _names(file)
-    return *names, parse(Settings[find_agent(names[0]).Config], args, program=str(file))
+    algorithm, environment = _names(file)
+    schema: Any = Settings[find_agent(algorithm).config_class]  # type: ignore[misc]
+    return algorithm, environment, parse(schema, file_arguments(file), program=str(file))
 
 
 def _names(file: Path) -> tuple[str, str]:

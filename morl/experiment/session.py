@@ -44,7 +44,7 @@ def build_evaluator(env: EnvBuilder, env_options: Mapping[str, Any], discount: f
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation so far: its expected utility, the front as front.json spells it, and the policies behind it."""
+    """The best evaluation so far: its expected utility, its front as front.json spells it, the policies behind it."""
 
     expected_utility: float
     step: int
@@ -72,7 +72,7 @@ class Session:
         self.agent: Agent = find_agent(algorithm)(
             self.problem, settings.agent, settings.seed, settings.num_envs, device
         )
-        self.envs = make_vec(env, settings.num_envs, **settings.env_options)
+        self.envs = make_vec(env, settings.num_envs, None, **settings.env_options)
         self.evaluator = build_evaluator(env, settings.env_options, self.discount)
         self.recorder: Recorder | None = None
         self.wall_seconds, self._since = 0.0, time.monotonic()
@@ -254,7 +254,7 @@ class Session:
 def _own_utilities(
     returns: NDArray[np.float64], preferences: NDArray[np.float64], known_front: NDArray[np.float64] | None
 ) -> dict[str, float]:
-    """Return the mean utility that rows reach for the very preference they were given, and how far the best is above."""
+    """Return the mean utility that rows reach for the very preference they were given, and its regret."""
     own = (preferences * returns).sum(axis=1)
     values = {"own_utility": float(own.mean())}
     if known_front is not None:
@@ -263,7 +263,7 @@ def _own_utilities(
 
 
 def _reference_below(returns: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return a reference point a tenth of the range below the worst of the first evaluation, for want of a given one."""
+    """Return a reference point a tenth of the range below the worst of the first evaluation: none was given."""
     worst, best = returns.min(axis=0), returns.max(axis=0)
     margin = np.where(best > worst, 0.1 * (best - worst), np.maximum(1.0, 0.1 * np.abs(worst)))
     return tuple((worst - margin).tolist())

@@ -75,7 +75,7 @@ def resolve(agent: Any, agent_name: str, env_id: str, overrides: Mapping[str, An
         ValueError: a key or value is wrong; one sentence says which and what would be right.
     """
     chosen = {key: value for key, value in overrides.items() if value is not None}
-    return parse(Settings[agent.Config], [*tuned_arguments(agent_name, env_id), *arguments(chosen)])
+    return parse(Settings[agent.config_class], [*tuned_arguments(agent_name, env_id), *arguments(chosen)])
 
 
 def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train") -> Parsed:

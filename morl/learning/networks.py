@@ -24,7 +24,7 @@ class MultilayerPerceptron:
         return sum(self._sizes())
 
     def initialise(self, population: int, generator: torch.Generator) -> Tensor:
-        """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL's choice)."""
+        """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL's)."""
         parts = []
         for inputs, outputs in pairwise(self.widths):
             deviation = sqrt(2.0 / (inputs + outputs))
@@ -35,7 +35,7 @@ class MultilayerPerceptron:
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, widths[-1]] for inputs [policy, batch, widths[0]]."""
         # One split has one backward (a concatenation); slicing layer by layer would build a full gradient per slice.
-        parts = iter(parameters.split(self._sizes(), dim=1))
+        parts = iter(torch.split(parameters, self._sizes(), dim=1))
         hidden, last = inputs, len(self.widths) - 2
         for layer, (wide_in, wide_out) in enumerate(pairwise(self.widths)):
             weights, biases = next(parts).view(-1, wide_in, wide_out), next(parts).unsqueeze(1)

@@ -12,12 +12,16 @@ Encoder = Callable[[Any], NDArray[np.float32]]
 """A batch of observations, as a vector environment gives it -> [env, width]."""
 
 
+JOINT_STATES = 4096
+"""Largest number of joint states that are given an input each."""
+
+
 def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder, int]:
     """Return a function that turns a batch of observations into rows [env, width], and that width.
 
     A Box is flattened, a Discrete or MultiDiscrete becomes one-hot, a Dict or Tuple is the concatenation of its parts.
-    With `one_hot`, a Box of bounded integers becomes one-hot too, component by component: two cells of a grid then
-    share no input by accident of their numbering.
+    With `one_hot`, a Box of bounded integers becomes one-hot too: of the joint state where there are at most
+    `JOINT_STATES`, so that no two states share an input by accident of their numbering; else component by component.
 
     Raises:
         ValueError: the space is of another kind (Text, Graph, Sequence).
@@ -33,7 +37,8 @@ def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder
             return _categories(space.start.ravel(), space.nvec.ravel())
         case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer):
             low = space.low.ravel().astype(np.int64)
-            return _categories(low, space.high.ravel().astype(np.int64) - low + 1)
+            counts = space.high.ravel().astype(np.int64) - low + 1
+            return _joint(low, counts) if counts.prod() <= JOINT_STATES else _categories(low, counts)
         case spaces.Box() | spaces.MultiBinary():
             width = int(np.prod(space.shape))
             return lambda batch: np.asarray(batch, dtype=np.float32).reshape(-1, width), width
@@ -60,6 +65,18 @@ def _categories(start: NDArray[Any], counts: NDArray[Any]) -> tuple[Encoder, int
         rows = np.zeros((len(categories), width), dtype=np.float32)
         rows[np.arange(len(rows))[:, None], categories] = 1.0
         return rows
+
+    return encode, width
+
+
+def _joint(start: NDArray[Any], counts: NDArray[Any]) -> tuple[Encoder, int]:
+    states = int(counts.prod())
+    encode_number, width = _categories(np.array([0]), np.array([states]))
+    strides = np.append(np.cumprod(counts[:0:-1])[::-1], 1)  # of a row-major array of all states
+
+    def encode(batch: Any) -> NDArray[np.float32]:
+        components = np.asarray(batch, dtype=np.int64).reshape(-1, len(counts)) - start
+        return encode_number(components @ strides)
 
     return encode, width
 

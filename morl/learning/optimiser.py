@@ -10,8 +10,8 @@ from torch import Tensor
 class Adam:
     """Adam (Kingma & Ba 2015) with moments, step count and learning rate of its own for every policy.
 
-    PyTorch's fused Adam, given each policy's row as a parameter of its own: a policy's update depends on nothing but its
-    row, so training a population equals training its members.
+    PyTorch's fused Adam, given each policy's row as a parameter of its own: a policy's update depends on nothing but
+    its row, so training a population equals training its members.
     """
 
     def __init__(self, parameters: Tensor, learning_rate: float | Sequence[float]) -> None:

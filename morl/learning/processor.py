@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-# Parameters of glibc's mallopt (malloc.h): block size from which memory is mapped afresh, and size of the kept heap top.
+# Parameters of glibc's mallopt: block size from which memory is mapped afresh, and size of the heap top that is kept.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 

@@ -39,7 +39,7 @@ class Replay:
         if population > 1:
             indices += torch.arange(population, device=self.rows.device).unsqueeze(1) * capacity
         batch = self.rows.view(-1, width).index_select(0, indices.view(-1)).view(population, batch_size, width)
-        return dict(zip(self.columns, batch.split(list(self.columns.values()), dim=2), strict=True))
+        return dict(zip(self.columns, torch.split(batch, list(self.columns.values()), dim=2), strict=True))
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Return the rows in use and the number ever added."""
