@@ -164,7 +164,7 @@ class ParetoArchive:
 
     def _convex_survivors(self, size: int) -> Mask:
         rows = self._rows[:size]
-        if size > 1 and lead(rows[:-1], rows[-1]) <= MARGIN:
+        if size > 1 and lead(rows, size - 1, rows[-1]) <= MARGIN:
             keep = np.ones(size, np.bool_)
             keep[-1] = False
             return keep

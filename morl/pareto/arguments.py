@@ -36,7 +36,8 @@ def _as_float64(values: ArrayLike, name: str) -> Array:
         array: Array = np.ascontiguousarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be numbers of shape [n, objective], got {_shorten(values)} ({error})") from None
-    return array
+    # Numba would compile everything once more for a read-only array
+    return array if array.flags.writeable else array.copy()
 
 
 def _shorten(values: Any) -> str:

@@ -37,57 +37,56 @@ def convex_coverage_set(points: ArrayLike) -> Mask:
 @kernel
 def prune(points: Array) -> Mask:
     """Returns the mask [n] of the points, non-dominated and different, that a convex coverage set needs."""
-    n = points.shape[0]
+    n, m = points.shape
     keep = np.ones(n, np.bool_)
+    others = np.empty((n, m))
     for i in range(n - 1, -1, -1):  # later points go first where several could
-        keep[i] = False
-        if keep.any():
-            keep[i] = lead(points[keep], points[i]) > MARGIN
-        else:
-            keep[i] = True
+        count = 0
+        for j in range(n):
+            if keep[j] and j != i:
+                for k in range(m):
+                    others[count, k] = points[j, k]
+                count += 1
+        keep[i] = lead(others, count, points[i]) > MARGIN
     return keep
 
 
 @kernel
-def lead(points: Array, candidate: Array) -> float:
-    """Returns max over weights w on the simplex of min over points q of w.(candidate - q), in units of the ranges.
+def lead(points: Array, n: int, candidate: Array) -> float:
+    """Returns max over weights w on the simplex of min over the first n points q of w.(candidate - q).
 
-    Positive: some weight selects the candidate alone. This is the value of a matrix game; with payoffs made positive
-    it is 1 / max(sum x), M x <= 1, x >= 0, solved by the simplex method in a tableau of m rows (Bland's rule).
+    Measured in units of the objectives' ranges. Positive: some weight selects the candidate alone. This is the value of
+    a matrix game; with payoffs made positive it is 1 / max(sum x), M x <= 1, x >= 0, solved by the simplex method in a
+    tableau of m rows (Bland's rule).
     """
-    n, m = points.shape
-    gaps = np.empty((m, n))  # [objective, point]: how far the point is ahead of the candidate
+    if n == 0:
+        return np.inf
+    m = points.shape[1]
+    last = n + m
+    tableau = np.zeros((m + 1, last + 1))
+    basis = np.empty(m, np.int64)
     for k in range(m):
         low = high = candidate[k]
         for i in range(n):
             low, high = min(low, points[i, k]), max(high, points[i, k])
         span = high - low if high > low else 1.0
-        for i in range(n):
-            gaps[k, i] = (points[i, k] - candidate[k]) / span
-    # Every entry of gaps lies in [-1, 1]: 2 - gaps is positive, and a weight minimises the largest w.gaps.
-    tableau = np.zeros((m + 1, n + m + 1))
-    tableau[:m, :n] = 2.0 - gaps
-    tableau[m, :n] = -1.0
-    for k in range(m):
-        tableau[k, n + k] = 1.0
-        tableau[k, n + m] = 1.0
-    basis = np.arange(n, n + m)
-    for _ in range(50 * (n + m)):
-        if not _pivot(tableau, basis):
+        for i in range(n):  # M: positive, since a gap is at most one range
+            tableau[k, i] = 2.0 + (candidate[k] - points[i, k]) / span
+            tableau[m, i] = -1.0
+        tableau[k, n + k] = tableau[k, last] = 1.0
+        basis[k] = n + k
+    for _ in range(50 * last):
+        entering = 0
+        while entering < last and tableau[m, entering] >= -1e-12:
+            entering += 1
+        if entering == last or not _pivot(tableau, basis, entering):
             break
-    return float(1.0 / tableau[m, n + m] - 2.0)
+    return float(1.0 / tableau[m, last] - 2.0)
 
 
 @kernel
-def _pivot(tableau: Array, basis: NDArray[np.int64]) -> bool:
+def _pivot(tableau: Array, basis: NDArray[np.int64], entering: int) -> bool:
     m, last = tableau.shape[0] - 1, tableau.shape[1] - 1
-    entering = -1
-    for column in range(last):
-        if tableau[m, column] < -1e-12:
-            entering = column
-            break
-    if entering < 0:
-        return False
     leaving = -1
     smallest = np.inf
     for row in range(m):
@@ -97,9 +96,13 @@ def _pivot(tableau: Array, basis: NDArray[np.int64]) -> bool:
                 smallest, leaving = ratio, row
     if leaving < 0:
         return False
-    tableau[leaving] /= tableau[leaving, entering]
+    divisor = tableau[leaving, entering]
+    for column in range(last + 1):
+        tableau[leaving, column] /= divisor
     for row in range(m + 1):
-        if row != leaving and tableau[row, entering] != 0.0:
-            tableau[row] -= tableau[row, entering] * tableau[leaving]
+        factor = tableau[row, entering]
+        if row != leaving and factor != 0.0:
+            for column in range(last + 1):
+                tableau[row, column] -= factor * tableau[leaving, column]
     basis[leaving] = entering
     return True

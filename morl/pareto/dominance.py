@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import as_points
 from morl.pareto.compilation import kernel
 from morl.pareto.dominance_blocks import maximal_in_blocks
-from morl.pareto.order import break_ties, descending
+from morl.pareto.order import descending, merge_sort
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -59,8 +59,8 @@ def _of_few(points: Array, keep_duplicates: bool) -> Mask:
     if points.shape[0] == 0:
         return mask
     candidates = not_below_the_best_sum(points)
-    order = candidates[np.argsort(-points[candidates, 0])]
-    break_ties(points, order)
+    order = candidates
+    merge_sort(points, order, 0, order.shape[0])
     if points.shape[1] <= 2:
         _sweep_2d(points, order, mask)
     elif points.shape[1] == 3:
@@ -79,7 +79,7 @@ def not_below_the_best_sum(points: Array) -> Indices:
     That is the point with the largest sum of objectives, each divided by its range.
     """
     n, m = points.shape
-    low, high = points[0].copy(), points[0].copy()
+    low, high = np.full(m, np.inf), np.full(m, -np.inf)
     for i in range(n):
         for k in range(m):
             low[k] = min(low[k], points[i, k])
@@ -102,7 +102,7 @@ def not_below_the_best_sum(points: Array) -> Indices:
             same &= points[i, k] == points[best, k]
         candidates[count] = i
         count += same or not below
-    return candidates[:count].copy()
+    return candidates[:count]
 
 
 @kernel

@@ -49,10 +49,12 @@ def lanes(points: Array) -> tuple[Words, Words, np.uint64]:
     for k in range(m):
         top_bits |= ONE << np.uint64(width * k + width - 1)
         count = min(most, 1 + n // 4)
-        sample = np.empty(count)
-        for j in range(count):
-            sample[j] = points[j * n // count, k]
-        bounds[k, :count] = np.sort(sample)
+        for j in range(count):  # insertion sort of a sample
+            value = points[j * n // count, k]
+            while j > 0 and bounds[k, j - 1] > value:
+                bounds[k, j] = bounds[k, j - 1]
+                j -= 1
+            bounds[k, j] = value
     for i in range(n):
         word = np.uint64(0)
         for k in range(m):

@@ -165,15 +165,17 @@ def pack(d: int, n: int, values: Array, orders: Indices, words: Words, table: Ar
         d: number of objectives.
         n: number of points.
         values: [point, objective].
-        orders: [objective, n], the points by each objective, ascending.
+        orders: [objective, n or more], the points by each objective, ascending.
         words: [depth, point].
         table: [8, 128].
     """
-    words[d, :n] = NONE
+    for i in range(n):
+        words[d, i] = NONE
     for k in range(d):
         rank = 0
         table[k, 0] = values[orders[k, 0], k]
-        for i in orders[k]:
+        for place in range(n):
+            i = orders[k, place]
             if values[i, k] > table[k, rank]:
                 rank += 1
                 table[k, rank] = values[i, k]

@@ -48,7 +48,7 @@ def hypervolume_wfg(points: Array, orders: Indices) -> float:
         pack(m, n, points, orders, words, table)
         return hypervolume_few(m, n, words, table, few_orders, few_rows, front, steps)
     all_orders = np.empty((m + 1, m, n), np.int64)  # first axis: the dimension of the sub-problem
-    all_orders[m] = orders[:, ::-1]
+    all_orders[m] = orders
     rows = np.empty((m + 1, n, m))
     rows[m] = points
     at_least = np.empty((m + 1, m, (n + 63) // 64, n), np.uint64)
@@ -80,13 +80,13 @@ def _slices(
         for k in range(d - 1):
             volume *= rows[d, p, k]
         left = _limit(d, p, at_least, dominators, here, label)
-        _gather(d, n, p, rows, orders, label)
+        _gather(d, n, p, left, rows, orders, label)
         if left > 4 and d == 5:
             volume -= hypervolume_4d(rows[4], left, front, steps)
         elif left > MOST or d > 9:
             volume -= _slices(d - 1, left, rows, orders, at_least, words, table, few_orders, few_rows, front, steps)
         elif left > 0:
-            pack(d - 1, left, rows[d - 1], orders[d - 1, :, :left][:, ::-1], words, table)
+            pack(d - 1, left, rows[d - 1], orders[d - 1], words, table)
             if left <= 4:
                 volume -= union_of_four(d - 1, left, words, table)
             else:
@@ -100,16 +100,17 @@ def _fill_bits(d: int, n: int, rows: Array, orders: Indices, at_least: Bits) -> 
     words = (n + 63) // 64
     passed = np.empty(words, np.uint64)
     for k in range(d - 1):
-        passed[:] = NONE
-        start = 0
-        while start < n:
+        for word in range(words):
+            passed[word] = NONE
+        start = n - 1
+        while start >= 0:
             value = rows[d, orders[d, k, start], k]
             stop = start
-            while stop < n and rows[d, orders[d, k, stop], k] == value:
+            while stop >= 0 and rows[d, orders[d, k, stop], k] == value:
                 i = orders[d, k, stop]
                 passed[i >> 6] |= ONE << np.uint64(i & 63)
-                stop += 1
-            for place in range(start, stop):
+                stop -= 1
+            for place in range(start, stop, -1):
                 i = orders[d, k, place]
                 for word in range(words):
                     at_least[d, k, word, i] = passed[word]
@@ -146,18 +147,18 @@ def _limit(d: int, p: int, at_least: Bits, dominators: Bits, here: Bits, label: 
 
 
 @ordered_kernel
-def _gather(d: int, n: int, p: int, rows: Array, orders: Indices, label: Indices) -> None:
+def _gather(d: int, n: int, p: int, left: int, rows: Array, orders: Indices, label: Indices) -> None:
     """Writes the sub-problem of the points left: limited rows by their last objective, and their orders."""
     count = 0
-    for place in range(n):
+    for place in range(n - 1, -1, -1):
         i = orders[d, d - 2, place]
         if i < p and label[i] >= 0:
             label[i] = count
-            orders[d - 1, d - 2, count] = count
+            orders[d - 1, d - 2, left - 1 - count] = count
             for k in range(d - 1):
                 rows[d - 1, count, k] = min(rows[d, i, k], rows[d, p, k])
             count += 1
-    if d == 5 and count > 4:
+    if d == 5 and left > 4:
         return
     for k in range(d - 2):
         count = 0

@@ -16,13 +16,12 @@ def descending(points: Array) -> Indices:
     values are then put in order by the other objectives.
     """
     order = np.argsort(points[:, 0])[::-1].astype(np.int64)
-    break_ties(points, order)
+    _break_ties(points, order)
     return order
 
 
 @kernel
-def break_ties(points: Array, order: Indices) -> None:
-    """Sorts runs of equal first objectives in `order` by the other objectives, descending, and by index."""
+def _break_ties(points: Array, order: Indices) -> None:
     n = order.shape[0]
     start = 0
     while start < n:
@@ -30,7 +29,7 @@ def break_ties(points: Array, order: Indices) -> None:
         while stop < n and points[order[stop], 0] == points[order[start], 0]:
             stop += 1
         if stop - start > 1:
-            _merge_sort(points, order, start, stop)
+            merge_sort(points, order, start, stop)
         start = stop
 
 
@@ -43,7 +42,8 @@ def _comes_first(points: Array, a: int, b: int) -> bool:
 
 
 @kernel
-def _merge_sort(points: Array, order: Indices, start: int, stop: int) -> None:
+def merge_sort(points: Array, order: Indices, start: int, stop: int) -> None:
+    """Sorts order[start:stop] in descending lexicographic order of `points`, copies by index."""
     for i in range(start, stop, 8):  # runs of eight by insertion, then merge pairs of runs
         for j in range(i + 1, min(i + 8, stop)):
             moving = order[j]
@@ -67,5 +67,6 @@ def _merge_sort(points: Array, order: Indices, start: int, stop: int) -> None:
                 else:
                     merged[place - start] = order[j]
                     j += 1
-        order[start:stop] = merged
+        for place in range(start, stop):
+            order[place] = merged[place - start]
         width *= 2
