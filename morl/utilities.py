@@ -104,7 +104,7 @@ def nash(returns: Any, preferences: Any, reference: Any) -> Any:
     if isinstance(gains, np.ndarray):
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(preferences > 0.0, preferences * np.log(np.maximum(gains, 0.0)), 0.0).sum(-1)
-    return preferences.expand_as(gains).xlogy(gains.clamp(min=0.0)).sum(-1)
+    return preferences.xlogy(gains.clamp(min=0.0)).sum(-1)
 
 
 def maximin(returns: Any, preferences: Any, reference: Any) -> Any:

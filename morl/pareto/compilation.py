@@ -22,5 +22,5 @@ def ordered_kernel(function: Function) -> Function:
 
     Results are the same to the last bit: nothing is reordered.
     """
-    options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"nnan", "nsz"}}
-    return cast(Function, numba.njit(**options)(function))
+    compile_function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+    return cast(Function, compile_function(function))

@@ -77,7 +77,7 @@ def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: 
             else:
                 return volume
             free -= gain
-    return volume + free * height
+    return float(volume + free * height)
 
 
 @ordered_kernel

@@ -1,0 +1,129 @@
+"""Preferences: on the simplex, none lost, the same for the same seed."""
+
+from math import comb
+from time import process_time
+
+import numpy as np
+import pytest
+
+from morl.preferences import absolute_normal, corner_weights, dirichlet, neighbourhoods, riesz, simplex_lattice
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("divisions", [1, 2, 3, 7, 10])
+def test_lattice_is_complete_and_ordered(objectives, divisions):
+    lattice = simplex_lattice(objectives, divisions)
+    assert lattice.shape == (comb(divisions + objectives - 1, objectives - 1), objectives)
+    counts = np.rint(lattice * divisions)
+    np.testing.assert_allclose(lattice, counts / divisions, rtol=0, atol=0)
+    assert (counts.sum(axis=1) == divisions).all()
+    rows = [tuple(row) for row in counts.tolist()]
+    assert rows == sorted(set(rows))
+
+
+def test_the_lattice_that_float_sums_lose_points_of():
+    start = process_time()
+    lattice = simplex_lattice(6, 20)
+    assert process_time() - start < 1.0
+    assert lattice.shape == (53130, 6)
+    assert (lattice.sum(axis=1) != 1.0).any()  # which is why nobody may compare with 1
+    np.testing.assert_allclose(lattice.sum(axis=1), 1.0, rtol=1e-15)
+
+
+@pytest.mark.parametrize(("objectives", "n"), [(1, 4), (2, 2), (2, 11), (3, 10), (3, 50), (6, 50), (4, 3), (5, 1)])
+def test_riesz_directions(objectives, n):
+    points = riesz(objectives, n, seed=3)
+    assert points.shape == (n, objectives)
+    assert (points >= 0.0).all()
+    np.testing.assert_allclose(points.sum(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_array_equal(points, riesz(objectives, n, seed=3))
+    if n >= objectives > 1:
+        np.testing.assert_array_equal(points[:objectives], np.eye(objectives))
+
+
+def test_riesz_directions_are_even():
+    line = np.sort(riesz(2, 11)[:, 0])
+    np.testing.assert_allclose(line, np.linspace(0, 1, 11), atol=0.01)
+    for objectives, n in ((3, 50), (6, 50)):
+        nearest = []
+        for points in (riesz(objectives, n), dirichlet(objectives, n, 0)):
+            distance = np.linalg.norm(points[:, None] - points[None], axis=2)
+            np.fill_diagonal(distance, np.inf)
+            nearest.append(distance.min())
+        assert nearest[0] > 3 * nearest[1]
+
+
+@pytest.mark.parametrize("draw", [dirichlet, absolute_normal])
+def test_random_preferences(draw):
+    points = draw(4, 1000, 7)
+    assert points.shape == (1000, 4)
+    assert (points >= 0.0).all()
+    np.testing.assert_allclose(points.sum(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(points.mean(axis=0), 0.25, atol=0.03)
+    np.testing.assert_array_equal(points, draw(4, 1000, 7))
+    generator = np.random.default_rng(7)
+    np.testing.assert_array_equal(points, draw(4, 1000, generator))
+    assert not np.array_equal(points, draw(4, 1000, generator))
+
+
+def test_concentration():
+    spread = [dirichlet(3, 2000, 0, concentration).max(axis=1).mean() for concentration in (0.1, 1.0, 10.0)]
+    assert spread[0] > spread[1] > spread[2]
+
+
+def test_corner_weights_worked_by_hand():
+    np.testing.assert_allclose(corner_weights([[1, 0], [0, 1]]), [[0, 1], [0.5, 0.5], [1, 0]])
+    expected = [[0, 1], [0.4, 0.6], [0.6, 0.4], [1, 0]]
+    np.testing.assert_allclose(corner_weights([[1, 0], [0, 1], [0.6, 0.6]]), expected, atol=1e-12)
+    np.testing.assert_allclose(corner_weights([[1, 0], [0, 1], [0.4, 0.4]]), [[0, 1], [0.5, 0.5], [1, 0]])
+    np.testing.assert_allclose(corner_weights([[5, 5, 5]]), np.eye(3)[::-1])
+    np.testing.assert_allclose(corner_weights(np.eye(3))[3], [1 / 3] * 3)
+    np.testing.assert_allclose(corner_weights([[3], [4]]), [[1]])
+
+
+@pytest.mark.parametrize(("objectives", "n"), [(2, 30), (3, 12), (4, 10), (5, 8)])
+def test_corner_weights_are_the_vertices_of_the_upper_surface(objectives, n):
+    scipy_spatial = pytest.importorskip("scipy.spatial")
+    points = np.random.default_rng(objectives).random((n, objectives))
+    corners = corner_weights(points)
+    np.testing.assert_allclose(corners.sum(axis=1), 1.0)
+    # half-spaces over (w_1..w_{m-1}, v): v >= w.p, w >= 0, and a lid above
+    last = points[:, -1:]
+    above = np.hstack([points[:, :-1] - last, -np.ones((n, 1)), last])
+    positive = np.hstack([-np.eye(objectives - 1), np.zeros((objectives - 1, 2))])
+    simplex = np.r_[np.ones(objectives - 1), 0.0, -1.0]
+    lid = np.r_[np.zeros(objectives - 1), 1.0, -9.0]
+    inside = np.r_[np.full(objectives - 1, 1 / objectives), 5.0]
+    vertices = scipy_spatial.HalfspaceIntersection(np.vstack([above, positive, simplex, lid]), inside).intersections
+    vertices = vertices[vertices[:, -1] < 8.0, :-1]
+    expected = np.unique(np.round(np.column_stack([vertices, 1 - vertices.sum(axis=1)]), 9) + 0.0, axis=0)
+    found = np.unique(np.round(corners, 9) + 0.0, axis=0)
+    assert found.shape == corners.shape  # no vertex twice
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_neighbourhoods():
+    lattice = simplex_lattice(2, 4)
+    assert neighbourhoods(lattice, 3).tolist() == [[0, 1, 2], [1, 0, 2], [2, 1, 3], [3, 2, 4], [4, 3, 2]]
+    twins = neighbourhoods([[1, 0], [1, 0], [0, 1]], 2)
+    assert twins.tolist() == [[0, 1], [1, 0], [2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: simplex_lattice(0, 3), "objectives"),
+        (lambda: simplex_lattice(2, 0), "divisions"),
+        (lambda: riesz(2, 0), "n"),
+        (lambda: dirichlet(2, 3, 0, concentration=0.0), "concentration"),
+        (lambda: dirichlet(2, 3, 0, concentration=np.nan), "concentration"),
+        (lambda: absolute_normal(2, 0, 0), "n"),
+        (lambda: corner_weights([]), "points"),
+        (lambda: corner_weights([[1, np.nan]]), "points"),
+        (lambda: neighbourhoods([[1, 0]], 2), "k"),
+        (lambda: neighbourhoods([1, 0], 1), "preferences"),
+    ],
+)
+def test_bad_input(call, named):
+    with pytest.raises(ValueError, match=f"^{named} must"):
+        call()
