@@ -14,22 +14,21 @@ class Adam:
     its row, so training a population equals training its members.
     """
 
-    def __init__(self, parameters: Tensor, learning_rate: float | Sequence[float]) -> None:
+    def __init__(self, parameters: Tensor) -> None:
         self.rows = list(parameters.detach())
-        if isinstance(learning_rate, float):
-            groups = [{"params": self.rows, "lr": learning_rate}]
-        else:
-            groups = [{"params": [row], "lr": rate} for row, rate in zip(self.rows, learning_rate, strict=True)]
+        groups = [{"params": [row]} for row in self.rows]
         self.optimiser = torch.optim.Adam(groups, fused=True, capturable=parameters.is_cuda)
 
-    def step(self, gradient: Tensor) -> None:
-        """Move the parameters along `gradient` [policy, n], in place."""
-        for row, row_gradient in zip(self.rows, gradient, strict=True):
+    def step(self, gradient: Tensor, learning_rate: float | Sequence[float]) -> None:
+        """Move the parameters along `gradient` [policy, n], in place, with one rate or one for each policy."""
+        rates = [learning_rate] * len(self.rows) if isinstance(learning_rate, float) else learning_rate
+        for group, row, row_gradient, rate in zip(self.optimiser.param_groups, self.rows, gradient, rates, strict=True):
+            group["lr"] = rate
             row.grad = row_gradient
         self.optimiser.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the moments, step counts and learning rates."""
+        """Return the moments and step counts."""
         return self.optimiser.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
