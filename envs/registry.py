@@ -22,10 +22,16 @@ EnvBuilder = str | Callable[..., gymnasium.Env[Any, Any]]
 
 DEFAULT_DISCOUNT = 0.99
 
+_DEEP_SEA_TREASURE = "morl.envs.deep_sea_treasure:DeepSeaTreasureKernel"
+_MINECART = "morl.envs.minecart:MinecartKernel"
+
 VECTOR_ENTRY_POINTS = {
-    "deep-sea-treasure-v0": "morl.envs.deep_sea_treasure:DeepSeaTreasureKernel",
-    "deep-sea-treasure-concave-v0": "morl.envs.deep_sea_treasure:DeepSeaTreasureKernel",
-    "deep-sea-treasure-mirrored-v0": "morl.envs.deep_sea_treasure:DeepSeaTreasureKernel",
+    "deep-sea-treasure-v0": _DEEP_SEA_TREASURE,
+    "deep-sea-treasure-concave-v0": _DEEP_SEA_TREASURE,
+    "deep-sea-treasure-mirrored-v0": _DEEP_SEA_TREASURE,
+    "fruit-tree-v0": "morl.envs.fruit_tree:FruitTreeKernel",
+    "minecart-v0": _MINECART,
+    "minecart-deterministic-v0": _MINECART,
 }
 """Our batch form of each mo-gymnasium environment that has one, hung into Gymnasium's own registry."""
 
@@ -158,6 +164,10 @@ def make(env: EnvBuilder, **env_options: Any) -> gymnasium.Env[Any, Any]:
     except gymnasium.error.DependencyNotInstalled as error:
         extra = ROWS[name].requires if name in ROWS else ""
         raise ValueError(f"{name} needs {extra or 'a package'} that is not installed: {error}") from error
+    except ModuleNotFoundError as error:
+        if name not in ROWS or not ROWS[name].requires:
+            raise  # the environment's own fault
+        raise ValueError(f"{name} needs {ROWS[name].requires}, which is not installed: {error}") from error
     except (TypeError, AssertionError) as error:
         if not env_options:
             raise  # the environment's own fault, not the options'

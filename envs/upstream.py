@@ -13,8 +13,17 @@ class SeededOre(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
-        for mine in env.unwrapped.mines:  # type: ignore[attr-defined]
-            mine.distributions = [_Ore(env.unwrapped, *frozen.args) for frozen in mine.distributions]
+        self.repair()
+
+    def repair(self) -> None:
+        """Give every mine our distributions."""
+        for mine in self.unwrapped.mines:  # type: ignore[attr-defined]
+            mine.distributions = [_Ore(self.unwrapped, *distribution.args) for distribution in mine.distributions]
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        """Repair again after unpickling, which builds minecart anew."""
+        self.__dict__.update(attributes)
+        self.repair()
 
 
 class _Ore:
@@ -29,13 +38,25 @@ class _Ore:
         return mean + deviation * float(self.env.np_random.standard_normal())
 
 
-class ArrayReward(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Breakable-bottles returns its reward as a list; return float64 [objective]."""
+class BottlesAsDeclared(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Breakable-bottles returns a list as its reward, and counts of dropped bottles where its space declares flags.
+
+    Return float64 [objective] and flags.
+    """
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Return the first observation with flags."""
+        observation, info = self.env.reset(**kwargs)
+        return _flagged(observation), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Return the step with the reward as an array."""
+        """Return the step with flags and the reward as an array."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, np.asarray(reward, dtype=np.float64), terminated, truncated, info
+        return _flagged(observation), np.asarray(reward, dtype=np.float64), terminated, truncated, info
+
+
+def _flagged(observation: dict[str, Any]) -> dict[str, Any]:
+    return {**observation, "bottles_dropped": (np.array(observation["bottles_dropped"]) > 0).astype(np.int8)}
 
 
 class CopiedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -52,11 +73,41 @@ class CopiedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         return np.array(observation), reward, terminated, truncated, info
 
 
+class FixedPictures(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Minecart turns the pictures of its mines by random angles from NumPy's global generator; fix the angles."""
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+        self.repair()
+
+    def repair(self) -> None:
+        """Draw the pictures, which happens once, with the generator in a fixed state."""
+        outside = np.random.get_state()  # noqa: NPY002
+        np.random.seed(0)  # noqa: NPY002
+        self.env.reset()
+        np.random.set_state(outside)  # noqa: NPY002
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        """Repair again after unpickling, which builds minecart anew."""
+        self.__dict__.update(attributes)
+        self.repair()
+
+
+class TruncatedAtLimit(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Fishwood ends at its 200th step with both flags; a clock that the agent cannot see is a time limit: truncated."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Return the step with `terminated` off where it only repeats `truncated`."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated and not truncated, truncated, info
+
+
 REPAIRS: dict[str, tuple[type[gymnasium.Wrapper[Any, Any, Any, Any]], ...]] = {
     "minecart-v0": (SeededOre,),
     "minecart-deterministic-v0": (SeededOre,),
-    "minecart-rgb-v0": (SeededOre, CopiedObservation),
-    "breakable-bottles-v0": (ArrayReward,),
+    "fishwood-v0": (TruncatedAtLimit, CopiedObservation),
+    "minecart-rgb-v0": (SeededOre, FixedPictures, CopiedObservation),
+    "breakable-bottles-v0": (BottlesAsDeclared,),
     "water-reservoir-v0": (CopiedObservation,),
     "mo-mountaincarcontinuous-v0": (CopiedObservation,),
 }

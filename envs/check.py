@@ -1,0 +1,241 @@
+"""`check_env` holds an environment to the contract of docs/environments.md and raises with the first broken clause."""
+
+import contextlib
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+
+from morl.envs import vector
+from morl.envs.registry import EnvBuilder, env_name, find, make, specs
+
+Env = gymnasium.Env[Any, Any]
+STEPS = 250
+LANES = 3
+
+
+class ContractViolation(ValueError):
+    """The environment breaks a clause of the contract; the message is one sentence with the offending value."""
+
+
+class Moment(NamedTuple):
+    """What one `reset` (reward None) or `step` returned."""
+
+    observation: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+
+
+def check_env(env: EnvBuilder, **env_options: Any) -> None:
+    """Raise `ContractViolation` with the clause that the environment breaks and the offending value, if any.
+
+    Clauses, in this order: spaces, objective names, observations in their space, reward shape, dtype, range and
+    finiteness, flags, the same trace from the same seed, another trace from another seed, pickling, arrays that stay
+    as they were returned, truncation at a time limit, and a batch form equal to the single one.
+
+    Args:
+        env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env`.
+        env_options: passed to the environment's constructor.
+
+    Raises:
+        ContractViolation: the first clause that is broken.
+        ValueError: there is no such environment.
+    """
+    name = env_name(env)
+
+    def build() -> Env:
+        return make(env, **env_options)
+
+    first = build()
+    num_objectives = check_spaces(name, first)
+    check_values(name, first, num_objectives)
+    check_seeding(name, build)
+    check_pickling(name, build)
+    check_aliasing(name, build)
+    check_vector(name, env, build, env_options)
+    first.close()
+
+
+def check_spaces(name: str, env: Env) -> int:
+    """Check the spaces and objective names; return the number of objectives."""
+    for attribute in ("observation_space", "action_space"):
+        space = getattr(env, attribute, None)
+        _require(isinstance(space, gymnasium.Space), name, f"{attribute} must be a gymnasium.Space, got {space!r}")
+    space = env.get_wrapper_attr("reward_space") if env.has_wrapper_attr("reward_space") else None
+    shape = space.shape if isinstance(space, gymnasium.spaces.Box) else None
+    wanted = "reward_space must be a Box of shape (objectives,)"
+    _require(shape is not None and len(shape) == 1 and shape[0] > 0, name, f"{wanted}, got {space!r}")
+    assert shape is not None
+    row = specs.get(name)
+    if row is not None:
+        named = f"{len(row.objectives)} objective names {row.objectives} for a reward vector of {shape[0]} entries"
+        _require(len(row.objectives) == shape[0], name, f"specs must name every objective, got {named}")
+    return int(shape[0])
+
+
+def check_values(name: str, env: Env, num_objectives: int) -> None:
+    """Check what `reset` and `step` return: observations, rewards, flags and infos."""
+    reward_space = env.get_wrapper_attr("reward_space")
+    for index, moment in enumerate(trace(env, seed=0)):
+        at = f"at step {index}"
+        inside = env.observation_space.contains(moment.observation)
+        _require(inside, name, f"observations must lie in {env.observation_space}, got {moment.observation!r} {at}")
+        if moment.reward is None:
+            continue
+        reward = np.asarray(moment.reward)
+        shape_wanted = f"the reward must be an array of shape ({num_objectives},)"
+        _require(isinstance(moment.reward, np.ndarray), name, f"{shape_wanted}, got {moment.reward!r} {at}")
+        _require(reward.shape == (num_objectives,), name, f"{shape_wanted}, got {moment.reward!r} {at}")
+        _require(reward.dtype.kind == "f", name, f"the reward must have a floating dtype, got {reward.dtype} {at}")
+        _require(np.isfinite(reward).all(), name, f"rewards must be finite, got {reward.tolist()} {at}")
+        slack = 1e-6 * np.maximum(1.0, np.abs(reward))
+        low, high = reward_space.low - slack, reward_space.high + slack
+        within = ((reward >= low) & (reward <= high)).all()
+        _require(within, name, f"rewards must lie in reward_space {reward_space}, got {reward.tolist()} {at}")
+        for flag, value in (("terminated", moment.terminated), ("truncated", moment.truncated)):
+            _require(isinstance(value, bool | np.bool_), name, f"{flag} must be a bool, got {value!r} {at}")
+    inner = without_time_limit(env)
+    for index, moment in enumerate(trace(inner, seed=0)):
+        both = bool(moment.terminated) and bool(moment.truncated)
+        _require(not both, name, f"a time limit must set truncated and not terminated, got both at step {index}")
+
+
+def check_seeding(name: str, build: Callable[[], Env]) -> None:
+    """Check that the seed, and nothing else, fixes the trace; and that it matters where there is chance at all."""
+    traces = []
+    for seed, other in ((0, 1), (0, 2), (1, 1)):
+        with _global_generators(other):
+            traces.append(list(trace(build(), seed)))
+    step = first_difference(traces[0], traces[1])
+    _require(step is None, name, f"two instances with seed 0 must follow the same trace, and they part at step {step}")
+    if first_difference(traces[0], traces[2]) is None:
+        unseeded = [list(trace(build(), None)) for _ in range(2)]
+        chance = first_difference(*unseeded) is not None
+        _require(not chance, name, "reset(seed=) must seed all chance, and seeds 0 and 1 give the same trace")
+
+
+def check_pickling(name: str, build: Callable[[], Env]) -> None:
+    """Check that a pickled copy can be made and follows the same trace (worker processes need that)."""
+    try:
+        copied = pickle.loads(pickle.dumps(build()))
+    except Exception as error:
+        raise ContractViolation(f"{name}: the environment must survive pickling, got {error!r}") from error
+    step = first_difference(list(trace(build(), 0)), list(trace(copied, 0)))
+    _require(step is None, name, f"a pickled copy must follow the same trace, and it parts at step {step}")
+
+
+def check_aliasing(name: str, build: Callable[[], Env]) -> None:
+    """Check that returned arrays never change later, and that writing into them does not reach the environment."""
+    returned: list[tuple[Any, Any]] = []
+    for moment in trace(build(), 0, copy=False):
+        returned.extend((value, _copied(value)) for value in (moment.observation, moment.reward))
+    for index, (now, then) in enumerate(returned):
+        what = "the reward" if index % 2 else "the observation"
+        kept = _equal(now, then)
+        _require(kept, name, f"{what} returned at step {index // 2} must not change later, and it became {now!r}")
+    step = first_difference(list(trace(build(), 0)), list(trace(build(), 0, scribble=True)))
+    _require(step is None, name, f"writing into returned arrays must not change the trace, and it does at step {step}")
+
+
+def check_vector(name: str, env: EnvBuilder, build: Callable[[], Env], env_options: dict[str, Any]) -> None:
+    """Check that the batch form equals the single one, lane by lane, autoreset included."""
+    if isinstance(env, str) and find(env).vector_entry_point is None:
+        return  # lanes are single environments then
+    lanes = vector.make_vec(env, LANES, **env_options)
+    singles = vector.SynchronousVectorEnv(name, build, LANES)
+    for attribute in ("single_observation_space", "single_action_space"):
+        batch, single = getattr(lanes, attribute), getattr(singles, attribute)
+        _require(batch == single, name, f"{attribute} of the batch form must be {single}, got {batch}")
+    lanes.action_space.seed(0)
+    outcomes: list[tuple[Any, ...]] = [lanes.reset(seed=0)[:1], singles.reset(seed=0)[:1]]
+    for step in range(STEPS):
+        for part, batch, single in zip(("observations", "rewards", "terminated", "truncated"), *outcomes, strict=False):
+            same = _equal(batch, single)
+            _require(same, name, f"{part} of the batch form must equal the single one's at step {step}, got {batch!r}")
+        actions = lanes.action_space.sample()
+        outcomes = [lanes.step(actions)[:4], singles.step(actions)[:4]]
+
+
+def without_time_limit(env: Env) -> Env:
+    """Return what lies inside Gymnasium's TimeLimit, or `env` itself where there is none."""
+    layer = env
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, gymnasium.wrappers.TimeLimit):
+            return layer.env
+        layer = layer.env
+    return env
+
+
+def trace(env: Env, seed: int | None, copy: bool = True, scribble: bool = False) -> Iterator[Moment]:
+    """Yield what `reset` and a few hundred steps of seeded random actions return, over as many episodes as it takes.
+
+    With `scribble`, returned arrays are overwritten once they have been copied.
+    """
+    actions = pickle.loads(pickle.dumps(env.action_space))
+    actions.seed(0)
+    large = int(np.prod(env.observation_space.shape or (1,))) > 10_000  # images: traces must fit into memory
+    moment = Moment(env.reset(seed=seed)[0], None, None, None)
+    for _ in range(STEPS // 10 if large else STEPS):
+        kept = moment._replace(observation=_copied(moment.observation), reward=_copied(moment.reward))
+        yield kept if copy else moment
+        if scribble:
+            _scribble(moment.observation)
+            _scribble(moment.reward)
+        if kept.terminated or kept.truncated:
+            moment = Moment(env.reset()[0], None, None, None)
+        else:
+            moment = Moment(*env.step(actions.sample())[:4])
+
+
+def first_difference(one: list[Moment], other: list[Moment]) -> int | None:
+    """Return the first step at which two traces differ, or None."""
+    for index, (left, right) in enumerate(zip(one, other, strict=False)):
+        if not all(_equal(a, b) for a, b in zip(left, right, strict=True)):
+            return index
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def _require(kept: Any, name: str, clause: str) -> None:
+    if not kept:
+        raise ContractViolation(f"{name}: {clause}")
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_copied(item) for item in value)
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(_equal(one[k], other[k]) for k in one)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return bool(np.array_equal(one, other))
+
+
+def _scribble(value: Any) -> None:
+    if isinstance(value, dict | tuple | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            _scribble(item)
+    elif isinstance(value, np.ndarray) and value.flags.writeable:
+        value[...] = np.ones((), value.dtype)
+
+
+@contextlib.contextmanager
+def _global_generators(seed: int) -> Iterator[None]:
+    """Seed Python's and NumPy's global generators, so that an environment that leans on them is found out."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
