@@ -1,12 +1,12 @@
 """Exclusive volumes: what of the dominated region each point alone covers.
 
-Points are non-dominated and different, with coordinates above the reference, which is the origin here.
+The reference point is the origin here. From four objectives on, points are non-dominated, different and positive.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.pareto.compilation import kernel, ordered_kernel
+from morl.pareto.compilation import ordered_kernel
 from morl.pareto.hypervolume_4d import hypervolume_4d
 from morl.pareto.hypervolume_few import MOST, hypervolume_few, limit, pack, union_of_four, volume
 from morl.pareto.staircase import raise_floor, widen_wall
@@ -15,68 +15,87 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 
-@kernel
+@ordered_kernel
 def contributions_2d(points: Array, order: Indices) -> Array:
-    """Returns the exclusive area of each point [n]; `order` sorts them by the first objective, ascending."""
+    """Returns the exclusive area of each point [n]; any points, `order` sorts them lexicographically, descending."""
     n = order.shape[0]
-    areas = np.empty(n)
-    for place in range(n):
-        i = order[place]
-        left = points[order[place - 1], 0] if place > 0 else 0.0
-        below = points[order[place + 1], 1] if place + 1 < n else 0.0
-        areas[i] = (points[i, 0] - left) * (points[i, 1] - below)
+    areas = np.zeros(n)
+    last = -1  # the last point of the front so far; its area waits for its left neighbour
+    floor = 0.0
+    copied = False
+    for i in order:
+        x, y = points[i, 0], points[i, 1]
+        if x <= 0.0 or y <= 0.0:
+            continue
+        if last >= 0 and y <= points[last, 1]:
+            copied |= x == points[last, 0] and y == points[last, 1]
+            continue
+        if last >= 0:
+            areas[last] = 0.0 if copied else (points[last, 0] - x) * (points[last, 1] - floor)
+            floor = points[last, 1]
+        last, copied = i, False
+    if last >= 0 and not copied:
+        areas[last] = points[last, 0] * (points[last, 1] - floor)
     return areas
 
 
 @ordered_kernel
 def contributions_3d(points: Array, order: Indices) -> Array:
-    """Returns the exclusive volume of each point [n]; `order` sorts them by the third objective, descending.
+    """Returns the exclusive volume of each point [n]; any points, `order` sorts them lexicographically, descending.
 
-    The sweep of `hypervolume_3d`, where each step of the staircase also knows which part of the base is its own: right
-    of a wall, above a floor, and outside the steps that it covered when it came. A new point moves the floor of its
-    left neighbour and the wall of its right one, and nobody else's. O(n log n) but for the array's moves.
-
-    Source: the idea of Emmerich and Fonseca 2011.
+    The sweep of `hypervolume_3d`, from the top of the first objective, where each step of the staircase also knows
+    which part of the base is its own: right of a wall, above a floor, and outside the steps that it covered when it
+    came. A new point moves the floor of its left neighbour and the wall of its right one, and nobody else's.
+    O(n log n) but for the array's moves. Source: the idea of Emmerich and Fonseca 2011.
     """
     n = order.shape[0]
-    stairs = np.empty(n + 1, np.int64)  # points, the first objective ascending and the second descending
+    stairs = np.empty(n + 1, np.int64)  # points, the second objective ascending and the third descending
     size = 0
     steps = np.empty((2, 2 * n))  # covered steps, those of each point in a row from `start` to `stop`
     used = 0
     start, stop = np.zeros(n, np.int64), np.zeros(n, np.int64)
     wall, floor, own, height = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     volumes = np.zeros(n)
+    copied = np.zeros(n, np.bool_)
     for i in order:
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        x, y, z = points[i, 1], points[i, 2], points[i, 0]
+        if x <= 0.0 or y <= 0.0 or z <= 0.0:
+            continue
         first = _lower_than(points, stairs, size, y)
+        if first > 0 and points[stairs[first - 1], 1] >= x:  # dominated, since all steps are at least as high
+            left = stairs[first - 1]
+            copied[left] |= points[left, 0] == z and points[left, 1] == x and points[left, 2] == y
+            continue
         after = first  # the first step that stays
         start[i], height[i] = used, z
-        while after < size and points[stairs[after], 0] <= x:
+        while after < size and points[stairs[after], 1] <= x:
             covered = stairs[after]
             volumes[covered] += own[covered] * (height[covered] - z)
             own[covered] = 0.0
-            steps[0, used], steps[1, used] = points[covered, 0], points[covered, 1]
+            steps[0, used], steps[1, used] = points[covered, 1], points[covered, 2]
             used += 1
             after += 1
         stop[i] = used
         if first > 0:
             left = stairs[first - 1]
-            wall[i] = points[left, 0]
+            wall[i] = points[left, 1]
             volumes[left] += own[left] * (height[left] - z)
-            stop[left], loss = raise_floor(steps, start[left], stop[left], wall[left], floor[left], points[left, 0], y)
+            stop[left], loss = raise_floor(steps, start[left], stop[left], wall[left], floor[left], points[left, 1], y)
             own[left], height[left], floor[left] = own[left] - loss, z, y
         if after < size:
             right = stairs[after]
-            floor[i] = points[right, 1]
+            floor[i] = points[right, 2]
             volumes[right] += own[right] * (height[right] - z)
-            start[right], loss = widen_wall(
-                steps, start[right], stop[right], wall[right], floor[right], x, points[right, 1]
-            )
+            edge = points[right, 2]
+            start[right], loss = widen_wall(steps, start[right], stop[right], wall[right], floor[right], x, edge)
             own[right], height[right], wall[right] = own[right] - loss, z, x
         _, own[i] = widen_wall(steps, start[i], stop[i], wall[i], floor[i], x, y)
         size = _put(stairs, size, first, after, i)
     for i in stairs[:size]:
         volumes[i] += own[i] * height[i]
+    for i in range(n):
+        if copied[i]:
+            volumes[i] = 0.0
     return volumes
 
 
@@ -85,7 +104,7 @@ def _lower_than(points: Array, stairs: Indices, size: int, y: float) -> int:
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2
-        if points[stairs[middle], 1] < y:
+        if points[stairs[middle], 2] < y:
             high = middle
         else:
             low = middle + 1

@@ -75,7 +75,7 @@ def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: 
                 stop, gain = raise_floor(steps, start, stop, wall, floor, x, front[1, j])
                 floor = front[1, j]
             else:
-                return volume
+                return float(volume)
             free -= gain
     return float(volume + free * height)
 

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
+SWEEP = 9  # points, from which on the sweep in four dimensions is quicker than cutting further
 MOST = 127  # points, so that a rank leaves the top bit of its byte free
 TOP_BITS = np.uint64(0x8080808080808080)
 BYTE = np.uint64(8)
@@ -35,7 +36,7 @@ def hypervolume_few(
     """Returns the volume under the first n points of words[d]; overwrites words[:d].
 
     Args:
-        d: the points differ only in their first d objectives, 4 to 8, and descend in the last of them.
+        d: the points differ only in their first d objectives, 1 to 8, and descend in the last of them.
         n: number of points.
         words: [depth, point], ranks.
         table: [8, 128], the value of each rank.
@@ -44,7 +45,7 @@ def hypervolume_few(
         front: [3, point], work space.
         steps: [2, point], work space.
     """
-    if d == 4:
+    if d == 4 and n > SWEEP:
         return _sweep(n, words, table, rows, front, steps)
     total = volume(words[d, 0], table)
     orders[d, 0] = 0

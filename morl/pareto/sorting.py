@@ -151,17 +151,25 @@ def crowding_distance(points: ArrayLike) -> Array:
     Raises:
         ValueError: `points` is not [n, objective] or not finite.
     """
-    values = as_points(points)
-    distances = np.zeros(values.shape[0])
-    if values.shape[0] > 0:
+    columns = np.ascontiguousarray(as_points(points).T)
+    distances = np.zeros(columns.shape[1])
+    if columns.shape[1] > 0:
+        orders = np.argsort(columns, axis=1)
+        if not _has_ties(columns[0], orders[0]):  # then there are no copies either
+            return _crowding(columns, orders)
+        values = np.ascontiguousarray(columns.T)
         originals = _originals(values, descending(values))
-        unique = values[originals]
-        if unique.shape[0] <= 2:
-            distances[originals] = np.inf
-        else:
-            columns = np.ascontiguousarray(unique.T)
-            distances[originals] = _crowding(columns, np.argsort(-columns, axis=1, kind="stable"))
+        unique = np.ascontiguousarray(columns[:, originals])
+        distances[originals] = _crowding(unique, np.argsort(unique, axis=1))
     return distances
+
+
+@kernel
+def _has_ties(values: Array, order: Indices) -> bool:
+    for place in range(1, order.shape[0]):
+        if values[order[place]] == values[order[place - 1]]:
+            return True
+    return False
 
 
 @kernel
@@ -177,12 +185,22 @@ def _originals(points: Array, order: Indices) -> Indices:
 def _crowding(columns: Array, orders: Indices) -> Array:
     m, n = columns.shape
     distances = np.zeros(n)
+    if n <= 2:
+        distances[:] = np.inf
+        return distances
     for k in range(m):
-        values, order = columns[k], orders[k]
-        span = values[order[0]] - values[order[-1]]
-        if span == 0.0:
-            continue
-        distances[order[0]] = distances[order[-1]] = np.inf
-        for place in range(1, n - 1):
-            distances[order[place]] += (values[order[place - 1]] - values[order[place + 1]]) / (span * m)
+        lowest, highest = columns[k, orders[k, 0]], columns[k, orders[k, n - 1]]
+        start = 0
+        while start < n and lowest < highest:
+            value = columns[k, orders[k, start]]
+            stop = start
+            first = last = orders[k, start]  # by index, of the points with this value
+            while stop < n and columns[k, orders[k, stop]] == value:
+                first, last = min(first, orders[k, stop]), max(last, orders[k, stop])
+                stop += 1
+            above = columns[k, orders[k, stop]] - value if stop < n else np.inf
+            below = value - columns[k, orders[k, start - 1]] if start > 0 else np.inf
+            distances[first] += above / ((highest - lowest) * m)
+            distances[last] += below / ((highest - lowest) * m)
+            start = stop
     return distances

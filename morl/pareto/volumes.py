@@ -13,6 +13,7 @@ from morl.pareto.hypervolume_2d3d import hypervolume_2d, hypervolume_3d
 from morl.pareto.hypervolume_4d import hypervolume_4d
 from morl.pareto.hypervolume_few import MOST
 from morl.pareto.hypervolume_wfg import hypervolume_wfg
+from morl.pareto.order import descending
 
 Array = NDArray[np.float64]
 
@@ -89,7 +90,12 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
     """
     corner = as_vector(reference, "reference")
     boxes = as_points(points, objectives=corner.shape[0]) - corner
-    contributions = np.zeros(boxes.shape[0])
+    n, m = boxes.shape
+    if n > 0 and m == 2:
+        return contributions_2d(boxes, descending(boxes))
+    if n > 0 and m == 3:
+        return contributions_3d(boxes, descending(boxes))
+    contributions = np.zeros(n)
     kept = maximal(boxes)
     front = np.nonzero(kept & (boxes > 0.0).all(axis=1))[0]
     if front.size > 0:
@@ -101,15 +107,11 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
 
 
 def _exclusive(boxes: Array) -> Array:
-    """Returns the exclusive volumes [n] of boxes that are non-dominated and different."""
+    """Returns the exclusive volumes [n] of non-dominated, different boxes in one, four or more objectives."""
     n, m = boxes.shape
     if m == 1:
         return boxes[:, 0]
-    if m == 2:
-        return contributions_2d(boxes, np.argsort(boxes[:, 0]))
     order = np.argsort(boxes[:, -1])[::-1]
-    if m == 3:
-        return contributions_3d(boxes, order)
     volumes = np.empty(n)
     boxes = boxes[order]
     if m == 4:
