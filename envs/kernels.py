@@ -182,7 +182,7 @@ class KernelVectorEnv(VectorEnvironment):
         if keep_time(self.elapsed, self.limit, terminated, truncated, ended):
             infos = {"final_obs": self._outside(observations.copy()), "_final_obs": ended}
             self._start(ended, observations)
-        self.last_observations = observations
+        self.last_observations = observations.copy()
         return self._outside(observations), rewards, terminated, truncated, infos
 
     def _checked(self, actions: Any) -> Array:

@@ -160,7 +160,8 @@ def make(env: EnvBuilder, **env_options: Any) -> gymnasium.Env[Any, Any]:
     name = env_name(env)
     builder = partial(gymnasium.make, find(env), disable_env_checker=True) if isinstance(env, str) else env
     try:
-        built = builder(**env_options)
+        with upstream.quiet_boxes():
+            built = builder(**env_options)
     except gymnasium.error.DependencyNotInstalled as error:
         extra = ROWS[name].requires if name in ROWS else ""
         raise ValueError(f"{name} needs {extra or 'a package'} that is not installed: {error}") from error

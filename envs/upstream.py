@@ -1,11 +1,22 @@
 """Faults of mo-gymnasium 1.3.2, each repaired by one small wrapper. docs/environments.md lists them."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 Env = gymnasium.Env[Any, Any]
+
+
+@contextlib.contextmanager
+def quiet_boxes() -> Iterator[None]:
+    """Silence one warning: mo-gymnasium gives float64 bounds to float32 boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*precision lowered by casting")
+        yield
 
 
 class SeededOre(gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 
 from morl.envs import state
 from morl.envs.contract import RewardGuard, VectorEnvironment
-from morl.envs.registry import EnvBuilder, env_name, find, make, objective_names, reward_length
+from morl.envs.registry import EnvBuilder, env_name, find, make, objective_names, reward_length, specs
 
 
 def make_vec(env: EnvBuilder, num_envs: int = 1, seed: int | None = None, **env_options: Any) -> VectorEnvironment:
@@ -38,7 +38,7 @@ def make_vec(env: EnvBuilder, num_envs: int = 1, seed: int | None = None, **env_
         raise ValueError(f"seed must be a non-negative integer or None, got {seed!r}")
     name = env_name(env)
     spec = find(env) if isinstance(env, str) else None
-    if spec is not None and spec.vector_entry_point is not None and _takes(spec, env_options):
+    if spec is not None and name in specs and _takes(spec, env_options):  # a batch form for vector rewards
         batch: Any = gymnasium.make_vec(spec, int(num_envs), vectorization_mode="vector_entry_point", **env_options)
         vector_env = batch if isinstance(batch, VectorEnvironment) else ForeignVectorEnv(name, batch)
     else:
@@ -51,7 +51,9 @@ def make_vec(env: EnvBuilder, num_envs: int = 1, seed: int | None = None, **env_
 def _takes(spec: EnvSpec, env_options: Mapping[str, Any]) -> bool:
     """Return whether the batch form has all these options; one that it lacks sends us to the synchronous back end."""
     entry = spec.vector_entry_point
-    creator: Callable[..., Any] = load_env_creator(entry) if isinstance(entry, str) else entry  # type: ignore[assignment]
+    if entry is None:
+        return False
+    creator: Callable[..., Any] = load_env_creator(entry) if isinstance(entry, str) else entry
     parameters = inspect.signature(creator).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return True
