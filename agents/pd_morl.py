@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, smooth_l1_loss
 
-from morl.agents.key_preferences import KeyPreferences
+from morl.agents.alignment import KeyPreferences, aligned_score, paper_score, utility
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder, final_observations
 from morl.learning.optimiser import Adam, soft_update
@@ -111,42 +111,6 @@ class Config:
 
 
 # --- The mathematics -------------------------------------------------------------------------------------------------
-
-
-def cosines_to(directions: Tensor, values: Tensor) -> Tensor:
-    """Return S_c(I(w), Q) [..., action] between directions [..., objective] and values [..., action, objective]."""
-    return cosine_similarity(directions.unsqueeze(-2), values, dim=-1)
-
-
-def paper_score(values: Tensor, preferences: Tensor, directions: Tensor, origin: Tensor) -> Tensor:
-    """Return S_c(I(w), Q(s, a, w)) w.Q(s, a, w) [..., action], by which the target's action is chosen (paper, eq. 6).
-
-    As in the authors' code cosines are clamped to [0, 0.9999] and measured from `origin`, utilities from zero. Where
-    utilities are negative this prefers the *worse* aligned action: see `aligned_score`.
-
-    Args:
-        values: [..., action, objective] Q(s, ., w).
-        preferences: [..., objective] w.
-        directions: [..., objective] I(w).
-        origin: [objective] where the cone of returns starts.
-    """
-    return cosines_to(directions, values - origin).clamp(0.0, 0.9999) * utility(values, preferences)
-
-
-def aligned_score(values: Tensor, preferences: Tensor, directions: Tensor, origin: Tensor) -> Tensor:
-    """Return the paper's score with utilities measured from the origin as well, so that both factors are positive.
-
-    A value that is no better than the origin keeps its negative utility as its score: the cosine means nothing there.
-    The arguments are those of `paper_score`.
-    """
-    above = values - origin
-    utilities = utility(above, preferences)
-    return torch.where(utilities > 0, cosines_to(directions, above).clamp(0.0, 0.9999) * utilities, utilities)
-
-
-def utility(values: Tensor, preferences: Tensor) -> Tensor:
-    """Return w.Q [..., action] for values [..., action, objective] and preferences [..., objective]."""
-    return (values @ preferences.unsqueeze(-1)).squeeze(-1)
 
 
 def select(values: Tensor, actions: Tensor) -> Tensor:

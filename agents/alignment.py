@@ -1,6 +1,6 @@
-"""PD-MORL's key preferences: where the return for a preference should lie, measured for a few, else interpolated.
+"""PD-MORL's alignment: where the return for a preference should lie, and how well a value points there.
 
-Shared by both variants of PD-MORL (docs/pd_morl.md, interpolator).
+Shared by both variants of PD-MORL (docs/pd_morl.md).
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity, normalize
 
 from morl.protocols import Evaluate
 
@@ -39,6 +39,42 @@ def interpolate(preferences: Tensor, keys: Tensor, coefficients: Tensor) -> Tens
     distances = (preferences.unsqueeze(-2) - keys).norm(dim=-1)
     directions: Tensor = coefficients[-1] - distances @ coefficients[:-1]
     return directions
+
+
+def cosines_to(directions: Tensor, values: Tensor) -> Tensor:
+    """Return S_c(I(w), Q) [..., action] between directions [..., objective] and values [..., action, objective]."""
+    return cosine_similarity(directions.unsqueeze(-2), values, dim=-1)
+
+
+def paper_score(values: Tensor, preferences: Tensor, directions: Tensor, origin: Tensor) -> Tensor:
+    """Return S_c(I(w), Q(s, a, w)) w.Q(s, a, w) [..., action], by which the target's action is chosen (paper, eq. 6).
+
+    As in the authors' code cosines are clamped to [0, 0.9999] and measured from `origin`, utilities from zero. Where
+    utilities are negative this prefers the *worse* aligned action: see `aligned_score`.
+
+    Args:
+        values: [..., action, objective] Q(s, ., w).
+        preferences: [..., objective] w.
+        directions: [..., objective] I(w).
+        origin: [objective] where the cone of returns starts.
+    """
+    return cosines_to(directions, values - origin).clamp(0.0, 0.9999) * utility(values, preferences)
+
+
+def aligned_score(values: Tensor, preferences: Tensor, directions: Tensor, origin: Tensor) -> Tensor:
+    """Return the paper's score with utilities measured from the origin as well, so that both factors are positive.
+
+    A value that is no better than the origin keeps its negative utility as its score: the cosine means nothing there.
+    The arguments are those of `paper_score`.
+    """
+    above = values - origin
+    utilities = utility(above, preferences)
+    return torch.where(utilities > 0, cosines_to(directions, above).clamp(0.0, 0.9999) * utilities, utilities)
+
+
+def utility(values: Tensor, preferences: Tensor) -> Tensor:
+    """Return w.Q [..., action] for values [..., action, objective] and preferences [..., objective]."""
+    return (values @ preferences.unsqueeze(-1)).squeeze(-1)
 
 
 class KeyPreferences:
