@@ -18,19 +18,28 @@ def save(folder: Path, identity: Mapping[str, Any], states: Mapping[str, Any]) -
     """Write a checkpoint: one file `<name>.pt` for each state, and `manifest.json` with the identity and all hashes.
 
     Everything is written to a folder beside it first and then moved into place, so that a run killed at any moment, or
-    out of disk, leaves either the whole checkpoint or none.
+    out of disk, leaves either the whole checkpoint or none. An older one of the same name is moved aside before and
+    removed after: at no moment is there none.
     """
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     hashes = {}
-    for name, state in states.items():
-        file = partial / f"{name}.pt"
-        save_file(file, state)
-        hashes[file.name] = _hash(file)
-    _write_synced(partial / "manifest.json", json.dumps({"format": FORMAT, **identity, "hashes": hashes}, indent=2))
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for name, state in states.items():
+            file = partial / f"{name}.pt"
+            save_file(file, state)
+            hashes[file.name] = _hash(file)
+        _write_synced(partial / "manifest.json", json.dumps({"format": FORMAT, **identity, "hashes": hashes}, indent=2))
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it would only be in the way
+        raise
+    replaced = folder.with_name(f".replaced-{folder.name}")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, replaced)
     os.replace(partial, folder)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,12 +74,15 @@ def load(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def newest(run_dir: Path) -> Path | None:
     """Return the newest checkpoint of a run, if there is one."""
-    return max((run_dir / "checkpoints").glob("step-*"), default=None)
+    folder = run_dir / "checkpoints"
+    # A run killed between moving one aside and the next into its place has both under other names.
+    return max(folder.glob("step-*"), default=None) or max(folder.glob(".replaced-step-*"), default=None)
 
 
 def rotate(run_dir: Path, keep: int = 2) -> None:
-    """Remove all but the newest checkpoints."""
-    for old in sorted((run_dir / "checkpoints").glob("step-*"))[:-keep]:
+    """Remove all but the newest checkpoints, and what a kill left half-written."""
+    folder = run_dir / "checkpoints"
+    for old in [*sorted(folder.glob("step-*"))[:-keep], *folder.glob(".*-step-*")]:
         shutil.rmtree(old)
 
 
@@ -93,14 +105,16 @@ def load_file(file: Path) -> Any:
     try:
         return _from_tensors(torch.load(file, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises a dozen types for a damaged archive
-        raise ValueError(f"{file} is missing or damaged: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{file} is missing or damaged: {reason}") from error
 
 
 def _to_tensors(state: Any) -> Any:
     """Spell arrays as marked tensors, because loading with weights_only refuses NumPy's own pickles."""
     match state:
         case np.ndarray():
-            return {"__array__": torch.from_numpy(np.ascontiguousarray(state)).reshape(state.shape)}
+            # A copy of its own: torch warns of arrays that are read-only, and refuses foreign byte orders.
+            return {"__array__": torch.from_numpy(np.array(state, state.dtype.newbyteorder("="), order="C"))}
         case np.generic():
             return state.item()
         case dict():

@@ -26,7 +26,7 @@ from morl.experiment.policy import Policy
 from morl.experiment.progress import ProgressBar
 from morl.experiment.session import Session, build_evaluator
 from morl.experiment.settings import Settings, file_arguments, parse, resolve, to_toml
-from morl.learning.processor import prepare_processor, resolve_device
+from morl.learning.processor import prepared_processor, resolve_device
 from morl.protocols import Problem
 from morl.seeding import derived_seed
 
@@ -134,12 +134,12 @@ def train(
     return start(agent, env, resolved, None if run_dir is None else Path(run_dir), overwrite, progress)
 
 
+@prepared_processor()
 def start(
     algorithm: str, env: EnvBuilder, settings: Settings[Any], run_dir: Path | None, overwrite: bool, progress: bool
 ) -> Run:
     """Train with resolved settings in a new run folder; the arguments are those of `train`."""
     run_dir = run_dir or default_run_dir(algorithm, env, settings)
-    prepare_processor()
     session = Session(algorithm, env, settings, run_dir)
     try:
         _claim(run_dir, overwrite)
@@ -155,6 +155,7 @@ def start(
         session.close()
 
 
+@prepared_processor()
 def resume(
     run_dir: str | Path, total_steps: int | None = None, *, env: EnvBuilder | None = None, progress: bool = False
 ) -> Run:
@@ -176,7 +177,6 @@ def resume(
         raise ValueError(f"run {run_dir} has no checkpoint to resume from: train it anew with --overwrite")
     if total_steps is not None:
         settings = replace(settings, total_steps=total_steps)
-    prepare_processor()
     session = Session(algorithm, env or environment, settings, run_dir)
     try:
         session.restore(newest)
@@ -185,6 +185,7 @@ def resume(
                 f"run {run_dir} already has {session.agent.steps:,} steps: total_steps is {settings.total_steps:,},"
                 " but must be greater"
             )
+        session.continue_records()
         checkpoint.write_text(run_dir / "config.toml", to_toml(settings, algorithm, environment))
         return _drive(session, settings, progress)
     finally:

@@ -66,6 +66,8 @@ class Session:
                 f"reference_point is {self.reference_point}, but must have {objectives} numbers, one each for"
                 f" {', '.join(self.problem.objectives)}"
             )
+        if not np.isfinite(self.reference_point or ()).all():
+            raise ValueError(f"reference_point is {self.reference_point}, but must have finite numbers")
         self.known_front = None if self.problem.known_front is None else self.problem.known_front(self.discount)
         self.preferences = evaluation_preferences(objectives, settings.evaluation_divisions)
         device = resolve_device(settings.device)
@@ -110,19 +112,33 @@ class Session:
         checkpoint.rotate(self.run_dir)
 
     def restore(self, folder: Path) -> None:
-        """Take over a checkpoint, and cut the records back to it."""
+        """Take over a checkpoint; nothing is written.
+
+        Raises:
+            ValueError: it is damaged, or belongs to another run.
+        """
         states = checkpoint.load(folder, self._identity())
-        self.agent.load_state_dict(states["agent"])
-        if states["environment"] is None:
-            self.agent.forget_episodes()
-        else:
-            self.envs.load_state_dict(states["environment"])
+        missing = {"agent", "environment", "counters"} - states.keys()
+        if missing:
+            raise ValueError(f"checkpoint {folder} is damaged: its manifest.json lacks {', '.join(sorted(missing))}")
+        try:
+            self.agent.load_state_dict(states["agent"])
+            if states["environment"] is None:
+                self.agent.forget_episodes()
+            else:
+                self.envs.load_state_dict(states["environment"])
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"checkpoint {folder} is foreign: it does not fit config.toml ({error})") from error
         counters = states["counters"]
         self.evaluator.steps = counters["evaluation_steps"]
         self.wall_seconds = counters["wall_seconds"]
         self.reference_point = counters["reference_point"]
         if counters["best"] is not None:
             self.best = Best(**counters["best"])
+
+    def continue_records(self) -> None:
+        """Cut the records and what is published back to the checkpoint that was restored, and go on from there."""
+        if self.best is not None:
             self._publish(self.best)
         self.recorder = Recorder(self.run_dir, self.problem.objectives, self.known_front, self.agent.steps)
 
@@ -181,8 +197,8 @@ class Session:
         assert self.recorder is not None
         policies, preferences = self.agent.policies(self.preferences)
         selection = self._returns(policies, preferences, "selection")
-        if self.reference_point is None:
-            self.reference_point = _reference_below(selection.discounted)
+        reference_point = self.reference_point or _reference_below(selection.discounted)
+        self.reference_point = reference_point if scheduled else self.reference_point
         rows = sorted_front(selection.discounted)
         fresh = self._returns(policies[rows], preferences[rows], "report")
         kept = sorted_front(fresh.discounted)
@@ -191,15 +207,15 @@ class Session:
             points=points,
             preferences=preferences[rows],
             policy_ids=policies[rows],
-            indicators=indicators_of(points, self.reference_point, self.preferences, self.known_front),
+            indicators=indicators_of(points, reference_point, self.preferences, self.known_front),
             objectives=self.problem.objectives,
             discount=self.discount,
-            reference_point=self.reference_point,
+            reference_point=reference_point,
             known_front=self.known_front,
             undiscounted_points=fresh.undiscounted[kept],
         )
         self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
-        self._record_selection(selection, preferences)
+        self._record_selection(selection, preferences, reference_point)
         utility = expected_utility(selection.discounted, self.preferences)
         if self.best is None or utility >= self.best.expected_utility:
             best = Best(utility, self.agent.steps, front_record(front), self.agent.export_policies())
@@ -238,12 +254,13 @@ class Session:
         }
         checkpoint.write_text(self.run_dir / "front.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
-    def _record_selection(self, selection: Returns, preferences: NDArray[np.float64]) -> None:
+    def _record_selection(
+        self, selection: Returns, preferences: NDArray[np.float64], reference_point: tuple[float, ...]
+    ) -> None:
         """Record the indicators of the evaluation that selected, and what each preference itself is served."""
         assert self.recorder is not None
-        assert self.reference_point is not None
         returns = selection.discounted
-        chosen = indicators_of(returns, self.reference_point, self.preferences, self.known_front)
+        chosen = indicators_of(returns, reference_point, self.preferences, self.known_front)
         values = {f"selection/{name}": value for name, value in chosen.items()}
         if np.isfinite(preferences).all():
             values |= _own_utilities(returns, preferences, self.known_front)

@@ -1,6 +1,7 @@
 """Observations of any space as rows of float32, the input of a network."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -38,7 +39,7 @@ def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder
         case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer):
             low = space.low.ravel().astype(np.int64)
             counts = space.high.ravel().astype(np.int64) - low + 1
-            return _joint(low, counts) if counts.prod() <= JOINT_STATES else _categories(low, counts)
+            return _joint(low, counts) if math.prod(counts.tolist()) <= JOINT_STATES else _categories(low, counts)
         case spaces.Box() | spaces.MultiBinary():
             width = int(np.prod(space.shape))
             return lambda batch: np.asarray(batch, dtype=np.float32).reshape(-1, width), width
@@ -48,12 +49,17 @@ def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder
 
 def final_observations(infos: Mapping[str, Any], lanes: NDArray[np.int64]) -> Any:
     """Return the last observations of the episodes that ended in `lanes`, batched as a vector environment would."""
-    last = [infos["final_obs"][lane] for lane in lanes]
-    if isinstance(last[0], dict):
-        return {key: np.stack([observation[key] for observation in last]) for key in last[0]}
-    if isinstance(last[0], tuple):
-        return tuple(np.stack(part) for part in zip(*last, strict=True))
-    return np.stack(last)
+    return _stacked([infos["final_obs"][lane] for lane in lanes])
+
+
+def _stacked(observations: Sequence[Any]) -> Any:
+    match observations[0]:
+        case dict() as first:
+            return {key: _stacked([observation[key] for observation in observations]) for key in first}
+        case tuple():
+            return tuple(_stacked(part) for part in zip(*observations, strict=True))
+        case _:
+            return np.stack(observations)
 
 
 def _categories(start: NDArray[Any], counts: NDArray[Any]) -> tuple[Encoder, int]:

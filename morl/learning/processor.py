@@ -1,7 +1,9 @@
-"""Process-wide settings that make small batched updates fast on a CPU. Called once by the runner, never on import."""
+"""Process-wide settings that make small batched updates fast on a CPU: the runner's, and only while it trains."""
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -9,13 +11,17 @@ import torch
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
-def prepare_processor(threads: int = 1) -> None:
+@contextmanager
+def prepared_processor(threads: int = 1) -> Iterator[None]:
     """Set the number of torch threads, flush denormal numbers to zero and keep freed memory in the process.
+
+    Threads and denormal numbers are as before when the block ends: a library call must not change its caller's floats.
 
     By default glibc hands every temporary above 128 KiB back to the kernel, and the next one is paged in anew: that
     alone can cost more than the arithmetic. One thread by default, because two on a busy two-core machine wait for each
     other. Both were measured: docs/pd_morl.md, speed.
     """
+    threads_before, flushed_before = torch.get_num_threads(), sys.float_info.min / 2 == 0.0
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     if sys.platform == "linux":
@@ -25,6 +31,11 @@ def prepare_processor(threads: int = 1) -> None:
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         except (OSError, AttributeError):
             pass  # a libc without mallopt (musl): only slower
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads_before)
+        torch.set_flush_denormal(flushed_before)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -46,8 +46,15 @@ class Replay:
         return {"rows": self.rows[:, : len(self)], "added": self.added}
 
     def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
-        """Take over rows and count."""
-        rows = state["rows"]
+        """Take over rows and count.
+
+        Raises:
+            ValueError: they come from a replay of another capacity, population or width.
+        """
+        rows, added = state["rows"], int(state["added"])
         assert isinstance(rows, Tensor)
+        expected = (len(self.rows), min(added, self.capacity), self.rows.shape[2])
+        if rows.shape != expected:
+            raise ValueError(f"replay rows are {tuple(rows.shape)}, but must be {expected}")
         self.rows[:, : rows.shape[1]] = rows
-        self.added = int(state["added"])
+        self.added = added

@@ -1,0 +1,40 @@
+"""What the tests share: toy environments and agents on the import path, here and in subprocesses."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TOYS = str(Path(__file__).with_name("toys"))
+sys.path.insert(0, TOYS)
+os.environ["PYTHONPATH"] = os.pathsep.join([TOYS, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+@pytest.fixture(scope="module")
+def without_figures() -> Iterator[None]:
+    """Draw no figures: test_recording tests them, and a training run of 200 steps would spend its time on them."""
+    from morl.experiment.recording import Recorder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorder, "_draw", lambda self, steps, points: None)
+        yield
+
+
+@pytest.fixture
+def morl_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+    from morl.experiment.cli import main
+
+    def run(*args: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = 0
+        try:
+            main([str(arg) for arg in args])
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
