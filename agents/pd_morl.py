@@ -64,6 +64,9 @@ class Config:
     """Raw transitions kept (authors: 10,000 entries, three quarters of them relabelled copies)."""
     relabelled_share: float = 0.75
     """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
+    relabel_from: Literal["absolute-normal", "grid"] = "absolute-normal"
+    """Where redrawn preferences come from: |z| / ||z||_1 as in the authors' code, which never gives an objective no weight
+    at all, or the grid that acting preferences are drawn from."""
     target_rate: float = 0.005
     """Rate of the target network's soft update, after every update (tau)."""
     random_steps: int = 640
@@ -169,9 +172,11 @@ class PDMORL:
         self.exploration = stream(seed, "exploration")
 
         # Lane i explores the i-th part of the lexicographically sorted grid (the paper's sub-spaces).
-        self.grid = simplex_lattice(self.objectives, config.preference_divisions)
-        parts = np.array_split(np.arange(len(self.grid)), min(num_envs, len(self.grid)))
-        self.lane_parts = [parts[lane % len(parts)] for lane in range(num_envs)]
+        grid = simplex_lattice(self.objectives, config.preference_divisions)
+        parts = np.array_split(np.arange(len(grid)), min(num_envs, len(grid)))
+        self.part_starts = np.array([parts[lane % len(parts)][0] for lane in range(num_envs)])
+        self.part_sizes = np.array([len(parts[lane % len(parts)]) for lane in range(num_envs)])
+        self.grid = self._tensor(grid)
         self.steps = self.pretraining_steps = self.updates = 0
         self.observations: NDArray[np.float32] | None = None  # [lane, width]; None: episodes have not begun
         self.preferences = np.zeros((num_envs, self.objectives))  # [lane, objective], kept for a whole episode
@@ -260,8 +265,8 @@ class PDMORL:
 
     def _draw_preferences(self, lanes: NDArray[np.bool_]) -> None:
         """Give each lane of a mask [lane] a new preference out of its part of the grid."""
-        for lane in np.flatnonzero(lanes):
-            self.preferences[lane] = self.grid[self.exploration.choice(self.lane_parts[lane])]
+        rows = self.part_starts + (self.exploration.random(len(lanes)) * self.part_sizes).astype(np.int64)
+        self.preferences = np.where(lanes[:, None], self.grid.cpu().numpy()[rows], self.preferences)
 
     def _exploration_rate(self) -> float:
         if self.steps < self.config.random_steps:
@@ -329,9 +334,14 @@ class PDMORL:
         """Return a batch in which a share of the preferences is redrawn (hindsight relabelling)."""
         batch = self.replay.sample(self.config.batch_size, self.sampling)
         kept = batch["preference"]
-        redrawn = torch.rand((*kept.shape[:-1], 1), generator=self.sampling, device=self.device)
-        relabel = redrawn < self.config.relabelled_share
-        batch["preference"] = torch.where(relabel, absolute_normal(kept, self.sampling), kept)
+        chance = torch.rand((*kept.shape[:-1], 1), generator=self.sampling, device=self.device)
+        relabel = chance < self.config.relabelled_share
+        if self.config.relabel_from == "grid":
+            rows = torch.randint(len(self.grid), kept.shape[:-1], generator=self.sampling, device=self.device)
+            redrawn = self.grid[rows]
+        else:
+            redrawn = absolute_normal(kept, self.sampling)
+        batch["preference"] = torch.where(relabel, redrawn, kept)
         return batch
 
     def _tensor(self, array: Any) -> Tensor:

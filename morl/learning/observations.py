@@ -13,7 +13,7 @@ Encoder = Callable[[Any], NDArray[np.float32]]
 """A batch of observations, as a vector environment gives it -> [env, width]."""
 
 
-JOINT_STATES = 4096
+JOINT_STATES = 256
 """Largest number of joint states that are given an input each."""
 
 
