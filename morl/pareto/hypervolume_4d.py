@@ -46,12 +46,13 @@ def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: 
     points) and a few steps between them.
     """
     place = 0  # points before this one are at least as high: their base counts from the start
-    for j in range(count):
-        place += front[2, j] >= z
     wall = floor = 0.0
-    for j in range(place):
-        wall = max(wall, front[0, j] if front[1, j] >= y else 0.0)
-        floor = max(floor, front[1, j] if front[0, j] >= x else 0.0)
+    while place < count and front[2, place] >= z:
+        if front[1, place] >= y:
+            wall = max(wall, front[0, place])
+        if front[0, place] >= x:
+            floor = max(floor, front[1, place])
+        place += 1
     if wall >= x:
         return 0.0
     start = stop = 0
