@@ -24,6 +24,7 @@ DEFAULT_DISCOUNT = 0.99
 
 _DEEP_SEA_TREASURE = "morl.envs.deep_sea_treasure:DeepSeaTreasureKernel"
 _MINECART = "morl.envs.minecart:MinecartKernel"
+_MOUNTAIN_CAR = "morl.envs.mountain_car:MountainCarKernel"
 
 VECTOR_ENTRY_POINTS = {
     "deep-sea-treasure-v0": _DEEP_SEA_TREASURE,
@@ -32,6 +33,14 @@ VECTOR_ENTRY_POINTS = {
     "fruit-tree-v0": "morl.envs.fruit_tree:FruitTreeKernel",
     "minecart-v0": _MINECART,
     "minecart-deterministic-v0": _MINECART,
+    "resource-gathering-v0": "morl.envs.tabular:ResourceGatheringKernel",
+    "four-room-v0": "morl.envs.tabular:FourRoomKernel",
+    "fishwood-v0": "morl.envs.tabular:FishWoodKernel",
+    "mo-mountaincar-v0": _MOUNTAIN_CAR,
+    "mo-mountaincar-3d-v0": _MOUNTAIN_CAR,
+    "mo-mountaincar-timemove-v0": _MOUNTAIN_CAR,
+    "mo-mountaincar-timespeed-v0": _MOUNTAIN_CAR,
+    "mo-mountaincarcontinuous-v0": "morl.envs.mountain_car:ContinuousMountainCarKernel",
 }
 """Our batch form of each mo-gymnasium environment that has one, hung into Gymnasium's own registry."""
 
