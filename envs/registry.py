@@ -41,6 +41,11 @@ VECTOR_ENTRY_POINTS = {
     "mo-mountaincar-timemove-v0": _MOUNTAIN_CAR,
     "mo-mountaincar-timespeed-v0": _MOUNTAIN_CAR,
     "mo-mountaincarcontinuous-v0": "morl.envs.mountain_car:ContinuousMountainCarKernel",
+    "mo-hopper-v5": "morl.envs.mujoco_batch:hopper",
+    "mo-hopper-2obj-v5": "morl.envs.mujoco_batch:hopper",
+    "mo-halfcheetah-v5": "morl.envs.mujoco_batch:half_cheetah",
+    "mo-walker2d-v5": "morl.envs.mujoco_batch:walker2d",
+    "mo-swimmer-v5": "morl.envs.mujoco_batch:swimmer",
 }
 """Our batch form of each mo-gymnasium environment that has one, hung into Gymnasium's own registry."""
 

@@ -51,7 +51,7 @@ def make_vec(env: EnvBuilder, num_envs: int = 1, seed: int | None = None, **env_
 def _takes(spec: EnvSpec, env_options: Mapping[str, Any]) -> bool:
     """Return whether the batch form has all these options; one that it lacks sends us to the synchronous back end."""
     entry = spec.vector_entry_point
-    if entry is None:
+    if entry is None or "render_mode" in env_options:  # batch forms draw no pictures
         return False
     creator: Callable[..., Any] = load_env_creator(entry) if isinstance(entry, str) else entry
     parameters = inspect.signature(creator).parameters
