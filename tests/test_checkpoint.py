@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toys
 import torch
+import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -318,7 +318,7 @@ def _torch_archive(bomb: Bomb, folder: Path) -> bytes:
 @pytest.mark.parametrize("damage", [truncate, empty, Path.unlink])
 def test_a_damaged_policy_file_is_refused(damage: Any, copy: Path, morl_cli: Any) -> None:
     damage(copy / "policies" / "0.pt")
-    with pytest.raises(ValueError, match="damaged|no policies"):
+    with pytest.raises(ValueError, match=r"damaged|no policies"):
         morl.load(copy).policy([0.5, 0.5])
     code, _, complaint = morl_cli("evaluate", copy)
     assert (code, complaint.count("\n")) == (2, 1)

@@ -165,6 +165,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
         print(morl.__version__)  # noqa: T201
         return
+    sys.path.append(os.getcwd())  # "module:Class" is looked for here too, last, so that nothing of ours is hidden
     try:
         if args[0] not in COMMANDS:
             raise ValueError(f"morl has no command {args[0]!r}; it has {', '.join(COMMANDS)}")

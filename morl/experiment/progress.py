@@ -40,7 +40,8 @@ class ProgressBar:
         summary = f"hypervolume {indicators['hypervolume']:.6g}  {utility}"
         self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), front=summary)
         if not self._console.is_terminal:
-            self._console.print(f"step {steps:>9,} of {self._total:,}  {self._speed(steps)} steps/s  {summary}")
+            line = f"step {steps:>9,} of {self._total:,}  {self._speed(steps)} steps/s  {summary}"
+            self._console.print(line, soft_wrap=True)
 
     def _speed(self, steps: int) -> str:
         seconds = time.monotonic() - self._begin

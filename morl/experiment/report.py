@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from morl.agents import AGENTS, find_agent
 from morl.evaluation import Returns
@@ -32,12 +32,12 @@ def show_run(run: Run) -> None:
 def show_front(front: Front, title: str) -> None:
     """Print a front as a table, each point beside the known optimum for its preference, and the indicators."""
     table = Table(title=f"{title} (returns discounted by {front.discount})", title_justify="left")
-    table.add_column("preference", justify="right")
+    table.add_column("preference", justify="right", overflow="fold")  # a narrow terminal breaks numbers, hides none
     for name in front.objectives:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right", overflow="fold")
     if front.known_front is not None:
-        table.add_column("known optimum", justify="right")
-    table.add_column("undiscounted", justify="right", style="dim")
+        table.add_column("known optimum", justify="right", overflow="fold")
+    table.add_column("undiscounted", justify="right", style="dim", overflow="fold")
     for row in _thinned(len(front.points)):
         cells = [_numbers(front.preferences[row]), *(f"{value:.4g}" for value in front.points[row])]
         if front.known_front is not None:
@@ -90,7 +90,7 @@ def show_returns(run: Run, preference: Sequence[float] | None, returns: Returns)
     table = Table(title=f"{run.directory} (returns discounted by {run.front.discount})", title_justify="left")
     names = ", ".join(run.front.objectives)
     for column in ("preference", names, "in front.json", "undiscounted", "steps"):
-        table.add_column(escape(column), justify="right")
+        table.add_column(escape(column), justify="right", overflow="fold")
     for position, row in enumerate(rows):
         table.add_row(
             _numbers(run.front.preferences[row]),
@@ -115,7 +115,7 @@ def list_envs() -> None:
     """Print every environment whose rewards are described."""
     from morl.envs import specs
 
-    table = Table("id", "objectives", "reference point", "discount", "known front")
+    table = Table(Column("id", no_wrap=True), "objectives", "reference point", "discount", "known front")
     for name, spec in specs.items():
         reference = "" if spec.reference_point is None else _numbers(np.array(spec.reference_point))
         known = "yes" if spec.known_front is not None else ""
@@ -125,7 +125,7 @@ def list_envs() -> None:
 
 def list_configs() -> None:
     """Print the tuned settings that come with morl."""
-    table = Table("agent", "environment", "file")
+    table = Table("agent", Column("environment", no_wrap=True), Column("file", overflow="fold"))
     for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()):
         for file in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
             table.add_row(folder.name.replace("_", "-"), file.stem, escape(str(file)))
