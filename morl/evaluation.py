@@ -86,8 +86,9 @@ class Evaluator:
         discounted, undiscounted = np.zeros_like(preferences), np.zeros_like(preferences)
         lengths = np.zeros(lanes)
         running, factor = np.ones(lanes, dtype=np.bool_), 1.0
+        actions = act(observations, preferences, policies)
         for _ in range(self.horizon):
-            observations, rewards, terminated, truncated, _ = envs.step(act(observations, preferences, policies))
+            observations, rewards, terminated, truncated, _ = envs.step(actions)
             counted = rewards * running[:, None]  # a lane that has ended goes on with an episode that nobody counts
             discounted += factor * counted
             undiscounted += counted
@@ -97,6 +98,9 @@ class Evaluator:
             running &= ~(terminated | truncated)
             if not running.any():
                 break
+            # Lanes that have ended repeat their last action: only the others are worth a forward pass.
+            rows = np.flatnonzero(running)
+            actions[rows] = act(_select(observations, rows), preferences[rows], policies[rows])
         return discounted, undiscounted, lengths
 
     def _lanes(self, count: int) -> VectorEnv[Any, Any, Any]:
@@ -108,3 +112,14 @@ class Evaluator:
         """Close the environments."""
         for envs in self._environments.values():
             envs.close()
+
+
+def _select(observations: Any, rows: NDArray[np.int64]) -> Any:
+    """Return some rows of a batch of observations of any space."""
+    match observations:
+        case dict():
+            return {key: _select(part, rows) for key, part in observations.items()}
+        case tuple():
+            return tuple(_select(part, rows) for part in observations)
+        case _:
+            return observations[rows]
