@@ -98,13 +98,23 @@ def test_the_first_reset_takes_the_constructors_seed():
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("env_id", ["deep-sea-treasure-v0", "mo-mountaincar-v0"])
-def test_a_masked_reset_leaves_the_other_lanes_alone(env_id):
+@pytest.mark.parametrize(
+    ("env_id", "actions"),
+    [
+        ("deep-sea-treasure-v0", np.array([3, 3, 3])),
+        ("mo-mountaincar-v0", np.array([2, 2, 2])),
+        ("mo-hopper-v5", np.full((3, 3), 0.5, np.float32)),
+        ("water-reservoir-v0", np.full((3, 1), 30.0, np.float32)),
+    ],
+)
+def test_a_masked_reset_leaves_the_other_lanes_alone(env_id, actions):
     lanes = make_vec(env_id, 3, seed=0)
     lanes.reset()
     for _ in range(4):
-        before = lanes.step(np.array([3, 3, 3]) if env_id.startswith("deep") else np.array([2, 2, 2]))[0]
+        before = lanes.step(actions)[0]
+    kept = before.copy()
     after, _ = lanes.reset(options={"reset_mask": np.array([True, False, True])})
+    np.testing.assert_array_equal(before, kept)
     np.testing.assert_array_equal(after[1], before[1])
     assert not np.array_equal(after[0], before[0])
 
