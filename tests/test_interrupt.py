@@ -94,8 +94,7 @@ def test_the_first_signal_is_a_wish_and_the_second_an_order(number: signal.Signa
         os.kill(os.getpid(), number)
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
-            time.sleep(1)
+            signal.raise_signal(number)
     assert signal.getsignal(number) is before
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections import deque
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_a_network_equals_plain_linear_layers(widths: tuple[int, ...]) -> None:
     outputs = network(parameters, inputs)
     for policy in range(3):
         hidden, position = inputs[policy].numpy(), 0
-        for wide_in, wide_out in zip(widths[:-1], widths[1:], strict=True):
+        for wide_in, wide_out in pairwise(widths):
             weights = parameters[policy, position : position + wide_in * wide_out].reshape(wide_in, wide_out).numpy()
             position += wide_in * wide_out
             hidden = hidden @ weights + parameters[policy, position : position + wide_out].numpy()
@@ -70,12 +71,12 @@ def test_training_a_population_equals_training_its_members(dtype: torch.dtype, t
     def train(members: list[int]) -> torch.Tensor:
         parameters = start[members].clone().requires_grad_()
         target = parameters.detach().clone()
-        optimiser = Adam(parameters, [rates[member] for member in members])
+        optimiser = Adam(parameters)
         for step in range(20):
             errors = network(parameters, inputs[step, members]) - wanted[step, members]
             loss = errors.square().mean(dim=(1, 2)).sum()  # summed over policies, so that none feels the others
             (gradient,) = torch.autograd.grad(loss, parameters)
-            optimiser.step(gradient)
+            optimiser.step(gradient, [rates[member] for member in members])
             soft_update(target, parameters, 0.05)
         return torch.stack([parameters.detach(), target])
 
@@ -93,16 +94,17 @@ def test_training_a_population_equals_training_its_members(dtype: torch.dtype, t
 def test_adam_equals_the_textbook(rates: Any) -> None:
     start = torch.randn(3, 17, generator=generator(1), dtype=torch.float64)
     parameters = start.clone().requires_grad_()
-    optimiser = Adam(parameters, rates)
+    optimiser = Adam(parameters)
     expected = start.numpy().copy()
     first, second = np.zeros_like(expected), np.zeros_like(expected)
     rate = np.broadcast_to(rates, 3)[:, None]
     for step in range(1, 31):
         gradient = torch.randn(3, 17, generator=generator(step), dtype=torch.float64) * 10 ** (step % 5 - 3)
-        optimiser.step(gradient)
+        decay = 1.0 if step < 15 else 0.5  # the rate may change on the way
+        optimiser.step(gradient, decay * rates if isinstance(rates, float) else [decay * each for each in rates])
         first = 0.9 * first + 0.1 * gradient.numpy()
         second = 0.999 * second + 0.001 * gradient.numpy() ** 2
-        expected -= rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        expected -= decay * rate * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
     np.testing.assert_allclose(parameters.detach().numpy(), expected, rtol=1e-10, atol=1e-12)
 
 
@@ -110,17 +112,17 @@ def test_adam_goes_on_from_its_state() -> None:
     start = torch.randn(2, 5, generator=generator(1))
     gradients = torch.randn(6, 2, 5, generator=generator(2))
     whole = start.clone()
-    optimiser = Adam(whole, 1e-2)
+    optimiser = Adam(whole)
     for gradient in gradients:
-        optimiser.step(gradient)
+        optimiser.step(gradient, 1e-2)
     parts = start.clone()
-    first = Adam(parts, 1e-2)
+    first = Adam(parts)
     for gradient in gradients[:3]:
-        first.step(gradient)
-    second = Adam(parts, 1e-2)
+        first.step(gradient, 1e-2)
+    second = Adam(parts)
     second.load_state_dict(first.state_dict())
     for gradient in gradients[3:]:
-        second.step(gradient)
+        second.step(gradient, 1e-2)
     assert torch.equal(whole, parts)
 
 
@@ -157,9 +159,8 @@ def test_the_ring_holds_the_latest(capacity: int, sizes: list[int], population: 
         for policy in range(population):
             drawn = batch["number"][policy, :, 0] - 1000 * policy
             assert set(drawn.tolist()) <= {float(number) for number in expected}
-            assert torch.equal(
-                batch["pair"][policy], torch.stack([drawn, -drawn], dim=1) + 1000 * policy * torch.tensor([1, -1])
-            )
+            tagged = drawn + 1000 * policy
+            assert torch.equal(batch["pair"][policy], torch.stack([tagged, -tagged], dim=1))
     copied = Replay(capacity, {"number": 1, "pair": 2}, CPU, population)
     copied.load_state_dict(replay.state_dict())
     assert len(copied) == len(replay)
@@ -239,7 +240,7 @@ def _flat(space: Any, observation: Any) -> Any:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_last_observations_are_batched_as_the_others(name: str) -> None:
-    space, width = SPACES[name]
+    space, _ = SPACES[name]
     space.seed(4)
     observations = [space.sample() for _ in range(5)]
     final = np.empty(5, dtype=object)
@@ -282,9 +283,15 @@ def test_other_spaces_are_refused() -> None:
 def test_the_processor_is_left_as_it_was() -> None:
     threads = torch.get_num_threads()
     tiny = np.array([sys.float_info.min])
-    with pytest.raises(RuntimeError, match="boom"), prepared_processor(1):
+
+    @prepared_processor(1)
+    def fail() -> None:
         assert torch.get_num_threads() == 1
+        assert (tiny / 2 == 0).all()
         raise RuntimeError("boom")
+
+    with pytest.raises(RuntimeError, match="boom"):
+        fail()
     assert torch.get_num_threads() == threads
     assert (tiny / 2 > 0).all()
 
