@@ -33,6 +33,7 @@ VECTOR_ENTRY_POINTS = {
     "fruit-tree-v0": "morl.envs.fruit_tree:FruitTreeKernel",
     "minecart-v0": _MINECART,
     "minecart-deterministic-v0": _MINECART,
+    "breakable-bottles-v0": "morl.envs.bottles:BreakableBottlesKernel",
     "resource-gathering-v0": "morl.envs.tabular:ResourceGatheringKernel",
     "four-room-v0": "morl.envs.tabular:FourRoomKernel",
     "fishwood-v0": "morl.envs.tabular:FishWoodKernel",

@@ -64,9 +64,9 @@ class SynchronousVectorEnv(SyncVectorEnv, VectorEnvironment):
     """Gymnasium's SyncVectorEnv with vector rewards, same-step autoreset and a state that can be saved."""
 
     def __init__(self, env_id: str, build: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> None:
-        first = build()
-        self.num_objectives = reward_length(env_id, first)
-        lanes = [first, *(build() for _ in range(num_envs - 1))]
+        lanes = [build() for _ in range(num_envs)]
+        probe = lanes[0] if lanes[0].has_wrapper_attr("reward_space") else build()  # may be stepped to see a reward
+        self.num_objectives = reward_length(env_id, probe)
         guards = [RewardGuard(env, env_id, lane, self.num_objectives) for lane, env in enumerate(lanes)]
         super().__init__([lambda guard=guard: guard for guard in guards], autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[misc]
         self._rewards = np.zeros((num_envs, self.num_objectives), dtype=np.float64)
@@ -153,6 +153,10 @@ class ForeignVectorEnv(VectorWrapper, VectorEnvironment):
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue exactly where `saved` was taken."""
-        self.env.reset(seed=0)
-        state.restore(self.env, saved["env"])
+        own = getattr(self.env, "load_state_dict", None)
+        if own is not None:
+            own(saved["env"])
+        else:
+            self.env.reset(seed=0)
+            state.restore(self.env, saved["env"])
         self.first_seed, self.steps = saved["first_seed"], saved["steps"]

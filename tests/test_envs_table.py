@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from morl.envs import specs
 from morl.envs.table import Row, rows
 
+USERS = "registered by the user"
 DOC = Path(__file__).parents[1] / "docs" / "environments.md"
 
 
@@ -17,6 +19,8 @@ def test_the_table_in_the_docs_is_current():
         if len(cells) == len(Row._fields):
             shown[cells[0]] = Row(*cells)
     for row in rows():
+        if specs[row.id].source == USERS:  # another test registered it
+            continue
         known = shown[row.id]
         if row.action == "-" or known.action == "-":  # an extra package is missing here or was when the docs were made
             row, known = (r._replace(observation="", action="") for r in (row, known))

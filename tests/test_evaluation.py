@@ -76,6 +76,13 @@ def test_an_evaluation_is_a_function_of_its_seed() -> None:
     assert (first.discounted != other.discounted).all()
 
 
+def test_actions_may_be_read_only() -> None:
+    def hold(observations: Any, preferences: Any, policies: Any) -> Any:
+        return np.broadcast_to(np.int64(0), len(policies))
+
+    assert evaluator()(hold, POLICIES, PREFERENCES, 1, seed=1).lengths.max() > 1
+
+
 def test_an_exact_return_on_deep_sea_treasure() -> None:
     evaluate = Evaluator(lambda count: make_vec("deep-sea-treasure-v0", count), 0.99, 8, 100)
     down = evaluate(lambda o, w, p: np.where(p == 0, 1, 0), np.array([0, 1]), np.full((2, 2), 0.5), 1, 0)

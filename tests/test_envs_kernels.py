@@ -1,0 +1,80 @@
+"""Kernels with options, against the single environments they were built from; and actions that get somewhere."""
+
+import numpy as np
+import pytest
+
+from morl.envs import make, make_vec
+
+
+def drive(rng):
+    return int(rng.choice(6, p=[0.2, 0.1, 0.1, 0.35, 0.2, 0.05]))
+
+
+def fetch(rng):
+    return int(rng.choice(3, p=[0.4, 0.4, 0.2]))
+
+
+def push(rng):
+    return rng.uniform(-1.2, 1.2, 1).astype(np.float32)
+
+
+def either(rng):
+    return int(rng.integers(2))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "choose", "repeat", "must_pay"),
+    [
+        ("minecart-v0", {}, drive, 4, 0),
+        ("minecart-deterministic-v0", {"frame_skip": 2}, drive, 4, None),
+        ("breakable-bottles-v0", {"size": 6, "prob_drop": 0.5, "unbreakable_bottles": True}, fetch, 2, None),
+        ("breakable-bottles-v0", {}, fetch, 3, 1),
+        ("mo-mountaincarcontinuous-v0", {}, push, 40, None),
+        ("fruit-tree-v0", {"depth": 5}, either, 1, 0),
+        ("fishwood-v0", {"fishproba": 0.7}, either, 1, 0),
+        ("mo-mountaincar-v0", {"add_speed_objective": True}, lambda rng: int(rng.integers(3)), 20, 3),
+    ],
+)
+def test_kernel_equals_single(env_id, options, choose, repeat, must_pay):
+    lanes, single = make_vec(env_id, 1, **options), make(env_id, **options)
+    assert lanes.metadata["backend"] == "kernel"
+    assert lanes.single_observation_space == single.observation_space
+    assert lanes.single_action_space == single.action_space
+    lanes.reset(seed=3)
+    single.reset(seed=3)
+    rng, paid = np.random.default_rng(0), 0.0
+    for step in range(2000):
+        if step % repeat == 0:
+            action = choose(rng)
+        observations, rewards, *flags, infos = lanes.step(np.array([action]))
+        observation, reward, *ended, _ = single.step(action)
+        paid = paid + rewards[0]
+        np.testing.assert_array_equal(rewards[0], reward)
+        assert [bool(flag[0]) for flag in flags] == ended
+        if any(ended):
+            observations = infos["final_obs"]
+            single.reset()
+        if isinstance(observation, dict):
+            for key, value in observation.items():
+                np.testing.assert_array_equal(observations[key][0], value)
+        else:
+            np.testing.assert_array_equal(observations[0], observation)
+            assert observations.dtype == observation.dtype
+    if must_pay is not None:
+        assert paid[must_pay] > 0, "the actions never earned anything: the test has lost its teeth"
+
+
+@pytest.mark.parametrize("env_id", ["mo-hopper-v5", "mo-walker2d-v5"])
+def test_batched_physics_with_options(env_id):
+    options = {"reset_noise_scale": 0.05, "ctrl_cost_weight": 0.01, "terminate_when_unhealthy": False}
+    lanes, single = make_vec(env_id, 2, **options), make(env_id, **options)
+    assert lanes.metadata["backend"] == "mujoco-batch"
+    lanes.reset(seed=4)
+    single.reset(seed=5)
+    lanes.action_space.seed(0)
+    for _ in range(50):
+        actions = lanes.action_space.sample()
+        observations, rewards, *_ = lanes.step(actions)
+        observation, reward, *_ = single.step(actions[1])
+        np.testing.assert_array_equal(observations[1], observation)
+        np.testing.assert_array_equal(rewards[1], reward)
