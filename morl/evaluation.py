@@ -86,7 +86,7 @@ class Evaluator:
         discounted, undiscounted = np.zeros_like(preferences), np.zeros_like(preferences)
         lengths = np.zeros(lanes)
         running, factor = np.ones(lanes, dtype=np.bool_), 1.0
-        actions = act(observations, preferences, policies)
+        actions = np.array(act(observations, preferences, policies))  # our own, to write into
         for _ in range(self.horizon):
             observations, rewards, terminated, truncated, _ = envs.step(actions)
             counted = rewards * running[:, None]  # a lane that has ended goes on with an episode that nobody counts
