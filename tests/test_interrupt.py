@@ -62,7 +62,7 @@ def assert_resumes_exactly(run: Path, whole: Path) -> None:
 
 def test_control_c_saves_and_exits_cleanly(tmp_path: Path) -> None:
     process = start(tmp_path / "run")
-    wait_until(lambda: logged(tmp_path / "run", 3), process)
+    wait_until(lambda: logged(tmp_path / "run", 2), process)
     process.send_signal(signal.SIGINT)
     shown, complaint = process.communicate(timeout=120)
     assert process.returncode == 0, complaint

@@ -188,17 +188,10 @@ def test_without_preferences_they_are_null(coins: Path) -> None:
 
 # --- Acting -----------------------------------------------------------------------------------------------------------
 
-OBSERVING = [
-    "toy-fork-v0",
-    "toy-walk-v0",
-    "toy-dict-walk-v0",
-    "toy-nested-walk-v0",
-    "toy-tuple-walk-v0",
-    "toy-flags-walk-v0",
-]
+KINDS = ("fork", "walk", "dict-walk", "nested-walk", "tuple-walk", "flags-walk")
 
 
-@pytest.mark.parametrize("env", OBSERVING)
+@pytest.mark.parametrize("env", [f"toy-{kind}-v0" for kind in KINDS])
 def test_a_policy_predicts_for_one_and_for_many(env: str, tmp_path: Path) -> None:
     run = toys.train(tmp_path / "run", env, 100)
     policy = morl.load(run.directory).policy(preference=[0.7, 0.3])
