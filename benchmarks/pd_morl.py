@@ -44,13 +44,12 @@ except ModuleNotFoundError:
 
 ENVIRONMENTS = ("deep-sea-treasure-v0", "minecart-v0")
 HIDDEN_WIDTHS = (256, 256, 256, 256)  # both publish these
-CAPACITY, STARTS, SAMPLED_PREFERENCES, NEVER = 10_000, 100, 4, 10**9
+CAPACITY, STARTS, SAMPLED_PREFERENCES, NEVER, THREADS = 10_000, 100, 4, 10**9, ((1, "1 thread"), (2, "2 threads"))
 
 SHARED = {"net_arch": list(HIDDEN_WIDTHS), "buffer_size": CAPACITY, "learning_starts": STARTS}
 SHARED |= {"initial_epsilon": Config.exploration_start, "final_epsilon": Config.exploration_end}
 SHARED |= {"epsilon_decay_steps": Config.exploration_steps, "seed": 0, "device": "cpu", "log": False}
-# As in morl-baselines' examples/envelope_minecart.py.
-EXAMPLE = {"max_grad_norm": 0.1, "homotopy_decay_steps": 10_000, "target_net_update_freq": 1000}
+EXAMPLE = {"max_grad_norm": 0.1, "homotopy_decay_steps": 10_000, "target_net_update_freq": 1000}  # theirs
 
 Advance = Callable[[int], tuple[float, float]]  # steps -> seconds of the clock and of the processor
 
@@ -127,8 +126,7 @@ def peer(env: str, batch: int, envelope: bool) -> list[System]:
     forward = rows + 2 * rows * (SAMPLED_PREFERENCES if envelope else 1)
     name = f"Envelope{'' if envelope else ', double DQN target'}, batch {batch} x {SAMPLED_PREFERENCES}"
     size = sum(parameter.numel() for parameter in agent.q_net.parameters())
-    spelled = ((1, "1 thread"), (2, "2 threads"))
-    return [System(f"{name}, {n}", f"{rows} ({forward:,})", size, partial(advance, threads=k)) for k, n in spelled]
+    return [System(f"{name}, {n}", f"{rows} ({forward:,})", size, partial(advance, threads=k)) for k, n in THREADS]
 
 
 def print_row(env: str, comparison: str, system: System, reference: System | None) -> None:
