@@ -23,7 +23,6 @@ from morl.experiment.front import Front, evaluation_preferences, front_record, i
 from morl.experiment.recording import Recorder
 from morl.experiment.settings import Settings, to_toml
 from morl.learning.processor import resolve_device
-from morl.pareto import expected_utility
 from morl.protocols import Agent
 from morl.seeding import derived_seed
 
@@ -200,6 +199,7 @@ class Session:
         reference_point = self.reference_point or _reference_below(selection.discounted)
         self.reference_point = reference_point if scheduled else self.reference_point
         rows = sorted_front(selection.discounted)
+        chosen = indicators_of(selection.discounted[rows], reference_point, self.preferences, self.known_front)
         fresh = self._returns(policies[rows], preferences[rows], "report")
         kept = sorted_front(fresh.discounted)
         points, rows = fresh.discounted[kept], rows[kept]
@@ -215,8 +215,8 @@ class Session:
             undiscounted_points=fresh.undiscounted[kept],
         )
         self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
-        self._record_selection(selection, preferences, reference_point)
-        utility = expected_utility(selection.discounted, self.preferences)
+        self._record_selection(chosen, selection.discounted, preferences)
+        utility = chosen["expected_utility"]
         if self.best is None or utility >= self.best.expected_utility:
             best = Best(utility, self.agent.steps, front_record(front), self.agent.export_policies())
             self.best = best if scheduled else self.best
@@ -255,12 +255,10 @@ class Session:
         checkpoint.write_text(self.run_dir / "front.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
     def _record_selection(
-        self, selection: Returns, preferences: NDArray[np.float64], reference_point: tuple[float, ...]
+        self, chosen: Mapping[str, float], returns: NDArray[np.float64], preferences: NDArray[np.float64]
     ) -> None:
         """Record the indicators of the evaluation that selected, and what each preference itself is served."""
         assert self.recorder is not None
-        returns = selection.discounted
-        chosen = indicators_of(returns, reference_point, self.preferences, self.known_front)
         values = {f"selection/{name}": value for name, value in chosen.items()}
         if np.isfinite(preferences).all():
             values |= _own_utilities(returns, preferences, self.known_front)
