@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import toys
 from hypothesis import given
@@ -146,6 +147,19 @@ def test_arguments_are_spelled_as_flags() -> None:
         *("--total-steps", "3", "--agent.no-one-hot", "--agent.hidden-widths", "4", "5"),
         *("--env-options", "map_name", "x"),
     ]
+
+
+def test_arrays_are_lists_and_numpy_numbers_numbers() -> None:
+    table = {"reference_point": np.array([-1.0, 2.5]), "seed": np.int64(3), "env_options": {"x": np.float64(0.5)}}
+    read = parse(SCHEMA, list(arguments(table)))
+    assert (read.reference_point, read.seed, read.env_options) == ((-1.0, 2.5), 3, {"x": 0.5})
+
+
+@pytest.mark.parametrize("value", [None, np.array([1.0, 2.0]), [1], {"a": 1}])
+def test_options_that_a_file_cannot_hold_are_refused(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="env_options has drift"):
+        toys.train(tmp_path / "run", "toy-walk-v0", 50, env_options={"drift": value})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

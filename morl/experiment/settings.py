@@ -98,10 +98,11 @@ def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield a nested table spelled as command-line arguments, so that one parser checks files, calls and flags."""
     for key, value in table.items():
         name = f"--{prefix}{str(key).replace('_', '-')}"
+        value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's arrays and numbers
         match value:
             case Mapping() if key == "env_options":
                 yield name
-                yield from (str(part) for item in value.items() for part in item)
+                yield from _options(value)
             case Mapping():
                 yield from arguments(value, f"{prefix}{str(key).replace('_', '-')}.")
             case bool():
@@ -110,6 +111,14 @@ def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
                 yield from (name, *map(str, value))
             case _:
                 yield from (name, str(value))
+
+
+def _options(options: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in options.items():
+        plain = value.tolist() if hasattr(value, "tolist") else value
+        if not isinstance(plain, bool | int | float | str):
+            raise ValueError(f"env_options has {key} = {value!r}, but its values must be numbers, switches or words")
+        yield from (str(key), str(plain))
 
 
 def tuned_file(agent_name: str, env_id: str) -> Path | None:
