@@ -1,7 +1,7 @@
 """Training steps per second of MO-DDQN-HER beside morl-baselines' Envelope: one run, one process, as a ratio.
 
-    python benchmarks/pd_morl.py            both environments, about ten minutes
-    python benchmarks/pd_morl.py --quick    about a minute
+    OMP_WAIT_POLICY=passive python benchmarks/pd_morl.py    six minutes; far longer if threads wait actively
+    python benchmarks/pd_morl.py --quick                    about a minute, the peer on one thread only
 
 Without the peer (the extra `bench`, best in an environment of its own) our half runs alone.
 
@@ -44,7 +44,7 @@ except ModuleNotFoundError:
 
 ENVIRONMENTS = ("deep-sea-treasure-v0", "minecart-v0")
 HIDDEN_WIDTHS = (256, 256, 256, 256)  # both publish these
-CAPACITY, STARTS, SAMPLED_PREFERENCES, NEVER, THREADS = 10_000, 100, 4, 10**9, ((1, "1 thread"), (2, "2 threads"))
+CAPACITY, STARTS, SAMPLED_PREFERENCES, NEVER = 10_000, 100, 4, 10**9
 
 SHARED = {"net_arch": list(HIDDEN_WIDTHS), "buffer_size": CAPACITY, "learning_starts": STARTS}
 SHARED |= {"initial_epsilon": Config.exploration_start, "final_epsilon": Config.exploration_end}
@@ -101,8 +101,8 @@ class Clock(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.env.step(action)
 
 
-def peer(env: str, batch: int, envelope: bool) -> list[System]:
-    """Returns Envelope, before its first update: one agent, on one thread and on two."""
+def peer(env: str, batch: int, envelope: bool, threads: tuple[int, ...]) -> list[System]:
+    """Returns Envelope, before its first update: one agent, on each number of threads."""
     clock = Clock(mo_gym.make(env))
     sizes = {"batch_size": batch, "num_sample_w": SAMPLED_PREFERENCES}
     agent = Envelope(clock, envelope=envelope, **sizes, **SHARED, **EXAMPLE)
@@ -126,7 +126,8 @@ def peer(env: str, batch: int, envelope: bool) -> list[System]:
     forward = rows + 2 * rows * (SAMPLED_PREFERENCES if envelope else 1)
     name = f"Envelope{'' if envelope else ', double DQN target'}, batch {batch} x {SAMPLED_PREFERENCES}"
     size = sum(parameter.numel() for parameter in agent.q_net.parameters())
-    return [System(f"{name}, {n}", f"{rows} ({forward:,})", size, partial(advance, threads=k)) for k, n in THREADS]
+    spelled = f"{rows} ({forward:,})"
+    return [System(f"{name}, threads: {n}", spelled, size, partial(advance, threads=n)) for n in threads]
 
 
 def print_row(env: str, comparison: str, system: System, reference: System | None) -> None:
@@ -140,15 +141,15 @@ def print_row(env: str, comparison: str, system: System, reference: System | Non
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def compare(env: str, rounds: int, steps: int) -> None:
+def compare(env: str, rounds: int, steps: int, threads: tuple[int, ...]) -> None:
     """Lets all systems take turns, back and forth, and prints one row for each."""
     equal, small = ([ours(env, lanes, batch) for lanes in (10, 1)] for batch in (128, 32))
     comparisons: list[tuple[str, list[System], list[System]]] = [("ours alone", [*equal, *small], [])]
     if Envelope is not None:
         comparisons = [
-            ("equal rows", equal, peer(env, 32, envelope=True)),
-            ("simple target", equal, peer(env, 32, envelope=False)),
-            ("as published", small, peer(env, 64, envelope=True)),
+            ("equal rows", equal, peer(env, 32, envelope=True, threads=threads)),
+            ("simple target", equal, peer(env, 32, envelope=False, threads=threads)),
+            ("as published", small, peer(env, 64, envelope=True, threads=threads)),
         ]
     systems = [*equal, *small, *(system for _, _, peers in comparisons for system in peers)]
     assert len({system.parameters for system in systems}) == 1, "the networks differ"
@@ -178,7 +179,7 @@ def key_update_seconds(env: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter turns: about a minute")
-    rounds, steps = (3, 20) if parser.parse_args().quick else (5, 100)
+    rounds, steps, threads = (3, 20, (1,)) if parser.parse_args().quick else (5, 100, (1, 2))
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     if Envelope is None:
         print("morl-baselines is not installed (pip install -c constraints.txt -e '.[bench]'): ours alone\n")
@@ -188,11 +189,10 @@ def main() -> None:
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     with prepared_processor(threads=1):  # the peer gains from it too
         for env in ENVIRONMENTS:
-            compare(env, rounds, steps)
-        print()
+            compare(env, rounds, steps, threads)
         for env in ENVIRONMENTS:
             share = 1e6 * key_update_seconds(env) / Config.key_update_steps
-            print(f"Our key evaluations, not timed above, add {share:.0f} us to a step of {env}.")
+            print(f"\nOur key evaluations, not timed above, add {share:.0f} us to a step of {env}.")
 
 
 if __name__ == "__main__":
