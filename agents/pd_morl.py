@@ -65,8 +65,8 @@ class Config:
     relabelled_share: float = 0.75
     """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
     relabel_from: Literal["absolute-normal", "grid"] = "absolute-normal"
-    """Where redrawn preferences come from: |z| / ||z||_1 as in the authors' code, which never gives an objective no weight
-    at all, or the grid that acting preferences are drawn from."""
+    """Where redrawn preferences come from: |z| / ||z||_1 as in the authors' code, which gives every objective
+    some weight, or the grid that acting preferences are drawn from."""
     target_rate: float = 0.005
     """Rate of the target network's soft update, after every update (tau)."""
     random_steps: int = 640
@@ -129,6 +129,8 @@ def pessimistic(values: Tensor, preferences: Tensor) -> Tensor:
         values: [critic, batch, action, objective].
         preferences: [1, batch, objective] w.
     """
+    if len(values) == 1:
+        return values
     lowest = utility(values, preferences).argmin(dim=0, keepdim=True)
     return values.gather(0, lowest.unsqueeze(-1).expand(1, *values.shape[1:]))
 
