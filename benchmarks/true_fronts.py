@@ -2,8 +2,8 @@
 
 python benchmarks/true_fronts.py [--quick] [--seeds 5] [--only fruit-tree-v0-depth-7] [--table]
 
-Trains with the tuned settings of configs/pd_morl into runs/true-fronts (finished runs are kept, so that the script can be
-stopped and started again) and prints a markdown table.
+Trains with the tuned settings of configs/pd_morl into runs/true-fronts and prints a markdown table. Finished runs are
+kept, so that the script can be stopped and started again.
 """
 
 import json
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
-import numpy as np
 import tyro
 
 import morl
@@ -101,7 +100,8 @@ def main(arguments: Arguments) -> None:
             )
             print(f"| {' | '.join(cells)} |", flush=True)
         if regrets:
-            print(f"| {name} | mean | relative regret {100 * mean(regrets):.2f} % (worst {100 * np.max(regrets):.2f} %) |")
+            summary = f"relative regret {100 * mean(regrets):.2f} % (worst {100 * max(regrets):.2f} %)"
+            print(f"| {name} | {len(regrets)} seeds | {summary} |")
 
 
 if __name__ == "__main__":

@@ -168,7 +168,7 @@ def test_a_config_file_that_is_none(folder: str, tmp_path: Path, morl_cli: Any) 
 @pytest.mark.parametrize(
     "args",
     [
-        ["trian"],
+        ["trainn"],
         ["train", "pd-morl"],
         ["train", "--seed", "3"],
         ["train", "pd-morl", "toy-walk-v0", "stray"],
