@@ -20,6 +20,9 @@ def find_agent(name: str) -> Any:
         near = get_close_matches(name, AGENTS, n=3, cutoff=0.3) or list(AGENTS)
         raise ValueError(f"agent is {name!r}, but must be one of {', '.join(near)}, or your own 'module:Class'")
     try:
-        return getattr(import_module(module), attribute)
+        agent = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"agent is {name!r}, but it cannot be imported: {error}") from error
+    if not hasattr(agent, "config_class"):
+        raise ValueError(f"agent is {name!r}, but that is no agent: it has no config_class (morl.protocols.Agent)")
+    return agent

@@ -31,7 +31,7 @@ from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder, final_observations
 from morl.learning.optimiser import Adam, soft_update
 from morl.learning.replay import Replay
-from morl.preferences import simplex_lattice
+from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import Evaluate, Problem
 from morl.seeding import derived_seed, stream
 
@@ -79,8 +79,9 @@ class Config:
     """Probability of a random action in the end."""
     exploration_steps: int = 750_000
     """Environment steps over which the probability falls linearly (authors: 75,000 for each of 10 workers)."""
-    preference_divisions: int = 100
-    """Resolution of the grid that acting preferences are drawn from (authors: 100, fruit tree 20)."""
+    preference_divisions: int | None = None
+    """Resolution of the grid that acting preferences are drawn from (authors: 100, fruit tree 20); 100, or as fine as
+    5,000 preferences allow, where not given."""
     oracle_keys: bool = False
     """Take the key returns from the known front, as the authors do, instead of estimating them on line."""
     key_update_steps: int = 5_000
@@ -94,19 +95,13 @@ class Config:
         for name in shares:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
-        counts = (
-            "batch_size",
-            "critics",
-            "replay_capacity",
-            "learning_starts",
-            "exploration_steps",
-            "preference_divisions",
-        )
+        counts = ("batch_size", "critics", "replay_capacity", "learning_starts", "exploration_steps")
         for name in (*counts, "key_update_steps", "key_episodes", "learning_rate", "updates_per_step"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
+        for name in ("learning_rate_half_life", "preference_divisions"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be greater than 0")
-        if self.learning_rate_half_life is not None and not self.learning_rate_half_life > 0:
-            raise ValueError(f"learning_rate_half_life is {self.learning_rate_half_life}, but must be greater than 0")
         if self.discount is not None and not 0.0 <= self.discount <= 1.0:
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
         if not all(width > 0 for width in self.hidden_widths):
@@ -174,7 +169,8 @@ class PDMORL:
         self.exploration = stream(seed, "exploration")
 
         # Lane i explores the i-th part of the lexicographically sorted grid (the paper's sub-spaces).
-        grid = simplex_lattice(self.objectives, config.preference_divisions)
+        divisions = config.preference_divisions
+        grid = simplex_lattice(self.objectives, divisions) if divisions else finest_lattice(self.objectives, 5_000)
         parts = np.array_split(np.arange(len(grid)), min(num_envs, len(grid)))
         self.part_starts = np.array([parts[lane % len(parts)][0] for lane in range(num_envs)])
         self.part_sizes = np.array([len(parts[lane % len(parts)]) for lane in range(num_envs)])
@@ -358,6 +354,7 @@ class PDMORL:
             "target_parameters": self.target_parameters,
             "optimiser": self.optimiser.state_dict(),
             "keys": self.keys.state_dict(),
+            "diagnostics": self.diagnostics,
             "replay": self.replay.state_dict(),
             "sampling": self.sampling.get_state(),
             "exploration": self.exploration.bit_generator.state,
@@ -374,6 +371,7 @@ class PDMORL:
         self.sampling.set_state(state["sampling"])
         self.exploration.bit_generator.state = state["exploration"]
         self.keys.load_state_dict(state["keys"])
+        self.diagnostics = state["diagnostics"]
 
     _PLAIN_STATE = (
         "steps",

@@ -1,5 +1,7 @@
 """Sets of preferences: weights over objectives, non-negative, each row summing to 1."""
 
+from math import comb
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,6 +36,14 @@ def simplex_lattice(objectives: int, divisions: int) -> Array:
         left = np.repeat(left, choices) - share
     lattice: Array = np.column_stack([rows, left]) / divisions
     return lattice
+
+
+def finest_lattice(objectives: int, at_most: int, divisions: int = 100) -> Array:
+    """Returns the finest simplex lattice [n, objective] of at most `at_most` preferences and `divisions` divisions."""
+    _at_least_one(objectives=objectives, at_most=at_most, divisions=divisions)
+    while divisions > 1 and comb(divisions + objectives - 1, objectives - 1) > at_most:
+        divisions -= 1
+    return simplex_lattice(objectives, divisions)
 
 
 def dirichlet(objectives: int, n: int, seed: Seed, concentration: float = 1.0) -> Array:

@@ -88,9 +88,6 @@ class List:
 def train(args: Sequence[str]) -> None:
     """Run `morl train`."""
     from morl.agents import find_agent
-    from morl.envs.registry import env_name
-    from morl.experiment import report
-    from morl.experiment.runner import start
 
     if not args or args[0] in ("-h", "--help"):
         args = ["pd-morl", "deep-sea-treasure-v0", "--help"]
@@ -98,6 +95,10 @@ def train(args: Sequence[str]) -> None:
         raise ValueError("morl train needs an agent and an environment first: morl train AGENT ENV [options]")
     algorithm, environment = args[0], args[1]
     schema: Any = Train[find_agent(algorithm).config_class]  # type: ignore[misc]
+    from morl.envs.registry import env_name
+    from morl.experiment import report
+    from morl.experiment.runner import start
+
     file = _option(args, "--config")
     from_files = tuned_arguments(algorithm, env_name(environment)) + (
         [] if file is None else file_arguments(Path(file))

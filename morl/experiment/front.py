@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
-from morl.preferences import simplex_lattice
+from morl.preferences import finest_lattice, simplex_lattice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +69,7 @@ def sorted_front(points: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def evaluation_preferences(objectives: int, divisions: int | None) -> NDArray[np.float64]:
     """Return the evaluation grid [n, objective]; where no divisions are given, the finest of at most 250 points."""
-    if divisions is None:
-        divisions = 100 if objectives == 2 else 1
-        while objectives > 2 and len(simplex_lattice(objectives, divisions + 1)) <= 250:
-            divisions += 1
-    return simplex_lattice(objectives, divisions)
+    return finest_lattice(objectives, 250) if divisions is None else simplex_lattice(objectives, divisions)
 
 
 def normalised_preference(preference: Any, objectives: tuple[str, ...]) -> NDArray[np.float64]:

@@ -41,7 +41,11 @@ class ProgressBar:
         self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), front=summary)
         if not self._console.is_terminal:
             line = f"step {steps:>9,} of {self._total:,}  {self._speed(steps)} steps/s  {summary}"
-            self._console.print(line, soft_wrap=True)
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def _speed(self, steps: int) -> str:
         seconds = time.monotonic() - self._begin

@@ -238,6 +238,8 @@ def _drive(session: Session, settings: Settings[Any], progress: bool) -> Run:
             if stop.requested or time.monotonic() >= deadline:
                 break
         finished = agent.steps >= settings.total_steps
+        if not finished:
+            bar.say(f"stopped at step {agent.steps:,}; to go on: morl resume {session.run_dir}")
         session.save()  # before the evaluation, which may take long: from here on nothing is lost
         if finished or session.best is None:
             bar.show_front(agent.steps, session.evaluate(scheduled=agent.steps >= next_evaluation))

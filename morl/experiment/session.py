@@ -4,7 +4,7 @@ import json
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,12 @@ def build_evaluator(env: EnvBuilder, env_options: Mapping[str, Any], discount: f
 
 @dataclass(frozen=True)
 class Best:
-    """The best evaluation so far: its expected utility, its front as front.json spells it, the policies behind it."""
+    """The best evaluation so far: its front as front.json spells it, and the policies behind it.
 
-    expected_utility: float
+    `score` is the expected utility of the front and, for equal ones, what each preference itself is served.
+    """
+
+    score: tuple[float, float]
     step: int
     front: dict[str, Any]
     policies: dict[int, dict[str, Any]]
@@ -56,10 +59,11 @@ class Session:
 
     def __init__(self, algorithm: str, env: EnvBuilder, settings: Settings[Any], run_dir: Path) -> None:
         self.algorithm, self.env, self.settings, self.run_dir = algorithm, env, settings, run_dir
-        self.problem = problem(env, **settings.env_options)
+        stated = problem(env, **settings.env_options)
+        self.discount = stated.discount if settings.discount is None else settings.discount
+        self.reference_point = settings.reference_point or stated.reference_point
+        self.problem = replace(stated, discount=self.discount, reference_point=self.reference_point)
         objectives = len(self.problem.objectives)
-        self.discount = self.problem.discount if settings.discount is None else settings.discount
-        self.reference_point = settings.reference_point or self.problem.reference_point
         if self.reference_point is not None and len(self.reference_point) != objectives:
             raise ValueError(
                 f"reference_point is {self.reference_point}, but must have {objectives} numbers, one each for"
@@ -215,10 +219,11 @@ class Session:
             undiscounted_points=fresh.undiscounted[kept],
         )
         self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
-        self._record_selection(chosen, selection.discounted, preferences)
-        utility = chosen["expected_utility"]
-        if self.best is None or utility >= self.best.expected_utility:
-            best = Best(utility, self.agent.steps, front_record(front), self.agent.export_policies())
+        own = _own_utilities(selection.discounted, preferences, self.known_front)
+        self._record_selection(chosen, own)
+        score = (chosen["expected_utility"], own.get("own_utility", 0.0))
+        if self.best is None or score >= self.best.score:
+            best = Best(score, self.agent.steps, front_record(front), self.agent.export_policies())
             self.best = best if scheduled else self.best
         else:
             best = self.best
@@ -254,14 +259,10 @@ class Session:
         }
         checkpoint.write_text(self.run_dir / "front.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
 
-    def _record_selection(
-        self, chosen: Mapping[str, float], returns: NDArray[np.float64], preferences: NDArray[np.float64]
-    ) -> None:
+    def _record_selection(self, chosen: Mapping[str, float], own: Mapping[str, float]) -> None:
         """Record the indicators of the evaluation that selected, and what each preference itself is served."""
         assert self.recorder is not None
-        values = {f"selection/{name}": value for name, value in chosen.items()}
-        if np.isfinite(preferences).all():
-            values |= _own_utilities(returns, preferences, self.known_front)
+        values = {f"selection/{name}": value for name, value in chosen.items()} | dict(own)
         counts = {"wall_seconds": self._seconds(), **self._counts()}
         self.recorder.metrics(self.agent.steps, values | counts)
 
@@ -269,7 +270,12 @@ class Session:
 def _own_utilities(
     returns: NDArray[np.float64], preferences: NDArray[np.float64], known_front: NDArray[np.float64] | None
 ) -> dict[str, float]:
-    """Return the mean utility that rows reach for the very preference they were given, and its regret."""
+    """Return the mean utility that rows reach for the very preference they were given, and its regret.
+
+    Nothing where rows have no preferences.
+    """
+    if not np.isfinite(preferences).all():
+        return {}
     own = (preferences * returns).sum(axis=1)
     values = {"own_utility": float(own.mean())}
     if known_front is not None:
