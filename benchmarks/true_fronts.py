@@ -7,6 +7,7 @@ kept, so that the script can be stopped and started again.
 """
 
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -43,7 +44,9 @@ def train(name: str, seed: int, quick: bool) -> Path:
     folder = Path("runs/true-fronts") / (f"{name}-quick" if quick else name) / f"seed-{seed}"
     if not (folder / "finished").exists():
         steps = 20_000 if quick else None
-        morl.train("pd-morl", env, seed=seed, run_dir=folder, overwrite=True, total_steps=steps, env_options=options)
+        run = morl.train("pd-morl", env, seed=seed, run_dir=folder, overwrite=True, total_steps=steps, env_options=options)
+        if json.loads((folder / "front.json").read_text())["training_steps"] < run.settings.total_steps:
+            sys.exit(f"{folder} was interrupted")
         (folder / "finished").touch()
     return folder
 

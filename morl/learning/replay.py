@@ -10,7 +10,7 @@ class Replay:
     """A ring of the latest `capacity` transitions, the same columns for every policy of a population.
 
     `columns` maps a name to its width; all columns of a transition lie side by side in one row of float32, because
-    gathering one long row is 6 to 9 times faster than gathering many short ones (docs/pd_morl.md, speed).
+    gathering one long row is several times faster than gathering many short ones (docs/pd_morl.md, speed).
     """
 
     def __init__(self, capacity: int, columns: Mapping[str, int], device: torch.device, population: int = 1) -> None:
