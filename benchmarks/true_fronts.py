@@ -44,7 +44,8 @@ def train(name: str, seed: int, quick: bool) -> Path:
     folder = Path("runs/true-fronts") / (f"{name}-quick" if quick else name) / f"seed-{seed}"
     if not (folder / "finished").exists():
         steps = 20_000 if quick else None
-        run = morl.train("pd-morl", env, seed=seed, run_dir=folder, overwrite=True, total_steps=steps, env_options=options)
+        settings = {"seed": seed, "total_steps": steps, "env_options": options}
+        run = morl.train("pd-morl", env, run_dir=folder, overwrite=True, **settings)
         if json.loads((folder / "front.json").read_text())["training_steps"] < run.settings.total_steps:
             sys.exit(f"{folder} was interrupted")
         (folder / "finished").touch()
