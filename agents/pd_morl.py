@@ -38,7 +38,7 @@ from morl.seeding import derived_seed, stream
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of MO-DDQN-HER. The defaults are the authors' for Deep Sea Treasure, but for `target_action` and keys."""
+    """Settings of MO-DDQN-HER. The authors' for Deep Sea Treasure by default, but for `target_action` and keys."""
 
     target_action: Literal["paper", "aligned", "utility"] = "aligned"
     """How the target chooses its action: by S_c w.Q as published, by the same from the reference point (which works
