@@ -1,5 +1,6 @@
 """What the command line prints: tables of fronts, returns, agents, environments and tuned settings."""
 
+import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -80,13 +81,7 @@ def show_fronts(runs: Sequence[Run], plot: Path | None) -> None:
 
 def show_returns(run: Run, preference: Sequence[float] | None, returns: Returns) -> None:
     """Print what an evaluation found beside what front.json promises."""
-    rows = np.arange(len(run.front.points))
-    if preference is not None:
-        chosen = run.policy(preference)
-        same = (run.front.policy_ids == chosen.policy_id) & (
-            np.nan_to_num(run.front.preferences) == np.nan_to_num(chosen.conditioning)
-        ).all(axis=1)
-        rows = np.flatnonzero(same)[:1]
+    rows = range(len(run.front.points)) if preference is None else [run.best_row(preference)]
     table = Table(title=f"{run.directory} (returns discounted by {run.front.discount})", title_justify="left")
     names = ", ".join(run.front.objectives)
     for column in ("preference", names, "in front.json", "undiscounted", "steps"):
@@ -106,7 +101,7 @@ def list_agents() -> None:
     """Print each agent with the first line of its module."""
     table = Table("agent", "what it is")
     for name in AGENTS:
-        module = __import__(find_agent(name).__module__, fromlist=["__doc__"])
+        module = sys.modules[find_agent(name).__module__]
         table.add_row(name, escape((module.__doc__ or "").splitlines()[0]))
     _CONSOLE.print(table)
 

@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from morl.agents import find_agent
 from morl.envs.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Returns
@@ -63,10 +61,14 @@ class Run:
         Raises:
             ValueError: the preference has the wrong length or a negative weight, or a policy file is damaged.
         """
+        row = self.best_row(preference)
         weights = normalised_preference(preference, self.front.objectives)
-        best = int((self.front.points @ weights).argmax())
-        conditioning, policy_id = self.front.preferences[best], int(self.front.policy_ids[best])
+        conditioning, policy_id = self.front.preferences[row], int(self.front.policy_ids[row])
         return Policy(self._agent(), self.problem.observation_space, weights, conditioning, policy_id)
+
+    def best_row(self, preference: Sequence[float]) -> int:
+        """Return the row of the front that has the highest utility w.J for a preference; arguments as for `policy`."""
+        return int((self.front.points @ normalised_preference(preference, self.front.objectives)).argmax())
 
     def evaluate(self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0) -> Returns:
         """Return mean returns on fresh episodes: one row for the policy of a preference, or one for each of the front.
@@ -78,10 +80,8 @@ class Run:
         """
         if episodes < 1:
             raise ValueError(f"episodes is {episodes}, but must be at least 1")
-        policies, preferences = self.front.policy_ids, self.front.preferences
-        if preference is not None:
-            chosen = self.policy(preference)
-            policies, preferences = np.array([chosen.policy_id]), chosen.conditioning[None]
+        rows = slice(None) if preference is None else [self.best_row(preference)]
+        policies, preferences = self.front.policy_ids[rows], self.front.preferences[rows]
         evaluator = build_evaluator(self.env, self.settings.env_options, self.front.discount)
         returns = evaluator(self._agent().act, policies, preferences, episodes, derived_seed(seed, "user evaluation"))
         evaluator.close()

@@ -26,7 +26,7 @@ from morl.learning.processor import resolve_device
 from morl.protocols import Agent
 from morl.seeding import derived_seed
 
-EVALUATION_LANES = {"kernel": 4096, "mujoco": 256}
+EVALUATION_LANES = {"kernel": 4096, "mujoco-batch": 256}
 """Lanes of an evaluation by back end; 64 for the others, which build one Python environment per lane."""
 HORIZON_WITHOUT_LIMIT = 10_000
 """Evaluation episodes that do not end by themselves are cut after this many steps."""
@@ -87,7 +87,6 @@ class Session:
 
     def create_files(self, environment: str, command: str) -> None:
         """Write what is known before training: config.toml, command.txt, system.json."""
-        self._environment = environment
         config = to_toml(self.settings, self.algorithm, environment)
         checkpoint.write_text(self.run_dir / "config.toml", config)
         checkpoint.write_text(self.run_dir / "command.txt", command + "\n")
@@ -142,6 +141,7 @@ class Session:
     def continue_records(self) -> None:
         """Cut the records and what is published back to the checkpoint that was restored, and go on from there."""
         if self.best is not None:
+            self._save_policies(self.best)
             self._publish(self.best)
         self.recorder = Recorder(self.run_dir, self.problem.objectives, self.known_front, self.agent.steps)
 
@@ -225,8 +225,9 @@ class Session:
         if self.best is None or score >= self.best.score:
             best = Best(score, self.agent.steps, front_record(front), self.agent.export_policies())
             self.best = best if scheduled else self.best
+            self._save_policies(best)
         else:
-            best = self.best
+            best = self.best  # its policies are in the run folder already
         self._publish(best)
         return front
 
@@ -241,11 +242,14 @@ class Session:
         seed = derived_seed(self.settings.seed, purpose)
         return self.evaluator(self.agent.act, policies, preferences, self.settings.evaluation_episodes, seed)
 
-    def _publish(self, best: Best) -> None:
-        """Write the policies and front.json."""
+    def _save_policies(self, best: Best) -> None:
+        """Write the policies behind a front that is to be published."""
         (self.run_dir / "policies").mkdir(exist_ok=True)
         for number, parameters in best.policies.items():
             checkpoint.save_file(self.run_dir / "policies" / f"{number}.pt", parameters)
+
+    def _publish(self, best: Best) -> None:
+        """Write front.json: the best front, and the counts as they are now."""
         record = {
             "agent": self.algorithm,
             "env": self.problem.id,
