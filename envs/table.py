@@ -1,4 +1,4 @@
-"""The table of all environments, as `morl list envs` and docs/environments.md show it."""
+"""The table of all environments, as docs/environments.md shows it."""
 
 from typing import NamedTuple
 
