@@ -1,14 +1,16 @@
 """Pareto bookkeeping beside moocore and pygmo, in one run on one core: CPU time per call, ratio to the best peer.
 
-    python benchmarks/pareto.py            every cell, about ten minutes
-    python benchmarks/pareto.py --quick    the small cells, about half a minute
-    python benchmarks/pareto.py --write    also replaces the tables in docs/pareto.md
+    python benchmarks/pareto.py                      every cell, about ten minutes
+    python benchmarks/pareto.py --quick              the small cells, about half a minute
+    python benchmarks/pareto.py --write              also replaces the tables in docs/pareto.md
+    python benchmarks/pareto.py --results FILE       takes the cells that stand in FILE from there and adds the others
 
 Each figure is the median over interleaved rounds (ours, peer, peer, ours, ...), so that a busy machine slows all of
 them alike. Peers get the data as they need it: pygmo minimises, so its time includes one negation.
 """
 
 import argparse
+import json
 import math
 import platform
 import subprocess
@@ -209,10 +211,23 @@ def measure(cell: Cell) -> tuple[list[float | None], float]:
     return medians, medians[0] / min(value for value in medians[1:] if value is not None)
 
 
-def table(cells: Iterator[Cell]) -> tuple[list[str], list[float]]:
+def remembered(cell: Cell, results: Path | None) -> tuple[list[float | None], float]:
+    """Returns what `measure` does; from the file of results if it is there, else it is added to it."""
+    key = [cell.what, cell.objectives, cell.n, cell.kind]
+    for line in results.read_text().splitlines() if results and results.exists() else []:
+        if json.loads(line)[0] == key:
+            return json.loads(line)[1], json.loads(line)[2]
+    seconds, ratio = measure(cell)
+    if results:
+        with results.open("a") as file:
+            file.write(json.dumps([key, seconds, ratio]) + "\n")
+    return seconds, ratio
+
+
+def table(cells: Iterator[Cell], results: Path | None) -> tuple[list[str], list[float]]:
     lines, ratios = [], []
     for cell in cells:
-        seconds, ratio = measure(cell)
+        seconds, ratio = remembered(cell, results)
         ratios.append(ratio)
         figures = " | ".join("" if value is None else f"{value * 1e6:,.1f}" for value in seconds)
         mark = "**" if ratio > 1.0 else ""
@@ -233,17 +248,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="only the small cells")
     parser.add_argument("--write", action="store_true", help="replace the tables in docs/pareto.md")
+    parser.add_argument("--results", type=Path, help="JSON lines, one per cell, to go on after an interruption")
     parser.add_argument("--only", help="only this table, e.g. hypervolume")
     arguments = parser.parse_args()
     report, ratios = [f"`python benchmarks/pareto.py {' '.join(sys.argv[1:])}`; {machine()}.", ""], []
     for cells in (hypervolume_cells, filter_cells, sorting_cells, contribution_cells, archive_cells):
         title = cells.__name__.split("_")[0]
         if arguments.only in (None, title):
-            lines, found = table(cells(arguments.quick))
+            lines, found = table(cells(arguments.quick), arguments.results)
             ratios += found
             mean = math.exp(sum(map(math.log, found)) / len(found))
             report += [
-                f"### {title.capitalize()}: {mean:.2f} of the best peer's time (geometric mean)",
+                f"### {title.capitalize()} ({len(found)} cells): {mean:.2f} of the best peer's time (geometric mean)",
                 "",
                 "| objectives | n | set | ours, us | moocore, us | pygmo, us | ratio |",
                 "|---|---|---|---|---|---|---|",

@@ -12,13 +12,30 @@ assert "numba" not in sys.modules and "numpy" not in sys.modules
 """
 
 CACHED = """
+import sys
 import numpy as np
-from morl.pareto import hypervolume, non_dominated
-from morl.pareto.hypervolume_wfg import hypervolume_wfg
+from morl.pareto import *
+from morl.pareto import history
 points = np.random.default_rng(0).random((30, 6))
-hypervolume(points, np.zeros(6)), non_dominated(points)
-assert not hypervolume_wfg.stats.cache_misses, hypervolume_wfg.stats
-assert hypervolume_wfg.stats.cache_hits
+for m in range(2, 7):
+    hypervolume(points[:, :m], np.zeros(m))
+    hypervolume_contributions(points[:, :m], np.zeros(m))
+    non_dominated(points[:, :m]), non_dominated_sort(points[:, :m]), crowding_distance(points[:, :m])
+many = np.random.default_rng(0).random((300, 5))
+non_dominated(many), non_dominated_sort(many), crowding_distance(many)
+history.hypervolume([points], np.zeros(6)), history.expected_utility([points], points), history.sparsity([points])
+igd_plus(points, points), epsilon_additive(points, points), ParetoArchive(convex=True).add_all(points)
+kernels = {
+    f"{name}.{attribute}": value
+    for name, module in list(sys.modules.items())
+    if name.startswith("morl.pareto.")
+    for attribute, value in vars(module).items()
+    if hasattr(value, "signatures")
+}
+assert len(kernels) > 30, len(kernels)
+compiled = [name for name, kernel in kernels.items() if kernel.stats.cache_misses]
+assert not compiled, compiled
+assert sum(len(kernel.stats.cache_hits) for kernel in kernels.values()) > 15
 """
 
 

@@ -1,7 +1,8 @@
 """Pareto bookkeeping: points in, numbers out. Everything is maximised.
 
 `points` is always [n, objective], a list or an array, possibly empty; inputs are never modified. The names below load
-on first use, so importing this package compiles nothing and does not even import Numba.
+on first use, so importing this package compiles nothing and does not even import Numba. `morl.pareto.history` has the
+indicators of many fronts in one call.
 """
 
 from importlib import import_module
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from morl.pareto.convex import convex_coverage_set
     from morl.pareto.dominance import non_dominated
     from morl.pareto.indicators import (
+        cardinality,
         epsilon_additive,
         expected_utility,
         igd,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "ParetoArchive": "archive",
+    "cardinality": "indicators",
     "convex_coverage_set": "convex",
     "crowding_distance": "sorting",
     "epsilon_additive": "indicators",
@@ -47,6 +50,7 @@ _HOME = {
 
 __all__ = [
     "ParetoArchive",
+    "cardinality",
     "convex_coverage_set",
     "crowding_distance",
     "epsilon_additive",

@@ -16,7 +16,8 @@ Array = NDArray[np.float64]
 
 
 @kernel
-def _all_finite(values: Array) -> bool:
+def all_finite(values: Array) -> bool:
+    """Returns whether no value is infinite or NaN."""
     total = 0.0
     for value in values.flat:
         total += value * 0.0  # stays 0 unless a value is infinite or not a number
@@ -69,7 +70,7 @@ def as_points(points: ArrayLike, name: str = "points", *, finite: bool = True, o
         raise ValueError(f"{name} must have shape [n, objective], got shape {np.shape(points)}")
     if objectives is not None and array.shape[1] != objectives:
         raise ValueError(f"{name} must have {objectives} objectives, got {array.shape[1]}")
-    if finite and not _all_finite(array):
+    if finite and not all_finite(array):
         raise ValueError(f"{name} must be finite, got {_first_bad(array, np.isfinite(array))}")
     if not finite and _any_nan(array):
         raise ValueError(f"{name} must not hold NaN, got {_first_bad(array, ~np.isnan(array))}")

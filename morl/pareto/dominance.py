@@ -53,6 +53,22 @@ def maximal(values: Array, keep_duplicates: bool = False) -> Mask:
     return mask
 
 
+def non_dominated_in_stack(points: Array, ends: Indices) -> Mask:
+    """Returns `maximal` of each of the sets points[ends[i]:ends[i + 1]], one after the other: a mask of all points."""
+    mask = np.empty(points.shape[0], np.bool_)
+    _few_by_few(points, ends, mask)
+    for i in np.flatnonzero(np.diff(ends) > SMALL):
+        mask[ends[i] : ends[i + 1]] = maximal(points[ends[i] : ends[i + 1]])
+    return mask
+
+
+@kernel
+def _few_by_few(points: Array, ends: Indices, mask: Mask) -> None:
+    for i in range(ends.shape[0] - 1):
+        if ends[i + 1] - ends[i] <= SMALL:
+            mask[ends[i] : ends[i + 1]] = _of_few(points[ends[i] : ends[i + 1]], False)
+
+
 @kernel
 def _of_few(points: Array, keep_duplicates: bool) -> Mask:
     mask = np.zeros(points.shape[0], np.bool_)

@@ -25,9 +25,14 @@ def hypervolume_4d(points: Array, n: int, front: Array, steps: Array) -> float:
         front: [3, n or more], work space: the front passed so far, by the third objective, descending.
         steps: [2, n + 1 or more], work space.
     """
-    count = 0
-    total = volume = height = 0.0
-    for i in range(n):
+    if n == 0:
+        return 0.0
+    level = 1  # points of the same, largest height: limited points often are
+    while level < n and points[level, 3] == points[0, 3]:
+        level += 1
+    volume = _first_level(points, level, front, steps)
+    count, height, total = level, points[0, 3], 0.0
+    for i in range(level, n):
         total += volume * (height - points[i, 3])
         height = points[i, 3]
         x, y, z = points[i, 0], points[i, 1], points[i, 2]
@@ -35,7 +40,28 @@ def hypervolume_4d(points: Array, n: int, front: Array, steps: Array) -> float:
         if gain > 0.0:
             volume += gain
             count = replace(front, count, x, y, z)
-    return total + volume * height
+    return float(total + volume * height)
+
+
+@ordered_kernel
+def _first_level(points: Array, n: int, front: Array, steps: Array) -> float:
+    """Returns the 3-D volume under the first `n` points, by one sweep, and writes them to `front`."""
+    for i in range(n):
+        place = i
+        while place > 0 and front[2, place - 1] < points[i, 2]:
+            for k in range(3):
+                front[k, place] = front[k, place - 1]
+            place -= 1
+        for k in range(3):
+            front[k, place] = points[i, k]
+    size = 0
+    volume = area = height = 0.0
+    for j in range(n):
+        volume += area * (height - front[2, j])
+        height = front[2, j]
+        size, gain = add_step(steps, 0, size, 0.0, 0.0, front[0, j], front[1, j])
+        area += gain
+    return volume + area * height
 
 
 @ordered_kernel
@@ -46,25 +72,24 @@ def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: 
     points) and a few steps between them.
     """
     place = 0  # points before this one are at least as high: their base counts from the start
+    for j in range(count):  # no early exit here and below: this becomes vector code
+        place += front[2, j] >= z
     wall = floor = 0.0
-    while place < count and front[2, place] >= z:
-        if front[1, place] >= y:
-            wall = max(wall, front[0, place])
-        if front[0, place] >= x:
-            floor = max(floor, front[1, place])
-        place += 1
+    for j in range(place):
+        wall = max(wall, front[0, j] if front[1, j] >= y else 0.0)
+        floor = max(floor, front[1, j] if front[0, j] >= x else 0.0)
     if wall >= x:
         return 0.0
     start = stop = 0
     free = (x - wall) * (y - floor)
     for j in range(place):
-        if front[0, j] > wall and front[1, j] > floor:
+        if (front[0, j] > wall) & (front[1, j] > floor):
             stop, gain = add_step(steps, start, stop, wall, floor, front[0, j], front[1, j])
             free -= gain
     volume = 0.0
     height = z
     for j in range(place, count):
-        if front[0, j] > wall and front[1, j] > floor:
+        if (front[0, j] > wall) & (front[1, j] > floor):
             volume += free * (height - front[2, j])
             height = front[2, j]
             if front[0, j] < x and front[1, j] < y:
@@ -89,7 +114,7 @@ def replace(front: Array, count: int, x: float, y: float, z: float) -> int:
         write += front[2, j] > z
     held_x, held_y, held_z = x, y, z  # the row that waits for a place
     for j in range(write, count):  # only points that are not higher can be dominated
-        if front[0, j] > x or front[1, j] > y:
+        if (front[0, j] > x) | (front[1, j] > y):
             next_x, next_y, next_z = front[0, j], front[1, j], front[2, j]
             front[0, write], front[1, write], front[2, write] = held_x, held_y, held_z
             held_x, held_y, held_z = next_x, next_y, next_z

@@ -30,6 +30,21 @@ NONE = np.uint64(0)
 
 
 @ordered_kernel
+def hypervolume_of_few(points: Array, orders: Indices) -> float:
+    """Returns the volume under `points` [n, objective], positive, 1 to 127 of them, with up to eight objectives.
+
+    Args:
+        points: [n, objective], descending in the last objective.
+        orders: [objective, n], the points by each objective, ascending.
+    """
+    n, m = points.shape
+    words, table = np.empty((m + 1, n), np.uint64), np.empty((8, MOST + 1))
+    pack(m, n, points, orders, words, table)
+    few_orders, rows = np.empty((m + 1, n), np.int64), np.empty((n, 4))
+    return hypervolume_few(m, n, words, table, few_orders, rows, np.empty((3, n + 1)), np.empty((2, n + 1)))
+
+
+@ordered_kernel
 def hypervolume_few(
     d: int, n: int, words: Words, table: Array, orders: Indices, rows: Array, front: Array, steps: Array
 ) -> float:

@@ -44,9 +44,6 @@ def hypervolume_wfg(points: Array, orders: Indices) -> float:
     few_rows = np.empty((n, 4))
     front = np.empty((3, n + 1))
     steps = np.empty((2, n + 1))
-    if n <= MOST and m <= 8:
-        pack(m, n, points, orders, words, table)
-        return hypervolume_few(m, n, words, table, few_orders, few_rows, front, steps)
     all_orders = np.empty((m + 1, m, n), np.int64)  # first axis: the dimension of the sub-problem
     all_orders[m] = orders
     rows = np.empty((m + 1, n, m))

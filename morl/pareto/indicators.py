@@ -4,10 +4,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from morl.pareto.arguments import as_points
-from morl.pareto.compilation import kernel
+from morl.pareto.compilation import ordered_kernel
 from morl.pareto.dominance import non_dominated
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 
 def expected_utility(points: ArrayLike, preferences: ArrayLike) -> float:
@@ -41,23 +42,34 @@ def maximum_utility_loss(points: ArrayLike, known_front: ArrayLike, preferences:
         ValueError: a wrong shape, NaN or infinity, an empty known front, no preferences.
     """
     utilities, weights = _best_utilities(points, preferences)
-    front = as_points(known_front, "known_front", objectives=weights.shape[1])
-    if front.shape[0] == 0:
-        raise ValueError("known_front must hold at least one point, got an empty set")
-    known: Array = (weights @ front.T).max(axis=1)
+    known: Array = (weights @ known_points(known_front, weights.shape[1]).T).max(axis=1)
     return float((known - utilities).max())
 
 
 def _best_utilities(points: ArrayLike, preferences: ArrayLike) -> tuple[Array, Array]:
-    weights = as_points(preferences, "preferences")
-    if weights.shape[0] == 0:
-        raise ValueError("preferences must hold at least one preference, got an empty set")
+    weights = some_preferences(preferences)
     values = as_points(points, objectives=weights.shape[1])
     if values.shape[0] == 0:
         return np.full(weights.shape[0], -np.inf), weights
     rows = max(1, 10_000_000 // values.shape[0])  # the product [rows, n] stays within 80 MB
     best = [(weights[start : start + rows] @ values.T).max(axis=1) for start in range(0, weights.shape[0], rows)]
     return np.concatenate(best), weights
+
+
+def some_preferences(preferences: ArrayLike) -> Array:
+    """Returns `preferences` as an array [k, objective] of at least one, or raises ValueError."""
+    weights = as_points(preferences, "preferences")
+    if weights.shape[0] == 0:
+        raise ValueError("preferences must hold at least one preference, got an empty set")
+    return weights
+
+
+def known_points(known_front: ArrayLike, objectives: int | None = None) -> Array:
+    """Returns `known_front` as an array [l, objective] of at least one point, or raises ValueError."""
+    front = as_points(known_front, "known_front", objectives=objectives)
+    if front.shape[0] == 0:
+        raise ValueError("known_front must hold at least one point, got an empty set")
+    return front
 
 
 def sparsity(points: ArrayLike) -> float:
@@ -80,6 +92,20 @@ def sparsity(points: ArrayLike) -> float:
     return float(np.square(np.diff(np.sort(front, axis=0), axis=0)).sum() / (front.shape[0] - 1))
 
 
+def cardinality(points: ArrayLike) -> int:
+    """Returns how many different non-dominated points there are, |P|; 0 for an empty set.
+
+    Says how much choice there is, not how good it is: a better set can have fewer points.
+
+    Args:
+        points: [n, objective], finite.
+
+    Raises:
+        ValueError: a wrong shape, NaN or infinity.
+    """
+    return int(non_dominated(as_points(points)).sum())
+
+
 def igd(points: ArrayLike, known_front: ArrayLike) -> float:
     """Returns the inverted generational distance: mean over the known front of the distance to the nearest point.
 
@@ -93,7 +119,7 @@ def igd(points: ArrayLike, known_front: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape, NaN or infinity, an empty known front.
     """
-    return _mean_distance(*_pair(points, known_front), False)
+    return float(mean_distances(*_pair(points, known_front), False)[0])
 
 
 def igd_plus(points: ArrayLike, known_front: ArrayLike) -> float:
@@ -109,7 +135,7 @@ def igd_plus(points: ArrayLike, known_front: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape, NaN or infinity, an empty known front.
     """
-    return _mean_distance(*_pair(points, known_front), True)
+    return float(mean_distances(*_pair(points, known_front), True)[0])
 
 
 def epsilon_additive(points: ArrayLike, known_front: ArrayLike) -> float:
@@ -124,41 +150,48 @@ def epsilon_additive(points: ArrayLike, known_front: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape, NaN or infinity, an empty known front.
     """
-    return _largest_shortfall(*_pair(points, known_front))
+    return float(largest_shortfalls(*_pair(points, known_front))[0])
 
 
-def _pair(points: ArrayLike, known_front: ArrayLike) -> tuple[Array, Array]:
-    front = as_points(known_front, "known_front")
-    if front.shape[0] == 0:
-        raise ValueError("known_front must hold at least one point, got an empty set")
-    return as_points(points, objectives=front.shape[1]), front
+def _pair(points: ArrayLike, known_front: ArrayLike) -> tuple[Array, Indices, Array]:
+    """Returns the points, where they begin and end, and the known front."""
+    front = known_points(known_front)
+    values = as_points(points, objectives=front.shape[1])
+    return values, np.array([0, values.shape[0]]), front
 
 
-@kernel
-def _mean_distance(points: Array, front: Array, only_shortfall: bool) -> float:
-    total = 0.0
-    for q in range(front.shape[0]):
-        nearest = np.inf
-        for p in range(points.shape[0]):
-            square = 0.0
-            for k in range(front.shape[1]):
-                gap = front[q, k] - points[p, k]
-                if gap > 0.0 or not only_shortfall:
+@ordered_kernel
+def mean_distances(points: Array, ends: Indices, known: Array, only_shortfall: bool) -> Array:
+    """Returns IGD, or IGD+ if only what falls short counts, of the sets points[ends[i]:ends[i + 1]]: an array [set]."""
+    distances = np.empty(ends.shape[0] - 1)
+    for i in range(distances.shape[0]):
+        total = 0.0
+        for q in range(known.shape[0]):
+            nearest = np.inf
+            for p in range(ends[i], ends[i + 1]):
+                square = 0.0
+                for k in range(known.shape[1]):
+                    gap = known[q, k] - points[p, k]
+                    if only_shortfall:
+                        gap = max(gap, 0.0)
                     square += gap * gap
-            nearest = min(nearest, square)
-        total += np.sqrt(nearest)
-    return float(total / front.shape[0])
+                nearest = min(nearest, square)
+            total += np.sqrt(nearest)
+        distances[i] = total / known.shape[0]
+    return distances
 
 
-@kernel
-def _largest_shortfall(points: Array, front: Array) -> float:
-    worst = -np.inf
-    for q in range(front.shape[0]):
-        smallest = np.inf
-        for p in range(points.shape[0]):
-            largest = -np.inf
-            for k in range(front.shape[1]):
-                largest = max(largest, front[q, k] - points[p, k])
-            smallest = min(smallest, largest)
-        worst = max(worst, smallest)
+@ordered_kernel
+def largest_shortfalls(points: Array, ends: Indices, known: Array) -> Array:
+    """Returns the additive epsilon of the sets points[ends[i]:ends[i + 1]]: an array [set]."""
+    worst = np.full(ends.shape[0] - 1, -np.inf)
+    for i in range(worst.shape[0]):
+        for q in range(known.shape[0]):
+            smallest = np.inf
+            for p in range(ends[i], ends[i + 1]):
+                largest = -np.inf
+                for k in range(known.shape[1]):
+                    largest = max(largest, known[q, k] - points[p, k])
+                smallest = min(smallest, largest)
+            worst[i] = max(worst[i], smallest)
     return worst

@@ -6,13 +6,14 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import as_points
 from morl.pareto.compilation import kernel, ordered_kernel
 from morl.pareto.dominance_blocks import lanes, passes
-from morl.pareto.order import descending
+from morl.pareto.order import descending, merge_sort
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 BLOCK = 16  # points
+FEW = 256  # points, up to which one kernel that sorts by itself is quicker than NumPy's sort between two kernels
 
 
 def non_dominated_sort(points: ArrayLike) -> Indices:
@@ -29,14 +30,26 @@ def non_dominated_sort(points: ArrayLike) -> Indices:
         ValueError: `points` is not [n, objective] or holds NaN.
     """
     values = as_points(points, finite=False)
-    ranks = np.zeros(values.shape[0], np.int64)
-    if values.shape[0] > 0:
-        order = descending(values)
-        if values.shape[1] <= 2:
-            _rank_2d(values, order, ranks)
-        else:
-            words, _, top_bits = lanes(values)
-            _rank(values, words, np.uint64(top_bits), order, ranks)
+    if values.shape[0] <= FEW:
+        return _ranks_of_few(values)
+    return _ranks(values, descending(values))
+
+
+@kernel
+def _ranks_of_few(points: Array) -> Indices:
+    order = np.arange(points.shape[0])
+    merge_sort(points, order, 0, order.shape[0])
+    return _ranks(points, order)
+
+
+@kernel
+def _ranks(points: Array, order: Indices) -> Indices:
+    ranks = np.zeros(points.shape[0], np.int64)
+    if points.shape[0] > 0 and points.shape[1] <= 2:
+        _rank_2d(points, order, ranks)
+    elif points.shape[0] > 0:
+        words, _, top_bits = lanes(points)
+        _rank(points, words, np.uint64(top_bits), order, ranks)
     return ranks
 
 
@@ -151,25 +164,16 @@ def crowding_distance(points: ArrayLike) -> Array:
     Raises:
         ValueError: `points` is not [n, objective] or not finite.
     """
-    columns = np.ascontiguousarray(as_points(points).T)
-    distances = np.zeros(columns.shape[1])
-    if columns.shape[1] > 0:
-        orders = np.argsort(columns, axis=1)
-        if not _has_ties(columns[0], orders[0]):  # then there are no copies either
-            return _crowding(columns, orders)
-        values = np.ascontiguousarray(columns.T)
-        originals = _originals(values, descending(values))
-        unique = np.ascontiguousarray(columns[:, originals])
-        distances[originals] = _crowding(unique, np.argsort(unique, axis=1))
+    rows = as_points(points)
+    columns = rows.T.copy()
+    orders = columns.argsort(axis=1)
+    distances, some_are_equal = _crowding(columns, orders)
+    if some_are_equal:  # there may be copies: measure again without them
+        originals = _originals(rows, descending(rows))
+        columns = np.ascontiguousarray(columns[:, originals])
+        distances = np.zeros(rows.shape[0])
+        distances[originals], _ = _crowding(columns, columns.argsort(axis=1))
     return distances
-
-
-@kernel
-def _has_ties(values: Array, order: Indices) -> bool:
-    for place in range(1, order.shape[0]):
-        if values[order[place]] == values[order[place - 1]]:
-            return True
-    return False
 
 
 @kernel
@@ -182,25 +186,46 @@ def _originals(points: Array, order: Indices) -> Indices:
 
 
 @kernel
-def _crowding(columns: Array, orders: Indices) -> Array:
+def _crowding(columns: Array, orders: Indices) -> tuple[Array, bool]:
+    """Returns the distances [n], and whether two points are equal in the first objective."""
     m, n = columns.shape
     distances = np.zeros(n)
+    values = np.empty(n)  # of one objective, ascending
+    equal_at_first = False
+    for k in range(m):
+        for place in range(n):
+            values[place] = columns[k, orders[k, place]]
+        equal = 0
+        for place in range(1, n):
+            equal += values[place] == values[place - 1]
+        if k == 0:
+            equal_at_first = equal > 0
+        if n == 0 or values[0] == values[n - 1]:
+            continue
+        if values[n - 1] - values[0] == np.inf:  # beyond the largest number
+            values *= 0.5
+        span = values[n - 1] - values[0]
+        if equal > 0:
+            _add_gaps_with_ties(values, orders[k], span, distances)
+            continue
+        for place in range(1, n - 1):
+            distances[orders[k, place]] += (values[place + 1] - values[place - 1]) / span
+        distances[orders[k, 0]] = distances[orders[k, n - 1]] = np.inf
     if n <= 2:
         distances[:] = np.inf
-        return distances
-    for k in range(m):
-        lowest, highest = columns[k, orders[k, 0]], columns[k, orders[k, n - 1]]
-        start = 0
-        while start < n and lowest < highest:
-            value = columns[k, orders[k, start]]
-            stop = start
-            first = last = orders[k, start]  # by index, of the points with this value
-            while stop < n and columns[k, orders[k, stop]] == value:
-                first, last = min(first, orders[k, stop]), max(last, orders[k, stop])
-                stop += 1
-            above = columns[k, orders[k, stop]] - value if stop < n else np.inf
-            below = value - columns[k, orders[k, start - 1]] if start > 0 else np.inf
-            distances[first] += above / ((highest - lowest) * m)
-            distances[last] += below / ((highest - lowest) * m)
-            start = stop
-    return distances
+    return distances / m, equal_at_first
+
+
+@kernel
+def _add_gaps_with_ties(values: Array, order: Indices, span: float, distances: Array) -> None:
+    n = order.shape[0]
+    start = 0
+    while start < n:
+        stop = start
+        first = last = order[start]  # by index, of the points with this value
+        while stop < n and values[stop] == values[start]:
+            first, last = min(first, order[stop]), max(last, order[stop])
+            stop += 1
+        distances[first] += (values[stop] - values[start]) / span if stop < n else np.inf
+        distances[last] += (values[start] - values[start - 1]) / span if start > 0 else np.inf
+        start = stop

@@ -8,14 +8,18 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import as_points, as_vector
 from morl.pareto.compilation import kernel
 from morl.pareto.contributions import contributions_2d, contributions_3d, contributions_4d, contributions_few
-from morl.pareto.dominance import maximal, non_dominated
+from morl.pareto.dominance import maximal, non_dominated, not_below_the_best_sum
 from morl.pareto.hypervolume_2d3d import hypervolume_2d, hypervolume_3d
 from morl.pareto.hypervolume_4d import hypervolume_4d
-from morl.pareto.hypervolume_few import MOST
+from morl.pareto.hypervolume_5d import MOST_5D, hypervolume_5d
+from morl.pareto.hypervolume_few import MOST, hypervolume_of_few
 from morl.pareto.hypervolume_wfg import hypervolume_wfg
-from morl.pareto.order import descending
+from morl.pareto.order import descending, places_descending
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+FEW = 256  # points, up to which one kernel that sorts by counting is quicker than NumPy's sort between two kernels
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
@@ -32,7 +36,8 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape, NaN or infinity.
     """
-    return _volume(_boxes(points, reference))
+    corner = as_vector(reference, "reference")
+    return _volume(as_points(points, objectives=corner.shape[0]), corner)
 
 
 def _boxes(points: ArrayLike, reference: ArrayLike) -> Array:
@@ -45,34 +50,109 @@ def _boxes(points: ArrayLike, reference: ArrayLike) -> Array:
 def _above(points: Array, corner: Array) -> Array:
     n, m = points.shape
     boxes = np.empty((n, m))
+    below = 0
+    for i in range(n):
+        for k in range(m):
+            boxes[i, k] = points[i, k] - corner[k]
+            below += boxes[i, k] <= 0.0
+    if below == 0:  # nearly always
+        return boxes
     count = 0
     for i in range(n):
-        inside = True
-        for k in range(m):
-            boxes[count, k] = points[i, k] - corner[k]
-            inside &= boxes[count, k] > 0.0
-        count += inside
+        boxes[count] = boxes[i]
+        count += boxes[i].min() > 0.0
     return boxes[:count]
 
 
-def _volume(boxes: Array) -> float:
-    n, m = boxes.shape
+def _volume(points: Array, corner: Array) -> float:
+    m = corner.shape[0]
+    if 2 <= m <= 5 and points.shape[0] <= FEW:
+        return (_few_2d3d if m <= 3 else _few_4d if m == 4 else _few_5d)(points, corner)
+    boxes = _above(points, corner)
+    n = boxes.shape[0]
     if n == 0:
         return 0.0
     if m == 1:
         return float(boxes.max())
-    order = np.argsort(boxes[:, -1])[::-1]
+    if n > MOST and m >= 5:  # fewer are not worth a filter: the recursion meets dominated points with grace
+        boxes = boxes[maximal(boxes)]
+        n = boxes.shape[0]
+    if m == 5 and n <= MOST_5D:
+        return hypervolume_5d(np.ascontiguousarray(boxes.T), n)
+    order = np.argsort(boxes[:, -1].copy())[::-1]  # NumPy sorts what lies side by side with vector instructions
     if m == 2:
         return hypervolume_2d(boxes, order)
     if m == 3:
         return hypervolume_3d(boxes, order)
     if m == 4:
-        return hypervolume_4d(boxes[order], n, np.empty((3, n + 1)), np.empty((2, n + 1)))
-    if n > MOST:  # fewer are not worth a filter: the recursion meets dominated points with grace
-        boxes = boxes[maximal(boxes)]
-        order = np.argsort(boxes[:, -1])[::-1]
+        return _in_order_4d(boxes, order)
     boxes = boxes[order]
-    return hypervolume_wfg(boxes, np.argsort(boxes.T, axis=1))
+    orders = np.argsort(boxes.T, axis=1)
+    return hypervolume_of_few(boxes, orders) if n <= MOST and m <= 8 else hypervolume_wfg(boxes, orders)
+
+
+@kernel
+def _few_2d3d(points: Array, corner: Array) -> float:
+    """Returns the hypervolume of few points in two or three objectives: one kernel costs a microsecond or two."""
+    boxes = _above(points, corner)
+    order = places_descending(boxes[:, boxes.shape[1] - 1].copy(), boxes.shape[0])
+    return hypervolume_2d(boxes, order) if boxes.shape[1] == 2 else hypervolume_3d(boxes, order)
+
+
+@kernel
+def _few_4d(points: Array, corner: Array) -> float:
+    """Returns the hypervolume of few points in four objectives."""
+    boxes = _above(points, corner)
+    return _in_order_4d(boxes, places_descending(boxes[:, 3].copy(), boxes.shape[0]))
+
+
+@kernel
+def _in_order_4d(boxes: Array, order: Indices) -> float:
+    n = order.shape[0]
+    rows = np.empty((n, 4))
+    for i in range(n):
+        for k in range(4):
+            rows[i, k] = boxes[order[i], k]
+    return hypervolume_4d(rows, n, np.empty((3, n + 1)), np.empty((2, n + 1)))
+
+
+@kernel
+def _few_5d(points: Array, corner: Array) -> float:
+    """Returns the hypervolume of few points in five objectives."""
+    boxes = _above(points, corner)
+    candidates = not_below_the_best_sum(boxes)
+    columns = np.empty((5, candidates.shape[0]))
+    for place in range(candidates.shape[0]):
+        for k in range(5):
+            columns[k, place] = boxes[candidates[place], k]
+    return hypervolume_5d(columns, candidates.shape[0])
+
+
+def volumes_in_stack(points: Array, ends: Indices, corner: Array) -> Array:
+    """Returns the volume of each of the sets points[ends[i]:ends[i + 1]] above `corner`: an array [set]."""
+    volumes = np.zeros(ends.shape[0] - 1)
+    one_by_one = np.diff(ends) > 0
+    if 2 <= corner.shape[0] <= 5:
+        _few_by_few(points, ends, corner, volumes)
+        one_by_one = np.diff(ends) > FEW
+    for i in np.flatnonzero(one_by_one):
+        volumes[i] = _volume(points[ends[i] : ends[i + 1]], corner)
+    return volumes
+
+
+@kernel
+def _few_by_few(points: Array, ends: Indices, corner: Array, volumes: Array) -> None:
+    m = corner.shape[0]
+    for i in range(volumes.shape[0]):
+        few = points[ends[i] : ends[i + 1]]
+        if few.shape[0] == 0 or few.shape[0] > FEW:
+            continue
+        if m <= 3:
+            volumes[i] = _few_2d3d(few, corner)
+        elif m == 4:
+            volumes[i] = _few_4d(few, corner)
+        else:
+            volumes[i] = _few_5d(few, corner)
 
 
 def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
@@ -151,7 +231,7 @@ def _gain(boxes: Array, candidate: Array) -> float:
     limited = np.minimum(boxes, candidate)
     if (limited == candidate).all(axis=1).any():
         return 0.0
-    return max(float(candidate.prod()) - _volume(limited), 0.0)
+    return max(float(candidate.prod()) - _volume(limited, np.zeros(limited.shape[1])), 0.0)
 
 
 def hypervolume_approximate(
