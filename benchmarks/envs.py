@@ -1,22 +1,35 @@
-"""Environment steps per second: our vector back ends beside mo-gymnasium's MOSyncVectorEnv, in one run.
+"""Environment steps per second: our vector back ends beside mo-gymnasium's, Gymnasium's and envpool, in one run.
 
-    .venv/bin/python benchmarks/envs.py [--lanes 8 64 1024] [--seconds 1.0] [ID ...]
+    .venv/bin/python benchmarks/envs.py [--lanes 8 64] [--cores 1 2] [--seconds 2.0] [--quick] [ID ...]
 
-Both sides step the same number of lanes with the same random actions, alternately, in this one process. The figures
-are environment steps per second of processor time (best of five rounds), so a busy machine hurts both sides alike.
+All candidates step the same number of lanes with the same random actions, in turns, in this one process (medians over
+the rounds). Two rates: environment steps per second of wall clock, which needs the cores to itself, and per second of
+processor time (children included), which holds on a busy machine too. Beside MOSyncVectorEnv there is a third: per
+second of processor time of the calling thread alone, which is what the wall clock would show if no other process ran.
+`cores` pins the process, so that thread pools have that many threads. The floor is MuJoCo's `mj_step` alone: no reward,
+no observation, no Python between substeps.
+
+Peers: MOSyncVectorEnv (mo-gymnasium); AsyncVectorEnv (Gymnasium, one process per lane, with `LinearReward` around each
+environment, because vector rewards crash it at the first reset); envpool, which has no vector rewards and steps the
+single-objective task of the same name. A peer that is not installed is named below the table.
 """
 
 import argparse
+import importlib.util
+import multiprocessing
+import os
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from morl.envs import make, make_vec
 
-IDS = [
+TABULAR = [
     "deep-sea-treasure-v0",
     "deep-sea-treasure-mirrored-v0",
     "fruit-tree-v0",
@@ -27,64 +40,175 @@ IDS = [
     "fishwood-v0",
     "mo-mountaincar-v0",
     "mo-mountaincarcontinuous-v0",
-    "mo-hopper-v5",
-    "mo-halfcheetah-v5",
 ]
+ENVPOOL = {
+    "mo-hopper-v5": "Hopper-v5",
+    "mo-halfcheetah-v5": "HalfCheetah-v5",
+    "mo-walker2d-v5": "Walker2d-v5",
+    "mo-swimmer-v5": "Swimmer-v5",
+    "mo-ant-v5": "Ant-v5",
+    "mo-humanoid-v5": "Humanoid-v5",
+}
 ROUNDS = 5
+MOST_MODELS = 64  # one MuJoCo model per lane: more of them would fill the memory
+MOST_PROCESSES = 8
+
+Step = Callable[[Any], Any]
 
 
-def steps_per_second(step: Callable[[Any], Any], actions: list[Any], lanes: int, seconds: float) -> tuple[float, float]:
-    """Return lane steps per second of processor time and of wall clock, over about `seconds`."""
-    count, wall, cpu = 0, time.perf_counter(), time.process_time()
+class Rate(NamedTuple):
+    """Environment steps per second of wall clock, of processor time, and of the calling thread's processor time."""
+
+    wall: float
+    cpu: float
+    caller: float
+
+
+def processor_seconds() -> float:
+    """Return the processor time of this process and its living children."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # user and system time
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def rate(step: Step, actions: list[Any], lanes: int, seconds: float) -> Rate:
+    """Return the rates over about `seconds`."""
+    count, wall, cpu, caller = 0, time.perf_counter(), processor_seconds(), time.thread_time()
     while time.perf_counter() - wall < seconds:
         for action in actions:
             step(action)
         count += len(actions)
-    steps = count * lanes
-    return steps / (time.process_time() - cpu), steps / (time.perf_counter() - wall)
+    spent = (time.perf_counter() - wall, processor_seconds() - cpu, time.thread_time() - caller)
+    return Rate(*(count * lanes / max(seconds, 1e-9) for seconds in spent))
 
 
-def compare(env_id: str, lanes: int, seconds: float) -> tuple[str, float, float, float]:
-    """Return our back end, both sides' steps per processor second, and our steps per second of wall clock."""
+def ours(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001 - one shape for all
+    vector_env = make_vec(env_id, lanes, seed=0)
+    vector_env.reset()
+    return vector_env.step, vector_env.close
+
+
+def mo_sync(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001
     from mo_gymnasium.wrappers.vector import MOSyncVectorEnv
 
-    ours = make_vec(env_id, lanes, seed=0)
-    theirs = MOSyncVectorEnv([lambda: make(env_id) for _ in range(lanes)])
-    ours.action_space.seed(0)
-    actions = [ours.action_space.sample() for _ in range(max(1, 2048 // lanes))]
-    ours.reset()
-    theirs.reset(seed=0)
-    ours.step(actions[0])  # compiles
-    mine, other, wall = 0.0, 0.0, 0.0
+    vector_env = MOSyncVectorEnv([lambda: make(env_id) for _ in range(lanes)])
+    vector_env.reset(seed=0)
+    return vector_env.step, vector_env.close
+
+
+def asynchronous(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001
+    from gymnasium.vector import AsyncVectorEnv
+    from mo_gymnasium.wrappers import LinearReward
+
+    vector_env = AsyncVectorEnv([lambda: LinearReward(make(env_id)) for _ in range(lanes)])
+    vector_env.reset(seed=0)
+    return vector_env.step, vector_env.close
+
+
+def envpool(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:
+    import envpool as peer
+
+    vector_env = peer.make_gymnasium(ENVPOOL[env_id], num_envs=lanes, num_threads=cores, seed=0)
+    vector_env.reset()
+    return lambda actions: vector_env.step(actions.astype(np.float64)), vector_env.close
+
+
+PEERS = {"MOSyncVectorEnv": mo_sync, "AsyncVectorEnv": asynchronous, "envpool": envpool}
+
+
+def available(peer: str, env_id: str, lanes: int) -> bool:
+    """Return whether a peer can run this at all."""
+    if peer == "envpool":
+        return env_id in ENVPOOL and importlib.util.find_spec("envpool") is not None
+    if peer == "AsyncVectorEnv":
+        return env_id in ENVPOOL and lanes <= MOST_PROCESSES
+    return lanes <= MOST_MODELS or env_id in TABULAR
+
+
+def floor(env_id: str, actions: list[Any], seconds: float) -> float:
+    """Return processor seconds that `mj_step` takes for one environment step, along random episodes (0: no MuJoCo)."""
+    env = make(env_id).unwrapped
+    if not hasattr(env, "frame_skip") or env_id not in ENVPOOL:
+        return 0.0
+    import mujoco
+
+    env.reset(seed=0)
+    spent, count, start = 0.0, 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        for lanes in actions:
+            env.data.ctrl[:] = lanes[0]
+            before = time.thread_time()
+            mujoco.mj_step(env.model, env.data, nstep=env.frame_skip)
+            spent += time.thread_time() - before
+            count += 1
+            if not getattr(env, "is_healthy", True):
+                env.reset()
+    return spent / count
+
+
+def compare(env_id: str, lanes: int, cores: int, seconds: float) -> list[str]:
+    """Return the cells of one row of the table."""
+    own_env = make_vec(env_id, lanes)
+    own_env.action_space.seed(0)
+    actions = [own_env.action_space.sample() for _ in range(max(16, (2048 if env_id in TABULAR else 256) // lanes))]
+    running = {"ours": ours(env_id, lanes, cores)}
+    running |= {peer: start(env_id, lanes, cores) for peer, start in PEERS.items() if available(peer, env_id, lanes)}
+    for step, _ in running.values():
+        step(actions[0])  # compiles, starts threads
+    rates: dict[str, list[Rate]] = {name: [] for name in running}
+    least = []
     for _ in range(ROUNDS):
-        cpu_rate, wall_rate = steps_per_second(ours.step, actions, lanes, seconds / ROUNDS)
-        mine, wall = max(mine, cpu_rate), max(wall, wall_rate)
-        other = max(other, steps_per_second(theirs.step, actions, lanes, seconds / ROUNDS)[0])
-    theirs.close()
-    return str(ours.metadata["backend"]), mine, other, wall
+        least.append(floor(env_id, actions, seconds / ROUNDS))
+        for name, (step, _) in running.items():
+            rates[name].append(rate(step, actions, lanes, seconds / ROUNDS))
+    for _, close in running.values():
+        close()
+    middle = {name: Rate(*map(median, zip(*found, strict=True))) for name, found in rates.items()}
+    mine, bottom = middle["ours"], median(least)
+    cells = [env_id, str(cores), str(lanes), str(own_env.metadata["backend"]), _short(mine.wall), _short(mine.cpu)]
+    cells.append(f"{1e6 * bottom:.1f} ({100 / (mine.cpu * bottom) - 100:+.0f} %)" if bottom else "-")
+    for peer in PEERS:
+        other = middle.get(peer)
+        ratios = [] if other is None else [mine.wall / other.wall, mine.cpu / other.cpu]
+        if other is not None and peer == "MOSyncVectorEnv":  # the callers of the others mostly wait
+            ratios.append(mine.caller / other.caller)
+        cells.append(" / ".join(f"{ratio:.2f}x" for ratio in ratios) or "-")
+    return cells
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ids", nargs="*", default=IDS)
-    parser.add_argument("--lanes", type=int, nargs="+", default=[8, 64, 1024])
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("ids", nargs="*", default=[*TABULAR, *ENVPOOL])
+    parser.add_argument("--lanes", type=int, nargs="+", default=[8, 64])
+    parser.add_argument("--cores", type=int, nargs="+", default=sorted({1, len(os.sched_getaffinity(0))}))
+    parser.add_argument("--seconds", type=float, default=2.0, help="per candidate and row")
+    parser.add_argument("--quick", action="store_true", help="a few rows, briefly: does it run")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.ids, arguments.lanes, arguments.cores = ["deep-sea-treasure-v0", "mo-hopper-v5"], [8], [1]
+        arguments.seconds = 0.2
     warnings.simplefilter("ignore")
     make("deep-sea-treasure-v0")  # imports mo-gymnasium
-    print("| environment | lanes | back end | steps per CPU-s | MOSyncVectorEnv | ratio | steps/s wall |")
-    print("|---|---|---|---|---|---|---|")
+    cpus = sorted(os.sched_getaffinity(0))
+    print(f"load before: {os.getloadavg()[0]:.1f} on {len(cpus)} cores")
+    print("ratios by wall clock / processor time / calling thread")
+    print("| environment | cores | lanes | back end | steps/s | steps/CPU-s | floor, us (ours above it) |", end="")
+    print("".join(f" ours / {peer} |" for peer in PEERS))
+    print("|---" * (7 + len(PEERS)) + "|")
     for env_id in arguments.ids:
-        for lanes in arguments.lanes:
-            if lanes > 64 and env_id.startswith("mo-h"):
-                continue  # a thousand MuJoCo models of the peer would fill the memory
-            backend, mine, other, wall = compare(env_id, lanes, arguments.seconds)
-            rates = f"{_short(mine)} | {_short(other)} | {mine / other:.1f}x | {_short(wall)}"
-            print(f"| {env_id} | {lanes} | {backend} | {rates} |", flush=True)
+        for cores in arguments.cores:
+            os.sched_setaffinity(0, cpus[:cores])
+            for lanes in arguments.lanes:
+                print(f"| {' | '.join(compare(env_id, lanes, cores, arguments.seconds))} |", flush=True)
+    print(f"load after: {os.getloadavg()[0]:.1f}")
+    if importlib.util.find_spec("envpool") is None:
+        print("envpool is not installed (pip install 'morl-suite[bench]'), so it was not measured")
 
 
-def _short(rate: float) -> str:
-    return f"{rate / 1e6:.2f} M" if rate >= 1e6 else f"{rate / 1e3:.1f} k" if np.isfinite(rate) else "-"
+def _short(value: float) -> str:
+    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.1f} k"
 
 
 if __name__ == "__main__":

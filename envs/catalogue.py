@@ -51,7 +51,14 @@ def _classic() -> list[Spec]:
     moves = ("time", "reverse", "forward")
     return [
         Spec("minecart-v0", _MINECART, 0.98, ore, None, "mo-gymnasium #78"),
-        Spec("minecart-deterministic-v0", _MINECART, 0.98, ore, None, "mo-gymnasium #78"),
+        Spec(
+            "minecart-deterministic-v0",
+            _MINECART,
+            0.98,
+            ore,
+            source="mo-gymnasium #78",
+            best_known_front=fronts.minecart_deterministic,
+        ),
         Spec("minecart-rgb-v0", _MINECART, 0.98, ore, None, "mo-gymnasium #78"),
         Spec("mo-mountaincar-v0", moves, 0.99, (-100.0,) * 3, None, _BOUND),
         Spec("mo-mountaincar-3d-v0", ("time", "move", "speed"), 0.99, (-100.0, -100.0, 0.0), None, _BOUND),

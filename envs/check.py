@@ -11,6 +11,7 @@ import numpy as np
 
 from morl.envs import upstream, vector
 from morl.envs.registry import EnvBuilder, env_name, find, make, specs
+from morl.envs.synchronous import SynchronousVectorEnv
 
 Env = gymnasium.Env[Any, Any]
 STEPS = 250
@@ -34,8 +35,8 @@ def check_env(env: EnvBuilder, **env_options: Any) -> None:
     """Raise `ContractViolation` with the clause that the environment breaks and the offending value, if any.
 
     Clauses, in this order: spaces, objective names, observations in their space, reward shape, dtype, range and
-    finiteness, flags, the same trace from the same seed, another trace from another seed, pickling, arrays that stay
-    as they were returned, truncation at a time limit, and a batch form equal to the single one.
+    finiteness, flags, truncation at a time limit, the same trace from the same seed, another trace from another seed,
+    pickling, arrays that stay as they were returned, and a batch form equal to the single one.
 
     Args:
         env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env`.
@@ -53,6 +54,7 @@ def check_env(env: EnvBuilder, **env_options: Any) -> None:
     first = build()
     num_objectives = check_spaces(name, first)
     check_values(name, first, num_objectives)
+    check_time_limit(name, first)
     check_seeding(name, build)
     check_pickling(name, build)
     check_aliasing(name, build)
@@ -98,10 +100,22 @@ def check_values(name: str, env: Env, num_objectives: int) -> None:
         _require(within, name, f"rewards must lie in reward_space {reward_space}, got {reward.tolist()} {at}")
         for flag, value in (("terminated", moment.terminated), ("truncated", moment.truncated)):
             _require(isinstance(value, bool | np.bool_), name, f"{flag} must be a bool, got {value!r} {at}")
-    inner = without_time_limit(env)
-    for index, moment in enumerate(trace(inner, seed=0)):
+
+
+def check_time_limit(name: str, env: Env) -> None:
+    """Check that running out of time sets truncated alone."""
+    inner, limit = without_time_limit(env)
+    checked = limit is not None and limit <= STEPS  # long episodes would take too long here
+    clock, lengths = 0, []
+    for index, moment in enumerate(trace(inner, seed=0, steps=2 * limit + 2 if checked and limit else STEPS)):
         both = bool(moment.terminated) and bool(moment.truncated)
         _require(not both, name, f"a time limit must set truncated and not terminated, got both at step {index}")
+        clock = 0 if moment.reward is None else clock + 1
+        if moment.terminated:
+            lengths.append(clock)
+    suspicious = checked and len(lengths) >= 2 and set(lengths) == {limit}
+    clause = "a time limit must set truncated and not terminated, and every episode terminates at step"
+    _require(not suspicious, name, f"{clause} {limit}, its max_episode_steps")
 
 
 def check_seeding(name: str, build: Callable[[], Env]) -> None:
@@ -146,33 +160,52 @@ def check_vector(name: str, env: EnvBuilder, build: Callable[[], Env], env_optio
     """Check that the batch form equals the single one, lane by lane, autoreset included."""
     if isinstance(env, str) and find(env).vector_entry_point is None:
         return  # lanes are single environments then
-    lanes = vector.make_vec(env, LANES, **env_options)
-    singles = vector.SynchronousVectorEnv(name, build, LANES)
+    try:
+        lanes = vector.make_vec(env, LANES, **env_options)
+    except ValueError as error:  # what make_vec asks of a batch form
+        raise ContractViolation(str(error)) from error
+    singles = SynchronousVectorEnv(name, build, LANES)
     for attribute in ("single_observation_space", "single_action_space"):
         batch, single = getattr(lanes, attribute), getattr(singles, attribute)
         _require(batch == single, name, f"{attribute} of the batch form must be {single}, got {batch}")
     lanes.action_space.seed(0)
-    outcomes: list[tuple[Any, ...]] = [lanes.reset(seed=0)[:1], singles.reset(seed=0)[:1]]
+    returned: list[tuple[Any, Any]] = []
+    outcomes: list[Any] = [(*envs.reset(seed=0)[:1], None, None, None, {}) for envs in (lanes, singles)]
     for step in range(STEPS):
-        for part, batch, single in zip(("observations", "rewards", "terminated", "truncated"), *outcomes, strict=False):
-            same = _equal(batch, single)
+        parts = [_parts(*outcome) for outcome in outcomes]
+        for part, batch in parts[0].items():
+            same = _equal(batch, parts[1][part])
             _require(same, name, f"{part} of the batch form must equal the single one's at step {step}, got {batch!r}")
+        returned.append((outcomes[0][:2], _copied(outcomes[0][:2])))
         actions = lanes.action_space.sample()
-        outcomes = [lanes.step(actions)[:4], singles.step(actions)[:4]]
+        outcomes = [envs.step(actions) for envs in (lanes, singles)]
+    for step, (now, then) in enumerate(returned):
+        kept = _equal(now, then)
+        _require(kept, name, f"arrays of the batch form must not change later, and those of step {step} did")
 
 
-def without_time_limit(env: Env) -> Env:
-    """Return what lies inside Gymnasium's TimeLimit, or `env` itself where there is none."""
+def _parts(observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: dict[str, Any]) -> dict[str, Any]:
+    """Return what a step of lanes must agree on, by name."""
+    ended = infos.get("_final_obs", np.zeros(LANES, dtype=np.bool_))
+    final = [infos["final_obs"][lane] for lane in np.flatnonzero(ended)]
+    parts = {"terminated": terminated, "truncated": truncated, "rewards": rewards, "observations": observations}
+    return parts | {"infos['_final_obs']": ended, "infos['final_obs']": final}
+
+
+def without_time_limit(env: Env) -> tuple[Env, int | None]:
+    """Return what lies inside Gymnasium's TimeLimit and the limit in steps, or `env` itself where there is none."""
     layer = env
     while isinstance(layer, gymnasium.Wrapper):
         if isinstance(layer, gymnasium.wrappers.TimeLimit):
-            return layer.env
+            return layer.env, layer._max_episode_steps
         layer = layer.env
-    return env
+    return env, None
 
 
-def trace(env: Env, seed: int | None, copy: bool = True, scribble: bool = False) -> Iterator[Moment]:
-    """Yield what `reset` and a few hundred steps of seeded random actions return, over as many episodes as it takes.
+def trace(
+    env: Env, seed: int | None, copy: bool = True, scribble: bool = False, steps: int = STEPS
+) -> Iterator[Moment]:
+    """Yield what `reset` and `steps` steps of seeded random actions return, over as many episodes as it takes.
 
     With `scribble`, returned arrays are overwritten once they have been copied.
     """
@@ -180,7 +213,7 @@ def trace(env: Env, seed: int | None, copy: bool = True, scribble: bool = False)
     actions.seed(0)
     large = int(np.prod(env.observation_space.shape or (1,))) > 10_000  # images: traces must fit into memory
     moment = Moment(env.reset(seed=seed)[0], None, None, None)
-    for _ in range(STEPS // 10 if large else STEPS):
+    for _ in range(steps // 10 if large else steps):
         kept = moment._replace(observation=_copied(moment.observation), reward=_copied(moment.reward))
         yield kept if copy else moment
         if scribble:

@@ -32,6 +32,10 @@ class VectorEnvironment(VectorEnv[Any, Any, Any]):
         raise NotImplementedError
 
 
+class WrongReward(ValueError):
+    """A reward that is not a finite vector of the right length."""
+
+
 class RewardGuard(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Passes float64 rewards [objective] on and raises ValueError for any other, naming env, lane, seed and step."""
 
@@ -56,7 +60,7 @@ class RewardGuard(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.steps += 1
         vector = np.array(reward, dtype=np.float64)
         if vector.shape != (self.num_objectives,) or not np.isfinite(vector).all():
-            raise ValueError(self.complaint(vector))
+            raise WrongReward(self.complaint(vector))
         return observation, vector, terminated, truncated, info
 
     def complaint(self, reward: np.ndarray[Any, Any]) -> str:

@@ -1,6 +1,11 @@
-"""Known Pareto fronts, computed from the dynamics: `(discount, **env_options) -> points [n, objective]`."""
+"""Known Pareto fronts, computed from the dynamics: `(discount, **env_options) -> points [n, objective]`.
+
+`minecart_deterministic` alone is not the front but the best returns known (`Spec.best_known_front`): no indicator that
+needs the true front may use it.
+"""
 
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +114,33 @@ def _after(values: dict[Place, Points], place: Place, move: tuple[int, int], dis
     if cell in ENEMIES:
         return DEATH * np.array([[-1.0, 0.0, 0.0]]) + (1 - DEATH) * following
     return following
+
+
+def minecart_deterministic(discount: float, **env_options: Any) -> Points:
+    """Return the best known returns [first ore, second ore, fuel]: a lower bound on the front, not the front.
+
+    Replays the plans of `minecart_plans` in the batch kernel; a plan that does not reach home under `env_options`
+    counts nothing.
+    """
+    from morl.envs.minecart import MinecartKernel
+    from morl.envs.minecart_plans import PLANS
+
+    longest = max(map(len, PLANS))
+    actions = np.array([[int(action) for action in plan.ljust(longest, "5")] for plan in PLANS])  # 5: do nothing
+    lanes = MinecartKernel(len(PLANS), **{"config": _deterministic_mines(), **env_options})
+    lanes.reset(seed=0)
+    returns, driving = np.zeros((len(PLANS), 3)), np.ones(len(PLANS), dtype=np.bool_)
+    for step in range(longest):
+        _, rewards, terminated, _, _ = lanes.step(actions[:, step])
+        returns[driving] += discount**step * rewards[driving]
+        driving &= ~terminated
+    return _undominated(returns[~driving])
+
+
+def _deterministic_mines() -> str:
+    from mo_gymnasium.envs.minecart import minecart
+
+    return str(Path(minecart.__file__).parent / "mine_config_det.json")
 
 
 def _undominated(points: Points) -> Points:

@@ -53,40 +53,70 @@ class LaneStreams:
 
     `draws[lane, position[lane]:]` are the next numbers; the kernel advances `position`. A row is topped up when fewer
     than `reserve` numbers, the most that one step can use, are left.
+
+    An environment that mixes kinds takes the others from `give_back(lane)`, then `fill`s the row with what the rest of
+    the episode can use at most; its `reserve` is 0. `water_reservoir.py` shows how.
     """
 
-    LENGTH = 128
-
-    def __init__(self, kind: str, reserve: int, num_envs: int) -> None:
+    def __init__(self, kind: str, reserve: int, num_envs: int, length: int = 128) -> None:
         self.kind = kind  # a method of numpy's Generator without arguments: "random", "standard_normal"
         self.reserve = reserve
+        self.length = length  # of a row; a longer one is refilled less often
         self.generators: list[np.random.Generator | None] = [None] * num_envs
-        self.draws = np.zeros((num_envs, self.LENGTH))
-        self.position = np.full(num_envs, self.LENGTH, dtype=np.int64)
+        self.before: list[dict[str, Any] | None] = [None] * num_envs  # the generators' states before `fill`
+        self.draws = np.zeros((num_envs, self.length))
+        self.position = np.full(num_envs, self.length, dtype=np.int64)
 
     def seed(self, lane: int, seed: int | None) -> None:
         """Give the lane the generator that `env.reset(seed=seed)` makes; None keeps the one it has."""
         if seed is not None or self.generators[lane] is None:
             self.generators[lane], _ = seeding.np_random(seed)
-            self.position[lane] = self.LENGTH
+            self.position[lane] = self.length
 
     def top_up(self) -> None:
         """Refill the rows that could run out within one step."""
-        for lane in np.flatnonzero(self.position > self.LENGTH - self.reserve):
+        if not self.reserve:  # generators only: the rows are never used
+            return
+        for lane in np.flatnonzero(self.position > self.length - self.reserve):
             used = self.position[lane]
-            self.draws[lane, : self.LENGTH - used] = self.draws[lane, used:]
-            self.draws[lane, self.LENGTH - used :] = getattr(self.generators[lane], self.kind)(used)
+            self.draws[lane, : self.length - used] = self.draws[lane, used:]
+            self.draws[lane, self.length - used :] = getattr(self.generators[lane], self.kind)(used)
             self.position[lane] = 0
+
+    def fill(self, lane: int) -> None:
+        """Draw the whole row of a lane."""
+        generator = self.generators[lane]
+        assert generator is not None
+        self.before[lane] = dict(generator.bit_generator.state)
+        self.draws[lane] = getattr(generator, self.kind)(self.length)
+        self.position[lane] = 0
+
+    def give_back(self, lane: int) -> np.random.Generator:
+        """Return the lane's generator where the single environment's would stand: unused draws of `fill` are undone."""
+        generator, used = self.generators[lane], self.position[lane]
+        assert generator is not None
+        if used < self.length:
+            generator.bit_generator.state = self.before[lane]  # type: ignore[assignment]
+            getattr(generator, self.kind)(used)
+            self.position[lane] = self.length
+        return generator
 
     def state_dict(self) -> dict[str, Any]:
         """Return draws, positions and generator states; 128-bit integers as decimal strings."""
         states = [None if g is None else _words(g.bit_generator.state) for g in self.generators]
-        return {"draws": self.draws.copy(), "position": self.position.copy(), "generators": states}
+        before = [None if state is None else _words(state) for state in self.before]
+        return {
+            "draws": self.draws.copy(),
+            "position": self.position.copy(),
+            "generators": states,
+            "before": before,
+        }
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         self.draws[...] = saved["draws"]
         self.position[...] = saved["position"]
+        self.before = [None if words is None else _unwords(words) for words in saved["before"]]
         for lane, words in enumerate(saved["generators"]):
             self.generators[lane] = None if words is None else np.random.Generator(np.random.PCG64())
             if words is not None:
@@ -145,6 +175,19 @@ class KernelVectorEnv(VectorEnvironment):
         """Step every lane; write observations [env, ...], rewards [env, objective] and terminated [env]."""
         raise NotImplementedError
 
+    def _infos(self) -> dict[str, Array]:
+        """Return what is told of the lanes beside their observations, [env, ...] each: action masks, for example."""
+        return {}
+
+    def _told(self, lanes: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return `_infos` of `lanes` [env] in Gymnasium's form: zeros for the others, and `_name` says who is meant."""
+        told: dict[str, Any] = {}
+        for name, values in self._infos().items():
+            told[name] = values.copy()
+            told[name][~lanes] = 0
+            told[f"_{name}"] = lanes.copy()
+        return told
+
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start new episodes in all lanes, or in those of `options["reset_mask"]`; lane i gets seed + i.
 
@@ -165,7 +208,7 @@ class KernelVectorEnv(VectorEnvironment):
             self.streams.top_up()
         self.elapsed[mask] = 0
         self._start(mask, self.last_observations)
-        return self._outside(self.last_observations.copy()), {}
+        return self._outside(self.last_observations.copy()), self._told(mask)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all lanes with `actions` [env, ...]; ended lanes start anew within the same step."""
@@ -180,8 +223,12 @@ class KernelVectorEnv(VectorEnvironment):
         self._advance(self._checked(actions), observations, rewards, terminated)
         infos: dict[str, Any] = {}
         if keep_time(self.elapsed, self.limit, terminated, truncated, ended):
-            infos = {"final_obs": self._outside(observations.copy()), "_final_obs": ended}
+            final = self._last_observations(observations, ended)
+            infos = {"final_obs": final, "_final_obs": ended}
+            if told := self._told(ended):
+                infos |= {"final_info": told, "_final_info": ended.copy()}
             self._start(ended, observations)
+        infos |= self._told(np.ones_like(ended))
         self.last_observations = observations.copy()
         return self._outside(observations), rewards, terminated, truncated, infos
 
@@ -197,6 +244,17 @@ class KernelVectorEnv(VectorEnvironment):
             if lane >= 0:
                 raise ValueError(f"the action of lane {lane} must be in 0 .. {space.n - 1}, got {array[lane]}")  # type: ignore[attr-defined]
         return array
+
+    def _last_observations(self, observations: Array, ended: NDArray[np.bool_]) -> Any:
+        """Return observations lane by lane: an array, or of dictionaries an object array with those of ended lanes."""
+        if not isinstance(self.single_observation_space, gymnasium.spaces.Dict):
+            return self._outside(observations.copy())
+        rows = np.flatnonzero(ended)
+        batch = self._outside(observations[rows])
+        final = np.full(self.num_envs, None, dtype=object)
+        for row, lane in enumerate(rows):
+            final[lane] = {key: values[row] for key, values in batch.items()}
+        return final
 
     def _outside(self, observations: Array) -> Any:
         """Return observations in the form of `observation_space`; here, as they are."""

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
-from morl.envs import upstream
+from morl.envs import family_ids, mujoco_ids, upstream
 from morl.envs.catalogue import ROWS
 from morl.envs.spec import FrontFunction, Spec, SpecTable, nearest
 from morl.protocols import Problem
@@ -37,18 +37,29 @@ VECTOR_ENTRY_POINTS = {
     "resource-gathering-v0": "morl.envs.tabular:ResourceGatheringKernel",
     "four-room-v0": "morl.envs.tabular:FourRoomKernel",
     "fishwood-v0": "morl.envs.tabular:FishWoodKernel",
+    "water-reservoir-v0": "morl.envs.water_reservoir:WaterReservoirKernel",
     "mo-mountaincar-v0": _MOUNTAIN_CAR,
     "mo-mountaincar-3d-v0": _MOUNTAIN_CAR,
     "mo-mountaincar-timemove-v0": _MOUNTAIN_CAR,
     "mo-mountaincar-timespeed-v0": _MOUNTAIN_CAR,
     "mo-mountaincarcontinuous-v0": "morl.envs.mountain_car:ContinuousMountainCarKernel",
-    "mo-hopper-v5": "morl.envs.mujoco_batch:hopper",
-    "mo-hopper-2obj-v5": "morl.envs.mujoco_batch:hopper",
-    "mo-halfcheetah-v5": "morl.envs.mujoco_batch:half_cheetah",
-    "mo-walker2d-v5": "morl.envs.mujoco_batch:walker2d",
-    "mo-swimmer-v5": "morl.envs.mujoco_batch:swimmer",
+    "mo-hopper-v5": "morl.envs.mujoco_tasks:hopper",
+    "mo-hopper-2obj-v5": "morl.envs.mujoco_tasks:hopper",
+    "mo-halfcheetah-v5": "morl.envs.mujoco_tasks:half_cheetah",
+    "mo-walker2d-v5": "morl.envs.mujoco_tasks:walker2d",
+    "mo-swimmer-v5": "morl.envs.mujoco_tasks:swimmer",
+    "mo-ant-v5": "morl.envs.mujoco_tasks:ant",
+    "mo-ant-2obj-v5": "morl.envs.mujoco_tasks:ant",
+    "mo-humanoid-v5": "morl.envs.mujoco_tasks:humanoid",
+    "mo-reacher-v5": "morl.envs.mujoco_tasks:reacher",
+    **mujoco_ids.VECTOR_ENTRY_POINTS,
+    **family_ids.VECTOR_ENTRY_POINTS,
 }
-"""Our batch form of each mo-gymnasium environment that has one, hung into Gymnasium's own registry."""
+"""Our batch form of each environment that has one; mo-gymnasium's are hung into Gymnasium's own registry."""
+
+for _ids in (mujoco_ids, family_ids):
+    ROWS.update(_ids.ROWS)
+    _ids.register_all()
 
 specs = SpecTable(ROWS)
 
@@ -126,6 +137,7 @@ def _check_reference(env_id: str, reference_point: Sequence[float], num_objectiv
 def load_mo_gymnasium() -> None:
     """Import mo-gymnasium, so that its ids exist, and hang our batch kernels into Gymnasium's registry."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # no environment makes a sound; a missing card makes noise
     importlib.import_module("mo_gymnasium")
     for env_id, entry_point in VECTOR_ENTRY_POINTS.items():
         gymnasium.registry[env_id].vector_entry_point = entry_point

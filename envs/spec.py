@@ -16,7 +16,7 @@ class Spec:
     """One row of the table: what the rewards mean and how fronts are measured. All objectives are maximised.
 
     `reference_point` is the worst return that still counts in a hypervolume, in returns discounted by `discount`.
-    `known_front` takes the discount and the environment's options; it is None where no exact front is known.
+    `known_front` takes the discount and the environment's options; it is exact, and None where no exact front is known.
     """
 
     id: str
@@ -30,6 +30,10 @@ class Spec:
     """Where discount and reference point come from."""
     requires: str = ""
     """The extra package without which the environment cannot be built; empty for most."""
+    best_known_front: FrontFunction | None = None
+    """`(discount, **env_options)` -> the best returns known [n, objective] where the true front is not: a lower bound.
+
+    Agents and indicators never see it, for a run may surpass it; figures and readers may."""
 
 
 class SpecTable(Mapping[str, Spec]):

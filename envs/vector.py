@@ -1,21 +1,27 @@
 """`make_vec`: any environment as a batch of lanes that steps at once, on the fastest back end it has."""
 
-import copy
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorWrapper
 
 from morl.envs import state
-from morl.envs.contract import RewardGuard, VectorEnvironment
-from morl.envs.registry import EnvBuilder, env_name, find, make, objective_names, reward_length, specs
+from morl.envs.contract import VectorEnvironment
+from morl.envs.processes import ProcessVectorEnv
+from morl.envs.registry import EnvBuilder, env_name, find, load_mo_gymnasium, make, objective_names, specs
+from morl.envs.synchronous import SynchronousVectorEnv
+
+BACKENDS = ("synchronous", "processes")
 
 
-def make_vec(env: EnvBuilder, num_envs: int = 1, seed: int | None = None, **env_options: Any) -> VectorEnvironment:
+def make_vec(
+    env: EnvBuilder, num_envs: int = 1, seed: int | None = None, *, backend: str | None = None, **env_options: Any
+) -> VectorEnvironment:
     """Return `num_envs` lanes of an environment; `metadata["backend"]` names the back end.
 
     `step` returns observations, rewards float64 [env, objective], terminated [env], truncated [env] and infos. A lane
@@ -26,26 +32,40 @@ def make_vec(env: EnvBuilder, num_envs: int = 1, seed: int | None = None, **env_
         env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env`.
         num_envs: number of lanes, at least 1.
         seed: seed of the first `reset()` that is not given one.
+        backend: None for the fastest that equals the single environment: its batch form, or else "synchronous".
+            "processes" spreads lanes over the cores, which pays where a step takes longer than about 0.1 ms.
         env_options: passed to the environment's constructor.
 
     Raises:
-        ValueError: unknown id, wrong options, a scalar reward; later, from `step`, rewards that are NaN, infinite or of
-            the wrong length.
+        ValueError: unknown id or back end, wrong options, a scalar reward; later, from `step`, rewards that are NaN,
+            infinite or of the wrong length.
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
         raise ValueError(f"num_envs must be a positive integer, got {num_envs!r}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0):
         raise ValueError(f"seed must be a non-negative integer or None, got {seed!r}")
+    if backend not in (None, *BACKENDS):
+        raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
     name = env_name(env)
     spec = find(env) if isinstance(env, str) else None
-    if spec is not None and name in specs and _takes(spec, env_options):  # a batch form for vector rewards
+    batched = backend is None and name in specs  # a batch form of somebody else's could pay scalars
+    if batched and spec is not None and _takes(spec, env_options):
         batch: Any = gymnasium.make_vec(spec, int(num_envs), vectorization_mode="vector_entry_point", **env_options)
         vector_env = batch if isinstance(batch, VectorEnvironment) else ForeignVectorEnv(name, batch)
     else:
-        vector_env = SynchronousVectorEnv(name, lambda: make(env, **env_options), int(num_envs))
+        lanes = ProcessVectorEnv if backend == "processes" else SynchronousVectorEnv
+        vector_env = lanes(name, partial(_build, env, spec, env_options), int(num_envs))
     vector_env.objectives = objective_names(name, vector_env.num_objectives)
     vector_env.first_seed = None if seed is None else int(seed)
     return vector_env
+
+
+def _build(env: EnvBuilder, spec: EnvSpec | None, env_options: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+    """Return one environment, also in a worker process where nobody has registered its id yet."""
+    if spec is not None:
+        load_mo_gymnasium()
+        gymnasium.registry.setdefault(spec.id, spec)
+    return make(env if spec is None else spec.id, **env_options)
 
 
 def _takes(spec: EnvSpec, env_options: Mapping[str, Any]) -> bool:
@@ -58,51 +78,6 @@ def _takes(spec: EnvSpec, env_options: Mapping[str, Any]) -> bool:
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return True
     return set(env_options) | set(spec.kwargs) <= set(parameters)
-
-
-class SynchronousVectorEnv(SyncVectorEnv, VectorEnvironment):
-    """Gymnasium's SyncVectorEnv with vector rewards, same-step autoreset and a state that can be saved."""
-
-    def __init__(self, env_id: str, build: Callable[[], gymnasium.Env[Any, Any]], num_envs: int) -> None:
-        lanes = [build() for _ in range(num_envs)]
-        probe = lanes[0] if lanes[0].has_wrapper_attr("reward_space") else build()  # may be stepped to see a reward
-        self.num_objectives = reward_length(env_id, probe)
-        guards = [RewardGuard(env, env_id, lane, self.num_objectives) for lane, env in enumerate(lanes)]
-        super().__init__([lambda guard=guard: guard for guard in guards], autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[misc]
-        self._rewards = np.zeros((num_envs, self.num_objectives), dtype=np.float64)
-        self.metadata["backend"] = "synchronous"
-        self.objectives = objective_names(env_id, self.num_objectives)
-        self.first_seed = None
-
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset all lanes; lane i gets seed + i. The first reset without a seed takes the constructor's."""
-        seed, self.first_seed = (self.first_seed if seed is None else seed), None
-        if isinstance(seed, np.integer):
-            seed = int(seed)
-        return super().reset(seed=seed, options=copy.copy(options))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of every lane as plain data (`morl.envs.state`).
-
-        Raises:
-            StateNotCapturable: an environment that holds something we cannot save, a Box2D world for example.
-        """
-        return {
-            "first_seed": self.first_seed,
-            "lanes": [state.capture(env) for env in self.envs],
-            "observations": state.capture(self._env_obs),
-        }
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue exactly where `saved` was taken, in a vector environment built with the same arguments."""
-        if len(saved["lanes"]) != self.num_envs:
-            raise ValueError(f"the saved state has {len(saved['lanes'])} lanes, this environment {self.num_envs}")
-        for env in self.envs:
-            env.reset(seed=0)  # environments build part of their state on the first reset
-        for env, lane in zip(self.envs, saved["lanes"], strict=True):
-            state.restore(env, lane)
-        self._env_obs = state.restore(self._env_obs, saved["observations"])
-        self.first_seed = saved["first_seed"]
 
 
 class ForeignVectorEnv(VectorWrapper, VectorEnvironment):

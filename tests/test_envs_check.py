@@ -1,13 +1,16 @@
 """`check_env` finds each kind of violation, and mo-gymnasium's faults are repaired."""
 
 import warnings
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
+from gymnasium.vector import AutoresetMode, VectorEnv
 
-from morl.envs import ContractViolation, check_env, make, specs
+from morl.envs import ContractViolation, check_env, make, register, specs
+from morl.envs.kernels import KernelVectorEnv
 
 USERS = "registered by the user"  # by other tests in the same process
 CHEAP = [
@@ -140,6 +143,186 @@ class OutsideSpace(Sound):
         return np.array([99.0], np.float32), *rest
 
 
+class SpacesMissing(Sound):
+    def __init__(self):
+        super().__init__()
+        self.observation_space = (1,)
+
+
+class ListReward(Sound):
+    def reward(self, action):
+        return [float(action), 1.0]
+
+
+class WrongDtype(Sound):
+    def reset(self, **kwargs):
+        observation, info = super().reset(**kwargs)
+        return observation.astype(np.float64) + 0.5, info
+
+
+class DeafToSeeds(Sound):
+    """Two instances agree, as chance follows the first one's seed; but seeds do nothing."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=None if seed is None else 0)
+        return observation, info
+
+
+class Forgetful(Sound):
+    """A pickled copy starts from another place."""
+
+    start = 0.0
+
+    def reset(self, **kwargs):
+        super().reset(**kwargs)
+        self.position += self.start
+        return self.position.copy(), {}
+
+    def __setstate__(self, attributes):
+        self.__dict__.update(attributes)
+        self.start = 1.0
+
+
+class SharedReward(Sound):
+    def reward(self, action):
+        self.paid = getattr(self, "paid", np.zeros(2))
+        self.paid[:] = action, 1 - action
+        return self.paid
+
+
+class Exposed(Sound):
+    """Hands out its own array, which it replaces: nothing changes later, but a caller can move the walker."""
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return self.position, *rest
+
+
+class ClockTerminates(Sound):
+    """Registered below with a limit of 30 steps, which it takes for an end."""
+
+
+def register_once(env_id, entry_point, **options):
+    if env_id not in gymnasium.registry:
+        register(env_id, entry_point, objectives=("left", "right"), **options)
+    return env_id
+
+
+class SoundBatch(KernelVectorEnv):
+    """A batch form of a walk without chance; subclasses break one thing each."""
+
+    def __init__(self, num_envs=1, max_episode_steps=None):
+        single = Still()
+        spaces = single.observation_space, single.action_space, single.reward_space
+        super().__init__(num_envs, *spaces, max_episode_steps)
+        self.lanes_state = {"position": np.zeros((num_envs, 1), np.float32)}
+
+    def _start(self, mask, observations):
+        self.lanes_state["position"][mask] = 0
+        observations[mask] = 0
+
+    def _advance(self, actions, observations, rewards, terminated):
+        self.lanes_state["position"] += actions[:, None]
+        observations[:] = self.lanes_state["position"]
+        rewards[:, 0], rewards[:, 1] = actions, 1 - actions
+        terminated[:] = observations[:, 0] >= 20
+
+
+class Still(Sound):
+    def step(self, action):
+        self.position = self.position + np.float32(action)
+        return self.position.copy(), self.reward(action), bool(self.position[0] >= 20), False, {}
+
+
+class OtherSpace(SoundBatch):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.single_action_space = Discrete(3)
+
+
+class OtherObservation(SoundBatch):
+    def _start(self, mask, observations):
+        super()._start(mask, observations)
+        observations[mask] = 1
+
+
+class OtherReward(SoundBatch):
+    def _advance(self, actions, observations, rewards, terminated):
+        super()._advance(actions, observations, rewards, terminated)
+        rewards[1, 0] = 0.25
+
+
+class OtherEnd(SoundBatch):
+    def _advance(self, actions, observations, rewards, terminated):
+        super()._advance(actions, observations, rewards, terminated)
+        terminated[:] = observations[:, 0] >= 19
+
+
+class OtherLimit(SoundBatch):
+    def __init__(self, num_envs=1, max_episode_steps=None):
+        super().__init__(num_envs, max_episode_steps=10)
+
+
+class OtherFinal(SoundBatch):
+    def step(self, actions):
+        *outcome, infos = super().step(actions)
+        if infos:
+            infos["final_obs"] = infos["final_obs"] + 1
+        return *outcome, infos
+
+
+class SharedRows(SoundBatch):
+    def step(self, actions):
+        observations, *outcome = super().step(actions)
+        self.rows = getattr(self, "rows", observations)
+        self.rows[:] = observations
+        return self.rows, *outcome
+
+
+class Foreign(VectorEnv):
+    metadata: ClassVar = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(self, num_envs=1, max_episode_steps=None):
+        self.num_envs = num_envs
+
+
+def test_a_sound_batch_form_passes():
+    check_env(register_once("test-check-sound-v0", Still, vector_entry_point=SoundBatch, max_episode_steps=60))
+
+
+@pytest.mark.parametrize(
+    ("batch", "clause"),
+    [
+        (OtherSpace, r"single_action_space of the batch form must be Discrete\(2\), got Discrete\(3\)"),
+        (OtherObservation, "observations of the batch form must equal the single one's at step 0, got"),
+        (OtherReward, "rewards of the batch form must equal the single one's at step 1, got"),
+        (OtherEnd, "terminated of the batch form must equal the single one's at step"),
+        (OtherLimit, "truncated of the batch form must equal the single one's at step 10, got"),
+        (OtherFinal, r"infos\['final_obs'\] of the batch form must equal the single one's at step"),
+        (SharedRows, "arrays of the batch form must not change later, and those of step 1 did"),
+        (Foreign, "must be AutoresetMode.SAME_STEP, got <AutoresetMode.NEXT_STEP"),
+    ],
+)
+def test_the_batch_form_must_equal_the_single_one(batch, clause):
+    env_id = register_once(f"test-check-{batch.__name__.lower()}-v0", Still, vector_entry_point=batch)
+    with pytest.raises(ContractViolation, match=clause) as caught:
+        check_env(env_id)
+    assert str(caught.value).startswith(env_id)
+
+
+def test_a_limit_that_terminates_is_found():
+    env_id = register_once("test-check-clock-v0", ClockTerminates, max_episode_steps=30)
+    with pytest.raises(ContractViolation, match="every episode terminates at step 30, its max_episode_steps"):
+        check_env(env_id)
+    check_env(register_once("test-check-longer-v0", ClockTerminates, max_episode_steps=31))
+
+
+def test_objectives_must_be_named():
+    register("test-check-names-v0", Sound, objectives=("only_one",))
+    with pytest.raises(ContractViolation, match=r"1 objective names \('only_one',\) for a reward vector of 2 entries"):
+        check_env("test-check-names-v0")
+
+
 def test_a_sound_environment_passes():
     check_env(Sound)
 
@@ -159,6 +342,13 @@ def test_a_sound_environment_passes():
         (Unpicklable, "survive pickling"),
         (Aliased, "must not change later"),
         (OutsideSpace, "observations must lie in"),
+        (SpacesMissing, r"observation_space must be a gymnasium.Space, got \(1,\)"),
+        (ListReward, r"the reward must be an array of shape \(2,\), got \[[01].0, 1.0\] at step 1"),
+        (WrongDtype, r"observations must lie in .*, got array\(\[0.5\]\) at step 0"),
+        (DeafToSeeds, r"reset\(seed=\) must seed all chance, and seeds 0 and 1 give the same trace"),
+        (Forgetful, "a pickled copy must follow the same trace, and it parts at step 0"),
+        (SharedReward, "the reward returned at step 1 must not change later, and it became array"),
+        (Exposed, "writing into returned arrays must not change the trace, and it does at step"),
     ],
 )
 def test_each_clause_is_enforced(env, clause):

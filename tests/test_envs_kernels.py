@@ -18,6 +18,14 @@ def push(rng):
     return rng.uniform(-1.2, 1.2, 1).astype(np.float32)
 
 
+def spill(rng):
+    return rng.uniform(-20, 150, 1).astype(np.float32)
+
+
+def share(rng):
+    return rng.uniform(0, 1, 1).astype(np.float32)
+
+
 def either(rng):
     return int(rng.integers(2))
 
@@ -32,6 +40,10 @@ def either(rng):
         ("mo-mountaincarcontinuous-v0", {}, push, 40, None),
         ("fruit-tree-v0", {"depth": 5}, either, 1, 0),
         ("fishwood-v0", {"fishproba": 0.7}, either, 1, 0),
+        ("water-reservoir-v0", {}, spill, 1, None),
+        ("water-reservoir-v0", {"nO": 4, "penalize": True, "time_limit": 30}, spill, 1, None),
+        ("water-reservoir-v0", {"nO": 3, "normalized_action": True, "max_episode_steps": 20}, share, 1, None),
+        ("water-reservoir-v0", {"initial_state": np.array([70.1])}, spill, 2, None),
         ("mo-mountaincar-v0", {"add_speed_objective": True}, lambda rng: int(rng.integers(3)), 20, 3),
     ],
 )
@@ -52,16 +64,39 @@ def test_kernel_equals_single(env_id, options, choose, repeat, must_pay):
         np.testing.assert_array_equal(rewards[0], reward)
         assert [bool(flag[0]) for flag in flags] == ended
         if any(ended):
-            observations = infos["final_obs"]
+            observations = infos["final_obs"][0]
             single.reset()
-        if isinstance(observation, dict):
-            for key, value in observation.items():
-                np.testing.assert_array_equal(observations[key][0], value)
+        elif isinstance(observation, dict):
+            observations = {key: values[0] for key, values in observations.items()}
         else:
-            np.testing.assert_array_equal(observations[0], observation)
             assert observations.dtype == observation.dtype
+            observations = observations[0]
+        np.testing.assert_equal(observations, observation)
     if must_pay is not None:
         assert paid[must_pay] > 0, "the actions never earned anything: the test has lost its teeth"
+
+
+@pytest.mark.parametrize("penalize", [False, True])
+def test_an_early_reset_gives_the_draws_of_the_reservoir_back(penalize):
+    lanes, single = make_vec("water-reservoir-v0", 2, penalize=penalize), make("water-reservoir-v0", penalize=penalize)
+    lanes.reset(seed=2)
+    single.reset(seed=3)
+    action = np.full((2, 1), 40.0, np.float32)
+    for episode, length in enumerate((7, 1, 0, 30, 100, 64)):
+        for step in range(length):
+            observations, rewards, _, truncated, _ = lanes.step(action)
+            observation, reward, *_ = single.step(action[1])
+            if step < 99:
+                np.testing.assert_array_equal(observations[1], observation)
+            np.testing.assert_array_equal(rewards[1], reward)
+        assert truncated[1] == (length == 100)
+        if episode == 3:  # what a saved state says is enough to give back as well
+            saved, lanes = lanes.state_dict(), make_vec("water-reservoir-v0", 2, penalize=penalize)
+            lanes.load_state_dict(saved)
+        observation, _ = single.reset()
+        if not truncated[1]:
+            observations, _ = lanes.reset(options={"reset_mask": np.array([False, True])})
+        np.testing.assert_array_equal(observations[1], observation)
 
 
 @pytest.mark.parametrize("env_id", ["mo-hopper-v5", "mo-walker2d-v5"])

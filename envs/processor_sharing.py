@@ -1,0 +1,143 @@
+"""Equal processor sharing on many servers, exactly: compiled functions over a row of tasks per server.
+
+Each of n tasks on a server of `speed` Mbit/s runs at speed / n. A server's virtual time is the work that a task present
+all along would have received; a task that joins at virtual time v with x Mbit leaves at v + x, so that nothing has to
+be updated while it runs. Tasks on their way to the server join when they arrive.
+
+`tasks`: [env, server, kind, task]; the kinds are TARGET (virtual time of departure of those that run, sorted, the next
+to leave last), READY (seconds until arrival of those on their way) and SIZE (Mbit, likewise).
+`servers`: [env, server, column]; the columns are VIRTUAL, RUNNING and COMING (numbers of tasks).
+Two arrays rather than six in a named tuple: Numba counts references to each array it takes out of a tuple.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+TARGET, READY, SIZE = range(3)
+VIRTUAL, RUNNING, COMING = range(3)
+
+
+@njit(cache=True, nogil=True)
+def send(tasks: Array, servers: Array, lane: int, server: int, delay: float, size: float) -> None:
+    """Send `size` Mbit, there in `delay` seconds."""
+    last = int(servers[lane, server, COMING])
+    if servers[lane, server, RUNNING] + last == tasks.shape[3]:
+        raise ValueError("no server has room for more tasks: let the episode end earlier")
+    tasks[lane, server, READY, last] = delay
+    tasks[lane, server, SIZE, last] = size
+    servers[lane, server, COMING] = last + 1
+
+
+@njit(cache=True, nogil=True)
+def join(tasks: Array, servers: Array, lane: int, server: int, which: int) -> None:
+    """Let the task `which` of those on their way begin to run."""
+    target = servers[lane, server, VIRTUAL] + tasks[lane, server, SIZE, which]
+    place = int(servers[lane, server, RUNNING])
+    servers[lane, server, RUNNING] = place + 1
+    while place > 0 and tasks[lane, server, TARGET, place - 1] < target:
+        tasks[lane, server, TARGET, place] = tasks[lane, server, TARGET, place - 1]
+        place -= 1
+    tasks[lane, server, TARGET, place] = target
+    last = int(servers[lane, server, COMING]) - 1
+    tasks[lane, server, READY, which] = tasks[lane, server, READY, last]
+    tasks[lane, server, SIZE, which] = tasks[lane, server, SIZE, last]
+    servers[lane, server, COMING] = last
+
+
+@njit(cache=True, nogil=True)
+def run(tasks: Array, servers: Array, lane: int, server: int, speed: float, duration: float) -> float:
+    """Return the time that all tasks together spend in the next `duration` seconds, and let these pass.
+
+    With an infinite duration it is the sum of all remaining delays: the integral of the number of unfinished tasks.
+    """
+    running, coming = int(servers[lane, server, RUNNING]), int(servers[lane, server, COMING])
+    virtual, left, spent = servers[lane, server, VIRTUAL], duration, 0.0
+    while left > 0.0 and running + coming > 0:
+        phase, first = left, -1
+        for task in range(coming):
+            if tasks[lane, server, READY, task] <= phase:
+                phase, first = tasks[lane, server, READY, task], task
+        next_to_leave = tasks[lane, server, TARGET, running - 1] if running > 0 else np.inf
+        departs = running > 0 and (next_to_leave - virtual) * running <= phase * speed
+        if departs:
+            phase = min(phase, (next_to_leave - virtual) * running / speed)
+        spent += (running + coming) * phase
+        left -= phase
+        for task in range(coming):
+            tasks[lane, server, READY, task] -= phase
+        if departs:
+            virtual, running = next_to_leave, running - 1
+            continue
+        virtual += phase * speed / max(running, 1)
+        if first >= 0:
+            servers[lane, server, RUNNING], servers[lane, server, VIRTUAL] = running, virtual
+            join(tasks, servers, lane, server, first)
+            running, coming = running + 1, coming - 1
+    servers[lane, server, RUNNING], servers[lane, server, VIRTUAL] = running, virtual
+    return spent
+
+
+@njit(cache=True, nogil=True)
+def remaining(
+    tasks: Array, servers: Array, lane: int, server: int, speed: float, scratch: Array, scratch_server: Array
+) -> float:
+    """Return the sum of the remaining delays of all tasks of a server, in seconds; both scratches hold one server."""
+    running, coming = int(servers[lane, server, RUNNING]), int(servers[lane, server, COMING])
+    if coming == 0:
+        return all_running(tasks, servers, lane, server) / speed
+    for column in range(3):
+        scratch_server[0, 0, column] = servers[lane, server, column]
+    for task in range(running):
+        scratch[0, 0, TARGET, task] = tasks[lane, server, TARGET, task]
+    for task in range(coming):
+        scratch[0, 0, READY, task] = tasks[lane, server, READY, task]
+        scratch[0, 0, SIZE, task] = tasks[lane, server, SIZE, task]
+    return run(scratch, scratch_server, 0, 0, speed, np.inf)
+
+
+@njit(cache=True, nogil=True)
+def remaining_with(
+    tasks: Array, servers: Array, lane: int, server: int, speed: float, delay: float, size: float
+) -> float:
+    """Return what `remaining` would be after `send`, for a server to which nothing is on its way: closed form.
+
+    The tasks run on for `delay` seconds while one more waits; then all run, the new one in its place among them.
+    """
+    running, virtual, left, spent = int(servers[lane, server, RUNNING]), servers[lane, server, VIRTUAL], delay, 0.0
+    while running > 0 and (tasks[lane, server, TARGET, running - 1] - virtual) * running <= left * speed:
+        phase = min(left, (tasks[lane, server, TARGET, running - 1] - virtual) * running / speed)
+        spent += (running + 1) * phase
+        left -= phase
+        running, virtual = running - 1, tasks[lane, server, TARGET, running - 1]
+    spent += (running + 1) * left
+    served = virtual + left * speed / max(running, 1)
+    newcomer, total = served + size, 0.0
+    for together in range(running + 1, 0, -1):
+        if running == 0 or newcomer <= tasks[lane, server, TARGET, running - 1]:
+            leaves, newcomer = newcomer, np.inf
+        else:
+            running -= 1
+            leaves = tasks[lane, server, TARGET, running]
+        total += together * together * (leaves - served)
+        served = leaves
+    return spent + total / speed
+
+
+@njit(cache=True, nogil=True)
+def all_running(tasks: Array, servers: Array, lane: int, server: int) -> float:
+    """Return the sum of the remaining delays of tasks that all run already, times the speed of the server.
+
+    The closed form: while k tasks are left, each step of the sorted remaining sizes x lasts k * (x_i - x_(i-1)) / speed
+    and counts for k tasks.
+    """
+    served, total = servers[lane, server, VIRTUAL], 0.0
+    for left in range(int(servers[lane, server, RUNNING]), 0, -1):
+        target = tasks[lane, server, TARGET, left - 1]
+        total += left * left * (target - served)
+        served = target
+    return total

@@ -1,0 +1,126 @@
+"""The water reservoir in batch (Castelletti, Pianosi and Restelli 2012; rules as in mo-gymnasium).
+
+A dam releases water: too little, and the fields go dry; too much held back, and the upstream bank is flooded. Rewards,
+the first two by default: [flood upstream, irrigation, hydroelectricity, flood downstream], all of them deficits <= 0.
+
+An episode draws its first level, an integer or a choice, and then a normal inflow every step, all from one generator.
+`LaneStreams` holds draws of one kind, so the inflows of a whole episode are drawn at its start, and what an early reset
+leaves unused is given back. This file is the pattern for environments that mix their draws.
+"""
+
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box
+from numba import njit
+from numpy.typing import NDArray
+
+from morl.envs.kernels import KernelVectorEnv, LaneStreams
+
+Array = NDArray[Any]
+
+MAXIMUM_RELEASE = np.float32(100.0)
+IRRIGATION = np.float32(50.0)  # water demand
+BANK = np.float32(50.0)  # level from which the upstream bank is flooded
+INFLOW, INFLOW_DEVIATION = 40.0, 10.0
+POWER = np.float32(4.36)  # hydroelectric demand
+POTENTIAL = np.float32(1.0 * 9.81 * 1000.0)  # efficiency * gravity * density of water
+HOUR = np.float32(3.6e6)
+DOWNSTREAM = np.float32(30.0)  # release from which the downstream bank is flooded
+HIGHEST_START = 160  # of the starts that are drawn from a range
+NOTHING = np.float32(0.0)
+
+
+@njit(cache=True, nogil=True)
+def release(
+    actions: Array,
+    level: Array,
+    draws: Array,
+    positions: Array,
+    share: bool,
+    penalty: float,
+    observations: Array,
+    rewards: Array,
+) -> None:
+    """Release water and let the river in; everything but the inflow is float32, as in the original.
+
+    Args:
+        actions: [env, 1] float32: an amount of water, or with `share` the share of what may be released.
+        level: [env] float32 water in the reservoir.
+        draws: [env, step] standard normal inflows.
+        positions: [env] the next of them.
+        share: whether actions are shares.
+        penalty: price of each unit that an amount lies outside what is possible; 0 or 1.
+        observations: [env, 1] the new level.
+        rewards: [env, objective], two to four objectives.
+    """
+    for lane in range(actions.shape[0]):
+        least = max(level[lane] - MAXIMUM_RELEASE, NOTHING)
+        wanted = actions[lane, 0]
+        if share:
+            amount = np.float32(np.float32(wanted * np.float32(level[lane] - least)) + least)
+            fine = NOTHING
+        else:
+            amount = min(max(wanted, least), level[lane])
+            fine = np.float32(-penalty * abs(np.float32(amount - wanted)))
+        inflow = INFLOW + INFLOW_DEVIATION * draws[lane, positions[lane]]
+        positions[lane] += 1
+        level[lane] = np.float32(max(np.float64(level[lane]) + inflow - np.float64(amount), 0.0))
+        observations[lane, 0] = level[lane]
+        rewards[lane, 0] = np.float32(-max(np.float32(level[lane] - BANK), NOTHING) + fine)
+        rewards[lane, 1] = np.float32(-max(np.float32(IRRIGATION - amount), NOTHING) + fine)
+        if rewards.shape[1] > 2:
+            power = np.float32(np.float32(np.float32(POTENTIAL * level[lane]) * max(amount, NOTHING)) / HOUR)
+            rewards[lane, 2] = np.float32(-max(np.float32(POWER - power), NOTHING) + fine)
+        if rewards.shape[1] > 3:
+            rewards[lane, 3] = np.float32(-max(np.float32(amount - DOWNSTREAM), NOTHING) + fine)
+
+
+class WaterReservoirKernel(KernelVectorEnv):
+    """The batch form of water-reservoir-v0; options have the original's names."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        time_limit: int = 100,
+        nO: int = 2,
+        penalize: bool = False,
+        normalized_action: bool = False,
+        initial_state: Array | None = None,
+    ) -> None:
+        from mo_gymnasium.envs.water_reservoir.dam_env import DamEnv
+
+        limit = min(time_limit, max_episode_steps or time_limit)
+        super().__init__(
+            num_envs,
+            observation_space=Box(0.0, np.inf, (1,), np.float32),
+            action_space=Box(0.0, 1.0 if normalized_action else np.inf, (1,), np.float32),
+            reward_space=Box(np.full(nO, -np.inf, np.float32), np.zeros(nO, np.float32)),
+            max_episode_steps=limit,
+            streams=LaneStreams("standard_normal", reserve=0, num_envs=num_envs, length=limit),
+        )
+        self.starts = np.array(DamEnv.s_init, dtype=np.float32)
+        self.share, self.penalty = bool(normalized_action), float(penalize)
+        self.initial_state = None if initial_state is None else float(np.asarray(initial_state, np.float32).item())
+        self.lanes_state = {"level": np.zeros(num_envs, dtype=np.float32)}
+
+    def _start(self, mask: Array, observations: Array) -> None:
+        assert self.streams is not None
+        level = self.lanes_state["level"]
+        for lane in np.flatnonzero(mask).tolist():
+            generator = self.streams.give_back(lane)
+            if self.initial_state is not None:
+                level[lane] = self.initial_state
+            elif self.penalty:
+                level[lane] = generator.integers(0, HIGHEST_START)
+            else:
+                level[lane] = self.starts[generator.integers(0, self.starts.size)]  # what `choice` draws
+            self.streams.fill(lane)
+        observations[mask, 0] = level[mask]
+
+    def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
+        assert self.streams is not None
+        terminated[:] = False
+        draws, positions, level = self.streams.draws, self.streams.position, self.lanes_state["level"]
+        release(actions, level, draws, positions, self.share, self.penalty, observations, rewards)
