@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from morl.learning.moments import RunningMoments
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder, final_observations
 from morl.learning.optimiser import Adam, soft_update
@@ -302,3 +303,54 @@ def test_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"device is 'cuda'"):
             resolve_device("cuda")
+
+
+def test_running_moments_in_parts_are_those_of_the_whole() -> None:
+    samples = np.random.default_rng(0).normal(1e4, 3.0, (100, 2, 3))
+    moments = RunningMoments((2, 3))
+    for part in np.split(samples, (1, 1, 40, 97)):
+        moments.update(part)
+    np.testing.assert_allclose(moments.mean, samples.mean(axis=0))
+    np.testing.assert_allclose(moments.variance, samples.var(axis=0))
+    assert (moments.count == 100).all()
+    np.testing.assert_allclose(moments.normalise(samples).std(axis=0), 1.0, rtol=1e-6)
+
+
+def test_layer_norm_normalises_hidden_layers() -> None:
+    network = MultilayerPerceptron((4, 16, 3), layer_norm=True)
+    parameters = network.initialise(2, generator(0))
+    inputs = torch.randn(2, 5, 4, generator=generator(1))
+    torch.testing.assert_close(network(parameters, 100.0 * inputs), network(parameters, inputs), rtol=1e-3, atol=1e-3)
+    plain = MultilayerPerceptron((4, 16, 3))
+    first, *rest = torch.split(parameters, plain._sizes(), dim=1)
+    hidden = torch.einsum("pbi,pij->pbj", inputs, first.view(2, 4, 16))
+    hidden = torch.nn.functional.layer_norm(hidden, (16,)).relu()
+    torch.testing.assert_close(network(parameters, inputs), torch.bmm(hidden, rest[1].view(2, 16, 3)))
+
+
+def test_low_precision_is_close_and_confined_to_the_inner_products() -> None:
+    widths = (5, 64, 64, 2)
+    network, low = MultilayerPerceptron(widths), MultilayerPerceptron(widths, inner_dtype=torch.bfloat16)
+    parameters = network.initialise(3, generator(0)).requires_grad_()
+    inputs = torch.randn(3, 32, 5, generator=generator(1))
+    exact, approximate = network(parameters, inputs), low(parameters, inputs)
+    assert approximate.dtype == torch.float32
+    assert 0 < (exact - approximate).abs().max() < 0.03 * exact.abs().max()
+    (exact_gradient,) = torch.autograd.grad(exact.square().sum(), parameters)
+    (gradient,) = torch.autograd.grad(approximate.square().sum(), parameters)
+    assert torch.cosine_similarity(gradient, exact_gradient).min() > 0.999
+    shallow = MultilayerPerceptron((5, 64, 2), inner_dtype=torch.bfloat16)
+    again = MultilayerPerceptron((5, 64, 2))
+    parameters = again.initialise(3, generator(2))
+    assert torch.equal(shallow(parameters, inputs), again(parameters, inputs))
+
+
+def test_policies_with_their_own_generators_sample_as_if_alone() -> None:
+    rows = torch.randn(2, 9, 3, generator=generator(0))
+    together = Replay(20, {"x": 3}, CPU, population=2)
+    together.add(x=rows)
+    sample = together.sample(64, generator(5), generator(6))["x"]
+    for policy, seed in enumerate((5, 6)):
+        alone = Replay(20, {"x": 3}, CPU)
+        alone.add(x=rows[policy : policy + 1])
+        assert torch.equal(alone.sample(64, generator(seed))["x"][0], sample[policy])

@@ -3,20 +3,28 @@
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 
 @dataclass(frozen=True)
 class MultilayerPerceptron:
-    """The shape of a network: layer widths from input to output, ReLU between. It holds no parameters.
+    """The shape of a network: layer widths from input to output, ReLU or tanh between. It holds no parameters.
 
     Parameters stay outside, as one tensor [policy, num_parameters], so that a population is one network call, an
     optimiser step is one operation and a target network is one `lerp_`.
     """
 
     widths: tuple[int, ...]
+    layer_norm: bool = False
+    """Normalise every hidden layer to mean 0 and variance 1 before its activation (without parameters of its own)."""
+    inner_dtype: torch.dtype = torch.float32
+    """Precision of the products between hidden layers, which are nearly all of the arithmetic; sums are float32."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """What follows every hidden layer."""
 
     @property
     def num_parameters(self) -> int:
@@ -32,6 +40,24 @@ class MultilayerPerceptron:
             parts.append(torch.zeros(population, outputs))
         return torch.cat(parts, dim=1)
 
+    def initialise_orthogonal(self, population: int, generator: torch.Generator, last_gain: float) -> Tensor:
+        """Return fresh parameters [population, num_parameters]: orthogonal weights, zero biases (PPO's custom).
+
+        Args:
+            population: number of policies.
+            generator: of the random numbers.
+            last_gain: size of the last layer's weights; hidden layers have gain 1.
+        """
+        parts, last = [], len(self.widths) - 2
+        for layer, (inputs, outputs) in enumerate(pairwise(self.widths)):
+            normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
+            orthogonal, triangle = torch.linalg.qr(normal)
+            orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
+            weights = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
+            parts.append(weights.reshape(population, inputs * outputs) * (last_gain if layer == last else 1.0))
+            parts.append(torch.zeros(population, outputs))
+        return torch.cat(parts, dim=1)
+
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, widths[-1]] for inputs [policy, batch, widths[0]]."""
         # One split has one backward (a concatenation); slicing layer by layer would build a full gradient per slice.
@@ -39,9 +65,15 @@ class MultilayerPerceptron:
         hidden, last = inputs, len(self.widths) - 2
         for layer, (wide_in, wide_out) in enumerate(pairwise(self.widths)):
             weights, biases = next(parts).view(-1, wide_in, wide_out), next(parts).unsqueeze(1)
-            hidden = torch.baddbmm(biases, hidden, weights)
+            if 0 < layer < last and self.inner_dtype != torch.float32:
+                products = torch.bmm(hidden.to(self.inner_dtype), weights.to(self.inner_dtype))
+                hidden = products.float() + biases
+            else:
+                hidden = torch.baddbmm(biases, hidden, weights)
             if layer < last:
-                hidden = hidden.relu_()
+                if self.layer_norm:
+                    hidden = layer_norm(hidden, (wide_out,))
+                hidden = hidden.relu_() if self.activation == "relu" else hidden.tanh_()
         return hidden
 
     def _sizes(self) -> list[int]:

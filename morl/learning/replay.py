@@ -32,20 +32,31 @@ class Replay:
         self.rows[:, : count - first] = new[:, first:]
         self.added += count
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return `batch_size` transitions for each policy, uniform with replacement: name -> [policy, batch, width]."""
+    def sample(self, batch_size: int, *generators: torch.Generator) -> dict[str, Tensor]:
+        """Return `batch_size` transitions for each policy, uniform with replacement: name -> [policy, batch, width].
+
+        With one generator for each policy, what a policy draws does not depend on the others.
+        """
         population, capacity, width = self.rows.shape
-        indices = torch.randint(len(self), (population, batch_size), generator=generator, device=self.rows.device)
+        shape, device = (population // len(generators), batch_size), self.rows.device
+        draws = [torch.randint(len(self), shape, generator=generator, device=device) for generator in generators]
+        indices = torch.cat(draws)
         if population > 1:
             indices += torch.arange(population, device=self.rows.device).unsqueeze(1) * capacity
         batch = self.rows.view(-1, width).index_select(0, indices.view(-1)).view(population, batch_size, width)
         return dict(zip(self.columns, torch.split(batch, list(self.columns.values()), dim=2), strict=True))
 
-    def state_dict(self) -> dict[str, Tensor | int]:
-        """Return the rows in use and the number ever added."""
-        return {"rows": self.rows[:, : len(self)], "added": self.added}
+    def column(self, name: str) -> Tensor:
+        """Return all that is held of a column [policy, n, width]; a view."""
+        return torch.split(self.rows[:, : len(self)], list(self.columns.values()), dim=2)[
+            list(self.columns).index(name)
+        ]
 
-    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
+    def state_dict(self, policies: slice = slice(None)) -> dict[str, Tensor | int]:
+        """Return the rows in use, of some policies or all, and the number ever added."""
+        return {"rows": self.rows[policies, : len(self)], "added": self.added}
+
+    def load_state_dict(self, state: Mapping[str, Tensor | int], policies: slice = slice(None)) -> None:
         """Take over rows and count.
 
         Raises:
@@ -53,8 +64,9 @@ class Replay:
         """
         rows, added = state["rows"], int(state["added"])
         assert isinstance(rows, Tensor)
-        expected = (len(self.rows), min(added, self.capacity), self.rows.shape[2])
+        mine = self.rows[policies]
+        expected = (len(mine), min(added, self.capacity), mine.shape[2])
         if rows.shape != expected:
             raise ValueError(f"replay rows are {tuple(rows.shape)}, but must be {expected}")
-        self.rows[:, : rows.shape[1]] = rows
+        mine[:, : rows.shape[1]] = rows
         self.added = added

@@ -1,0 +1,89 @@
+"""Actor and vector critic of a whole population: the shape of both networks, one flat row of parameters a policy."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
+from morl.learning.networks import MultilayerPerceptron
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """Two separate tanh networks; the critic has one output for each objective. It holds no parameters.
+
+    A row of parameters is: actor, log-deviations (continuous actions only), critic.
+    """
+
+    actor: MultilayerPerceptron
+    critic: MultilayerPerceptron
+    log_deviations: int
+    """Number of state-independent log-deviations: the width of continuous actions, 0 for a discrete choice."""
+
+    @property
+    def actor_parameters(self) -> int:
+        """Return how many of a row's parameters, from its beginning, acting depends on."""
+        return self.actor.num_parameters + self.log_deviations
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the length of a row."""
+        return self.actor_parameters + self.critic.num_parameters
+
+    def initialise(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return fresh rows [population, num_parameters]: orthogonal, actor's last layer small, deviations 1."""
+        actor = self.actor.initialise_orthogonal(population, generator, last_gain=0.01)
+        critic = self.critic.initialise_orthogonal(population, generator, last_gain=1.0)
+        return torch.cat([actor, torch.zeros(population, self.log_deviations), critic], dim=1)
+
+    def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what belongs to the actor [policy, actor_parameters] and what to the critic."""
+        actor, critic = torch.split(parameters, [self.actor_parameters, self.critic.num_parameters], dim=1)
+        return actor, critic
+
+    def distribution(self, actor: Tensor, observations: Tensor, masks: Tensor | None = None) -> Distribution:
+        """Return the policies' distributions over actions.
+
+        Args:
+            actor: [policy, actor_parameters].
+            observations: [policy, batch, width].
+            masks: [policy, batch, choice], true where a discrete choice is allowed.
+        """
+        weights, log_deviations = torch.split(actor, [self.actor.num_parameters, self.log_deviations], dim=1)
+        outputs = self.actor(weights, observations)
+        if self.log_deviations == 0:
+            return Categorical.masked(outputs, masks)
+        return DiagonalGaussian(outputs, log_deviations.unsqueeze(1))
+
+
+def actor_critic(width: int, action_space: Any, objectives: int, hidden_widths: tuple[int, ...]) -> ActorCritic:
+    """Return networks for observations of `width`, an action space and a number of objectives.
+
+    Raises:
+        ValueError: actions are neither a Discrete choice nor a Box of floats.
+    """
+    if isinstance(action_space, spaces.Discrete):
+        outputs, log_deviations = int(action_space.n), 0
+    elif isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating):
+        outputs = log_deviations = int(np.prod(action_space.shape))
+    else:
+        raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
+    actor = MultilayerPerceptron((width, *hidden_widths, outputs), activation="tanh")
+    critic = MultilayerPerceptron((width, *hidden_widths, objectives), activation="tanh")
+    return ActorCritic(actor, critic, log_deviations)
+
+
+def environment_actions(actions: NDArray[Any], space: gymnasium.Space[Any]) -> NDArray[Any]:
+    """Return rows of actions [env, width] as an environment takes them: numbered from `start`, or cut to the box."""
+    if isinstance(space, spaces.Discrete):
+        return actions[:, 0].astype(np.int64) + int(space.start)
+    assert isinstance(space, spaces.Box)
+    shaped = actions.reshape(len(actions), *space.shape).astype(space.dtype)
+    cut: NDArray[Any] = np.clip(shaped, space.low, space.high)
+    return cut

@@ -1,0 +1,68 @@
+"""The gradient step of `morl.learning.ppo` by the compiled loops of `morl.learning.ppo_kernel`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morl.learning.actor_critic import ActorCritic
+from morl.learning.optimiser import Adam
+from morl.learning.ppo_kernel import pass_back, pass_forward, surrogate_slopes
+
+if TYPE_CHECKING:
+    from morl.learning.ppo import Epochs, PolicyLoss, Step
+
+
+def compiled_step(
+    network: ActorCritic, parameters: Tensor, optimiser: Adam, settings: "Epochs", learning_rates: Tensor
+) -> "Step":
+    """Return the gradient step as compiled loops, for parameters of single precision on a CPU."""
+    rows = parameters.detach().numpy()
+    actor_widths, critic_widths = np.array(network.actor.widths), np.array(network.critic.widths)
+    moments = (optimiser.first_moments.numpy(), optimiser.second_moments.numpy(), optimiser.steps.numpy())
+    weights = (settings.value_weight, settings.entropy_weight, settings.value_clip, settings.largest_gradient)
+    rates = learning_rates.double().numpy()
+    widest = int(max(*actor_widths, *critic_widths))
+    units = int(sum(actor_widths[1:-1]))
+    buffers: dict[int, list[NDArray[np.float32]]] = {}
+
+    def step(batch: Mapping[str, Tensor], policy_loss: "PolicyLoss | None") -> Tensor:
+        columns: dict[str, NDArray[Any]] = {name: column.numpy() for name, column in batch.items()}
+        observations, actions = np.ascontiguousarray(columns["observation"]), columns["action"]
+        size = observations.shape[1]
+        if size not in buffers:
+            shapes = (len(rows), 2, size * units), (len(rows), 2, size * widest), (rows.shape[1] + size * widest,)
+            buffers[size] = [np.empty(shape, dtype=np.float32) for shape in shapes]
+        hidden, outputs, spare = buffers[size]
+        masks = columns.get("mask")
+        if masks is None:
+            masks = np.ones((len(rows), size, int(actor_widths[-1]) if network.log_deviations == 0 else 1), np.float32)
+        given = (rows, actor_widths, critic_widths, network.log_deviations, observations, actions)
+        ratios = np.empty((len(rows), size), dtype=np.float32)
+        pass_forward(*given, masks, columns["log_probability"], hidden, outputs, ratios)
+        slopes = np.empty_like(ratios)
+        if policy_loss is None:
+            surrogate_slopes(ratios, columns["advantage"], settings.clip, slopes)
+        else:
+            slopes = _slopes(ratios, batch, policy_loss)
+        values = columns["value"], columns["target"]
+        pass_back(
+            *given, *values, hidden, outputs, ratios, slopes, (*weights, optimiser.epsilon), moments, rates, spare
+        )
+        return torch.from_numpy(ratios)
+
+    return step
+
+
+def _slopes(ratios: NDArray[np.float32], batch: Mapping[str, Tensor], policy_loss: "PolicyLoss") -> NDArray[np.float32]:
+    """Return the gradient of the policy loss with respect to the ratios [policy, row]."""
+    leaf = torch.from_numpy(ratios).requires_grad_()
+    loss = policy_loss(leaf, batch).sum()
+    if not loss.requires_grad:  # a loss that does not depend on the policy
+        return np.zeros_like(ratios)
+    (slopes,) = torch.autograd.grad(loss, leaf)
+    found: NDArray[np.float32] = slopes.numpy()
+    return found

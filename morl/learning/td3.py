@@ -1,0 +1,176 @@
+"""TD3 (Fujimoto, van Hoof, Meger, ICML 2018; arXiv 1802.09477) with vector critics, for a whole population at once.
+
+Critics predict vectors of returns; a preference w turns them into the utility w.Q that actors climb. With states that
+include w it is the core of PD-MORL's MO-TD3-HER; with one w per policy it is a solver of MORL/D.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss, smooth_l1_loss
+
+from morl.learning.networks import MultilayerPerceptron
+from morl.learning.optimiser import Adam, clip_norms, soft_update
+from morl.learning.td3_compiled import CompiledUpdate, can_compile
+from morl.learning.values import pessimistic, utility
+
+Penalty = Callable[[Tensor], Tensor]
+"""Values Q [policy, ..., batch, objective] -> what their loss is raised by [policy, ..., batch]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TD3Settings:
+    """What stays the same over all updates; see `morl.agents.pd_morl_continuous.Config` for what each one means."""
+
+    hidden_widths: tuple[int, ...]
+    discount: float
+    learning_rate: float = 3e-4
+    target_rate: float = 0.005
+    policy_delay: int = 2
+    target_noise: float = 0.2
+    target_noise_clip: float = 0.5
+    gradient_clip: float = float("inf")
+    loss: Literal["huber", "squared"] = "squared"
+    layer_norm: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+def smoothed(actions: Tensor, noise: Tensor, clip: float) -> Tensor:
+    """Return clip(a + clip(noise, -c, c), -1, 1): target policy smoothing."""
+    return (actions + noise.clamp(-clip, clip)).clamp(-1.0, 1.0)
+
+
+class TD3:
+    """Actors pi(s) and twin critics Q_i(s, a) of a population, their targets and optimisers.
+
+    Actions lie in [-1, 1]. Parameters are flat rows: actors [policy, n], critics [policy * 2, n], two by two.
+
+    Args:
+        state_width: numbers that make a state, the preference included where networks are conditioned on it.
+        action_width: numbers that make an action.
+        objectives: length of the reward vector.
+        settings: see there.
+        initial_seeds: one for each policy: of its first parameters.
+        device: where the networks live.
+    """
+
+    def __init__(
+        self,
+        state_width: int,
+        action_width: int,
+        objectives: int,
+        settings: TD3Settings,
+        initial_seeds: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self.settings, self.policies = settings, len(initial_seeds)
+        dtype = getattr(torch, settings.precision)
+        self.actor = MultilayerPerceptron((state_width, *settings.hidden_widths, action_width), inner_dtype=dtype)
+        widths = (state_width + action_width, *settings.hidden_widths, objectives)
+        self.critic = MultilayerPerceptron(widths, settings.layer_norm, dtype)
+        actors, critics = [], []
+        for seed in initial_seeds:
+            generator = torch.Generator().manual_seed(seed)
+            actors.append(self.actor.initialise(1, generator))
+            critics.append(self.critic.initialise(2, generator))
+        self.actors = torch.cat(actors).to(device).requires_grad_()
+        self.critics = torch.cat(critics).to(device).requires_grad_()
+        self.target_actors = self.actors.detach().clone()
+        self.target_critics = self.critics.detach().clone()
+        self.actor_optimiser, self.critic_optimiser = Adam(self.actors), Adam(self.critics)
+        self.updates = 0
+        self.compiled = CompiledUpdate(self) if can_compile(self) else None
+
+    @torch.no_grad()
+    def act(self, states: Tensor, policies: slice = slice(None)) -> Tensor:
+        """Return the deterministic actions [policy, batch, action_width] for states [policy, batch, state_width]."""
+        return self.actor(self.actors[policies], states).tanh()
+
+    def values(self, parameters: Tensor, states: Tensor, actions: Tensor) -> Tensor:
+        """Return Q_i(s, a) [policy, critic, batch, objective]."""
+        inputs = torch.cat([states, actions], dim=-1).repeat_interleave(len(parameters) // self.policies, dim=0)
+        values = self.critic(parameters, inputs)
+        return values.view(self.policies, -1, *values.shape[1:])
+
+    def update(
+        self,
+        batch: Mapping[str, Tensor],
+        critic_penalty: Penalty | None = None,
+        actor_penalty: Penalty | None = None,
+    ) -> dict[str, Tensor]:
+        """Take one gradient step of the critics and, every `policy_delay` updates, of actors and targets.
+
+        Args:
+            batch: state and next_state [policy, batch, state_width]; action and noise (standard normal)
+                [policy, batch, action_width]; reward and weight (the w of utilities) [policy, batch, objective];
+                continues [policy, batch, 1], 0 where nothing is bootstrapped.
+            critic_penalty: what is added to the critics' loss.
+            actor_penalty: what is added to the actors' loss.
+
+        Returns:
+            Detached tensors to look at: loss [policy] of the critics, values [policy, batch, objective] of the first.
+        """
+        if self.compiled is not None:
+            return self.compiled(batch, critic_penalty, actor_penalty)
+        with torch.no_grad():
+            targets = self.targets(batch)
+        values = self.values(self.critics, batch["state"], batch["action"])
+        error = smooth_l1_loss if self.settings.loss == "huber" else mse_loss
+        errors = error(values, targets.unsqueeze(1).expand_as(values), reduction="none").mean(dim=-1)
+        if critic_penalty is not None:
+            errors = errors + critic_penalty(values)
+        losses = errors.mean(dim=-1).sum(dim=-1)  # [policy]: mean over the batch, sum over critics
+        (gradient,) = torch.autograd.grad(losses.sum(), self.critics)
+        clip_norms(gradient.view(self.policies, -1), self.settings.gradient_clip)
+        self.critic_optimiser.step(gradient, self.settings.learning_rate)
+        self.updates += 1
+        if self.updates % self.settings.policy_delay == 0:
+            self._update_actors(batch, actor_penalty)
+        return {"loss": losses.detach(), "values": values[:, 0].detach()}
+
+    def targets(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return y = r + gamma Q'_i(s', a') [policy, batch, objective], i the critic with the lower utility at a'."""
+        settings, states = self.settings, batch["next_state"]
+        noise = settings.target_noise * batch["noise"]
+        actions = smoothed(self.actor(self.target_actors, states).tanh(), noise, settings.target_noise_clip)
+        values = pessimistic(self.values(self.target_critics, states, actions), batch["weight"])
+        return batch["reward"] + settings.discount * batch["continues"] * values
+
+    def _update_actors(self, batch: Mapping[str, Tensor], penalty: Penalty | None) -> None:
+        """Take one step on the loss -w.Q_1(s, pi(s)) plus penalty, then move the targets."""
+        first_critics = self.critics.detach()[::2]
+        actions = self.actor(self.actors, batch["state"]).tanh()
+        values = self.values(first_critics, batch["state"], actions).squeeze(1)
+        losses = -utility(values, batch["weight"])
+        if penalty is not None:
+            losses = losses + penalty(values)
+        (gradient,) = torch.autograd.grad(losses.mean(dim=-1).sum(), self.actors)
+        clip_norms(gradient, self.settings.gradient_clip)
+        self.actor_optimiser.step(gradient, self.settings.learning_rate)
+        soft_update(self.target_actors, self.actors, self.settings.target_rate)
+        soft_update(self.target_critics, self.critics, self.settings.target_rate)
+
+    def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:
+        """Return parameters, targets and optimiser states of some policies or all; views, not copies."""
+        start, stop, _ = policies.indices(self.policies)
+        rows = {"actors": policies, "critics": slice(2 * start, 2 * stop)}
+        state: dict[str, Any] = {"updates": self.updates}
+        for role, mine in rows.items():
+            optimiser = self.actor_optimiser if role == "actors" else self.critic_optimiser
+            state[role] = getattr(self, role).detach()[mine]
+            state[f"target_{role}"] = getattr(self, f"target_{role}")[mine]
+            state[f"{role}_optimiser"] = {name: tensor[mine] for name, tensor in optimiser.state_dict().items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any], policies: slice = slice(None)) -> None:
+        """Take over a state that `state_dict` returned; all policies must come from the same update."""
+        self.updates = state["updates"]
+        for name, mine in self.state_dict(policies).items():
+            if isinstance(mine, Tensor):
+                mine.copy_(state[name])
+            elif isinstance(mine, dict):
+                for part, tensor in mine.items():
+                    tensor.copy_(state[name][part])

@@ -1,0 +1,43 @@
+"""Vector values Q and the preferences that judge them."""
+
+import torch
+from torch import Tensor
+
+
+def select(values: Tensor, actions: Tensor) -> Tensor:
+    """Return Q(s, a) [..., objective] out of values [..., action, objective] for actions [...]."""
+    index = actions[..., None, None].expand(*actions.shape, 1, values.shape[-1])
+    return values.gather(-2, index).squeeze(-2)
+
+
+def utility(values: Tensor, preferences: Tensor) -> Tensor:
+    """Return w.Q [...] for values and preferences [..., objective], broadcast against each other."""
+    return (values * preferences).sum(dim=-1)
+
+
+def worst_of(values: Tensor, worths: Tensor) -> Tensor:
+    """Return the whole vector of the critic with the lowest utility, entry by entry: [policy, ..., objective].
+
+    Args:
+        values: [policy, critic, ..., objective].
+        worths: [policy, critic, ...] utility of each vector.
+    """
+    if values.shape[1] == 1:
+        return values.squeeze(1)
+    if values.shape[1] == 2:  # much faster than argmin and gather
+        first = worths[:, 0] <= worths[:, 1]
+        return torch.where(first.unsqueeze(-1), values[:, 0], values[:, 1])
+    lowest = worths.argmin(dim=1, keepdim=True).unsqueeze(-1)
+    return values.gather(1, lowest.expand(-1, 1, *values.shape[2:])).squeeze(1)
+
+
+def pessimistic(values: Tensor, preferences: Tensor) -> Tensor:
+    """Return the whole vector of the critic with the lowest utility: Q_i with i = argmin_i w.Q_i.
+
+    Never the minimum of each objective on its own: that vector belongs to no critic (PD-MORL, MO-TD3-HER).
+
+    Args:
+        values: [policy, critic, ..., objective].
+        preferences: [policy, ..., objective] w, broadcast against the values of one critic.
+    """
+    return worst_of(values, utility(values, preferences.unsqueeze(1)))

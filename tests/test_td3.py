@@ -1,0 +1,97 @@
+"""TD3 of a population: the compiled update against the eager one, members against the population."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from morl.learning.td3 import TD3, TD3Settings
+
+CPU = torch.device("cpu")
+
+
+def build(seeds: tuple[int, ...] = (3, 4, 5), compiled: bool = True, **settings: Any) -> TD3:
+    widths = settings.pop("hidden_widths", (12, 9))
+    td3 = TD3(5, 2, 3, TD3Settings(hidden_widths=widths, discount=0.9, learning_rate=1e-2, **settings), seeds, CPU)
+    if not compiled:
+        td3.compiled = None
+    return td3
+
+
+def batches(count: int, policies: int = 3, size: int = 17) -> list[dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(width: int) -> torch.Tensor:
+        return torch.randn(policies, size, width, generator=generator)
+
+    return [
+        {
+            "state": normal(5),
+            "next_state": normal(5),
+            "action": normal(2).clamp(-1, 1),
+            "noise": normal(2) * 3,
+            "reward": normal(3) * 2,
+            "weight": normal(3).abs(),
+            "continues": (normal(1) > -1).float(),
+        }
+        for _ in range(count)
+    ]
+
+
+def pull(values: torch.Tensor) -> torch.Tensor:
+    """Return a penalty of values [policy, ..., batch, objective]."""
+    return 0.3 * (values - 1.0).square().sum(dim=-1)
+
+
+@pytest.mark.parametrize("penalties", [(None, None), (pull, None), (pull, pull)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"loss": "huber", "layer_norm": True, "policy_delay": 3},
+        {"gradient_clip": 0.1, "hidden_widths": (8,), "policy_delay": 1},
+        {"layer_norm": True, "hidden_widths": (8, 8, 8)},
+    ],
+)
+def test_compiled_equals_eager(settings: dict[str, Any], penalties: Any) -> None:
+    eager, compiled = build(compiled=False, **settings), build(**settings)
+    assert compiled.compiled is not None
+    for batch in batches(6):
+        expected, found = eager.update(batch, *penalties), compiled.update(batch, *penalties)
+        for name, tensor in expected.items():
+            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+    assert compiled.updates == eager.updates == 6
+    for name, tensor in eager.state_dict().items():
+        if isinstance(tensor, torch.Tensor):
+            torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=2e-4)
+    assert torch.equal(compiled.critic_optimiser.steps, eager.critic_optimiser.steps)
+    assert torch.equal(compiled.actor_optimiser.steps, eager.actor_optimiser.steps)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_member_learns_what_it_learns_alone(compiled: bool) -> None:
+    together = build(compiled=compiled, layer_norm=True)
+    several = batches(5)
+    for batch in several:
+        together.update(batch)
+    for policy, seed in enumerate((3, 4, 5)):
+        alone = build((seed,), compiled, layer_norm=True)
+        for batch in several:
+            alone.update({name: column[policy : policy + 1] for name, column in batch.items()})
+        mine = together.state_dict(slice(policy, policy + 1))
+        torch.testing.assert_close(mine["critics"], alone.state_dict()["critics"], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(mine["target_actors"], alone.state_dict()["target_actors"], rtol=1e-4, atol=1e-5)
+
+
+def test_a_loaded_state_goes_on_compiled() -> None:
+    whole, first, second = build(), build(), build((9, 8, 7))
+    several = batches(6)
+    for batch in several:
+        whole.update(batch)
+    for batch in several[:3]:
+        first.update(batch)
+    second.load_state_dict(first.state_dict())
+    for batch in several[3:]:
+        second.update(batch)
+    assert torch.equal(second.critics, whole.critics)
+    assert torch.equal(second.target_actors, whole.target_actors)
