@@ -16,6 +16,7 @@ Where this file departs from the authors' code, and why (docs/pd_morl.md has the
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
@@ -24,16 +25,15 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cosine_similarity, smooth_l1_loss
+from torch.nn.functional import smooth_l1_loss
 
-from morl.agents.alignment import KeyPreferences, aligned_score, paper_score, utility
+from morl.agents.alignment import KeyPreferences, aligned_score, alignment_metrics, load_diagnostics, paper_score
+from morl.agents.hindsight import Experience, RelabelFrom, acting_grid
 from morl.learning.networks import MultilayerPerceptron
-from morl.learning.observations import encoder, final_observations
 from morl.learning.optimiser import Adam, soft_update
-from morl.learning.replay import Replay
-from morl.preferences import finest_lattice, simplex_lattice
+from morl.learning.values import pessimistic, select, utility
 from morl.protocols import Evaluate, Problem
-from morl.seeding import derived_seed, stream
+from morl.seeding import derived_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,8 @@ class Config:
     """Raw transitions kept (authors: 10,000 entries, three quarters of them relabelled copies)."""
     relabelled_share: float = 0.75
     """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
-    relabel_from: Literal["absolute-normal", "grid"] = "absolute-normal"
-    """Where redrawn preferences come from: |z| / ||z||_1 as in the authors' code, which gives every objective
-    some weight, or the grid that acting preferences are drawn from."""
+    relabel_from: RelabelFrom = "absolute-normal"
+    """Where redrawn preferences come from: see `morl.agents.hindsight.RelabelFrom`."""
     target_rate: float = 0.005
     """Rate of the target network's soft update, after every update (tau)."""
     random_steps: int = 640
@@ -108,80 +107,49 @@ class Config:
             raise ValueError(f"hidden_widths is {self.hidden_widths}, but every width must be greater than 0")
 
 
-# --- The mathematics -------------------------------------------------------------------------------------------------
-
-
-def select(values: Tensor, actions: Tensor) -> Tensor:
-    """Return Q(s, a, w) [..., objective] out of values [..., action, objective] for actions [...]."""
-    index = actions[..., None, None].expand(*actions.shape, 1, values.shape[-1])
-    return values.gather(-2, index).squeeze(-2)
-
-
-def pessimistic(values: Tensor, preferences: Tensor) -> Tensor:
-    """Return for each action the vector of the critic with the lowest utility w.Q: [1, batch, action, objective].
-
-    Args:
-        values: [critic, batch, action, objective].
-        preferences: [1, batch, objective] w.
-    """
-    if len(values) == 1:
-        return values
-    lowest = utility(values, preferences).argmin(dim=0, keepdim=True)
-    return values.gather(0, lowest.unsqueeze(-1).expand(1, *values.shape[1:]))
-
-
-def absolute_normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Return random preferences |z| / ||z||_1 with z ~ N(0, I): the hindsight distribution of the authors' code."""
-    magnitudes = torch.randn(like.shape, generator=generator, device=like.device).abs_()
-    return magnitudes / magnitudes.sum(dim=-1, keepdim=True)
-
-
 # --- The algorithm ---------------------------------------------------------------------------------------------------
 
 
 class PDMORL:
-    """MO-DDQN-HER on a batch of environment lanes; satisfies `morl.protocols.Agent`."""
+    """MO-DDQN-HER on a batch of environment lanes; satisfies `morl.protocols.Agent`.
+
+    Args:
+        problem: the environment's spaces, objectives, discount and reference point.
+        config: settings.
+        seed: of the one learner, or a tuple of seeds: one for each learner.
+        num_envs: lanes of each learner; `learn` takes a vector environment with learners * num_envs lanes.
+        device: where networks and replay live.
+    """
 
     config_class = Config
+    several_learners = True
 
-    def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
+    def __init__(
+        self, problem: Problem, config: Config, seed: int | tuple[int, ...], num_envs: int, device: torch.device
+    ) -> None:
         if not isinstance(problem.action_space, spaces.Discrete):
-            raise ValueError(
-                f"pd-morl needs a Discrete action space, but {problem.id} has {problem.action_space}"
-                " (MO-TD3-HER for continuous actions is not in this version)"
-            )
-        self.config, self.seed, self.device = config, seed, device
+            raise ValueError(f"action_space of {problem.id} is {problem.action_space}, but must be Discrete")
+        self.config, self.num_envs, self.device = config, num_envs, device
         self.discount = problem.discount if config.discount is None else config.discount
         self.objectives, self.num_actions = problem.num_objectives, int(problem.action_space.n)
         self.first_action = int(problem.action_space.start)
-        self.encode, self.width = encoder(problem.observation_space, config.one_hot)
+        seeds = (seed,) if isinstance(seed, int) else seed
+        grid = acting_grid(self.objectives, config.preference_divisions)
+        capacity = config.replay_capacity
+        self.experience = Experience(problem, seeds, num_envs, grid, 1, capacity, device, config.one_hot)
 
-        outputs = self.num_actions * self.objectives
-        self.network = MultilayerPerceptron((self.width + self.objectives, *config.hidden_widths, outputs))
-        weights = torch.Generator().manual_seed(derived_seed(seed, "network"))
-        self.parameters = self.network.initialise(config.critics, weights).to(device).requires_grad_()
+        inputs, outputs = self.experience.width + self.objectives, self.num_actions * self.objectives
+        self.network = MultilayerPerceptron((inputs, *config.hidden_widths, outputs))
+        weights = [torch.Generator().manual_seed(derived_seed(seed, "network")) for seed in seeds]
+        fresh = torch.cat([self.network.initialise(config.critics, generator) for generator in weights])
+        self.parameters = fresh.to(device).requires_grad_()  # [learner * critic, n]
         self.target_parameters = self.parameters.detach().clone()
         self.optimiser = Adam(self.parameters)
-        columns = {"observation": self.width, "action": 1, "reward": self.objectives}
-        columns |= {"next_observation": self.width, "terminated": 1, "preference": self.objectives}
-        self.replay = Replay(config.replay_capacity, columns, device)
-        self.sampling = torch.Generator(device).manual_seed(derived_seed(seed, "replay"))
-        self.exploration = stream(seed, "exploration")
-
-        # Lane i explores the i-th part of the lexicographically sorted grid (the paper's sub-spaces).
-        divisions = config.preference_divisions
-        grid = simplex_lattice(self.objectives, divisions) if divisions else finest_lattice(self.objectives, 5_000)
-        parts = np.array_split(np.arange(len(grid)), min(num_envs, len(grid)))
-        self.part_starts = np.array([parts[lane % len(parts)][0] for lane in range(num_envs)])
-        self.part_sizes = np.array([len(parts[lane % len(parts)]) for lane in range(num_envs)])
-        self.grid = self._tensor(grid)
         self.steps = self.pretraining_steps = self.updates = 0
-        self.observations: NDArray[np.float32] | None = None  # [lane, width]; None: episodes have not begun
-        self.preferences = np.zeros((num_envs, self.objectives))  # [lane, objective], kept for a whole episode
         self.diagnostics: dict[str, Tensor] = {}
         origin = np.zeros(self.objectives) if problem.reference_point is None else np.array(problem.reference_point)
-        self.origin = self._tensor(origin)
-        self.keys = KeyPreferences(origin, device)
+        self.origin = torch.as_tensor(origin, dtype=torch.float32, device=device)
+        self.keys = KeyPreferences(origin, device, len(seeds))
         self.next_key_update = config.key_update_steps
         if config.oracle_keys:
             if problem.known_front is None:
@@ -190,20 +158,28 @@ class PDMORL:
                 )
             self.keys.take_from(problem.known_front(self.discount))
 
-    def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, evaluate: Evaluate) -> Iterator[None]:
-        """Run MO-DDQN-HER; one iteration is one step of every lane and the updates that it earns."""
-        if self.observations is None:
-            self._begin_episodes(envs)
+    def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
+        """Run MO-DDQN-HER; one iteration is one step of every lane and the updates that it earns.
+
+        Args:
+            envs: learners * num_envs lanes.
+            total_steps: of each learner.
+            evaluate: one for each learner.
+        """
+        config, experience = self.config, self.experience
+        if experience.observations is None:
+            experience.begin(envs, self.steps)
         while self.steps < total_steps:
-            if self.steps >= self.next_key_update and not self.config.oracle_keys:
-                self.keys.measure(evaluate, self.config.key_episodes)
-                self.next_key_update += self.config.key_update_steps
+            if self.steps >= self.next_key_update and not config.oracle_keys:
+                self.keys.measure(evaluate, config.key_episodes)
+                self.next_key_update += config.key_update_steps
             actions = self._explore()
             observations, rewards, terminated, truncated, infos = envs.step(actions + self.first_action)
-            self._remember(actions, rewards, observations, terminated, terminated | truncated, infos)
-            self.steps += envs.num_envs
-            while self.updates < (self.steps - self.config.learning_starts) * self.config.updates_per_step:
-                self.update(self._sample())
+            experience.remember(actions[:, None], observations, rewards, terminated, truncated, infos, terminated)
+            self.steps += self.num_envs
+            due = ceil((self.steps - config.learning_starts) * config.updates_per_step) - self.updates
+            for batch in experience.batches(due, config.batch_size, config.relabelled_share, config.relabel_from):
+                self.update(batch)
             yield
 
     def update(self, batch: Mapping[str, Tensor]) -> None:
@@ -211,60 +187,46 @@ class PDMORL:
         preferences = batch["preference"]
         with torch.no_grad():
             next_values = self._values(self.target_parameters, batch["next_observation"], preferences)
-            next_values = pessimistic(next_values, preferences)
+            next_values = pessimistic(next_values, preferences.unsqueeze(2))
             directions = self.keys.directions(preferences)
             next_actions = self._score(next_values, preferences, directions).argmax(dim=-1)
             continues = self.discount * (1.0 - batch["terminated"])
-            targets = batch["reward"] + continues * select(next_values, next_actions)
+            targets = (batch["reward"] + continues * select(next_values, next_actions)).unsqueeze(1)
         values = self._values(self.parameters, batch["observation"], preferences)
-        predictions = select(values, batch["action"].squeeze(-1).long().expand(len(values), -1))
-        loss = smooth_l1_loss(predictions, targets.expand_as(predictions), reduction="none").mean(dim=(1, 2)).sum()
-        (gradient,) = torch.autograd.grad(loss, self.parameters)
+        taken = batch["action"].squeeze(-1).long().unsqueeze(1).expand(values.shape[:3])
+        predictions = select(values, taken)  # [learner, critic, batch, objective]
+        errors = smooth_l1_loss(predictions, targets.expand_as(predictions), reduction="none")
+        losses = errors.mean(dim=(2, 3)).sum(dim=1)  # [learner]
+        (gradient,) = torch.autograd.grad(losses.sum(), self.parameters)
         half_life = self.config.learning_rate_half_life
         decay = 1.0 if half_life is None else 1.0 / (1.0 + self.updates / half_life)
         self.optimiser.step(gradient, self.config.learning_rate * decay)
         soft_update(self.target_parameters, self.parameters, self.config.target_rate)
         self.updates += 1
-        self.diagnostics = {"loss": loss.detach(), "predictions": predictions.detach(), "directions": directions}
+        self.diagnostics = {"loss": losses.detach(), "values": predictions[:, 0].detach(), "preference": preferences}
 
     def act(
         self,
         observations: Any,
         preferences: NDArray[np.float64],
         policies: NDArray[np.int64],  # noqa: ARG002
+        learner: int = 0,
     ) -> NDArray[np.int64]:
         """Return the greedy actions argmax_a w.Q(s, a, w) [env]; there is one policy, number 0, for all preferences."""
-        return self._greedy(self.encode(observations), preferences) + self.first_action
+        encoded = torch.as_tensor(self.experience.encode(observations), device=self.device)
+        weights = torch.as_tensor(np.array(preferences, dtype=np.float32), device=self.device)
+        return self._greedy(encoded[None], weights[None], self._rows(learner)) + self.first_action
 
     def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return policy 0 for every preference of the evaluation grid: the network is conditioned on it."""
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, learner: int = 0) -> dict[str, float]:
         """Return what tells how learning goes; read only when it is logged. docs/pd_morl.md explains each."""
-        values = {"exploration_rate": self._exploration_rate(), "replay_size": float(len(self.replay))}
-        if self.diagnostics:
-            predictions = self.diagnostics["predictions"]
-            cosines = cosine_similarity(self.diagnostics["directions"], predictions - self.origin, dim=-1)
-            values |= {
-                "loss": self.diagnostics["loss"].item(),
-                "q_magnitude": predictions.norm(dim=-1).mean().item(),
-                "non_positive_cosines": (cosines <= 0).float().mean().item(),
-                "angle_degrees": cosines.clamp(0.0, 0.9999).arccos().rad2deg().mean().item(),
-            }
-        return values
+        values = {"exploration_rate": self._exploration_rate(), "replay_size": float(len(self.experience.replay))}
+        return values | alignment_metrics(self.diagnostics, self.keys, self.origin, learner)
 
-    # --- Collecting ---------------------------------------------------------------------------------------------------
-
-    def _begin_episodes(self, envs: VectorEnv[Any, Any, Any]) -> None:
-        observations, _ = envs.reset(seed=derived_seed(self.seed, "environments", self.steps))
-        self.observations = self.encode(observations)
-        self._draw_preferences(np.ones(envs.num_envs, dtype=np.bool_))
-
-    def _draw_preferences(self, lanes: NDArray[np.bool_]) -> None:
-        """Give each lane of a mask [lane] a new preference out of its part of the grid."""
-        rows = self.part_starts + (self.exploration.random(len(lanes)) * self.part_sizes).astype(np.int64)
-        self.preferences = np.where(lanes[:, None], self.grid.cpu().numpy()[rows], self.preferences)
+    # --- Parts --------------------------------------------------------------------------------------------------------
 
     def _exploration_rate(self) -> float:
         if self.steps < self.config.random_steps:
@@ -273,122 +235,73 @@ class PDMORL:
         return self.config.exploration_start + done * (self.config.exploration_end - self.config.exploration_start)
 
     def _explore(self) -> NDArray[np.int64]:
-        assert self.observations is not None
-        lanes = len(self.observations)
-        random = self.exploration.random(lanes) < self._exploration_rate()
-        random_actions = self.exploration.integers(self.num_actions, size=lanes)
-        return np.where(random, random_actions, self._greedy(self.observations, self.preferences))
-
-    def _remember(
-        self,
-        actions: NDArray[np.int64],
-        rewards: NDArray[np.float64],
-        observations: Any,
-        terminated: NDArray[np.bool_],
-        ended: NDArray[np.bool_],
-        infos: Mapping[str, Any],
-    ) -> None:
-        """Store one transition per lane; where an episode ended, the next observation is the episode's last."""
-        encoded = self.encode(observations)
-        following = encoded
-        if ended.any():
-            following = encoded.copy()
-            lanes = np.flatnonzero(ended)
-            following[lanes] = self.encode(final_observations(infos, lanes))
-        columns = {
-            "observation": self.observations,
-            "action": actions[:, None],
-            "reward": rewards,
-            "next_observation": following,
-            "terminated": terminated[:, None],
-            "preference": self.preferences,
-        }
-        self.replay.add(**{name: self._tensor(column)[None] for name, column in columns.items()})
-        self.observations = encoded
-        self._draw_preferences(ended)
-
-    # --- Learning -----------------------------------------------------------------------------------------------------
+        """Return actions [lane] counted from 0: greedy, but for a share that is random."""
+        experience = self.experience
+        observations = experience.by_learner(experience.observations)
+        preferences = experience.by_learner(experience.preferences)
+        random_actions = (experience.uniform() * self.num_actions).astype(np.int64)
+        random = experience.uniform() < self._exploration_rate()
+        return np.where(random, random_actions, self._greedy(observations, preferences, slice(None)))
 
     def _score(self, values: Tensor, preferences: Tensor, directions: Tensor) -> Tensor:
         """Return the score by which the target chooses its action [..., action]."""
         if self.config.target_action == "utility":
-            return utility(values, preferences)
+            return utility(values, preferences.unsqueeze(-2))
         score = paper_score if self.config.target_action == "paper" else aligned_score
         return score(values, preferences, directions, self.origin)
 
     def _values(self, parameters: Tensor, observations: Tensor, preferences: Tensor) -> Tensor:
-        """Return Q(s, ., w) [critic, batch, action, objective] for observations and preferences [1, batch, ...]."""
-        inputs = torch.cat([observations, preferences], dim=-1).expand(len(parameters), -1, -1)
-        return self.network(parameters, inputs).view(*inputs.shape[:2], self.num_actions, self.objectives)
+        """Return Q(s, ., w) [learner, critic, batch, action, objective] for inputs [learner, batch, ...]."""
+        inputs = torch.cat([observations, preferences], dim=-1)
+        values = self.network(parameters, inputs.repeat_interleave(self.config.critics, dim=0))
+        return values.view(len(inputs), self.config.critics, -1, self.num_actions, self.objectives)
 
     @torch.no_grad()
-    def _greedy(self, encoded: NDArray[np.float32], preferences: NDArray[np.float64]) -> NDArray[np.int64]:
-        weights = self._tensor(preferences)[None]
-        values = self._values(self.parameters, self._tensor(encoded)[None], weights)
-        actions: NDArray[np.int64] = utility(values, weights).mean(dim=0).argmax(dim=-1).cpu().numpy()
+    def _greedy(self, observations: Tensor, preferences: Tensor, rows: slice) -> NDArray[np.int64]:
+        """Return the greedy actions [learner * env] for observations and preferences [learner, env, ...]."""
+        values = self._values(self.parameters[rows], observations, preferences).mean(dim=1)
+        actions: NDArray[np.int64] = utility(values, preferences.unsqueeze(2)).argmax(dim=-1).flatten().cpu().numpy()
         return actions
 
-    def _sample(self) -> dict[str, Tensor]:
-        """Return a batch in which a share of the preferences is redrawn (hindsight relabelling)."""
-        batch = self.replay.sample(self.config.batch_size, self.sampling)
-        kept = batch["preference"]
-        chance = torch.rand((*kept.shape[:-1], 1), generator=self.sampling, device=self.device)
-        relabel = chance < self.config.relabelled_share
-        if self.config.relabel_from == "grid":
-            rows = torch.randint(len(self.grid), kept.shape[:-1], generator=self.sampling, device=self.device)
-            redrawn = self.grid[rows]
-        else:
-            redrawn = absolute_normal(kept, self.sampling)
-        batch["preference"] = torch.where(relabel, redrawn, kept)
-        return batch
-
-    def _tensor(self, array: Any) -> Tensor:
-        return torch.as_tensor(np.asarray(array, dtype=np.float32), device=self.device)
+    def _rows(self, learner: int) -> slice:
+        return slice(learner * self.config.critics, (learner + 1) * self.config.critics)
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that exact resuming needs."""
+    def state_dict(self, learner: int = 0) -> dict[str, Any]:
+        """Return everything that exact resuming of one learner needs; the same whoever learns beside it."""
+        rows = self._rows(learner)
         return {name: getattr(self, name) for name in self._PLAIN_STATE} | {
-            "parameters": self.parameters.detach(),
-            "target_parameters": self.target_parameters,
-            "optimiser": self.optimiser.state_dict(),
-            "keys": self.keys.state_dict(),
-            "diagnostics": self.diagnostics,
-            "replay": self.replay.state_dict(),
-            "sampling": self.sampling.get_state(),
-            "exploration": self.exploration.bit_generator.state,
+            "parameters": self.parameters.detach()[rows],
+            "target_parameters": self.target_parameters[rows],
+            "optimiser": {name: tensor[rows] for name, tensor in self.optimiser.state_dict().items()},
+            "experience": self.experience.state_dict(learner),
+            "keys": self.keys.state_dict(learner),
+            "diagnostics": {name: tensor[learner : learner + 1] for name, tensor in self.diagnostics.items()},
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any], learner: int = 0) -> None:
         """Take over a state that `state_dict` returned, for the same problem, settings and number of lanes."""
         for name in self._PLAIN_STATE:
             setattr(self, name, state[name])
-        self.parameters.data.copy_(state["parameters"])
-        self.target_parameters.copy_(state["target_parameters"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.replay.load_state_dict(state["replay"])
-        self.sampling.set_state(state["sampling"])
-        self.exploration.bit_generator.state = state["exploration"]
-        self.keys.load_state_dict(state["keys"])
-        self.diagnostics = state["diagnostics"]
+        rows = self._rows(learner)
+        self.parameters.data[rows] = state["parameters"]
+        self.target_parameters[rows] = state["target_parameters"]
+        for name, tensor in self.optimiser.state_dict().items():
+            tensor[rows] = state["optimiser"][name]
+        self.experience.load_state_dict(state["experience"], learner)
+        self.keys.load_state_dict(state["keys"], learner)
+        load_diagnostics(self.diagnostics, state["diagnostics"], learner, len(self.keys.returns))
 
-    _PLAIN_STATE = (
-        "steps",
-        "pretraining_steps",
-        "updates",
-        "observations",
-        "preferences",
-        "next_key_update",
-    )
+    _PLAIN_STATE = ("steps", "pretraining_steps", "updates", "next_key_update")
 
     def forget_episodes(self) -> None:
         """Begin new episodes at the next step: for environments whose state cannot be saved."""
-        self.observations = None
+        self.experience.observations = None
 
-    def export_policies(self) -> dict[int, dict[str, Any]]:
+    def export_policies(self, learner: int = 0) -> dict[int, dict[str, Any]]:
         """Return what acting needs, by policy number."""
-        return {0: {"parameters": self.parameters.detach().clone()}}
+        return {0: {"parameters": self.parameters.detach()[self._rows(learner)].clone()}}
 
     def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
         """Take over policies that `export_policies` returned; enough to act, not to go on learning."""

@@ -19,17 +19,15 @@ batch about every other (W preferences make W^2 target rows of each transition, 
 import argparse
 import platform
 import timeit
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from statistics import median
-from time import perf_counter, process_time
-from typing import Any
 
 import gymnasium
 import mo_gymnasium as mo_gym
 import numpy as np
 import torch
+from _turns import Clock, System, ratio, take_turns, training
 
 from morl.agents.pd_morl import PDMORL, Config
 from morl.envs import make_vec
@@ -51,54 +49,27 @@ SHARED |= {"initial_epsilon": Config.exploration_start, "final_epsilon": Config.
 SHARED |= {"epsilon_decay_steps": Config.exploration_steps, "seed": 0, "device": "cpu", "log": False}
 EXAMPLE = {"max_grad_norm": 0.1, "homotopy_decay_steps": 10_000, "target_net_update_freq": 1000}  # theirs
 
-Advance = Callable[[int], tuple[float, float]]  # steps -> seconds of the clock and of the processor
-
-
-@dataclass
-class System:
-    """Something that trains: how to go on, the rows of one update, and what was measured."""
-
-    name: str
-    rows: str  # with a gradient (all that pass forward)
-    parameters: int
-    advance: Advance
-    wall: list[float] = field(default_factory=list)  # [round] seconds per step
-    processor: list[float] = field(default_factory=list)
-
 
 def ours(env: str, lanes: int, batch: int) -> System:
     """Returns our agent on its own vector environment, before its first update."""
     sizes = {"batch_size": batch, "hidden_widths": HIDDEN_WIDTHS, "replay_capacity": CAPACITY}
     config = Config(**sizes, random_steps=STARTS, learning_starts=STARTS, key_update_steps=NEVER)
     agent = PDMORL(problem(env), config, seed=0, num_envs=lanes, device=torch.device("cpu"))
-    training = agent.learn(make_vec(env, lanes), NEVER, lambda preferences, _: np.zeros_like(preferences))
+    loop = agent.learn(make_vec(env, lanes), NEVER, lambda preferences, *_: np.zeros_like(preferences))
     while agent.steps < STARTS:
-        next(training)
-
-    def advance(steps: int) -> tuple[float, float]:
-        before = agent.steps, agent.updates
-        wall, processor = perf_counter(), process_time()
-        for _ in range(steps // lanes):
-            next(training)
-        wall, processor = perf_counter() - wall, process_time() - processor
-        assert (agent.steps, agent.updates) == (before[0] + steps, before[1] + steps)
-        return wall, processor
-
+        next(loop)
     name = f"MO-DDQN-HER, {lanes} lane{'s' * (lanes > 1)}, batch {batch}"
-    return System(name, f"{batch} ({2 * batch})", agent.parameters.shape[1], advance)
+    assert agent.parameters.shape[1] == parameters(env), "the networks differ"
+    return System(name, f"{batch} ({2 * batch})", training(agent, loop, lanes))
 
 
-class Clock(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Notes the time at the beginning of every step, so that only whole steps of the peer's loop are counted."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self.readings: list[tuple[float, float]] = []
-
-    def step(self, action: Any) -> Any:
-        """Returns what the environment returns."""
-        self.readings.append((perf_counter(), process_time()))
-        return self.env.step(action)
+def parameters(env: str) -> int:
+    """Returns the size of the network that both sides are given."""
+    task = problem(env)
+    inputs = int(np.prod(task.observation_space.shape)) + task.num_objectives
+    outputs = task.action_space.n * task.num_objectives
+    widths = (inputs, *HIDDEN_WIDTHS, outputs)
+    return sum((wide_in + 1) * wide_out for wide_in, wide_out in pairwise(widths))
 
 
 def peer(env: str, batch: int, envelope: bool, threads: tuple[int, ...]) -> list[System]:
@@ -119,25 +90,22 @@ def peer(env: str, batch: int, envelope: bool, threads: tuple[int, ...]) -> list
         agent.train(steps + 1, reset_num_timesteps=False, num_eval_weights_for_front=agent.reward_dim)
         torch.set_num_threads(1)
         assert len(clock.readings) == updates() - before == steps + 1
-        (wall, processor), (wall_end, processor_end) = clock.readings[0], clock.readings[-1]
-        return wall_end - wall, processor_end - processor
+        return clock.elapsed()
 
     rows = batch * SAMPLED_PREFERENCES
     forward = rows + 2 * rows * (SAMPLED_PREFERENCES if envelope else 1)
     name = f"Envelope{'' if envelope else ', double DQN target'}, batch {batch} x {SAMPLED_PREFERENCES}"
-    size = sum(parameter.numel() for parameter in agent.q_net.parameters())
+    assert sum(parameter.numel() for parameter in agent.q_net.parameters()) == parameters(env), "the networks differ"
     spelled = f"{rows} ({forward:,})"
-    return [System(f"{name}, threads: {n}", spelled, size, partial(advance, threads=n)) for n in threads]
+    return [System(f"{name}, threads: {n}", spelled, partial(advance, threads=n)) for n in threads]
 
 
 def print_row(env: str, comparison: str, system: System, reference: System | None) -> None:
     wall, processor = median(system.wall), median(system.processor)
-    cells = [env, comparison, system.name, system.rows]
+    cells = [env, comparison, system.name, system.note]
     cells += [f"{1 / wall:.1f}", f"{1 / processor:.1f}", f"{1 / wall:.1f}"]  # `advance` asserts one update per step
     if reference is not None:
-        ratios = [theirs / mine for theirs, mine in zip(reference.wall, system.wall, strict=True)]
-        cells.append(f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-        cells.append(f"{median(reference.processor) / processor:.2f}")
+        cells += ratio(reference, system)
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
@@ -152,14 +120,7 @@ def compare(env: str, rounds: int, steps: int, threads: tuple[int, ...]) -> None
             ("as published", small, peer(env, 64, envelope=True, threads=threads)),
         ]
     systems = [*equal, *small, *(system for _, _, peers in comparisons for system in peers)]
-    assert len({system.parameters for system in systems}) == 1, "the networks differ"
-    for system in systems:
-        system.advance(steps // 2 // 10 * 10)  # the first updates, untimed
-    for turn in range(rounds):
-        for system in systems if turn % 2 == 0 else systems[::-1]:
-            wall, processor = system.advance(steps)
-            system.wall.append(wall / steps)
-            system.processor.append(processor / steps)
+    take_turns(systems, rounds, steps)
     for comparison, mine, peers in comparisons:
         best = min(peers, key=lambda system: median(system.wall), default=None)
         for system in [*peers, *mine]:

@@ -13,8 +13,10 @@ from scipy.interpolate import RBFInterpolator
 
 import morl
 from morl.agents.alignment import aligned_score, fit_interpolator, interpolate, paper_score
-from morl.agents.pd_morl import PDMORL, absolute_normal, pessimistic, select
+from morl.agents.hindsight import Experience, absolute_normal, dirichlet
+from morl.agents.pd_morl import PDMORL
 from morl.envs.registry import problem
+from morl.learning.values import pessimistic, select
 from morl.pareto import hypervolume
 from morl.preferences import simplex_lattice
 
@@ -39,33 +41,40 @@ def test_the_interpolator_is_scipys(objectives: int) -> None:
     directions = generator.random(keys.shape)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     asked = simplex(generator, 50, objectives)
-    coefficients = fit_interpolator(torch.tensor(keys), torch.tensor(directions))
-    found = interpolate(torch.tensor(asked), torch.tensor(keys), coefficients).numpy()
+    coefficients = fit_interpolator(torch.tensor(keys), torch.tensor(directions)[None])
+    found = interpolate(torch.tensor(asked)[None], torch.tensor(keys), coefficients)[0].numpy()
     np.testing.assert_allclose(found, RBFInterpolator(keys, directions, kernel="linear")(asked), rtol=0, atol=1e-10)
-    at_keys = interpolate(torch.tensor(keys), torch.tensor(keys), coefficients).numpy()
+    at_keys = interpolate(torch.tensor(keys)[None], torch.tensor(keys), coefficients)[0].numpy()
     np.testing.assert_allclose(at_keys, directions, rtol=0, atol=1e-10)
 
 
 def test_with_two_objectives_it_is_piecewise_linear() -> None:
     keys = np.array([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
     directions = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.6]])
-    coefficients = fit_interpolator(torch.tensor(keys), torch.tensor(directions))
+    coefficients = fit_interpolator(torch.tensor(keys), torch.tensor(directions)[None])
     shares = np.linspace(0, 1, 101)
     asked = torch.tensor(np.stack([shares, 1 - shares], axis=1))
-    found = interpolate(asked, torch.tensor(keys), coefficients).numpy()
+    found = interpolate(asked[None], torch.tensor(keys), coefficients)[0].numpy()
     for objective in range(2):
         expected = np.interp(shares, [0, 0.5, 1], directions[[1, 2, 0], objective])
         np.testing.assert_allclose(found[:, objective], expected, atol=1e-12)
 
 
 def test_hindsight_preferences_are_absolute_normals() -> None:
-    drawn = absolute_normal(torch.empty(40_000, 2), torch.Generator().manual_seed(0)).double().numpy()
+    drawn = absolute_normal((40_000, 2), torch.Generator().manual_seed(0)).double().numpy()
     np.testing.assert_allclose(drawn.sum(axis=1), 1.0, atol=1e-6)
     assert (drawn >= 0).all()
     # Density (2 / pi) / (w^2 + (1 - w)^2): the share below w is (2 / pi) arctan(w / (1 - w)).
     for weight in (0.1, 0.25, 0.5, 0.8):
         expected = 2 / np.pi * np.arctan(weight / (1 - weight))
         assert abs((drawn[:, 0] < weight).mean() - expected) < 0.01
+
+
+def test_dirichlet_preferences_are_uniform_on_the_simplex() -> None:
+    drawn = dirichlet((40_000, 3), torch.Generator().manual_seed(0)).double().numpy()
+    np.testing.assert_allclose(drawn.sum(axis=1), 1.0, atol=1e-6)
+    for weight in (0.1, 0.3, 0.7):  # of Dirichlet(1, 1, 1): P(w_k < x) = 1 - (1 - x)^2
+        np.testing.assert_allclose((drawn < weight).mean(axis=0), 1 - (1 - weight) ** 2, atol=0.01)
 
 
 def test_select_picks_the_vector_of_an_action() -> None:
@@ -96,12 +105,14 @@ def test_scores_equal_a_plain_loop(score: Any) -> None:
 
 
 def test_the_pessimist_takes_whole_vectors() -> None:
-    values, preferences = random(3).normal(size=(3, 6, 4, 2)), simplex(random(4), 1, 6, 2)
-    found = pessimistic(torch.tensor(values), torch.tensor(preferences)).numpy()
-    assert found.shape == (1, 6, 4, 2)
-    for row, action in np.ndindex(6, 4):
-        critic = (values[:, row, action] @ preferences[0, row]).argmin()
-        np.testing.assert_array_equal(found[0, row, action], values[critic, row, action])
+    values, preferences = random(3).normal(size=(2, 3, 6, 4, 2)), simplex(random(4), 2, 6, 2)
+    found = pessimistic(torch.tensor(values), torch.tensor(preferences).unsqueeze(2)).numpy()
+    assert found.shape == (2, 6, 4, 2)
+    for policy, row, action in np.ndindex(2, 6, 4):
+        critic = (values[policy, :, row, action] @ preferences[policy, row]).argmin()
+        np.testing.assert_array_equal(found[policy, row, action], values[policy, critic, row, action])
+    one_action = pessimistic(torch.tensor(values[:, :, :, 0]), torch.tensor(preferences)).numpy()
+    np.testing.assert_array_equal(one_action, found[:, :, 0])
 
 
 # --- One update -------------------------------------------------------------------------------------------------------
@@ -189,15 +200,27 @@ def test_two_critics_learn_side_by_side_from_one_pessimistic_target() -> None:
     assert np.isfinite(agent.metrics()["loss"])
 
 
-def test_a_share_of_the_batch_is_relabelled() -> None:
-    agent = build(relabelled_share=0.75, batch_size=4000)
+@pytest.mark.parametrize("source", ["absolute-normal", "dirichlet", "dirichlet-corners", "grid"])
+def test_a_share_of_a_batch_is_relabelled(source: Any) -> None:
+    experience = Experience(problem("toy-walk-v0"), (3,), 2, simplex_lattice(2, 10), 1, 100, torch.device("cpu"))
     rows = {"observation": 2, "action": 1, "reward": 2, "next_observation": 2, "terminated": 1}
     columns = {name: torch.zeros(1, 50, width) for name, width in rows.items()}
-    agent.replay.add(**columns, preference=torch.tensor([[[0.25, 0.75]]]).expand(1, 50, 2))
-    drawn = agent._sample()["preference"][0]
-    kept = (drawn == torch.tensor([0.25, 0.75])).all(dim=1)
-    assert abs(kept.float().mean().item() - 0.25) < 0.03
-    torch.testing.assert_close(drawn.sum(dim=1), torch.ones(4000))
+    experience.replay.add(**columns, preference=torch.tensor([[[0.25, 0.75]]]).expand(1, 50, 2))
+    batches = experience.batches(2, 4000, 0.75, source)
+    assert len(batches) == 2
+    for batch in batches:
+        drawn = batch["preference"][0]
+        kept = (drawn == torch.tensor([0.25, 0.75])).all(dim=1)
+        assert abs(kept.float().mean().item() - 0.25) < 0.03
+        torch.testing.assert_close(drawn.sum(dim=1), torch.ones(4000))
+        corners = (drawn.max(dim=1).values == 1.0).float().mean().item()
+        expected = {"dirichlet-corners": 0.75 / 8, "grid": 0.75 * 2 / 11}.get(source, 0.0)
+        assert abs(corners - expected) < 0.02
+        on_grid = (drawn * 10 - (drawn * 10).round()).abs().max(dim=1).values < 1e-5
+        assert on_grid[~kept].all() == (source == "grid")
+    assert not torch.equal(batches[0]["preference"], batches[1]["preference"])
+    assert abs(batches[0]["noise"].std().item() - 1.0) < 0.05
+    assert experience.batches(0, 5, 0.75, source) == []
 
 
 def test_it_acts_greedily_on_the_utility() -> None:
@@ -215,9 +238,12 @@ def test_time_limits_are_bootstrapped_through() -> None:
     """Stored as terminated is what terminated; what follows is the episode's last observation, not the next's first."""
     agent = build(replay_capacity=500, updates_per_step=1e-9)
     envs = morl.make_vec("toy-walk-v0", 2)
-    for _ in agent.learn(envs, 400, lambda preferences, episodes: np.zeros_like(preferences)):
+    for _ in agent.learn(envs, 400, lambda preferences, episodes, policies=None: np.zeros_like(preferences)):
         pass
-    rows = {name: column[0] for name, column in agent.replay.sample(5000, torch.Generator().manual_seed(0)).items()}
+    rows = {
+        name: column[0]
+        for name, column in agent.experience.replay.sample(5000, torch.Generator().manual_seed(0)).items()
+    }
     last = rows["next_observation"][:, 1] == 1.0  # the clock at the time limit
     early = rows["terminated"][:, 0] == 1.0
     assert last.any()
@@ -230,8 +256,8 @@ def test_time_limits_are_bootstrapped_through() -> None:
 def test_lanes_keep_to_their_parts_of_the_simplex() -> None:
     agent = build(preference_divisions=10, updates_per_step=1e-9)
     envs = morl.make_vec("toy-walk-v0", 2)
-    loop = agent.learn(envs, 2000, lambda preferences, episodes: np.zeros_like(preferences))
-    seen = [agent.preferences.copy() for _ in loop]
+    loop = agent.learn(envs, 2000, lambda preferences, episodes, policies=None: np.zeros_like(preferences))
+    seen = [agent.experience.preferences.copy() for _ in loop]
     lanes = [np.unique(np.round(np.array(seen)[:, lane], 9), axis=0) for lane in range(2)]
     np.testing.assert_allclose(np.vstack(lanes), simplex_lattice(2, 10), atol=1e-6)
 

@@ -1,0 +1,383 @@
+"""PD-MORL for continuous actions: MO-TD3-HER (Basaklar, Gumussoy, Ogras, ICLR 2023; arXiv 2208.07914).
+
+The algorithm in six lines:
+  1. Actor pi(s, w) and two critics Q_i(s, w, a) take the preference w as an input; critics predict *vectors*.
+  2. Each lane keeps to its own part of the preference simplex, and to one preference for an episode.
+  3. The target is the whole vector of the critic with the lower utility w.Q at the smoothed target action.
+  4. The actor climbs the utility w.Q_1; an angle term pulls Q towards I(w), the direction where its return should lie.
+  5. The interpolator I is fitted to the best returns found so far for a few key preferences.
+  6. Hindsight: a transition is also learnt from under other preferences; rewards are vectors, so nothing else changes.
+
+`mode` decides what is not set by hand. `paper` is the authors' code; `improved`, the default, needs no pre-training and
+works where returns are negative (docs/pd_morl.md: why, and what was measured). What both do differently:
+  - Replay holds raw transitions; preferences are redrawn at sample time. Same distribution, a quarter of the memory.
+  - Keys are evaluated after a number of steps, not of episodes: early episodes end quickly and would trigger a storm.
+  - Directions have unit length at every fit (the authors: L2 norm at first, L1 later; they differ by about one degree).
+  - Networks see actions scaled to [-1, 1], and noise is in these units (differs for Hopper only).
+
+Several learners, one for each seed, train as one batch; each equals a run of its own, to rounding.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morl.agents.alignment import KeyPreferences, alignment_metrics, angle_degrees, load_diagnostics
+from morl.agents.hindsight import Batch, Experience, RelabelFrom, acting_grid, td3_batch
+from morl.agents.key_pretraining import KeyPretraining
+from morl.learning.actions import BoundedActions
+from morl.learning.td3 import TD3, Penalty, TD3Settings
+from morl.preferences import simplex_lattice
+from morl.protocols import Evaluate, Problem
+from morl.seeding import derived_seed
+
+PAPER: dict[str, Any] = {
+    "time_limits": "end",
+    "loss": "huber",
+    "actor_angle": 10.0,
+    "critic_angle": 1.0,
+    "units": "raw",
+    "hidden_norm": "none",
+    "policy_delay": 10,
+    "relabel_from": "absolute-normal",
+    "random_steps": 100_000,
+    "key_pretraining_steps": 2_000_000,
+}
+"""The authors' settings."""
+IMPROVED: dict[str, Any] = {
+    "time_limits": "bootstrap",
+    "loss": "huber",
+    "actor_angle": 0.0,
+    "critic_angle": 0.0,
+    "units": "typical-return",
+    "hidden_norm": "layer",
+    "policy_delay": 2,
+    "relabel_from": "dirichlet-corners",
+    "random_steps": 10_000,
+    "key_pretraining_steps": 0,
+}
+"""What is meant to be better: docs/pd_morl.md says why, and what was measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of MO-TD3-HER; those that are not given are set by `mode`, and stand resolved in config.toml."""
+
+    mode: Literal["improved", "paper"] = "improved"
+    """Which settings fill in for those that are not given: `IMPROVED` or `PAPER`."""
+    time_limits: Literal["bootstrap", "end"] | None = None
+    """Whether values are bootstrapped through time limits, or these end an episode. Improved: bootstrap, paper: end."""
+    loss: Literal["huber", "squared"] | None = None
+    """Of the critics. Both modes: huber."""
+    actor_angle: float | None = None
+    """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree. Improved: 0, paper: 10."""
+    critic_angle: float | None = None
+    """Weight of the angle in the critics' loss, per degree. Improved: 0, paper: 1."""
+    units: Literal["typical-return", "raw"] | None = None
+    """Measure each objective in units of its typical return, found in the random phase, and angles from the reference
+    point, so that scale and sign of rewards do not matter; or all as it is. Improved: typical-return, paper: raw."""
+    hidden_norm: Literal["layer", "none"] | None = None
+    """Layer normalisation of the critics' hidden layers. Improved: layer, paper: none."""
+    policy_delay: int | None = None
+    """Critic updates per update of the actor and the target networks. Improved: 2, paper: 10 (Hopper 20)."""
+    relabel_from: RelabelFrom | None = None
+    """Where redrawn preferences come from. Improved: dirichlet-corners, paper: absolute-normal."""
+    random_steps: int | None = None
+    """Environment steps with uniformly random actions. Improved: 10,000, paper: 100,000."""
+    key_pretraining_steps: int | None = None
+    """Environment steps that each key trains a policy of its own before training proper, counted as `pretraining_steps`
+    and never part of the authors' count. Improved: 0, paper: 2,000,000."""
+    learning_rate: float = 3e-4
+    """Adam's step size, of actor and critics."""
+    discount: float | None = None
+    """Discount factor of learning; where not given the environment's, or 0.995 where that is 1."""
+    batch_size: int = 256
+    """Transitions per update."""
+    updates_per_step: float = 1.0
+    """Critic updates per environment step."""
+    hidden_widths: tuple[int, ...] = (400, 400)
+    """Widths of the hidden layers of actor and critics."""
+    replay_capacity: int = 500_000
+    """Raw transitions kept (authors: 2,000,000 entries, three quarters of them relabelled copies)."""
+    relabelled_share: float = 0.75
+    """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
+    target_rate: float = 0.005
+    """Rate of the target networks' soft update (tau)."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on target actions, in units of half the action range."""
+    target_noise_clip: float = 0.5
+    """Largest noise on target actions, in the same units."""
+    exploration_noise: float = 0.1
+    """Standard deviation of the noise on actions in training, in the same units."""
+    gradient_clip: float = 100.0
+    """Largest norm of the gradient of the actor, and of both critics together."""
+    learning_starts: int = 1_536
+    """Environment steps before the first update (authors: 2 x batch x N_w)."""
+    preference_divisions: int | None = None
+    """Resolution of the grid that acting preferences are drawn from; as fine as 5,000 preferences allow where not given
+    (authors: 1,000)."""
+    key_divisions: int | None = None
+    """Resolution of the lattice of keys; one per objective and their mean where not given."""
+    key_update_steps: int = 5_000
+    """Environment steps between two evaluations of the keys."""
+    key_episodes: int = 3
+    """Episodes of each key evaluation."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the products between hidden layers; bfloat16 takes the eager update, and pays for wide networks only."""
+
+    def __post_init__(self) -> None:
+        """Fill in what the mode decides, and refuse values that cannot work."""
+        for name, value in (PAPER if self.mode == "paper" else IMPROVED).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        self._validate()
+
+    def _validate(self) -> None:
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        for name in {"relabelled_share", "target_rate", "discount"} & given.keys():
+            if not 0.0 <= given[name] <= 1.0:
+                raise ValueError(f"{name} is {given[name]}, but must lie between 0 and 1")
+        positive = {"policy_delay", "learning_rate", "batch_size", "updates_per_step", "replay_capacity"}
+        positive |= {"gradient_clip", "learning_starts", "preference_divisions"}
+        positive |= {"key_divisions", "key_update_steps", "key_episodes"}
+        for name in sorted(positive & given.keys()):
+            if not 0 < given[name] < float("inf"):
+                raise ValueError(f"{name} is {given[name]}, but must be finite and greater than 0")
+        not_negative = ("actor_angle", "critic_angle", "random_steps", "key_pretraining_steps", "target_noise")
+        for name in (*not_negative, "target_noise_clip", "exploration_noise"):
+            if not 0 <= given[name] < float("inf"):
+                raise ValueError(f"{name} is {given[name]}, but must be finite and not negative")
+        if not all(width > 0 for width in self.hidden_widths):
+            raise ValueError(f"hidden_widths is {self.hidden_widths}, but every width must be greater than 0")
+
+
+Value = TypeVar("Value")
+
+
+def decided(value: Value | None) -> Value:
+    """Return a setting that the mode has filled in where it was not given."""
+    assert value is not None
+    return value
+
+
+class ContinuousPDMORL:
+    """MO-TD3-HER on a batch of environment lanes; satisfies `morl.protocols.Agent`.
+
+    Args:
+        problem: the environment's spaces, objectives, discount and reference point.
+        config: settings.
+        seed: of the one learner, or a tuple of seeds: one for each learner.
+        num_envs: lanes of each learner; `learn` takes a vector environment with learners * num_envs lanes.
+        device: where networks and replay live.
+    """
+
+    config_class = Config
+    several_learners = True
+
+    def __init__(
+        self, problem: Problem, config: Config, seed: int | tuple[int, ...], num_envs: int, device: torch.device
+    ) -> None:
+        self.config, self.num_envs, self.device = config, num_envs, device
+        seeds = (seed,) if isinstance(seed, int) else seed
+        self.actions = BoundedActions(problem.action_space)
+        grid = acting_grid(problem.num_objectives, config.preference_divisions)
+        self.experience = Experience(problem, seeds, num_envs, grid, self.actions.width, config.replay_capacity, device)
+        same = TD3Settings.__dataclass_fields__.keys() & Config.__dataclass_fields__.keys() - {"discount"}
+        settings = TD3Settings(
+            discount=_learning_discount(config, problem),
+            layer_norm=config.hidden_norm == "layer",
+            **{name: getattr(config, name) for name in same},
+        )
+        width = self.experience.width + problem.num_objectives
+        network_seeds = [derived_seed(seed, "network") for seed in seeds]
+        self.td3 = TD3(width, self.actions.width, problem.num_objectives, settings, network_seeds, device)
+        origin = np.zeros(problem.num_objectives)
+        if config.units == "typical-return" and problem.reference_point is not None:
+            origin = np.array(problem.reference_point)
+        self.origin = torch.as_tensor(origin, dtype=torch.float32, device=device)
+        keys = simplex_lattice(problem.num_objectives, config.key_divisions) if config.key_divisions else None
+        self.keys = KeyPreferences(origin, device, len(seeds), keys)
+        self.scales = torch.ones(len(seeds), 1, problem.num_objectives, device=device)
+        self.steps = self.pretraining_steps = self.updates = 0
+        self.next_key_update = config.key_update_steps
+        self.diagnostics: dict[str, Tensor] = {}
+        key_steps, widths = decided(config.key_pretraining_steps), config.hidden_widths
+        self.begin_pretraining = partial(KeyPretraining, problem, seeds, num_envs, self.keys, key_steps, widths, device)
+        self.pretraining: KeyPretraining | None = None  # while it goes on
+        self.pretrained = key_steps == 0
+
+    def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
+        """Run MO-TD3-HER; one iteration is one step of every lane and the updates that it earns.
+
+        Args:
+            envs: learners * num_envs lanes.
+            total_steps: of each learner.
+            evaluate: one for each learner.
+        """
+        if not self.pretrained:
+            yield from self._pretrain(envs, evaluate)
+        if self.experience.observations is None:
+            self.experience.begin(envs, self.steps)
+        while self.steps < total_steps:
+            if self.steps >= self.next_key_update:
+                self._measure_keys(evaluate)
+                self.next_key_update += self.config.key_update_steps
+            actions = self._explore()
+            observations, rewards, terminated, truncated, infos = envs.step(self.actions.to_environment(actions))
+            stops = terminated if self.config.time_limits == "bootstrap" else terminated | truncated
+            self.experience.remember(actions, observations, rewards, terminated, truncated, infos, stops)
+            self.steps += self.num_envs
+            due = int((self.steps - self.config.learning_starts) * self.config.updates_per_step) - self.updates
+            if due > 0 and self.updates == 0 and self.config.units == "typical-return":
+                self._measure_scales()
+            source: RelabelFrom = decided(self.config.relabel_from)
+            for batch in self.experience.batches(due, self.config.batch_size, self.config.relabelled_share, source):
+                self.update(batch)
+            yield
+
+    def update(self, batch: Batch) -> None:
+        """Take one gradient step of the critics, and one of the actor when it is due."""
+        preferences = batch["preference"]
+        looked_at = self.td3.update(
+            td3_batch(batch, self.scales),
+            self._angle_penalty(decided(self.config.critic_angle), preferences),
+            self._angle_penalty(decided(self.config.actor_angle), preferences),
+        )
+        self.diagnostics = looked_at | {"preference": preferences}
+        self.updates += 1
+
+    def act(
+        self,
+        observations: Any,
+        preferences: NDArray[np.float64],
+        policies: NDArray[np.int64],
+        learner: int = 0,
+    ) -> NDArray[Any]:
+        """Return the deterministic actions pi(s, w) [env, ...]; there is one policy, number 0, for all preferences.
+
+        While keys are trained, numbers from 1 on are the policies of the keys.
+        """
+        if self.pretraining is not None and policies.all():
+            return self.pretraining.act(observations, preferences, policies - 1, learner)
+        states = np.concatenate([self.experience.encode(observations), preferences], axis=1, dtype=np.float32)
+        actions = self.td3.act(torch.as_tensor(states, device=self.device)[None], slice(learner, learner + 1))
+        return self.actions.to_environment(actions[0].cpu().numpy())
+
+    def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return policy 0 for every preference of the evaluation grid: the network is conditioned on it."""
+        return np.zeros(len(preferences), dtype=np.int64), preferences
+
+    def metrics(self, learner: int = 0) -> dict[str, float]:
+        """Return what tells how learning goes; read only when it is logged. docs/pd_morl.md explains each."""
+        size = {"replay_size": float(len(self.experience.replay))}
+        return size | alignment_metrics(self.diagnostics, self.keys, self.origin, learner, self.scales[learner, 0])
+
+    # --- Parts --------------------------------------------------------------------------------------------------------
+
+    def _pretrain(self, envs: VectorEnv[Any, Any, Any], evaluates: Sequence[Evaluate]) -> Iterator[None]:
+        """Find the returns that the interpolator starts from, one policy for each key."""
+        if self.pretraining is None:
+            self.pretraining = self.begin_pretraining()
+        for steps in self.pretraining.learn(envs, evaluates):
+            self.pretraining_steps += steps
+            yield
+        self.pretraining, self.pretrained = None, True
+
+    def _explore(self) -> NDArray[np.float64]:
+        """Return actions [lane, action_width] in [-1, 1]: random at first, later the policy's with noise."""
+        if self.steps < decided(self.config.random_steps):
+            return 2.0 * self.experience.uniform(self.actions.width) - 1.0
+        own = self.td3.act(self.experience.states()).flatten(0, 1).cpu().numpy()
+        noise = self.config.exploration_noise * self.experience.normal(self.actions.width)
+        return np.clip(own + noise, -1.0, 1.0)
+
+    def _angle_penalty(self, weight: float, preferences: Tensor) -> Penalty | None:
+        """Return the penalty weight * g(I(w), Q - origin) for preferences w, or None where the weight is zero."""
+        if weight == 0.0:
+            return None
+        directions = self.keys.directions(preferences) / self.scales
+        origin = (self.origin / self.scales).expand_as(directions)
+
+        def penalty(values: Tensor) -> Tensor:
+            """Take values [learner, batch, objective], or [learner, critic, batch, objective]."""
+            if values.ndim == 4:
+                return weight * angle_degrees(directions.unsqueeze(1), values - origin.unsqueeze(1))
+            return weight * angle_degrees(directions, values - origin)
+
+        return penalty
+
+    def _measure_scales(self) -> None:
+        """Set the typical discounted return of each objective: root mean square reward times 1 / (1 - gamma)."""
+        typical = self.experience.replay.column("reward").square().mean(dim=1, keepdim=True).sqrt()
+        scales = typical / (1.0 - min(self.td3.settings.discount, 0.999))
+        self.scales = torch.where(scales > 0, scales, torch.ones_like(scales))
+
+    def _measure_keys(self, evaluates: Sequence[Evaluate]) -> None:
+        """Evaluate the keys; say so where one has lost half of its best utility: training may have collapsed."""
+        before = self.keys.collapsed()
+        self.keys.measure(evaluates, self.config.key_episodes)
+        for learner, key in np.argwhere(self.keys.collapsed() & ~before):
+            warnings.warn(
+                f"pd-morl at step {self.steps:,}: the utility for key preference {self.keys.preferences[key].tolist()}"
+                f" is {self.keys.latest[learner, key]:.4g} above the origin, less than half of the best so far,"
+                f" {self.keys.utilities()[learner, key]:.4g}; training may have collapsed",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    # --- Saving -------------------------------------------------------------------------------------------------------
+
+    def state_dict(self, learner: int = 0) -> dict[str, Any]:
+        """Return everything that exact resuming of one learner needs; the same whoever learns beside it."""
+        rows = slice(learner, learner + 1)
+        return {name: getattr(self, name) for name in self._PLAIN_STATE} | {
+            "td3": self.td3.state_dict(rows),
+            "experience": self.experience.state_dict(learner),
+            "keys": self.keys.state_dict(learner),
+            "scales": self.scales[rows],
+            "diagnostics": {name: tensor[rows] for name, tensor in self.diagnostics.items()},
+            "pretraining": None if self.pretraining is None else self.pretraining.state_dict(learner),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], learner: int = 0) -> None:
+        """Take over a state that `state_dict` returned, for the same problem, settings and number of lanes."""
+        for name in self._PLAIN_STATE:
+            setattr(self, name, state[name])
+        rows = slice(learner, learner + 1)
+        self.td3.load_state_dict(state["td3"], rows)
+        self.experience.load_state_dict(state["experience"], learner)
+        self.keys.load_state_dict(state["keys"], learner)
+        self.scales[rows] = state["scales"]
+        load_diagnostics(self.diagnostics, state["diagnostics"], learner, len(self.scales))
+        if state["pretraining"] is not None:
+            self.pretraining = self.pretraining or self.begin_pretraining()
+            self.pretraining.load_state_dict(state["pretraining"], learner)
+
+    _PLAIN_STATE = ("steps", "pretraining_steps", "updates", "next_key_update", "pretrained")
+
+    def forget_episodes(self) -> None:
+        """Begin new episodes at the next step: for environments whose state cannot be saved."""
+        self.experience.observations = None
+
+    def export_policies(self, learner: int = 0) -> dict[int, dict[str, Any]]:
+        """Return what acting needs, by policy number."""
+        return {0: {"actor": self.td3.actors[learner : learner + 1].detach().clone()}}
+
+    def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
+        self.td3.actors.data.copy_(policies[0]["actor"])
+
+
+def _learning_discount(config: Config, problem: Problem) -> float:
+    """Return the discount of learning: an undiscounted return is learnt with the authors' 0.995."""
+    if config.discount is not None:
+        return config.discount
+    return problem.discount if problem.discount < 1.0 else 0.995
