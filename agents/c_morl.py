@@ -1,0 +1,397 @@
+"""C-MORL: constrained policy optimisation fills the Pareto front (Liu et al., ICLR 2025; arXiv 2410.02236).
+
+The algorithm in five lines:
+  1. Pareto initialisation: M policies learn side by side by PPO, each for one fixed preference w. The critic predicts
+     the *vector* of returns; the policy follows the advantage sum_k w_k sigma_k A_k.
+  2. Snapshots of them are evaluated and archived. The archive keeps what is not dominated.
+  3. Policy selection: N members, those that are extreme in an objective first, then those with the widest gaps around.
+  4. Pareto extension: from each selected member r and for each objective l, maximise G_l such that every other
+     G_j stays above G_j^r - (1 - beta) |G_j^r|. All (member, objective) tasks of a round are one population.
+  5. Snapshots are archived, and 3 and 4 repeat. A user with preference w is given the member with the highest w.G.
+
+Where this file departs from the authors' code, and why (docs/c_morl.md has the list with measurements):
+  - The constraint is the paper's, against the reference policy's returns; the published code's extension is
+    `solver = "compat"`: its barrier never sees those returns, and objectives are extended one after the other.
+  - Thresholds are beta-shares of the *loss*, so that they make sense for negative returns.
+  - Every environment step is counted; the authors count one in eight.
+  - Time limits are bootstrapped through; actions are cut to the action space.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from morl.agents.constrained import parse_constraints, violations
+from morl.agents.extension import Wave
+from morl.agents.members import Member, mixtures, select, surviving
+from morl.learning.acting import Actors
+from morl.learning.actor_critic import actor_critic, environment_actions
+from morl.learning.observations import encoder, final_observations
+from morl.learning.population import fresh_states
+from morl.preferences import finest_lattice, simplex_lattice
+from morl.protocols import Evaluate, Problem
+from morl.seeding import derived_seed
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of C-MORL. The authors' for Hopper-2d by default, but for the solver and what belongs to it."""
+
+    initial_steps: int = 8_000_000
+    """Environment steps of Pareto initialisation, of all policies together (authors: 8.0M; they say 1.0M)."""
+    initial_divisions: int | None = None
+    """Resolution of the grid of initial preferences; as fine as 6 policies, or one per objective, allow by default."""
+    samples_per_update: int = 4096
+    """Transitions of each policy between two updates (authors: 8 lanes x 512 steps)."""
+    epochs: int = 10
+    """Passes over them in each update."""
+    minibatches: int = 32
+    """Gradient steps in each pass."""
+    learning_rate: float = 3e-4
+    """Adam's step size at first; in initialisation it falls linearly to 0."""
+    hidden_widths: tuple[int, ...] = (64, 64)
+    """Widths of the hidden layers (tanh) of actor and critic."""
+    one_hot: bool = False
+    """Encode integer observations as one-hot, of the joint state where there are few (authors: raw integers)."""
+    discount: float | None = None
+    """Discount factor of learning; the environment's evaluation discount where not given."""
+    trace: float = 0.95
+    """Lambda of the generalised advantages."""
+    clip: float = 0.2
+    """Half width of the trust interval of probability ratios, and of values."""
+    entropy_weight: float = 0.0
+    """Weight of the entropy bonus."""
+    solver: Literal["ipo", "cpo", "lagrangian", "compat"] = "ipo"
+    """Extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or the published code's."""
+    selected: int | None = None
+    """Members extended in each round, N; 5 of two objectives, 6 of more where not given."""
+    extension_updates: int = 20
+    """Updates of each task of a round, K'."""
+    extension_learning_rate: float | None = 1e-4
+    """Adam's step size in extension; in "compat" always what it was when the member was archived."""
+    kept_share: float = 0.9
+    """Share of a reference return that constraints keep, beta."""
+    sharpness: float = 20.0
+    """Sharpness of the interior point barrier, t."""
+    trust_radius: float = 0.01
+    """Largest mean divergence of a trust region step."""
+    multiplier_rate: float = 0.1
+    """Step size of dual ascent, in deviations of the return."""
+    constraints: dict[str, str] = field(default_factory=dict)
+    """Bounds on the discounted return of objectives that need not be optimised, such as: energy ">= -50"."""
+    snapshot_updates: int = 10
+    """Updates between two snapshots in initialisation."""
+    extension_snapshot_updates: int = 1
+    """Updates between two snapshots in extension."""
+    snapshot_episodes: int = 5
+    """Episodes that evaluate a snapshot."""
+    archive_capacity: int = 200
+    """Most members of the archive (authors: 100 in their logs, 200 in their last code)."""
+    duplicate_tolerance: float = 1e-3
+    """A member must improve on every other by this share of the front's range in some objective."""
+    interpolate: bool = False
+    """After each round, also archive mixtures of neighbours (half-way in weight space) that are not dominated."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        positive = ("initial_steps", "samples_per_update", "epochs", "minibatches", "learning_rate", "clip")
+        of_extension = (
+            "extension_updates",
+            "extension_snapshot_updates",
+            "sharpness",
+            "trust_radius",
+            "multiplier_rate",
+        )
+        for name in (*positive, *of_extension, "snapshot_updates", "snapshot_episodes", "archive_capacity"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
+        for name in ("initial_divisions", "selected", "extension_learning_rate"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
+        for name in ("kept_share", "trace", "entropy_weight", "duplicate_tolerance", "discount"):
+            if getattr(self, name) is not None and not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
+        if self.minibatches > self.samples_per_update:
+            raise ValueError(
+                f"minibatches is {self.minibatches}, but must be at most samples_per_update, {self.samples_per_update}"
+            )
+        if self.constraints and self.solver == "compat":
+            raise ValueError('solver is "compat", but must be another one where there are constraints: it knows none')
+        if not all(width > 0 for width in self.hidden_widths):
+            raise ValueError(f"hidden_widths is {self.hidden_widths}, but every width must be greater than 0")
+
+
+class CMORL:
+    """C-MORL on a batch of environment lanes; satisfies `morl.protocols.Agent`."""
+
+    config_class = Config
+
+    def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
+        self.problem, self.config, self.seed, self.lanes, self.device = problem, config, seed, num_envs, device
+        self.discount = problem.discount if config.discount is None else config.discount
+        self.objectives = problem.num_objectives
+        self.constraints = parse_constraints(config.constraints, problem.objectives)
+        self.free = [k for k in range(self.objectives) if k not in {each.objective for each in self.constraints}]
+        self.encode, width = encoder(problem.observation_space, config.one_hot)
+        self.network = actor_critic(width, problem.action_space, self.objectives, config.hidden_widths)
+        self.widths = {"observation": width, "action": self.network.log_deviations or 1, "objective": self.objectives}
+        self.actors = Actors(self.network, device)
+
+        grid = self._initial_preferences()
+        self.initial_updates = config.initial_steps // (len(grid) * config.samples_per_update)
+        if self.initial_updates == 0:
+            least = len(grid) * config.samples_per_update
+            raise ValueError(
+                f"initial_steps is {config.initial_steps}, but must be at least {least}: one update of"
+                f" {config.samples_per_update} samples for each of {len(grid)} policies"
+            )
+        states = fresh_states(self.network, len(grid), width, self.objectives, derived_seed(seed, "networks"))
+        unknown = np.full(self.objectives, np.nan)
+        self.members = {
+            number: Member(number, state, unknown, preference, config.learning_rate)
+            for number, (state, preference) in enumerate(zip(states, grid, strict=True))
+        }
+        for member in self.members.values():
+            self.actors.add(member.number, member.state)
+        self.archive: list[int] = []  # numbers of the members on the front
+        self.chosen: list[int] = []  # numbers of the members that were ever selected
+        self.queue: list[tuple[int, list[float]]] = [(member, list(w)) for member, w in enumerate(grid.tolist())]
+        self.round = 0  # 0: initialisation
+        self.wave: Wave | None = None  # the tasks under way
+        self.random = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
+        self.steps = self.pretraining_steps = self.updates = self.next_number = 0
+        self.next_number = len(grid)
+        self.observations: NDArray[Any] | None = None  # [lane, width] not normalised; None: episodes have not begun
+        self.masks: NDArray[Any] | None = None  # [lane, choice] allowed choices
+        self.diagnostics: dict[str, float] = {}
+
+    def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, evaluate: Evaluate) -> Iterator[None]:
+        """Run C-MORL; one iteration is one step of every lane and, where a rollout is complete, one update."""
+        while self.steps < total_steps:
+            wave = self.wave or self._begin_wave()
+            observations = self._begin_episodes(envs, wave) if self.observations is None else self.observations
+            self.observations = self._step(envs, wave, observations)
+            if wave.experience.full:
+                self.diagnostics = wave.improve(self.observations, self.random)
+                self.updates += self.config.epochs * self.config.minibatches
+                if wave.snapshot_due:
+                    self._archive(wave.snapshots(self.next_number), evaluate)
+                if wave.finished:
+                    self._end_wave(evaluate)
+            yield
+
+    # --- The algorithm ------------------------------------------------------------------------------------------------
+
+    def _initial_preferences(self) -> Array:
+        """Return the grid of initial preferences [policy, objective]; constrained objectives have no weight."""
+        divisions, free = self.config.initial_divisions, len(self.free)
+        lattice = simplex_lattice(free, divisions) if divisions else finest_lattice(free, max(6, free))
+        grid = np.zeros((len(lattice), self.objectives))
+        grid[:, self.free] = lattice
+        return grid
+
+    def _select(self) -> None:
+        """Queue the tasks of the next round: every selected member once for each free objective."""
+        numbers = self.archive or sorted(self.members)
+        count = self.config.selected or (5 if self.objectives == 2 else 6)
+        points = np.stack([self.members[number].returns[self.free] for number in numbers])
+        before = {row for row, number in enumerate(numbers) if number in self.chosen}
+        rows = select(points, count, before)
+        self.chosen = [number for number in self.chosen if number in numbers]
+        self.chosen += sorted({numbers[row] for row in rows} - set(self.chosen))
+        targets = np.eye(self.objectives)[self.free]
+        # "compat" extends one member objective after objective: its tasks begin with the first, `Wave` goes on.
+        first = targets[:1] if self.config.solver == "compat" else targets
+        self.queue = [(numbers[row], target.tolist()) for row in rows for target in first]
+        self.round += 1
+
+    def _begin_wave(self) -> Wave:
+        """Start as many of the queued tasks side by side as share the lanes equally; without any, select new ones."""
+        if not self.queue:
+            self._select()
+        size = max(size for size in range(1, len(self.queue) + 1) if self.lanes % size == 0)
+        tasks, self.queue = self.queue[:size], self.queue[size:]
+        starts = [self.members[number] for number, _ in tasks]
+        self.wave = self._new_wave(size)
+        self.wave.begin(starts, np.array([weights for _, weights in tasks]))
+        self.observations = None
+        return self.wave
+
+    def _new_wave(self, policies: int) -> Wave:
+        planned = self.config.extension_updates if self.round else self.initial_updates
+        targets = np.eye(self.objectives)[self.free]
+        return Wave(
+            self.network,
+            self.config,
+            self.constraints,
+            self.widths,
+            policies=policies,
+            lanes=self.lanes // policies,
+            discount=self.discount,
+            extending=self.round > 0,
+            planned=planned,
+            targets=targets,
+            device=self.device,
+        )
+
+    def _end_wave(self, evaluate: Evaluate) -> None:
+        self.wave = None
+        if self.config.interpolate and not self.queue and len(self.archive) > 1:
+            unknown = np.full(self.objectives, np.nan)
+            states = mixtures([self.members[number] for number in self.archive])
+            rate = self.config.extension_learning_rate or self.config.learning_rate
+            numbers = range(self.next_number, self.next_number + len(states))
+            self._archive(
+                [Member(number, state, unknown, unknown, rate) for number, state in zip(numbers, states, strict=True)],
+                evaluate,
+            )
+
+    def _archive(self, candidates: list[Member], evaluate: Evaluate) -> None:
+        """Evaluate candidates side by side and keep what the archive then holds."""
+        for member in candidates:
+            self.actors.add(member.number, member.state)
+        numbers = np.array([member.number for member in candidates])
+        preferences = np.stack([member.preference for member in candidates])
+        returns = evaluate(preferences, self.config.snapshot_episodes, numbers)
+        self.next_number += len(candidates)
+        for member, row in zip(candidates, returns, strict=True):
+            self.members[member.number] = Member(
+                member.number, member.state, row, member.preference, member.learning_rate
+            )
+        offered = np.array([*self.archive, *numbers.tolist()])
+        points = np.stack([self.members[number].returns for number in offered])
+        limits = (self.config.archive_capacity, self.config.duplicate_tolerance)
+        rows = surviving(points, self.constraints, self.problem.reference_point, *limits)
+        self.archive = offered[rows].tolist()
+        needed = {*self.archive, *(number for number, _ in self.queue)}
+        self.members = {number: member for number, member in self.members.items() if number in needed}
+        self.actors.keep(needed)
+
+    # --- Collecting ---------------------------------------------------------------------------------------------------
+
+    def _begin_episodes(self, envs: VectorEnv[Any, Any, Any], wave: Wave) -> NDArray[np.float32]:
+        """Return the first observations [lane, width] of new episodes."""
+        observations, infos = envs.reset(seed=derived_seed(self.seed, "environments", self.steps))
+        wave.experience.begin_episodes()
+        self.masks = infos.get("action_mask")
+        return self.encode(observations)
+
+    def _step(
+        self, envs: VectorEnv[Any, Any, Any], wave: Wave, observations: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Take one step in every lane, each with the policy that owns it, and return the observations after it."""
+        population, experience = wave.population, wave.experience
+        seen = experience.observe(observations)
+        masks = None if self.masks is None else self.masks.reshape(*seen.shape[:2], -1)
+        chosen = population.act(seen, masks, self.random)
+        actions = environment_actions(chosen.reshape(self.lanes, -1), self.problem.action_space)
+        reached, rewards, terminated, truncated, infos = envs.step(actions)
+        self.steps += self.lanes
+        experience.add(seen, chosen, rewards, terminated, truncated, masks)
+        self.masks = infos.get("action_mask")
+        following = self.encode(reached)
+        cut = np.flatnonzero(truncated & ~terminated)
+        if cut.size:
+            last = following.copy()
+            last[cut] = self.encode(final_observations(infos, cut))
+            experience.note_cut(population.values(experience.normalise(last)))
+        return following
+
+    # --- Acting -------------------------------------------------------------------------------------------------------
+
+    def act(
+        self,
+        observations: Any,
+        preferences: NDArray[np.float64],  # noqa: ARG002
+        policies: NDArray[np.int64],
+        masks: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Return the most likely actions [env, ...] of the members `policies` [env]; they need no preference."""
+        return environment_actions(
+            self.actors.act(self.encode(observations), policies, masks), self.problem.action_space
+        )
+
+    def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:  # noqa: ARG002
+        """Return the archive (before the first snapshot: the untrained policies), each with the weights it has."""
+        numbers = self.archive or sorted(self.members)
+        return np.array(numbers), np.stack([self.members[number].preference for number in numbers])
+
+    def metrics(self) -> dict[str, float]:
+        """Return what tells how learning goes. docs/c_morl.md explains each."""
+        values = {"round": float(self.round), "archive_size": float(len(self.archive)), **self.diagnostics}
+        if self.archive:
+            points = np.stack([self.members[number].returns for number in self.archive])
+            best = zip(self.problem.objectives, points.max(axis=0).tolist(), strict=True)
+            values |= {f"archive/best_{name}": value for name, value in best}
+        return values
+
+    def remarks(self, points: Array) -> dict[str, Any]:
+        """Return what front.json should say about its points [n, objective]: by how much they break each constraint."""
+        if not self.constraints:
+            return {}
+        broken = violations(self.constraints, points)
+        entries = {}
+        for column, name in enumerate(self.config.constraints):
+            found = broken[:, column].tolist()
+            entries[name] = {"bound": self.config.constraints[name], "violations": found, "best_violation": min(found)}
+        return {"constraints": entries}
+
+    # --- Saving -------------------------------------------------------------------------------------------------------
+
+    _PLAIN_STATE = (
+        "archive",
+        "chosen",
+        "queue",
+        "round",
+        "steps",
+        "pretraining_steps",
+        "updates",
+        "next_number",
+        "observations",
+        "masks",
+        "diagnostics",
+    )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that exact resuming needs."""
+        return {name: getattr(self, name) for name in self._PLAIN_STATE} | {
+            "members": [vars(member) for member in self.members.values()],
+            "actors": self.actors.export(self.actors.rows),
+            "wave": None if self.wave is None else self.wave.state_dict(),
+            "random": self.random.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned, for the same problem, settings and number of lanes."""
+        for name in self._PLAIN_STATE:
+            setattr(self, name, state[name])
+        self.members = {entry["number"]: Member(**entry) for entry in state["members"]}
+        self.actors.take_over(state["actors"])
+        self.random.set_state(state["random"])
+        self.wave = None
+        if state["wave"] is not None:
+            self.wave = self._new_wave(len(state["wave"]["weights"]))
+            self.wave.load_state_dict(state["wave"])
+
+    def forget_episodes(self) -> None:
+        """Begin new episodes at the next step: for environments whose state cannot be saved."""
+        self.observations = None
+
+    def export_policies(self) -> dict[int, dict[str, Any]]:
+        """Return what acting needs, and the archive value, by policy number."""
+        numbers = self.archive or sorted(self.members)
+        return {
+            number: row | {"archive_value": self.members[number].returns.copy()}
+            for number, row in self.actors.export(numbers).items()
+        }
+
+    def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
+        self.actors.take_over(policies)

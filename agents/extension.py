@@ -1,0 +1,246 @@
+"""A wave of C-MORL: tasks that learn side by side as one population, unconstrained or with any of the solvers."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morl.agents.constrained import (
+    Constraint,
+    Limits,
+    interior_point_loss,
+    lagrangian_weights,
+    limits_of,
+    published_loss,
+    raised_multipliers,
+    reference_thresholds,
+)
+from morl.agents.members import Member
+from morl.agents.trust_region import trust_region_step
+from morl.learning.actor_critic import ActorCritic
+from morl.learning.population import Population
+from morl.learning.ppo import Epochs, improve, scalar_advantages
+from morl.learning.rollouts import Experience, samples_of
+
+if TYPE_CHECKING:
+    from morl.agents.c_morl import Config
+
+Array = NDArray[np.float64]
+
+
+class Wave:
+    """Tasks under way: policy p maximises weights[p].G, and in extension keeps its other returns above thresholds.
+
+    Args:
+        network: actor and critic.
+        config: of the agent.
+        constraints: the user's bounds.
+        widths: as for `Experience`.
+        policies: number of tasks.
+        lanes: environment lanes of each.
+        discount: of learning.
+        extending: whether this is Pareto extension, not initialisation.
+        planned: updates of each task.
+        targets: [objective to be optimised, objective] its unit vectors; "compat" goes through all of them in turn.
+        device: where to learn.
+    """
+
+    def __init__(
+        self,
+        network: ActorCritic,
+        config: "Config",
+        constraints: Sequence[Constraint],
+        widths: Mapping[str, int],
+        *,
+        policies: int,
+        lanes: int,
+        discount: float,
+        extending: bool,
+        planned: int,
+        targets: Array,
+        device: torch.device,
+    ) -> None:
+        steps = -(-config.samples_per_update // lanes)
+        self.config, self.extending, self.planned, self.targets = config, extending, planned, targets
+        self.experience = Experience(policies, lanes, steps, widths, discount)
+        self.population = Population(network, self.experience, device)
+        shape = (policies, widths["objective"])
+        self.signs, self.bounds = np.ones(shape[1]), np.full(shape[1], -np.inf)
+        for each in constraints:
+            self.signs[each.objective], self.bounds[each.objective] = each.sign, each.sign * each.bound
+        self.updates = self.leg = 0
+        self.origins = np.zeros(policies, dtype=np.int64)
+        self.weights, self.multipliers = np.zeros(shape), np.zeros(shape)
+        self.preferences = np.full(shape, np.nan)
+        self.estimates = np.zeros(shape)  # mean discounted returns of the acting policies
+        self.return_sums, self.episode_counts = np.zeros(shape), np.zeros((policies, 1))  # what they are estimated from
+        self.references = np.full(shape, np.nan)  # those of the policies that the tasks began with
+        self.rates = np.full(policies, config.learning_rate)
+
+    def begin(self, starts: Sequence[Member], weights: Array) -> None:
+        """Put in the policies that the tasks begin with, and each task's weights [policy, objective]."""
+        for policy, member in enumerate(starts):
+            self.population.place(policy, member.state)
+        self.origins = np.array([member.number for member in starts])
+        self.weights = weights
+        if not self.extending:
+            self.preferences = weights
+            return
+        self.estimates = np.stack([member.returns for member in starts])
+        rates = np.array([member.learning_rate for member in starts])
+        rate = None if self.config.solver == "compat" else self.config.extension_learning_rate
+        self.rates = rates if rate is None else np.full(len(starts), rate)
+
+    @property
+    def legs(self) -> int:
+        """Return how many objectives a task goes through, one after the other."""
+        return len(self.targets) if self.extending and self.config.solver == "compat" else 1
+
+    @property
+    def finished(self) -> bool:
+        """Return whether all updates are done."""
+        return self.leg == self.legs
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Return whether the policies, as they are after the latest update, should be archived."""
+        every = self.config.extension_snapshot_updates if self.extending else self.config.snapshot_updates
+        return self.updates == 0 or self.updates % every == 0  # 0: the last update of a leg was just made
+
+    def snapshots(self, first_number: int) -> list[Member]:
+        """Return the policies as they are, numbered from `first_number`; their returns are not known yet."""
+        unknown = np.full(self.weights.shape[1], np.nan)
+        return [
+            Member(
+                first_number + policy,
+                self.population.member(policy),
+                unknown,
+                self.preferences[policy],
+                float(self.rates[policy]),
+            )
+            for policy in range(len(self.population))
+        ]
+
+    def improve(self, observations: NDArray[Any], random: torch.Generator) -> dict[str, float]:
+        """Learn from a full experience and return what it was like.
+
+        Args:
+            observations: [lane, width], not normalised, where the experience led.
+            random: generator of the permutations.
+        """
+        config, experience, population = self.config, self.experience, self.population
+        last = experience.normalise(observations)
+        samples, sigmas = samples_of(experience, population.network, population.parameters, last, config.trace)
+        deviations = sigmas.double().cpu().numpy()
+        if not self.extending:
+            self.rates = np.full(len(population), config.learning_rate * (1.0 - self.updates / self.planned))
+        self._estimate_returns()
+        limits, dual = self._limits(deviations, sigmas)
+        self.multipliers = raised_multipliers(self.multipliers, dual, config.multiplier_rate)
+        weights = self.weights
+        if self.multipliers.any():
+            weights = lagrangian_weights(weights, self.multipliers, self.signs, deviations)
+        vector = samples["target"] - samples["value"]
+        samples["advantage"] = scalar_advantages(vector * sigmas.unsqueeze(1), sigmas.new_tensor(weights)).unsqueeze(2)
+        samples["vector_advantage"] = vector - vector.mean(dim=1, keepdim=True)
+        found = self._learn(samples, limits, random)
+        found |= {"slack": limits.slacks.clamp(max=1e3).min(), "multiplier": torch.tensor(self.multipliers.max())}
+        experience.clear()
+        self._count()
+        return {name: float(value.double().mean()) for name, value in found.items()}
+
+    def _learn(self, samples: dict[str, Tensor], limits: Limits, random: torch.Generator) -> dict[str, Tensor]:
+        """Take the steps of the solver, in place."""
+        config, population = self.config, self.population
+        epochs = Epochs(
+            epochs=config.epochs,
+            minibatches=config.minibatches,
+            clip=config.clip,
+            value_clip=config.clip,
+            entropy_weight=config.entropy_weight,
+        )
+        loss, found = None, {}
+        if self.extending and config.solver == "ipo":
+            loss = interior_point_loss(limits, config.sharpness, config.clip)
+        elif self.extending and config.solver == "compat":
+            loss = published_loss(config.kept_share, config.sharpness, config.clip)
+        elif self.extending and config.solver == "cpo":
+            found = trust_region_step(population.network, population.parameters, samples, limits, config.trust_radius)
+            population.network.split(population.optimiser.first_moments)[0].zero_()  # the actor keeps no momentum
+            loss = _no_policy_loss
+        rates = samples["advantage"].new_tensor(self.rates)
+        return found | improve(
+            population.network, population.parameters, population.optimiser, samples, epochs, rates, random, loss
+        )
+
+    def _estimate_returns(self) -> None:
+        """Estimate the acting policies' returns from the episodes that ended; without any, from what was known.
+
+        Earlier episodes count half as much with every update: a policy moves little, and few episodes end in each.
+        """
+        self.return_sums = 0.5 * self.return_sums + self.experience.completed_returns
+        self.episode_counts = 0.5 * self.episode_counts + self.experience.completed_episodes[:, None]
+        known = self.episode_counts > 0
+        self.estimates = np.where(known, self.return_sums / np.where(known, self.episode_counts, 1.0), self.estimates)
+        if self.extending and np.isnan(self.references).all():
+            # The first experience was made by the references themselves; tasks that share one pool their episodes.
+            # It is not the archive value that is taken: that is of the deterministic policy.
+            shared = self.origins[:, None] == self.origins
+            self.references = shared @ self.estimates / shared.sum(axis=1, keepdims=True)
+
+    def _limits(self, deviations: Array, like: Tensor) -> tuple[Limits, Array]:
+        """Return the limits of this update, and the slacks [policy, objective] that multipliers answer for."""
+        thresholds = np.broadcast_to(self.bounds, self.weights.shape)
+        if self.extending and self.config.solver != "compat":
+            relative = np.where(
+                self.weights > 0, -np.inf, reference_thresholds(self.references, self.config.kept_share)
+            )
+            thresholds = np.where(np.isfinite(self.bounds), thresholds, relative)
+        mean_length = (
+            self.experience.steps * self.experience.lanes / np.maximum(self.experience.completed_episodes, 1.0)
+        )
+        gamma = self.experience.discount
+        lengths = mean_length if gamma == 1.0 else (1.0 - gamma**mean_length) / (1.0 - gamma)
+        limits = limits_of(self.estimates, thresholds, self.signs, deviations, lengths, like)
+        primal_dual = self.config.solver == "lagrangian" or not self.extending
+        slacks = limits.slacks.double().cpu().numpy()
+        return limits, slacks if primal_dual else np.full_like(slacks, np.inf)
+
+    def _count(self) -> None:
+        self.updates += 1
+        if self.updates == self.planned:
+            self.updates, self.leg = 0, self.leg + 1
+            if not self.finished:
+                self.weights = np.broadcast_to(self.targets[self.leg], self.weights.shape).copy()
+
+    _PLAIN_STATE = (
+        "updates",
+        "leg",
+        "origins",
+        "weights",
+        "multipliers",
+        "preferences",
+        "estimates",
+        "return_sums",
+        "episode_counts",
+        "references",
+        "rates",
+    )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the wave goes on from."""
+        plain = {name: getattr(self, name) for name in self._PLAIN_STATE}
+        return plain | {"extending": self.extending, "population": self.population.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned, in a wave of the same sizes."""
+        for name in self._PLAIN_STATE:
+            setattr(self, name, state[name])
+        self.population.load_state_dict(state["population"])
+
+
+def _no_policy_loss(ratios: Tensor, batch: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG001 - the critic learns alone
+    return torch.zeros_like(ratios[:, 0])
