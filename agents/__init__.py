@@ -1,20 +1,37 @@
 """Agents: one file per algorithm. Agents satisfy `morl.protocols.Agent`; `config_class` names their settings."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-AGENTS = {"pd-morl": "morl.agents.pd_morl:PDMORL"}
-"""Name -> module:class, imported on first use."""
+AGENTS: dict[str, str | Mapping[str, str]] = {
+    "pd-morl": {
+        "Discrete": "morl.agents.pd_morl:PDMORL",
+        "Box": "morl.agents.pd_morl_continuous:ContinuousPDMORL",
+    },
+    "c-morl": "morl.agents.c_morl:CMORL",
+    "morl-d": "morl.agents.morl_d:MORLD",
+}
+"""Name -> module:class, imported on first use; or kind of action space -> module:class, where variants differ."""
 
 
-def find_agent(name: str) -> Any:
+def find_agent(name: str, action_space: object | None = None) -> Any:
     """Return the agent class for a name out of `AGENTS`, or for your own "module:Class".
 
+    Args:
+        name: as above.
+        action_space: of the environment; an agent with several variants is found by it (the first where not given).
+
     Raises:
-        ValueError: there is no such agent; the message names the nearest ones.
+        ValueError: there is no such agent, and the message names the nearest ones; or none for these actions.
     """
     location = AGENTS.get(name, name)
+    if not isinstance(location, str):
+        kind = next(iter(location)) if action_space is None else type(action_space).__name__
+        if kind not in location:
+            raise ValueError(f"{name} needs actions of kind {' or '.join(location)}, but these are {action_space}")
+        location = location[kind]
     module, separator, attribute = location.partition(":")
     if not separator:
         near = get_close_matches(name, AGENTS, n=3, cutoff=0.3) or list(AGENTS)

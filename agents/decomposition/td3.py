@@ -1,0 +1,75 @@
+"""TD3 as a learner of MORL/D: `morl.learning.td3` behind the interface of `morl.learning.learner`."""
+
+import torch
+from torch import Tensor
+
+from morl.learning.learner import Batch, Hyperparameters, Worth, adam_tensors
+from morl.learning.td3 import TD3, TD3Settings
+
+EXPLORATION_NOISE = 0.1
+"""Deviation of the noise on exploring actions (Fujimoto et al. 2018)."""
+
+
+def linear_weights(worth: Worth, observations: Tensor, objectives: int) -> Tensor:
+    """Return the weights w [policy, batch, objective] of a utility w.Q + constant: its values at the unit vectors."""
+    shape = (*observations.shape[:2], objectives, objectives)
+    units = torch.eye(objectives, device=observations.device).expand(shape)
+    return worth(units, observations) - worth(torch.zeros_like(units), observations)
+
+
+class TD3Learner:
+    """Deterministic policies of a population; satisfies `morl.learning.learner.Learner`. Linear utilities only."""
+
+    def __init__(
+        self,
+        observations: int,
+        actions: int,
+        objectives: int,
+        population: int,
+        numbers: Hyperparameters,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self.actions, self.objectives = actions, objectives
+        settings = TD3Settings(
+            hidden_widths=numbers.hidden_widths,
+            discount=numbers.discount,
+            learning_rate=numbers.actor_learning_rate,
+            target_rate=numbers.target_rate,
+            policy_delay=numbers.policy_period,
+            precision="bfloat16" if numbers.precision == torch.bfloat16 else "float32",
+        )
+        seeds = torch.randint(2**31, (population,), generator=generator).tolist()
+        self.population = TD3(observations, actions, objectives, settings, seeds, device)
+        self.diagnostics: dict[str, Tensor] = {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all state [policy, ...] by name; both critics of a policy lie in one row."""
+        td3 = self.population
+        state = {"actor": td3.actors.detach(), "target_actor": td3.target_actors}
+        state |= adam_tensors("actor", td3.actor_optimiser)
+        critics = {"critic": td3.critics.detach(), "target": td3.target_critics}
+        critics |= adam_tensors("critic", td3.critic_optimiser)
+        return state | {name: tensor.view(td3.policies, -1) for name, tensor in critics.items()}
+
+    def update(self, batch: Batch, worth: Worth, number: int, generator: torch.Generator) -> None:
+        """Take one step with the critics and, every `policy_period`-th time, one with actors and targets."""
+        state, action = batch["observation"], batch["action"]
+        noise = torch.randn(action.shape, generator=generator, device=action.device)
+        columns = {"state": state, "next_state": batch["next_observation"], "action": action, "noise": noise}
+        columns |= {"reward": batch["reward"], "continues": 1.0 - batch["terminated"]}
+        columns["weight"] = linear_weights(worth, state, self.objectives)
+        self.population.updates = number  # of all learners alike, also after resuming
+        self.diagnostics["critic_loss"] = self.population.update(columns)["loss"]
+
+    def explore(self, observations: Tensor, worth: Worth, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Return actions [policy, batch, action] with Gaussian noise."""
+        with torch.no_grad():
+            actions = self.population.act(observations)
+            noise = torch.randn(actions.shape, generator=generator, device=actions.device)
+            return (actions + EXPLORATION_NOISE * noise).clamp(-1.0, 1.0)
+
+    def greedy(self, actor: Tensor, observations: Tensor, worth: Worth) -> Tensor:  # noqa: ARG002
+        """Return tanh(pi(s)) [policy, batch, action]."""
+        with torch.no_grad():
+            return self.population.actor(actor, observations).tanh()
