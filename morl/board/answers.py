@@ -1,0 +1,202 @@
+"""What the page is told, as JSON: runs, fronts, histories, curves and folds.
+
+Every number comes from the run folders or from `morl.pareto`. Arrays travel as the base64 of their bytes, little
+endian: exact, small, and read in no time.
+"""
+
+import base64
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.board.comparison import common_reference, comparable_indicators, settings_of
+from morl.board.curves import curve_of, folded_curve
+from morl.board.folder import RunFolder
+from morl.board.folds import attainment_surface, best_of, bootstrap_interval, interquartile_mean
+from morl.board.library import Library, key_of, problem_of
+from morl.board.records import Published, thinned_rows
+
+HISTORY_NUMBERS = 4_000_000
+"""Numbers in an answer of histories (16 MB); the fronts of each run are thinned out evenly to fit."""
+
+
+def encoded(array: NDArray[Any], kind: str = "float64") -> dict[str, Any]:
+    """Return an array as JSON: its shape, and under the name of its type the base64 of its bytes."""
+    content = np.ascontiguousarray(array, dtype=np.dtype(kind).newbyteorder("<")).tobytes()
+    return {"shape": list(array.shape), kind: base64.b64encode(content).decode()}
+
+
+def listing(library: Library) -> dict[str, Any]:
+    """Return all runs without their points, the problems they are of, and their settings."""
+    shown = list(library.with_fronts())
+    references = {key: common_reference(group) for key, group in _by_problem(shown).items()}
+    settings = settings_of(shown)
+    setting_names = {name: setting.key for setting in settings for name in setting.runs}
+    runs = [
+        _run(folder, published, references[key_of(problem_of(published))], setting_names[folder.name])
+        for folder, published in shown
+    ]
+    without = [folder for folder in library.folders.values() if folder.published is None]
+    waiting = [{"name": folder.name, "notes": folder.notes} for folder in without]
+    notes = [{"name": name, "notes": [note]} for name, note in library.notes.items()]
+    return {
+        "logdir": "" if library.root is None else str(library.root),
+        "problems": _problems(library, shown, references),
+        "settings": [{"key": s.key, "problem": s.problem, "label": s.label, "runs": s.runs} for s in settings],
+        "runs": runs,
+        "others": [*waiting, *notes],
+    }
+
+
+def _by_problem(shown: Iterable[tuple[RunFolder, Published]]) -> dict[str, list[Published]]:
+    groups: dict[str, list[Published]] = {}
+    for _, published in shown:
+        groups.setdefault(key_of(problem_of(published)), []).append(published)
+    return groups
+
+
+def _problems(
+    library: Library, shown: Iterable[tuple[RunFolder, Published]], references: dict[str, tuple[float, ...] | None]
+) -> list[dict[str, Any]]:
+    problems = {}
+    for _, published in shown:
+        key = key_of(problem_of(published))
+        if key not in problems:
+            known = library.known_front(published)
+            problems[key] = {
+                "key": key,
+                "env": published.env,
+                "env_options": published.env_options,
+                "objectives": list(published.objectives),
+                "discount": published.discount,
+                "reference_point": references[key],
+                "known_front": None if known is None else encoded(known),
+            }
+    return list(problems.values())
+
+
+def _run(folder: RunFolder, published: Published, reference: tuple[float, ...] | None, setting: str) -> dict[str, Any]:
+    indicators, note = comparable_indicators(folder, published, reference)
+    return {
+        "name": folder.name,
+        "directory": folder.directory.as_posix(),
+        "problem": key_of(problem_of(published)),
+        "setting": setting,
+        "agent": published.agent,
+        "seed": published.seed,
+        "version": folder.version,
+        "history_version": folder.history_version(),
+        "points": len(published.points),
+        "loadable": folder.loadable,
+        "indicators": indicators,
+        "counts": published.counts,
+        "notes": [*folder.notes, *([note] if note else [])],
+    }
+
+
+def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
+    """Return the published fronts of runs, by name."""
+    return {
+        folder.name: {
+            "version": folder.version,
+            "points": encoded(published.points),
+            "rows": encoded(published.rows, "int32"),
+            "preferences": encoded(published.preferences),
+            "policy_ids": encoded(published.policy_ids, "int32"),
+        }
+        for folder, published in library.with_fronts(names)
+    }
+
+
+def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUMBERS) -> dict[str, Any]:
+    """Return the fronts of runs over training time, by name; at most `numbers` numbers in all, thinned out evenly."""
+    shown = list(library.with_fronts(names))
+    answer = {}
+    for folder, _ in shown:
+        folder.refresh_history()
+        kept = list(folder.evaluations.fronts.items())
+        size = sum(front.size for _, front in kept)
+        most = max(2, int(len(kept) * numbers / max(1, size) / len(shown)))
+        chosen = [kept[row] for row in thinned_rows(len(kept), most)]
+        answer[folder.name] = {
+            "version": folder.history_version(),
+            "steps": [step for step, _ in chosen],
+            "fronts": [encoded(front, "float32") for _, front in chosen],
+        }
+    return answer
+
+
+def curves(library: Library, names: Sequence[str]) -> dict[str, Any]:
+    """Return the indicators of runs over training, by name, and folded over the seeds of each setting, by its key."""
+    shown = list(library.with_fronts(names))
+    references = {key: common_reference(group) for key, group in _by_problem(library.with_fronts()).items()}
+    runs = {}
+    for folder, published in shown:
+        folder.refresh_history()
+        runs[folder.name] = curve_of(folder, published, references[key_of(problem_of(published))])
+    folded = {}
+    for setting in settings_of(shown):
+        if len(setting.runs) > 1:
+            folded[setting.key] = folded_curve([runs[name] for name in setting.runs])
+    return {"runs": runs, "settings": folded}
+
+
+def folds(library: Library, names: Sequence[str], step: int | None = None) -> dict[str, Any]:
+    """Return each setting's seeds folded into one, by its key: attainment surfaces and indicators.
+
+    Args:
+        library: the runs.
+        names: the seeds to fold, of any settings.
+        step: fold the fronts at this training step instead of those published.
+    """
+    shown = list(library.with_fronts(names))
+    references = {key: common_reference(group) for key, group in _by_problem(library.with_fronts()).items()}
+    answer = {}
+    for setting in settings_of(shown):
+        members = [(folder, published) for folder, published in shown if folder.name in set(setting.runs)]
+        points = [_points_at(folder, published, step) for folder, published in members]
+        found = [front for front in points if len(front)]
+        answer[setting.key] = {
+            "runs": setting.runs,
+            "surfaces": {name: encoded(surface) for name, surface in _surfaces(found).items()},
+            "indicators": _folded_indicators(members, references[setting.problem]),
+        }
+    return answer
+
+
+def _points_at(folder: RunFolder, published: Published, step: int | None) -> NDArray[np.float64]:
+    if step is None:
+        return published.points
+    folder.refresh_history()
+    earlier = [front for at, front in folder.evaluations.fronts.items() if at <= step]
+    return earlier[-1] if earlier else np.empty((0, published.points.shape[1]))
+
+
+def _surfaces(points: list[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """Return the attainment surfaces of two objectives; the best points of all seeds of more."""
+    if not points:
+        return {}
+    if points[0].shape[1] != 2:
+        return {"best": best_of(points)}
+    levels = {"best": 1, "median": (len(points) + 1) // 2, "worst": len(points)}
+    return {name: attainment_surface(points, level) for name, level in levels.items()}
+
+
+def _folded_indicators(
+    members: Sequence[tuple[RunFolder, Published]], reference: tuple[float, ...] | None
+) -> dict[str, dict[str, float | None]]:
+    values = [comparable_indicators(folder, published, reference)[0] for folder, published in members]
+    names = [name for name in values[0] if all(name in of_run for of_run in values)]
+    if not names:
+        return {}
+    table = np.array([[of_run[name] for name in names] for of_run in values])
+    means = interquartile_mean(table)
+    if len(table) == 1:
+        return {name: {"mean": mean, "low": None, "high": None} for name, mean in zip(names, means, strict=True)}
+    low, high = bootstrap_interval(table)
+    return {
+        name: {"mean": float(means[column]), "low": float(low[column]), "high": float(high[column])}
+        for column, name in enumerate(names)
+    }

@@ -1,0 +1,93 @@
+"""Indicators over training, of one run and of several seeds folded into one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.board.evaluations import Evaluations
+from morl.board.folder import RunFolder
+from morl.board.folds import bootstrap_interval, interquartile_mean
+from morl.board.records import Published, thinned_rows
+from morl.pareto import history
+
+CLOCKS = ("training_steps", "environment_steps", "wall_seconds")
+EVALUATIONS_SHOWN = 500
+EVALUATIONS_FOLDED = 60
+
+
+def curve_of(folder: RunFolder, published: Published, reference: tuple[float, ...] | None) -> dict[str, Any]:
+    """Return a run's indicators over its evaluations: `{"training_steps": [...], ..., "indicators": {name: [...]}}`.
+
+    `environment_steps` counts evaluation and pre-training too. Where `reference` is not the run's own reference point,
+    the hypervolume is computed anew from the fronts that are kept, and is None elsewhere.
+    """
+    evaluations = folder.evaluations
+    rows = thinned_rows(len(evaluations.evaluations), EVALUATIONS_SHOWN)
+    chosen = [evaluations.evaluations[row] for row in rows]
+    steps = [evaluation.training_steps for evaluation in chosen]
+    names = list(dict.fromkeys(name for evaluation in chosen for name in evaluation.indicators))
+    indicators = {name: [evaluation.indicators.get(name) for evaluation in chosen] for name in names}
+    if reference is not None and reference != published.reference_point and "hypervolume" in indicators:
+        volumes = _volumes(evaluations, reference)
+        indicators["hypervolume"] = [volumes.get(step) for step in steps]
+    clocks = [evaluations.clocks.get(step) for step in steps]
+    return {
+        "version": folder.history_version(),
+        "training_steps": steps,
+        "environment_steps": [clock and clock[0] for clock in clocks],
+        "wall_seconds": [clock and clock[1] for clock in clocks],
+        "indicators": indicators,
+    }
+
+
+def _volumes(evaluations: Evaluations, reference: tuple[float, ...]) -> dict[int, float]:
+    """Return the hypervolume of each front that is kept, by training step; nothing above four objectives."""
+    if len(reference) > 4 or not evaluations.fronts:
+        return {}
+    fronts = list(evaluations.fronts.values())
+    return dict(zip(evaluations.fronts, history.hypervolume(fronts, reference).tolist(), strict=True))
+
+
+def folded_curve(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the interquartile mean and 95 % interval of each indicator over seeds; None without a common stretch.
+
+    At each evaluation of any seed, every seed counts with its latest evaluation; the curve spans the steps where all
+    seeds have one. Steps and seconds of a seed are averaged.
+    """
+    if not all(run["training_steps"] for run in runs):
+        return None
+    first, last = max(run["training_steps"][0] for run in runs), min(run["training_steps"][-1] for run in runs)
+    union = sorted({step for run in runs for step in run["training_steps"] if first <= step <= last})
+    if not union:
+        return None
+    steps = [union[row] for row in thinned_rows(len(union), EVALUATIONS_FOLDED)]
+    rows = [np.searchsorted(run["training_steps"], steps, side="right") - 1 for run in runs]
+    shared = [name for name in runs[0]["indicators"] if all(name in run["indicators"] for run in runs)]
+    tables = {
+        name: np.array([_numbers(run["indicators"][name])[row] for run, row in zip(runs, rows, strict=True)])
+        for name in shared
+    }
+    clocks = {
+        name: np.array([_numbers(run[name])[row] for run, row in zip(runs, rows, strict=True)]).mean(axis=0)
+        for name in CLOCKS
+    }
+    return {
+        **{name: _json(clock) for name, clock in clocks.items()},
+        "training_steps": steps,
+        "indicators": {name: _with_interval(table) for name, table in tables.items()},
+    }
+
+
+def _with_interval(table: NDArray[np.float64]) -> dict[str, list[float | None]]:
+    low, high = bootstrap_interval(table)
+    return {"mean": _json(interquartile_mean(table)), "low": _json(low), "high": _json(high)}
+
+
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _json(values: NDArray[np.float64]) -> list[float | None]:
+    return [value if np.isfinite(value) else None for value in values.tolist()]

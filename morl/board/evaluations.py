@@ -1,0 +1,137 @@
+"""The evaluations of one run, read from `fronts.jsonl` and `metrics.jsonl` as they grow, in bounded memory."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.board.files import GrowingLines
+from morl.board.records import as_table, finite_numbers, thinned_rows
+
+FRONTS_KEPT = 64
+"""Fronts of a run that are kept for replay; of more, every second one goes."""
+NUMBERS_KEPT = 100_000
+"""Numbers in the fronts of a run that are kept for replay (0.8 MB); of more, every second front goes."""
+LINES_KEPT = 1_000
+"""Evaluations of a run whose indicators are kept."""
+POINTS_KEPT = 2_000
+"""Points of one front that are kept; of more, an even choice."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One line of `fronts.jsonl`: training step and indicators; the points are kept apart, and not of all."""
+
+    training_steps: int
+    indicators: dict[str, float]
+
+
+@dataclass
+class Evaluations:
+    """What a run's evaluations found, in the order of training steps."""
+
+    directory: Path
+    objectives: int = 0
+    evaluations: list[Evaluation] = field(default_factory=list)
+    fronts: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    """Training step -> points [n, objective], thinned out evenly."""
+    clocks: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Training step of an evaluation -> (all environment steps, wall seconds) when it was done."""
+    damaged_lines: int = 0
+    long_lines: int = 0
+    unread_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin at the start of both files."""
+        self._front_lines = GrowingLines(self.directory / "fronts.jsonl")
+        self._metric_lines = GrowingLines(self.directory / "metrics.jsonl")
+        self._stride = 1  # of the evaluations read, every so-manieth front is kept
+        self._seen = 0
+
+    def refresh(self) -> None:
+        """Read what is new. Missing files are no error: a run has none before its first evaluation."""
+        self._refresh_fronts()
+        self._refresh_clocks()
+
+    def _refresh_fronts(self) -> None:
+        try:
+            new = self._front_lines.read()
+        except OSError:
+            return
+        if new.restarted:
+            self.evaluations, self.fronts = [], {}
+            self._stride, self._seen, self.damaged_lines, self.long_lines = 1, 0, 0, 0
+        self.long_lines += new.left_out
+        self.unread_bytes = new.unread
+        for line in new.lines:
+            try:
+                step, points, indicators = parse_front(line)
+                self._add(step, points, indicators)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                self.damaged_lines += 1
+
+    def _add(self, step: int, points: NDArray[np.float64], indicators: dict[str, float]) -> None:
+        if self.objectives and len(points) and points.shape[1] != self.objectives:
+            raise ValueError(f"points must have {self.objectives} objectives, got {points.shape[1]}")
+        self.evaluations.append(Evaluation(step, indicators))
+        if self._seen % self._stride == 0:
+            self.fronts[step] = points[thinned_rows(len(points), POINTS_KEPT)]
+        self._seen += 1
+        while len(self.fronts) > FRONTS_KEPT or (
+            len(self.fronts) > 4 and sum(front.size for front in self.fronts.values()) > NUMBERS_KEPT
+        ):
+            self._stride *= 2
+            self.fronts = {step: self.fronts[step] for step in list(self.fronts)[::2]}
+        if len(self.evaluations) > LINES_KEPT:
+            del self.evaluations[1:-1:2]
+
+    def _refresh_clocks(self) -> None:
+        try:
+            new = self._metric_lines.read()
+        except OSError:
+            return
+        if new.restarted:
+            self.clocks = {}
+        for line in new.lines:
+            if b'"selection/' not in line:  # only the line that goes with an evaluation; the others need no parsing
+                continue
+            try:
+                record = json.loads(line)
+                steps = int(record["training_steps"])
+                everything = steps + int(record["pretraining_steps"]) + int(record["evaluation_steps"])
+                self.clocks[steps] = (everything, float(record["wall_seconds"]))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+        if len(self.clocks) > 2 * LINES_KEPT:
+            kept = {evaluation.training_steps for evaluation in self.evaluations}
+            self.clocks = {step: clock for step, clock in self.clocks.items() if step in kept}
+
+    def notes(self) -> list[str]:
+        """Return what is wrong with the files, one sentence each."""
+        notes = []
+        if self.damaged_lines:
+            notes.append(f"fronts.jsonl has {self.damaged_lines} damaged lines, which are left out")
+        if self.long_lines:
+            notes.append(f"fronts.jsonl has {self.long_lines} lines that are too long to be read")
+        if self.unread_bytes > 2**20:
+            notes.append(f"fronts.jsonl is long: {self.unread_bytes / 2**20:.0f} MB of it are still to be read")
+        return notes
+
+
+def parse_front(line: bytes) -> tuple[int, NDArray[np.float64], dict[str, float]]:
+    """Return training step, points [n, objective] and indicators of a line of `fronts.jsonl`.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not such a line.
+    """
+    record = json.loads(_without_preferences(line))
+    return int(record["training_steps"]), as_table(record["points"], "points"), finite_numbers(record.get("indicators"))
+
+
+def _without_preferences(line: bytes) -> bytes:
+    """Return a line of `fronts.jsonl` with no preferences in it: they are half of what there is to parse."""
+    start = line.find(b'"preferences": [[')
+    end = line.find(b']], "', start)
+    return line[: start + 15] + b"null" + line[end + 2 :] if 0 <= start < end else line

@@ -1,0 +1,159 @@
+"""One run folder as the page shows it: what it publishes, how it got there, and what is wrong with it."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from morl.board.evaluations import Evaluations, parse_front
+from morl.board.files import open_regular, read_whole, version_of
+from morl.board.records import Published, parse_config, parse_published, setting_of
+
+LAST_LINES = 4 * 2**20
+"""Bytes at the end of fronts.jsonl in which its last line is looked for when there is no front.json."""
+
+
+@dataclass
+class RunFolder:
+    """A run: `name` is how the page calls it, `directory` where it lies."""
+
+    name: str
+    directory: Path
+    published: Published | None = None
+    loadable: bool = False
+    """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
+    config: dict[str, Any] | None = None
+    hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
+    """Reference point -> hypervolume of the published front, where it was needed for another point than its own."""
+    _notes: tuple[str, ...] = ()
+    _version: str = ""
+
+    def __post_init__(self) -> None:
+        """Begin to read."""
+        self.evaluations = Evaluations(self.directory)
+
+    @property
+    def version(self) -> str:
+        """Return what changes when the published front does."""
+        return self._version
+
+    def history_version(self) -> str:
+        """Return what changes when evaluations are added."""
+        return version_of(self.directory / "fronts.jsonl")
+
+    @property
+    def notes(self) -> list[str]:
+        """Return what is wrong or odd, one sentence each."""
+        return [*self._notes, *self.evaluations.notes()]
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Return what this run shares with its other seeds."""
+        if self.config is not None:
+            return setting_of(self.config)
+        return {"folder": self.directory.parent.as_posix()}  # all that is left to tell settings apart
+
+    def refresh(self) -> None:
+        """Read config.toml and front.json again if they changed."""
+        names = ("config.toml", "front.json")
+        version = "|".join(version_of(self.directory / name) for name in names)
+        if not version_of(self.directory / "front.json"):
+            version += "|" + self.history_version()  # what is shown then
+        if version == self._version:
+            return
+        notes: list[str] = []
+        self.config = self._read_config(notes)
+        self.published, self.loadable = self._read_front(notes)
+        if self.published is not None:
+            self.evaluations.objectives = len(self.published.objectives)
+            notes += self.published.notes
+        self.hypervolumes = {}
+        self._version, self._notes = version, tuple(notes)
+
+    def refresh_history(self) -> None:
+        """Read what is new in fronts.jsonl and metrics.jsonl."""
+        self.evaluations.refresh()
+
+    def _read_config(self, notes: list[str]) -> dict[str, Any] | None:
+        try:
+            return parse_config(read_whole(self.directory / "config.toml"))
+        except FileNotFoundError:
+            notes.append("config.toml is missing")
+        except (OSError, ValueError) as error:
+            notes.append(_sentence("config.toml", error))
+        return None
+
+    def _read_front(self, notes: list[str]) -> tuple[Published | None, bool]:
+        file = self.directory / "front.json"
+        try:
+            return parse_published(read_whole(file)), True
+        except FileNotFoundError:
+            reason = "no evaluation yet"
+        except (OSError, ValueError) as error:
+            reason = _sentence("front.json", error)
+        last = self._last_evaluation()
+        if last is None:
+            notes.append(reason)
+            return None, False
+        if reason == "no evaluation yet":
+            reason = "front.json is missing"
+        notes.append(f"{reason}; shown is the last evaluation in fronts.jsonl")
+        return last, False
+
+    def _last_evaluation(self) -> Published | None:
+        """Return the last whole line of fronts.jsonl, described as far as config.toml can."""
+        try:
+            with open_regular(self.directory / "fronts.jsonl") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - LAST_LINES))
+                lines = file.read(LAST_LINES).split(b"\n")[:-1]
+        except OSError:
+            return None
+        for line in reversed(lines):
+            try:
+                return self._describe(line)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+        return None
+
+    def _describe(self, line: bytes) -> Published:
+        step, points, indicators = parse_front(line)
+        if not len(points):
+            raise ValueError("points must be at least one")
+        config = self.config or {}
+        env = str(config.get("environment", "unknown environment")).rpartition(":")[2]
+        objectives = _objectives(env, points.shape[1])
+        return Published(
+            agent=str(config.get("algorithm", "unknown agent")),
+            env=env,
+            env_options={key[12:]: value for key, value in config.items() if key.startswith("env_options.")},
+            seed=config.get("seed"),
+            objectives=objectives,
+            discount=float(config.get("discount", _discount(env))),
+            reference_point=None,
+            points=points,
+            rows=np.arange(len(points)),
+            preferences=np.full(points.shape, np.nan),
+            policy_ids=np.full(len(points), -1),
+            indicators=indicators,
+            counts={"training_steps": float(step)},
+        )
+
+
+def _objectives(env: str, count: int) -> tuple[str, ...]:
+    from morl.envs import specs
+
+    known = specs[env].objectives if env in specs else ()
+    return known if len(known) == count else tuple(f"objective_{number}" for number in range(count))
+
+
+def _discount(env: str) -> float:
+    from morl.envs import specs
+
+    return specs[env].discount if env in specs else 0.99
+
+
+def _sentence(name: str, error: Exception) -> str:
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text if text.startswith(name) else f"{name} cannot be read: {text}"

@@ -1,0 +1,153 @@
+// The chart in the middle: draws the view that is chosen, marks policies in it, and turns gestures into filters.
+
+import { choice } from "./choice.js";
+import { element } from "./dom.js";
+import * as matrix from "./matrix.js";
+import * as parallel from "./parallel.js";
+import * as plane from "./plane.js";
+import { clouds, groups, isFiltered, ranges, withLimits } from "./scene.js";
+import * as space from "./space.js";
+import { change, listen, oncePerFrame, problem, state } from "./state.js";
+import { chartOptions, isDark, watchTheme } from "./theme.js";
+import { hideTooltip, showTooltip } from "./tooltip.js";
+
+/** View name -> its label, the numbers of objectives that it can show, and the module that draws it. */
+export const VIEWS = {
+  plane: { label: "Scatter", fits: (objectives) => objectives === 2, draws: plane },
+  space: { label: "3-D scatter", fits: (objectives) => objectives === 3, draws: space },
+  parallel: { label: "Parallel coordinates", fits: (objectives) => objectives >= 2, draws: parallel },
+  matrix: { label: "Scatter matrix", fits: (objectives) => objectives >= 3, draws: matrix },
+};
+
+/** Returns the views that can show a number of objectives, the best one first. */
+export function viewsFor(objectives) {
+  return Object.keys(VIEWS).filter((name) => VIEWS[name].fits(objectives));
+}
+
+/** Returns the section of the chart; it draws once `ready` is settled. */
+export function chart(ready) {
+  const plot = element("div", { class: "plot", role: "img", "aria-label": "Pareto fronts of the selected runs" });
+  const empty = element("p", { class: "empty" });
+  const canvas = element("canvas", { "aria-hidden": "true" });
+  const note = element("p", { class: "chart-note" });
+  const drawing = { plot, canvas, note, view: null, items: [], ranges: null, stale: true };
+  listenToMouse(drawing);
+  const draw = oncePerFrame(() => drawScene(drawing, empty));
+  listen(["listing", "fronts", "histories", "folds", "problem", "selected", "fold", "view", "step", "filter", "error"], draw);
+  listen(["listing", "histories", "fronts", "problem", "selected"], () => (drawing.stale = true));
+  listen(["preference", "utility", "minimum", "picked"], oncePerFrame(() => drawing.view && mark(drawing)));
+  watchTheme(draw);
+  ready.then(draw, (error) => change({ error: error.message }));
+  return element("section", { class: "chart", "aria-label": "Fronts" }, canvas, plot, empty, note);
+}
+
+function drawScene(drawing, empty) {
+  const shown = problem() && window.Plotly ? clouds() : [];
+  empty.textContent = shown.length ? "" : reasonForNothing();
+  empty.hidden = shown.length > 0;
+  drawing.plot.hidden = shown.length === 0;
+  drawing.canvas.hidden ||= shown.length === 0;
+  if (!shown.length) return;
+  if (drawing.view !== state.view) {
+    if (drawing.view) Plotly.purge(drawing.plot);
+    drawing.plot.replaceChildren();
+    drawing.view = state.view;
+    drawing.listening = false;
+  }
+  if (drawing.stale) drawing.ranges = ranges();
+  drawing.stale = false;
+  const scene = { clouds: shown, groups: groups(shown), ranges: drawing.ranges, objectives: problem().objectives, problem: problem() };
+  const { traces, layout, items, painted, fixed } = VIEWS[state.view].draws.figure(scene);
+  drawing.items = items; // trace number -> point number -> [cloud, row]
+  drawing.painted = painted ?? null; // points that are too many for elements of their own
+  drawing.note.textContent = painted?.note ?? "";
+  drawing.scene = scene;
+  // Where all points are painted, nothing of Plotly's own may have changed but the marks: a slider then need not wait.
+  const frame = fixed ? JSON.stringify([state.view, state.problem, state.filter, drawing.ranges, isDark()]) : null;
+  const unchanged = frame !== null && frame === drawing.frame;
+  drawing.frame = frame;
+  if (unchanged) {
+    drawing.repaint = true;
+    paint(drawing);
+    mark(drawing);
+    return;
+  }
+  drawing.base = layout.shapes?.length ?? 0; // how many shapes are not marks
+  layout.shapes = [...(layout.shapes ?? []), ...marks(scene)];
+  drawing.repaint = true;
+  Plotly.react(drawing.plot, traces, layout, chartOptions(state.view === "space", !painted));
+  if (!drawing.listening) listenToChart(drawing);
+  VIEWS[state.view].draws.markInside?.(drawing.plot, choice());
+}
+
+function reasonForNothing() {
+  if (state.error) return state.error;
+  if (!window.Plotly) return "Loading …";
+  if (!problem()) return "No run with a front yet. A run's first evaluation makes one.";
+  if (!state.selected.size) return "No run is selected. Tick one in the list.";
+  if (state.step !== null) return "No selected run had a front at this step yet.";
+  if (state.fold) return "This page holds the fold of all seeds of a setting: select all of them, or none.";
+  return "Loading …";
+}
+
+/** Returns the shapes that mark the chosen policy and its alternatives; none in 3-D, which marks inside the scene. */
+function marks(scene) {
+  return VIEWS[state.view].draws.marks?.(scene, choice()) ?? [];
+}
+
+/** Moves the marks alone: shapes are redrawn without touching the points. */
+function mark(drawing) {
+  const draws = VIEWS[state.view].draws;
+  if (!drawing.scene || drawing.plot.hidden) return;
+  if (draws.markInside) draws.markInside(drawing.plot, choice());
+  else {
+    const fixed = drawing.plot.layout.shapes.slice(0, drawing.base);
+    Plotly.relayout(drawing.plot, { shapes: [...fixed, ...marks(drawing.scene)] });
+  }
+}
+
+/** Painted points have no events of their own. */
+function listenToMouse(drawing) {
+  const showNearest = (event) => {
+    if (!drawing.painted) return;
+    const item = event.buttons ? null : drawing.painted.nearest(drawing.plot, event);
+    item ? showTooltip(item, event) : hideTooltip();
+  };
+  drawing.plot.addEventListener("mousemove", showNearest);
+  drawing.plot.addEventListener("mouseleave", hideTooltip);
+  drawing.plot.addEventListener("click", (event) => pick(drawing.painted?.nearest(drawing.plot, event)));
+}
+
+function pick(item) {
+  if (item?.[0].run) change({ picked: { run: item[0].run.name, row: item[1] } });
+}
+
+/** Paints after Plotly has laid out the axes; not again when it has only moved shapes. */
+function paint(drawing) {
+  const axes = Object.entries(drawing.plot._fullLayout).filter(([name]) => /^[xy]axis/.test(name));
+  const place = JSON.stringify(axes.map(([, axis]) => [axis.range, axis._offset, axis._length]));
+  if (!drawing.repaint && place === drawing.place) return;
+  [drawing.repaint, drawing.place] = [false, place];
+  drawing.canvas.hidden = !drawing.painted;
+  drawing.painted?.draw(drawing.canvas, drawing.plot);
+}
+
+function listenToChart(drawing) {
+  drawing.listening = true;
+  drawing.plot.on("plotly_afterplot", () => paint(drawing));
+  paint(drawing);
+  const found = (event) => drawing.items[event.points[0].curveNumber]?.(event.points[0].pointNumber);
+  drawing.plot.on("plotly_hover", (event) => {
+    const item = found(event);
+    if (item) showTooltip(item, event.event);
+  });
+  drawing.plot.on("plotly_unhover", hideTooltip);
+  drawing.plot.on("plotly_click", (event) => pick(found(event)));
+  drawing.plot.on("plotly_selected", (event) => {
+    if (!event?.range) return;
+    Plotly.relayout(drawing.plot, { selections: [] }); // the filter is drawn by the views, and typed in the panel
+    const limits = VIEWS[state.view].draws.limits?.(event.range, drawing.scene);
+    if (limits) change({ filter: withLimits(limits) });
+  });
+  drawing.plot.on("plotly_doubleclick", () => isFiltered() && change({ filter: [] }));
+}

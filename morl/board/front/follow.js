@@ -1,0 +1,171 @@
+// Below the chart: the slider over training time, indicator curves, and the table of indicators.
+
+import { element, formatted, inWords } from "./dom.js";
+import { change, listen, oncePerFrame, selectedRuns, seriesOf, settingsOfProblem, state, whenStill } from "./state.js";
+import { axisLayout, chartLayout, chartOptions, colours, faded, look, watchTheme } from "./theme.js";
+
+const MOST_POSITIONS = 200;
+const CURVES = ["hypervolume", "expected_utility", "sparsity", "cardinality"];
+const CLOCKS = ["training_steps", "environment_steps", "wall_seconds"];
+const PLAY_MILLISECONDS = 350;
+
+export function timeSlider() {
+  const slider = element("input", { id: "time", type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Training time", oninput: () => show(Number(slider.value)) });
+  const output = element("output", { for: "time" });
+  const play = element("button", { onclick: toggle, "aria-label": "Replay training" }, "▶ Replay");
+  let steps = [];
+  let timer = null;
+
+  function show(position) {
+    change({ step: position >= steps.length ? null : steps[position], picked: null });
+  }
+  function toggle() {
+    if (timer) return stop();
+    if (state.step === null) show(0);
+    play.textContent = "⏸ Pause";
+    timer = setInterval(() => (Number(slider.value) >= steps.length ? stop() : show(Number(slider.value) + 1)), PLAY_MILLISECONDS);
+  }
+  function stop() {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "▶ Replay";
+  }
+  const redraw = oncePerFrame(() => {
+    steps = stepsToShow();
+    slider.max = steps.length;
+    slider.disabled = play.disabled = steps.length === 0;
+    slider.value = state.step === null ? steps.length : steps.filter((step) => step <= state.step).length - 1;
+    output.textContent = state.step === null ? "published front (best evaluation)" : `step ${state.step.toLocaleString("en-US")}`;
+    slider.setAttribute("aria-valuetext", output.textContent);
+  });
+  listen(["histories", "selected", "problem", "step"], redraw);
+  return element("div", { class: "row time" }, play, slider, output);
+}
+
+function stepsToShow() {
+  const all = [...new Set(selectedRuns().flatMap((run) => state.histories[run.name]?.steps ?? []))].sort((a, b) => a - b);
+  const every = Math.ceil(all.length / MOST_POSITIONS) || 1;
+  return all.filter((_, index) => (all.length - 1 - index) % every === 0);
+}
+
+export function curvesPanel(ready) {
+  const plot = element("div", { class: "curves", role: "img", "aria-label": "Indicators over training" });
+  const empty = element("p", { class: "empty" }, "Curves appear with the first evaluations.");
+  const clock = element(
+    "select", { id: "clock", onchange: () => change({ clock: clock.value }) },
+    CLOCKS.map((name) => element("option", { value: name }, inWords(name))),
+  );
+  const redraw = oncePerFrame(() => drawCurves(plot, empty));
+  listen(["curves", "selected", "problem", "fold", "clock"], redraw);
+  listen(["step"], whenStill(() => plot.layout && !plot.hidden && Plotly.relayout(plot, { shapes: timeLine() })));
+  watchTheme(redraw);
+  ready.then(redraw, () => {});
+  return element(
+    "section", { "aria-label": "Indicators over training" },
+    element("div", { class: "row" }, element("h2", { class: "grow" }, "Over training"), element("label", { for: "clock" }, "over ", clock)), plot, empty,
+  );
+}
+
+/** Returns the series that are drawn: { number, curves: [{ x, indicators }], interval }. */
+function series() {
+  const shown = new Set(selectedRuns().map((run) => run.name));
+  const made = new Map();
+  const add = (number, curve) => made.set(number, [...(made.get(number) ?? []), curve]);
+  for (const run of selectedRuns()) {
+    const curve = state.curves.runs[run.name];
+    const folded = state.fold && state.curves.settings[run.setting];
+    if (curve?.training_steps.length && !folded) add(seriesOf(run), curve);
+  }
+  for (const [number, setting] of settingsOfProblem().entries()) {
+    const curve = state.fold && state.curves.settings[setting.key];
+    if (curve && setting.runs.some((name) => shown.has(name))) add(number, curve);
+  }
+  return made;
+}
+
+function drawCurves(plot, empty) {
+  const drawn = window.Plotly ? series() : new Map();
+  plot.hidden = drawn.size === 0;
+  empty.hidden = drawn.size > 0;
+  if (!drawn.size) return;
+  const names = CURVES.filter((name) => [...drawn.values()].some((curves) => curves.some((curve) => curve.indicators[name])));
+  const traces = [];
+  const layout = chartLayout({ margin: { l: 56, r: 8, t: 28, b: 40 }, hovermode: false, dragmode: "zoom", uirevision: `curves ${state.problem} ${state.clock}`, annotations: [], shapes: timeLine(names.length) });
+  names.forEach((name, panel) => {
+    const suffix = panel === 0 ? "" : panel + 1;
+    const [left, right] = [panel / names.length + (panel ? 0.06 : 0), (panel + 1) / names.length];
+    const small = { tickfont: { size: 11, color: colours().faint }, nticks: 5 };
+    layout[`xaxis${suffix}`] = axisLayout("", { ...small, domain: [left, right], anchor: `y${suffix}`, rangemode: "tozero" });
+    layout[`yaxis${suffix}`] = axisLayout("", { ...small, anchor: `x${suffix}` });
+    layout.annotations.push({ text: inWords(name), x: left, y: 1, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", yshift: 4, showarrow: false, font: { size: 13 } });
+    for (const [number, curves] of drawn) traces.push(...curveTraces(curves, name, look(number).colour, suffix));
+  });
+  Plotly.react(plot, traces, layout, { ...chartOptions(), displayModeBar: false });
+}
+
+/** Returns one trace for all curves of a colour, with gaps between them, and the band of each interval. */
+function curveTraces(curves, name, colour, suffix) {
+  const place = { xaxis: `x${suffix}`, yaxis: `y${suffix}`, type: "scatter", mode: "lines", hoverinfo: "skip" };
+  const bands = [];
+  const x = [];
+  const y = [];
+  for (const curve of curves.filter((candidate) => candidate.indicators[name])) {
+    const values = curve.indicators[name];
+    const clock = curve[state.clock];
+    x.push(...clock, null);
+    y.push(...(values.mean ?? values), null);
+    if (values.mean) {
+      bands.push({ ...place, x: [...clock, ...clock.toReversed()], y: [...values.high, ...values.low.toReversed()], fill: "toself", fillcolor: faded(colour, 0.2), line: { width: 0 } });
+    }
+  }
+  const single = x.length <= 2;
+  return [...bands, { ...place, x, y, mode: single ? "markers" : "lines", line: { color: faded(colour, curves.length > 10 ? 0.5 : 0.9), width: 1.8 }, marker: { color: colour } }];
+}
+
+let panels = 0;
+
+/** Returns a line through every panel at the training step that is shown. */
+function timeLine(count = panels) {
+  panels = count;
+  if (state.step === null || state.clock !== "training_steps") return [];
+  const { faint } = colours();
+  return Array.from({ length: panels }, (_, panel) => ({
+    type: "line", xref: `x${panel ? panel + 1 : ""}`, yref: `y${panel ? panel + 1 : ""} domain`, x0: state.step, x1: state.step, y0: 0, y1: 1, line: { color: faint, width: 1.2, dash: "dot" },
+  }));
+}
+
+const DIRECTION = { hypervolume: "↑", expected_utility: "↑", cardinality: "↑", igd_plus: "↓", maximum_utility_loss: "↓", sparsity: "↓" };
+
+export function indicatorsTable() {
+  const place = element("div", { class: "scroll" });
+  const title = element("h2", {}, "Indicators");
+  const redraw = oncePerFrame(() => place.replaceChildren(table()));
+  listen(["listing", "selected", "problem", "fold", "folds"], redraw);
+  watchTheme(redraw);
+  return element("section", { "aria-label": "Indicators" }, title, place);
+}
+
+function table() {
+  const rows = state.fold ? foldedRows() : selectedRuns().map((run) => ({ name: run.name, number: seriesOf(run), values: run.indicators }));
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
+  const head = ["run", ...names].map((name) => element("th", { scope: "col" }, name === "run" ? (state.fold ? "setting" : "run") : `${inWords(name)} ${DIRECTION[name] ?? ""}`));
+  const body = rows.map((row) => {
+    const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
+    swatch.style.background = look(row.number).colour;
+    return element("tr", {}, element("th", { scope: "row", title: row.name }, swatch, element("span", { class: "name" }, row.name)), names.map((name) => element("td", {}, cellText(row.values[name]))));
+  });
+  return element("table", { class: "indicators" }, element("thead", {}, element("tr", {}, head)), element("tbody", {}, body));
+}
+
+function foldedRows() {
+  return settingsOfProblem().flatMap((setting, number) => {
+    const fold = state.folds[setting.key];
+    return fold ? [{ name: `${setting.label} (${fold.runs.length})`, number, values: fold.indicators }] : [];
+  });
+}
+
+/** Returns a number, or the interquartile mean of several seeds with its 95 % bootstrap interval. */
+function cellText(value) {
+  if (value === undefined || typeof value === "number") return formatted(value);
+  return value.low === null ? formatted(value.mean) : `${formatted(value.mean, 5)} [${formatted(value.low, 4)}, ${formatted(value.high, 4)}]`;
+}

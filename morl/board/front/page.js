@@ -1,0 +1,63 @@
+// Builds the page from its panels.
+
+import { offline } from "./api.js";
+import { chart, VIEWS, viewsFor } from "./chart.js";
+import { choosePanel } from "./choose.js";
+import { begin, firstSelection, loadFolded, loadSelected } from "./data.js";
+import { copyText, element } from "./dom.js";
+import { curvesPanel, indicatorsTable, timeSlider } from "./follow.js";
+import { runsPanel } from "./runs.js";
+import { change, listen, problem, selectedRuns, state } from "./state.js";
+import { tooltip } from "./tooltip.js";
+
+/** Builds the page and begins to load; the chart waits for `ready`, when Plotly is there. */
+export async function build(ready) {
+  document.body.append(
+    runsPanel(showProblem),
+    element("main", {}, toolbar(), chart(ready), timeSlider(), curvesPanel(ready), indicatorsTable(), sharePanel()),
+    choosePanel(),
+    tooltip(),
+  );
+  listen(["listing", "selected", "problem"], loadSelected);
+  listen(["fold", "step"], loadFolded);
+  await begin(showProblem);
+}
+
+function showProblem(key) {
+  const { objectives } = state.listing.problems.find((candidate) => candidate.key === key);
+  change({
+    problem: key, selected: firstSelection(key), view: viewsFor(objectives.length)[0], step: null, filter: [], picked: null, minimum: [], folds: {},
+    preference: objectives.map(() => Math.round(1000 / objectives.length) / 1000),
+  });
+}
+
+/** Returns the line above the chart: which view, and whether seeds are folded. */
+function toolbar() {
+  const views = element("div", { class: "views", role: "radiogroup", "aria-label": "View" });
+  const fold = element("input", { id: "fold", type: "checkbox", onchange: () => change({ fold: fold.checked }) });
+  const redraw = () => {
+    const focused = document.activeElement?.id;
+    views.replaceChildren(
+      ...viewsFor(problem()?.objectives.length ?? 2).flatMap((name) => [
+        element("input", { id: `view-${name}`, type: "radio", name: "view", checked: name === state.view, onchange: () => change({ view: name }) }),
+        element("label", { for: `view-${name}` }, VIEWS[name].label),
+      ]),
+    );
+    if (focused?.startsWith("view-")) document.getElementById(focused)?.focus();
+  };
+  listen(["listing", "problem", "view"], redraw);
+  redraw();
+  const title = "Each setting's seeds as one: best, median and worst attainment surface, interquartile means with 95 % intervals";
+  return element("div", { class: "row toolbar" }, views, element("label", { for: "fold", title }, fold, " Fold seeds"));
+}
+
+/** Returns the commands that write this selection into a file to share. */
+function sharePanel() {
+  const text = element("pre", { tabindex: 0 });
+  const button = element("button", { class: "quiet", onclick: () => copyText(text.textContent, button) }, "Copy");
+  listen(["listing", "problem", "selected"], () => {
+    const folders = selectedRuns().map((run) => (/^[\w./:@-]+$/.test(run.directory) ? run.directory : `'${run.directory.replaceAll("'", "'\\''")}'`)).join(" ");
+    text.textContent = `morl front ${folders} --html front.html   # this page, in one file\nmorl front ${folders} --plot front.pdf    # a figure for print`;
+  });
+  return element("section", { "aria-label": "Share", hidden: offline }, element("h2", {}, "Share"), element("div", { class: "code" }, element("span", {}, "Shell"), button, text));
+}

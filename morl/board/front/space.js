@@ -1,0 +1,61 @@
+// Three objectives: a scatter plot to turn around.
+
+import { plotlyText } from "./dom.js";
+import { column, distinct } from "./scene.js";
+import { choice } from "./choice.js";
+import { state } from "./state.js";
+import { axisLayout, chartLayout, colours } from "./theme.js";
+
+/** Points of a group that share one of this many cells in each direction are drawn once. */
+const CELLS = 150;
+
+let firstMark = 0; // number of the trace that marks the chosen policy; the alternatives follow
+
+export function figure({ groups, ranges, objectives, problem }) {
+  const traces = [];
+  const items = [];
+  if (problem.known_front) {
+    const known = Array.from({ length: problem.known_front.shape[0] }, (_, row) => [{ points: problem.known_front }, row]);
+    traces.push(cloudTrace(known, { color: colours().known, size: 4, symbol: "circle-open", opacity: 0.7 }));
+    items.push(() => null);
+  }
+  for (const group of groups) {
+    const marker = group.filtered
+      ? { color: colours().filtered, size: 2.5, opacity: 0.4 }
+      : { color: group.colour, symbol: group.symbol3d, size: group.items.length > 1000 ? 2.5 : 5, opacity: 0.9, line: { width: 0 } };
+    const drawn = distinct(group.items, [0, 1, 2], ranges, CELLS);
+    traces.push(cloudTrace(drawn, marker));
+    items.push((point) => drawn[point]);
+  }
+  firstMark = traces.length;
+  const { text } = colours();
+  traces.push({ ...cloudTrace([], { color: text, size: 8, symbol: "circle-open", opacity: 0.8 }) });
+  traces.push({ ...cloudTrace([], { color: text, size: 14, symbol: "circle-open", line: { width: 3, color: text } }) });
+  placeMarks(choice()).forEach((place, index) => Object.assign(traces[firstMark + index], place));
+  items.push(() => null, () => null);
+  const axis = (k) => ({ ...axisLayout(plotlyText(objectives[k]), { range: [...ranges[k]] }), backgroundcolor: colours().background, showspikes: false });
+  const layout = chartLayout({
+    margin: { l: 0, r: 0, t: 0, b: 0 }, uirevision: `space ${state.problem}`,
+    scene: { xaxis: axis(0), yaxis: axis(1), zaxis: axis(2), camera: { eye: { x: 1.5, y: 1.4, z: 0.9 } }, aspectmode: "cube", dragmode: "turntable" },
+  });
+  return { traces, layout, items };
+}
+
+function cloudTrace(items, marker) {
+  return { type: "scatter3d", mode: "markers", hoverinfo: "none", x: column(items, 0), y: column(items, 1), z: column(items, 2), marker };
+}
+
+/** Returns the coordinates of the alternatives, then of the chosen policy. */
+function placeMarks({ best, alternatives }) {
+  return [alternatives, best ? [best] : []].map((policies) => {
+    const [x, y, z] = [0, 1, 2].map((k) => policies.map((policy) => policy.returns[k]));
+    return { x, y, z };
+  });
+}
+
+/** Shapes do not reach into a 3-D scene: two traces of their own are moved. */
+export function markInside(plot, chosen) {
+  const [others, best] = placeMarks(chosen);
+  const both = (name) => [others[name], best[name]];
+  Plotly.restyle(plot, { x: both("x"), y: both("y"), z: both("z") }, [firstMark, firstMark + 1]);
+}

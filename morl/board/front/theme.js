@@ -1,0 +1,81 @@
+// Colours: Okabe and Ito's palette, which readers with any colour vision can tell apart, and TensorBoard's two themes.
+
+const LIGHT = {
+  series: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"],
+  text: "#212121", faint: "#616161", grid: "#E4E4E4", background: "#FFFFFF", known: "#9A9A9A", filtered: "#C8C8C8",
+};
+const DARK = {
+  series: ["#56B4E9", "#F28E4B", "#2CC295", "#E6A0C8", "#F0C33C", "#9BB8FF", "#F5F5F5"],
+  text: "#F2F2F2", faint: "#BDBDBD", grid: "#4A4A4A", background: "#303030", known: "#A8A8A8", filtered: "#5E5E5E",
+};
+/** Every series has a symbol of its own too; after a round of colours the symbols move on by one. */
+const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x"];
+const SYMBOLS_3D = ["circle", "square", "diamond", "cross", "x", "circle-open", "diamond-open"];
+
+const media = window.matchMedia("(prefers-color-scheme: dark)");
+const board = boardBody();
+
+/** TensorBoard marks its own page, around this frame; anywhere else the system's setting counts. */
+function boardBody() {
+  try {
+    return window.parent !== window ? window.parent.document.body : null;
+  } catch {
+    return null; // a frame in a page of somebody else
+  }
+}
+
+export function isDark() {
+  return board ? board.classList.contains("dark-mode") : media.matches;
+}
+
+export function colours() {
+  return isDark() ? DARK : LIGHT;
+}
+
+/** Calls back whenever the theme changes. */
+export function watchTheme(callback) {
+  media.addEventListener("change", callback);
+  if (board) new MutationObserver(callback).observe(board, { attributeFilter: ["class"] });
+}
+
+/** Returns colour and symbols of the series with a number. */
+export function look(number) {
+  const { series } = colours();
+  const symbol = (number + Math.floor(number / series.length)) % SYMBOLS.length;
+  return { colour: series[number % series.length], symbol: SYMBOLS[symbol], symbol3d: SYMBOLS_3D[symbol] };
+}
+
+/** Returns a colour "#rrggbb" with an opacity. */
+export function faded(colour, opacity) {
+  const [red, green, blue] = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
+  return `rgba(${red},${green},${blue},${opacity})`;
+}
+
+/** Returns the layout that all charts share. */
+export function chartLayout(more = {}) {
+  const { text, faint } = colours();
+  return {
+    font: { family: "Roboto, system-ui, sans-serif", size: 13, color: text },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    margin: { l: 64, r: 16, t: 12, b: 48 }, showlegend: false, hovermode: "closest",
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: faint, activecolor: text }, uirevision: "keep", ...more,
+  };
+}
+
+export function axisLayout(title, more = {}) {
+  const { grid, faint } = colours();
+  return {
+    title: { text: title, standoff: 8 }, gridcolor: grid, linecolor: faint, tickcolor: faint, zeroline: false,
+    showline: true, ticks: "outside", ticklen: 4, tickfont: { color: faint, size: 12 }, ...more,
+  };
+}
+
+/** Returns Plotly's options: few buttons, nothing that leaves this page. A painted chart cannot be saved as a picture. */
+export function chartOptions(rotatable = false, savable = true) {
+  const buttons = rotatable ? ["pan3d", "tableRotation", "resetCameraDefault3d"] : ["zoom2d", "pan2d", "select2d", "resetScale2d"];
+  if (savable) buttons.unshift("toImage");
+  return {
+    responsive: true, displaylogo: false, displayModeBar: "hover", doubleClick: "reset", modeBarButtons: [buttons],
+    toImageButtonOptions: { format: "svg", filename: "pareto-front" },
+  };
+}

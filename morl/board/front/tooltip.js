@@ -1,0 +1,30 @@
+// What is under the mouse. Plotly's own labels read names as markup; this one does not.
+
+import { element, formatted } from "./dom.js";
+import { pointOf } from "./scene.js";
+import { problem } from "./state.js";
+
+const box = element("div", { class: "tooltip", hidden: true });
+
+export function tooltip() {
+  return box;
+}
+
+export function showTooltip([cloud, row], event) {
+  const returns = pointOf(cloud, row);
+  const id = cloud.policy_ids?.values[row];
+  box.replaceChildren(
+    element("strong", {}, cloud.name),
+    element("dl", {}, problem().objectives.map((name, k) => [element("dt", {}, name), element("dd", {}, formatted(returns[k]))])),
+    ...(id >= 0 ? [element("span", {}, `policy ${id}; click to look at it`)] : []),
+  );
+  box.hidden = false;
+  const { width, height } = box.getBoundingClientRect();
+  const [x, y] = [event?.clientX ?? 0, event?.clientY ?? 0];
+  box.style.left = `${Math.min(x + 14, window.innerWidth - width - 8)}px`;
+  box.style.top = `${Math.max(8, Math.min(y + 14, window.innerHeight - height - 8))}px`;
+}
+
+export function hideTooltip() {
+  box.hidden = true;
+}

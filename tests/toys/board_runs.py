@@ -1,0 +1,95 @@
+"""Run folders for the tests of the board: written in the format of real ones, without training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.experiment.front import indicators_of
+from morl.preferences import finest_lattice
+
+REFERENCE = -1.0
+
+
+def quarter_circle(count: int, objectives: int = 2, seed: int = 0, radius: float = 10.0) -> NDArray[np.float64]:
+    """Return points [count, objective] of which none dominates another, sorted by the first objective."""
+    directions = np.abs(np.random.default_rng(seed).normal(size=(count, objectives))) + 1e-3
+    points = radius * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    return points[np.lexsort(points.T[::-1])]
+
+
+def write_run(folder: Path, **given: Any) -> Path:
+    """Write a run folder and return it.
+
+    Args:
+        folder: where it goes.
+        given: entries of front.json instead of the usual ones; `steps`: training steps of its evaluations, the last of
+            which is published; `config`: settings of config.toml.
+    """
+    steps = given.pop("steps", [1_000, 2_000])
+    config = given.pop("config", {})
+    seed = given.get("seed", 0)
+    objectives = given.get("objectives", ["speed", "energy"])
+    points = np.asarray(given.pop("points", quarter_circle(8, len(objectives), seed)), dtype=np.float64)
+    reference = given.get("reference_point", [REFERENCE] * len(objectives))
+    folder.mkdir(parents=True)
+    record = {
+        "agent": "pd-morl",
+        "env": "board-test-v0",
+        "env_options": {},
+        "seed": seed,
+        "objectives": objectives,
+        "discount": 0.99,
+        "reference_point": reference,
+        "undiscounted_points": points.tolist(),
+        **front_line(steps[-1], points, reference),
+        "selected_at_step": steps[-1],
+        "pretraining_steps": 10,
+        "evaluation_steps": 100,
+        "wall_seconds": 12.5,
+        **given,
+    }
+    (folder / "front.json").write_text(json.dumps(record, indent=1))
+    settings = {
+        "algorithm": record["agent"],
+        "environment": record["env"],
+        "total_steps": steps[-1],
+        "seed": seed,
+        **config,
+    }
+    (folder / "config.toml").write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()))
+    for number, step in enumerate(steps, start=1):
+        add_evaluation(folder, step, points * number / len(steps), reference)
+    return folder
+
+
+def front_line(step: int, points: NDArray[np.float64], reference: list[float]) -> dict[str, Any]:
+    """Return what a line of fronts.jsonl says."""
+    preferences = finest_lattice(points.shape[1], 50)
+    return {
+        "training_steps": step,
+        "points": points.tolist(),
+        "preferences": (points / points.sum(axis=1, keepdims=True)).tolist(),
+        "policy_ids": list(range(len(points))),
+        "indicators": indicators_of(points, tuple(reference), preferences, None),
+    }
+
+
+def add_evaluation(folder: Path, step: int, points: NDArray[np.float64], reference: list[float]) -> None:
+    """Append an evaluation to fronts.jsonl and metrics.jsonl."""
+    with (folder / "fronts.jsonl").open("a") as file:
+        file.write(json.dumps(front_line(step, points, reference)) + "\n")
+    metrics = {"training_steps": step, "loss": 0.5}
+    evaluated = {
+        "training_steps": step,
+        "selection/hypervolume": 1.0,
+        "wall_seconds": step / 100,
+        "pretraining_steps": 10,
+    }
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(
+            json.dumps(line) + "\n"
+            for line in (metrics, {**evaluated, "pretraining_steps": 10, "evaluation_steps": step // 10})
+        )
