@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from morl.envs import make_vec
-    from morl.experiment.runner import Run, load, resume, train
+    from morl.experiment.runner import Run, load, resume, train, train_seeds
 
 __version__ = "0.1.0"
-__all__ = ["Run", "load", "make_vec", "resume", "train"]
+__all__ = ["Run", "load", "make_vec", "resume", "train", "train_seeds"]
 
 _HOME = {
     "Run": "morl.experiment.runner",
@@ -19,6 +19,7 @@ _HOME = {
     "make_vec": "morl.envs",
     "resume": "morl.experiment.runner",
     "train": "morl.experiment.runner",
+    "train_seeds": "morl.experiment.runner",
 }
 
 

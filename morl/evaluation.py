@@ -1,5 +1,6 @@
 """Evaluation: many policies, preferences and episodes as one wide rollout."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,13 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-Act = Callable[[Any, NDArray[np.float64], NDArray[np.int64]], NDArray[Any]]
-"""(observations [env, ...], preferences [env, objective], policies [env]) -> actions [env, ...]."""
+Act = Callable[..., NDArray[Any]]
+"""(observations [env, ...], preferences [env, objective], policies [env]) -> actions [env, ...].
+
+Where it has a parameter `accrued`, it is also given what the episode has paid so far: [env, objective + 1], the
+discounted sum of rewards and the discount of the next one (gamma^t). Where it has a parameter `masks` and the
+environment's infos hold an "action_mask", it is given that: [env, choice], true where a choice is allowed.
+"""
 
 MakeVec = Callable[[int], VectorEnv[Any, Any, Any]]
 """Number of lanes -> vector environment."""
@@ -82,13 +88,23 @@ class Evaluator:
         """Run one episode in every lane, all side by side, until the last has ended."""
         lanes = len(policies)
         envs = self._lanes(lanes)
-        observations, _ = envs.reset(seed=seed)
+        observations, infos = envs.reset(seed=seed)
+        asked = inspect.signature(act).parameters
         discounted, undiscounted = np.zeros_like(preferences), np.zeros_like(preferences)
         lengths = np.zeros(lanes)
         running, factor = np.ones(lanes, dtype=np.bool_), 1.0
-        actions = np.array(act(observations, preferences, policies))  # our own, to write into
+
+        def choose(rows: NDArray[np.int64]) -> NDArray[Any]:
+            extras = {}
+            if "accrued" in asked:
+                extras["accrued"] = np.column_stack([discounted[rows], np.full(len(rows), factor)])
+            if "masks" in asked and "action_mask" in infos:
+                extras["masks"] = infos["action_mask"][rows]
+            return act(select_lanes(observations, rows), preferences[rows], policies[rows], **extras)
+
+        actions = np.array(choose(np.arange(lanes)))  # our own, to write into
         for _ in range(self.horizon):
-            observations, rewards, terminated, truncated, _ = envs.step(actions)
+            observations, rewards, terminated, truncated, infos = envs.step(actions)
             counted = rewards * running[:, None]  # a lane that has ended goes on with an episode that nobody counts
             discounted += factor * counted
             undiscounted += counted
@@ -100,7 +116,7 @@ class Evaluator:
                 break
             # Lanes that have ended repeat their last action: only the others are worth a forward pass.
             rows = np.flatnonzero(running)
-            actions[rows] = act(_select(observations, rows), preferences[rows], policies[rows])
+            actions[rows] = choose(rows)
         return discounted, undiscounted, lengths
 
     def _lanes(self, count: int) -> VectorEnv[Any, Any, Any]:
@@ -114,12 +130,12 @@ class Evaluator:
             envs.close()
 
 
-def _select(observations: Any, rows: NDArray[np.int64]) -> Any:
+def select_lanes(observations: Any, rows: NDArray[np.int64]) -> Any:
     """Return some rows of a batch of observations of any space."""
     match observations:
         case dict():
-            return {key: _select(part, rows) for key, part in observations.items()}
+            return {key: select_lanes(part, rows) for key, part in observations.items()}
         case tuple():
-            return tuple(_select(part, rows) for part in observations)
+            return tuple(select_lanes(part, rows) for part in observations)
         case _:
             return observations[rows]

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 KnownFront = Callable[[float], NDArray[np.float64]]
 """Discount -> the true Pareto front [n, objective]."""
 
-Evaluate = Callable[[NDArray[np.float64], int], NDArray[np.float64]]
-"""(preferences [n, objective], episodes) -> mean discounted returns of the agent's deterministic policy [n, objective].
 
-Handed to `Agent.learn` by the runner, which counts the steps."""
+class Evaluate(Protocol):
+    """What the runner hands to `Agent.learn`, and counts the steps of."""
+
+    def __call__(
+        self, preferences: NDArray[np.float64], episodes: int, policies: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the mean discounted returns [n, objective] of `policies` [n] (0 by default) under `preferences`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,24 @@ def nash(returns: Any, preferences: Any, reference: Any) -> Any:
     return preferences.xlogy(gains.clamp(min=0.0)).sum(-1)
 
 
+def linear_above_minimum(returns: Any, preferences: Any, minimum: Any) -> Any:
+    """Returns sum_k w_k r_k where r_k >= minimum_k in every objective, minus infinity elsewhere.
+
+    Requirements first ("energy at least -50"), the preference among what meets them.
+
+    Args:
+        returns: [..., objective].
+        preferences: [..., objective].
+        minimum: [..., objective]; minus infinity requires nothing.
+    """
+    returns, preferences, minimum = _alike(returns, preferences, minimum)
+    falls_short = (returns < minimum).any(-1)
+    values = (preferences * returns).sum(-1)
+    if isinstance(values, np.ndarray | np.generic):
+        return np.where(falls_short, -np.inf, values)
+    return values.masked_fill(falls_short, -float("inf"))
+
+
 def maximin(returns: Any, preferences: Any, reference: Any) -> Any:
     """Returns min_k (r_k - d_k) / w_k over objectives with positive weight: how far returns reach along the preference.
 

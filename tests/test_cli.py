@@ -38,7 +38,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[Any], list[str]]] = {
     "unknown environment": ({"env": "deep-sea-tresure-v0"}, [], ["deep-sea-tresure-v0", "deep-sea-treasure-v0"]),
     "environment without module": ({"env": "nowhere_at_all:Env-v0"}, [], ["nowhere_at_all"]),
     "environment without version": ({"env": "deep-sea-treasure"}, [], ["deep-sea-treasure-v0"]),
-    "continuous actions": ({"env": "toy-continuous-walk-v0"}, [], ["toy-continuous-walk-v0", "Discrete", "Box"]),
+    "actions of another kind": ({"env": "toy-pairs-walk-v0"}, [], ["pd-morl", "Discrete", "Box", "MultiDiscrete"]),
     "scalar reward": ({"env": "toy-scalar-walk-v0"}, [], ["toy-scalar-walk-v0", "scalar", "vector"]),
     "someone else's scalar reward": ({"env": "CartPole-v1"}, [], ["CartPole-v1", "scalar"]),
     "NaN at once": ({"env": "toy-broken-walk-v0"}, [], ["toy-broken-walk-v0", "nan", "step 1 "]),

@@ -112,3 +112,22 @@ def test_streams_depend_on_seed_name_and_keys_alone() -> None:
 def test_a_negative_seed_is_refused(make: Any) -> None:
     with pytest.raises(ValueError, match="seed is -1"):
         make(-1, "network")
+
+
+def test_what_an_episode_has_paid_is_told_to_who_asks() -> None:
+    told: list[NDArray[np.float64]] = []
+
+    def accruing(observations: Any, preferences: Any, policies: Any, accrued: NDArray[np.float64]) -> Any:
+        told.append(accrued)
+        return act(observations, preferences, policies)
+
+    evaluate = evaluator()
+    found = evaluate(accruing, POLICIES, PREFERENCES, 1, seed=7)
+    np.testing.assert_array_equal(told[0], np.tile([0.0, 0.0, 1.0], (5, 1)))
+    for step, accrued in enumerate(told):
+        np.testing.assert_allclose(accrued[:, -1], GAMMA**step)
+    assert len(told) == found.lengths.max()
+    last = int(np.flatnonzero(found.lengths == found.lengths.max())[-1])  # the last row that still runs
+    discounted, _, length = by_hand(POLICIES[last], PREFERENCES[last], 1, 7 + last, horizon=len(told) - 1)[0]
+    assert length == len(told) - 1
+    np.testing.assert_allclose(told[-1][-1, :2], discounted, rtol=1e-12)

@@ -85,7 +85,7 @@ def sources() -> set[str]:
         for path, folders, names in os.walk(ROOT / folder):
             folders[:] = [name for name in folders if name != "__pycache__"]
             inside = Path(*package.split("."), Path(path).relative_to(ROOT / folder))
-            files |= {(inside / name).as_posix() for name in names if name.endswith((".py", ".toml"))}
+            files |= {(inside / name).as_posix() for name in names if name.endswith((".py", ".toml", ".js", ".css"))}
     return files
 
 
@@ -107,9 +107,11 @@ import importlib, importlib.metadata, importlib.util, morl, sys
 for package in sys.argv[2:]:
     module = importlib.import_module(package)
     assert module.__file__.startswith(sys.argv[1]), module.__file__
-    assert importlib.util.find_spec(package.removeprefix("morl.")) is None or package == "morl", package
-(script,) = importlib.metadata.distribution("morl-suite").entry_points
-assert script.name == "morl" and callable(script.load())
+    bare = package.removeprefix("morl.").partition(".")[0]
+    assert importlib.util.find_spec(bare) is None or package == "morl", package
+script, tab = importlib.metadata.distribution("morl-suite").entry_points
+assert (script.group, script.name, callable(script.load())) == ("console_scripts", "morl", True)
+assert (tab.group, tab.load().plugin_name) == ("tensorboard_plugins", "pareto")
 assert morl.__version__ == importlib.metadata.version("morl-suite")
 """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}

@@ -303,3 +303,13 @@ def test_the_evaluation_grid_is_fine_but_not_endless(objectives: int) -> None:
     grid = evaluation_preferences(objectives, None)
     assert 1 <= len(grid) <= 250
     np.testing.assert_allclose(grid.sum(axis=1), 1.0)
+
+
+def test_processes_train_as_the_fastest_back_end_does(tmp_path: Path) -> None:
+    for backend in (None, "processes", "synchronous"):
+        toys.train(tmp_path / str(backend), "deep-sea-treasure-v0", 100, seed=3, backend=backend)
+    system = toys.strict_json((tmp_path / "processes" / "system.json").read_text())
+    assert system["backend"] == "processes"
+    assert toys.front(tmp_path / "None") == toys.front(tmp_path / "processes") == toys.front(tmp_path / "synchronous")
+    with pytest.raises(ValueError, match="backend"):
+        toys.train(tmp_path / "threads", "deep-sea-treasure-v0", 100, backend="threads")

@@ -12,6 +12,7 @@ CASES = {
     "augmented_tchebycheff": (utilities.augmented_tchebycheff, ([3.0, 3.0, 3.0],)),
     "smooth_tchebycheff": (utilities.smooth_tchebycheff, ([3.0, 3.0, 3.0],)),
     "pbi": (utilities.pbi, ([3.0, 3.0, 3.0],)),
+    "linear_above_minimum": (utilities.linear_above_minimum, ([0.2, -np.inf, 0.1],)),
     "nash": (utilities.nash, ([-1.0, -1.0, -1.0],)),
     "maximin": (utilities.maximin, ([-1.0, -1.0, -1.0],)),
 }
@@ -83,6 +84,8 @@ def test_worked_by_hand():
     assert utilities.linear([1, 2], [0.25, 0.75]) == 1.75
     assert utilities.tchebycheff([1, 2], [0.5, 0.5], [2, 4]) == -1.0
     assert utilities.augmented_tchebycheff([1, 2], [0.5, 0.5], [2, 4], augmentation=0.1) == pytest.approx(-1.3)
+    assert utilities.linear_above_minimum([1, 2], [0.25, 0.75], [1, -np.inf]) == 1.75
+    assert utilities.linear_above_minimum([1, 2], [0.25, 0.75], [1, 2.5]) == -np.inf
     assert utilities.nash([1, np.e], [0.5, 0.5], [0, 0]) == pytest.approx(0.5)
     assert utilities.maximin([1, 2], [0.5, 0.25], [0, 0]) == 2.0
     assert utilities.pbi([0, 1], [1, 1], [1, 1], penalty=2.0) == pytest.approx(-np.sqrt(0.5) - 2 * np.sqrt(0.5))

@@ -1,14 +1,15 @@
-"""The command line: morl train | resume | evaluate | front | list."""
+"""The command line: morl train | resume | evaluate | front | board | list."""
 
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic
 
 # OpenMP threads that spin while they wait take the core that the simulator needs; this must be set before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
 import tyro
 
@@ -20,8 +21,10 @@ usage: morl COMMAND ...
   morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
   morl resume RUN [--total-steps N]     go on where a run stopped, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
-  morl front RUN... [--plot FILE.png]   print fronts, compare them in a picture
-  morl list agents|envs|configs
+  morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
+  morl board [runs]                     look at fronts in TensorBoard, choose a policy
+  morl list agents|configs
+  morl list envs [TEXT]                 all environments, or those whose id contains a text
 
   morl COMMAND --help shows the options."""
 
@@ -36,6 +39,8 @@ class Train(Generic[AgentConfig]):
     """Gymnasium id (morl list envs), or your own module:Name-v0."""
     run_dir: Path | None = None
     """The run folder; runs/AGENT/ENV/seed-SEED where not given."""
+    seeds: int = 1
+    """Train this many seeds, counted up from --seed, in one process; each has its own run folder (RUN_DIR/seed-S)."""
     config: Path | None = None
     """TOML file of settings, over the tuned ones and under the flags."""
     overwrite: bool = False
@@ -62,7 +67,9 @@ class Evaluate:
     episodes: int = 10
     """Episodes of each policy."""
     preference: tuple[float, ...] | None = None
-    """Evaluate the policy that serves this preference best; the whole front where not given."""
+    """Evaluate the policy that serves this preference best; the whole front where neither it nor a row is given."""
+    row: int | None = None
+    """Evaluate the policy of this row of front.json."""
     seed: int = 0
     """Seed of the evaluation."""
 
@@ -75,6 +82,20 @@ class ShowFront:
     """Run folders."""
     plot: Path | None = None
     """Write a picture: .png, .pdf or .svg."""
+    html: Path | None = None
+    """Write the Pareto page with these runs: one .html file that opens offline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """Start TensorBoard with its Pareto tab, and print the address."""
+
+    logdir: tyro.conf.Positional[Path] = Path("runs")
+    """The folder whose runs are shown."""
+    port: int | None = None
+    """6006, or the next one that is free, where not given."""
+    host: str = "localhost"
+    """Who may connect; localhost is this machine alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +104,8 @@ class List:
 
     what: tyro.conf.Positional[str]
     """agents, envs or configs."""
+    containing: tyro.conf.Positional[str] = ""
+    """Of the environments only those whose id contains this; one alone is shown in full."""
 
 
 def train(args: Sequence[str]) -> None:
@@ -94,8 +117,9 @@ def train(args: Sequence[str]) -> None:
     if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
         raise ValueError("morl train needs an agent and an environment first: morl train AGENT ENV [options]")
     algorithm, environment = args[0], args[1]
-    schema: Any = Train[find_agent(algorithm).config_class]  # type: ignore[misc]
-    from morl.envs.registry import env_name
+    from morl.envs.registry import env_name, problem
+
+    schema: Any = Train[find_agent(algorithm, problem(environment).action_space).config_class]  # type: ignore[misc]
     from morl.experiment import report
     from morl.experiment.runner import start
 
@@ -104,8 +128,15 @@ def train(args: Sequence[str]) -> None:
         [] if file is None else file_arguments(Path(file))
     )
     chosen = parse(schema, [*args[:2], *from_files, *args[2:]], "morl train")
-    run = start(algorithm, environment, chosen.settings, chosen.run_dir, chosen.overwrite, progress=True)
-    report.show_run(run)
+    if chosen.seeds < 1:
+        raise ValueError(f"seeds is {chosen.seeds}, but must be at least 1")
+    first = chosen.settings.seed
+    settings = [replace(chosen.settings, seed=first + number) for number in range(chosen.seeds)]
+    folders = None if chosen.run_dir is None else [chosen.run_dir]
+    if folders is not None and chosen.seeds > 1:
+        folders = [folders[0] / f"seed-{one.seed}" for one in settings]
+    for run in start(algorithm, environment, settings, folders, chosen.overwrite, progress=True):
+        report.show_run(run)
 
 
 def resume(args: Sequence[str]) -> None:
@@ -122,7 +153,8 @@ def evaluate(args: Sequence[str]) -> None:
     from morl.experiment import report, runner
 
     run = runner.load(chosen.run)
-    report.show_returns(run, chosen.preference, run.evaluate(chosen.preference, chosen.episodes, chosen.seed))
+    returns = run.evaluate(chosen.preference, chosen.episodes, chosen.seed, row=chosen.row)
+    report.show_returns(run, chosen.row if chosen.preference is None else run.best_row(chosen.preference), returns)
 
 
 def front(args: Sequence[str]) -> None:
@@ -132,18 +164,36 @@ def front(args: Sequence[str]) -> None:
 
     if not chosen.runs:
         raise ValueError("morl front needs at least one run folder: morl front RUN... [--plot FILE.png]")
+    if chosen.html is not None:
+        from morl.board.page import write_page
+
+        write_page(list(chosen.runs), chosen.html)
+        print(f"page written to {chosen.html}")  # noqa: T201
     report.show_fronts([runner.load(run) for run in chosen.runs], chosen.plot)
+
+
+def board(args: Sequence[str]) -> None:
+    """Run `morl board`."""
+    chosen = parse(Board, args, "morl board")
+    from morl.board.serve import serve
+
+    serve(chosen.logdir, chosen.port, chosen.host)
 
 
 def show_list(args: Sequence[str]) -> None:
     """Run `morl list`."""
     chosen = parse(List, args, "morl list")
-    from morl.experiment import report
+    from morl.experiment import listing
 
-    lists = {"agents": report.list_agents, "envs": report.list_envs, "configs": report.list_configs}
+    lists = {"agents": listing.list_agents, "envs": listing.list_envs, "configs": listing.list_configs}
     if chosen.what not in lists:
         raise ValueError(f"morl list takes {', '.join(lists)}, not {chosen.what!r}")
-    lists[chosen.what]()
+    if chosen.what == "envs":
+        listing.list_envs(chosen.containing)
+    elif chosen.containing:
+        raise ValueError(f"morl list {chosen.what} takes nothing more, got {chosen.containing!r}")
+    else:
+        lists[chosen.what]()
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -151,6 +201,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "resume": resume,
     "evaluate": evaluate,
     "front": front,
+    "board": board,
     "list": show_list,
 }
 

@@ -6,8 +6,10 @@ The colours are Okabe and Ito's ("Color Universal Design", 2008), which readers 
 every front has a marker of its own too.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +99,32 @@ def comparison_figure(
         checked = _checked(points, objectives, f"fronts[{label!r}]")
         layers.append(_Layer(points=checked, label=label, color=color, marker=marker, opacity=0.85, staircase=True))
     return _draw(layers, objectives, title)
+
+
+def short_labels(folders: Sequence[Path]) -> list[str]:
+    """Return the names of run folders without the leading folders that all of them share."""
+    if len(folders) == 1:
+        return [folders[0].as_posix()]
+    shared = os.path.commonpath([folder.parent.as_posix() for folder in folders])
+    return [os.path.relpath(folder, shared).replace(os.sep, "/") for folder in folders]
+
+
+def save_figure(figure: "Figure", file: Path) -> None:
+    """Write a figure for print: 300 dots per inch, TrueType fonts in PDF, text as text in SVG, no date in the file.
+
+    The same figure makes the same file, so that a paper's repository sees only real changes.
+
+    Raises:
+        ValueError: the file's name does not end in .png, .pdf or .svg.
+        OSError: it cannot be written.
+    """
+    from matplotlib import rc_context
+
+    undated: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
+    if file.suffix not in undated:
+        raise ValueError(f"plot is {file}, but must end in .png, .pdf or .svg")
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "morl"}):
+        figure.savefig(file, dpi=300, metadata=undated[file.suffix])
 
 
 def _checked(points: ArrayLike, objectives: Sequence[str], name: str) -> NDArray[np.float64]:

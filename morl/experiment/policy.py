@@ -1,5 +1,6 @@
 """A policy to act with: one preference, Stable-Baselines3's predict signature."""
 
+import inspect
 from typing import Any
 
 import gymnasium
@@ -34,15 +35,23 @@ class Policy:
         self._observation_space = observation_space
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+        action_masks: Any = None,
     ) -> tuple[NDArray[Any], Any]:
         """Return the action (or actions, for a batch of observations) and the unchanged `state`.
 
         Args:
             observation: one observation of the environment's space, or a batch of them along a first axis.
-            state: passed through; these policies have no memory.
+            state: what the episode has paid so far, for agents that act on it: the discounted sum of rewards and
+                the discount of the next one, [objective + 1] or a batch; nothing yet where not given. Passed through.
             episode_start: unused, as in Stable-Baselines3's policies without memory.
             deterministic: unused: these policies are deterministic.
+            action_masks: [choice] or a batch, true where a choice is allowed, as in sb3-contrib; only for agents whose
+                `act` takes masks.
 
         Raises:
             ValueError: the observation has the shape of neither.
@@ -52,7 +61,13 @@ class Policy:
         batch = observation if batched else _with_first_axis(observation)
         rows = _length(batch)
         preferences = np.broadcast_to(self.conditioning, (rows, len(self.conditioning)))
-        actions = self._agent.act(batch, preferences, np.full(rows, self.policy_id))
+        arguments = [batch, preferences, np.full(rows, self.policy_id)]
+        if "accrued" in inspect.signature(self._agent.act).parameters:
+            nothing = np.append(np.zeros(preferences.shape[1]), 1.0)
+            accrued = nothing if state is None else np.asarray(state, dtype=np.float64)
+            arguments.append(np.broadcast_to(accrued, (rows, len(nothing))))
+        extras = {} if action_masks is None else {"masks": np.atleast_2d(action_masks)}
+        actions = self._agent.act(*arguments, **extras)
         return (actions if batched else actions[0]), state
 
     def _is_batch(self, observation: Any) -> bool:

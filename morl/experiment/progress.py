@@ -33,11 +33,11 @@ class ProgressBar:
         """Show the steps so far."""
         self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps))
 
-    def show_front(self, steps: int, front: Front) -> None:
-        """Show the indicators of a new front."""
+    def show_front(self, steps: int, front: Front, label: str = "") -> None:
+        """Show the indicators of a new front, after a label that tells apart several."""
         indicators = front.indicators
         utility = f"expected utility {indicators['expected_utility']:.4g}"
-        summary = f"hypervolume {indicators['hypervolume']:.6g}  {utility}"
+        summary = f"{label}hypervolume {indicators['hypervolume']:.6g}  {utility}"
         self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), front=summary)
         if not self._console.is_terminal:
             line = f"step {steps:>9,} of {self._total:,}  {self._speed(steps)} steps/s  {summary}"

@@ -1,17 +1,14 @@
-"""What the command line prints: tables of fronts, returns, agents, environments and tuned settings."""
+"""What the command line prints of runs: tables of fronts and returns."""
 
-import sys
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
-from morl.agents import AGENTS, find_agent
 from morl.evaluation import Returns
 from morl.experiment.front import Front
 from morl.experiment.runner import Run
@@ -60,7 +57,7 @@ def show_fronts(runs: Sequence[Run], plot: Path | None) -> None:
         ValueError: the runs have different objectives, or the picture's format is unknown.
     """
     if plot is not None:
-        from morl.experiment.figures import comparison_figure
+        from morl.experiment.figures import comparison_figure, save_figure, short_labels
 
         objectives = runs[0].front.objectives
         for run in runs:
@@ -69,19 +66,18 @@ def show_fronts(runs: Sequence[Run], plot: Path | None) -> None:
                     f"run {run.directory} has the objectives {run.front.objectives}, but {runs[0].directory} has"
                     f" {objectives}: only runs with the same objectives can be compared"
                 )
-        if plot.suffix not in (".png", ".pdf", ".svg"):
-            raise ValueError(f"plot is {plot}, but must end in .png, .pdf or .svg")
-        fronts = {str(run.directory): run.front.points for run in runs}
-        comparison_figure(fronts, objectives, runs[0].front.known_front).savefig(plot)
+        labels = short_labels([run.directory for run in runs])
+        fronts = {label: run.front.points for label, run in zip(labels, runs, strict=True)}
+        save_figure(comparison_figure(fronts, objectives, runs[0].front.known_front), plot)
     for run in runs:
         show_front(run.front, str(run.directory))
     if plot is not None:
         _CONSOLE.print(f"picture written to {escape(str(plot))}", soft_wrap=True)
 
 
-def show_returns(run: Run, preference: Sequence[float] | None, returns: Returns) -> None:
-    """Print what an evaluation found beside what front.json promises."""
-    rows = range(len(run.front.points)) if preference is None else [run.best_row(preference)]
+def show_returns(run: Run, row: int | None, returns: Returns) -> None:
+    """Print what an evaluation of a row of the front, or of all of them, found beside what front.json promises."""
+    rows = range(len(run.front.points)) if row is None else [row]
     table = Table(title=f"{run.directory} (returns discounted by {run.front.discount})", title_justify="left")
     names = ", ".join(run.front.objectives)
     for column in ("preference", names, "in front.json", "undiscounted", "steps"):
@@ -94,36 +90,6 @@ def show_returns(run: Run, preference: Sequence[float] | None, returns: Returns)
             _numbers(returns.undiscounted[position]),
             f"{returns.lengths[position]:.4g}",
         )
-    _CONSOLE.print(table)
-
-
-def list_agents() -> None:
-    """Print each agent with the first line of its module."""
-    table = Table("agent", "what it is")
-    for name in AGENTS:
-        module = sys.modules[find_agent(name).__module__]
-        table.add_row(name, escape((module.__doc__ or "").splitlines()[0]))
-    _CONSOLE.print(table)
-
-
-def list_envs() -> None:
-    """Print every environment whose rewards are described."""
-    from morl.envs import specs
-
-    table = Table(Column("id", no_wrap=True), "objectives", "reference point", "discount", "known front")
-    for name, spec in specs.items():
-        reference = "" if spec.reference_point is None else _numbers(np.array(spec.reference_point))
-        known = "yes" if spec.known_front is not None else ""
-        table.add_row(name, escape(", ".join(spec.objectives)), reference, str(spec.discount), known)
-    _CONSOLE.print(table)
-
-
-def list_configs() -> None:
-    """Print the tuned settings that come with morl."""
-    table = Table("agent", Column("environment", no_wrap=True), Column("file", overflow="fold"))
-    for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()):
-        for file in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
-            table.add_row(folder.name.replace("_", "-"), file.stem, escape(str(file)))
     _CONSOLE.print(table)
 
 

@@ -7,26 +7,32 @@ Ctrl-C. One run is one folder (docs/decisions.md names its files).
 import shlex
 import shutil
 import sys
-import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from morl.agents import find_agent
 from morl.envs.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Returns
 from morl.experiment import checkpoint
 from morl.experiment.front import Front, normalised_preference, read_front
-from morl.experiment.interrupt import stop_on_signals
+from morl.experiment.loop import drive
 from morl.experiment.policy import Policy
-from morl.experiment.progress import ProgressBar
-from morl.experiment.session import Session, build_evaluator
+from morl.experiment.population import Member
+from morl.experiment.session import Session, build_agent, build_evaluator, stated_problem
 from morl.experiment.settings import Settings, file_arguments, parse, resolve, to_toml
 from morl.learning.processor import prepared_processor, resolve_device
 from morl.protocols import Problem
 from morl.seeding import derived_seed
+from morl.utilities import linear
+
+Utility = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""(points [n, objective], weights [objective]) -> values [n]."""
 
 
 @dataclass(frozen=True)
@@ -49,38 +55,62 @@ class Run:
     problem: Problem
     front: Front
 
-    def policy(self, preference: Sequence[float]) -> Policy:
-        """Return the policy that serves a preference best, ready to `predict`.
+    def policy(
+        self, preference: Sequence[float] | None = None, *, row: int | None = None, utility: Utility = linear
+    ) -> Policy:
+        """Return the policy that serves a preference best, or the one behind a row of the front, ready to `predict`.
 
-        It is the member of the front with the highest utility w.J. Where the agent's network is conditioned on
-        preferences, it acts under the preference that produced that point: what was measured is what you get.
+        It is the member of the front with the highest utility, w.J if nothing else is said. Where the agent's network
+        is conditioned on preferences, it acts under the preference that produced that point: what was measured is what
+        you get.
 
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
+            row: a row of `front.points`, instead of a preference: any other way to choose ends in one.
+            utility: (points [n, objective], weights [objective]) -> values [n], such as those of `morl.utilities` with
+                their other arguments filled in.
 
         Raises:
-            ValueError: the preference has the wrong length or a negative weight, or a policy file is damaged.
+            ValueError: the preference has the wrong length or a negative weight, there is no such row, both or neither
+                are given, or a policy file is damaged.
         """
-        row = self.best_row(preference)
-        weights = normalised_preference(preference, self.front.objectives)
+        row = self._row(preference, row, utility)
+        if preference is None:
+            weights = self.front.preferences[row]
+        else:
+            weights = normalised_preference(preference, self.front.objectives)
         conditioning, policy_id = self.front.preferences[row], int(self.front.policy_ids[row])
         return Policy(self._agent(), self.problem.observation_space, weights, conditioning, policy_id)
 
-    def best_row(self, preference: Sequence[float]) -> int:
-        """Return the row of the front that has the highest utility w.J for a preference; arguments as for `policy`."""
-        return int((self.front.points @ normalised_preference(preference, self.front.objectives)).argmax())
+    def best_row(self, preference: Sequence[float], utility: Utility = linear) -> int:
+        """Return the row of the front that has the highest utility for a preference; arguments as for `policy`."""
+        weights = normalised_preference(preference, self.front.objectives)
+        return int(np.argmax(utility(self.front.points, weights)))
 
-    def evaluate(self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0) -> Returns:
-        """Return mean returns on fresh episodes: one row for the policy of a preference, or one for each of the front.
+    def _row(self, preference: Sequence[float] | None, row: int | None, utility: Utility = linear) -> int:
+        if (preference is None) == (row is None):
+            raise ValueError(f"one of preference and row must be given, not {preference} and {row}")
+        if row is None:
+            assert preference is not None
+            return self.best_row(preference, utility)
+        if not 0 <= row < len(self.front.points):
+            raise ValueError(f"row is {row}, but must lie between 0 and {len(self.front.points) - 1}")
+        return row
+
+    def evaluate(
+        self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0, *, row: int | None = None
+    ) -> Returns:
+        """Return mean returns on fresh episodes: one row for one policy, or one for each of the front.
 
         Args:
-            preference: [objective] as for `policy`; the whole front where not given.
+            preference: [objective] as for `policy`; the whole front where neither it nor a row is given.
             episodes: episodes of each row.
             seed: of the evaluation; it shares no stream with training.
+            row: of `front.points`, as for `policy`.
         """
         if episodes < 1:
             raise ValueError(f"episodes is {episodes}, but must be at least 1")
-        rows = slice(None) if preference is None else [self.best_row(preference)]
+        rows = slice(None) if preference is None and row is None else [self._row(preference, row)]
         policies, preferences = self.front.policy_ids[rows], self.front.preferences[rows]
         evaluator = build_evaluator(self.env, self.settings.env_options, self.front.discount)
         returns = evaluator(self._agent().act, policies, preferences, episodes, derived_seed(seed, "user evaluation"))
@@ -90,7 +120,8 @@ class Run:
     def _agent(self) -> Any:
         """Return the agent with its policies, as far as acting needs it."""
         cpu = resolve_device("cpu")
-        agent = find_agent(self.algorithm)(self.problem, self.settings.agent, self.settings.seed, 1, cpu)
+        agent_class = find_agent(self.algorithm, self.problem.action_space)
+        agent = agent_class(self.problem, self.settings.agent, self.settings.seed, 1, cpu)
         files = {int(file.stem): file for file in (self.directory / "policies").glob("*.pt")}
         if not files:
             raise ValueError(f"run {self.directory} has no policies yet: it stopped before its first evaluation")
@@ -130,29 +161,102 @@ def train(
         FileExistsError: the run folder exists and `overwrite` is False.
     """
     overrides = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config, **settings}
-    resolved = resolve(find_agent(agent), agent, env_name(env), overrides)
-    return start(agent, env, resolved, None if run_dir is None else Path(run_dir), overwrite, progress)
+    resolved = _resolve(agent, env, overrides)
+    return start(agent, env, resolved, None if run_dir is None else [Path(run_dir)], overwrite, progress)[0]
+
+
+def train_seeds(
+    agent: str,
+    env: EnvBuilder,
+    seeds: Sequence[int],
+    *,
+    run_dir: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> list[Run]:
+    """Train an agent once for each seed, all in one process, and return the runs.
+
+    Agents that can (PD-MORL) train all seeds as one batch, which costs far less than one after another; every run is
+    what `train` makes of its seed, to rounding, in a run folder of its own.
+
+    Args:
+        agent: as for `train`.
+        env: as for `train`.
+        seeds: different integers.
+        run_dir: folder that holds the run folders seed-<seed>; `runs/<agent>/<env-id>` where not given.
+        overwrite: as for `train`.
+        progress: as for `train`.
+        settings: everything else that `train` takes: total_steps=..., device=..., config=...
+
+    Raises:
+        ValueError: as `train`, or seeds are missing or appear twice.
+        FileExistsError: as `train`.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds is {list(seeds)}, but must be different integers")
+    overrides = {"agent" if name == "config" else name: value for name, value in settings.items()}
+    resolved = _resolve(agent, env, *[overrides | {"seed": seed} for seed in seeds])
+    run_dirs = None if run_dir is None else [Path(run_dir) / f"seed-{seed}" for seed in seeds]
+    return start(agent, env, resolved, run_dirs, overwrite, progress)
+
+
+def start(
+    algorithm: str,
+    env: EnvBuilder,
+    settings: Sequence[Settings[Any]],
+    run_dirs: Sequence[Path] | None,
+    overwrite: bool,
+    progress: bool,
+) -> list[Run]:
+    """Train with resolved settings that differ in the seed alone, in new run folders; arguments are as for `train`."""
+    folders = run_dirs or [default_run_dir(algorithm, env, one) for one in settings]
+    agent_class = find_agent(algorithm, stated_problem(env, settings[0]).action_space)
+    if len(settings) == 1 or getattr(agent_class, "several_learners", False):
+        return _start_together(algorithm, env, settings, folders, overwrite, progress)
+    return [
+        _start_together(algorithm, env, [one], [folder], overwrite, progress)[0]
+        for one, folder in zip(settings, folders, strict=True)
+    ]
 
 
 @prepared_processor()
-def start(
-    algorithm: str, env: EnvBuilder, settings: Settings[Any], run_dir: Path | None, overwrite: bool, progress: bool
-) -> Run:
-    """Train with resolved settings in a new run folder; the arguments are those of `train`."""
-    run_dir = run_dir or default_run_dir(algorithm, env, settings)
-    session = Session(algorithm, env, settings, run_dir)
+def _start_together(
+    algorithm: str,
+    env: EnvBuilder,
+    settings: Sequence[Settings[Any]],
+    folders: Sequence[Path],
+    overwrite: bool,
+    progress: bool,
+) -> list[Run]:
+    if len(settings) == 1:
+        sessions = [Session(algorithm, env, settings[0], folders[0])]
+        agent: Any = sessions[0].agent
+    else:
+        seeds = tuple(one.seed for one in settings)
+        agent = build_agent(algorithm, stated_problem(env, settings[0]), settings[0], seeds)
+        sessions = [
+            Session(algorithm, env, one, folder, Member(agent, learner))
+            for learner, (one, folder) in enumerate(zip(settings, folders, strict=True))
+        ]
+    claimed: list[Path] = []
     try:
-        _claim(run_dir, overwrite)
-        try:
+        for session in sessions:
+            _claim(session.run_dir, overwrite)
+            claimed.append(session.run_dir)
             session.create_files(_environment_name(env), shlex.join(sys.argv))
-            return _drive(session, settings, progress)
-        except BaseException:
-            if checkpoint.newest(run_dir) is None:  # nothing in it is of use to anybody
-                session.close()
-                shutil.rmtree(run_dir, ignore_errors=True)
-            raise
+        drive(sessions, agent, progress)
+        return [load(folder, env=env) for folder in folders]
+    except BaseException:
+        for folder in claimed:
+            if checkpoint.newest(folder) is None:  # nothing in it is of use to anybody
+                for session in sessions:
+                    session.close()
+                shutil.rmtree(folder, ignore_errors=True)
+        raise
     finally:
-        session.close()
+        for session in sessions:
+            session.close()
 
 
 @prepared_processor()
@@ -171,7 +275,7 @@ def resume(
         ValueError: there is no checkpoint, it is damaged or foreign, or the run already has that many steps.
     """
     run_dir = Path(run_dir)
-    algorithm, environment, settings = _read_config(run_dir)
+    algorithm, environment, settings = _read_config(run_dir, env)
     newest = checkpoint.newest(run_dir)
     if newest is None:
         raise ValueError(f"run {run_dir} has no checkpoint to resume from: train it anew with --overwrite")
@@ -187,7 +291,8 @@ def resume(
             )
         session.continue_records()
         checkpoint.write_text(run_dir / "config.toml", to_toml(settings, algorithm, environment))
-        return _drive(session, settings, progress)
+        drive([session], session.agent, progress)
+        return load(run_dir, env=env)
     finally:
         session.close()
 
@@ -203,7 +308,7 @@ def load(run_dir: str | Path, *, env: EnvBuilder | None = None) -> Run:
         ValueError: the folder is not that of a run, or is damaged.
     """
     run_dir = Path(run_dir)
-    algorithm, environment, settings = _read_config(run_dir)
+    algorithm, environment, settings = _read_config(run_dir, env)
     known = problem(env or environment, **settings.env_options)
     discount = known.discount if settings.discount is None else settings.discount
     known_front = None if known.known_front is None else known.known_front(discount)
@@ -216,41 +321,11 @@ def default_run_dir(algorithm: str, env: EnvBuilder, settings: Settings[Any]) ->
     return Path("runs") / algorithm.replace(":", ".") / f"{env_name(env)}{options}" / f"seed-{settings.seed}"
 
 
-def _drive(session: Session, settings: Settings[Any], progress: bool) -> Run:
-    """Pull the agent's loop; evaluate, log, save and stop where its state is consistent."""
-    agent = session.agent
-    next_evaluation = _next_multiple(agent.steps, settings.evaluate_every)
-    next_log = _next_multiple(agent.steps, settings.log_every)
-    next_save = time.monotonic() + 60 * settings.checkpoint_minutes
-    deadline = time.monotonic() + 60 * (settings.time_limit_minutes or float("inf"))
-    with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
-        for _ in agent.learn(session.envs, settings.total_steps, session.evaluate_keys):
-            if agent.steps >= next_log:
-                session.log()
-                bar.update(agent.steps)
-                next_log = _next_multiple(agent.steps, settings.log_every)
-            if next_evaluation <= agent.steps < settings.total_steps:
-                bar.show_front(agent.steps, session.evaluate(scheduled=True))
-                next_evaluation = _next_multiple(agent.steps, settings.evaluate_every)
-            if time.monotonic() >= next_save:
-                session.save()
-                next_save = time.monotonic() + 60 * settings.checkpoint_minutes
-            if stop.requested or time.monotonic() >= deadline:
-                break
-        finished = agent.steps >= settings.total_steps
-        if not finished:
-            bar.say(f"stopped at step {agent.steps:,}; to go on: morl resume {session.run_dir}")
-        session.save()  # before the evaluation, which may take long: from here on nothing is lost
-        if finished or session.best is None:
-            bar.show_front(agent.steps, session.evaluate(scheduled=agent.steps >= next_evaluation))
-            session.save()  # again, with what the evaluation found
-    if finished:
-        session.finish()
-    return load(session.run_dir, env=session.env)
-
-
-def _next_multiple(steps: int, period: int) -> int:
-    return (steps // period + 1) * period
+def _resolve(agent: str, env: EnvBuilder, *overrides: Mapping[str, Any]) -> list[Settings[Any]]:
+    """Return the settings of runs that differ in the seed alone; each of `overrides` as for `resolve`."""
+    action_space = problem(env, **(overrides[0].get("env_options") or {})).action_space
+    agent_class = find_agent(agent, action_space)
+    return [resolve(agent_class, agent, env_name(env), one) for one in overrides]
 
 
 def _claim(run_dir: Path, overwrite: bool) -> None:
@@ -267,22 +342,20 @@ def _claim(run_dir: Path, overwrite: bool) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
 
 
-def _read_config(run_dir: Path) -> tuple[str, str, Settings[Any]]:
+def _read_config(run_dir: Path, env: EnvBuilder | None) -> tuple[str, str, Settings[Any]]:
     """Return algorithm, environment and settings of a run folder."""
     file = run_dir / "config.toml"
     if not file.is_file():
         raise ValueError(f"{run_dir} is not a run folder: it has no config.toml")
-    algorithm, environment = _names(file)
-    schema: Any = Settings[find_agent(algorithm).config_class]  # type: ignore[misc]
-    return algorithm, environment, parse(schema, file_arguments(file), program=str(file))
-
-
-def _names(file: Path) -> tuple[str, str]:
+    arguments = file_arguments(file)
     table = tomllib.loads(file.read_text())
     try:
-        return str(table["algorithm"]), str(table["environment"])
+        algorithm, environment = str(table["algorithm"]), str(table["environment"])
     except KeyError as error:
         raise ValueError(f"{file} is damaged: it does not say which {error.args[0]} the run is of") from error
+    action_space = problem(env or environment, **table.get("env_options", {})).action_space
+    schema: Any = Settings[find_agent(algorithm, action_space).config_class]  # type: ignore[misc]
+    return algorithm, environment, parse(schema, arguments, program=str(file))
 
 
 def _environment_name(env: EnvBuilder) -> str:

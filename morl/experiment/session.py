@@ -23,7 +23,7 @@ from morl.experiment.front import Front, evaluation_preferences, front_record, i
 from morl.experiment.recording import Recorder
 from morl.experiment.settings import Settings, to_toml
 from morl.learning.processor import resolve_device
-from morl.protocols import Agent
+from morl.protocols import Agent, Problem
 from morl.seeding import derived_seed
 
 EVALUATION_LANES = {"kernel": 4096, "mujoco-batch": 256}
@@ -32,13 +32,15 @@ HORIZON_WITHOUT_LIMIT = 10_000
 """Evaluation episodes that do not end by themselves are cut after this many steps."""
 
 
-def build_evaluator(env: EnvBuilder, env_options: Mapping[str, Any], discount: float) -> Evaluator:
+def build_evaluator(
+    env: EnvBuilder, env_options: Mapping[str, Any], discount: float, backend: str | None = None
+) -> Evaluator:
     """Return an evaluator over environments of its own, as wide as their back end likes."""
-    probe = make_vec(env, 1, **env_options)
+    probe = make_vec(env, 1, backend=None if backend == "processes" else backend, **env_options)
     lanes = EVALUATION_LANES.get(str(probe.metadata.get("backend")), 64)
     limit = getattr(probe.spec, "max_episode_steps", None) or HORIZON_WITHOUT_LIMIT
     probe.close()
-    return Evaluator(lambda count: make_vec(env, count, **env_options), discount, lanes, limit)
+    return Evaluator(lambda count: make_vec(env, count, backend=backend, **env_options), discount, lanes, limit)
 
 
 @dataclass(frozen=True)
@@ -54,31 +56,54 @@ class Best:
     policies: dict[int, dict[str, Any]]
 
 
-class Session:
-    """Everything that a run is made of. Building one checks all input and writes nothing."""
+def stated_problem(env: EnvBuilder, settings: Settings[Any]) -> Problem:
+    """Return the environment's problem with the discount and reference point of the settings.
 
-    def __init__(self, algorithm: str, env: EnvBuilder, settings: Settings[Any], run_dir: Path) -> None:
-        self.algorithm, self.env, self.settings, self.run_dir = algorithm, env, settings, run_dir
-        stated = problem(env, **settings.env_options)
-        self.discount = stated.discount if settings.discount is None else settings.discount
-        self.reference_point = settings.reference_point or stated.reference_point
-        self.problem = replace(stated, discount=self.discount, reference_point=self.reference_point)
-        objectives = len(self.problem.objectives)
-        if self.reference_point is not None and len(self.reference_point) != objectives:
-            raise ValueError(
-                f"reference_point is {self.reference_point}, but must have {objectives} numbers, one each for"
-                f" {', '.join(self.problem.objectives)}"
-            )
-        if not np.isfinite(self.reference_point or ()).all():
-            raise ValueError(f"reference_point is {self.reference_point}, but must have finite numbers")
-        self.known_front = None if self.problem.known_front is None else self.problem.known_front(self.discount)
-        self.preferences = evaluation_preferences(objectives, settings.evaluation_divisions)
-        device = resolve_device(settings.device)
-        self.agent: Agent = find_agent(algorithm)(
-            self.problem, settings.agent, settings.seed, settings.num_envs, device
+    Raises:
+        ValueError: the environment or the reference point is wrong.
+    """
+    stated = problem(env, **settings.env_options)
+    discount = stated.discount if settings.discount is None else settings.discount
+    reference_point = settings.reference_point or stated.reference_point
+    if reference_point is not None and len(reference_point) != stated.num_objectives:
+        raise ValueError(
+            f"reference_point is {reference_point}, but must have {stated.num_objectives} numbers, one each for"
+            f" {', '.join(stated.objectives)}"
         )
-        self.envs = make_vec(env, settings.num_envs, None, **settings.env_options)
-        self.evaluator = build_evaluator(env, settings.env_options, self.discount)
+    if not np.isfinite(reference_point or ()).all():
+        raise ValueError(f"reference_point is {reference_point}, but must have finite numbers")
+    return replace(stated, discount=discount, reference_point=reference_point)
+
+
+def build_agent(algorithm: str, stated: Problem, settings: Settings[Any], seed: int | tuple[int, ...]) -> Any:
+    """Return the agent for a problem, with one learner, or with one for each of several seeds."""
+    agent_class = find_agent(algorithm, stated.action_space)
+    return agent_class(stated, settings.agent, seed, settings.num_envs, resolve_device(settings.device))
+
+
+class Session:
+    """Everything that a run is made of. Building one checks all input and writes nothing.
+
+    Args:
+        algorithm: name of the agent.
+        env: the environment, as it was given.
+        settings: all other settings.
+        run_dir: the run folder.
+        agent: one learner of several that train together; built here where not given.
+    """
+
+    def __init__(
+        self, algorithm: str, env: EnvBuilder, settings: Settings[Any], run_dir: Path, agent: Any = None
+    ) -> None:
+        self.algorithm, self.env, self.settings, self.run_dir = algorithm, env, settings, run_dir
+        self.problem = stated_problem(env, settings)
+        self.discount, self.reference_point = self.problem.discount, self.problem.reference_point
+        self.known_front = None if self.problem.known_front is None else self.problem.known_front(self.discount)
+        self.preferences = evaluation_preferences(self.problem.num_objectives, settings.evaluation_divisions)
+        self.agent: Agent = agent or build_agent(algorithm, self.problem, settings, settings.seed)
+        options: dict[str, Any] = dict(settings.env_options)
+        self.envs = make_vec(env, settings.num_envs, backend=settings.backend, **options)
+        self.evaluator = build_evaluator(env, settings.env_options, self.discount, settings.backend)
         self.recorder: Recorder | None = None
         self.wall_seconds, self._since = 0.0, time.monotonic()
         self.best: Best | None = None
@@ -180,9 +205,11 @@ class Session:
             "updates": self.agent.updates,
         }
 
-    def evaluate_keys(self, preferences: NDArray[np.float64], episodes: int) -> NDArray[np.float64]:
-        """Return the mean returns of the agent's policy for preferences that it asks about while learning."""
-        policies = np.zeros(len(preferences), dtype=np.int64)
+    def evaluate_keys(
+        self, preferences: NDArray[np.float64], episodes: int, policies: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """Return the mean returns of the agent's policies (0 by default) that it asks about while learning."""
+        policies = np.zeros(len(preferences), dtype=np.int64) if policies is None else policies
         seed = derived_seed(self.settings.seed, "keys", self.agent.steps)
         return self.evaluator(self.agent.act, policies, preferences, episodes, seed).discounted
 
@@ -223,7 +250,10 @@ class Session:
         self._record_selection(chosen, own)
         score = (chosen["expected_utility"], own.get("own_utility", 0.0))
         if self.best is None or score >= self.best.score:
-            best = Best(score, self.agent.steps, front_record(front), self.agent.export_policies())
+            record = front_record(front)
+            if hasattr(self.agent, "remarks"):  # such as which constraints its points break
+                record |= self.agent.remarks(front.points)
+            best = Best(score, self.agent.steps, record, self.agent.export_policies())
             self.best = best if scheduled else self.best
             self._save_policies(best)
         else:

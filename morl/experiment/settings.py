@@ -19,6 +19,10 @@ AgentConfig = TypeVar("AgentConfig")
 Parsed = TypeVar("Parsed")
 
 
+OPEN_TABLES = ("env_options", "constraints")
+"""Settings that are tables with keys of the user's own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(Generic[AgentConfig]):
     """All that determines a run, its agent's settings included."""
@@ -33,6 +37,8 @@ class Settings(Generic[AgentConfig]):
     """Where networks live; auto takes CUDA where there is one."""
     num_envs: int = 10
     """Lanes of the vector environment that the agent learns from."""
+    backend: Literal["processes", "synchronous"] | None = None
+    """Back end of the environments: processes pay for slow Python ones; the fastest of equals where not given."""
     env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Arguments of the environment's constructor, such as: depth 7."""
     discount: float | None = None
@@ -100,9 +106,10 @@ def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         name = f"--{prefix}{str(key).replace('_', '-')}"
         value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's arrays and numbers
         match value:
-            case Mapping() if key == "env_options":
-                yield name
-                yield from _options(value)
+            case Mapping() if key in OPEN_TABLES:
+                if value:
+                    yield name
+                    yield from _options(key, value)
             case Mapping():
                 yield from arguments(value, f"{prefix}{str(key).replace('_', '-')}.")
             case bool():
@@ -113,11 +120,11 @@ def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
                 yield from (name, str(value))
 
 
-def _options(options: Mapping[str, Any]) -> Iterator[str]:
+def _options(table: str, options: Mapping[str, Any]) -> Iterator[str]:
     for key, value in options.items():
         plain = value.tolist() if hasattr(value, "tolist") else value
         if not isinstance(plain, bool | int | float | str):
-            raise ValueError(f"env_options has {key} = {value!r}, but its values must be numbers, switches or words")
+            raise ValueError(f"{table} has {key} = {value!r}, but its values must be numbers, switches or words")
         yield from (str(key), str(plain))
 
 
@@ -172,6 +179,8 @@ def _toml(value: Any) -> str:
             return f'"{escaped}"'
         case list() | tuple():
             return f"[{', '.join(map(_toml, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{_toml(str(key))} = {_toml(entry)}' for key, entry in value.items())}}}"
         case _:
             return repr(value)
 

@@ -30,6 +30,41 @@ TINY: dict[str, Any] = {
     "exploration_steps": 200,
     "preference_divisions": 6,
 }
+TINY_CONTINUOUS: dict[str, Any] = {
+    "hidden_widths": (16, 16),
+    "batch_size": 8,
+    "updates_per_step": 0.2,
+    "random_steps": 20,
+    "learning_starts": 16,
+    "key_update_steps": 70,
+    "replay_capacity": 100,
+    "preference_divisions": 6,
+}
+TINY_CMORL: dict[str, Any] = {
+    "hidden_widths": (8,),
+    "initial_steps": 48,
+    "initial_divisions": 2,
+    "samples_per_update": 8,
+    "minibatches": 2,
+    "epochs": 2,
+    "selected": 2,
+    "extension_updates": 2,
+    "snapshot_updates": 2,
+    "snapshot_episodes": 1,
+}
+TINY_MORLD: dict[str, Any] = {
+    "population": 3,
+    "exchange_every": 60,
+    "evaluation_episodes": 2,
+    "hidden_widths": (8,),
+    "batch_size": 4,
+    "random_steps": 16,
+    "learning_starts": 16,
+    "replay_capacity": 200,
+    "extra_updates": 2,
+    "updates_per_step": 0.3,
+    "workers": 1,
+}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,
@@ -63,6 +98,12 @@ class Fork(gymnasium.Env[Any, Any]):
             self.node = 1 + int(action)
             return self.node, np.zeros(2), False, False, {}
         return self.node, self.LEAVES[2 * (self.node - 1) + int(action)], True, False, {}
+
+
+class ConcaveFork(Fork):
+    """The same fork with a concave front: no weighted sum is the best at its middle."""
+
+    LEAVES = np.array([[0.0, 10.0], [4.0, 4.0], [3.0, 3.0], [10.0, 0.0]])
 
 
 def fork_front(discount: float) -> Any:
@@ -107,11 +148,12 @@ class Walk(gymnasium.Env[Any, Any]):
         return self._observe(), {}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        assert action in (-1, 0, 1)
+        assert self.action_space.contains(action), action
+        move = float(np.asarray(action).item())
         STEPS[type(self).__name__] = STEPS.get(type(self).__name__, 0) + 1
-        self.place += self.drift + int(action) + 0.3 * float(self.np_random.normal())
+        self.place += self.drift + move + 0.3 * float(self.np_random.normal())
         self.clock += 1
-        reward = np.array([self.place, -abs(int(action)) - self.np_random.random()])
+        reward = np.array([self.place, -abs(move) - self.np_random.random()])
         return self._observe(), reward, bool(self.np_random.random() < 0.05), self.clock >= 12, {}
 
 
@@ -167,9 +209,19 @@ class ScalarWalk(Walk):
 
 
 class ContinuousWalk(Walk):
+    """The walk with steps of any size in [-2, 1]."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Box(-2.0, 1.0, (1,), np.float32)
+
+
+class PairsWalk(Walk):
+    """The walk with actions that no agent of ours takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.MultiDiscrete([2, 2])
 
 
 def build_fork() -> Fork:
@@ -180,7 +232,18 @@ def _register() -> None:
     morl.envs.register(
         "toy-fork-v0", Fork, objectives=("left", "right"), reference_point=(-1.0, -1.0), known_front=fork_front
     )
-    for kind in (Walk, DictWalk, NestedWalk, TupleWalk, FlagsWalk, ForgetfulWalk, BrokenWalk, ContinuousWalk):
+    morl.envs.register("toy-concave-v0", ConcaveFork, objectives=("left", "right"), reference_point=(-1.0, -1.0))
+    for kind in (
+        Walk,
+        DictWalk,
+        NestedWalk,
+        TupleWalk,
+        FlagsWalk,
+        ForgetfulWalk,
+        BrokenWalk,
+        ContinuousWalk,
+        PairsWalk,
+    ):
         name = kind.__name__.removesuffix("Walk").lower()
         morl.envs.register(f"toy-{name + '-' if name else ''}walk-v0", kind, objectives=("place", "rest"))
     gymnasium.register("toy-scalar-walk-v0", ScalarWalk, disable_env_checker=True)
