@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -186,8 +187,9 @@ def make(env: EnvBuilder, **env_options: Any) -> gymnasium.Env[Any, Any]:
     """
     name = env_name(env)
     builder = partial(gymnasium.make, find(env), disable_env_checker=True) if isinstance(env, str) else env
+    physics = isinstance(env, str) and "mujoco" in str(find(env).entry_point)
     try:
-        with upstream.quiet_boxes():
+        with upstream.quiet_boxes(), upstream.quiet_models() if physics else nullcontext():
             built = builder(**env_options)
     except gymnasium.error.DependencyNotInstalled as error:
         extra = ROWS[name].requires if name in ROWS else ""

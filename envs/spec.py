@@ -62,5 +62,5 @@ class SpecTable(Mapping[str, Spec]):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; the nearest names are ..." for an error message, or an empty string when nothing is near."""
-    names = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    names = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.5)
     return f"; the nearest names are {', '.join(names)}" if names else ""

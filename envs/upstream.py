@@ -19,6 +19,26 @@ def quiet_boxes() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def quiet_models() -> Iterator[None]:
+    """Silence MuJoCo's complaint about a deprecated attribute of half-cheetah's model; pass on all others as warnings.
+
+    It would go to standard error and to a file MUJOCO_LOG.TXT in the working directory, once for every environment.
+    """
+    import mujoco  # here, because environments without physics should not wait for it
+
+    def complain(message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    outside = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(complain)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(outside)
+
+
 class SeededOre(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Minecart draws its ore from NumPy's global generator, so `reset(seed=)` has no effect. Draw from `np_random`."""
 

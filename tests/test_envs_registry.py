@@ -116,8 +116,16 @@ def test_a_scalar_reward_is_refused(build):
 
 @pytest.mark.parametrize("build", [problem, make_vec, make])
 def test_an_unknown_id_names_its_neighbours(build):
-    with pytest.raises(ValueError, match=r"nearest names are .*mo-hopper-v5"):
+    with pytest.raises(ValueError, match=r"nearest names are .*mo-hopper-v5") as caught:
         build("mo-hoper-v5")
+    assert str(caught.value).count("mo-hopper-v5") == 1
+
+
+def test_a_deprecated_attribute_of_half_cheetahs_model_troubles_nobody(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    make("mo-halfcheetah-v5").close()
+    assert capfd.readouterr().err == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("options", [{"dept": 5}, {"depth": 9}])

@@ -1,5 +1,6 @@
 """Settings: one schema, one parser, and the order in which files, flags and arguments win."""
 
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -180,3 +181,16 @@ def test_options_that_a_file_cannot_hold_are_refused(value: Any, tmp_path: Path)
 def test_values_that_cannot_work_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         Settings(agent=Config(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"total_steps": "many"}, "total_steps is 'many', but must be an integer"),
+        ({"total_steps": -10}, "total_steps is -10, but must be greater than 0"),
+        ({"agent": {"learning_rate": "x"}}, "agent.learning_rate is 'x', but must be a number"),
+    ],
+)
+def test_a_wrong_value_is_one_plain_sentence(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        resolve(find_agent("pd-morl"), "pd-morl", "minecart-v0", given)

@@ -5,6 +5,7 @@ Precedence: dataclass defaults < configs/<agent>/<env-id>.toml < --config FILE <
 
 import contextlib
 import io
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -202,7 +203,19 @@ def _one_sentence(box: str, schema: Any) -> str:
             near = get_close_matches(bare, known, n=3, cutoff=0.5) or [name for name in known if bare[2:] in name][:3]
             if near:
                 return f"{sentence}; the nearest known options are {', '.join(near)}"
-    return sentence
+    return _plain(sentence)
+
+
+def _plain(sentence: str) -> str:
+    """Return tyro's complaint about a value in the house's form: the argument, the value, what would be right."""
+    not_a_number = re.match(
+        r"Error parsing --(\S+): (invalid literal for int|could not convert string to float).*: (\S+)$", sentence
+    )
+    if not_a_number:
+        name, problem, value = not_a_number.groups()
+        kind = "an integer" if "int" in problem.split() else "a number"
+        return f"{name.replace('-', '_')} is {value}, but must be {kind}"
+    return re.sub(r"^Error parsing [A-Za-z]\w*: ", "", sentence)  # what a dataclass of ours says is a sentence already
 
 
 def _option_names(schema: Any) -> list[str]:

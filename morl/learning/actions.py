@@ -20,7 +20,9 @@ class BoundedActions:
 
     def __init__(self, space: gymnasium.Space[Any]) -> None:
         if not isinstance(space, spaces.Box) or not space.is_bounded():
-            raise ValueError(f"action_space is {space}, but must be a Box with finite bounds")
+            raise ValueError(
+                f"action_space is {space}, but must be a Box with finite bounds: choose some in the environment"
+            )
         self.space = space
         low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
         self.centre, self.half_range = (high + low) / 2, (high - low) / 2
