@@ -14,7 +14,7 @@ Where this file departs from the authors' code, and why (docs/c_morl.md has the 
     `solver = "compat"`: its barrier never sees those returns, and objectives are extended one after the other.
   - Thresholds are beta-shares of the *loss*, so that they make sense for negative returns.
   - Every environment step is counted; the authors count one in eight.
-  - Time limits are bootstrapped through; actions are cut to the action space.
+  - Time limits are bootstrapped through, unless nothing is discounted; actions are cut to the action space.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
@@ -142,6 +143,8 @@ class CMORL:
         self.encode, width = encoder(problem.observation_space, config.one_hot)
         self.network = actor_critic(width, problem.action_space, self.objectives, config.hidden_widths)
         self.widths = {"observation": width, "action": self.network.log_deviations or 1, "objective": self.objectives}
+        if isinstance(problem.action_space, spaces.Discrete):
+            self.widths["mask"] = int(problem.action_space.n)  # forbidden choices count when acting *and* when learning
         self.actors = Actors(self.network, device)
 
         grid = self._initial_preferences()
@@ -298,7 +301,7 @@ class CMORL:
         self.masks = infos.get("action_mask")
         following = self.encode(reached)
         cut = np.flatnonzero(truncated & ~terminated)
-        if cut.size:
+        if cut.size and self.discount < 1.0:  # without discount an endless task has no value: the limit is the end
             last = following.copy()
             last[cut] = self.encode(final_observations(infos, cut))
             experience.note_cut(population.values(experience.normalise(last)))

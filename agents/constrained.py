@@ -22,8 +22,9 @@ from morl.learning.ppo import PolicyLoss, clipped_gain, surrogate_loss
 
 Array = NDArray[np.float64]
 
-SMALLEST_SLACK = 0.05
-"""Below this slack the barrier's logarithm is continued by its tangent, so that an infeasible start recovers."""
+SMALLEST_SLACK = 0.01
+"""Below this slack the barrier's logarithm is continued by its tangent, so that an infeasible start recovers: at
+sharpness 20 the constraint then weighs five times as much as the target."""
 LARGEST_MULTIPLIER = 100.0
 SMALLEST_DEVIATION = 2e-4
 """An objective whose returns vary less than this does not move (1e-4 is what no variance at all is reported as): it is
@@ -130,10 +131,18 @@ def log_barrier(slacks: Tensor) -> Tensor:
     return torch.where(torch.isfinite(slacks), values, torch.zeros_like(slacks))
 
 
-def interior_point_loss(limits: Limits, sharpness: float, clip: float) -> PolicyLoss:
-    """Return C-MORL-IPO's loss: minus [clipped gain of the target + (1/t) sum_j log x_j] (section 5.3, appendix F.2).
+def interior_point_loss(limits: Limits, units: Tensor, sharpness: float, clip: float) -> PolicyLoss:
+    """Return C-MORL-IPO's loss: minus [clipped gain of the target + (1/t) sum_j log x_j / u] (section 5.3, app. F.2).
 
-    Minibatches hold "advantage", that of the target, and "vector_advantage" [policy, batch, objective], centred.
+    Minibatches hold "advantage", that of the target, and "vector_advantage" [policy, batch, objective], centred. The
+    former is standardised: its unit is worth u deviations of the return. Dividing the barrier by u, t means what it
+    means where the return itself is maximised, whatever the size of advantages.
+
+    Args:
+        limits: the constraints.
+        units: [policy] u, as `units_of` returns it.
+        sharpness: t.
+        clip: half width of the trust interval of rho.
     """
     surrogate = surrogate_loss(clip)
     # An infinite slack would make NaN of the gradient: those columns are unconstrained, and left out by `where`.
@@ -143,9 +152,22 @@ def interior_point_loss(limits: Limits, sharpness: float, clip: float) -> Policy
     def loss(ratios: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         slacks = finite.predicted(ratios, batch["vector_advantage"], clip)
         barrier = torch.where(constrained, log_barrier(slacks), torch.zeros_like(slacks)).sum(dim=1)
-        return surrogate(ratios, batch) - barrier / sharpness
+        return surrogate(ratios, batch) - barrier / (sharpness * units)
 
     return loss
+
+
+def units_of(limits: Limits, advantages: Tensor, weights: Tensor) -> Tensor:
+    """Return what a standardised advantage of 1 adds to the target's return [policy], in its deviations: h std(A_l).
+
+    Args:
+        limits: for h.
+        advantages: [policy, batch, objective] A in the critic's units.
+        weights: [policy, objective] unit vectors of the targets.
+    """
+    own = torch.bmm(advantages, weights.unsqueeze(2)).squeeze(2)
+    # Where the target does not move there is nothing to weigh the barrier against.
+    return limits.slopes[:, 0].abs() * own.std(dim=1, correction=0).clamp(min=1e-3)
 
 
 def published_loss(kept: float, sharpness: float, clip: float) -> PolicyLoss:

@@ -17,6 +17,7 @@ from morl.agents.constrained import (
     published_loss,
     raised_multipliers,
     reference_thresholds,
+    units_of,
 )
 from morl.agents.members import Member
 from morl.agents.trust_region import trust_region_step
@@ -137,7 +138,7 @@ class Wave:
         deviations = sigmas.double().cpu().numpy()
         if not self.extending:
             self.rates = np.full(len(population), config.learning_rate * (1.0 - self.updates / self.planned))
-        self._estimate_returns()
+        self._estimate_returns(population.values(last) * deviations[:, None])
         limits, dual = self._limits(deviations, sigmas)
         self.multipliers = raised_multipliers(self.multipliers, dual, config.multiplier_rate)
         weights = self.weights
@@ -160,11 +161,14 @@ class Wave:
             minibatches=config.minibatches,
             clip=config.clip,
             value_clip=config.clip,
-            entropy_weight=config.entropy_weight,
+            # A trust region step has no bonus: the bonus alone would drag the actor while the critic learns.
+            entropy_weight=0.0 if self.extending and config.solver == "cpo" else config.entropy_weight,
         )
         loss, found = None, {}
         if self.extending and config.solver == "ipo":
-            loss = interior_point_loss(limits, config.sharpness, config.clip)
+            targets = samples["vector_advantage"].new_tensor(self.weights)
+            units = units_of(limits, samples["vector_advantage"], targets)
+            loss = interior_point_loss(limits, units, config.sharpness, config.clip)
         elif self.extending and config.solver == "compat":
             loss = published_loss(config.kept_share, config.sharpness, config.clip)
         elif self.extending and config.solver == "cpo":
@@ -176,13 +180,17 @@ class Wave:
             population.network, population.parameters, population.optimiser, samples, epochs, rates, random, loss
         )
 
-    def _estimate_returns(self) -> None:
-        """Estimate the acting policies' returns from the episodes that ended; without any, from what was known.
+    def _estimate_returns(self, values: Array) -> None:
+        """Estimate the acting policies' returns from the episodes that began; without any, from what was known.
 
-        Earlier episodes count half as much with every update: a policy moves little, and few episodes end in each.
+        Earlier episodes count half as much with every update: a policy moves little, and few episodes begin in each.
+
+        Args:
+            values: [policy, lane, objective] expected returns from where every lane is now.
         """
-        self.return_sums = 0.5 * self.return_sums + self.experience.completed_returns
-        self.episode_counts = 0.5 * self.episode_counts + self.experience.completed_episodes[:, None]
+        sums, counts = self.experience.begun_returns(values)
+        self.return_sums = 0.5 * self.return_sums + sums
+        self.episode_counts = 0.5 * self.episode_counts + counts[:, None]
         known = self.episode_counts > 0
         self.estimates = np.where(known, self.return_sums / np.where(known, self.episode_counts, 1.0), self.estimates)
         if self.extending and np.isnan(self.references).all():

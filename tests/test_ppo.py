@@ -341,7 +341,17 @@ def test_experience_equals_bookkeeping_lane_by_lane() -> None:
     for policy, state in enumerate(fresh_states(network, policies, 2, 2, seed=3)):
         population.place(policy, state)
     plain = RunningMoments((policies, 2))
-    sums, returns, completed = np.zeros((6, 2)), [[] for _ in range(6)], []
+    sums, returns, begun = np.zeros((6, 2)), [[] for _ in range(6)], []
+    completed, fresh = np.zeros(2), np.ones(6, dtype=bool)
+    for _ in range(3):  # an earlier experience: the episodes that it leaves under way began before
+        rewards = random.normal(size=(6, 2))
+        experience.add(np.zeros((2, 3, 2)), np.zeros((2, 3, 2)), rewards, np.arange(6) == 5, np.zeros(6, dtype=bool))
+        sums = gamma * sums + rewards
+        for lane in range(6):
+            returns[lane].append(rewards[lane])
+        returns[5], sums[5] = [], 0.0
+    experience.clear()
+    fresh[:] = False
     seen_rows, rewards_rows, ended_rows, cut_values, accumulated = [], [], [], [], []
     observations = random.normal(3.0, 2.0, size=(6, 2))
     for _ in range(steps):
@@ -362,18 +372,26 @@ def test_experience_equals_bookkeeping_lane_by_lane() -> None:
             returns[lane].append(rewards[lane])
             if terminated[lane] or truncated[lane]:
                 discounted = sum(gamma**t * reward for t, reward in enumerate(returns[lane]))
-                completed.append((lane // 3, discounted))
-                returns[lane], sums[lane] = [], 0.0
+                completed[lane // 3] += 1
+                if fresh[lane]:
+                    begun.append((lane // 3, discounted))
+                returns[lane], sums[lane], fresh[lane] = [], 0.0, True
         seen_rows.append(seen.reshape(6, 2))
         rewards_rows.append(rewards)
         ended_rows.append(terminated | truncated)
         cut_values.append(np.where((truncated & ~terminated)[:, None], values, 0.0))
         observations = random.normal(3.0, 2.0, size=(6, 2))
     assert experience.full
+    np.testing.assert_array_equal(experience.completed_episodes, completed)
+    expected_rest = random.normal(size=(6, 2))
+    for lane in np.flatnonzero(fresh):
+        paid = sum((gamma**t * reward for t, reward in enumerate(returns[lane])), np.zeros(2))
+        begun.append((lane // 3, paid + gamma ** len(returns[lane]) * expected_rest[lane]))
+    totals, counts = experience.begun_returns(expected_rest.reshape(2, 3, 2))
     for policy in range(policies):
-        found = [value for owner, value in completed if owner == policy]
-        np.testing.assert_allclose(experience.completed_returns[policy], np.sum(found, axis=0))
-        assert experience.completed_episodes[policy] == len(found)
+        found = [value for owner, value in begun if owner == policy]
+        np.testing.assert_allclose(totals[policy], np.sum(found, axis=0))
+        assert counts[policy] == len(found)
 
     final = experience.normalise(observations)
     samples, deviations = samples_of(experience, network, population.parameters, final, trace)

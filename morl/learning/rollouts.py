@@ -50,8 +50,10 @@ class Experience:
         self.accumulators = np.zeros((policies, lanes, objectives))
         self.episode_returns = np.zeros((policies, lanes, objectives))
         self.episode_discounts = np.ones((policies, lanes))
-        self.completed_returns = np.zeros((policies, objectives))  # sums over episodes that ended since `clear`
-        self.completed_episodes = np.zeros(policies)
+        self.fresh = np.ones((policies, lanes), dtype=np.bool_)  # the episode under way began since `clear`
+        self.fresh_returns = np.zeros((policies, objectives))  # sum over episodes that began, and ended, since then
+        self.fresh_episodes = np.zeros(policies)
+        self.completed_episodes = np.zeros(policies)  # that ended since then
 
     @property
     def full(self) -> bool:
@@ -101,10 +103,13 @@ class Experience:
         for name, value in values.items():
             self.columns[name][step] = value
         if ended.any():
-            self.completed_returns += (self.episode_returns * ended[..., None]).sum(axis=1)
+            counted = ended & self.fresh
+            self.fresh_returns += (self.episode_returns * counted[..., None]).sum(axis=1)
+            self.fresh_episodes += counted.sum(axis=1)
             self.completed_episodes += ended.sum(axis=1)
             self.accumulators[ended] = self.episode_returns[ended] = 0.0
             self.episode_discounts[ended] = 1.0
+            self.fresh[ended] = True
         self.filled += 1
 
     def note_cut(self, values: Array) -> None:
@@ -113,22 +118,40 @@ class Experience:
         cut = self.columns["ended"][last] & ~self.columns["terminated"][last]
         self.columns["bootstrap"][last] = np.where(cut[..., None], values, 0.0)
 
+    def begun_returns(self, values: Array) -> tuple[Array, Array]:
+        """Return sums of discounted returns [policy, objective] over the episodes that began since `clear`, and counts.
+
+        Episodes under way are worth what they have paid and what the critic expects of the rest. To count only those
+        that have ended would count the short ones: in little experience no long one ends.
+
+        Args:
+            values: [policy, lane, objective] expected returns, in the rewards' units, from where every lane is now.
+        """
+        expected = self.episode_returns + self.episode_discounts[..., None] * values
+        sums = self.fresh_returns + (expected * self.fresh[..., None]).sum(axis=1)
+        return sums, self.fresh_episodes + self.fresh.sum(axis=1)
+
     def begin_episodes(self) -> None:
         """Forget the episodes that were under way, and the transitions of them."""
         self.filled = 0
-        self.accumulators[:] = self.episode_returns[:] = 0.0
+        self.accumulators[:] = self.episode_returns[:] = self.fresh_returns[:] = 0.0
+        self.fresh_episodes[:] = self.completed_episodes[:] = 0.0
         self.episode_discounts[:] = 1.0
+        self.fresh[:] = True
 
     def clear(self) -> None:
         """Make room for the next transitions; episodes go on."""
         self.filled = 0
-        self.completed_returns[:] = self.completed_episodes[:] = 0.0
+        self.fresh_returns[:] = self.fresh_episodes[:] = self.completed_episodes[:] = 0.0
+        self.fresh[:] = False
 
     _ARRAYS = (
         "accumulators",
         "episode_returns",
         "episode_discounts",
-        "completed_returns",
+        "fresh",
+        "fresh_returns",
+        "fresh_episodes",
         "completed_episodes",
     )
 
