@@ -48,7 +48,10 @@ class Config:
     initial_steps: int = 8_000_000
     """Environment steps of Pareto initialisation, of all policies together (authors: 8.0M; they say 1.0M)."""
     initial_divisions: int | None = None
-    """Resolution of the grid of initial preferences; as fine as 6 policies, or one per objective, allow by default."""
+    """Resolution of the grid of initial preferences; as fine as 6 policies, or one per objective, allow by default.
+
+    0 is a single policy with equal weights, that extension makes the whole front of: where one policy can be good in
+    everything, it has all the steps."""
     samples_per_update: int = 4096
     """Transitions of each policy between two updates (authors: 8 lanes x 512 steps)."""
     epochs: int = 10
@@ -113,7 +116,9 @@ class Config:
         for name in (*positive, *of_extension, "snapshot_updates", "snapshot_episodes", "archive_capacity"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
-        for name in ("initial_divisions", "selected", "extension_learning_rate"):
+        if self.initial_divisions is not None and self.initial_divisions < 0:
+            raise ValueError(f"initial_divisions is {self.initial_divisions}, but must be at least 0")
+        for name in ("selected", "extension_learning_rate"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
         for name in ("kept_share", "trace", "entropy_weight", "duplicate_tolerance", "discount"):
@@ -195,7 +200,10 @@ class CMORL:
     def _initial_preferences(self) -> Array:
         """Return the grid of initial preferences [policy, objective]; constrained objectives have no weight."""
         divisions, free = self.config.initial_divisions, len(self.free)
-        lattice = simplex_lattice(free, divisions) if divisions else finest_lattice(free, max(6, free))
+        if divisions == 0:
+            lattice = np.full((1, free), 1.0 / free)
+        else:
+            lattice = simplex_lattice(free, divisions) if divisions else finest_lattice(free, max(6, free))
         grid = np.zeros((len(lattice), self.objectives))
         grid[:, self.free] = lattice
         return grid
