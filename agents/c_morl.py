@@ -27,7 +27,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from morl.agents.constrained import parse_constraints, violations
+from morl.agents.constrained import parse_constraints, report, violations
 from morl.agents.extension import Wave
 from morl.agents.members import Member, mixtures, select, surviving
 from morl.learning.acting import Actors
@@ -105,22 +105,15 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        positive = ("initial_steps", "samples_per_update", "epochs", "minibatches", "learning_rate", "clip")
-        of_extension = (
-            "extension_updates",
-            "extension_snapshot_updates",
-            "sharpness",
-            "trust_radius",
-            "multiplier_rate",
-        )
-        for name in (*positive, *of_extension, "snapshot_updates", "snapshot_episodes", "archive_capacity"):
-            if not 0 < getattr(self, name) < float("inf"):
+        sizes = ("initial_steps", "samples_per_update", "epochs", "minibatches", "learning_rate", "clip", "selected")
+        of_extension = ("extension_updates", "extension_learning_rate", "extension_snapshot_updates")
+        of_solvers = ("sharpness", "trust_radius", "multiplier_rate")
+        of_the_archive = ("snapshot_updates", "snapshot_episodes", "archive_capacity")
+        for name in (*sizes, *of_extension, *of_solvers, *of_the_archive):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
         if self.initial_divisions is not None and self.initial_divisions < 0:
             raise ValueError(f"initial_divisions is {self.initial_divisions}, but must be at least 0")
-        for name in ("selected", "extension_learning_rate"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
         for name in ("kept_share", "trace", "entropy_weight", "duplicate_tolerance", "discount"):
             if getattr(self, name) is not None and not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
@@ -343,16 +336,13 @@ class CMORL:
             values |= {f"archive/best_{name}": value for name, value in best}
         return values
 
+    def violation(self, points: Array) -> float:
+        """Return by how much the point [n, objective] that breaks the constraints least breaks them; 0 without any."""
+        return float(violations(self.constraints, points).max(axis=1, initial=0.0).min())
+
     def remarks(self, points: Array) -> dict[str, Any]:
         """Return what front.json should say about its points [n, objective]: by how much they break each constraint."""
-        if not self.constraints:
-            return {}
-        broken = violations(self.constraints, points)
-        entries = {}
-        for column, name in enumerate(self.config.constraints):
-            found = broken[:, column].tolist()
-            entries[name] = {"bound": self.config.constraints[name], "violations": found, "best_violation": min(found)}
-        return {"constraints": entries}
+        return report(self.constraints, self.config.constraints, points)
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ barrier or multiplier means the same in every objective. Objectives that must st
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,16 @@ def violations(constraints: Sequence[Constraint], points: Array) -> Array:
     """Return by how much points [n, objective] break each constraint, [n, constraint], 0 where they keep it."""
     columns = [np.maximum(each.sign * (each.bound - points[:, each.objective]), 0.0) for each in constraints]
     return np.stack(columns, axis=1) if columns else np.zeros((len(points), 0))
+
+
+def report(constraints: Sequence[Constraint], texts: Mapping[str, str], points: Array) -> dict[str, Any]:
+    """Return what front.json says of points [n, objective] under constraints as they were written, if there are any."""
+    broken = violations(constraints, points)
+    entries = {}
+    for column, (name, text) in enumerate(texts.items()):
+        found = broken[:, column].tolist()
+        entries[name] = {"bound": text, "violations": found, "best_violation": min(found)}
+    return {"constraints": entries} if entries else {}
 
 
 def reference_thresholds(references: Array, kept: float) -> Array:

@@ -30,7 +30,9 @@ from morl.agents.constrained import (
 )
 from morl.agents.members import Member, mixtures, select, surviving
 from morl.envs.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.evaluation import Returns
+from morl.experiment.session import Session, build_evaluator
+from morl.experiment.settings import resolve
 from morl.learning.rollouts import samples_of
 from morl.pareto import non_dominated
 
@@ -117,6 +119,7 @@ def test_members_that_nobody_needs_are_forgotten() -> None:
         ({"kept_share": 1.5}, "kept_share is 1.5, but must lie between 0 and 1"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0, but must be finite and greater than 0"),
         ({"selected": 0}, "selected is 0"),
+        ({"initial_divisions": -1}, "initial_divisions is -1, but must be at least 0"),
         ({"hidden_widths": (8, 0)}, "hidden_widths is"),
         (
             {"constraints": {"height": ">= 1"}},
@@ -376,6 +379,31 @@ def test_constraints_beside_the_objectives(tmp_path: Path, text: str, left: floa
         assert record["violations"] == [0.0] * len(run.front.points)
     resumed = morl.resume(tmp_path / "run", total_steps=6_100)  # the table survives config.toml
     assert resumed.settings.agent.constraints == {"right": text}
+
+
+def test_a_front_that_keeps_the_constraints_is_better_than_one_worth_more(tmp_path: Path) -> None:
+    changes = toys.TINY_CMORL | {"constraints": {"rest": ">= -3"}}
+    stated = resolve(CMORL, "c-morl", "toy-walk-v0", toys.SCHEDULE | {"agent": changes})
+    session = Session("c-morl", "toy-walk-v0", stated, tmp_path)
+    session.create_files("toy-walk-v0", "")
+    points = iter([[[90.0, -9.0]], [[90.0, -9.0]], [[1.0, -2.0]], [[1.0, -3.5]], [[99.0, -3.1]], [[99.0, -3.1]]])
+    known = (np.array([0]), np.full((1, 2), np.nan))
+    session.agent.policies = lambda preferences: known  # type: ignore[method-assign]
+
+    def returns(*_: Any) -> Returns:
+        found = np.array(next(points))
+        return Returns(found, found, np.ones(1))
+
+    session._returns = returns  # type: ignore[method-assign]
+    fronts = []
+    for step in range(3):
+        session.agent.steps = step
+        session.evaluate(scheduled=True)
+        fronts.append(json.loads((tmp_path / "front.json").read_text()))
+    session.close()
+    assert [front["selected_at_step"] for front in fronts] == [0, 1, 1]
+    # It was chosen for what it did first, and is reported for what it did again.
+    assert fronts[2]["constraints"]["rest"] == {"bound": ">= -3", "violations": [0.5], "best_violation": 0.5}
 
 
 def test_constraints_from_files_and_flags(tmp_path: Path, morl_cli: Any) -> None:

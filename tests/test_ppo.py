@@ -331,7 +331,7 @@ def test_a_bandit_is_solved() -> None:
 # --- Experience -------------------------------------------------------------------------------------------------------
 
 
-def test_experience_equals_bookkeeping_lane_by_lane() -> None:
+def test_experience_equals_bookkeeping_lane_by_lane() -> None:  # noqa: C901 - a plain loop on purpose
     """Random episodes, two policies with three lanes each, beside a plain loop over lanes."""
     random = np.random.default_rng(0)
     policies, lanes, steps, gamma, trace = 2, 3, 14, 0.9, 0.8

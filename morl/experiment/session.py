@@ -47,10 +47,11 @@ def build_evaluator(
 class Best:
     """The best evaluation so far: its front as front.json spells it, and the policies behind it.
 
-    `score` is the expected utility of the front and, for equal ones, what each preference itself is served.
+    `score` is minus the agent's violation (0 where it has no constraints), then the expected utility of the front and,
+    for equal ones, what each preference itself is served.
     """
 
-    score: tuple[float, float]
+    score: tuple[float, ...]
     step: int
     front: dict[str, Any]
     policies: dict[int, dict[str, Any]]
@@ -248,7 +249,9 @@ class Session:
         self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         own = _own_utilities(selection.discounted, preferences, self.known_front)
         self._record_selection(chosen, own)
-        score = (chosen["expected_utility"], own.get("own_utility", 0.0))
+        # What breaks the user's constraints may well be worth more: it is no better for that.
+        broken = self.agent.violation(selection.discounted[rows]) if hasattr(self.agent, "violation") else 0.0
+        score = (-broken, chosen["expected_utility"], own.get("own_utility", 0.0))
         if self.best is None or score >= self.best.score:
             record = front_record(front)
             if hasattr(self.agent, "remarks"):  # such as which constraints its points break
