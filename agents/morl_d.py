@@ -34,6 +34,8 @@ from morl.seeding import derived_seed, stream
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+TURN = 1_000
+"""Steps that a solver which steps the environments itself takes at most between two yields."""
 
 
 class MORLD:
@@ -54,12 +56,13 @@ class MORLD:
         self.random = stream(seed, "selection")
         self.weights = adaptation.first_weights(config.weights, self.objectives, self.population, seed)
         self.visited = self.weights.copy()  # all weights that policies were trained for
-        self.neighbours = self._find_neighbours(self.weights)
+        self.neighbours = cooperation.find_neighbours(config.neighbourhood, self.weights, config.neighbours)
         limited = config.archive_capacity if config.archive == "bounded" else None
         self.archive = ParetoArchive(limited, convex=config.archive == "convex")
         self.returns = np.zeros((self.population, 0, self.objectives))  # [policy, episode, objective], none yet
         self.gains = np.full((self.population, self.objectives), np.nan)  # what the last training added to the returns
         self.turns = np.zeros(self.population, dtype=np.int64)  # how often each policy has trained
+        self.taken = np.zeros(self.population, dtype=np.int64)  # steps that each policy has taken
         self.active = selection.round_robin(self.population, self.slots, 0)
         self.steps = self.pretraining_steps = self.updates = self.turn = 0
         self.next_exchange, self.archived = config.exchange_every, 0
@@ -75,13 +78,15 @@ class MORLD:
         check_lanes(self.config, envs.num_envs, self.parts.name)
         if self.returns.shape[1] == 0:
             self._assess(evaluate)
+            self.neighbours = self._find_neighbours()
             self._train_selected()
         while self.steps < total_steps:
             if self.steps >= self.next_exchange:
                 self._exchange(evaluate)
                 self.next_exchange += self.config.exchange_every
             if self.parts.drives:
-                taken, updates = self.solver.run(envs, min(total_steps, self.next_exchange) - self.steps)
+                most = min(total_steps, self.next_exchange, self.steps + TURN) - self.steps
+                taken, updates = self.solver.run(envs, most)
                 self.steps, self.updates = self.steps + taken, self.updates + updates
             else:
                 self._interact(envs)
@@ -98,8 +103,7 @@ class MORLD:
         self._cooperate()
         self._adapt_weights()
         if self.config.neighbourhood_update == "dynamic":
-            near_in_weights = self.config.neighbourhood_space == "weights"
-            self.neighbours = self._find_neighbours(self.weights if near_in_weights else self._places())
+            self.neighbours = self._find_neighbours()
         self._select()
         self._train_selected()
 
@@ -116,19 +120,24 @@ class MORLD:
         transitions["action"] = actions
         self.solver.observe({name: self._by_slot(column) for name, column in transitions.items()})
         self.steps += envs.num_envs
-        if self.steps >= self.config.learning_starts or not self.parts.mixes:  # who learns on policy starts at once
+        self.taken[self.active] += envs.num_envs // self.slots
+        if not self.parts.mixes or (self._known() >= self.config.learning_starts).all():  # on policy: at once
             self.due += envs.num_envs // self.slots * self.config.updates_per_step
             self.updates += self.solver.learn(int(self.due), self._sources(self.active))
             self.due -= int(self.due)
 
     def _mixed(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Return the actions [lane, width] with a share of random ones: all at the start, then what is scheduled."""
-        config = self.config
-        done = min(1.0, self.steps / config.exploration_steps)
-        rate = config.exploration_start + done * (config.exploration_end - config.exploration_start)
-        rate = 1.0 if self.steps < config.random_steps else rate
-        random = self.random.random((len(actions), 1)) < rate
+        known = self._known()
+        rates = np.where(known < self.config.random_steps, 1.0, self.parts.exploration(known))
+        random = self.random.random((len(actions), 1)) < rates.repeat(len(actions) // self.slots)[:, None]
         return np.where(random, self.parts.actions.random(len(actions), self.random), actions)
+
+    def _known(self) -> Indices:
+        """Return how many steps of experience the policies that train may learn from, at most [slot]."""
+        if self.config.replay == "shared" or self.config.networks == "conditioned":
+            return np.full(self.slots, self.taken.sum())
+        return self.taken[self.active]
 
     # --- The parts of an exchange -------------------------------------------------------------------------------------
 
@@ -225,10 +234,10 @@ class MORLD:
             worths = self.utility(self.returns.mean(axis=1)[None], weights[:, 0], lowest, ideal)
         return np.asarray(worths)
 
-    def _places(self) -> Array:
-        return cooperation.shares(self.returns.mean(axis=1), self.archive.points)
-
-    def _find_neighbours(self, places: Array) -> Indices:
+    def _find_neighbours(self) -> Indices:
+        places = self.weights
+        if self.config.neighbourhood_space == "objectives":
+            places = cooperation.shares(self.returns.mean(axis=1), self.archive.points)
         return cooperation.find_neighbours(self.config.neighbourhood, places, self.config.neighbours)
 
     def _sources(self, policies: Indices) -> Indices:
@@ -312,7 +321,7 @@ class MORLD:
 
     _PLAIN_STATE = (
         *("steps", "pretraining_steps", "updates", "turn", "next_exchange", "archived", "due"),
-        *("weights", "visited", "neighbours", "returns", "gains", "turns", "active"),
+        *("weights", "visited", "neighbours", "returns", "gains", "turns", "taken", "active"),
     )
 
     def state_dict(self) -> dict[str, Any]:

@@ -22,13 +22,17 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from morl.agents.decomposition.config import Config
+from morl.agents.decomposition.exploration import exploration_rate
 from morl.envs.sb3 import ScalarisedVecEnv
 from morl.learning.actions import BoundedActions
 from morl.protocols import Problem
 from morl.seeding import derived_seed
 
 Indices = NDArray[np.int64]
-COUNTERS = ("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining")
+COUNTERS = (
+    *("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining"),
+    *("_n_calls", "exploration_rate"),  # of DQN and its kin
+)
 RING = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
@@ -97,8 +101,12 @@ class StableBaselines:
         seeds = [derived_seed(seed, "network", number) for number in range(config.population)]
         try:
             self.models = [algorithm("MlpPolicy", stub, seed=number, **options) for number in seeds]
-        except AssertionError as error:
+        except (AssertionError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"solver is 'sb3:{name}', but it cannot act in {problem.id}: {error}") from error
+        self.scaled, rate = config.scale == "range", exploration_rate(config, greedy=True)
+        for model in self.models:
+            if hasattr(model, "exploration_schedule"):  # theirs depends on when `learn` is asked to stop
+                model.exploration_schedule = lambda _, model=model: float(rate(model.num_timesteps))
         options |= {"buffer_size": 1} if "buffer_size" in taken else {}
         self.template = algorithm("MlpPolicy", stub, seed=0, **options)
         set_random_seed(derived_seed(seed, "learner"))
@@ -108,8 +116,9 @@ class StableBaselines:
         self.lanes: ScalarisedVecEnv | None = None
 
     def load(self, active: Indices, preferences: Tensor, bounds: Tensor, values: Tensor) -> None:  # noqa: ARG002
-        """Let one policy train, for preferences [1, objective]."""
-        self.active, self.preferences = active, preferences
+        """Let one policy train, for preferences [1, objective]; on scale range, paid shares of it."""
+        span = bounds[1] - bounds[0]
+        self.active, self.preferences = active, preferences / span if self.scaled else preferences
 
     def store(self, rows: int | None = None) -> None:  # noqa: ARG002
         """Write the actor of the policy that trains to the members."""
@@ -251,7 +260,7 @@ def _copied(state: Any) -> Any:
 
 
 def _model_state(model: Any) -> dict[str, Any]:
-    state = _parameters(model) | {name: getattr(model, name, None) for name in COUNTERS}
+    state = _parameters(model) | {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)}
     state |= {"last_observations": model._last_obs, "last_starts": getattr(model, "_last_episode_starts", None)}
     state["action_space"] = model.action_space.np_random.bit_generator.state
     if isinstance(model, OffPolicyAlgorithm):
@@ -266,7 +275,8 @@ def _model_state(model: Any) -> dict[str, Any]:
 def _load_model(model: Any, state: Mapping[str, Any]) -> None:
     _set_parameters(model, state)
     for name in COUNTERS:
-        setattr(model, name, state[name])
+        if name in state:
+            setattr(model, name, state[name])
     model._last_obs, model._last_episode_starts = state["last_observations"], state["last_starts"]
     model.action_space.np_random.bit_generator.state = state["action_space"]
     if "ring" in state:

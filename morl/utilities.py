@@ -84,7 +84,7 @@ def pbi(returns: Any, preferences: Any, ideal: Any, penalty: float = 5.0) -> Any
     returns, preferences, ideal = _alike(returns, preferences, ideal)
     direction = preferences / ((preferences**2).sum(-1) ** 0.5)[..., None]
     along = ((ideal - returns) * direction).sum(-1)
-    away = (((ideal - returns) - along[..., None] * direction) ** 2).sum(-1) ** 0.5
+    away = ((((ideal - returns) - along[..., None] * direction) ** 2).sum(-1) + 1e-24) ** 0.5  # 0 has no gradient
     return -(along + penalty * away)
 
 

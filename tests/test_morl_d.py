@@ -122,12 +122,13 @@ def test_a_concave_point_is_reached_by_tchebycheff_and_by_eupg_but_not_by_weight
     """The fork pays (0, 10), (4, 4) or (10, 0): no weights make the middle the best sum."""
     reached = {}
     small = {"exchange_every": 240, "population": 3, "weights": "lattice", "evaluation_episodes": 1, "workers": 1}
-    dqn = small | {"exploration_start": 1.0, "exploration_end": 0.3, "exploration_steps": 900, "hidden_widths": (16,)}
+    dqn = small | {"exploration_start": 1.0, "exploration_end": 0.3, "exploration_steps": 300, "hidden_widths": (16,)}
     dqn |= {
         "critic_learning_rate": 1e-2,
         "target_rate": 0.1,
         "batch_size": 32,
-        "random_steps": 120,
+        "random_steps": 40,
+        "learning_starts": 40,
         "archive": "convex",
     }
     pg = small | {"actor_learning_rate": 1e-2, "rollout_steps": 8, "hidden_widths": (16,), "epochs": 4, "trace": 1.0}

@@ -196,14 +196,15 @@ def test_neighbourhoods() -> None:
     ("update", "space", "changes"), [("static", "objectives", False), ("dynamic", "objectives", True)]
 )
 def test_neighbours_are_found_again_in_objective_space(update: Any, space: Any, changes: bool) -> None:
-    def swapped(preferences: Any, episodes: int, policies: Any = None) -> Any:
-        return answer(preferences, episodes, np.array([0, 2, 1])[policies])
+    asked = []
+
+    def moving(preferences: Any, episodes: int, policies: Any = None) -> Any:
+        asked.append(None)  # the first evaluation is as the weights say, the next ones are not
+        return answer(preferences, episodes, np.array([0, 1, 2] if len(asked) == 1 else [0, 2, 1])[policies])
 
     agent = build(neighbourhood="nearest", neighbourhood_update=update, neighbourhood_space=space, weights="lattice")
-    before = agent.neighbours.copy()
-    for _ in agent.learn(morl.make_vec(WALK, 6), 130, swapped):
-        pass
-    assert np.array_equal(before, agent.neighbours) != changes
+    found = [agent.neighbours.copy() for _ in agent.learn(morl.make_vec(WALK, 6), 130, moving)]
+    assert np.array_equal(found[0], found[-1]) != changes
 
 
 def test_who_continues_from_whom() -> None:
@@ -392,11 +393,3 @@ def test_an_impossible_combination_is_refused_with_the_reason(env: str, settings
     lanes = settings.pop("num_envs", 6)
     with pytest.raises(ValueError, match=reason):
         build(env, lanes, **settings)
-
-
-def test_one_lane_is_enough_to_act_but_must_fit_to_learn() -> None:
-    agent = build(lanes=1, selected=2)
-    agent.import_policies(build(selected=2).export_policies())
-    assert agent.act(np.zeros((1, 2), dtype=np.float32), np.zeros((1, 2)), np.array([1])).shape == (1,)
-    with pytest.raises(ValueError, match="num_envs is 1"):
-        learn(agent, lanes=1)

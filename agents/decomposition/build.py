@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from morl.agents.decomposition.config import Config
 from morl.agents.decomposition.experience import Lanes
+from morl.agents.decomposition.exploration import Rate, exploration_rate
 from morl.agents.decomposition.off_policy import Judge, OffPolicy
 from morl.agents.decomposition.on_policy import OnPolicy
-from morl.agents.decomposition.scalarisation import Accrual, Bounds, find_utility, scaled_utility, worth_of
+from morl.agents.decomposition.scalarisation import (
+    Accrual,
+    Bounds,
+    check_utility,
+    find_utility,
+    scaled_utility,
+    worth_of,
+)
 from morl.agents.decomposition.td3 import TD3Learner
 from morl.agents.decomposition.traits import ON_POLICY, check
 from morl.learning.actions import BoundedActions
@@ -64,6 +72,7 @@ class Parts:
         utility: (returns, preferences, lowest, ideal) -> values, of arrays and tensors.
         actions: rows of actions as networks make them, and the environment's.
         mixes: whether random actions are mixed in while collecting.
+        exploration: how many, by what is known.
         drives: whether the solver steps the environments itself.
     """
 
@@ -75,6 +84,7 @@ class Parts:
     utility: Any
     actions: Choices | Ranges
     mixes: bool
+    exploration: Rate
     drives: bool = False
 
 
@@ -95,17 +105,21 @@ def build(problem: Problem, config: Config, seed: int, num_envs: int, device: to
     ideal = None if config.reference == "running" else np.array(config.ideal)
     lowest = None if problem.reference_point is None else np.array(problem.reference_point)
     bounds = Bounds(problem.num_objectives, ideal, config.ideal_margin, lowest)
-    utility = scaled_utility(find_utility(config.utility or ""), config.scale == "range")
+    chosen = find_utility(config.utility or "")
+    if ":" in (config.utility or ""):
+        check_utility(config.utility or "", chosen, problem.num_objectives)
+    utility = scaled_utility(chosen, config.scale == "range")
     space = problem.action_space
     actions = Choices(space) if isinstance(space, spaces.Discrete) else Ranges(space)
     widths = {"observation": width + accrual.width, "action": actions.width, "objective": problem.num_objectives}
     solver: Any
     parts = (Lanes(num_envs, encode, accrual, discount), bounds, slots, utility, actions)
+    rate = exploration_rate(config, greedy=name == "dqn")
     if name.startswith("sb3:"):
         adapter: Any = import_module("morl.agents.sb3")  # nobody else waits for Stable-Baselines3
         algorithm = name.removeprefix("sb3:")
         solver = adapter.StableBaselines(algorithm, problem, config, discount, num_envs, seed, device)
-        return Parts(name, solver, *parts, mixes=False, drives=True)
+        return Parts(name, solver, *parts, mixes=False, exploration=rate, drives=True)
     if name in ON_POLICY:
         if name == "eupg":
             widths["objective"] = 1  # its critic predicts the utility
@@ -113,12 +127,12 @@ def build(problem: Problem, config: Config, seed: int, num_envs: int, device: to
         whole = Accrual(0, accrual.units, enabled=False)  # judges returns of whole episodes
         lanes = num_envs // slots
         solver = OnPolicy(name, network, _judge(utility, whole), widths, config, discount, slots, lanes, seed, device)
-        return Parts(name, solver, *parts, mixes=False)
+        return Parts(name, solver, *parts, mixes=False, exploration=rate)
     learner = _learner(name, widths, config, discount, actions, device)
     columns = {"observation": widths["observation"], "action": actions.width, "reward": problem.num_objectives}
     columns |= {"next_observation": widths["observation"], "terminated": 1}
     solver = OffPolicy(learner, _judge(utility, accrual), columns, config, slots, seed, device)
-    return Parts(name, solver, *parts, mixes=True)
+    return Parts(name, solver, *parts, mixes=True, exploration=rate)
 
 
 def _judge(utility: Any, accrual: Accrual) -> Judge:

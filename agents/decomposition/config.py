@@ -107,15 +107,16 @@ class Config:
     replay_capacity: int = 1_000_000
     """Transitions kept: of each policy, or by all together where replay is shared."""
     random_steps: int = 1_000
-    """Environment steps with uniformly random actions at the start."""
+    """Steps that a policy acts at random before it acts by itself. These and the next are counted for each policy
+    on its own, or for all together where they learn from the same experience: replay shared, networks conditioned."""
     learning_starts: int = 1_000
-    """Environment steps before the first update."""
-    exploration_start: float = 0.0
-    """Probability of a random action after the random steps (dqn: 1 is usual)."""
-    exploration_end: float = 0.0
-    """Probability of a random action in the end."""
+    """Steps before a policy's first update."""
+    exploration_start: float | None = None
+    """Probability of a random action after the random steps; where not given, 1 for dqn and 0 for others."""
+    exploration_end: float | None = None
+    """Probability of a random action in the end; where not given, 0.05 for dqn and 0 for others."""
     exploration_steps: int = 100_000
-    """Environment steps over which that probability falls linearly."""
+    """Steps over which that probability falls linearly."""
     rollout_steps: int = 128
     """Steps of each lane between two updates of ppo and eupg."""
     epochs: int | None = None

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,6 +47,34 @@ def find_utility(name: str) -> Utility:
     return function  # type: ignore[no-any-return]
 
 
+def check_utility(name: str, utility: Utility, objectives: int) -> None:
+    """Try a utility on arrays and on tensors.
+
+    Raises:
+        ValueError: it fails, returns the wrong shape, or breaks the gradient.
+    """
+    returns, preferences = np.full((2, 3, objectives), 0.5), np.full((2, 1, objectives), 1.0 / objectives)
+    ideal = np.ones((2, 1, objectives))
+    tensors = [torch.as_tensor(each, dtype=torch.float32) for each in (returns, preferences, ideal)]
+    climbed = tensors[0].requires_grad_()
+    try:
+        of_arrays, of_tensors = utility(returns, preferences, ideal), utility(*tensors)
+    except Exception as error:  # whatever a user's function may raise
+        raise ValueError(
+            f"utility is {name!r}, but on returns [2, 3, {objectives}] it raises {type(error).__name__}: {error}"
+        ) from error
+    shapes = tuple(np.shape(of_arrays)), tuple(getattr(of_tensors, "shape", ()))
+    if shapes != ((2, 3), (2, 3)) or not isinstance(of_tensors, Tensor):
+        raise ValueError(
+            f"utility is {name!r}, but of returns [2, 3, {objectives}] as arrays and tensors it makes {shapes[0]} and"
+            f" {shapes[1]}: it must sum up the last axis and return what it is given, arrays or tensors"
+        )
+    if not of_tensors.requires_grad or not torch.autograd.grad(of_tensors.sum(), climbed)[0].isfinite().all():
+        raise ValueError(
+            f"utility is {name!r}, but it has no finite gradient: it must be made of operations on tensors"
+        )
+
+
 class Bounds:
     """Between which returns each objective lies: the ideal point above, the worst of the archive below.
 
@@ -60,14 +89,21 @@ class Bounds:
         self.static, self.margin = ideal is not None, margin
         self.ideal = np.zeros(objectives) if ideal is None else np.array(ideal, dtype=np.float64)
         self.lowest = self.ideal - 1.0 if lowest is None else np.array(lowest, dtype=np.float64)
-        self.best = np.full(objectives, -np.inf)
+        self.best, self.worst = np.full(objectives, -np.inf), np.full(objectives, np.inf)
 
     def update(self, values: Array, front: Array) -> None:
-        """Take in new mean returns [n, objective] and the archive's points [k, objective]."""
+        """Take in new mean returns [n, objective] and the archive's points [k, objective].
+
+        Where the archive knows one value only of an objective, the range begins at the worst return ever seen, or one
+        below the best: a range of nothing would make every difference infinitely large.
+        """
         if self.static:
             return
         self.best = np.maximum(self.best, values.max(axis=0))
+        self.worst = np.minimum(self.worst, values.min(axis=0))
         self.lowest = front.min(axis=0)
+        self.lowest = np.where(self.lowest < self.best, self.lowest, self.worst)
+        self.lowest = np.where(self.lowest < self.best, self.lowest, self.best - 1.0)
         self.ideal = self.best + self.margin * (self.best - self.lowest)
 
     def rows(self) -> Array:
@@ -76,11 +112,12 @@ class Bounds:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was seen."""
-        return {"best": self.best, "lowest": self.lowest, "ideal": self.ideal}
+        return {"best": self.best, "worst": self.worst, "lowest": self.lowest, "ideal": self.ideal}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned."""
-        self.best, self.lowest, self.ideal = state["best"], state["lowest"], state["ideal"]
+        self.best, self.worst = state["best"], state["worst"]
+        self.lowest, self.ideal = state["lowest"], state["ideal"]
 
 
 def scaled_utility(utility: Utility, scaled: bool) -> Callable[[Any, Any, Any, Any], Any]:

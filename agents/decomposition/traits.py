@@ -22,10 +22,9 @@ def check(config: Config, problem: Problem, num_envs: int) -> tuple[int, str]:
         ValueError: settings exclude each other, or do not fit the environment or the number of lanes.
     """
     name = _solver(config, problem)
-    _check_utility(config, problem, name)
+    _check_reference(config, problem)
+    _check_utility(config, name)
     _check_cooperation(config, name)
-    if num_envs == 1:  # perhaps an agent that shall only act: whether it could train, `learn` asks again
-        return 1, name
     return check_lanes(config, num_envs, name), name
 
 
@@ -46,11 +45,21 @@ def check_lanes(config: Config, num_envs: int, name: str) -> int:
             "transfer is 'first-sweep', but all policies train side by side, so none is left to continue from another:"
             " set selected below population, or transfer 'always' or 'best'"
         )
+    if name in ON_POLICY and slots < config.population and config.exchange_every < config.rollout_steps * num_envs:
+        raise ValueError(
+            f"exchange_every is {config.exchange_every}, but whoever trains with solver {name!r} needs"
+            f" {config.rollout_steps * num_envs} steps to fill a rollout (rollout_steps x num_envs)"
+        )
     return slots
 
 
 def _solver(config: Config, problem: Problem) -> str:
     discrete = isinstance(problem.action_space, spaces.Discrete)
+    bounded = isinstance(problem.action_space, spaces.Box) and problem.action_space.is_bounded()
+    if not discrete and not bounded:
+        raise ValueError(
+            f"{problem.id} has actions {problem.action_space}, but MORL/D needs a Discrete choice or a bounded Box"
+        )
     name = config.solver or "auto"
     if name == "auto":
         return "dqn" if discrete else "sac"
@@ -91,14 +100,26 @@ def _slots(config: Config, num_envs: int, name: str) -> int:
     return config.selected
 
 
-def _check_utility(config: Config, problem: Problem, name: str) -> None:
+def _check_reference(config: Config, problem: Problem) -> None:
+    ideal, lowest = config.ideal, problem.reference_point
     if config.reference == "static" and config.utility != "linear":
-        if config.ideal is None:
+        if ideal is None:
             raise ValueError("reference is 'static', but ideal is not given: give it, or reference 'running'")
-        if len(config.ideal) != problem.num_objectives:
-            raise ValueError(f"ideal is {config.ideal}, but must have {problem.num_objectives} numbers")
-    if config.reference == "running" and config.ideal is not None:
-        raise ValueError(f"ideal is {config.ideal}, but reference is 'running': set reference 'static'")
+        if len(ideal) != problem.num_objectives:
+            raise ValueError(f"ideal is {ideal}, but must have {problem.num_objectives} numbers")
+    if config.reference == "running" and ideal is not None:
+        raise ValueError(f"ideal is {ideal}, but reference is 'running': set reference 'static'")
+    if config.reference == "static" and config.ideal_margin > 0.0:
+        raise ValueError(f"ideal_margin is {config.ideal_margin}, but reference is 'static': say it in ideal")
+    if ideal is None or lowest is None or config.scale == "none":
+        return
+    if not all(high > low for high, low in zip(ideal, lowest, strict=True)):
+        raise ValueError(
+            f"ideal is {ideal}, but on scale 'range' every number of it must exceed the reference point {lowest}"
+        )
+
+
+def _check_utility(config: Config, name: str) -> None:
     if config.criterion == "esr" and (config.condition != "accrued" or name != "eupg"):
         raise ValueError(
             "criterion is 'esr', which needs solver 'eupg' and condition 'accrued': only EUPG's gradient is that of the"

@@ -121,7 +121,7 @@ class Run:
         """Return the agent with its policies, as far as acting needs it."""
         cpu = resolve_device("cpu")
         agent_class = find_agent(self.algorithm, self.problem.action_space)
-        agent = agent_class(self.problem, self.settings.agent, self.settings.seed, 1, cpu)
+        agent = agent_class(self.problem, self.settings.agent, self.settings.seed, self.settings.num_envs, cpu)
         files = {int(file.stem): file for file in (self.directory / "policies").glob("*.pt")}
         if not files:
             raise ValueError(f"run {self.directory} has no policies yet: it stopped before its first evaluation")
