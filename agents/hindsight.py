@@ -51,10 +51,11 @@ def reset(envs: VectorEnv[Any, Any, Any], seeds: Sequence[int], lanes: int) -> A
     return envs.reset(seed=lane_seeds)[0]
 
 
-def td3_batch(batch: Batch, scales: Tensor | float = 1.0) -> Batch:
+def td3_batch(batch: Batch, scales: Tensor) -> Batch:
     """Return a batch as `morl.learning.td3` takes it, networks conditioned on preferences.
 
     Rewards, and with them values, are in units of `scales` [learner, 1, objective]: w.Q = (w * scales).(Q / scales).
+    Utilities are in the mean of these units, so that they are of the size of values.
     """
     preferences = batch["preference"]
     return {
@@ -64,7 +65,7 @@ def td3_batch(batch: Batch, scales: Tensor | float = 1.0) -> Batch:
         "noise": batch["noise"],
         "reward": batch["reward"] / scales,
         "continues": 1.0 - batch["terminated"],
-        "weight": preferences * scales,
+        "weight": preferences * (scales / scales.mean(dim=-1, keepdim=True)),
     }
 
 

@@ -75,6 +75,7 @@ class KeyPretraining:
         )
         width = self.experience.width + problem.num_objectives
         self.td3 = TD3(width, self.actions.width, problem.num_objectives, settings, own_seeds, device)
+        self.raw_units = torch.ones(1, 1, problem.num_objectives, device=device)
         self.steps = 0  # of each key
 
     def learn(self, envs: VectorEnv[Any, Any, Any], evaluates: Sequence[Evaluate]) -> Iterator[int]:
@@ -92,7 +93,7 @@ class KeyPretraining:
             self.steps += self.lanes
             due = self.steps - LEARNING_STARTS - self.td3.updates
             for batch in experience.batches(due, BATCH_SIZE, 0.0, "grid"):
-                self.td3.update(td3_batch(batch))
+                self.td3.update(td3_batch(batch, self.raw_units))
             if self.steps % EVALUATION_STEPS < self.lanes or self.steps >= self.steps_per_key:
                 self.keys.measure(evaluates, EVALUATION_EPISODES, np.arange(len(self.keys.preferences)) + 1)
             yield self.num_envs

@@ -22,12 +22,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import sqrt
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
+from scipy.special import ndtr
 from torch import Tensor
 
 from morl.agents.alignment import KeyPreferences, alignment_metrics, angle_degrees, load_diagnostics
@@ -46,7 +48,9 @@ PAPER: dict[str, Any] = {
     "critic_angle": 1.0,
     "units": "raw",
     "hidden_norm": "none",
+    "action_gradient": "tanh",
     "policy_delay": 10,
+    "exploration_memory": 0.0,
     "relabel_from": "absolute-normal",
     "random_steps": 100_000,
     "key_pretraining_steps": 2_000_000,
@@ -59,7 +63,9 @@ IMPROVED: dict[str, Any] = {
     "critic_angle": 0.0,
     "units": "typical-return",
     "hidden_norm": "layer",
+    "action_gradient": "leaky",
     "policy_delay": 2,
+    "exploration_memory": 0.0,
     "relabel_from": "dirichlet-corners",
     "random_steps": 10_000,
     "key_pretraining_steps": 0,
@@ -86,6 +92,9 @@ class Config:
     point, so that scale and sign of rewards do not matter; or all as it is. Improved: typical-return, paper: raw."""
     hidden_norm: Literal["layer", "none"] | None = None
     """Layer normalisation of the critics' hidden layers. Improved: layer, paper: none."""
+    action_gradient: Literal["leaky", "tanh"] | None = None
+    """How the slope of a utility at an action passes the actor's tanh: by the derivative, or by that but never lost on
+    the way back from the end of the range, so that a saturated actor can turn round. Improved: leaky, paper: tanh."""
     policy_delay: int | None = None
     """Critic updates per update of the actor and the target networks. Improved: 2, paper: 10 (Hopper 20)."""
     relabel_from: RelabelFrom | None = None
@@ -117,6 +126,9 @@ class Config:
     """Largest noise on target actions, in the same units."""
     exploration_noise: float = 0.1
     """Standard deviation of the noise on actions in training, in the same units."""
+    exploration_memory: float | None = None
+    """Share of the noise on actions that stays from one step to the next (its variance is kept); of random actions as
+    well. Both modes: 0."""
     gradient_clip: float = 100.0
     """Largest norm of the gradient of the actor, and of both critics together."""
     learning_starts: int = 1_536
@@ -142,7 +154,7 @@ class Config:
 
     def _validate(self) -> None:
         given = {name: value for name, value in vars(self).items() if value is not None}
-        for name in {"relabelled_share", "target_rate", "discount"} & given.keys():
+        for name in {"relabelled_share", "target_rate", "discount", "exploration_memory"} & given.keys():
             if not 0.0 <= given[name] <= 1.0:
                 raise ValueError(f"{name} is {given[name]}, but must lie between 0 and 1")
         positive = {"policy_delay", "learning_rate", "batch_size", "updates_per_step", "replay_capacity"}
@@ -206,6 +218,7 @@ class ContinuousPDMORL:
         keys = simplex_lattice(problem.num_objectives, config.key_divisions) if config.key_divisions else None
         self.keys = KeyPreferences(origin, device, len(seeds), keys)
         self.scales = torch.ones(len(seeds), 1, problem.num_objectives, device=device)
+        self.noise = np.zeros((len(seeds) * num_envs, self.actions.width))  # [lane, action_width]
         self.steps = self.pretraining_steps = self.updates = 0
         self.next_key_update = config.key_update_steps
         self.diagnostics: dict[str, Tensor] = {}
@@ -293,11 +306,12 @@ class ContinuousPDMORL:
 
     def _explore(self) -> NDArray[np.float64]:
         """Return actions [lane, action_width] in [-1, 1]: random at first, later the policy's with noise."""
+        memory = decided(self.config.exploration_memory)
+        self.noise = memory * self.noise + sqrt(1.0 - memory**2) * self.experience.normal(self.actions.width)
         if self.steps < decided(self.config.random_steps):
-            return 2.0 * self.experience.uniform(self.actions.width) - 1.0
+            return 2.0 * ndtr(self.noise) - 1.0
         own = self.td3.act(self.experience.states()).flatten(0, 1).cpu().numpy()
-        noise = self.config.exploration_noise * self.experience.normal(self.actions.width)
-        return np.clip(own + noise, -1.0, 1.0)
+        return np.clip(own + self.config.exploration_noise * self.noise, -1.0, 1.0)
 
     def _angle_penalty(self, weight: float, preferences: Tensor) -> Penalty | None:
         """Return the penalty weight * g(I(w), Q - origin) for preferences w, or None where the weight is zero."""
@@ -341,6 +355,7 @@ class ContinuousPDMORL:
         return {name: getattr(self, name) for name in self._PLAIN_STATE} | {
             "td3": self.td3.state_dict(rows),
             "experience": self.experience.state_dict(learner),
+            "noise": self.noise[learner * self.num_envs : (learner + 1) * self.num_envs],
             "keys": self.keys.state_dict(learner),
             "scales": self.scales[rows],
             "diagnostics": {name: tensor[rows] for name, tensor in self.diagnostics.items()},
@@ -354,6 +369,7 @@ class ContinuousPDMORL:
         rows = slice(learner, learner + 1)
         self.td3.load_state_dict(state["td3"], rows)
         self.experience.load_state_dict(state["experience"], learner)
+        self.noise[learner * self.num_envs : (learner + 1) * self.num_envs] = state["noise"]
         self.keys.load_state_dict(state["keys"], learner)
         self.scales[rows] = state["scales"]
         load_diagnostics(self.diagnostics, state["diagnostics"], learner, len(self.scales))

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ def test_one_update_is_that_of_the_paper(mode: Any) -> None:
                   critic_angle=0.5, key_pretraining_steps=0)  # fmt: skip
     scales = torch.tensor([1.0, 1.0] if mode == "paper" else [3.0, 0.5]).double()
     agent.scales[:] = scales.float()
+    agent.td3.actors.data[:, -1] += 1.7  # the last bias: actions near the end of their range
     for target in (agent.td3.target_actors, agent.td3.target_critics):
         target += 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
     actor = agent.td3.actors.detach()[0].double()
@@ -71,7 +72,7 @@ def test_one_update_is_that_of_the_paper(mode: Any) -> None:
     target_actor, targets_of = agent.td3.target_actors[0].double(), agent.td3.target_critics.double()
     batch = random_batch()
     flat = {name: column[0].double() for name, column in batch.items()}
-    weights, norm = flat["preference"] * scales, mode == "improved"
+    weights, norm = flat["preference"] * scales / scales.mean(), mode == "improved"
     directions = agent.keys.directions(batch["preference"])[0].double() / scales
     actor_widths, critic_widths = (4, 16, 16, 1), (5, 16, 16, 2)
 
@@ -105,10 +106,15 @@ def test_one_update_is_that_of_the_paper(mode: Any) -> None:
     # The actor climbs the first critic, as it is after its own step.
     moved = agent.td3.critics.detach()[0].double()
     climbing = actor.clone().requires_grad_()
-    values = network(
-        moved, critic_widths, torch.cat([now, torch.tanh(network(climbing, actor_widths, now))], dim=1), norm
-    )
-    (gradient,) = torch.autograd.grad((-(values * weights).sum(dim=1) + 2.0 * angle(values)).mean(), climbing)
+    proposed = network(climbing, actor_widths, now)
+    actions = torch.tanh(proposed).detach().requires_grad_()
+    values = network(moved, critic_widths, torch.cat([now, actions], dim=1), norm)
+    (slopes,) = torch.autograd.grad((-(values * weights).sum(dim=1) + 2.0 * angle(values)).mean(), actions)
+    derivative = 1 - actions.detach() ** 2
+    back = (slopes * actions > 0) & (derivative < 0.25)
+    assert back.any()
+    factor = torch.where(back, 0.25, derivative) if mode == "improved" else derivative
+    (gradient,) = torch.autograd.grad((proposed * slopes * factor).sum(), climbing)
     clear = gradient.abs() > 1e-3
     assert clear.sum() > 50
     torch.testing.assert_close(
@@ -264,11 +270,12 @@ def test_it_goes_where_a_preference_wants_it(tmp_path: Path) -> None:
                        discount=0.9, max_episode_steps=20)  # fmt: skip
     config = {"hidden_widths": (64, 64), "batch_size": 64, "random_steps": 500, "learning_starts": 300,
               "learning_rate": 1e-3, "key_update_steps": 2_000}  # fmt: skip
-    run = morl.train("pd-morl", "toy-pull-v0", total_steps=3_000, seed=1, run_dir=tmp_path / "run", config=config,
-                     num_envs=10, evaluate_every=3_000, evaluation_divisions=20,
-        evaluation_episodes=1)  # fmt: skip
+    # With the gradient of tanh alone, seed 2 went to the right for every preference, and stayed there for good.
+    runs = morl.train_seeds("pd-morl", "toy-pull-v0", (1, 2, 9), total_steps=3_000, run_dir=tmp_path / "runs",
+                            config=config, num_envs=10, evaluate_every=3_000, evaluation_divisions=20,
+                            evaluation_episodes=1)  # fmt: skip
     envs = morl.make_vec("toy-pull-v0", 9)
-    for weight in (0.1, 0.3, 0.5, 0.8):
+    for run, weight in product(runs, (0.1, 0.3, 0.5, 0.8)):
         policy = run.policy([weight, 1 - weight])
         observations, _ = envs.reset(seed=3)
         for _ in range(10):

@@ -15,6 +15,7 @@ from torch.nn.functional import mse_loss, smooth_l1_loss
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimiser import Adam, clip_norms, soft_update
 from morl.learning.td3_compiled import CompiledUpdate, can_compile
+from morl.learning.td3_kernel import WAY_BACK
 from morl.learning.values import pessimistic, utility
 
 Penalty = Callable[[Tensor], Tensor]
@@ -35,12 +36,24 @@ class TD3Settings:
     gradient_clip: float = float("inf")
     loss: Literal["huber", "squared"] = "squared"
     layer_norm: bool = False
+    action_gradient: Literal["tanh", "leaky"] = "tanh"
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
 def smoothed(actions: Tensor, noise: Tensor, clip: float) -> Tensor:
     """Return clip(a + clip(noise, -c, c), -1, 1): target policy smoothing."""
     return (actions + noise.clamp(-clip, clip)).clamp(-1.0, 1.0)
+
+
+def leaky(slopes: Tensor, actions: Tensor) -> Tensor:
+    """Return the slopes of a loss behind actions = tanh(x), by those at the actions; never lost on the way back.
+
+    The derivative of tanh is 1 - a^2: an actor that an early, wrong critic has driven to the end of its range could
+    hardly turn round. A slope that leads back from there counts at least `WAY_BACK`. (Inverting gradients, Hausknecht
+    and Stone 2016, arXiv 1511.04143, weigh every slope by the room ahead; that draws actors away from the ends.)
+    """
+    derivative = 1.0 - actions.square()
+    return slopes * torch.where(slopes * actions > 0, derivative.clamp(min=WAY_BACK), derivative)
 
 
 class TD3:
@@ -142,12 +155,18 @@ class TD3:
     def _update_actors(self, batch: Mapping[str, Tensor], penalty: Penalty | None) -> None:
         """Take one step on the loss -w.Q_1(s, pi(s)) plus penalty, then move the targets."""
         first_critics = self.critics.detach()[::2]
-        actions = self.actor(self.actors, batch["state"]).tanh()
+        proposed = self.actor(self.actors, batch["state"])
+        actions = proposed.tanh()
         values = self.values(first_critics, batch["state"], actions).squeeze(1)
         losses = -utility(values, batch["weight"])
         if penalty is not None:
             losses = losses + penalty(values)
-        (gradient,) = torch.autograd.grad(losses.mean(dim=-1).sum(), self.actors)
+        loss = losses.mean(dim=-1).sum()
+        if self.settings.action_gradient == "tanh":
+            (gradient,) = torch.autograd.grad(loss, self.actors)
+        else:
+            (slopes,) = torch.autograd.grad(loss, actions, retain_graph=True)
+            (gradient,) = torch.autograd.grad(proposed, self.actors, leaky(slopes, actions.detach()))
         clip_norms(gradient, self.settings.gradient_clip)
         self.actor_optimiser.step(gradient, self.settings.learning_rate)
         soft_update(self.target_actors, self.actors, self.settings.target_rate)

@@ -113,8 +113,9 @@ class CompiledUpdate:
             work, inputs = self._work(buffers, policy), buffers["inputs"][policy]
             moments = self.moments["actor"][0][policy], self.moments["actor"][1][policy]
             rates = step, settings.learning_rate, settings.gradient_clip, settings.target_rate
+            leaky = settings.action_gradient == "leaky"
             given = self._parts(policy), self.actor_widths, self.critic_widths, kind, states[policy], work, inputs
-            actor_backward(*given, errors[policy, 0], buffers["actor_gradient"][policy], moments, *rates)
+            actor_backward(*given, errors[policy, 0], buffers["actor_gradient"][policy], moments, *rates, leaky)
 
         if penalty is None:
             self._each(forward, backward)

@@ -10,6 +10,9 @@ from morl.learning.network_kernel import RELU, Array, Sizes, adam, backward, fol
 
 Arrays = tuple[Array, ...]
 
+WAY_BACK = 0.25
+"""Least weight of a slope that leads back from the end of the range of actions: see `morl.learning.td3.leaky`."""
+
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def critic_forward(
@@ -162,6 +165,7 @@ def actor_backward(
     rate: float,
     clip: float,
     target_rate: float,
+    leaky: bool,
 ) -> None:
     """Take one clipped Adam step with the actor along errors [batch, objective] of Q_1; then move both targets."""
     target_actor, target_critics, actor, critics = parts
@@ -175,7 +179,10 @@ def actor_backward(
     for i in range(size):
         for j in range(action_errors.shape[1]):
             action = inputs[i, width + j]
-            action_errors[i, j] = input_errors[i, width + j] * (np.float32(1.0) - action * action)
+            slope, derivative = input_errors[i, width + j], np.float32(1.0) - action * action
+            if leaky and slope * action > np.float32(0.0):
+                derivative = max(derivative, np.float32(WAY_BACK))
+            action_errors[i, j] = slope * derivative
     no_errors = np.empty((0, 0), dtype=np.float32)
     backward(
         actor, actor_widths, RELU, state, hidden[0], normed[0], scales[0], action_errors, rest, gradient, no_errors
