@@ -49,6 +49,7 @@ PAPER: dict[str, Any] = {
     "units": "raw",
     "hidden_norm": "none",
     "action_gradient": "tanh",
+    "actor_begins": "at-once",
     "policy_delay": 10,
     "exploration_memory": 0.0,
     "relabel_from": "absolute-normal",
@@ -64,6 +65,7 @@ IMPROVED: dict[str, Any] = {
     "units": "typical-return",
     "hidden_norm": "layer",
     "action_gradient": "leaky",
+    "actor_begins": "after-random-steps",
     "policy_delay": 2,
     "exploration_memory": 0.0,
     "relabel_from": "dirichlet-corners",
@@ -95,6 +97,9 @@ class Config:
     action_gradient: Literal["leaky", "tanh"] | None = None
     """How the slope of a utility at an action passes the actor's tanh: by the derivative, or by that but never lost on
     the way back from the end of the range, so that a saturated actor can turn round. Improved: leaky, paper: tanh."""
+    actor_begins: Literal["after-random-steps", "at-once"] | None = None
+    """When the actor begins to learn: with the critics, or later, so that it does not follow some that know nothing
+    yet. Improved: after-random-steps, paper: at-once."""
     policy_delay: int | None = None
     """Critic updates per update of the actor and the target networks. Improved: 2, paper: 10 (Hopper 20)."""
     relabel_from: RelabelFrom | None = None
@@ -202,9 +207,12 @@ class ContinuousPDMORL:
         self.actions = BoundedActions(problem.action_space)
         grid = acting_grid(problem.num_objectives, config.preference_divisions)
         self.experience = Experience(problem, seeds, num_envs, grid, self.actions.width, config.replay_capacity, device)
+        learnable = problem.discount if problem.discount < 1.0 else 0.995  # the authors' for undiscounted returns
         same = TD3Settings.__dataclass_fields__.keys() & Config.__dataclass_fields__.keys() - {"discount"}
+        informed = (decided(config.random_steps) - config.learning_starts) * config.updates_per_step  # updates
         settings = TD3Settings(
-            discount=_learning_discount(config, problem),
+            actor_starts=int(informed) if config.actor_begins == "after-random-steps" else 0,
+            discount=learnable if config.discount is None else config.discount,
             layer_norm=config.hidden_norm == "layer",
             **{name: getattr(config, name) for name in same},
         )
@@ -390,10 +398,3 @@ class ContinuousPDMORL:
     def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
         """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
         self.td3.actors.data.copy_(policies[0]["actor"])
-
-
-def _learning_discount(config: Config, problem: Problem) -> float:
-    """Return the discount of learning: an undiscounted return is learnt with the authors' 0.995."""
-    if config.discount is not None:
-        return config.discount
-    return problem.discount if problem.discount < 1.0 else 0.995

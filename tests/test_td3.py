@@ -51,7 +51,7 @@ def pull(values: torch.Tensor) -> torch.Tensor:
         {"loss": "huber", "layer_norm": True, "policy_delay": 3},
         {"gradient_clip": 0.1, "hidden_widths": (8,), "policy_delay": 1},
         {"layer_norm": True, "hidden_widths": (8, 8, 8)},
-        {"action_gradient": "leaky", "layer_norm": True, "policy_delay": 1},
+        {"action_gradient": "leaky", "actor_starts": 3, "policy_delay": 1},
     ],
 )
 def test_compiled_equals_eager(settings: dict[str, Any], penalties: Any) -> None:

@@ -37,6 +37,7 @@ class TD3Settings:
     loss: Literal["huber", "squared"] = "squared"
     layer_norm: bool = False
     action_gradient: Literal["tanh", "leaky"] = "tanh"
+    actor_starts: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -152,6 +153,10 @@ class TD3:
         values = pessimistic(self.values(self.target_critics, states, actions), batch["weight"])
         return batch["reward"] + settings.discount * batch["continues"] * values
 
+    def actor_rate(self) -> float:
+        """Return the learning rate of the actors: none until update `actor_starts`, so that critics learn first."""
+        return self.settings.learning_rate if self.updates > self.settings.actor_starts else 0.0
+
     def _update_actors(self, batch: Mapping[str, Tensor], penalty: Penalty | None) -> None:
         """Take one step on the loss -w.Q_1(s, pi(s)) plus penalty, then move the targets."""
         first_critics = self.critics.detach()[::2]
@@ -168,7 +173,7 @@ class TD3:
             (slopes,) = torch.autograd.grad(loss, actions, retain_graph=True)
             (gradient,) = torch.autograd.grad(proposed, self.actors, leaky(slopes, actions.detach()))
         clip_norms(gradient, self.settings.gradient_clip)
-        self.actor_optimiser.step(gradient, self.settings.learning_rate)
+        self.actor_optimiser.step(gradient, self.actor_rate())
         soft_update(self.target_actors, self.actors, self.settings.target_rate)
         soft_update(self.target_critics, self.critics, self.settings.target_rate)
 

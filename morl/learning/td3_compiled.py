@@ -112,7 +112,7 @@ class CompiledUpdate:
         def backward(policy: int) -> None:
             work, inputs = self._work(buffers, policy), buffers["inputs"][policy]
             moments = self.moments["actor"][0][policy], self.moments["actor"][1][policy]
-            rates = step, settings.learning_rate, settings.gradient_clip, settings.target_rate
+            rates = step, self.td3.actor_rate(), settings.gradient_clip, settings.target_rate
             leaky = settings.action_gradient == "leaky"
             given = self._parts(policy), self.actor_widths, self.critic_widths, kind, states[policy], work, inputs
             actor_backward(*given, errors[policy, 0], buffers["actor_gradient"][policy], moments, *rates, leaky)
