@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from scipy.special import ndtr
 from torch import Tensor
 
 from morl.agents.alignment import KeyPreferences, alignment_metrics, angle_degrees, load_diagnostics
@@ -317,7 +316,7 @@ class ContinuousPDMORL:
         memory = decided(self.config.exploration_memory)
         self.noise = memory * self.noise + sqrt(1.0 - memory**2) * self.experience.normal(self.actions.width)
         if self.steps < decided(self.config.random_steps):
-            return 2.0 * ndtr(self.noise) - 1.0
+            return 2.0 * torch.special.ndtr(torch.from_numpy(self.noise)).numpy() - 1.0  # uniform
         own = self.td3.act(self.experience.states()).flatten(0, 1).cpu().numpy()
         return np.clip(own + self.config.exploration_noise * self.noise, -1.0, 1.0)
 
