@@ -316,7 +316,8 @@ class ContinuousPDMORL:
         memory = decided(self.config.exploration_memory)
         self.noise = memory * self.noise + sqrt(1.0 - memory**2) * self.experience.normal(self.actions.width)
         if self.steps < decided(self.config.random_steps):
-            return 2.0 * torch.special.ndtr(torch.from_numpy(self.noise)).numpy() - 1.0  # uniform
+            uniform: NDArray[np.float64] = torch.special.ndtr(torch.from_numpy(self.noise)).numpy()
+            return 2.0 * uniform - 1.0
         own = self.td3.act(self.experience.states()).flatten(0, 1).cpu().numpy()
         return np.clip(own + self.config.exploration_noise * self.noise, -1.0, 1.0)
 
