@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numba import njit
 from numpy.typing import NDArray
 
-from morl.envs.kernels import KernelVectorEnv, LaneStreams
+from morl.envs.kernels import KernelVectorEnv, LaneStreams, begin
 
 Array = NDArray[Any]
 
@@ -110,13 +110,12 @@ class BreakableBottlesKernel(KernelVectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.constants = (float(prob_drop), float(time_penalty), float(bottle_reward), bool(unbreakable_bottles))
         self.lanes_state = {"lanes": np.zeros((num_envs, columns), dtype=np.int64)}
-        self.last = size - 1
+        self.first = np.zeros(columns, dtype=np.int64)
+        self.first[LOCATION] = size - 1
 
     def _start(self, mask: Array, observations: Array) -> None:
-        lanes = self.lanes_state["lanes"]
-        lanes[mask] = 0
-        lanes[mask, LOCATION] = self.last
-        observations[mask] = lanes[mask]
+        for rows in (self.lanes_state["lanes"], observations):
+            begin(mask, rows, self.first)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         assert self.streams is not None

@@ -7,7 +7,7 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 from numpy.typing import NDArray
 
-from morl.envs.kernels import KernelVectorEnv
+from morl.envs.kernels import KernelVectorEnv, begin
 
 Array = NDArray[Any]
 
@@ -45,11 +45,12 @@ class FruitTreeKernel(KernelVectorEnv):
         )
         self.depth = depth
         self.leaves = np.array(FRUITS[str(depth)], dtype=np.float32).astype(np.float64)  # float32, as the single form
+        self.root = np.zeros(2, dtype=np.int32)
         self.lanes_state = {"node": np.zeros((num_envs, 2), dtype=np.int32)}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        self.lanes_state["node"][mask] = 0
-        observations[mask] = 0
+        for rows in (self.lanes_state["node"], observations):
+            begin(mask, rows, self.root)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         advance(actions, self.lanes_state["node"], self.leaves, self.depth, observations, rewards, terminated)

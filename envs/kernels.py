@@ -20,7 +20,8 @@ from gymnasium.vector.utils import batch_space
 from numba import njit
 from numpy.typing import NDArray
 
-from morl.envs.contract import VectorEnvironment
+from morl.envs.arguments import Actions, first_not_finite, lane_seeds, require_begun, reset_mask
+from morl.envs.contract import VectorEnvironment, WrongReward
 
 Array = NDArray[Any]
 
@@ -40,12 +41,24 @@ def keep_time(elapsed: Array, limit: int, terminated: Array, truncated: Array, e
 
 
 @njit(cache=True, nogil=True)
-def first_outside(actions: NDArray[np.int64], number: int) -> int:
-    """Return the first lane whose action is not in 0 .. number - 1, or -1."""
-    for lane in range(actions.size):
-        if actions[lane] < 0 or actions[lane] >= number:
-            return lane
-    return -1
+def single(value: float) -> float:
+    """Return `value` rounded to float32."""
+    return np.float64(np.float32(value))
+
+
+@njit(cache=True, nogil=True)
+def begin(mask: NDArray[np.bool_], rows: Array, first: Array) -> None:
+    """Set the rows [env, column] of the lanes of `mask` [env] to `first` [column]."""
+    for lane in range(mask.size):
+        if mask[lane]:
+            for column in range(first.size):
+                rows[lane, column] = first[column]
+
+
+@njit(cache=True, nogil=True)
+def any_beyond(positions: Array, limit: int) -> bool:
+    """Return whether any position exceeds the limit."""
+    return bool(positions.max() > limit)
 
 
 class LaneStreams:
@@ -75,7 +88,7 @@ class LaneStreams:
 
     def top_up(self) -> None:
         """Refill the rows that could run out within one step."""
-        if not self.reserve:  # generators only: the rows are never used
+        if not self.reserve or not any_beyond(self.position, self.length - self.reserve):  # 0: rows are never used
             return
         for lane in np.flatnonzero(self.position > self.length - self.reserve):
             used = self.position[lane]
@@ -160,7 +173,11 @@ class KernelVectorEnv(VectorEnvironment):
         self.num_objectives = int(reward_space.shape[0])
         self.objectives: tuple[str, ...] = tuple(f"objective_{index}" for index in range(self.num_objectives))
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "backend": "kernel"}
-        self.limit = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        limit = np.iinfo(np.int64).max if max_episode_steps is None else max_episode_steps
+        if not isinstance(limit, int | np.integer) or limit < 1:
+            raise ValueError(f"max_episode_steps must be a positive integer or None, got {max_episode_steps!r}")
+        self.limit = int(limit)
+        self.actions = Actions(action_space, num_envs)
         self.first_seed: int | None = None
         self.streams = streams
         self.elapsed = np.full(num_envs, -1, dtype=np.int64)  # -1: never reset
@@ -179,10 +196,11 @@ class KernelVectorEnv(VectorEnvironment):
         """Return what is told of the lanes beside their observations, [env, ...] each: action masks, for example."""
         return {}
 
-    def _told(self, lanes: NDArray[np.bool_]) -> dict[str, Any]:
-        """Return `_infos` of `lanes` [env] in Gymnasium's form: zeros for the others, and `_name` says who is meant."""
+    def _told(self, lanes: NDArray[np.bool_] | None) -> dict[str, Any]:
+        """Return `_infos` of `lanes` [env] (None: all) in Gymnasium's form: zeros elsewhere; `_name` says where."""
         told: dict[str, Any] = {}
         for name, values in self._infos().items():
+            lanes = np.ones(self.num_envs, dtype=np.bool_) if lanes is None else lanes
             told[name] = values.copy()
             told[name][~lanes] = 0
             told[f"_{name}"] = lanes.copy()
@@ -193,15 +211,10 @@ class KernelVectorEnv(VectorEnvironment):
 
         The first reset without a seed takes the constructor's.
         """
-        mask = np.ones(self.num_envs, dtype=np.bool_)
-        if options and "reset_mask" in options:
-            mask = np.asarray(options["reset_mask"], dtype=np.bool_)
-        seed, self.first_seed = (self.first_seed if seed is None else seed), None
-        seeds = [None] * self.num_envs if seed is None else seed
-        if isinstance(seeds, int | np.integer):
-            seeds = [int(seeds) + lane for lane in range(self.num_envs)]
-        if len(seeds) != self.num_envs or mask.shape != (self.num_envs,):
-            raise ValueError(f"seed and reset_mask need {self.num_envs} entries, got {len(seeds)} and {mask.shape}")
+        mask = reset_mask(options, self.num_envs)
+        seeds = lane_seeds(self.first_seed if seed is None else seed, self.num_envs)
+        require_begun(self.elapsed >= 0, mask)
+        self.first_seed = None
         if self.streams is not None:
             for lane in np.flatnonzero(mask):
                 self.streams.seed(int(lane), seeds[lane])
@@ -221,29 +234,38 @@ class KernelVectorEnv(VectorEnvironment):
         rewards = np.zeros((self.num_envs, self.num_objectives))
         terminated, truncated, ended = np.empty((3, self.num_envs), dtype=np.bool_)
         self._advance(self._checked(actions), observations, rewards, terminated)
+        self._require_finite(rewards)
         infos: dict[str, Any] = {}
         if keep_time(self.elapsed, self.limit, terminated, truncated, ended):
             final = self._last_observations(observations, ended)
-            infos = {"final_obs": final, "_final_obs": ended}
-            if told := self._told(ended):
-                infos |= {"final_info": told, "_final_info": ended.copy()}
+            infos = {"final_obs": final, "_final_obs": ended, "final_info": self._told(ended)}
+            infos["_final_info"] = ended.copy()
             self._start(ended, observations)
-        infos |= self._told(np.ones_like(ended))
+        infos |= self._told(None)
         self.last_observations = observations.copy()
         return self._outside(observations), rewards, terminated, truncated, infos
 
     def _checked(self, actions: Any) -> Array:
-        """Return the actions as int64 [env] (Discrete) or float32 [env, n] (Box), or raise ValueError."""
-        space = self.single_action_space
-        discrete = isinstance(space, gymnasium.spaces.Discrete)
-        array: Array = np.ascontiguousarray(actions, dtype=np.int64 if discrete else space.dtype)
-        if array.shape != (self.num_envs, *(space.shape or ())):
-            raise ValueError(f"actions must have shape {(self.num_envs, *(space.shape or ()))}, got {array.shape}")
-        if discrete:
-            lane = first_outside(array, space.n)  # type: ignore[attr-defined]
-            if lane >= 0:
-                raise ValueError(f"the action of lane {lane} must be in 0 .. {space.n - 1}, got {array[lane]}")  # type: ignore[attr-defined]
-        return array
+        """Return the actions as int64 [env] (Discrete), or as float32 or float64 [env, n], whichever they are (Box).
+
+        Single environments compute in the precision of the actions that they are given.
+
+        Raises:
+            ValueError: actions that do not fit (`morl.envs.arguments.Actions`).
+        """
+        array = self.actions(actions)
+        if self.actions.continuous:
+            return np.ascontiguousarray(array, dtype=np.float32 if array.dtype == np.float32 else np.float64)
+        return np.ascontiguousarray(array, dtype=np.int64)
+
+    def _require_finite(self, rewards: Array) -> None:
+        lane = first_not_finite(rewards)
+        if lane >= 0:
+            name = type(self).__name__ if self.spec is None else self.spec.id
+            raise WrongReward(
+                f"{name}: the reward at step {self.elapsed[lane] + 1} of the episode of lane {lane} must be "
+                f"{self.num_objectives} finite numbers, got {rewards[lane].tolist()}"
+            )
 
     def _last_observations(self, observations: Array, ended: NDArray[np.bool_]) -> Any:
         """Return observations lane by lane: an array, or of dictionaries an object array with those of ended lanes."""

@@ -17,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from morl.envs.kernels import KernelVectorEnv, LaneStreams
+from morl.envs.kernels import KernelVectorEnv, LaneStreams, begin
 
 Array = NDArray[Any]
 
@@ -187,14 +187,13 @@ class MinecartKernel(KernelVectorEnv):
         fuel = np.float32(FUEL_IDLE * frame_skip) + (FUEL_EXTRA * frame_skip).astype(np.float32)
         self.fuel = fuel.astype(np.float64)
         self.mines = np.array([[m["x"], m["y"], *m["distributions"][0], *m["distributions"][1]] for m in data["mines"]])
+        self.home, self.first = np.array([0.0, 0.0, 0.0, 45.0, 0.0, 0.0, 0.0]), np.zeros(7, dtype=np.float32)
+        observe(self.home, self.capacity, self.first)
         self.lanes_state = {"carts": np.zeros((num_envs, 7))}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        home = np.array([0.0, 0.0, 0.0, 45.0, 0.0, 0.0, 0.0])
-        first = np.zeros(7, dtype=np.float32)
-        observe(home, self.capacity, first)
-        self.lanes_state["carts"][mask] = home
-        observations[mask] = first
+        begin(mask, self.lanes_state["carts"], self.home)
+        begin(mask, observations, self.first)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         assert self.streams is not None

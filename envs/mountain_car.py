@@ -7,22 +7,17 @@ import math
 from typing import Any
 
 import numpy as np
+from gymnasium.envs.classic_control.utils import maybe_parse_reset_bounds
 from gymnasium.spaces import Box, Discrete
 from numba import njit
 from numpy.typing import NDArray
 
-from morl.envs.kernels import KernelVectorEnv, LaneStreams
+from morl.envs.kernels import KernelVectorEnv, LaneStreams, single
 
 Array = NDArray[Any]
 
 LEFT_WALL, RIGHT_WALL = -1.2, 0.6
 TIME, REVERSE, FORWARD, MOVE, FAST = range(5)  # what an entry of the reward vector can measure
-
-
-@njit(cache=True, nogil=True)
-def single(value: float) -> float:
-    """Return `value` rounded to float32."""
-    return np.float64(np.float32(value))
 
 
 @njit(cache=True, nogil=True)
@@ -67,23 +62,31 @@ def push(
 ) -> None:
     """Push with force `actions` [env, 1], cut to [-1, 1].
 
-    The original computes in float64 on the first step of an episode and in float32 afterwards (NumPy's promotion
-    rules), except that a force beyond the limits is a Python float. `cars`: [env, 3] position, velocity, first step.
+    By NumPy's promotion rules the original computes in float64 on the first step of an episode and where the force is
+    one, and in float32 otherwise; a force beyond the limits becomes a Python float, which counts as neither.
+    `cars`: [env, 3] position, velocity, first step.
     """
+    wide = actions.itemsize == 8
     for lane in range(actions.shape[0]):
         position, velocity, first = cars[lane, 0], cars[lane, 1], cars[lane, 2] == 1.0
-        action = np.float64(actions[lane, 0])
-        limit, left, right, goal = 0.07, LEFT_WALL, RIGHT_WALL, 0.45
-        if not first:
-            limit, left, right, goal = single(limit), single(left), single(right), single(goal)
+        action = float(actions[lane, 0])
+        inside = -1.0 <= action <= 1.0
         wave = 0.0025 * math.cos(3 * position if first else single(3 * position))
-        if -1.0 <= action <= 1.0:
+        if inside and wide:
+            change = action * 0.0015 - wave
+        elif inside:
             change = single(single(action * single(0.0015)) - single(wave))
         else:
             change = math.copysign(0.0015, action) - wave
-        velocity = velocity + change if first else single(velocity + single(change))
+        double = first or (wide and inside)
+        limit = 0.07 if double else single(0.07)
+        velocity = velocity + change if double else single(velocity + single(change))
+        double = first or (double and -limit <= velocity <= limit)  # the limit is a Python float
         velocity = min(max(velocity, -limit), limit)
-        position = position + velocity if first else single(position + velocity)
+        left, right, goal = LEFT_WALL, RIGHT_WALL, 0.45
+        if not double:
+            left, right, goal = single(left), single(right), single(goal)
+        position = position + velocity if double else single(position + single(velocity))
         position = min(max(position, left), right)
         if position == left and velocity < 0:
             velocity = 0.0
@@ -97,13 +100,25 @@ def push(
 class _Cars(KernelVectorEnv):
     """What both share: position, velocity and a mark of the first step, and a start drawn from U(-0.6, -0.4)."""
 
+    bounds = (-0.6, -0.4)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start new episodes; `options` may hold other bounds of their starts, `low` and `high`."""
+        others = {name: value for name, value in (options or {}).items() if name != "reset_mask"}
+        self.bounds = maybe_parse_reset_bounds(others or None, *_Cars.bounds)
+        try:
+            return super().reset(seed=seed, options=options)
+        finally:
+            self.bounds = _Cars.bounds  # of the resets that follow on the ends of episodes
+
     def _start(self, mask: Array, observations: Array) -> None:
         assert self.streams is not None
         lanes = np.flatnonzero(mask)
         draws = self.streams.draws[lanes, self.streams.position[lanes]]
         self.streams.position[lanes] += 1
         cars = self.lanes_state["cars"]
-        cars[lanes, 0] = -0.6 + (-0.4 - -0.6) * draws  # how numpy's `uniform` rounds
+        low, high = self.bounds
+        cars[lanes, 0] = low + (high - low) * draws  # how numpy's `uniform` rounds
         cars[lanes, 1] = 0.0
         cars[lanes, 2] = 1.0
         observations[mask] = cars[mask, :2]

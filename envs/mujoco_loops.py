@@ -7,8 +7,6 @@ share is one loop here. The rest of a task reads better in NumPy.
 Rewards are rounded to float32 where mo-gymnasium rounds them: each objective for itself, then after every addition.
 """
 
-import math
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -71,7 +69,7 @@ def hop(
     before: Floats,
     after: Floats,
     positions: Floats,
-    actions: NDArray[np.float32],
+    actions: NDArray[np.floating],
     dt: float,
     weight: float,
     ground: float,
@@ -80,7 +78,7 @@ def hop(
     """Return (speed along x, 10 times the height gained), and -|action|^2 `energy_apart` or, weighted, in both."""
     paid = np.empty((len(before), 3 if energy_apart else 2), dtype=np.float32)
     energy = squared_sums(actions)
-    scale = np.float32(weight)
+    scale = energy.dtype.type(weight)
     for lane in range(len(before)):
         cost = -(scale * energy[lane])
         paid[lane, 0] = (after[lane, 0] - before[lane, 0]) / dt
@@ -134,13 +132,3 @@ def inside(rows: Floats, first: int, low: float, high: float) -> NDArray[np.bool
         for index in range(first, number):
             within[lane] &= low < rows[lane, index] < high
     return within
-
-
-@njit(cache=True, nogil=True)
-def first_not_finite(rows: Floats) -> int:
-    """Return the first lane with an entry that is infinite or not a number, or -1."""
-    for lane in range(rows.shape[0]):
-        for index in range(rows.shape[1]):
-            if not math.isfinite(rows[lane, index]):
-                return lane
-    return -1

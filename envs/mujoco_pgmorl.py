@@ -227,7 +227,7 @@ class PgMorlEnv(MujocoEnv, EzPickle):
     def step(self, action: Any) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
         """Apply the action for `frame_skip` physics steps."""
         task, fields = self._robot.task, self._fields()
-        actions = np.asarray(action, dtype=np.float32)
+        actions = np.asarray(action)
         before = task.track(self, fields).copy()
         self.do_simulation(actions, self.frame_skip)
         paid, over = task.outcome(self, fields, before, task.track(self, fields), actions[None])

@@ -21,6 +21,7 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, create_empty_array
 from numpy.typing import NDArray
 
+from morl.envs.arguments import Actions, lane_seeds, require_begun, reset_mask
 from morl.envs.contract import VectorEnvironment, WrongReward
 from morl.envs.registry import objective_names
 from morl.envs.state import StateNotCapturable
@@ -48,7 +49,8 @@ class ProcessVectorEnv(VectorEnvironment):
             self.single_observation_space = probe.single_observation_space
             self.single_action_space = probe.single_action_space
             self.metadata = {**probe.metadata, "backend": "processes"}
-        self.env_id, self.num_envs = env_id, num_envs
+        self.env_id, self.num_envs, self.begun = env_id, num_envs, False
+        self.checked = Actions(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.objectives = objective_names(env_id, self.num_objectives)
@@ -81,21 +83,20 @@ class ProcessVectorEnv(VectorEnvironment):
 
         The first reset without a seed takes the constructor's.
         """
-        seed, self.first_seed = (self.first_seed if seed is None else seed), None
-        seeds = [None] * self.num_envs if seed is None else seed
-        if isinstance(seeds, int | np.integer):
-            seeds = [int(seeds) + lane for lane in range(self.num_envs)]
-        others = dict(options or {})
-        mask = np.asarray(others.pop("reset_mask", np.ones(self.num_envs)), dtype=np.bool_)
-        if len(seeds) != self.num_envs or mask.shape != (self.num_envs,):
-            raise ValueError(f"seed and reset_mask need {self.num_envs} entries, got {len(seeds)} and {mask.shape}")
-        passed = None if options is None else others
+        mask = reset_mask(options, self.num_envs)
+        seeds = lane_seeds(self.first_seed if seed is None else seed, self.num_envs)
+        require_begun(self.begun, mask)
+        self.first_seed = None
+        passed = None if options is None else {name: value for name, value in options.items() if name != "reset_mask"}
         infos = self._ask("reset", [(seeds[block], mask[block], passed) for block in self.blocks])
+        self.begun = True
         return mapped(self.board.observations, np.copy), self._joined(infos)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all lanes with `actions` [env, ...]; ended lanes start anew within the same step."""
-        given = mapped(actions, np.asarray)
+        if not self.begun:
+            raise gymnasium.error.ResetNeeded("call reset() before step()")
+        given = mapped(self.checked(actions), np.asarray)
         infos = self._ask("step", [mapped(given, itemgetter(block)) for block in self.blocks])
         return *mapped(tuple(self.board[:4]), np.copy), self._joined(infos)
 
@@ -121,7 +122,7 @@ class ProcessVectorEnv(VectorEnvironment):
         if len(saved["lanes"]) != self.num_envs:
             raise ValueError(f"the saved state has {len(saved['lanes'])} lanes, this environment {self.num_envs}")
         self._ask("load", [saved["lanes"][block] for block in self.blocks])
-        self.first_seed = saved["first_seed"]
+        self.first_seed, self.begun = saved["first_seed"], True
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002 - Gymnasium's signature
         """End the workers; one that is busy for too long is killed."""

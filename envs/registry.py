@@ -3,7 +3,6 @@
 import importlib
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -135,7 +134,7 @@ def _check_reference(env_id: str, reference_point: Sequence[float], num_objectiv
         )
 
 
-def load_mo_gymnasium() -> None:
+def _load_mo_gymnasium() -> None:
     """Import mo-gymnasium, so that its ids exist, and hang our batch kernels into Gymnasium's registry."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # no environment makes a sound; a missing card makes noise
@@ -144,17 +143,15 @@ def load_mo_gymnasium() -> None:
         gymnasium.registry[env_id].vector_entry_point = entry_point
 
 
-if "mo_gymnasium" in sys.modules:  # imported before us: its ids exist, so Gymnasium's own make_vec can find the kernels
-    load_mo_gymnasium()
+_load_mo_gymnasium()
 
 
 def find(env: str) -> EnvSpec:
-    """Return Gymnasium's registration of an id, importing mo-gymnasium and the module of "module:Name-v0".
+    """Return Gymnasium's registration of an id, importing the module of "module:Name-v0".
 
     Raises:
         ValueError: no such id (with the nearest names) or no such module.
     """
-    load_mo_gymnasium()
     module, _, name = env.rpartition(":")
     if module:
         try:
@@ -193,12 +190,11 @@ def make(env: EnvBuilder, **env_options: Any) -> gymnasium.Env[Any, Any]:
             built = builder(**env_options)
     except gymnasium.error.DependencyNotInstalled as error:
         extra = ROWS[name].requires if name in ROWS else ""
-        raise ValueError(f"{name} needs {extra or 'a package'} that is not installed: {error}") from error
+        raise ValueError(f"{name} needs {extra or 'a package'}, which is not installed: {error}") from error
     except ModuleNotFoundError as error:
-        if name not in ROWS or not ROWS[name].requires:
-            raise  # the environment's own fault
-        raise ValueError(f"{name} needs {ROWS[name].requires}, which is not installed: {error}") from error
-    except (TypeError, AssertionError) as error:
+        extra = ROWS[name].requires if name in ROWS else ""
+        raise ValueError(f"{name} needs {extra or 'a module'}, which is not installed: {error}") from error
+    except (TypeError, AttributeError, AssertionError) as error:
         if not env_options:
             raise  # the environment's own fault, not the options'
         raise ValueError(f"{name} cannot be built with {env_options}: {error}") from error

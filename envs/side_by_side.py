@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from morl.envs.arguments import lane_seeds
 from morl.envs.contract import VectorEnvironment
 
 
@@ -33,10 +34,12 @@ class SideBySide(VectorEnvironment):
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all lanes; `seed` is a list of one seed for each lane, a number s for s + lane, or None."""
-        seeds = list(range(seed, seed + self.num_envs)) if isinstance(seed, int | np.integer) else seed
+        if options and "reset_mask" in options:
+            raise ValueError("options['reset_mask'] is for each part: lanes side by side are reset together")
+        seeds = None if seed is None else lane_seeds(seed, self.num_envs)
         results = []
         for part, end in zip(self.parts, self._ends, strict=True):
-            own: Any = None if seeds is None else list(seeds[end - part.num_envs : end])
+            own: Any = None if seeds is None else seeds[end - part.num_envs : end]
             results.append(part.reset(seed=own, options=options))
         observations, infos = zip(*results, strict=True)
         return _joined(observations), self._merged(infos)

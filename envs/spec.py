@@ -62,5 +62,6 @@ class SpecTable(Mapping[str, Spec]):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; the nearest names are ..." for an error message, or an empty string when nothing is near."""
-    names = difflib.get_close_matches(name, dict.fromkeys(known), n=3, cutoff=0.5)
+    lower = {one.lower(): one for one in known}
+    names = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
     return f"; the nearest names are {', '.join(names)}" if names else ""

@@ -1,6 +1,5 @@
 """The synchronous back end: single environments stepped one after the other, for whatever has no batch form."""
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from morl.envs import state
+from morl.envs.arguments import Actions, lane_seeds, require_begun, reset_mask
 from morl.envs.contract import RewardGuard, VectorEnvironment
 from morl.envs.registry import objective_names, reward_length
 
@@ -28,15 +28,24 @@ class SynchronousVectorEnv(SyncVectorEnv, VectorEnvironment):
         super().__init__([lambda guard=guard: guard for guard in guards], autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[misc]
         self._rewards = np.zeros((num_envs, self.num_objectives), dtype=np.float64)
         self.metadata["backend"] = "synchronous"
+        self.checked = Actions(self.single_action_space, num_envs)
         self.objectives = objective_names(env_id, self.num_objectives)
         self.first_seed = None
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all lanes; lane i gets seed + i. The first reset without a seed takes the constructor's."""
-        seed, self.first_seed = (self.first_seed if seed is None else seed), None
-        if isinstance(seed, np.integer):
-            seed = int(seed)
-        return super().reset(seed=seed, options=copy.copy(options))
+        mask = reset_mask(options, self.num_envs)
+        seeds = lane_seeds(self.first_seed if seed is None else seed, self.num_envs)
+        require_begun(np.array([seen is not None for seen in self._env_obs]), mask)
+        self.first_seed = None
+        passed = None if options is None else {**options}
+        if passed and "reset_mask" in passed:
+            passed["reset_mask"] = mask
+        return super().reset(seed=seeds, options=passed)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step the lanes one after the other."""
+        return super().step(self.checked(actions))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of every lane as plain data (`morl.envs.state`).

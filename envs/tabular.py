@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from morl.envs.fronts import DEATH, ENEMIES, GEM, GOLD, HOME
-from morl.envs.kernels import KernelVectorEnv, LaneStreams
+from morl.envs.kernels import KernelVectorEnv, LaneStreams, begin
 
 Array = NDArray[Any]
 
@@ -55,10 +55,12 @@ class ResourceGatheringKernel(KernelVectorEnv):
             max_episode_steps=max_episode_steps,
             streams=LaneStreams("random", reserve=1, num_envs=num_envs),
         )
+        self.first = np.array([*HOME, 0, 0], dtype=np.int32)
         self.lanes_state = {"place": np.zeros((num_envs, 4), dtype=np.int32)}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        self.lanes_state["place"][mask] = observations[mask] = (*HOME, 0, 0)
+        for rows in (self.lanes_state["place"], observations):
+            begin(mask, rows, self.first)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         assert self.streams is not None
@@ -122,7 +124,8 @@ class FourRoomKernel(KernelVectorEnv):
         self.lanes_state = {"place": np.zeros((num_envs, width), dtype=np.int32)}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        self.lanes_state["place"][mask] = observations[mask] = self.first
+        for rows in (self.lanes_state["place"], observations):
+            begin(mask, rows, self.first)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         walk(actions, self.lanes_state["place"], self.cells, self.items, observations, rewards, terminated)

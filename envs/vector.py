@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorWrapper
 from morl.envs import state
 from morl.envs.contract import VectorEnvironment
 from morl.envs.processes import ProcessVectorEnv
-from morl.envs.registry import EnvBuilder, env_name, find, load_mo_gymnasium, make, objective_names, specs
+from morl.envs.registry import EnvBuilder, env_name, find, make, objective_names, specs
 from morl.envs.synchronous import SynchronousVectorEnv
 
 BACKENDS = ("synchronous", "processes")
@@ -63,7 +63,6 @@ def make_vec(
 def _build(env: EnvBuilder, spec: EnvSpec | None, env_options: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     """Return one environment, also in a worker process where nobody has registered its id yet."""
     if spec is not None:
-        load_mo_gymnasium()
         gymnasium.registry.setdefault(spec.id, spec)
     return make(env if spec is None else spec.id, **env_options)
 

@@ -15,20 +15,25 @@ from gymnasium.spaces import Box
 from numba import njit
 from numpy.typing import NDArray
 
-from morl.envs.kernels import KernelVectorEnv, LaneStreams
+from morl.envs.kernels import KernelVectorEnv, LaneStreams, single
 
 Array = NDArray[Any]
 
-MAXIMUM_RELEASE = np.float32(100.0)
-IRRIGATION = np.float32(50.0)  # water demand
-BANK = np.float32(50.0)  # level from which the upstream bank is flooded
+MAXIMUM_RELEASE = 100.0
+IRRIGATION = 50.0  # water demand
+BANK = 50.0  # level from which the upstream bank is flooded
 INFLOW, INFLOW_DEVIATION = 40.0, 10.0
-POWER = np.float32(4.36)  # hydroelectric demand
-POTENTIAL = np.float32(1.0 * 9.81 * 1000.0)  # efficiency * gravity * density of water
-HOUR = np.float32(3.6e6)
-DOWNSTREAM = np.float32(30.0)  # release from which the downstream bank is flooded
+POWER = 4.36  # hydroelectric demand
+POTENTIAL = 1.0 * 9.81 * 1000.0  # efficiency * gravity * density of water
+HOUR = 3.6e6
+DOWNSTREAM = 30.0  # release from which the downstream bank is flooded
 HIGHEST_START = 160  # of the starts that are drawn from a range
-NOTHING = np.float32(0.0)
+
+
+@njit(cache=True, nogil=True)
+def like(value: float, wide: bool) -> float:
+    """Return `value` as the original has it: float64 where the action is one (`wide`), else rounded to float32."""
+    return value if wide else single(value)
 
 
 @njit(cache=True, nogil=True)
@@ -42,10 +47,10 @@ def release(
     observations: Array,
     rewards: Array,
 ) -> None:
-    """Release water and let the river in; everything but the inflow is float32, as in the original.
+    """Release water and let the river in. Rounded where the original rounds: levels always, amounts as actions are.
 
     Args:
-        actions: [env, 1] float32: an amount of water, or with `share` the share of what may be released.
+        actions: [env, 1] float32 or float64: an amount of water, or with `share` the share of what may be released.
         level: [env] float32 water in the reservoir.
         draws: [env, step] standard normal inflows.
         positions: [env] the next of them.
@@ -54,26 +59,27 @@ def release(
         observations: [env, 1] the new level.
         rewards: [env, objective], two to four objectives.
     """
+    wide = actions.itemsize == 8
+    demand = like(POWER, wide)
     for lane in range(actions.shape[0]):
-        least = max(level[lane] - MAXIMUM_RELEASE, NOTHING)
-        wanted = actions[lane, 0]
+        most, wanted, fine = np.float64(level[lane]), np.float64(actions[lane, 0]), 0.0
+        least = max(single(most - MAXIMUM_RELEASE), 0.0)
         if share:
-            amount = np.float32(np.float32(wanted * np.float32(level[lane] - least)) + least)
-            fine = NOTHING
+            amount = like(like(wanted * single(most - least), wide) + least, wide)
         else:
-            amount = min(max(wanted, least), level[lane])
-            fine = np.float32(-penalty * abs(np.float32(amount - wanted)))
+            amount = min(max(wanted, least), most)
+            fine = -penalty * abs(like(amount - wanted, wide))
         inflow = INFLOW + INFLOW_DEVIATION * draws[lane, positions[lane]]
         positions[lane] += 1
-        level[lane] = np.float32(max(np.float64(level[lane]) + inflow - np.float64(amount), 0.0))
-        observations[lane, 0] = level[lane]
-        rewards[lane, 0] = np.float32(-max(np.float32(level[lane] - BANK), NOTHING) + fine)
-        rewards[lane, 1] = np.float32(-max(np.float32(IRRIGATION - amount), NOTHING) + fine)
+        level[lane] = observations[lane, 0] = max(most + inflow - amount, 0.0)
+        now = np.float64(level[lane])
+        rewards[lane, 0] = single(-max(single(now - BANK), 0.0) + fine)
+        rewards[lane, 1] = single(-max(like(IRRIGATION - amount, wide), 0.0) + fine)
         if rewards.shape[1] > 2:
-            power = np.float32(np.float32(np.float32(POTENTIAL * level[lane]) * max(amount, NOTHING)) / HOUR)
-            rewards[lane, 2] = np.float32(-max(np.float32(POWER - power), NOTHING) + fine)
+            power = like(like(single(single(POTENTIAL) * now) * max(amount, 0.0), wide) / HOUR, wide)
+            rewards[lane, 2] = single(-max(like(demand - power, wide), 0.0) + fine)
         if rewards.shape[1] > 3:
-            rewards[lane, 3] = np.float32(-max(np.float32(amount - DOWNSTREAM), NOTHING) + fine)
+            rewards[lane, 3] = single(-max(like(amount - DOWNSTREAM, wide), 0.0) + fine)
 
 
 class WaterReservoirKernel(KernelVectorEnv):
