@@ -37,7 +37,9 @@ TABULAR = [
     "minecart-v0",
     "resource-gathering-v0",
     "four-room-v0",
+    "breakable-bottles-v0",
     "fishwood-v0",
+    "water-reservoir-v0",
     "mo-mountaincar-v0",
     "mo-mountaincarcontinuous-v0",
 ]

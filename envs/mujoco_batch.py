@@ -18,6 +18,7 @@ import numpy as np
 from mujoco.batch import Batch
 from numpy.typing import NDArray
 
+from morl.envs import upstream
 from morl.envs.kernels import KernelVectorEnv, LaneStreams
 from morl.envs.mujoco_forces import ForceBatch
 
@@ -114,7 +115,8 @@ def batch_form(entry_point: str, task: Task) -> Callable[..., MujocoVectorEnv]:
         module, _, name = entry_point.partition(":")
         single = getattr(importlib.import_module(module), name)
         try:
-            template = single(**options)
+            with upstream.quiet(module):
+                template = single(**options)
         except TypeError as error:
             raise ValueError(f"{name} cannot be built with {options}: {error}") from error
         return MujocoVectorEnv(template, task, num_envs, max_episode_steps)

@@ -4,7 +4,6 @@ import importlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -184,9 +183,8 @@ def make(env: EnvBuilder, **env_options: Any) -> gymnasium.Env[Any, Any]:
     """
     name = env_name(env)
     builder = partial(gymnasium.make, find(env), disable_env_checker=True) if isinstance(env, str) else env
-    physics = isinstance(env, str) and "mujoco" in str(find(env).entry_point)
     try:
-        with upstream.quiet_boxes(), upstream.quiet_models() if physics else nullcontext():
+        with upstream.quiet(name):
             built = builder(**env_options)
     except gymnasium.error.DependencyNotInstalled as error:
         extra = ROWS[name].requires if name in ROWS else ""

@@ -12,31 +12,31 @@ Env = gymnasium.Env[Any, Any]
 
 
 @contextlib.contextmanager
-def quiet_boxes() -> Iterator[None]:
-    """Silence one warning: mo-gymnasium gives float64 bounds to float32 boxes."""
-    with warnings.catch_warnings():
+def quiet(env_id: str = "") -> Iterator[None]:
+    """Silence two warnings about what environments are built of.
+
+    mo-gymnasium gives float64 bounds to float32 boxes. The halfcheetah's model sets its total mass in a way that
+    MuJoCo 4 deprecates; every instance would print that and append it to MUJOCO_LOG.TXT in the working directory.
+    """
+    with warnings.catch_warnings(), _quiet_models() if "cheetah" in env_id else contextlib.nullcontext():
         warnings.filterwarnings("ignore", ".*precision lowered by casting")
         yield
 
 
 @contextlib.contextmanager
-def quiet_models() -> Iterator[None]:
-    """Silence MuJoCo's complaint about a deprecated attribute of half-cheetah's model; pass on all others as warnings.
+def _quiet_models() -> Iterator[None]:
+    import mujoco  # here, for those environments that need it anyway
 
-    It would go to standard error and to a file MUJOCO_LOG.TXT in the working directory, once for every environment.
-    """
-    import mujoco  # here, because environments without physics should not wait for it
-
-    def complain(message: str) -> None:
+    def tell(message: str) -> None:
         if "settotalmass" not in message:
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            warnings.warn(f"MuJoCo: {message}", stacklevel=2)
 
-    outside = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(complain)
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(tell)
     try:
         yield
     finally:
-        mujoco.set_mju_user_warning(outside)
+        mujoco.set_mju_user_warning(before)
 
 
 class SeededOre(gymnasium.Wrapper[Any, Any, Any, Any]):

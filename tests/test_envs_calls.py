@@ -12,7 +12,6 @@ from morl.envs.registry import VECTOR_ENTRY_POINTS
 
 LANES = 3
 BACKENDS = [None, "synchronous"]
-pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass.*")
 
 
 def difference(one, other, path=""):

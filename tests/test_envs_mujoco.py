@@ -13,7 +13,7 @@ from morl.envs import make, make_vec, specs
 from morl.envs.mujoco_forces import ForceBatch
 from morl.envs.registry import VECTOR_ENTRY_POINTS
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(settotalmass|out of date).*")
+pytestmark = pytest.mark.filterwarnings("ignore:.*out of date.*")
 
 MUJOCO = [name for name in specs if name.startswith(("mo-h", "mo-w", "mo-a", "mo-s", "mo-r", "cmorl-", "pgmorl-"))]
 OURS = [name for name in MUJOCO if not name.endswith("-v4") and "highway" not in name]
@@ -48,6 +48,17 @@ def test_contact_forces_equal_one_mjdata_per_lane(env_id):
             np.testing.assert_array_equal(positions[lane], data.qpos)
         felt = max(felt, np.abs(forces).max())
     assert felt > 1  # there were contacts
+
+
+@pytest.mark.parametrize("backend", [None, "synchronous"])
+def test_the_halfcheetah_is_silent(tmp_path, monkeypatch, capfd, backend):
+    """Its model makes MuJoCo 4 print a warning for every instance and write MUJOCO_LOG.TXT."""
+    monkeypatch.chdir(tmp_path)
+    handler = mujoco.get_mju_user_warning()
+    make_vec("mo-halfcheetah-v5", 2, backend=backend)
+    assert mujoco.get_mju_user_warning() is handler
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_field_that_cannot_be_bound():

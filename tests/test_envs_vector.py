@@ -15,7 +15,6 @@ IDS = [
     for name, row in specs.items()
     if not row.requires and row.source != USERS and name != "minecart-rgb-v0" and "-v4" not in name
 ]
-pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass.*")
 
 
 def equal(one, other):
