@@ -8,6 +8,7 @@ PyTorch does, can hang. Hence Python's usual rule: a script that starts them nee
 
 import multiprocessing
 import os
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -30,7 +31,7 @@ from morl.envs.worker import Board, Failure, SharedArray, mapped, view, work
 
 Build = Callable[[], gymnasium.Env[Any, Any]]
 PATIENCE = 5.0
-"""Seconds that `close` waits for a worker before it is killed."""
+"""Seconds that `close` waits for the workers before it kills those that are left."""
 
 
 class WorkerFailed(RuntimeError):
@@ -49,7 +50,7 @@ class ProcessVectorEnv(VectorEnvironment):
             self.single_observation_space = probe.single_observation_space
             self.single_action_space = probe.single_action_space
             self.metadata = {**probe.metadata, "backend": "processes"}
-        self.env_id, self.num_envs, self.begun = env_id, num_envs, False
+        self.env_id, self.num_envs, self.built, self.begun = env_id, num_envs, False, False
         self.checked = Actions(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -77,6 +78,7 @@ class ProcessVectorEnv(VectorEnvironment):
             self.processes.append(process)
             other_end.close()  # the worker alone holds it, so that its death is seen here
         self._answers()
+        self.built = True
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start new episodes in all lanes, or in those of `options["reset_mask"]`; lane i gets seed + i.
@@ -162,11 +164,11 @@ class ProcessVectorEnv(VectorEnvironment):
             raise StateNotCapturable(failure.message)
         block = self.blocks[number]
         busy = np.flatnonzero(self.board.progress[block, 0])
-        where = "while it was built (a script that starts processes needs `if __name__ == '__main__':`)"
-        if busy.size:
-            lane = block.start + int(busy[0])
-            _, step, seed = self.board.progress[lane]
-            where = f"at step {step} of lane {lane}" + (f", seed {seed}" if seed >= 0 else "")
+        lane = block.start + (int(busy[0]) if busy.size else 0)
+        _, step, seed = self.board.progress[lane]
+        where = f"{'at' if busy.size else 'after'} step {step} of lane {lane}" + (f", seed {seed}" if seed >= 0 else "")
+        if not self.built:
+            where = "while it was built (a script that starts processes needs `if __name__ == '__main__':`)"
         self._shut_down()
         if failure.kind == WrongReward.__name__:
             raise WrongReward(failure.message)
@@ -222,8 +224,9 @@ def _shut_down(pipes: list[Connection], processes: list[Any]) -> None:
             pipe.send(("close", None))
         except OSError:
             continue  # already dead
+    end = time.monotonic() + PATIENCE
     for process in processes:
-        process.join(PATIENCE)
+        process.join(max(0.0, end - time.monotonic()))
         if process.is_alive():
             process.kill()
             process.join()

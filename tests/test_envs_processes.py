@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -109,6 +110,32 @@ def test_trouble_is_one_clear_error(build, trouble, error, message):
     assert not any(process.is_alive() for process in processes)
     if trouble == "raise":
         assert "slow_toys.py" in caught.value.__notes__[0]
+    with pytest.raises(WorkerFailed, match="have been closed"):
+        lanes.reset()
+
+
+def test_a_worker_killed_between_steps(build):
+    lanes = build(Stroll, 3, seed=40)
+    step_to(lanes, 2)
+    os.kill(lanes.processes[1].pid, signal.SIGKILL)
+    with pytest.raises(
+        WorkerFailed, match="Stroll: its process died with exit code -9 after step 2 of lane 1, seed 41"
+    ):
+        lanes.step(np.zeros((3, 2), np.float32))
+
+
+def test_workers_that_hang_are_killed_together(build, monkeypatch):
+    monkeypatch.setattr("morl.envs.processes.PATIENCE", 1.0)
+    lanes = build(Stroll, 2, seed=0, seconds=1000.0)
+    lanes.reset()
+    processes = list(lanes.processes)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        lanes.step(np.zeros((2, 2), np.float32))
+    assert not any(process.is_alive() for process in processes)
+    assert time.monotonic() - start < 10
     with pytest.raises(WorkerFailed, match="have been closed"):
         lanes.reset()
 
