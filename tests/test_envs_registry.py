@@ -121,13 +121,6 @@ def test_an_unknown_id_names_its_neighbours(build):
     assert str(caught.value).count("mo-hopper-v5") == 1
 
 
-def test_a_deprecated_attribute_of_half_cheetahs_model_troubles_nobody(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-    make("mo-halfcheetah-v5").close()
-    assert capfd.readouterr().err == ""
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("options", [{"dept": 5}, {"depth": 9}])
 def test_wrong_options_are_one_clear_line(options):
     with pytest.raises(ValueError, match="fruit-tree-v0"):
