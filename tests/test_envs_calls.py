@@ -101,7 +101,7 @@ SEA, HOPPER, CAR = "deep-sea-treasure-v0", "mo-hopper-v5", "mo-mountaincarcontin
         (HOPPER, np.array([[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]), "the action of lane 1 must be finite"),
         (HOPPER, np.zeros((3, 4)), r"actions must be numbers of shape \(3, 3\), got float64 of shape \(3, 4\)"),
         (HOPPER, np.zeros(3), r"got float64 of shape \(3,\)"),
-        (CAR, np.full((3, 1), 1e30), "the reward at step 1 of .* lane 0.* must be 2 finite numbers"),
+        (CAR, np.full((3, 1), 1e30), "the reward at step 1 of .*lane 0.* must be 2 finite numbers"),
     ],
 )
 def test_wrong_actions_are_one_sentence(backend, env_id, actions, message):
