@@ -21,6 +21,8 @@ def difference(one, other, path=""):
             return f"{path}: {sorted(one)} and {sorted(other)}"
         found = (difference(one[key], other[key], f"{path}[{key!r}]") for key in one)
         return next((text for text in found if text), None)
+    if one is None or other is None:
+        return None if one is other else f"{path}: {one} and {other}"
     one, other = np.asarray(one), np.asarray(other)
     if one.dtype != other.dtype or one.shape != other.shape:
         return f"{path}: {one.dtype} {one.shape} and {other.dtype} {other.shape}"
