@@ -78,15 +78,6 @@ def aligned_score(values: Tensor, preferences: Tensor, directions: Tensor, origi
     return torch.where(utilities > 0, cosines_to(directions, above).clamp(0.0, 0.9999) * utilities, utilities)
 
 
-def angle_degrees(directions: Tensor, values: Tensor) -> Tensor:
-    """Return the angle g(I(w), Q) = arccos(S_c(I(w), Q)) 180 / pi [...] between vectors [..., objective].
-
-    As in the authors' code cosines are clamped to [0, 0.9999]: the angle is .81 to 90 degrees, and a value that points
-    away from the direction has no gradient.
-    """
-    return cosine_similarity(directions, values, dim=-1).clamp(0.0, 0.9999).arccos().rad2deg()
-
-
 class KeyPreferences:
     """The keys, the best return that each learner found for them, and the interpolator through these.
 

@@ -3,7 +3,7 @@
 Shared by both variants of PD-MORL (docs/pd_morl.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.learning.crew import Workers
 from morl.learning.observations import encoder, final_observations
 from morl.learning.replay import Replay
 from morl.preferences import finest_lattice, simplex_lattice
@@ -21,6 +22,9 @@ from morl.seeding import derived_seed, stream
 RelabelFrom = Literal["absolute-normal", "dirichlet", "dirichlet-corners", "grid"]
 """Where redrawn preferences come from: |z| / ||z||_1 as in the authors' code, which is densest at equal weights; the
 uniform distribution on the simplex; the same with one in eight a corner of the simplex; or the grid of acting."""
+
+TRANSITION = ("observation", "action", "reward", "next_observation", "terminated")
+"""Columns of the replay, in this order; what a policy acted for comes last."""
 
 Batch = dict[str, Tensor]
 """Column -> [learner, batch, width]."""
@@ -51,22 +55,12 @@ def reset(envs: VectorEnv[Any, Any, Any], seeds: Sequence[int], lanes: int) -> A
     return envs.reset(seed=lane_seeds)[0]
 
 
-def td3_batch(batch: Batch, scales: Tensor) -> Batch:
-    """Return a batch as `morl.learning.td3` takes it, networks conditioned on preferences.
-
-    Rewards, and with them values, are in units of `scales` [learner, 1, objective]: w.Q = (w * scales).(Q / scales).
-    Utilities are in the mean of these units, so that they are of the size of values.
-    """
-    preferences = batch["preference"]
-    return {
-        "state": torch.cat([batch["observation"], preferences], dim=-1),
-        "next_state": torch.cat([batch["next_observation"], preferences], dim=-1),
-        "action": batch["action"],
-        "noise": batch["noise"],
-        "reward": batch["reward"] / scales,
-        "continues": 1.0 - batch["terminated"],
-        "weight": preferences * (scales / scales.mean(dim=-1, keepdim=True)),
-    }
+def as_drawn(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return one batch as `Experience.draw` returns several."""
+    preferences, noise = batch["preference"].unsqueeze(1), batch["noise"].unsqueeze(1)
+    rows = torch.cat([batch[name] for name in TRANSITION], dim=-1)
+    index = torch.arange(rows.shape[1], device=rows.device).expand(len(rows), 1, -1)
+    return rows, index, preferences, noise
 
 
 class Experience:
@@ -104,6 +98,7 @@ class Experience:
         columns |= {"next_observation": self.width, "terminated": 1, "preference": problem.num_objectives}
         self.replay = Replay(capacity, columns, device, population=len(seeds))
         self.sampling = [torch.Generator(device).manual_seed(derived_seed(seed, "replay")) for seed in seeds]
+        self.workers = Workers(len(seeds) if device.type == "cpu" else 1)
         self.exploration = [stream(seed, "exploration") for seed in seeds]
         parts = np.array_split(np.arange(len(grid)), min(lanes, len(grid)))
         self.part_starts = np.array([parts[lane % len(parts)][0] for lane in range(lanes)])
@@ -150,25 +145,40 @@ class Experience:
         self.observations = encoded
         self._draw_preferences(ended)
 
-    def batches(self, count: int, size: int, relabelled_share: float, relabel_from: RelabelFrom) -> list[Batch]:
-        """Return `count` batches in which a share of the preferences is redrawn, with `noise` like the actions.
+    def batches(self, count: int, size: int, relabelled_share: float, relabel_from: RelabelFrom) -> Iterator[Batch]:
+        """Yield `count` batches in which a share of the preferences is redrawn, with `noise` like the actions."""
+        _, index, preferences, noise = self.draw(count, size, relabelled_share, relabel_from)
+        for number in range(count):
+            batch = self.replay.gather(index[:, number])
+            yield batch | {"preference": preferences[:, number], "noise": noise[:, number]}
 
-        All are drawn at once: that is several times cheaper than one by one. Noise is standard normal.
+    def draw(
+        self, count: int, size: int, relabelled_share: float, relabel_from: RelabelFrom
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Draw `count` batches at once, which is several times cheaper than one by one.
+
+        Returns:
+            The replay [learner, row, ...], rows of it [learner, count, size]; preferences [..., objective], a share of
+            them redrawn; standard normal noise [..., action].
         """
-        if count <= 0:
-            return []
-        drawn = self.replay.sample(count * size, *self.sampling)
-        kept = drawn["preference"]
-        chances, redrawn, noise = [], [], []
-        for generator in self.sampling:
-            chances.append(torch.rand(count * size, 1, generator=generator, device=self.device))
-            redrawn.append(self._redraw(kept.shape[1:], relabel_from, generator))
-            noise.append(torch.randn(drawn["action"].shape[1:], generator=generator, device=self.device))
-        relabel = torch.stack(chances) < relabelled_share
-        drawn["preference"] = torch.where(relabel, torch.stack(redrawn), kept)
-        drawn["noise"] = torch.stack(noise)
-        parts = {name: torch.split(column, size, dim=1) for name, column in drawn.items()}
-        return [{name: columns[number] for name, columns in parts.items()} for number in range(count)]
+        shape, learners, width = (max(count, 0), size), len(self.seeds), self.replay.columns["action"]
+        index = torch.empty(learners, *shape, dtype=torch.int64, device=self.device)
+        preferences = torch.empty(*index.shape, self.grid.shape[1], device=self.device)
+        noise = torch.empty(*index.shape, width, device=self.device)
+
+        def draw(learner: int, _: Any) -> None:
+            generator, held = self.sampling[learner], self.replay.column("preference")[learner]
+            torch.randint(len(self.replay), shape, generator=generator, out=index[learner])
+            kept = held.index_select(0, index[learner].view(-1)).view_as(preferences[learner])
+            if relabelled_share > 0.0:
+                chances = torch.rand(*shape, 1, generator=generator, device=self.device)
+                redrawn = self._redraw(kept.shape, relabel_from, generator)
+                kept = torch.where((chances < relabelled_share).expand_as(kept), redrawn, kept)
+            preferences[learner] = kept
+            noise[learner].normal_(generator=generator)
+
+        self.workers.each(learners, draw)
+        return self.replay.rows, index, preferences, noise
 
     def states(self) -> Tensor:
         """Return what networks see of every lane [learner, lane, width + objectives]: observation and preference."""

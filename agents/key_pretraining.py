@@ -13,9 +13,10 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from morl.agents.alignment import KeyPreferences
-from morl.agents.hindsight import Experience, reset, td3_batch
+from morl.agents.hindsight import Experience, reset
 from morl.evaluation import select_lanes
 from morl.learning.actions import BoundedActions
+from morl.learning.draws import Draws
 from morl.learning.td3 import TD3, TD3Settings
 from morl.protocols import Evaluate, Problem
 from morl.seeding import derived_seed
@@ -75,7 +76,6 @@ class KeyPretraining:
         )
         width = self.experience.width + problem.num_objectives
         self.td3 = TD3(width, self.actions.width, problem.num_objectives, settings, own_seeds, device)
-        self.raw_units = torch.ones(1, 1, problem.num_objectives, device=device)
         self.steps = 0  # of each key
 
     def learn(self, envs: VectorEnv[Any, Any, Any], evaluates: Sequence[Evaluate]) -> Iterator[int]:
@@ -92,8 +92,8 @@ class KeyPretraining:
             self._remember(actions, *envs.step(self.actions.to_environment(all_actions)))
             self.steps += self.lanes
             due = self.steps - LEARNING_STARTS - self.td3.updates
-            for batch in experience.batches(due, BATCH_SIZE, 0.0, "grid"):
-                self.td3.update(td3_batch(batch, self.raw_units))
+            if due > 0:
+                self._update(due)
             if self.steps % EVALUATION_STEPS < self.lanes or self.steps >= self.steps_per_key:
                 self.keys.measure(evaluates, EVALUATION_EPISODES, np.arange(len(self.keys.preferences)) + 1)
             yield self.num_envs
@@ -109,6 +109,11 @@ class KeyPretraining:
             slice(learner * count, (learner + 1) * count),
         )
         return self.actions.to_environment(every.cpu().numpy()[keys, np.arange(len(states))])
+
+    def _update(self, due: int) -> None:
+        rows, index, preferences, noise = self.experience.draw(due, BATCH_SIZE, 0.0, "grid")
+        scale = torch.ones_like(preferences[:, 0, 0])
+        self.td3.learn(Draws(rows, self.experience.width, index, preferences, preferences, noise, scale))
 
     def _explore(self) -> NDArray[np.float64]:
         """Return actions [learner * key * lane, action_width]: random at first, later the policies' own with noise."""

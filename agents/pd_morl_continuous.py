@@ -31,11 +31,12 @@ from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.agents.alignment import KeyPreferences, alignment_metrics, angle_degrees, load_diagnostics
-from morl.agents.hindsight import Batch, Experience, RelabelFrom, acting_grid, td3_batch
+from morl.agents.alignment import KeyPreferences, alignment_metrics, load_diagnostics
+from morl.agents.hindsight import Batch, Experience, RelabelFrom, acting_grid, as_drawn
 from morl.agents.key_pretraining import KeyPretraining
 from morl.learning.actions import BoundedActions
-from morl.learning.td3 import TD3, Penalty, TD3Settings
+from morl.learning.draws import Draws
+from morl.learning.td3 import TD3, TD3Settings
 from morl.preferences import simplex_lattice
 from morl.protocols import Evaluate, Problem
 from morl.seeding import derived_seed
@@ -258,21 +259,33 @@ class ContinuousPDMORL:
             due = int((self.steps - self.config.learning_starts) * self.config.updates_per_step) - self.updates
             if due > 0 and self.updates == 0 and self.config.units == "typical-return":
                 self._measure_scales()
-            source: RelabelFrom = decided(self.config.relabel_from)
-            for batch in self.experience.batches(due, self.config.batch_size, self.config.relabelled_share, source):
-                self.update(batch)
+            if due > 0:
+                source: RelabelFrom = decided(self.config.relabel_from)
+                self._learn(*self.experience.draw(due, self.config.batch_size, self.config.relabelled_share, source))
             yield
 
     def update(self, batch: Batch) -> None:
         """Take one gradient step of the critics, and one of the actor when it is due."""
-        preferences = batch["preference"]
-        looked_at = self.td3.update(
-            td3_batch(batch, self.scales),
-            self._angle_penalty(decided(self.config.critic_angle), preferences),
-            self._angle_penalty(decided(self.config.actor_angle), preferences),
+        self._learn(*as_drawn(batch))
+
+    def _learn(self, rows: Tensor, index: Tensor, preferences: Tensor, noise: Tensor) -> None:
+        """Do the same for all batches drawn; see `Experience.draw`."""
+        scales, direction = self.scales.unsqueeze(1), None
+        if decided(self.config.actor_angle) > 0.0 or decided(self.config.critic_angle) > 0.0:
+            direction = self.keys.directions(preferences.flatten(1, 2)).view_as(preferences) / scales
+        draws = Draws(
+            rows=rows,
+            width=self.experience.width,
+            index=index,
+            condition=preferences,
+            weight=preferences * (scales / scales.mean(dim=-1, keepdim=True)),  # utilities of the size of values
+            noise=noise,
+            scale=self.scales.squeeze(1),
+            direction=direction,
+            origin=(self.origin / self.scales).squeeze(1),
         )
-        self.diagnostics = looked_at | {"preference": preferences}
-        self.updates += 1
+        self.diagnostics = self.td3.learn(draws) | {"preference": preferences[:, -1]}
+        self.updates += len(draws)
 
     def act(
         self,
@@ -320,21 +333,6 @@ class ContinuousPDMORL:
             return 2.0 * uniform - 1.0
         own = self.td3.act(self.experience.states()).flatten(0, 1).cpu().numpy()
         return np.clip(own + self.config.exploration_noise * self.noise, -1.0, 1.0)
-
-    def _angle_penalty(self, weight: float, preferences: Tensor) -> Penalty | None:
-        """Return the penalty weight * g(I(w), Q - origin) for preferences w, or None where the weight is zero."""
-        if weight == 0.0:
-            return None
-        directions = self.keys.directions(preferences) / self.scales
-        origin = (self.origin / self.scales).expand_as(directions)
-
-        def penalty(values: Tensor) -> Tensor:
-            """Take values [learner, batch, objective], or [learner, critic, batch, objective]."""
-            if values.ndim == 4:
-                return weight * angle_degrees(directions.unsqueeze(1), values - origin.unsqueeze(1))
-            return weight * angle_degrees(directions, values - origin)
-
-        return penalty
 
     def _measure_scales(self) -> None:
         """Set the typical discounted return of each objective: root mean square reward times 1 / (1 - gamma)."""

@@ -18,6 +18,7 @@ from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder, final_observations
 from morl.learning.optimiser import Adam, soft_update
 from morl.learning.processor import prepared_processor, resolve_device
+from morl.learning.product_kernel import NO_FLOOR, NO_GATE, RELU_GATE, TANH_GATE, product
 from morl.learning.replay import Replay
 
 CPU = torch.device("cpu")
@@ -354,3 +355,26 @@ def test_policies_with_their_own_generators_sample_as_if_alone() -> None:
         alone = Replay(20, {"x": 3}, CPU)
         alone.add(x=rows[policy : policy + 1])
         assert torch.equal(alone.sample(64, generator(seed))["x"][0], sample[policy])
+
+
+@pytest.mark.parametrize("rows", [1, 5, 8, 31])
+@pytest.mark.parametrize("columns", [1, 16, 17, 64, 70])
+@pytest.mark.parametrize("terms", [1, 9])
+def test_a_product_is_that_of_numpy(rows: int, columns: int, terms: int) -> None:
+    draws = np.random.default_rng(0)
+    left, right, start = (
+        draws.normal(size=shape).astype(np.float32) for shape in ((rows, terms), (terms, columns), columns)
+    )
+    before = draws.normal(size=(rows, columns)).astype(np.float32)
+    before[0, 0] = np.nan
+    plain, gates = left @ right + start, {NO_GATE: 1.0, RELU_GATE: before > 0, TANH_GATE: 1 - before**2}
+    for layout in (np.ascontiguousarray, np.asfortranarray):
+        for gate, factor in gates.items():
+            result = before.copy()
+            product(layout(left), layout(right), start, NO_FLOOR, gate, result)
+            np.testing.assert_allclose(result, plain * factor, rtol=1e-4, atol=1e-5)
+        product(layout(left), layout(right), start[:0], np.float32(0.0), NO_GATE, result)
+        np.testing.assert_allclose(result, np.maximum(left @ right, 0.0), rtol=1e-4, atol=1e-5)
+    left[0, 0] = np.nan
+    product(left, right, start, np.float32(0.0), NO_GATE, result)
+    assert np.isnan(result[0]).all()  # a ReLU does not hide what has gone wrong

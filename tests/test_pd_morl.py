@@ -206,7 +206,7 @@ def test_a_share_of_a_batch_is_relabelled(source: Any) -> None:
     rows = {"observation": 2, "action": 1, "reward": 2, "next_observation": 2, "terminated": 1}
     columns = {name: torch.zeros(1, 50, width) for name, width in rows.items()}
     experience.replay.add(**columns, preference=torch.tensor([[[0.25, 0.75]]]).expand(1, 50, 2))
-    batches = experience.batches(2, 4000, 0.75, source)
+    batches = list(experience.batches(2, 4000, 0.75, source))
     assert len(batches) == 2
     for batch in batches:
         drawn = batch["preference"][0]
@@ -220,7 +220,7 @@ def test_a_share_of_a_batch_is_relabelled(source: Any) -> None:
         assert on_grid[~kept].all() == (source == "grid")
     assert not torch.equal(batches[0]["preference"], batches[1]["preference"])
     assert abs(batches[0]["noise"].std().item() - 1.0) < 0.05
-    assert experience.batches(0, 5, 0.75, source) == []
+    assert list(experience.batches(0, 5, 0.75, source)) == []
 
 
 def test_it_acts_greedily_on_the_utility() -> None:

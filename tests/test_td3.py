@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from morl.learning.draws import Draws
 from morl.learning.td3 import TD3, TD3Settings
 
 CPU = torch.device("cpu")
@@ -33,17 +34,14 @@ def batches(count: int, policies: int = 3, size: int = 17) -> list[dict[str, tor
             "reward": normal(3) * 2,
             "weight": normal(3).abs(),
             "continues": (normal(1) > -1).float(),
+            "direction": normal(3).abs(),
+            "origin": normal(3)[:, :1],
         }
         for _ in range(count)
     ]
 
 
-def pull(values: torch.Tensor) -> torch.Tensor:
-    """Return a penalty of values [policy, ..., batch, objective]."""
-    return 0.3 * (values - 1.0).square().sum(dim=-1)
-
-
-@pytest.mark.parametrize("penalties", [(None, None), (pull, None), (pull, pull)])
+@pytest.mark.parametrize("angles", [(0.0, 0.0), (0.02, 0.0), (0.02, 0.05)])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -54,11 +52,12 @@ def pull(values: torch.Tensor) -> torch.Tensor:
         {"action_gradient": "leaky", "actor_starts": 3, "policy_delay": 1},
     ],
 )
-def test_compiled_equals_eager(settings: dict[str, Any], penalties: Any) -> None:
+def test_compiled_equals_eager(settings: dict[str, Any], angles: tuple[float, float]) -> None:
+    settings = settings | {"critic_angle": angles[0], "actor_angle": angles[1]}
     eager, compiled = build(compiled=False, **settings), build(**settings)
     assert compiled.compiled is not None
     for batch in batches(6):
-        expected, found = eager.update(batch, *penalties), compiled.update(batch, *penalties)
+        expected, found = eager.update(batch), compiled.update(batch)
         for name, tensor in expected.items():
             torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
     assert compiled.updates == eager.updates == 6
@@ -96,3 +95,41 @@ def test_a_loaded_state_goes_on_compiled() -> None:
         second.update(batch)
     assert torch.equal(second.critics, whole.critics)
     assert torch.equal(second.target_actors, whole.target_actors)
+
+
+@pytest.mark.parametrize("policies", [1, 3])
+def test_results_do_not_depend_on_threads(policies: int) -> None:
+    seeds, several = tuple(range(policies)), batches(4, policies, size=150)
+    settings = {"hidden_widths": (70, 33), "layer_norm": True, "critic_angle": 0.02, "actor_angle": 0.05}
+    found = []
+    for threads in (1, 2, 4):
+        td3 = build(seeds, **settings)
+        assert td3.compiled is not None
+        td3.compiled.workers.count = threads  # whatever the machine has
+        for batch in several:
+            td3.update(batch)
+        found.append(td3.state_dict())
+    for other in found[1:]:
+        for name, tensor in found[0].items():
+            if isinstance(tensor, torch.Tensor):
+                assert torch.equal(other[name], tensor), name
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_updates_from_a_replay_are_those_of_its_batches(compiled: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    normal = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
+    index = torch.randint(40, (3, 5, 17), generator=generator)
+    rows, condition, scale = normal(3, 40, 3 + 2 + 3 + 3 + 1 + 2), normal(3, 5, 17, 2), normal(3, 3).abs() + 0.5
+    rows[:, :, 11] = (rows[:, :, 11] > 0).float()
+    weight, noise = normal(3, 5, 17, 3).abs(), normal(3, 5, 17, 2)
+    draws = Draws(rows, 3, index, condition, weight, noise, scale)
+    at_once, one_by_one = build(compiled=compiled), build(compiled=compiled)
+    found = at_once.learn(draws)
+    for batch in draws.batches():
+        expected = one_by_one.update(batch)
+    assert at_once.updates == one_by_one.updates == 5
+    torch.testing.assert_close(found["values"], expected["values"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(at_once.actors, one_by_one.actors, rtol=1e-4, atol=1e-5)
+    for policy, batch in enumerate(next(draws.batches())["reward"]):
+        torch.testing.assert_close(batch * scale[policy], rows[policy, index[policy, 0], 5:8])

@@ -1,13 +1,16 @@
 """Multilayer perceptrons as compiled loops: what `networks.py` and `optimiser.py` do, without torch.
 
 Networks of up to some hundred units spend most of their time between torch operations; here a whole update is one call.
-Products are BLAS, the rest is fused into one pass over the numbers. Layers of a batch lie one after the other in flat
-buffers, each [row, unit].
+Layers of a batch lie one after the other in flat buffers, each [row, unit]. The members of a crew share rows on the way
+forward; on the way back, rows of the batch and of the weights.
 """
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from morl.learning.crew import Crew, meet, share
+from morl.learning.product_kernel import NO_FLOOR, NO_GATE, RELU_GATE, TANH_GATE, product
 
 Array = NDArray[np.float32]
 Sizes = NDArray[np.int64]
@@ -27,13 +30,22 @@ def size_of(widths: Sizes) -> int:
     return size
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def forward(
-    row: Array, widths: Sizes, kind: int, inputs: Array, hidden: Array, normed: Array, scales: Array, outputs: Array
+    crew: Crew,
+    row: Array,
+    widths: Sizes,
+    kind: int,
+    inputs: Array,
+    hidden: Array,
+    normed: Array,
+    scales: Array,
+    outputs: Array,
 ) -> None:
-    """Pass a batch through the network whose parameters begin `row`.
+    """Pass this member's part of a batch through the network whose parameters begin `row`.
 
     Args:
+        crew: who shares the rows of the batch.
         row: [n] parameters: weights [in, out], then biases, layer by layer.
         widths: layer widths from input to output.
         kind: what follows hidden layers: `RELU`, `NORMED_RELU` or `TANH`.
@@ -44,51 +56,48 @@ def forward(
         outputs: [batch, widths[-1]].
     """
     batch, last = inputs.shape[0], widths.shape[0] - 2
-    offset, place, below = 0, 0, inputs
+    start, stop = share(crew, batch)
+    offset, place, below = 0, 0, inputs[start:stop]
     for layer in range(last + 1):
         wide_in, wide_out = widths[layer], widths[layer + 1]
         weights = row[offset : offset + wide_in * wide_out].reshape(wide_in, wide_out)
         biases = row[offset + wide_in * wide_out : offset + (wide_in + 1) * wide_out]
         offset += (wide_in + 1) * wide_out
-        units = outputs if layer == last else hidden[place : place + batch * wide_out].reshape(batch, wide_out)
-        np.dot(below, weights, units)
-        for i in range(batch):
-            for j in range(wide_out):
-                units[i, j] += biases[j]
         if layer == last:
+            product(below, weights, biases, NO_FLOOR, NO_GATE, outputs[start:stop])
             break
+        mine = slice(place + start * wide_out, place + stop * wide_out)
+        units = hidden[mine].reshape(stop - start, wide_out)
+        product(below, weights, biases, np.float32(0.0) if kind == RELU else NO_FLOOR, NO_GATE, units)
         if kind == TANH:
-            _tanh(hidden[place : place + batch * wide_out])
-        else:
-            if kind == NORMED_RELU:
-                before = normed[place : place + batch * wide_out].reshape(batch, wide_out)
-                _normalise(units, before, scales[layer * batch : (layer + 1) * batch])
-            for i in range(batch):
-                for j in range(wide_out):
-                    units[i, j] = max(units[i, j], np.float32(0.0))
+            tanh(units)
+        elif kind == NORMED_RELU:
+            before = normed[mine].reshape(stop - start, wide_out)
+            _normalise(units, before, scales[layer * batch + start : layer * batch + stop])
         below = units
         place += batch * wide_out
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _tanh(values: Array) -> None:
-    """Replace values [n] by their tanh, to 2e-7: Lambert's continued fraction p / q at x / 2, and the double angle."""
-    for j in range(values.shape[0]):
-        x = values[j]
-        x = np.float32(9.0) if x > np.float32(9.0) else x  # noqa: FURB136 - min and max of Python are not vectorised
-        x = np.float32(-9.0) if x < np.float32(-9.0) else x  # noqa: FURB136
-        half = np.float32(0.5) * x
-        square = half * half
-        p = half * (np.float32(135135.0) + square * (np.float32(17325.0) + square * (np.float32(378.0) + square)))
-        q = np.float32(135135.0) + square * (
-            np.float32(62370.0) + square * (np.float32(3150.0) + square * np.float32(28.0))
-        )
-        values[j] = np.float32(2.0) * p * q / (q * q + p * p)
+def tanh(values: Array) -> None:
+    """Replace values [row, unit] by their tanh, to 2e-7: Lambert's fraction p / q at x / 2, and the double."""
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            x = values[i, j]
+            x = np.float32(9.0) if x > np.float32(9.0) else x  # noqa: FURB136 - min and max of Python are not vectorised
+            x = np.float32(-9.0) if x < np.float32(-9.0) else x  # noqa: FURB136
+            half = np.float32(0.5) * x
+            square = half * half
+            p = np.float32(17325.0) + square * (np.float32(378.0) + square)
+            p = half * (np.float32(135135.0) + square * p)
+            q = np.float32(3150.0) + square * np.float32(28.0)
+            q = np.float32(135135.0) + square * (np.float32(62370.0) + square * q)
+            values[i, j] = np.float32(2.0) * p * q / (q * q + p * p)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _normalise(units: Array, normed: Array, scales: Array) -> None:
-    """Give every row of units [row, unit] mean 0 and variance 1; keep a copy and 1 / deviation."""
+    """Give every row of units [row, unit] mean 0 and variance 1 and a ReLU; keep what goes into that, 1 / deviation."""
     width = units.shape[1]
     for i in range(units.shape[0]):
         total = np.float32(0.0)
@@ -102,11 +111,12 @@ def _normalise(units: Array, normed: Array, scales: Array) -> None:
         scales[i] = scale
         for j in range(width):
             normed[i, j] = (units[i, j] - mean) * scale
-            units[i, j] = normed[i, j]
+            units[i, j] = max(normed[i, j], np.float32(0.0))
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def backward(
+    crew: Crew,
     row: Array,
     widths: Sizes,
     kind: int,
@@ -115,13 +125,15 @@ def backward(
     normed: Array,
     scales: Array,
     errors: Array,
-    spare: Array,
     gradient: Array,
     input_errors: Array,
 ) -> None:
     """Pass errors [batch, widths[-1]] of the outputs back; `hidden` becomes errors on the way.
 
+    Errors must be complete; so are, after a meeting, the gradient and the input errors.
+
     Args:
+        crew: who shares the work.
         row: as `forward` had it, and so are the next six.
         widths: as above.
         kind: as above.
@@ -130,45 +142,52 @@ def backward(
         normed: as above.
         scales: as above.
         errors: [batch, widths[-1]] gradient of the loss with respect to the outputs.
-        spare: at least batch * the widest layer long.
         gradient: [n] receives the gradient of the parameters; of length 0 where it is not wanted.
-        input_errors: [batch, widths[0]] receives that of the inputs; [0, 0] where it is not wanted.
+        input_errors: [batch, k] receives that of the last k inputs; k = 0 where it is not wanted.
     """
     batch, last = inputs.shape[0], widths.shape[0] - 2
-    offset, place = size_of(widths), 0
-    for layer in range(1, last + 1):
-        place += batch * widths[layer]
+    start, stop = share(crew, batch)
+    offset, place, nothing = size_of(widths), batch * widths[1:-1].sum(), row[:0]
     for layer in range(last, -1, -1):
         wide_in, wide_out = widths[layer], widths[layer + 1]
         offset -= (wide_in + 1) * wide_out
         place -= batch * wide_in if layer > 0 else 0
-        below = hidden[place : place + batch * wide_in].reshape(batch, wide_in) if layer > 0 else inputs
         weights = row[offset : offset + wide_in * wide_out].reshape(wide_in, wide_out)
+        mine = slice(place + start * wide_in, place + stop * wide_in)
         if gradient.shape[0] > 0:
-            np.dot(below.T, errors, gradient[offset : offset + wide_in * wide_out].reshape(wide_in, wide_out))
-            _sum_rows(errors, gradient[offset + wide_in * wide_out : offset + (wide_in + 1) * wide_out])
+            below = hidden[place : place + batch * wide_in].reshape(batch, wide_in) if layer > 0 else inputs
+            slopes = gradient[offset : offset + (wide_in + 1) * wide_out]
+            _layer_gradient(crew, below, errors, slopes[: wide_in * wide_out], slopes[wide_in * wide_out :])
         if layer == 0:
-            if input_errors.shape[0] > 0:
-                np.dot(errors, weights.T, input_errors)
+            wanted = wide_in - input_errors.shape[1]
+            if wanted < wide_in:
+                product(errors[start:stop], weights[wanted:].T, nothing, NO_FLOOR, NO_GATE, input_errors[start:stop])
             break
-        pulled = spare[: batch * wide_in].reshape(batch, wide_in)
-        np.dot(errors, weights.T, pulled)
-        _activation_back(below, pulled, kind == TANH)
+        meet(crew)  # before units are replaced by errors
+        pulled = hidden[mine].reshape(stop - start, wide_in)
+        gate = TANH_GATE if kind == TANH else RELU_GATE
+        product(errors[start:stop], weights.T, nothing, NO_FLOOR, gate, pulled)
         if kind == NORMED_RELU:
-            before = normed[place : place + batch * wide_in].reshape(batch, wide_in)
-            _normalise_back(below, before, scales[(layer - 1) * batch : layer * batch])
-        errors = below
+            before = normed[mine].reshape(stop - start, wide_in)
+            _normalise_back(pulled, before, scales[(layer - 1) * batch + start : (layer - 1) * batch + stop])
+        meet(crew)
+        errors = hidden[place : place + batch * wide_in].reshape(batch, wide_in)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _activation_back(units: Array, errors: Array, tanh: bool) -> None:
-    """Replace units [row, unit] by the errors that come back through their activation, given those behind it."""
-    for i in range(units.shape[0]):
-        for j in range(units.shape[1]):
-            if tanh:
-                units[i, j] = errors[i, j] * (np.float32(1.0) - units[i, j] * units[i, j])
-            else:
-                units[i, j] = errors[i, j] if units[i, j] > np.float32(0.0) else np.float32(0.0)
+@njit(cache=True, nogil=True)
+def _layer_gradient(crew: Crew, below: Array, errors: Array, slopes: Array, bias_slopes: Array) -> None:
+    """Write this member's rows of a layer's gradient [in, out], a sum over the batch, and of that of the biases."""
+    start, stop = share(crew, below.shape[1])
+    width = errors.shape[1]
+    mine = slopes[start * width : stop * width].reshape(stop - start, width)
+    if width <= 8:  # few outputs: as many rows of a product, not as many columns
+        across = np.empty((width, stop - start), dtype=np.float32)
+        product(errors.T, below[:, start:stop], slopes[:0], NO_FLOOR, NO_GATE, across)
+        mine[:] = across.T
+    else:
+        product(below[:, start:stop].T, errors, slopes[:0], NO_FLOOR, NO_GATE, mine)
+    if crew[0] == 0:
+        _sum_rows(errors, bias_slopes)
 
 
 @njit(cache=True, nogil=True, fastmath=True)

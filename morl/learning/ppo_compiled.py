@@ -34,9 +34,9 @@ def compiled_step(
         observations, actions = np.ascontiguousarray(columns["observation"]), columns["action"]
         size = observations.shape[1]
         if size not in buffers:
-            shapes = (len(rows), 2, size * units), (len(rows), 2, size * widest), (rows.shape[1] + size * widest,)
+            shapes = (len(rows), 2, size * units), (len(rows), 2, size * widest), (rows.shape[1],)
             buffers[size] = [np.empty(shape, dtype=np.float32) for shape in shapes]
-        hidden, outputs, spare = buffers[size]
+        hidden, outputs, gradient = buffers[size]
         masks = columns.get("mask")
         if masks is None:
             masks = np.ones((len(rows), size, int(actor_widths[-1]) if network.log_deviations == 0 else 1), np.float32)
@@ -50,7 +50,7 @@ def compiled_step(
             slopes = _slopes(ratios, batch, policy_loss)
         values = columns["value"], columns["target"]
         pass_back(
-            *given, *values, hidden, outputs, ratios, slopes, (*weights, optimiser.epsilon), moments, rates, spare
+            *given, *values, hidden, outputs, ratios, slopes, (*weights, optimiser.epsilon), moments, rates, gradient
         )
         return torch.from_numpy(ratios)
 

@@ -62,15 +62,17 @@ def pass_forward(
         outputs: [policy, 2, rows * units of the larger last layer].
         ratios: [policy, row].
     """
+    alone = (0, 1, np.zeros(1, dtype=np.int64))
     actor_size = size_of(actor_widths)
     width, nothing = actor_widths[-1], outputs[0, 0, :0]
     for policy in range(parameters.shape[0]):
         row = parameters[policy]
         seen = observations[policy]
         logits = outputs[policy, 0, : seen.shape[0] * width].reshape(seen.shape[0], width)
-        forward(row, actor_widths, TANH, seen, hidden[policy, 0], nothing, nothing, logits)
+        forward(alone, row, actor_widths, TANH, seen, hidden[policy, 0], nothing, nothing, logits)
         values = outputs[policy, 1, : seen.shape[0] * critic_widths[-1]].reshape(seen.shape[0], critic_widths[-1])
-        forward(row[actor_size + deviations :], critic_widths, TANH, seen, hidden[policy, 1], nothing, nothing, values)
+        critic = row[actor_size + deviations :]
+        forward(alone, critic, critic_widths, TANH, seen, hidden[policy, 1], nothing, nothing, values)
         for i in range(seen.shape[0]):
             heads = logits[i]
             if deviations == 0:
@@ -102,7 +104,7 @@ def pass_back(
     weights: tuple[float, float, float, float, float],
     moments: tuple[Array, Array, Array],
     rates: Array,
-    spare: Array,
+    gradient: Array,
 ) -> None:
     """Take one Adam step along the cut gradient of the whole loss, in place.
 
@@ -123,11 +125,10 @@ def pass_back(
             epsilon.
         moments: of Adam, first [policy, n], second [policy, n], steps [policy].
         rates: [policy] Adam's step sizes.
-        spare: at least n + rows * the widest layer long; its first n entries become the gradient.
+        gradient: [n], to work in.
     """
     value_weight, entropy_weight, interval, largest, epsilon = weights
-    count, batch = parameters.shape[1], observations.shape[1]
-    gradient, work = spare[:count], spare[count:]
+    batch = observations.shape[1]
     actor_size = size_of(actor_widths)
     critic_start = actor_size + deviations
     for policy in range(parameters.shape[0]):
@@ -145,8 +146,8 @@ def pass_back(
                 own[j] -= np.float32(entropy_weight)
         _value_errors(values, values_before[policy], targets[policy], value_weight, interval)
         seen, actor_part, critic_part = observations[policy], hidden[policy, 0], hidden[policy, 1]
-        _gradient(row, actor_widths, seen, actor_part, heads, work, gradient[:actor_size])
-        _gradient(row[critic_start:], critic_widths, seen, critic_part, values, work, gradient[critic_start:])
+        _gradient(row, actor_widths, seen, actor_part, heads, gradient[:actor_size])
+        _gradient(row[critic_start:], critic_widths, seen, critic_part, values, gradient[critic_start:])
         moments[2][policy] += 1.0
         cut = min(1.0, largest / (np.sqrt(squared_norm(gradient)) + 1e-6))
         first, second, step = moments[0][policy], moments[1][policy], moments[2][policy]
@@ -154,11 +155,10 @@ def pass_back(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gradient(
-    row: Array, widths: Sizes, inputs: Array, hidden: Array, errors: Array, spare: Array, gradient: Array
-) -> None:
+def _gradient(row: Array, widths: Sizes, inputs: Array, hidden: Array, errors: Array, gradient: Array) -> None:
     """Write the gradient of the parameters that begin `row` for errors [row, unit] of the outputs."""
-    backward(row, widths, TANH, inputs, hidden, spare[:0], spare[:0], errors, spare, gradient, inputs[:0])
+    alone = (0, 1, np.zeros(1, dtype=np.int64))
+    backward(alone, row, widths, TANH, inputs, hidden, row[:0], row[:0], errors, gradient, inputs[:, :0])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -37,13 +37,16 @@ class Replay:
 
         With one generator for each policy, what a policy draws does not depend on the others.
         """
-        population, capacity, width = self.rows.shape
-        shape, device = (population // len(generators), batch_size), self.rows.device
+        shape, device = (len(self.rows) // len(generators), batch_size), self.rows.device
         draws = [torch.randint(len(self), shape, generator=generator, device=device) for generator in generators]
-        indices = torch.cat(draws)
+        return self.gather(torch.cat(draws))
+
+    def gather(self, index: Tensor) -> dict[str, Tensor]:
+        """Return the transitions in rows [policy, batch] of each policy's ring: name -> [policy, batch, width]."""
+        population, capacity, width = self.rows.shape
         if population > 1:
-            indices += torch.arange(population, device=self.rows.device).unsqueeze(1) * capacity
-        batch = self.rows.view(-1, width).index_select(0, indices.view(-1)).view(population, batch_size, width)
+            index = index + torch.arange(population, device=self.rows.device).unsqueeze(1) * capacity
+        batch = self.rows.view(-1, width).index_select(0, index.reshape(-1)).view(population, -1, width)
         return dict(zip(self.columns, torch.split(batch, list(self.columns.values()), dim=2), strict=True))
 
     def column(self, name: str) -> Tensor:

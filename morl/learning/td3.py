@@ -4,7 +4,7 @@ Critics predict vectors of returns; a preference w turns them into the utility w
 include w it is the core of PD-MORL's MO-TD3-HER; with one w per policy it is a solver of MORL/D.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
+from morl.learning.draws import Draws
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimiser import Adam, clip_norms, soft_update
-from morl.learning.td3_compiled import CompiledUpdate, can_compile
+from morl.learning.td3_compiled import CompiledUpdates, can_compile
 from morl.learning.td3_kernel import WAY_BACK
-from morl.learning.values import pessimistic, utility
-
-Penalty = Callable[[Tensor], Tensor]
-"""Values Q [policy, ..., batch, objective] -> what their loss is raised by [policy, ..., batch]."""
+from morl.learning.values import angle_degrees, pessimistic, utility
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +37,8 @@ class TD3Settings:
     action_gradient: Literal["tanh", "leaky"] = "tanh"
     actor_starts: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
+    critic_angle: float = 0.0
+    actor_angle: float = 0.0
 
 
 def smoothed(actions: Tensor, noise: Tensor, clip: float) -> Tensor:
@@ -96,7 +96,7 @@ class TD3:
         self.target_critics = self.critics.detach().clone()
         self.actor_optimiser, self.critic_optimiser = Adam(self.actors), Adam(self.critics)
         self.updates = 0
-        self.compiled = CompiledUpdate(self) if can_compile(self) else None
+        self.compiled = CompiledUpdates(self) if can_compile(self) else None
 
     @torch.no_grad()
     def act(self, states: Tensor, policies: slice = slice(None)) -> Tensor:
@@ -109,40 +109,46 @@ class TD3:
         values = self.critic(parameters, inputs)
         return values.view(self.policies, -1, *values.shape[1:])
 
-    def update(
-        self,
-        batch: Mapping[str, Tensor],
-        critic_penalty: Penalty | None = None,
-        actor_penalty: Penalty | None = None,
-    ) -> dict[str, Tensor]:
+    def learn(self, draws: Draws) -> dict[str, Tensor]:
+        """Take all updates that were drawn; return what `update` returns, of the last."""
+        if self.compiled is not None:
+            return self.compiled(draws)
+        looked_at: dict[str, Tensor] = {}
+        for batch in draws.batches():
+            looked_at = self._update(batch)
+        return looked_at
+
+    def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take one gradient step of the critics and, every `policy_delay` updates, of actors and targets.
 
         Args:
             batch: state and next_state [policy, batch, state_width]; action and noise (standard normal)
                 [policy, batch, action_width]; reward and weight (the w of utilities) [policy, batch, objective];
-                continues [policy, batch, 1], 0 where nothing is bootstrapped.
-            critic_penalty: what is added to the critics' loss.
-            actor_penalty: what is added to the actors' loss.
+                continues [policy, batch, 1], 0 where nothing is bootstrapped. With angles in the losses: direction
+                [policy, batch, objective] and origin [policy, 1, objective].
 
         Returns:
             Detached tensors to look at: loss [policy] of the critics, values [policy, batch, objective] of the first.
         """
-        if self.compiled is not None:
-            return self.compiled(batch, critic_penalty, actor_penalty)
+        return self._update(batch) if self.compiled is None else self.compiled(Draws.of(batch))
+
+    def _update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        settings = self.settings
         with torch.no_grad():
             targets = self.targets(batch)
         values = self.values(self.critics, batch["state"], batch["action"])
-        error = smooth_l1_loss if self.settings.loss == "huber" else mse_loss
+        error = smooth_l1_loss if settings.loss == "huber" else mse_loss
         errors = error(values, targets.unsqueeze(1).expand_as(values), reduction="none").mean(dim=-1)
-        if critic_penalty is not None:
-            errors = errors + critic_penalty(values)
+        if settings.critic_angle > 0.0:
+            direction, origin = batch["direction"].unsqueeze(1), batch["origin"].unsqueeze(1)
+            errors = errors + settings.critic_angle * angle_degrees(direction, values - origin)
         losses = errors.mean(dim=-1).sum(dim=-1)  # [policy]: mean over the batch, sum over critics
         (gradient,) = torch.autograd.grad(losses.sum(), self.critics)
-        clip_norms(gradient.view(self.policies, -1), self.settings.gradient_clip)
-        self.critic_optimiser.step(gradient, self.settings.learning_rate)
+        clip_norms(gradient.view(self.policies, -1), settings.gradient_clip)
+        self.critic_optimiser.step(gradient, settings.learning_rate)
         self.updates += 1
-        if self.updates % self.settings.policy_delay == 0:
-            self._update_actors(batch, actor_penalty)
+        if self.updates % settings.policy_delay == 0:
+            self._update_actors(batch)
         return {"loss": losses.detach(), "values": values[:, 0].detach()}
 
     def targets(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -157,15 +163,15 @@ class TD3:
         """Return the learning rate of the actors: none until update `actor_starts`, so that critics learn first."""
         return self.settings.learning_rate if self.updates > self.settings.actor_starts else 0.0
 
-    def _update_actors(self, batch: Mapping[str, Tensor], penalty: Penalty | None) -> None:
-        """Take one step on the loss -w.Q_1(s, pi(s)) plus penalty, then move the targets."""
+    def _update_actors(self, batch: Mapping[str, Tensor]) -> None:
+        """Take one step on the loss -w.Q_1(s, pi(s)) plus angle, then move the targets."""
         first_critics = self.critics.detach()[::2]
         proposed = self.actor(self.actors, batch["state"])
         actions = proposed.tanh()
         values = self.values(first_critics, batch["state"], actions).squeeze(1)
         losses = -utility(values, batch["weight"])
-        if penalty is not None:
-            losses = losses + penalty(values)
+        if self.settings.actor_angle > 0.0:
+            losses = losses + self.settings.actor_angle * angle_degrees(batch["direction"], values - batch["origin"])
         loss = losses.mean(dim=-1).sum()
         if self.settings.action_gradient == "tanh":
             (gradient,) = torch.autograd.grad(loss, self.actors)

@@ -1,194 +1,302 @@
 """The updates of `morl.learning.td3` as compiled loops: the same numbers on a CPU, several times as fast.
 
-Each function works on one policy, without Python's lock, so that policies can be spread over threads.
+One call takes any number of updates of one policy, from rows of its replay to moved targets. Two threads can share it:
+each takes a critic, and half of all the rest.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from morl.learning.network_kernel import RELU, Array, Sizes, adam, backward, follow, forward, squared_norm
-
-Arrays = tuple[Array, ...]
+from morl.learning.crew import Crew, alone, meet, share
+from morl.learning.network_kernel import RELU, Array, Sizes, adam, backward, follow, forward, squared_norm, tanh
 
 WAY_BACK = 0.25
 """Least weight of a slope that leads back from the end of the range of actions: see `morl.learning.td3.leaky`."""
 
+GRAIN = 64  # see `morl.learning.crew.share`
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def critic_forward(
-    parts: Arrays,
-    actor_widths: Sizes,
-    critic_widths: Sizes,
-    kind: int,
-    batch: Arrays,
-    discount: float,
-    noise_scale: float,
-    noise_clip: float,
-    work: Arrays,
-    inputs: Array,
-    values: Array,
-    targets: Array,
+
+class Networks(NamedTuple):
+    """Parameters of one policy, its targets, and moments of Adam."""
+
+    actor: Array  # [n]
+    target_actor: Array
+    critics: Array  # [2, m]
+    target_critics: Array
+    actor_first: Array  # [n] moments
+    actor_second: Array
+    critic_first: Array  # [2, m]
+    critic_second: Array
+    actor_widths: Sizes
+    critic_widths: Sizes
+    kind: int  # what follows the critics' hidden layers; actors have ReLU
+
+
+class Numbers(NamedTuple):
+    """Of `TD3Settings`; see there."""
+
+    discount: float
+    target_noise: float
+    target_noise_clip: float
+    learning_rate: float
+    gradient_clip: float
+    target_rate: float
+    huber: bool
+    critic_angle: float
+    actor_angle: float
+    actor_starts: int
+    leaky: bool
+
+
+class Drawn(NamedTuple):
+    """What one policy learns from; see `morl.learning.draws.Draws`."""
+
+    rows: Array  # [row, width]
+    places: NDArray[np.int64]  # [update, batch] rows drawn
+    condition: Array  # [update, batch, condition]
+    weight: Array  # [update, batch, objective]
+    noise: Array  # [update, batch, action]
+    scale: Array  # [objective]
+    direction: Array  # [update, batch, objective], or empty without angles
+    origin: Array  # [objective]
+
+
+class Memory(NamedTuple):
+    """What one policy's updates work in."""
+
+    inputs: Array  # [batch, state + action]: s, a
+    next_inputs: Array  # the same: s', a', later s, pi(s)
+    action_errors: Array  # [batch, action]
+    rewards: Array  # [batch, objective]
+    continues: Array  # [batch] discount of what follows
+    values: Array  # [2, batch, objective]: Q_i(s, a)
+    next_values: Array  # [2, batch, objective]: Q'_i(s', a'), later Q_1(s, pi(s))
+    errors: Array  # [2, batch, objective] slopes of the loss
+    hidden: Array  # [2, batch * units]
+    normed: Array
+    scales: Array  # [2, batch * layers]
+    critic_gradient: Array  # [2, m]
+    actor_gradient: Array  # [n]
+    sums: NDArray[np.float64]  # [2, 8]: a critic's squared gradient, its loss
+
+
+@njit(cache=True, nogil=True)
+def take_updates(
+    crew: Crew, nets: Networks, numbers: Numbers, drawn: Drawn, memory: Memory, steps: tuple[int, int, int, int]
 ) -> None:
-    """Write the values of both critics and their common target; keep what `critic_backward` needs in `work`.
+    """Take as many updates as were drawn.
 
     Args:
-        parts: target actor [n], target critics [2, m], actor [n], critics [2, m] of one policy.
-        actor_widths: layer widths.
-        critic_widths: layer widths.
-        kind: what follows the critics' hidden layers, `RELU` or `NORMED_RELU`; actors have ReLU.
-        batch: state and next_state [batch, state_width], action and noise [batch, action_width], reward and weight
-            [batch, objective], continues [batch, 1].
-        discount: gamma.
-        noise_scale: of the noise on target actions.
-        noise_clip: largest noise.
-        work: hidden and normed [2, batch * units], scales [2, batch * layers], spare, action errors.
-        inputs: [batch, state_width + action_width] receives (s, a).
-        values: [2, batch, objective] receives Q_i(s, a).
-        targets: [batch, objective] receives y.
+        crew: who shares the work.
+        nets: what changes.
+        numbers: settings.
+        drawn: what is learnt from.
+        memory: to work in.
+        steps: of Adam with the critics so far, updates so far, steps of Adam with the actor, updates between these.
     """
-    target_actor, target_critics, _, critics = parts
-    state, next_state, action, noise, reward, weight, continues = batch
-    hidden, normed, scales, _, proposed = work
-    size, width = state.shape
-    forward(target_actor, actor_widths, RELU, next_state, hidden[0], normed[0], scales[0], proposed)
-    inputs[:, :width] = next_state
-    for i in range(size):
-        for j in range(action.shape[1]):
-            jitter = min(max(np.float32(noise_scale) * noise[i, j], -np.float32(noise_clip)), np.float32(noise_clip))
-            inputs[i, width + j] = min(max(np.tanh(proposed[i, j]) + jitter, np.float32(-1.0)), np.float32(1.0))
-    for critic in range(2):
-        forward(target_critics[critic], critic_widths, kind, inputs, hidden[0], normed[0], scales[0], values[critic])
-    _lower_targets(values, reward, weight, continues, np.float32(discount), targets)
-    inputs[:, :width] = state
-    inputs[:, width:] = action
-    for critic in range(2):
-        forward(
-            critics[critic], critic_widths, kind, inputs, hidden[critic], normed[critic], scales[critic], values[critic]
-        )
+    critic_steps, updates, actor_steps, delay = steps
+    for update in range(drawn.places.shape[0]):
+        critic_steps += 1
+        updates += 1
+        _gather(crew, nets, numbers, drawn, update, memory)
+        meet(crew)
+        for critic in range(crew[0], 2, crew[1]):
+            forward(
+                alone(crew), nets.target_critics[critic], nets.critic_widths, nets.kind, memory.next_inputs,
+                memory.hidden[critic], memory.normed[critic], memory.scales[critic], memory.next_values[critic],
+            )  # fmt: skip
+        meet(crew)
+        for critic in range(crew[0], 2, crew[1]):
+            _critic_gradient(alone(crew), nets, numbers, drawn, update, critic, memory)
+        meet(crew)
+        factor = _cut(memory.sums[0, 0] + memory.sums[1, 0], numbers.gradient_clip)
+        for critic in range(crew[0], 2, crew[1]):
+            moments = nets.critic_first[critic], nets.critic_second[critic]
+            gradient, rate = memory.critic_gradient[critic], numbers.learning_rate
+            adam(nets.critics[critic], gradient, factor, *moments, critic_steps, rate)
+        meet(crew)
+        if updates % delay == 0:
+            actor_steps += 1
+            _climb(crew, nets, numbers, drawn, update, memory)
+            rate = numbers.learning_rate if updates > numbers.actor_starts else 0.0
+            _step_actor(crew, nets, numbers, memory, actor_steps, rate)
+            meet(crew)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _lower_targets(
-    values: Array, reward: Array, weight: Array, continues: Array, discount: np.float32, targets: Array
+@njit(cache=True, nogil=True)
+def _cut(squares: float, clip: float) -> float:
+    """Return what a gradient of this squared length is multiplied by, to be no longer than `clip`."""
+    return min(1.0, float(clip / (np.sqrt(squares) + 1e-6)))
+
+
+@njit(cache=True, nogil=True)
+def _gather(crew: Crew, nets: Networks, numbers: Numbers, drawn: Drawn, update: int, memory: Memory) -> None:
+    """Gather this member's rows of the batch; write (s, a), (s', a'), rewards in their units, and discounts."""
+    start, stop = share(crew, memory.inputs.shape[0])
+    condition, noise, scale = drawn.condition[update], drawn.noise[update], drawn.scale
+    actions, objectives = noise.shape[1], scale.shape[0]
+    state = memory.inputs.shape[1] - actions
+    width = state - condition.shape[1]
+    for i in range(start, stop):
+        row = drawn.rows[drawn.places[update, i]]
+        following = width + actions + objectives
+        for j in range(width):
+            memory.inputs[i, j] = row[j]
+            memory.next_inputs[i, j] = row[following + j]
+        for j in range(condition.shape[1]):
+            memory.inputs[i, width + j] = condition[i, j]
+            memory.next_inputs[i, width + j] = condition[i, j]
+        for j in range(actions):
+            memory.inputs[i, state + j] = row[width + j]
+        for k in range(objectives):
+            memory.rewards[i, k] = row[width + actions + k] / scale[k]
+        memory.continues[i] = np.float32(numbers.discount) * (np.float32(1.0) - row[following + width])
+    proposed, wildest = memory.action_errors, np.float32(numbers.target_noise_clip)
+    _propose(crew, nets.target_actor, nets, memory.next_inputs[:, :state], memory, proposed)
+    for i in range(start, stop):
+        for j in range(actions):
+            jitter = min(max(np.float32(numbers.target_noise) * noise[i, j], -wildest), wildest)
+            memory.next_inputs[i, state + j] = min(max(proposed[i, j] + jitter, np.float32(-1.0)), np.float32(1.0))
+
+
+@njit(cache=True, nogil=True)
+def _propose(crew: Crew, actor: Array, nets: Networks, states: Array, memory: Memory, actions: Array) -> None:
+    """Write the actions [batch, action] of an actor in this member's rows of states [batch, state]."""
+    start, stop = share(crew, states.shape[0])
+    work = memory.hidden[0], memory.normed[0], memory.scales[0]
+    forward(crew, actor, nets.actor_widths, RELU, states, *work, actions)
+    tanh(actions[start:stop])
+
+
+@njit(cache=True, nogil=True)
+def _critic_gradient(
+    crew: Crew, nets: Networks, numbers: Numbers, drawn: Drawn, update: int, critic: int, memory: Memory
 ) -> None:
-    """Write r + gamma Q_i [batch, objective], i the critic with the lower utility w.Q_i."""
-    for i in range(reward.shape[0]):
+    """Write the gradient of one critic's loss, the square of its length, and the loss."""
+    work = memory.hidden[critic], memory.normed[critic], memory.scales[critic]
+    values, errors, gradient = memory.values[critic], memory.errors[critic], memory.critic_gradient[critic]
+    given = nets.critics[critic], nets.critic_widths, nets.kind, memory.inputs
+    forward(crew, *given, *work, values)
+    loss = _value_errors(values, memory, drawn.weight[update], numbers.huber, errors)
+    if numbers.critic_angle > 0.0:
+        loss += add_angle(values, drawn.direction[update], drawn.origin, numbers.critic_angle, 0, len(values), errors)
+    backward(crew, *given, *work, errors, gradient, errors[:, :0])
+    memory.sums[critic, 0], memory.sums[critic, 1] = squared_norm(gradient), loss
+
+
+@njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc", "arcp"}, error_model="numpy")
+def _value_errors(values: Array, memory: Memory, weight: Array, huber: bool, errors: Array) -> float:
+    """Write the slopes of the loss of values [batch, objective] and return it.
+
+    The target is r + gamma Q'_i with i the target critic with the lower utility w.Q'_i: a whole vector.
+    """
+    size, objectives = values.shape
+    small, loss = np.float32(1.0 / (size * objectives)), 0.0
+    for i in range(size):
         first, second = np.float32(0.0), np.float32(0.0)
-        for k in range(reward.shape[1]):
-            first += weight[i, k] * values[0, i, k]
-            second += weight[i, k] * values[1, i, k]
+        for k in range(objectives):
+            first += weight[i, k] * memory.next_values[0, i, k]
+            second += weight[i, k] * memory.next_values[1, i, k]
         lowest = 0 if first <= second else 1
-        for k in range(reward.shape[1]):
-            targets[i, k] = reward[i, k] + discount * continues[i, 0] * values[lowest, i, k]
+        for k in range(objectives):
+            target = memory.rewards[i, k] + memory.continues[i] * memory.next_values[lowest, i, k]
+            error = values[i, k] - target
+            if huber:
+                clipped = min(max(error, np.float32(-1.0)), np.float32(1.0))
+                loss += clipped * (error - np.float32(0.5) * clipped)
+                errors[i, k] = small * clipped
+            else:
+                loss += error * error
+                errors[i, k] = np.float32(2.0) * small * error
+    return float(loss * small)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def critic_errors(values: Array, targets: Array, huber: bool, errors: Array) -> float:
-    """Write the gradient of the loss with respect to values [2, batch, objective]; return the loss of both critics."""
-    _, size, objectives = values.shape
-    share, loss = np.float32(1.0 / (size * objectives)), 0.0
-    for critic in range(2):
-        for i in range(size):
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_angle(
+    values: Array, directions: Array, origin: Array, weight: float, start: int, stop: int, errors: Array
+) -> float:
+    """Add the slopes of a mean of angles to those of values [batch, objective]; see `values.angle_degrees`.
+
+    Args:
+        values: [batch, objective].
+        directions: [batch, objective].
+        origin: [objective] that values are seen from.
+        weight: of the mean over the batch.
+        start: first row to do.
+        stop: row to stop before.
+        errors: [batch, objective].
+
+    Returns:
+        The weighted mean, of these rows.
+    """
+    batch, objectives = values.shape
+    total, degrees = 0.0, 180.0 / np.pi
+    for i in range(start, stop):
+        along, length, distance = 0.0, 0.0, 0.0
+        for k in range(objectives):
+            seen = values[i, k] - origin[k]
+            along += directions[i, k] * seen
+            length += seen * seen
+            distance += directions[i, k] * directions[i, k]
+        length, distance = max(np.sqrt(length), 1e-8), max(np.sqrt(distance), 1e-8)
+        cosine = along / (length * distance)
+        total += degrees * np.arccos(min(max(cosine, 0.0), 0.9999))
+        if 0.0 <= cosine <= 0.9999:
+            slope = -weight / batch * degrees / np.sqrt(1.0 - cosine * cosine)
             for k in range(objectives):
-                error = values[critic, i, k] - targets[i, k]
-                if huber:
-                    clipped = min(max(error, np.float32(-1.0)), np.float32(1.0))
-                    loss += clipped * (error - np.float32(0.5) * clipped)
-                    errors[critic, i, k] = share * clipped
-                else:
-                    loss += error * error
-                    errors[critic, i, k] = np.float32(2.0) * share * error
-    return float(loss * share)
+                seen = values[i, k] - origin[k]
+                pull = directions[i, k] / (length * distance) - cosine * seen / (length * length)
+                errors[i, k] += np.float32(slope * pull)
+    return float(weight * total / batch)
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def critic_backward(
-    critics: Array,
-    critic_widths: Sizes,
-    kind: int,
-    inputs: Array,
-    work: Arrays,
-    errors: Array,
-    gradients: Array,
-    moments: Arrays,
-    step: float,
-    rate: float,
-    clip: float,
-) -> None:
-    """Take one clipped Adam step with both critics [2, m]; arguments are as `critic_forward` left them."""
-    hidden, normed, scales, spare, _ = work
-    nothing = np.empty((0, 0), dtype=np.float32)
-    for critic in range(2):
-        backward(
-            critics[critic], critic_widths, kind, inputs, hidden[critic], normed[critic], scales[critic],
-            errors[critic], spare, gradients[critic], nothing,
-        )  # fmt: skip
-    length = np.sqrt(squared_norm(gradients[0]) + squared_norm(gradients[1]))
-    factor = min(1.0, clip / (length + 1e-6))
-    for critic in range(2):
-        adam(critics[critic], gradients[critic], factor, moments[0][critic], moments[1][critic], step, rate)
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def actor_forward(
-    actor: Array,
-    critic: Array,
-    actor_widths: Sizes,
-    critic_widths: Sizes,
-    kind: int,
-    state: Array,
-    work: Arrays,
-    inputs: Array,
-    values: Array,
-) -> None:
-    """Write Q_1(s, pi(s)) [batch, objective]; keep what `actor_backward` needs in `work` and `inputs`."""
-    hidden, normed, scales, _, proposed = work
-    forward(actor, actor_widths, RELU, state, hidden[0], normed[0], scales[0], proposed)
-    inputs[:, : state.shape[1]] = state
-    inputs[:, state.shape[1] :] = np.tanh(proposed)
-    forward(critic, critic_widths, kind, inputs, hidden[1], normed[1], scales[1], values)
-
-
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def actor_backward(
-    parts: Arrays,
-    actor_widths: Sizes,
-    critic_widths: Sizes,
-    kind: int,
-    state: Array,
-    work: Arrays,
-    inputs: Array,
-    errors: Array,
-    gradient: Array,
-    moments: Arrays,
-    step: float,
-    rate: float,
-    clip: float,
-    target_rate: float,
-    leaky: bool,
-) -> None:
-    """Take one clipped Adam step with the actor along errors [batch, objective] of Q_1; then move both targets."""
-    target_actor, target_critics, actor, critics = parts
-    hidden, normed, scales, spare, action_errors = work
-    size, width = state.shape
-    input_errors = spare[: inputs.size].reshape(inputs.shape)
-    rest, nothing = spare[inputs.size :], gradient[:0]
-    backward(
-        critics[0], critic_widths, kind, inputs, hidden[1], normed[1], scales[1], errors, rest, nothing, input_errors
-    )
-    for i in range(size):
-        for j in range(action_errors.shape[1]):
-            action = inputs[i, width + j]
-            slope, derivative = input_errors[i, width + j], np.float32(1.0) - action * action
-            if leaky and slope * action > np.float32(0.0):
+@njit(cache=True, nogil=True)
+def _climb(crew: Crew, nets: Networks, numbers: Numbers, drawn: Drawn, update: int, memory: Memory) -> None:
+    """Write the gradient of the actor's loss -w.Q_1(s, pi(s)) plus angle."""
+    size, actions = memory.action_errors.shape
+    state = memory.inputs.shape[1] - actions
+    start, stop = share(crew, size)
+    states, errors, climbed = memory.inputs[:, :state], memory.errors[0], memory.next_values[0]
+    _propose(crew, nets.actor, nets, states, memory, memory.action_errors)
+    for i in range(start, stop):
+        for j in range(state):
+            memory.next_inputs[i, j] = states[i, j]
+        for j in range(actions):
+            memory.next_inputs[i, state + j] = memory.action_errors[i, j]
+    work = memory.hidden[1], memory.normed[1], memory.scales[1]
+    given = nets.critics[0], nets.critic_widths, nets.kind, memory.next_inputs
+    forward(crew, *given, *work, climbed)
+    for i in range(start, stop):
+        for k in range(errors.shape[1]):
+            errors[i, k] = -drawn.weight[update, i, k] / np.float32(size)
+    if numbers.actor_angle > 0.0:
+        add_angle(climbed, drawn.direction[update], drawn.origin, numbers.actor_angle, start, stop, errors)
+    backward(crew, *given, *work, errors, memory.actor_gradient[:0], memory.action_errors)
+    for i in range(start, stop):
+        for j in range(actions):
+            action, slope = memory.next_inputs[i, state + j], memory.action_errors[i, j]
+            derivative = np.float32(1.0) - action * action
+            if numbers.leaky and slope * action > np.float32(0.0):
                 derivative = max(derivative, np.float32(WAY_BACK))
-            action_errors[i, j] = slope * derivative
-    no_errors = np.empty((0, 0), dtype=np.float32)
-    backward(
-        actor, actor_widths, RELU, state, hidden[0], normed[0], scales[0], action_errors, rest, gradient, no_errors
-    )
-    factor = min(1.0, clip / (np.sqrt(squared_norm(gradient)) + 1e-6))
-    adam(actor, gradient, factor, moments[0], moments[1], step, rate)
-    follow(target_actor, actor, target_rate)
-    for critic in range(2):
-        follow(target_critics[critic], critics[critic], target_rate)
+            memory.action_errors[i, j] = slope * derivative
+    meet(crew)
+    work = memory.hidden[0], memory.normed[0], memory.scales[0]
+    given = nets.actor, nets.actor_widths, RELU, states
+    backward(crew, *given, *work, memory.action_errors, memory.actor_gradient, errors[:, :0])
+    meet(crew)
+
+
+@njit(cache=True, nogil=True)
+def _step_actor(crew: Crew, nets: Networks, numbers: Numbers, memory: Memory, step: int, rate: float) -> None:
+    """Take one clipped Adam step with the actor, then move the targets."""
+    start, stop = share(crew, nets.actor.shape[0], GRAIN)
+    actor, gradient = nets.actor[start:stop], memory.actor_gradient[start:stop]
+    moments = nets.actor_first[start:stop], nets.actor_second[start:stop]
+    factor = _cut(squared_norm(memory.actor_gradient), numbers.gradient_clip)
+    adam(actor, gradient, factor, *moments, step, rate)
+    follow(nets.target_actor[start:stop], actor, numbers.target_rate)
+    for critic in range(crew[0], 2, crew[1]):
+        follow(nets.target_critics[critic], nets.critics[critic], numbers.target_rate)

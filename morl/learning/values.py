@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 
 def select(values: Tensor, actions: Tensor) -> Tensor:
@@ -41,3 +42,12 @@ def pessimistic(values: Tensor, preferences: Tensor) -> Tensor:
         preferences: [policy, ..., objective] w, broadcast against the values of one critic.
     """
     return worst_of(values, utility(values, preferences.unsqueeze(1)))
+
+
+def angle_degrees(directions: Tensor, values: Tensor) -> Tensor:
+    """Return the angle g(I(w), Q) = arccos(S_c(I(w), Q)) 180 / pi [...] between vectors [..., objective].
+
+    As in PD-MORL's code cosines are clamped to [0, 0.9999]: the angle is .81 to 90 degrees, and a value that points
+    away from the direction has no gradient.
+    """
+    return cosine_similarity(directions, values, dim=-1).clamp(0.0, 0.9999).arccos().rad2deg()
