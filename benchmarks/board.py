@@ -153,6 +153,9 @@ SLIDE = """async ([selector, positions]) => {
 }"""
 
 
+FIRST_PICTURE = "performance.getEntriesByName('first picture')[0].startTime"  # since the page was asked for
+
+
 def browser_part(root: Path, pictures: int) -> None:
     """Measure the page in a browser: first picture and slider steps, medians."""
     from playwright.sync_api import sync_playwright
@@ -161,20 +164,21 @@ def browser_part(root: Path, pictures: int) -> None:
         arguments = ["--no-sandbox", "--enable-unsafe-swiftshader"]
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         context = browser.new_context(viewport={"width": 1440, "height": 900})  # one cache, as in a user's browser
-        firsts = []
+        visits = []
         for _ in range(pictures):
             page = context.new_page()
             start, before = time.perf_counter(), browser_seconds()
             page.goto(f"{address}data/plugin_entry.html?name=pareto")
             page.locator(".plot .main-svg").first.wait_for()
-            firsts.append((time.perf_counter() - start, browser_seconds() - before))
+            wall, cpu = time.perf_counter() - start, browser_seconds() - before
+            visits.append((page.evaluate(FIRST_PICTURE) / 1000, wall, cpu))
             page.wait_for_function("!document.querySelector('#time').disabled", timeout=120_000)
             page.wait_for_timeout(2_000)
-        for what, (wall, cpu) in (
-            ("first visit", firsts[0]),
-            ("later visits, median", np.median(firsts[1:] or firsts, axis=0)),
+        for what, (first, wall, cpu) in (
+            ("first visit", visits[0]),
+            ("later visits, median", np.median(visits[1:] or visits, axis=0)),
         ):
-            print(f"first picture, {what:22s} {wall:6.2f} s wall, {cpu:6.2f} s CPU of the browser   goal 2 s")
+            print(f"first picture, {what:22s} {first:6.2f} s; goal 2 s. With Plotly {wall:6.2f} s, {cpu:.2f} s CPU")
         for what, selector, positions in (
             ("preference slider, step", "#weight-0", [0.02 * k for k in range(1, 31)]),
             ("time slider, step", "#time", list(range(1, 20))),

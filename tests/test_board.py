@@ -276,6 +276,8 @@ DAMAGE: dict[str, tuple[str, str | bytes | None, str]] = {
     "no points": ("front.json", '{"objectives": ["a", "b"]}', "does not say 'points'"),
     "ragged points": ("front.json", '{"objectives": ["a", "b"], "points": [[1, 2], [3]]}', "front.json is damaged"),
     "NaN": ("front.json", '{"objectives": ["a", "b"], "points": [[1, NaN]]}', "finite"),
+    "one objective": ("front.json", '{"objectives": ["a"], "points": [[1], [2]]}', "must be 2 to 32 names"),
+    "many objectives": ("front.json", json.dumps({"objectives": ["a"] * 99, "points": []}), "must be 2 to 32 names"),
     "deep": ("front.json", "[" * 100_000, "front.json is damaged"),
     "binary": ("front.json", bytes(range(256)), "front.json is damaged"),
     "no config": ("config.toml", None, "config.toml is missing"),
@@ -530,7 +532,7 @@ def test_the_page_holds_everything(tmp_path: Path) -> None:
     assert name not in page
     assert page.count("<script") == page.count("</script>") == 4
     for loads in ("src=", "href="):
-        assert loads not in page.split("<body>")[0].split("<script>")[0]
+        assert loads not in page.split("<script")[0]
     assert "default-src &#x27;none&#x27;" in page
     start = page.index('id="morl-data">') + len('id="morl-data">')
     data = json.loads(page[start : page.index("</script>", start)])

@@ -26,6 +26,9 @@ pytestmark = pytest.mark.skipif(
 
 START = "from morl.experiment.cli import main; main()"
 ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card, for the 3-D scatter
+PAINTED = """(() => { const c = document.querySelector('.chart canvas');
+  const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+  return c.hidden ? 0 : data.filter((value, place) => place % 4 === 3 && value > 0).length; })()"""
 ODD = "<img src=x onerror=window.broken=1>"  # a name is data, whatever it says
 
 
@@ -40,7 +43,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Pat
             points = quarter_circle(12, 2, seed, radius=8.0 + rate)
             config = {"total_steps": 9, "rate": rate}
             write_run(root / f"rate-{rate}" / f"seed-{seed}", seed=seed, points=points, config=config, discount=0.9)
-    write_run(root / "three", env="three-v0", objectives=["first", "second", ODD])
+    write_run(root / ODD, env="three-v0", objectives=["first", "second", ODD])
+    write_run(root / "constructor", env="odd-v0", env_options={ODD: ODD}, agent=ODD)
+    write_run(root / "__proto__", env="odd-v0", env_options={ODD: ODD}, agent=ODD, seed=1)
     write_run(root / "nine", env="nine-v0", objectives=[f"objective {k}" for k in range(9)])
     for objectives in (2, 6):
         points = quarter_circle(2_000, objectives)
@@ -82,7 +87,7 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
-        page.wait_for_selector(".plot .main-svg")
+        page.locator(".plot .main-svg").first.wait_for()
         if problem:
             choose_problem(page, problem)
         return page
@@ -138,7 +143,7 @@ def test_select_by_box_pattern_and_setting(visit: Callable[..., Any]) -> None:
     assert inside(page, "state.js", selected) == ["rate-1/seed-0"]
     page.fill("#pattern", "")
     page.click("text=None")
-    assert "No run is selected" in page.inner_text(".chart .empty")
+    page.wait_for_selector("text=No run is selected")
     page.locator(".setting-name input").nth(1).focus()
     page.keyboard.press("Space")
     assert inside(page, "state.js", selected) == [f"rate-2/seed-{seed}" for seed in range(3)]
@@ -150,7 +155,8 @@ def test_fold_shows_surfaces_and_intervals(visit: Callable[..., Any]) -> None:
     page = visit(problem="board-test")
     page.check("#fold")
     page.wait_for_function("document.querySelectorAll('table.indicators tbody tr').length === 2")
-    assert "[" in page.inner_text("table.indicators tbody tr:first-child td")
+    low, high = page.inner_text("table.indicators tbody .interval >> nth=0").split(" to ")
+    assert float(low) < float(high)
     assert (
         inside(page, "scene.js", "m.clouds().map((cloud) => Object.keys(cloud.surfaces))")
         == [["best", "median", "worst"]] * 2
@@ -173,7 +179,7 @@ def test_the_time_slider_replays_training(visit: Callable[..., Any], runs: Path)
     page.select_option("#clock", "environment_steps")
 
 
-def test_the_marked_policy_is_the_one_that_morl_loads(visit: Callable[..., Any], runs: Path) -> None:
+def test_the_marked_policy_is_the_one_that_morl_loads(visit: Callable[..., Any], runs: Path, morl_cli: Any) -> None:
     page = visit(problem="toy-walk")
     for weight in np.linspace(0.0, 1.0, 11).round(2).tolist():
         page.fill("#weight-0", str(weight))
@@ -186,11 +192,16 @@ def test_the_marked_policy_is_the_one_that_morl_loads(visit: Callable[..., Any],
         assert run.best_row(preference) == chosen["row"]
         assert run.front.points[chosen["row"]].tolist() == chosen["returns"]
     page.wait_for_timeout(200)
-    line = page.inner_text(".card .code pre")
+    python, shell = page.locator(".card .code pre").all_inner_texts()
     names: dict[str, Any] = {}
-    exec(line, names)
+    exec(python, names)
     assert names["policy"].policy_id == run.front.policy_ids[chosen["row"]]
     np.testing.assert_array_equal(names["policy"].conditioning, run.front.preferences[chosen["row"]])
+    words = subprocess.check_output(["sh", "-c", f"printf '%s\\n' {shell}"], text=True).splitlines()
+    assert words.pop(0) == "morl"
+    code, printed, complaint = morl_cli(*words)
+    assert code == 0, complaint
+    assert printed
     assert page.locator(".plot .shapelayer path").count() >= 2
 
 
@@ -256,6 +267,9 @@ def test_brush_filters_and_export_writes_what_is_shown(visit: Callable[..., Any]
     rows = list(csv.DictReader(Path(download.value.path()).read_text().splitlines()))
     values = [float(row["return speed"]) for row in rows]
     assert 0 < len(rows) < 72
+    faded = "document.querySelectorAll('.plot .points path').values().filter((point) => point.style.opacity < 0.4)"
+    assert page.evaluate(f"[...{faded}].length") == 0  # what is left is not dimmed
+    assert page.locator(".plot .shapelayer path[style*='fill-opacity: 0.12']").count() == 1  # the box stays visible
     assert all(low <= value <= high for value in values)
     with page.expect_download() as download:
         page.click("button:text-is('JSON')")
@@ -277,10 +291,83 @@ def test_three_objectives_turn_and_names_stay_names(visit: Callable[..., Any]) -
     before = inside(page, "state.js", "m.state.preference[0]")
     page.keyboard.press("ArrowUp")
     assert inside(page, "state.js", "m.state.preference[0]") > before
+    eye = "document.querySelector('.plot').layout.scene.camera.eye"
+    before = page.evaluate(eye)
+    page.focus(".plot")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowUp")
+    after = page.evaluate(eye)
+    assert after["x"] != before["x"]
+    assert after["z"] > before["z"]
     page.click("label[for=view-matrix]")
     page.wait_for_function("document.querySelectorAll('.plot .subplot').length === 3")
     assert page.evaluate("window.broken") is None
     assert page.locator("img").count() == 0
+
+
+def test_names_are_text_and_no_keys_of_javascript(visit: Callable[..., Any]) -> None:
+    page = visit(problem="odd-v0")
+    assert page.locator("table.indicators tbody tr").all_inner_texts()[0].startswith("__proto__")
+    page.locator(".curves .main-svg").first.wait_for()
+    page.check("#fold")
+    page.wait_for_function("document.querySelectorAll('table.indicators tbody tr').length === 1")
+    assert ODD in page.inner_text(".setting-name")
+    assert page.evaluate("window.broken") is None
+    assert page.locator("img").count() == 0
+
+
+def test_the_first_picture_does_not_wait_for_plotly(browser: Any, address: str, visit: Callable[..., Any]) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.route("**/plotly.min.js", lambda route: route.abort())
+    page.goto(f"{address}data/plugin_entry.html?name=pareto")
+    page.wait_for_selector("text=plotly.min.js cannot be loaded")
+    for problem in ("board-test", "big-2", "nine-v0", "big-6"):
+        choose_problem(page, problem)
+        views = page.locator(".views label").all_inner_texts()
+        for view in views:
+            page.click(f".views label:text-is('{view}')")
+            page.wait_for_timeout(200)
+            assert page.evaluate(PAINTED) > 2_000, (problem, view)
+    assert page.locator(".plot .main-svg").count() == 0
+    context.close()
+    page = visit()
+    assert page.evaluate("performance.getEntriesByName('first picture').length") == 1
+
+
+def test_everything_is_reached_with_the_keyboard(visit: Callable[..., Any]) -> None:
+    page = visit(problem="board-test")
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate(
+                "(({ id, className, textContent }) => id || className || textContent)(document.activeElement)"
+            )
+        )
+    wanted = {
+        "problem",
+        "pattern",
+        "setting-0",
+        "run-0-0",
+        "view-plane",
+        "fold",
+        "plot",
+        "clock",
+        "weight-0",
+        "utility",
+    }
+    assert wanted <= {name.split()[0] for name in reached if name}
+    page.focus(".plot")
+    before = marked(page)
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("text=Policy picked by hand")
+    assert marked(page)["returns"][0] >= before["returns"][0]
+    page.keyboard.press("ArrowLeft")
+    assert marked(page) == before
+    page.focus("#view-plane")
+    page.keyboard.press("ArrowRight")
+    assert inside(page, "state.js", "m.state.view") == "parallel"
 
 
 def test_nine_objectives(visit: Callable[..., Any]) -> None:
@@ -298,11 +385,7 @@ def test_thousands_of_points_are_painted(env: str, views: list[str], visit: Call
     for view in views:
         page.click(f"label[for=view-{view}]")
         page.wait_for_timeout(500)
-        painted = """(() => { const c = document.querySelector('.chart canvas');
-          const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
-          return c.hidden ? 0 : data.filter((value, place) => place % 4 === 3 && value > 0).length; })()"""
-        before = page.evaluate(painted)
-        assert before > 2_000
+        assert page.evaluate(PAINTED) > 2_000
         page.fill("#weight-0", "0.3")
         marks = page.locator(".plot .shapelayer path").count()
         assert marks >= 2
@@ -311,7 +394,7 @@ def test_thousands_of_points_are_painted(env: str, views: list[str], visit: Call
     page.wait_for_timeout(300)
     page.fill("#time", str(page.locator("#time").get_attribute("max")))
     page.wait_for_timeout(300)
-    assert page.evaluate(painted) > 2_000
+    assert page.evaluate(PAINTED) > 2_000
     if env == "big-2":
         box = page.locator(".plot .nsewdrag").bounding_box()
         best = marked(page)["returns"]

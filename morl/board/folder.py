@@ -9,7 +9,7 @@ import numpy as np
 
 from morl.board.evaluations import Evaluations, parse_front
 from morl.board.files import open_regular, read_whole, version_of
-from morl.board.records import Published, parse_config, parse_published, setting_of
+from morl.board.records import MOST_OBJECTIVES, Published, parse_config, parse_published, setting_of
 
 LAST_LINES = 4 * 2**20
 """Bytes at the end of fronts.jsonl in which its last line is looked for when there is no front.json."""
@@ -119,8 +119,8 @@ class RunFolder:
 
     def _describe(self, line: bytes) -> Published:
         step, points, indicators = parse_front(line)
-        if not len(points):
-            raise ValueError("points must be at least one")
+        if not len(points) or not 2 <= points.shape[1] <= MOST_OBJECTIVES:
+            raise ValueError(f"points must be at least one, of 2 to {MOST_OBJECTIVES} objectives")
         config = self.config or {}
         env = str(config.get("environment", "unknown environment")).rpartition(":")[2]
         objectives = _objectives(env, points.shape[1])

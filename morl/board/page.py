@@ -21,7 +21,7 @@ POLICY = (
 )
 """The page may load nothing, from nowhere; Plotly builds its shaders' programs with eval."""
 
-_IMPORT = re.compile(r'(\bfrom\s+|\bimport\()"\./([\w-]+\.js)"')
+_IMPORT = re.compile(r'(\bfrom\s+|\bimport\s*\(?)"\./([\w-]+\.js)"')
 
 
 def self_contained_page(library: Library) -> str:
@@ -30,6 +30,7 @@ def self_contained_page(library: Library) -> str:
     imports = {f"board/{name}": _data_address(source) for name, source in modules.items()}
     style = (FRONT_END / "style.css").read_text(encoding="utf-8")
     data = json.dumps(page_data(library), allow_nan=False).replace("<", "\\u003c")  # no text in it ends the element
+    plotly = _inside_script(plotly_file().read_text(encoding="utf-8"))
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8"><title>Pareto fronts</title>',
@@ -38,7 +39,8 @@ def self_contained_page(library: Library) -> str:
         f"<style>{style}</style>",
         f'<script type="importmap">{json.dumps({"imports": imports})}</script>',
         f'<script type="application/json" id="morl-data">{data}</script>',
-        f"<script>{_inside_script(plotly_file().read_text(encoding='utf-8'))}</script>",
+        # Text at first: index.js has it evaluated when the first picture is painted.
+        f'<script type="text/plain" id="morl-plotly">{plotly}</script>',
         '</head><body><script type="module">import { render } from "board/index.js"; render();</script></body></html>',
     ]
     return "\n".join(parts) + "\n"

@@ -12,6 +12,8 @@ POINTS_SHOWN = 5_000
 """Points of a published front that are shown; of more, an even choice."""
 LONGEST_NAME = 200
 """Characters of a name (of an objective, agent or environment) that are shown."""
+MOST_OBJECTIVES = 32
+"""Objectives of a run that is shown; one objective alone has no front."""
 NOT_A_SETTING = {"seed", "device", "checkpoint_minutes", "time_limit_minutes", "log_every"}
 """Keys of config.toml that do not make another setting: runs that differ in these alone are folded into one."""
 
@@ -86,8 +88,8 @@ def parse_published(content: bytes) -> Published:
 
 def _published(record: dict[str, Any]) -> Published:
     objectives = tuple(_name(value) for value in record["objectives"])
-    if not objectives:
-        raise ValueError("objectives must be at least one name")
+    if not 2 <= len(objectives) <= MOST_OBJECTIVES:
+        raise ValueError(f"objectives must be 2 to {MOST_OBJECTIVES} names, got {len(objectives)}")
     points = as_table(record["points"], "points").reshape(-1, len(objectives))
     notes = []
     rows = thinned_rows(len(points), POINTS_SHOWN)

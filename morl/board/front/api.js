@@ -6,9 +6,15 @@ const inside = embedded && JSON.parse(embedded.textContent);
 /** Whether this page has no server behind it. */
 export const offline = inside !== null;
 
+let early = offline ? null : ask("runs");
+early?.catch(() => {}); // whoever waits for it is told
+
 /** Returns the list of runs, problems and settings. */
-export function loadRuns() {
-  return offline ? inside.runs : ask("runs");
+export async function loadRuns() {
+  if (offline) return inside.runs;
+  const answer = early ?? ask("runs");
+  early = null;
+  return answer;
 }
 
 /** Returns the published fronts of runs by name, their arrays decoded. */
@@ -52,7 +58,7 @@ async function ask(what, question) {
 }
 
 function picked(table, names) {
-  return Object.fromEntries(names.filter((name) => name in table).map((name) => [name, table[name]]));
+  return Object.fromEntries(names.filter((name) => Object.hasOwn(table, name)).map((name) => [name, table[name]]));
 }
 
 /** Leaves the folds of those settings whose seeds are all wanted: the browser folds nothing itself. */

@@ -1,11 +1,12 @@
 // The chart in the middle: draws the view that is chosen, marks policies in it, and turns gestures into filters.
 
-import { choice } from "./choice.js";
+import { choice, neighbour } from "./choice.js";
 import { element } from "./dom.js";
 import * as matrix from "./matrix.js";
 import * as parallel from "./parallel.js";
 import * as plane from "./plane.js";
 import { clouds, groups, isFiltered, ranges, withLimits } from "./scene.js";
+import { sketch } from "./sketch.js";
 import * as space from "./space.js";
 import { change, listen, oncePerFrame, problem, state } from "./state.js";
 import { chartOptions, isDark, watchTheme } from "./theme.js";
@@ -16,7 +17,7 @@ export const VIEWS = {
   plane: { label: "Scatter", fits: (objectives) => objectives === 2, draws: plane },
   space: { label: "3-D scatter", fits: (objectives) => objectives === 3, draws: space },
   parallel: { label: "Parallel coordinates", fits: (objectives) => objectives >= 2, draws: parallel },
-  matrix: { label: "Scatter matrix", fits: (objectives) => objectives >= 3, draws: matrix },
+  matrix: { label: "Scatter matrix", fits: (objectives) => objectives >= 3 && objectives <= 9, draws: matrix },
 };
 
 /** Returns the views that can show a number of objectives, the best one first. */
@@ -24,43 +25,63 @@ export function viewsFor(objectives) {
   return Object.keys(VIEWS).filter((name) => VIEWS[name].fits(objectives));
 }
 
-/** Returns the section of the chart; it draws once `ready` is settled. */
-export function chart(ready) {
-  const plot = element("div", { class: "plot", role: "img", "aria-label": "Pareto fronts of the selected runs" });
+/** Returns the section of the chart. It sketches the first picture, and draws with Plotly once that is loaded. */
+export function chart(loadPlotly) {
+  const plot = element("div", { class: "plot", role: "img", tabindex: 0 });
   const empty = element("p", { class: "empty" });
   const canvas = element("canvas", { "aria-hidden": "true" });
   const note = element("p", { class: "chart-note" });
   const drawing = { plot, canvas, note, view: null, items: [], ranges: null, stale: true };
   listenToMouse(drawing);
-  const draw = oncePerFrame(() => drawScene(drawing, empty));
-  listen(["listing", "fronts", "histories", "folds", "problem", "selected", "fold", "view", "step", "filter", "error"], draw);
+  plot.addEventListener("keydown", (event) => pressed(drawing, event));
+  drawing.draw = oncePerFrame(() => drawScene(drawing, empty));
+  let loading = null;
+  drawing.load = () => (loading ??= loadPlotly().then(() => change({ plotly: true }), (error) => change({ error: error.message })));
+  listen(["listing", "fronts", "histories", "folds", "problem", "selected", "fold", "view", "step", "filter", "error", "plotly"], drawing.draw);
   listen(["listing", "histories", "fronts", "problem", "selected"], () => (drawing.stale = true));
   listen(["preference", "utility", "minimum", "picked"], oncePerFrame(() => drawing.view && mark(drawing)));
-  watchTheme(draw);
-  ready.then(draw, (error) => change({ error: error.message }));
+  watchTheme(drawing.draw);
   return element("section", { class: "chart", "aria-label": "Fronts" }, canvas, plot, empty, note);
 }
 
 function drawScene(drawing, empty) {
-  const shown = problem() && window.Plotly ? clouds() : [];
+  const shown = problem() && (state.plotly || state.view !== "space") ? clouds() : [];
   empty.textContent = shown.length ? "" : reasonForNothing();
   empty.hidden = shown.length > 0;
   drawing.plot.hidden = shown.length === 0;
   drawing.canvas.hidden ||= shown.length === 0;
+  if (!state.plotly && (shown.length || state.view === "space" || !problem())) afterThisFrame(drawing.load);
   if (!shown.length) return;
+  if (drawing.stale) drawing.ranges = ranges();
+  drawing.stale = false;
+  const scene = { clouds: shown, groups: groups(shown), ranges: drawing.ranges, objectives: problem().objectives, problem: problem() };
+  const figure = VIEWS[state.view].draws.figure(scene);
+  drawing.note.textContent = state.error || (figure.painted?.note ?? "");
+  drawing.plot.setAttribute("aria-label", `Pareto fronts of ${shown.length} runs. ${state.view === "space" ? space.KEYS : "Arrow keys: look at one policy after the other."}`);
+  if (state.plotly) {
+    drawFigure(drawing, scene, figure);
+  } else {
+    drawing.canvas.hidden = false;
+    sketch(drawing.canvas, figure);
+  }
+  if (!drawing.first) afterThisFrame(() => performance.mark("first picture"));
+  drawing.first = true;
+}
+
+/** Calls back once the browser has shown what is being drawn. */
+function afterThisFrame(callback) {
+  requestAnimationFrame(() => setTimeout(callback));
+}
+
+function drawFigure(drawing, scene, { traces, layout, items, painted, fixed }) {
   if (drawing.view !== state.view) {
     if (drawing.view) Plotly.purge(drawing.plot);
     drawing.plot.replaceChildren();
     drawing.view = state.view;
     drawing.listening = false;
   }
-  if (drawing.stale) drawing.ranges = ranges();
-  drawing.stale = false;
-  const scene = { clouds: shown, groups: groups(shown), ranges: drawing.ranges, objectives: problem().objectives, problem: problem() };
-  const { traces, layout, items, painted, fixed } = VIEWS[state.view].draws.figure(scene);
   drawing.items = items; // trace number -> point number -> [cloud, row]
   drawing.painted = painted ?? null; // points that are too many for elements of their own
-  drawing.note.textContent = painted?.note ?? "";
   drawing.scene = scene;
   // Where all points are painted, nothing of Plotly's own may have changed but the marks: a slider then need not wait.
   const frame = fixed ? JSON.stringify([state.view, state.problem, state.filter, drawing.ranges, isDark()]) : null;
@@ -82,9 +103,10 @@ function drawScene(drawing, empty) {
 
 function reasonForNothing() {
   if (state.error) return state.error;
-  if (!window.Plotly) return "Loading …";
+  if (!state.loaded) return "Loading …";
   if (!problem()) return "No run with a front yet. A run's first evaluation makes one.";
   if (!state.selected.size) return "No run is selected. Tick one in the list.";
+  if (!state.plotly) return "Loading …";
   if (state.step !== null) return "No selected run had a front at this step yet.";
   if (state.fold) return "This page holds the fold of all seeds of a setting: select all of them, or none.";
   return "Loading …";
@@ -118,6 +140,18 @@ function listenToMouse(drawing) {
   drawing.plot.addEventListener("click", (event) => pick(drawing.painted?.nearest(drawing.plot, event)));
 }
 
+/** Turns a 3-D scatter; elsewhere walks through the policies, in the order of the first objective. */
+function pressed(drawing, event) {
+  const forward = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+  if (!forward || !drawing.view) return;
+  event.preventDefault();
+  if (state.view === "space") space.turn(drawing.plot, event.key);
+  else {
+    const policy = neighbour(forward);
+    if (policy) change({ picked: policy });
+  }
+}
+
 function pick(item) {
   if (item?.[0].run) change({ picked: { run: item[0].run.name, row: item[1] } });
 }
@@ -145,7 +179,8 @@ function listenToChart(drawing) {
   drawing.plot.on("plotly_click", (event) => pick(found(event)));
   drawing.plot.on("plotly_selected", (event) => {
     if (!event?.range) return;
-    Plotly.relayout(drawing.plot, { selections: [] }); // the filter is drawn by the views, and typed in the panel
+    // The filter is drawn by the views, and typed in the panel; Plotly would fade every point outside its selection.
+    Plotly.update(drawing.plot, { selectedpoints: null }, { selections: [] });
     const limits = VIEWS[state.view].draws.limits?.(event.range, drawing.scene);
     if (limits) change({ filter: withLimits(limits) });
   });

@@ -39,6 +39,19 @@ function choose() {
   return { best: picked, alternatives: others.slice(0, ALTERNATIVES), byHand: true };
 }
 
+/** Returns { run, row } of the policy after (1) or before (-1) the chosen one in the order of the first objective. */
+export function neighbour(forward) {
+  const { best } = choice();
+  const all = seedClouds().flatMap((cloud) => {
+    const { shape: [count, objectives], values } = cloud.points;
+    return Array.from({ length: count }, (_, row) => ({ run: cloud.run.name, row, value: values[row * objectives] })).filter(({ row }) => passes(values, row * objectives));
+  });
+  all.sort((a, b) => a.value - b.value);
+  const now = all.findIndex(({ run, row }) => run === best?.run.name && row === best.row);
+  const next = all[now < 0 ? 0 : now + forward];
+  return next ? { run: next.run, row: next.row } : null;
+}
+
 function pickedPolicy(scored) {
   const { run, row } = state.picked;
   const entry = scored.find(({ cloud }) => cloud.run.name === run);

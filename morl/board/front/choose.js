@@ -1,7 +1,7 @@
 // The panel on the right: preference, utility, the policy that serves it best, what others trade, how to load it.
 
 import { choice } from "./choice.js";
-import { copyText, element, formatted } from "./dom.js";
+import { copyText, element, formatted, quoted } from "./dom.js";
 import { exportButtons } from "./exporting.js";
 import { isFiltered, withLimits } from "./scene.js";
 import { change, listen, oncePerFrame, problem, state } from "./state.js";
@@ -150,13 +150,9 @@ function loadLines(best, byHand) {
   const byPreference = state.utility === "linear" && !byHand && !isFiltered() && whole;
   const row = rows.values[best.row];
   const folder = best.run.directory;
-  const python = `import morl\npolicy = morl.load(${JSON.stringify(folder)}).policy(${byPreference ? `preference=[${state.preference.join(", ")}]` : `row=${row}`})`;
-  const shell = `morl evaluate ${quoted(folder)} ${byPreference ? `--preference ${state.preference.join(" ")}` : `--row ${row}`} --episodes 20`;
+  const python = `import morl\nrun = morl.load(${JSON.stringify(folder)})\npolicy = run.policy(${byPreference ? `[${state.preference.join(", ")}]` : `row=${row}`})`;
+  const shell = `morl evaluate ${quoted(folder)} \\\n  ${byPreference ? `--preference ${state.preference.join(" ")}` : `--row ${row}`} \\\n  --episodes 20`;
   return [copyLine("Python", python), copyLine("Shell", shell)];
-}
-
-function quoted(text) {
-  return /^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function copyLine(label, text) {
@@ -177,7 +173,7 @@ function filterControls() {
         change({ filter: withLimits({ [k]: changed.every((value) => !Number.isFinite(value)) ? null : changed }) });
       },
     });
-    updates.push(() => (input.value = Number.isFinite(limits()[side]) ? Number(limits()[side].toPrecision(6)) : ""));
+    updates.push(() => (input.value = Number.isFinite(limits()[side]) ? Number(limits()[side].toPrecision(5)) : ""));
     return input;
   };
   const rows = problem().objectives.map((name, k) =>

@@ -1,7 +1,7 @@
 // Keeps the state's data up to date: asks only for what is selected, and again only for what has changed.
 
 import { decoded, loadCurves, loadFolds, loadFronts, loadHistories, loadRuns, offline } from "./api.js";
-import { change, problem, selectedRuns, settingsOfProblem, state } from "./state.js";
+import { byName, change, problem, selectedRuns, settingsOfProblem, state } from "./state.js";
 
 const REFRESH_MILLISECONDS = 4000;
 const MOST_SELECTED = 200;
@@ -24,7 +24,7 @@ async function refresh(showProblem) {
     for (const problem of listing.problems) problem.known_front = decoded(problem.known_front);
     const earlier = new Set(state.listing.runs.map((run) => run.name));
     const added = listing.runs.filter((run) => run.problem === state.problem && !earlier.has(run.name)).map((run) => run.name);
-    change({ listing, error: "", selected: added.length ? new Set([...state.selected, ...added]) : state.selected });
+    change({ listing, loaded: true, error: "", selected: added.length ? new Set([...state.selected, ...added]) : state.selected });
     if (!problem() && listing.problems.length) showProblem(largestProblem(listing));
   } catch (error) {
     change({ error: `The data cannot be loaded: ${error.message}` });
@@ -45,18 +45,21 @@ export function firstSelection(key) {
 export const loadSelected = latestOnly(async () => {
   const runs = selectedRuns();
   const names = outdated(runs, state.fronts, "version");
-  if (names.length) change({ fronts: { ...state.fronts, ...(await loadFronts(names)) } });
+  if (names.length) change({ fronts: byName(state.fronts, await loadFronts(names)) });
   await loadFolded();
   await new Promise((resume) => setTimeout(resume)); // the browser draws first
   const late = outdated(runs, state.histories, "history_version");
-  const histories = {};
+  let histories = byName();
   for (let start = 0; start < late.length; start += RUNS_AT_ONCE) {
-    Object.assign(histories, await loadHistories(late.slice(start, start + RUNS_AT_ONCE))); // long files: other questions get between
+    histories = byName(histories, await loadHistories(late.slice(start, start + RUNS_AT_ONCE))); // long files: other questions get between
   }
-  if (late.length) change({ histories: { ...state.histories, ...histories } });
+  if (late.length) change({ histories: byName(state.histories, histories) });
   const all = runs.map((run) => run.name);
   const key = JSON.stringify(runs.map((run) => [run.name, run.history_version]));
-  if (all.length && key !== state.curves.key) change({ curves: { ...(await loadCurves(all, settingsOfProblem())), key } });
+  if (all.length && key !== state.curves.key) {
+    const { runs: found, settings } = await loadCurves(all, settingsOfProblem());
+    change({ curves: { runs: byName(found), settings, key } });
+  }
 });
 
 /** Loads the folded seeds for the step that is shown. */

@@ -23,6 +23,15 @@ export function formatted(value, digits = 6) {
   return text.replace("-", "−");
 }
 
+/** Returns about `count` round numbers between two others, evenly spaced: what to write beside an axis. */
+export function niceTicks([lowest, highest], count) {
+  const rough = (highest - lowest) / Math.max(1, count);
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * ([1, 2, 5].find((factor) => factor * power >= 0.999 * rough) ?? 10);
+  const first = Math.ceil(lowest / step - 1e-9);
+  return Array.from({ length: Math.floor(highest / step + 1e-9) - first + 1 }, (_, index) => (first + index) * step);
+}
+
 /** Returns text that Plotly shows as it is, although it understands some tags. */
 export function plotlyText(text) {
   return String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
@@ -32,6 +41,11 @@ export function plotlyText(text) {
 export function inWords(name) {
   const known = { igd_plus: "IGD+", environment_steps: "all environment steps" };
   return known[name] ?? name.replaceAll("_", " ");
+}
+
+/** Returns a text as one word of a shell's command. */
+export function quoted(text) {
+  return /^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** Copies a text, and says so on the button for a moment. */

@@ -2,12 +2,15 @@
 
 import { element, formatted, inWords } from "./dom.js";
 import { change, listen, oncePerFrame, selectedRuns, seriesOf, settingsOfProblem, state, whenStill } from "./state.js";
+import { swatch } from "./swatch.js";
 import { axisLayout, chartLayout, chartOptions, colours, faded, look, watchTheme } from "./theme.js";
 
 const MOST_POSITIONS = 200;
 const CURVES = ["hypervolume", "expected_utility", "sparsity", "cardinality"];
 const CLOCKS = ["training_steps", "environment_steps", "wall_seconds"];
 const PLAY_MILLISECONDS = 350;
+const DIRECTION = { hypervolume: "↑", expected_utility: "↑", cardinality: "↑", igd_plus: "↓", maximum_utility_loss: "↓", sparsity: "↓" };
+const narrow = window.matchMedia("(max-width: 760px)");
 
 export function timeSlider() {
   const slider = element("input", { id: "time", type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Training time", oninput: () => show(Number(slider.value)) });
@@ -48,18 +51,18 @@ function stepsToShow() {
   return all.filter((_, index) => (all.length - 1 - index) % every === 0);
 }
 
-export function curvesPanel(ready) {
+export function curvesPanel() {
   const plot = element("div", { class: "curves", role: "img", "aria-label": "Indicators over training" });
-  const empty = element("p", { class: "empty" }, "Curves appear with the first evaluations.");
+  const empty = element("p", { class: "empty" });
   const clock = element(
     "select", { id: "clock", onchange: () => change({ clock: clock.value }) },
     CLOCKS.map((name) => element("option", { value: name }, inWords(name))),
   );
   const redraw = oncePerFrame(() => drawCurves(plot, empty));
-  listen(["curves", "selected", "problem", "fold", "clock"], redraw);
+  listen(["curves", "selected", "problem", "fold", "clock", "plotly"], redraw);
   listen(["step"], whenStill(() => plot.layout && !plot.hidden && Plotly.relayout(plot, { shapes: timeLine() })));
   watchTheme(redraw);
-  ready.then(redraw, () => {});
+  narrow.addEventListener("change", redraw);
   return element(
     "section", { "aria-label": "Indicators over training" },
     element("div", { class: "row" }, element("h2", { class: "grow" }, "Over training"), element("label", { for: "clock" }, "over ", clock)), plot, empty,
@@ -84,23 +87,34 @@ function series() {
 }
 
 function drawCurves(plot, empty) {
-  const drawn = window.Plotly ? series() : new Map();
+  const drawn = state.plotly ? series() : new Map();
   plot.hidden = drawn.size === 0;
   empty.hidden = drawn.size > 0;
+  empty.textContent = state.curves.key && state.plotly ? "Curves appear with the first evaluations." : "Loading …";
   if (!drawn.size) return;
   const names = CURVES.filter((name) => [...drawn.values()].some((curves) => curves.some((curve) => curve.indicators[name])));
   const traces = [];
-  const layout = chartLayout({ margin: { l: 56, r: 8, t: 28, b: 40 }, hovermode: false, dragmode: "zoom", uirevision: `curves ${state.problem} ${state.clock}`, annotations: [], shapes: timeLine(names.length) });
+  plot.classList.toggle("stacked-panels", narrow.matches);
+  const layout = chartLayout({ margin: { l: 52, r: 14, t: 28, b: 28 }, hovermode: false, dragmode: "zoom", uirevision: `curves ${state.problem} ${state.clock}`, annotations: [], shapes: timeLine(names.length) });
   names.forEach((name, panel) => {
     const suffix = panel === 0 ? "" : panel + 1;
-    const [left, right] = [panel / names.length + (panel ? 0.06 : 0), (panel + 1) / names.length];
+    const { across, up } = domains(panel, names.length);
     const small = { tickfont: { size: 11, color: colours().faint }, nticks: 5 };
-    layout[`xaxis${suffix}`] = axisLayout("", { ...small, domain: [left, right], anchor: `y${suffix}`, rangemode: "tozero" });
-    layout[`yaxis${suffix}`] = axisLayout("", { ...small, anchor: `x${suffix}` });
-    layout.annotations.push({ text: inWords(name), x: left, y: 1, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", yshift: 4, showarrow: false, font: { size: 13 } });
+    layout[`xaxis${suffix}`] = axisLayout("", { ...small, domain: across, anchor: `y${suffix}`, rangemode: "tozero" });
+    layout[`yaxis${suffix}`] = axisLayout("", { ...small, domain: up, anchor: `x${suffix}` });
+    const title = `${inWords(name)} ${DIRECTION[name]}`;
+    layout.annotations.push({ text: title, x: across[0], y: up[1], xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", yshift: 4, showarrow: false, font: { size: 13 } });
     for (const [number, curves] of drawn) traces.push(...curveTraces(curves, name, look(number).colour, suffix));
   });
   Plotly.react(plot, traces, layout, { ...chartOptions(), displayModeBar: false });
+}
+
+/** Returns where a panel lies: all in one line, or in two columns where the window is narrow. */
+function domains(panel, count) {
+  const columns = narrow.matches ? 2 : count;
+  const rows = Math.ceil(count / columns);
+  const part = (place, parts, gap) => [place * ((1 + gap) / parts), (place + 1) * ((1 + gap) / parts) - gap];
+  return { across: part(panel % columns, columns, columns > 2 ? 0.07 : 0.16), up: part(rows - 1 - Math.floor(panel / columns), rows, 0.3) };
 }
 
 /** Returns one trace for all curves of a colour, with gaps between them, and the band of each interval. */
@@ -134,13 +148,11 @@ function timeLine(count = panels) {
   }));
 }
 
-const DIRECTION = { hypervolume: "↑", expected_utility: "↑", cardinality: "↑", igd_plus: "↓", maximum_utility_loss: "↓", sparsity: "↓" };
-
 export function indicatorsTable() {
   const place = element("div", { class: "scroll" });
   const title = element("h2", {}, "Indicators");
   const redraw = oncePerFrame(() => place.replaceChildren(table()));
-  listen(["listing", "selected", "problem", "fold", "folds"], redraw);
+  listen(["listing", "selected", "problem", "fold", "folds", "view"], redraw);
   watchTheme(redraw);
   return element("section", { "aria-label": "Indicators" }, title, place);
 }
@@ -150,9 +162,8 @@ function table() {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
   const head = ["run", ...names].map((name) => element("th", { scope: "col" }, name === "run" ? (state.fold ? "setting" : "run") : `${inWords(name)} ${DIRECTION[name] ?? ""}`));
   const body = rows.map((row) => {
-    const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
-    swatch.style.background = look(row.number).colour;
-    return element("tr", {}, element("th", { scope: "row", title: row.name }, swatch, element("span", { class: "name" }, row.name)), names.map((name) => element("td", {}, cellText(row.values[name]))));
+    const name = element("div", { class: "row nowrap" }, swatch(row.number), element("span", { class: "name" }, row.name));
+    return element("tr", {}, element("th", { scope: "row", title: row.name }, name), names.map((key) => element("td", {}, cell(row.values[key]))));
   });
   return element("table", { class: "indicators" }, element("thead", {}, element("tr", {}, head)), element("tbody", {}, body));
 }
@@ -164,8 +175,8 @@ function foldedRows() {
   });
 }
 
-/** Returns a number, or the interquartile mean of several seeds with its 95 % bootstrap interval. */
-function cellText(value) {
+/** Returns a number, or the interquartile mean of several seeds above its 95 % bootstrap interval. */
+function cell(value) {
   if (value === undefined || typeof value === "number") return formatted(value);
-  return value.low === null ? formatted(value.mean) : `${formatted(value.mean, 5)} [${formatted(value.low, 4)}, ${formatted(value.high, 4)}]`;
+  return value.low === null ? formatted(value.mean) : [formatted(value.mean, 5), element("span", { class: "interval" }, `${formatted(value.low, 4)} to ${formatted(value.high, 4)}`)];
 }

@@ -1,6 +1,9 @@
-// Rings around the chosen policy and the next best ones, as Plotly shapes: moving them redraws nothing else.
+// Rings around the chosen policy and the next best ones, and the box of the filter, as Plotly shapes: moving them
+// redraws nothing else.
 
-import { colours } from "./theme.js";
+import { isFiltered } from "./scene.js";
+import { state } from "./state.js";
+import { colours, faded } from "./theme.js";
 
 /** Returns the rings around points of a panel: [[x, y], ...] chosen first, then the alternatives. */
 export function rings(places, xref = "x", yref = "y", size = 9) {
@@ -22,4 +25,13 @@ function ring(x, y, radius, line, xref, yref) {
     type: "circle", xref, yref, xsizemode: "pixel", ysizemode: "pixel", xanchor: x, yanchor: y,
     x0: -radius, x1: radius, y0: -radius, y1: radius, line, layer: "above",
   };
+}
+
+/** Returns the box of the filter in the panel of two objectives; none where neither has limits. */
+export function filterBox(ranges, across, up, xref = "x", yref = "y") {
+  if (!isFiltered() || !(state.filter[across] || state.filter[up])) return [];
+  const within = (k) => (state.filter[k] ?? ranges[k]).map((value) => Math.min(ranges[k][1], Math.max(ranges[k][0], value)));
+  const [[x0, x1], [y0, y1]] = [within(across), within(up)];
+  const colour = colours().series[4];
+  return [{ type: "rect", xref, yref, x0, x1, y0, y1, fillcolor: faded(colour, 0.12), line: { color: colour, width: 1.2 }, layer: "below" }];
 }

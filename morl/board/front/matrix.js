@@ -1,22 +1,22 @@
 // Three and more objectives: every pair as a small scatter plot.
 
 import { plotlyText } from "./dom.js";
-import { rings } from "./marks.js";
+import { filterBox, rings } from "./marks.js";
 import { dots, MOST_DRAWN } from "./paint.js";
 import { column } from "./scene.js";
 import { state } from "./state.js";
 import { axisLayout, chartLayout, colours } from "./theme.js";
-
 
 export function figure({ groups, ranges, objectives, problem }) {
   const side = objectives.length - 1;
   const many = groups.reduce((sum, group) => sum + group.items.length, 0) * ((side * (side + 1)) / 2) > MOST_DRAWN;
   const traces = [];
   const items = [];
-  const layout = chartLayout({ dragmode: "select", margin: { l: 72, r: 12, t: 12, b: 56 }, uirevision: `matrix ${state.problem}` });
+  const layout = chartLayout({ dragmode: "select", margin: { l: 72, r: 12, t: 12, b: 56 }, uirevision: `matrix ${state.problem}`, shapes: [] });
   const known = problem.known_front && Array.from({ length: problem.known_front.shape[0] }, (_, row) => [{ points: problem.known_front }, row]);
   for (const panel of panels(objectives.length)) {
     Object.assign(layout, panelAxes(panel, side, objectives, ranges));
+    layout.shapes.push(...filterBox(ranges, panel.column, panel.row, panel.xref, panel.yref));
     const place = { xaxis: panel.xref, yaxis: panel.yref, type: "scatter", mode: "markers", hoverinfo: "none" };
     const points = (of) => ({ x: column(of, panel.column), y: column(of, panel.row) });
     if (known) {

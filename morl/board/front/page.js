@@ -4,17 +4,17 @@ import { offline } from "./api.js";
 import { chart, VIEWS, viewsFor } from "./chart.js";
 import { choosePanel } from "./choose.js";
 import { begin, firstSelection, loadFolded, loadSelected } from "./data.js";
-import { copyText, element } from "./dom.js";
+import { copyText, element, quoted } from "./dom.js";
 import { curvesPanel, indicatorsTable, timeSlider } from "./follow.js";
 import { runsPanel } from "./runs.js";
 import { change, listen, problem, selectedRuns, state } from "./state.js";
 import { tooltip } from "./tooltip.js";
 
-/** Builds the page and begins to load; the chart waits for `ready`, when Plotly is there. */
-export async function build(ready) {
+/** Builds the page and begins to load; `loadPlotly` is called when there is something to draw with it. */
+export async function build(loadPlotly) {
   document.body.append(
     runsPanel(showProblem),
-    element("main", {}, toolbar(), chart(ready), timeSlider(), curvesPanel(ready), indicatorsTable(), sharePanel()),
+    element("main", {}, toolbar(), chart(loadPlotly), timeSlider(), curvesPanel(), indicatorsTable(), sharePanel()),
     choosePanel(),
     tooltip(),
   );
@@ -51,13 +51,16 @@ function toolbar() {
   return element("div", { class: "row toolbar" }, views, element("label", { for: "fold", title }, fold, " Fold seeds"));
 }
 
-/** Returns the commands that write this selection into a file to share. */
+/** Returns the command that writes this selection into files to share. */
 function sharePanel() {
   const text = element("pre", { tabindex: 0 });
-  const button = element("button", { class: "quiet", onclick: () => copyText(text.textContent, button) }, "Copy");
+  const button = element("button", { class: "quiet", "aria-label": "Copy the command", onclick: () => copyText(text.textContent, button) }, "Copy");
+  const hint = "Writes this page as one file that opens offline, and a figure for print (.pdf, .svg or .png).";
   listen(["listing", "problem", "selected"], () => {
-    const folders = selectedRuns().map((run) => (/^[\w./:@-]+$/.test(run.directory) ? run.directory : `'${run.directory.replaceAll("'", "'\\''")}'`)).join(" ");
-    text.textContent = `morl front ${folders} --html front.html   # this page, in one file\nmorl front ${folders} --plot front.pdf    # a figure for print`;
+    text.textContent = ["morl front", ...selectedRuns().map((run) => quoted(run.directory)), "--html front.html --plot front.pdf"].join(" \\\n  ");
   });
-  return element("section", { "aria-label": "Share", hidden: offline }, element("h2", {}, "Share"), element("div", { class: "code" }, element("span", {}, "Shell"), button, text));
+  return element(
+    "section", { "aria-label": "Share", hidden: offline },
+    element("h2", {}, "Share"), element("div", { class: "code" }, element("span", {}, hint), button, text),
+  );
 }

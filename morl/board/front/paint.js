@@ -106,7 +106,7 @@ function drawThreads(canvas, plot, groups, objectives, heightOf, opacityOf) {
 }
 
 /** Empties the canvas, makes it as large as the chart, and returns how many of its pixels are one of the page's. */
-function fitted(canvas, plot) {
+export function fitted(canvas, plot) {
   const sharp = window.devicePixelRatio || 1;
   canvas.width = Math.round(plot.clientWidth * sharp);
   canvas.height = Math.round(plot.clientHeight * sharp);

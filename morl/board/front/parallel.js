@@ -1,11 +1,11 @@
 // Any number of objectives: parallel coordinates. Dragging a box over an axis filters that objective.
 
-import { formatted, plotlyText } from "./dom.js";
+import { formatted, niceTicks, plotlyText } from "./dom.js";
 import { MOST_DRAWN, threads } from "./paint.js";
 import { state } from "./state.js";
 import { chartLayout, colours, faded } from "./theme.js";
 
-const TICKS = 5;
+const TICKS = 4; // about so many on each axis
 
 export function figure({ groups, ranges, objectives, problem }) {
   const total = groups.reduce((sum, group) => sum + group.items.length, 0);
@@ -72,12 +72,11 @@ function filterBars(ranges) {
 
 function axisTexts(name, k, [lowest, highest]) {
   const { faint, text, background } = colours();
-  const label = { x: k, y: 0, yref: "paper", yshift: -14, yanchor: "top", xanchor: "center", text: `<b>${plotlyText(name)}</b>`, showarrow: false, font: { color: text, size: 13 } };
-  const ticks = Array.from({ length: TICKS }, (_, tick) => {
-    const share = tick / (TICKS - 1);
-    const value = lowest + share * (highest - lowest);
-    return { x: k, y: share, xanchor: "right", xshift: -5, text: formatted(value, 3), showarrow: false, bgcolor: faded(background, 0.75), borderpad: 1, font: { color: faint, size: 11 } };
-  });
+  const label = { x: k, y: 0, yref: "paper", yshift: -10, yanchor: "top", xanchor: "center", text: `<b>${plotlyText(name)}</b>`, showarrow: false, font: { color: text, size: 13 } };
+  const ticks = niceTicks([lowest, highest], TICKS).map((value) => ({
+    x: k, y: scaled(value, [lowest, highest]), xanchor: "right", xshift: -5, text: formatted(value), showarrow: false,
+    bgcolor: faded(background, 0.75), borderpad: 1, font: { color: faint, size: 11 },
+  }));
   return [label, ...ticks];
 }
 

@@ -2,7 +2,8 @@
 
 import { element, formatted } from "./dom.js";
 import { change, colouredBySetting, listen, matches, oncePerFrame, problem, runsOfProblem, seriesOf, settingsOfProblem, state } from "./state.js";
-import { look, watchTheme } from "./theme.js";
+import { swatch } from "./swatch.js";
+import { watchTheme } from "./theme.js";
 
 export function runsPanel(showProblem) {
   const problems = element("select", { id: "problem", onchange: () => showProblem(problems.value) });
@@ -15,7 +16,7 @@ export function runsPanel(showProblem) {
     drawKeepingFocus(list);
     drawOthers(others);
   });
-  listen(["listing", "problem", "selected", "pattern", "fold"], redraw);
+  listen(["listing", "problem", "selected", "pattern", "fold", "view"], redraw);
   watchTheme(redraw);
   const matching = () => runsOfProblem().filter((run) => matches(run, state.pattern)).map((run) => run.name);
   return element(
@@ -42,7 +43,7 @@ function drawProblems(select, facts) {
   );
   const shown = problem();
   facts.textContent = shown
-    ? `${shown.objectives.length} objectives, returns discounted by ${formatted(shown.discount)}${shown.known_front ? ", known front in grey" : ""}`
+    ? `${shown.objectives.length} objectives, more is better; returns discounted by ${formatted(shown.discount)}${shown.known_front ? "; known front in grey" : ""}`
     : "";
 }
 
@@ -63,11 +64,11 @@ function settingGroup(setting, index) {
     onchange: () => select(seeds.map((run) => run.name), box.checked),
   });
   box.indeterminate = chosen > 0 && chosen < seeds.length;
-  const swatch = colouredBySetting() ? symbol(index) : null;
+  const picture = colouredBySetting() ? swatch(index) : null;
   const folder = sharedFolder(seeds.map((run) => run.name));
   return element(
     "div", { class: "setting" },
-    element("label", { class: "setting-name", title: setting.label }, box, swatch, element("span", {}, setting.label)),
+    element("label", { class: "setting-name", title: setting.label }, box, picture, element("span", {}, setting.label)),
     folder ? element("p", { class: "folder", title: folder }, folder) : null,
     seeds.map((run, number) => runLine(run, `${index}-${number}`, run.name.slice(folder.length))),
   );
@@ -86,19 +87,12 @@ function runLine(run, id, shortName) {
   return element(
     "div", { class: "run" },
     element(
-      "label", { title: run.name }, box, colouredBySetting() ? null : symbol(seriesOf(run)),
+      "label", { title: run.name }, box, colouredBySetting() ? null : swatch(seriesOf(run)),
       element("span", { class: "name" }, shortName),
     ),
     element("span", { class: "number", title: "hypervolume" }, volume === undefined ? "" : formatted(volume, 5)),
     run.notes.map((note) => element("p", { class: "note" }, note)),
   );
-}
-
-function symbol(number) {
-  const { colour } = look(number);
-  const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
-  swatch.style.background = colour;
-  return swatch;
 }
 
 function select(names, add) {

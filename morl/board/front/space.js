@@ -9,6 +9,9 @@ import { axisLayout, chartLayout, colours } from "./theme.js";
 /** Points of a group that share one of this many cells in each direction are drawn once. */
 const CELLS = 150;
 
+export const KEYS = "Arrow keys turn it.";
+const FROM = { eye: { x: 1.55, y: 1.45, z: 0.85 }, center: { x: 0, y: 0, z: -0.14 } }; // whence the scene is seen
+
 let firstMark = 0; // number of the trace that marks the chosen policy; the alternatives follow
 
 export function figure({ groups, ranges, objectives, problem }) {
@@ -36,7 +39,7 @@ export function figure({ groups, ranges, objectives, problem }) {
   const axis = (k) => ({ ...axisLayout(plotlyText(objectives[k]), { range: [...ranges[k]] }), backgroundcolor: colours().background, showspikes: false });
   const layout = chartLayout({
     margin: { l: 0, r: 0, t: 0, b: 0 }, uirevision: `space ${state.problem}`,
-    scene: { xaxis: axis(0), yaxis: axis(1), zaxis: axis(2), camera: { eye: { x: 1.5, y: 1.4, z: 0.9 } }, aspectmode: "cube", dragmode: "turntable" },
+    scene: { xaxis: axis(0), yaxis: axis(1), zaxis: axis(2), camera: FROM, aspectmode: "cube", dragmode: "turntable" },
   });
   return { traces, layout, items };
 }
@@ -58,4 +61,16 @@ export function markInside(plot, chosen) {
   const [others, best] = placeMarks(chosen);
   const both = (name) => [others[name], best[name]];
   Plotly.restyle(plot, { x: both("x"), y: both("y"), z: both("z") }, [firstMark, firstMark + 1]);
+}
+
+/** Turns the scene by ten degrees. */
+export function turn(plot, key) {
+  const { eye, ...camera } = plot.layout.scene.camera;
+  const distance = Math.hypot(eye.x, eye.y, eye.z);
+  const around = Math.atan2(eye.y, eye.x) + ({ ArrowLeft: -1, ArrowRight: 1 }[key] ?? 0) * (Math.PI / 18);
+  const above = Math.asin(eye.z / distance) + ({ ArrowDown: -1, ArrowUp: 1 }[key] ?? 0) * (Math.PI / 18);
+  const height = Math.min(1.5, Math.max(-1.5, above));
+  const level = distance * Math.cos(height);
+  const moved = { x: level * Math.cos(around), y: level * Math.sin(around), z: distance * Math.sin(height) };
+  Plotly.relayout(plot, { "scene.camera": { ...camera, eye: moved } });
 }

@@ -1,10 +1,15 @@
 // What is shown, in one place. `change` merges a patch and tells those who listen which keys it held.
 
+/** Returns one table of several, whose keys may be any text: a run may be called "constructor". */
+export function byName(...tables) {
+  return Object.assign(Object.create(null), ...tables);
+}
+
 export const state = {
   listing: { problems: [], settings: [], runs: [], others: [], logdir: "" },
-  fronts: {}, // run name -> published front
-  histories: {}, // run name -> fronts over training
-  curves: { runs: {}, settings: {} },
+  fronts: byName(), // run name -> published front
+  histories: byName(), // run name -> fronts over training
+  curves: { runs: byName(), settings: {} },
   folds: {}, // setting key -> folded seeds, at `step`
   problem: null, // key
   selected: new Set(), // run names
@@ -18,6 +23,8 @@ export const state = {
   filter: [], // [lowest, highest] of each objective; null where there is none
   picked: null, // { run, row }: a policy that the user points at instead of the best one
   clock: "training_steps",
+  loaded: false, // whether the list of runs has come
+  plotly: false, // whether Plotly is there to draw with
   error: "",
 };
 

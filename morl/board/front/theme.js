@@ -45,6 +45,18 @@ export function look(number) {
   return { colour: series[number % series.length], symbol: SYMBOLS[symbol], symbol3d: SYMBOLS_3D[symbol] };
 }
 
+const GLYPHS = {
+  "circle": "M6 1A5 5 0 1 1 6 11A5 5 0 1 1 6 1Z", "square": "M1.6 1.6H10.4V10.4H1.6Z", "triangle-up": "M6 .8L11.6 10.4H.4Z",
+  "diamond": "M6 .2L11.8 6L6 11.8L.2 6Z", "triangle-down": "M6 11.2L11.6 1.6H.4Z",
+  "cross": "M4.2 .8H7.8V4.2H11.2V7.8H7.8V11.2H4.2V7.8H.8V4.2H4.2Z",
+  "x": "M3.5 .9L6 3.5L8.5 .9L11.1 3.5L8.5 6L11.1 8.5L8.5 11.1L6 8.5L3.5 11.1L.9 8.5L3.5 6L.9 3.5Z",
+};
+
+/** Returns a symbol as an SVG path in a square of 12 units. */
+export function glyph(symbol) {
+  return GLYPHS[symbol] ?? GLYPHS.circle;
+}
+
 /** Returns a colour "#rrggbb" with an opacity. */
 export function faded(colour, opacity) {
   const [red, green, blue] = [1, 3, 5].map((start) => parseInt(colour.slice(start, start + 2), 16));
