@@ -50,8 +50,17 @@ function drawScene(drawing, empty) {
   empty.hidden = shown.length > 0;
   drawing.plot.hidden = shown.length === 0;
   drawing.canvas.hidden ||= shown.length === 0;
-  if (!state.plotly && (shown.length || state.view === "space" || !problem())) afterThisFrame(drawing.load);
-  if (!shown.length) return;
+  if (!shown.length) {
+    if (state.loaded && (state.view === "space" || !problem())) drawing.load();
+    return;
+  }
+  if (!drawing.first) {
+    drawing.first = true;
+    afterThisFrame(() => {
+      performance.mark("first picture");
+      drawing.load();
+    });
+  }
   if (drawing.stale) drawing.ranges = ranges();
   drawing.stale = false;
   const scene = { clouds: shown, groups: groups(shown), ranges: drawing.ranges, objectives: problem().objectives, problem: problem() };
@@ -64,8 +73,6 @@ function drawScene(drawing, empty) {
     drawing.canvas.hidden = false;
     sketch(drawing.canvas, figure);
   }
-  if (!drawing.first) afterThisFrame(() => performance.mark("first picture"));
-  drawing.first = true;
 }
 
 /** Calls back once the browser has shown what is being drawn. */

@@ -5,7 +5,7 @@
 import "./api.js"; // its first question is on its way before the other modules are
 
 const inside = document.getElementById("morl-plotly"); // in a self-contained page: Plotly's source, as text
-if (!inside) added("link", { rel: "preload", as: "script", href: "plotly.min.js" });
+if (!inside) added("link", { rel: "preload", as: "script", href: "plotly.min.js", fetchPriority: "low" });
 const style = inside ? null : loaded("link", { rel: "stylesheet", href: "style.css" });
 
 export async function render() {

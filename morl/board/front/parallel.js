@@ -6,6 +6,7 @@ import { state } from "./state.js";
 import { chartLayout, colours, faded } from "./theme.js";
 
 const TICKS = 4; // about so many on each axis
+const MOST_LETTERS = 60; // of all names, side by side; longer ones stand in two lines
 
 export function figure({ groups, ranges, objectives, problem }) {
   const total = groups.reduce((sum, group) => sum + group.items.length, 0);
@@ -28,12 +29,13 @@ export function figure({ groups, ranges, objectives, problem }) {
     });
     items.push((point) => group.items[Math.floor(point / (objectives.length + 1))]);
   }
+  const crowded = objectives.map(short).join("").length > MOST_LETTERS;
   const layout = chartLayout({
     margin: { l: 48, r: 48, t: 20, b: 56 }, dragmode: "select", uirevision: `parallel ${state.problem}`,
     xaxis: { range: [-0.18, objectives.length - 0.82], visible: false, fixedrange: true },
     yaxis: { range: [-0.02, 1.02], visible: false, fixedrange: true },
     shapes: [...objectives.map((_, k) => axisLine(k)), ...filterBars(ranges)],
-    annotations: objectives.flatMap((name, k) => axisTexts(name, k, ranges[k])),
+    annotations: objectives.flatMap((name, k) => axisTexts(short(name), k, ranges[k], crowded && k % 2 === 1)),
   });
   if (!traces.length) traces.push({ type: "scatter", x: [], y: [] });
   return { traces, layout, items, painted: many ? threads(ordered, ranges, opacityOf) : null, fixed: many };
@@ -70,9 +72,13 @@ function filterBars(ranges) {
   });
 }
 
-function axisTexts(name, k, [lowest, highest]) {
+function short(name) {
+  return name.length > 22 ? `${name.slice(0, 21)}…` : name;
+}
+
+function axisTexts(name, k, [lowest, highest], lower) {
   const { faint, text, background } = colours();
-  const label = { x: k, y: 0, yref: "paper", yshift: -10, yanchor: "top", xanchor: "center", text: `<b>${plotlyText(name)}</b>`, showarrow: false, font: { color: text, size: 13 } };
+  const label = { x: k, y: 0, yref: "paper", yshift: lower ? -28 : -10, yanchor: "top", xanchor: "center", text: `<b>${plotlyText(name)}</b>`, showarrow: false, font: { color: text, size: 13 } };
   const ticks = niceTicks([lowest, highest], TICKS).map((value) => ({
     x: k, y: scaled(value, [lowest, highest]), xanchor: "right", xshift: -5, text: formatted(value), showarrow: false,
     bgcolor: faded(background, 0.75), borderpad: 1, font: { color: faint, size: 11 },

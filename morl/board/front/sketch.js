@@ -45,7 +45,7 @@ function axesOf({ margin, ...layout }, { clientWidth, clientHeight }) {
   return axes;
 }
 
-function drawTrace(context, { mode, x, y, line, marker, fill, fillcolor }, across, up) {
+function drawTrace(context, { mode, x, y, line = { width: 0 }, marker, fill, fillcolor }, across, up) {
   const place = (index) => [across._offset + across.d2p(x[index]), up._offset + up.d2p(y[index])];
   if (mode === "lines") {
     context.beginPath();
