@@ -3,6 +3,9 @@
 import base64
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -553,6 +556,27 @@ def test_wrong_pages(tmp_path: Path, morl_cli: Any) -> None:
         assert word in complaint
     assert not list(tmp_path.glob("*.html"))
     assert morl_cli("board", tmp_path / "missing")[0] == 2
+
+
+def test_a_board_that_cannot_start(tmp_path: Path, morl_cli: Any) -> None:
+    (tmp_path / "file").touch()
+    for words, word in (
+        ([tmp_path / "file"], "logdir is"),
+        ([tmp_path, "--port", -5], "port is -5"),
+        ([tmp_path, "--port", 70_000], "port is 70000"),
+        ([tmp_path, "--host", "256.0.0.1"], "host is '256.0.0.1'"),
+    ):
+        code, _, complaint = morl_cli("board", *words)
+        assert (code, complaint.count("\n")) == (2, 1)
+        assert word in complaint
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        command = [sys.executable, "-c", "from morl.experiment.cli import main; main()", "board", str(tmp_path)]
+        done = subprocess.run([*command, "--port", str(number)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"port {number}" in done.stderr.splitlines()[-1]
 
 
 def test_figures_and_page_share_one_palette() -> None:

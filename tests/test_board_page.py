@@ -175,7 +175,7 @@ def test_the_time_slider_replays_training(visit: Callable[..., Any], runs: Path)
     page.locator("#time").focus()
     page.keyboard.press("End")
     page.wait_for_selector(".time output:has-text('published')")
-    page.locator(".curves .scatterlayer .trace").nth(3).wait_for()
+    page.locator(".curves .scatterlayer .trace").nth(3).wait_for(state="attached")
     page.select_option("#clock", "environment_steps")
 
 

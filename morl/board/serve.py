@@ -1,5 +1,6 @@
 """Start TensorBoard with the Pareto tab: what `morl board` does."""
 
+import socket
 import time
 from pathlib import Path
 
@@ -13,10 +14,16 @@ def serve(logdir: Path, port: int | None, host: str) -> None:
         host: who may connect; "localhost" is this machine alone.
 
     Raises:
-        ValueError: the folder does not exist, or the port is taken.
+        ValueError: the folder does not exist, the port is none or taken, or the host is not known.
     """
     if not logdir.is_dir():
         raise ValueError(f"logdir is {str(logdir)!r}, but must be a folder that exists")
+    if port is not None and not 0 <= port <= 65_535:
+        raise ValueError(f"port is {port}, but must lie between 0 (any that is free) and 65535")
+    try:
+        socket.getaddrinfo(host, port or 0)
+    except OSError as error:
+        raise ValueError(f"host is {host!r}, but must be a name or address of this machine: {error.strerror}") from None
     from tensorboard import default, program
 
     from morl.board.plugin import ParetoPlugin
