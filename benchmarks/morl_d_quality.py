@@ -37,18 +37,19 @@ TRAITS: dict[str, dict[str, Any]] = {
 }
 
 
-def train_ours(folder: Path, preset: str, seed: int, steps: int) -> None:
+def train_ours(folder: Path, preset: str, seed: int, steps: int, width: int) -> None:
     """Trains, or goes on with, a run of ours."""
     run_dir = folder / f"ours-{preset}-{seed}"
     before = process_time()
     if (run_dir / "config.toml").is_file():
         run = morl.resume(run_dir, steps)
     else:
-        run = morl.train("morl-d", ENV, total_steps=steps, seed=seed, run_dir=run_dir, config={"preset": preset})
+        config = {"preset": preset, "hidden_widths": (width, width)}
+        run = morl.train("morl-d", ENV, total_steps=steps, seed=seed, run_dir=run_dir, config=config)
     print(run.directory, run.front.indicators, f"{process_time() - before:.0f} CPU-s", flush=True)
 
 
-def train_peer(folder: Path, preset: str, seed: int, steps: int) -> None:
+def train_peer(folder: Path, preset: str, seed: int, steps: int, width: int) -> None:
     """Trains morl-baselines' MORL/D and writes what its archive holds at every exchange."""
     from morl_baselines.multi_policy.morld.morld import MORLD
 
@@ -62,7 +63,7 @@ def train_peer(folder: Path, preset: str, seed: int, steps: int) -> None:
 
     agent = Recorded(
         env=mo_gym.make(ENV),
-        policy_args={"batch_size": 128, "buffer_size": steps},
+        policy_args={"batch_size": 128, "buffer_size": steps, "net_arch": [width, width]},
         gamma=0.99,
         exchange_every=EXCHANGE,
         seed=seed,
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", choices=list(TRAITS), default=["sb-psa"], help="of MORL/D")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="a run for each")
     parser.add_argument("--steps", type=int, default=300_000, help="environment steps of each run")
+    parser.add_argument("--width", type=int, default=256, help="of both hidden layers")
     arguments = parser.parse_args()
     gymnasium.logger.min_level = logging.ERROR
     if arguments.what == "table":
@@ -121,7 +123,7 @@ def main() -> None:
     for seed in arguments.seeds if arguments.what != "table" else []:
         for preset in arguments.presets:
             train = train_ours if arguments.what == "ours" else train_peer
-            train(arguments.folder, preset, seed, arguments.steps)
+            train(arguments.folder, preset, seed, arguments.steps, arguments.width)
 
 
 if __name__ == "__main__":
