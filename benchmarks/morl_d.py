@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/morl_d.py     ten minutes on an idle machine
     python benchmarks/morl_d.py --quick                                       two minutes, small networks only
+    python benchmarks/morl_d.py --widths 256 --rounds 3                       a part of it
 
 Without the peer (the extra `bench`, best in an environment of its own) it is Stable-Baselines3 alone.
 
@@ -116,7 +117,7 @@ def print_rows(systems: list[System], references: list[System]) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def compare(widths: tuple[int, ...], rounds: int, steps: int) -> None:
+def compare(widths: list[int], rounds: int, steps: int) -> None:
     """Lets all systems take turns, and prints one row for each."""
     for width in widths:
         mine = [ours(width, 12), ours(width, 48), ours(width, 48, workers=1), ours(width, 48, workers=2)]
@@ -161,17 +162,20 @@ def memory() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small networks, fewer and shorter turns")
-    quick = parser.parse_args().quick
+    parser.add_argument("--widths", nargs="+", type=int, help="of hidden layers; 64 and 256 where not given")
+    parser.add_argument("--rounds", type=int, help="of turns; 5 where not given")
+    arguments = parser.parse_args()
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     memory()  # first: it reports the peak of this process
-    rounds, steps = (2 if quick else 5), 480  # 240 warm up; both a multiple of all numbers of lanes
+    rounds = arguments.rounds or (2 if arguments.quick else 5)
+    widths, steps = arguments.widths or ([64] if arguments.quick else [64, 256]), 480  # a multiple of all lanes
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {rounds} rounds of {steps} steps\n")
     titles = ["system", "networks", "steps/s", "steps/CPU-s"]
     peers = (["morl-baselines"] if MOSAC is not None else []) + ["Stable-Baselines3"]
     titles += [f"ratio to {name}: wall (range) / CPU" for name in peers]
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     with prepared_processor(threads=1):  # the peers gain from it too
-        compare((64,) if quick else (64, 256), rounds, steps)
+        compare(widths, rounds, steps)
         evaluation()
 
 

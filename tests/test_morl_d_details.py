@@ -106,6 +106,16 @@ def test_a_policy_that_has_reached_the_ideal_still_has_a_direction() -> None:
     assert agent.solver.members["actor"].isfinite().all()
 
 
+@pytest.mark.parametrize(("transfer", "kept"), [("none", 5), ("best", 0), ("soft", 5)])
+def test_on_policy_a_replaced_policy_forgets_what_another_one_did(transfer: Any, kept: int) -> None:
+    agent = build(CONTINUOUS, solver="ppo", rollout_steps=8, transfer=transfer, neighbourhood="all", selected=3)
+    for _ in agent.learn(morl.make_vec(CONTINUOUS, 6), 78, answer):  # 13 steps: one rollout, and five of the next
+        pass
+    assert agent.solver.population.experience.filled == 5
+    agent._exchange(answer)
+    assert agent.solver.population.experience.filled == kept
+
+
 # --- Warm-up and exploration ------------------------------------------------------------------------------------------
 
 
@@ -235,6 +245,7 @@ REFUSED = [
     (WALK, {"preset": "eupg", "selected": 3, "rollout_steps": 20, "population": 6}, "exchange_every is 60"),
     (WALK, {"reference": "static", "ideal": (9.0, 9.0), "ideal_margin": 0.1}, "ideal_margin is 0.1"),
     ("toy-fork-v0", {"reference": "static", "ideal": (9.0, -9.0), "scale": "range"}, "must exceed the reference point"),
+    (CONTINUOUS, {"solver": "ppo", "transfer": "best", "neighbourhood": "all", "rollout_steps": 11}, "needs 66 steps"),
     (WALK, {"num_envs": 1, "selected": 2}, "num_envs is 1"),
     (WALK, {"num_envs": 1, "networks": "shared-layers"}, "need all"),
 ]

@@ -106,8 +106,10 @@ class OnPolicy:
         return row
 
     def replace(self, sources: Indices) -> None:
-        """Replace every member by a copy of the one it continues from."""
+        """Replace every member by a copy of the one it continues from; what another policy did teaches it nothing."""
         copy_members(self.members, sources)
+        if (sources != np.arange(len(sources))).any():
+            self.population.experience.clear()
 
     # --- Acting and learning ------------------------------------------------------------------------------------------
 

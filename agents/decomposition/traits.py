@@ -45,7 +45,8 @@ def check_lanes(config: Config, num_envs: int, name: str) -> int:
             "transfer is 'first-sweep', but all policies train side by side, so none is left to continue from another:"
             " set selected below population, or transfer 'always' or 'best'"
         )
-    if name in ON_POLICY and slots < config.population and config.exchange_every < config.rollout_steps * num_envs:
+    interrupted = slots < config.population or config.transfer != "none"
+    if name in ON_POLICY and interrupted and config.exchange_every < config.rollout_steps * num_envs:
         raise ValueError(
             f"exchange_every is {config.exchange_every}, but whoever trains with solver {name!r} needs"
             f" {config.rollout_steps * num_envs} steps to fill a rollout (rollout_steps x num_envs)"
