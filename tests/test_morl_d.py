@@ -1,5 +1,6 @@
 """MORL/D end to end: every solver learns, resumes bit for bit and acts again from its files; concave fronts."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ import pytest
 import toys
 
 import morl
+from morl.agents.decomposition.config import resolved
+from morl.agents.decomposition.traits import check
+from morl.agents.morl_d import MORLD
+from morl.envs.registry import problem
+from morl.experiment.settings import resolve
 
+CONFIGS = Path(__file__).parents[1] / "configs" / "morl_d"
 pytestmark = pytest.mark.usefixtures("without_figures")
 WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
 SOLVERS: list[tuple[str, str, dict[str, Any]]] = [
@@ -108,6 +115,22 @@ def deep_sea(tmp_path: Path, steps: int, config: dict[str, Any]) -> Any:
 @pytest.mark.slow
 def test_tchebycheff_finds_the_whole_concave_front(tmp_path: Path) -> None:
     run = deep_sea(tmp_path, 160_000, DEEP_SEA)
+    assert run.front.indicators["hypervolume"] == pytest.approx(1101.384, abs=1e-3)
+    assert len(run.front.points) == 10
+
+
+def test_settings_of_other_presets_are_accepted() -> None:
+    for file in CONFIGS.glob("*/*.toml"):
+        settings = resolve(MORLD, "morl-d", file.stem, tomllib.loads(file.read_text()))
+        check(resolved(settings.agent), problem(file.stem), settings.num_envs)
+
+
+@pytest.mark.slow
+def test_eupg_finds_the_whole_concave_front(tmp_path: Path) -> None:
+    name = "deep-sea-treasure-concave-v0"
+    table = tomllib.loads((CONFIGS / "eupg" / f"{name}.toml").read_text())
+    table["config"] = table.pop("agent")
+    run = morl.train("morl-d", name, run_dir=tmp_path / "run", **table)
     assert run.front.indicators["hypervolume"] == pytest.approx(1101.384, abs=1e-3)
     assert len(run.front.points) == 10
 

@@ -19,6 +19,9 @@ from morl.agents.decomposition.scalarisation import Bounds
 from morl.agents.morl_d import MORLD
 from morl.agents.sb3 import find_algorithm
 from morl.envs.registry import problem
+from morl.evaluation import Returns
+from morl.experiment.session import Session
+from morl.experiment.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 CPU = torch.device("cpu")
@@ -235,6 +238,24 @@ def test_algorithms_of_sb3_contrib_are_found_where_it_is_installed(monkeypatch: 
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # not installed
     with pytest.raises(ValueError, match="stable_baselines3 has no TQC and sb3_contrib is not installed"):
         find_algorithm("TQC")
+
+
+# --- What is published ----------------------------------------------------------------------------------------------
+
+
+def test_a_concave_point_makes_a_front_better(tmp_path: Path) -> None:
+    """It adds nothing to the expected utility, and less than others to what preferences are served on average."""
+    settings = Settings(agent=Config(**toys.TINY_MORLD), num_envs=6)
+    session = Session("morl-d", "toy-concave-v0", settings, tmp_path)
+    session.create_files("toy-concave-v0", "a test")
+    points = np.array([[0.0, 10.0], [4.0, 4.0], [10.0, 0.0]])
+    weights = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    session._returns = lambda numbers, *_: Returns(points[numbers], points[numbers], numbers)  # type: ignore[method-assign]
+    for row in ([0, 2], [0, 1, 2]):
+        session.agent.policies = lambda _, row=row: (np.array(row), weights[row])  # type: ignore[method-assign]
+        session.evaluate(scheduled=True)
+    session.close()
+    assert len(toys.front(tmp_path)["points"]) == 3
 
 
 # --- What is refused, and when ----------------------------------------------------------------------------------------

@@ -47,8 +47,8 @@ def build_evaluator(
 class Best:
     """The best evaluation so far: its front as front.json spells it, and the policies behind it.
 
-    `score` is minus the agent's violation (0 where it has no constraints), then the expected utility of the front and,
-    for equal ones, what each preference itself is served.
+    `score` is minus the agent's violation (0 where it has no constraints), then the expected utility of the front; for
+    equal ones the hypervolume, which concave parts of a front add to, and then what each preference itself is served.
     """
 
     score: tuple[float, ...]
@@ -251,7 +251,7 @@ class Session:
         self._record_selection(chosen, own)
         # What breaks the user's constraints may well be worth more: it is no better for that.
         broken = self.agent.violation(selection.discounted[rows]) if hasattr(self.agent, "violation") else 0.0
-        score = (-broken, chosen["expected_utility"], own.get("own_utility", 0.0))
+        score = (-broken, chosen["expected_utility"], chosen["hypervolume"], own.get("own_utility", 0.0))
         if self.best is None or score >= self.best.score:
             record = front_record(front)
             if hasattr(self.agent, "remarks"):  # such as which constraints its points break
