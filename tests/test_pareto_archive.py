@@ -138,16 +138,18 @@ def test_what_comes_out_is_a_copy():
 
 
 def test_bad_settings():
-    with pytest.raises(ValueError, match=r"^capacity must"):
-        ParetoArchive(capacity=0)
+    for capacity in (0, 2.5, "3"):
+        with pytest.raises(ValueError, match=r"^capacity must"):
+            ParetoArchive(capacity=capacity)
     with pytest.raises(ValueError, match=r"^pruning must"):
         ParetoArchive(pruning="random")
     with pytest.raises(ValueError, match=r"^reference must"):
         ParetoArchive(pruning="contribution")
     with pytest.raises(ValueError, match=r"^reference must"):
         ParetoArchive(pruning="contribution", reference=[np.nan, 0])
-    with pytest.raises(ValueError, match=r"^tolerance must"):
-        ParetoArchive(tolerance=-1.0)
+    for tolerance in (-1.0, np.nan, "small", [0.1, 0.1]):
+        with pytest.raises(ValueError, match=r"^tolerance must"):
+            ParetoArchive(tolerance=tolerance)
 
 
 @pytest.mark.parametrize("point", [[1, np.nan], [np.inf, 1], [1, 2, 3], 1.0, [[1, 2]], [], "ab", None])

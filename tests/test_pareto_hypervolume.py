@@ -205,6 +205,9 @@ def test_inputs_are_not_modified_and_lists_work():
         ([[1, 2], [3]], [0, 0], "points"),
         ([["a", "b"]], [0, 0], "points"),
         (None, [0, 0], "points"),
+        ([["1", "2"]], [0, 0], "points"),
+        (np.array([[1j, 2]]), [0, 0], "points"),
+        ([[10**400, 1]], [0, 0], "points"),
         (np.empty((3, 0)), [0, 0], "points"),
         (np.empty((0, 3)), [0, 0], "points"),
         ([[1, 2]], [0, np.nan], "reference"),
@@ -220,10 +223,15 @@ def test_bad_input(function, points, reference, named):
 
 
 def test_bad_candidates_and_samples():
-    with pytest.raises(ValueError, match=r"^candidates must"):
-        hypervolume_improvement([[1, 2]], [1, 2, 3], [0, 0])
-    with pytest.raises(ValueError, match=r"^samples must"):
-        hypervolume_approximate([[1, 2]], [0, 0], samples=1)
+    for candidates in ([1, 2, 3], [[1, 2], [3]], "ab"):
+        with pytest.raises(ValueError, match=r"^candidates must"):
+            hypervolume_improvement([[1, 2]], candidates, [0, 0])
+    for samples in (1, 2.5, "many"):
+        with pytest.raises(ValueError, match=r"^samples must"):
+            hypervolume_approximate([[1, 2]], [0, 0], samples=samples)
+    for seed in (-1, 0.5, None):
+        with pytest.raises(ValueError, match=r"^seed must"):
+            hypervolume_approximate([[1, 2]], [0, 0], seed=seed)
 
 
 @given(points_and_order)
@@ -235,3 +243,34 @@ def test_tiny_and_huge_scales(points):
     for exponent in (-40, 40):
         scaled = hypervolume(np.ldexp(points, exponent), np.zeros(m))
         assert scaled == pytest.approx(np.ldexp(volume, m * exponent), rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("m", range(2, 10))
+@pytest.mark.parametrize("n", [4, 20])
+def test_areas_beyond_the_largest_number_do_not_matter(m, n):
+    points = sphere(n, m, np.random.default_rng([m, n]))
+    volume, contributions = hypervolume(points, np.zeros(m)), hypervolume_contributions(points, np.zeros(m))
+    exponents = np.array([600, -600] * (m // 2) + [0] * (m % 2))  # the area in the first two objectives is as it was
+    exponents = np.sort(exponents)[::-1]  # the one in the first objectives alone is not
+    scaled = np.ldexp(points, exponents)
+    assert hypervolume(scaled, np.zeros(m)) == pytest.approx(volume, rel=1e-12)
+    np.testing.assert_allclose(
+        hypervolume_contributions(scaled, np.zeros(m)), contributions, rtol=0, atol=1e-13 * volume
+    )
+    assert hypervolume(points * 1e300, np.zeros(m)) == np.inf
+    assert hypervolume(points * 1e-300, np.zeros(m)) == 0.0
+    assert hypervolume(np.full((2, m), 1e308), np.full(m, -1e308)) == np.inf
+
+
+@pytest.mark.parametrize("m", [4, 5, 6])
+def test_few_levels_and_clipped_fronts(m):
+    """Limited sets of every size, with ties in every objective: where small and large sets take different paths."""
+    generator = np.random.default_rng(m)
+    for n in range(1, 60, 2):
+        for levels in (2, 5, 30):
+            points = np.ceil(sphere(n, m, generator) * levels) / levels
+            expected = moocore.hypervolume(points, ref=np.zeros(m), maximise=True)
+            assert hypervolume(points, np.zeros(m)) == pytest.approx(expected, rel=1e-12)
+        points = np.minimum(sphere(n, m, generator), generator.random(m) / 2 + 0.2)
+        expected = moocore.hypervolume(points, ref=np.zeros(m), maximise=True)
+        assert hypervolume(points, np.zeros(m)) == pytest.approx(expected, rel=1e-12)

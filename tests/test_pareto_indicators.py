@@ -79,6 +79,8 @@ def test_bad_input(indicator):
 def test_bad_utility_input():
     with pytest.raises(ValueError, match=r"^preferences must hold"):
         expected_utility(POINTS, [])
+    with pytest.raises(ValueError, match=r"^preferences must not be negative, got -0.5 at \[0, 1\]"):
+        expected_utility(POINTS, [[1.5, -0.5]])
     with pytest.raises(ValueError, match=r"^preferences must have shape"):
         expected_utility(POINTS, [1, 0])
     with pytest.raises(ValueError, match=r"^points must have 3 objectives"):

@@ -36,7 +36,8 @@ class ParetoArchive:
         convex: keep only the convex coverage set: points that are the best for some non-negative weight.
 
     Raises:
-        ValueError: capacity below 1, unknown pruning, "contribution" without a reference, negative tolerance.
+        ValueError: capacity not an integer or below 1, unknown pruning, "contribution" without a reference, tolerance
+            not a number or negative.
     """
 
     def __init__(
@@ -48,14 +49,14 @@ class ParetoArchive:
         tolerance: float = 0.0,
         convex: bool = False,
     ) -> None:
-        if capacity is not None and capacity < 1:
-            raise ValueError(f"capacity must be at least 1 or None, got {capacity}")
+        if capacity is not None and (not isinstance(capacity, int | np.integer) or capacity < 1):
+            raise ValueError(f"capacity must be an integer of at least 1 or None, got {capacity!r}")
         if pruning not in ("crowding", "contribution"):
             raise ValueError(f"pruning must be 'crowding' or 'contribution', got {pruning!r}")
         if pruning == "contribution" and reference is None:
             raise ValueError("reference must be given for pruning='contribution', got None")
-        if not tolerance >= 0.0:
-            raise ValueError(f"tolerance must be at least 0, got {tolerance}")
+        if not isinstance(tolerance, float | int | np.floating | np.integer) or not tolerance >= 0.0:
+            raise ValueError(f"tolerance must be a number of at least 0, got {tolerance!r}")
         self.capacity = capacity
         self.pruning = pruning
         self.reference = None if reference is None else as_vector(reference, "reference")

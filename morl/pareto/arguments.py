@@ -14,29 +14,38 @@ from morl.pareto.compilation import kernel
 
 Array = NDArray[np.float64]
 
+FLOAT64 = np.dtype(np.float64)
+
 
 @kernel
 def all_finite(values: Array) -> bool:
-    """Returns whether no value is infinite or NaN."""
-    total = 0.0
-    for value in values.flat:
-        total += value * 0.0  # stays 0 unless a value is infinite or not a number
-    return total == 0.0
+    """Returns whether no value of a C-ordered array is infinite or NaN."""
+    bad = 0
+    for value in values.reshape(values.size):  # without early exit and in integers, this becomes vector code
+        bad += value - value != 0.0
+    return bad == 0
 
 
 @kernel
 def _any_nan(values: Array) -> bool:
-    total = 0
-    for value in values.flat:
-        total += value != value
-    return total > 0
+    bad = 0
+    for value in values.reshape(values.size):
+        bad += value != value
+    return bad > 0
 
 
 def _as_float64(values: ArrayLike, name: str) -> Array:
-    try:
-        array: Array = np.ascontiguousarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numbers of shape [n, objective], got {_shorten(values)} ({error})") from None
+    if type(values) is np.ndarray and values.dtype is FLOAT64:
+        array: Array = np.ascontiguousarray(values)
+    else:
+        try:
+            given = np.asarray(values)
+            if given.dtype.kind not in "biufO":  # NumPy would turn text and dates into numbers, and halve complex ones
+                raise TypeError(f"dtype {given.dtype}")
+            array = np.ascontiguousarray(given, dtype=np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            message = f"{name} must be numbers of shape [n, objective], got {_shorten(values)} ({error})"
+            raise ValueError(message) from None
     # Numba would compile everything once more for a read-only array
     return array if array.flags.writeable else array.copy()
 
@@ -89,7 +98,7 @@ def as_vector(vector: ArrayLike, name: str, objectives: int | None = None) -> Ar
         ValueError: not numbers, not one-dimensional, empty, not finite, wrong length.
     """
     array = _as_float64(vector, name)
-    if array.ndim != 1 or array.size == 0 or np.ndim(vector) != 1:
+    if array.ndim != 1 or array.size == 0 or (array.size == 1 and np.ndim(vector) != 1):
         raise ValueError(f"{name} must have shape [objective], got shape {np.shape(vector)}")
     if objectives is not None and array.shape[0] != objectives:
         raise ValueError(f"{name} must have {objectives} values, one per objective, got {array.shape[0]}")

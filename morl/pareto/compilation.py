@@ -24,3 +24,14 @@ def ordered_kernel(function: Function) -> Function:
     """
     compile_function = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
     return cast(Function, compile_function(function))
+
+
+def inlined_kernel(function: Function) -> Function:
+    """Returns `function` compiled like `ordered_kernel`, and pasted into every kernel that calls it.
+
+    For what takes so little time that handing over the arguments, seven numbers per array, would be most of it.
+    """
+    compile_function = numba.njit(
+        cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"}, forceinline=True
+    )
+    return cast(Function, compile_function(function))

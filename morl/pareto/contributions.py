@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from morl.pareto.compilation import ordered_kernel
 from morl.pareto.hypervolume_4d import hypervolume_4d
 from morl.pareto.hypervolume_few import MOST, hypervolume_few, limit, pack, union_of_four, volume
+from morl.pareto.hypervolume_subsets import AREAS
 from morl.pareto.staircase import raise_floor, widen_wall
 
 Array = NDArray[np.float64]
@@ -160,6 +161,7 @@ def contributions_few(points: Array, orders: Indices) -> Array:
     original = words[m].copy()
     few_orders = np.empty((m + 2, n), np.int64)
     rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
+    areas, sets = np.empty((2, AREAS)), np.empty((3, n + 1), np.uint64)
     volumes = np.empty(n)
     last = n - 1
     for i in range(n):
@@ -176,5 +178,5 @@ def contributions_few(points: Array, orders: Indices) -> Array:
         if left <= 4:
             volumes[i] -= union_of_four(m, left, words, table)
         else:
-            volumes[i] -= hypervolume_few(m, left, words, table, few_orders, rows, front, steps)
+            volumes[i] -= hypervolume_few(m, left, words, table, few_orders, rows, front, steps, areas, sets)
     return volumes

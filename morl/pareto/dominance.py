@@ -100,12 +100,14 @@ def not_below_the_best_sum(points: Array) -> Indices:
         for k in range(m):
             low[k] = min(low[k], points[i, k])
             high[k] = max(high[k], points[i, k])
+    scale = np.zeros(m)
+    for k in range(m):
+        scale[k] = 1.0 / (high[k] - low[k]) if high[k] > low[k] else 0.0
     best, largest = 0, -np.inf
     for i in range(n):
         total = 0.0
         for k in range(m):
-            if high[k] > low[k]:
-                total += (points[i, k] - low[k]) / (high[k] - low[k])
+            total += (points[i, k] - low[k]) * scale[k]
         if total > largest:  # never with infinite ranges: then it is NaN, and any point will do
             best, largest = i, total
     candidates = np.empty(n, np.int64)

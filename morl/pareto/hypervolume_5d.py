@@ -1,30 +1,36 @@
-"""Exact hypervolume in five dimensions: WFG's slices, whose bases are swept in four dimensions.
+"""Exact hypervolume in five dimensions: WFG's slices, whose bases are measured in four dimensions.
 
 The volume is cut along the fifth objective, from the top: each point adds a slab whose base is the point's box in the
 other four less the volume of the points above it, *limited* to that box (each coordinate replaced by the smaller one).
-Points that a later one covers in the four objectives left are of no more use to any slab and leave.
+A limited point that is lower than the box in one objective only cuts it straight through: it is no work, it just moves
+the corner from which the box begins, and what does not reach beyond that corner is gone too. Points that a later one
+covers in the four objectives left are of no more use to any slab and leave.
 
 Limiting and dominance only ask who is larger, so a point is one 64-bit word, its ranks in four objectives, 16 bits
 each: one subtraction compares two points, a few more operations limit one to the box of another.
 
-Source: While, Bradstreet, Barone 2012 (WFG); Guerreiro and Fonseca 2018 (the sweep); ranks packed into words are ours.
+Source: While, Bradstreet, Barone 2012 (WFG); ranks packed into words and the moving corner are ours.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.pareto.compilation import ordered_kernel
-from morl.pareto.hypervolume_4d import hypervolume_4d
+from morl.pareto.compilation import inlined_kernel, ordered_kernel
+from morl.pareto.hypervolume_subsets import AREAS, hypervolume_of_words
 from morl.pareto.order import places_descending
 
 Array = NDArray[np.float64]
 Words = NDArray[np.uint64]
 
-MOST_5D = 8191  # points, so that the sum of four ranks fits into 16 bits
+MOST_5D = 8191  # points; their ranks, from 1, leave the top bit of a lane free
+COUNTED = 256  # points, up to which comparing all pairs is quicker than sorting
 TOP_BITS = np.uint64(0x8000800080008000)
-RANK = np.uint64(0xFFFF)
-FIFTEEN, LANE, TWO_LANES, HIGH = np.uint64(15), np.uint64(16), np.uint64(32), np.uint64(48)
-CROWD = 24  # candidates, from which on it pays to look for a strong one first
+RANKS = ~TOP_BITS
+ONES = np.uint64(0x0001000100010001)
+RANK = np.uint64(0x7FFF)
+NONE, ONE = np.uint64(0), np.uint64(1)
+FIFTEEN, LANE, HIGH = np.uint64(15), np.uint64(16), np.uint64(48)
+FIRST, SECOND, THIRD, FOURTH = (RANK << np.uint64(16 * k) for k in range(4))
 
 
 @ordered_kernel
@@ -34,18 +40,22 @@ def hypervolume_5d(columns: Array, n: int) -> float:
     order = places_descending(columns[4], n)
     above, candidates, limited = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
     rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
+    areas, sets = np.empty((2, AREAS)), np.empty((3, n + 1), np.uint64)
     total = 0.0
     count = 0
     for i in order:
-        left = _limit(words[i], above, count, candidates, limited)
-        base = columns[0, i] * columns[1, i] * columns[2, i] * columns[3, i]
-        for j in range(left):
-            for k in range(4):
-                rows[j, k] = table[k, (limited[j] >> np.uint64(16 * k)) & RANK]
+        corner, left = _limit(words[i], above, count, candidates, limited)
+        base = 1.0
+        for k in range(4):
+            lane = LANE * np.uint64(k)
+            start = table[k, (corner >> lane) & RANK]
+            base *= columns[k, i] - start
+            for j in range(left):
+                rows[j, k] = table[k, (limited[j] >> lane) & RANK] - start
         if left == 1:
             base -= rows[0, 0] * rows[0, 1] * rows[0, 2] * rows[0, 3]
         elif left > 1:
-            base -= hypervolume_4d(rows, left, front, steps)
+            base -= hypervolume_of_words(limited, left, 16, rows, front, steps, areas, sets)
         total += base * columns[4, i]
         count = _enter(words[i], above, count)
     return total
@@ -53,76 +63,89 @@ def hypervolume_5d(columns: Array, n: int) -> float:
 
 @ordered_kernel
 def _pack(columns: Array, n: int) -> tuple[Words, Array]:
-    """Returns the words of n points, the fourth objective in the highest lane, and the value of each rank [4, n]."""
-    words, table = np.zeros(n, np.uint64), np.empty((4, n))
+    """Returns the words of n points, the fourth objective in the highest lane, and the value of each rank [4, n + 1].
+
+    Ranks begin with 1, and rank 0 is the value 0.
+    """
+    words, table, ranks = np.zeros(n, np.uint64), np.zeros((4, n + 1)), np.empty(n, np.int64)
     for k in range(4):
-        rank = 0
-        order = places_descending(columns[k], n)
-        table[k, 0] = columns[k, order[n - 1]] if n > 0 else 0.0
-        for i in order[::-1]:
-            rank += columns[k, i] > table[k, rank]
-            table[k, rank] = columns[k, i]
-            words[i] |= np.uint64(rank) << np.uint64(16 * k)
+        if n <= COUNTED:
+            for i in range(n):
+                ranks[i] = 1
+                for j in range(n):  # this becomes vector code
+                    ranks[i] += columns[k, j] < columns[k, i]
+        else:
+            order = places_descending(columns[k], n)
+            for place in range(n):
+                i, before = order[place], order[max(place - 1, 0)]
+                equal = place > 0 and columns[k, i] == columns[k, before]
+                ranks[i] = ranks[before] if equal else n - place
+        for i in range(n):
+            table[k, ranks[i]] = columns[k, i]
+            words[i] |= np.uint64(ranks[i]) << np.uint64(16 * k)
     return words, table
 
 
-@ordered_kernel
+@inlined_kernel
 def _at_least(a: np.uint64, b: np.uint64) -> bool:
     return bool((((a | TOP_BITS) - b) & TOP_BITS) == TOP_BITS)  # no lane borrows: the top bits stay
 
 
-@ordered_kernel
+@inlined_kernel
 def _minimum(a: np.uint64, b: np.uint64) -> np.uint64:
     larger = ((a | TOP_BITS) - b) & TOP_BITS
     return a ^ ((a ^ b) & (larger - (larger >> FIFTEEN)))  # b where a is larger
 
 
 @ordered_kernel
-def _limit(box: np.uint64, above: Words, count: int, candidates: Words, limited: Words) -> int:
-    """Returns how many of the first `count` points of `above` are left, limited to the box; writes them to `limited`.
+def _limit(box: np.uint64, above: Words, count: int, candidates: Words, limited: Words) -> tuple[np.uint64, int]:
+    """Returns the corner where the box begins, and how many of the first `count` points of `above` are left.
 
-    Both descend in the fourth objective, so a later candidate is never better than an earlier one, but for ties.
+    They are limited to the box, reach beyond the corner, and are written to `limited`. `above` and `limited` descend in
+    the fourth objective, so a later candidate is never better than an earlier one, but for ties.
     """
-    strongest = np.uint64(0)
-    for place in range(count):  # this becomes vector code
-        word = _minimum(above[place], box)
-        candidates[place] = word
-        pairs = word + (word >> TWO_LANES)
-        strength = (pairs + (pairs >> LANE)) & RANK
-        strongest = max(strongest, (strength << TWO_LANES) | np.uint64(place))
-    if count >= CROWD:
-        count = _drop_weaker(int(strongest & np.uint64(0xFFFFFFFF)), candidates, count)
-    left = 0
+    corner = _corner(box, above, count, candidates)
+    beyond = corner + ONES
+    kept = 0
     for place in range(count):
-        word = candidates[place]
+        candidate = candidates[place]
+        candidates[kept] = candidate
+        kept += _at_least(candidate, beyond)
+    left = 0
+    for word in candidates[:kept]:
         dominated = 0
         for j in range(left):  # no early exit: this becomes vector code
             dominated += _at_least(limited[j], word)
         if dominated > 0:
             continue
         ties = left
-        while ties > 0 and (limited[ties - 1] ^ word) >> HIGH == np.uint64(0):
+        while ties > 0 and (limited[ties - 1] ^ word) >> HIGH == NONE:
             ties -= 1
-        kept = ties
+        stay = ties
         for j in range(ties, left):
             if not _at_least(word, limited[j]):
-                limited[kept] = limited[j]
-                kept += 1
-        limited[kept] = word
-        left = kept + 1
-    return left
+                limited[stay] = limited[j]
+                stay += 1
+        limited[stay] = word
+        left = stay + 1
+    return corner, left
 
 
-@ordered_kernel
-def _drop_weaker(strong: int, candidates: Words, count: int) -> int:
-    """Returns how many candidates are left without those that the strong one dominates."""
-    word = candidates[strong]
-    kept = 0
-    for place in range(count):
-        candidate = candidates[place]
-        candidates[kept] = candidate
-        kept += place == strong or not _at_least(word, candidate)
-    return kept
+@inlined_kernel
+def _corner(box: np.uint64, above: Words, count: int, candidates: Words) -> np.uint64:
+    """Returns where the box begins, in each objective, and writes the points limited to the box to `candidates`."""
+    first = second = third = fourth = NONE
+    covered = 0
+    for place in range(count):  # all in arithmetic, without choices: this becomes vector code
+        word = _minimum(above[place], box)
+        candidates[place] = word
+        lower = ((box - word) + RANKS) & TOP_BITS  # the top bits of the lanes in which it is lower than the box
+        covered += lower == NONE
+        only_one = NONE - np.uint64((lower & (lower - ONE)) == NONE)  # all bits or none
+        cut = word & (lower - (lower >> FIFTEEN)) & only_one
+        first, second = max(first, cut & FIRST), max(second, cut & SECOND)
+        third, fourth = max(third, cut & THIRD), max(fourth, cut & FOURTH)
+    return box if covered > 0 else first | second | third | fourth
 
 
 @ordered_kernel

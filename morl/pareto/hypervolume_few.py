@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto.compilation import ordered_kernel
-from morl.pareto.hypervolume_4d import hypervolume_4d
+from morl.pareto.hypervolume_subsets import AREAS, hypervolume_of_words
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
-SWEEP = 9  # points, from which on the sweep in four dimensions is quicker than cutting further
 MOST = 127  # points, so that a rank leaves the top bit of its byte free
 TOP_BITS = np.uint64(0x8080808080808080)
 BYTE = np.uint64(8)
@@ -40,13 +39,24 @@ def hypervolume_of_few(points: Array, orders: Indices) -> float:
     n, m = points.shape
     words, table = np.empty((m + 1, n), np.uint64), np.empty((8, MOST + 1))
     pack(m, n, points, orders, words, table)
-    few_orders, rows = np.empty((m + 1, n), np.int64), np.empty((n, 4))
-    return hypervolume_few(m, n, words, table, few_orders, rows, np.empty((3, n + 1)), np.empty((2, n + 1)))
+    few_orders = np.empty((m + 1, n), np.int64)
+    rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
+    areas, sets = np.empty((2, AREAS)), np.empty((3, n + 1), np.uint64)
+    return hypervolume_few(m, n, words, table, few_orders, rows, front, steps, areas, sets)
 
 
 @ordered_kernel
 def hypervolume_few(
-    d: int, n: int, words: Words, table: Array, orders: Indices, rows: Array, front: Array, steps: Array
+    d: int,
+    n: int,
+    words: Words,
+    table: Array,
+    orders: Indices,
+    rows: Array,
+    front: Array,
+    steps: Array,
+    areas: Array,
+    sets: Words,
 ) -> float:
     """Returns the volume under the first n points of words[d]; overwrites words[:d].
 
@@ -56,12 +66,14 @@ def hypervolume_few(
         words: [depth, point], ranks.
         table: [8, 128], the value of each rank.
         orders: [depth, point], work space.
-        rows: [point, 4], work space.
-        front: [3, point], work space.
-        steps: [2, point], work space.
+        rows: [point, 4], work space like the following ones.
+        front: see `hypervolume_of_words`.
+        steps: see there.
+        areas: see there.
+        sets: see there.
     """
-    if d == 4 and n > SWEEP:
-        return _sweep(n, words, table, rows, front, steps)
+    if d == 4:
+        return _four(n, words, table, rows, front, steps, areas, sets)
     total = volume(words[d, 0], table)
     orders[d, 0] = 0
     for p in range(1, n):
@@ -70,7 +82,7 @@ def hypervolume_few(
         if left <= 4:
             total -= union_of_four(d - 1, left, words, table)
         else:
-            total -= hypervolume_few(d - 1, left, words, table, orders, rows, front, steps)
+            total -= hypervolume_few(d - 1, left, words, table, orders, rows, front, steps, areas, sets)
         _enter(d, p, words, orders)
     return total
 
@@ -122,14 +134,16 @@ def _union_of_three(a: np.uint64, b: np.uint64, c: np.uint64, table: Array) -> f
 
 
 @ordered_kernel
-def _sweep(n: int, words: Words, table: Array, rows: Array, front: Array, steps: Array) -> float:
+def _four(
+    n: int, words: Words, table: Array, rows: Array, front: Array, steps: Array, areas: Array, sets: Words
+) -> float:
     factor = 1.0
     for k in range(4, 8):
         factor *= table[k, (words[4, 0] >> np.uint64(8 * k)) & RANK]
     for i in range(n):
         for k in range(4):
             rows[i, k] = table[k, (words[4, i] >> np.uint64(8 * k)) & RANK]
-    return factor * hypervolume_4d(rows, n, front, steps)
+    return factor * hypervolume_of_words(words[4], n, 8, rows, front, steps, areas, sets)
 
 
 @ordered_kernel

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from morl.pareto.compilation import ordered_kernel
 from morl.pareto.hypervolume_4d import hypervolume_4d
 from morl.pareto.hypervolume_few import MOST, hypervolume_few, pack, union_of_four
+from morl.pareto.hypervolume_subsets import AREAS
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -41,33 +42,34 @@ def hypervolume_wfg(points: Array, orders: Indices) -> float:
     words = np.empty((m + 1, n), np.uint64)
     table = np.empty((8, MOST + 1))
     few_orders = np.empty((m + 1, n), np.int64)
-    few_rows = np.empty((n, 4))
-    front = np.empty((3, n + 1))
-    steps = np.empty((2, n + 1))
+    rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
+    areas, sets = np.empty((2, AREAS)), np.empty((3, n + 1), np.uint64)
     all_orders = np.empty((m + 1, m, n), np.int64)  # first axis: the dimension of the sub-problem
     all_orders[m] = orders
-    rows = np.empty((m + 1, n, m))
-    rows[m] = points
+    all_rows = np.empty((m + 1, n, m))
+    all_rows[m] = points
     at_least = np.empty((m + 1, m, (n + 63) // 64, n), np.uint64)
-    return _slices(m, n, rows, all_orders, at_least, words, table, few_orders, few_rows, front, steps)
+    return _slices(m, n, all_rows, all_orders, at_least, words, table, few_orders, rows, front, steps, areas, sets)
 
 
 @ordered_kernel
 def _slices(
     d: int,
     n: int,
-    rows: Array,
+    all_rows: Array,
     orders: Indices,
     at_least: Bits,
     words: Bits,
     table: Array,
     few_orders: Indices,
-    few_rows: Array,
+    rows: Array,
     front: Array,
     steps: Array,
+    areas: Array,
+    sets: Bits,
 ) -> float:
     """Returns the volume of the sub-problem in dimension d: n rows, and their orders by each objective."""
-    _fill_bits(d, n, rows, orders, at_least)
+    _fill_bits(d, n, all_rows, orders, at_least)
     dominators = np.empty(((n + 63) // 64, n), np.uint64)
     here = np.empty(dominators.shape[0], np.uint64)
     label = np.empty(n, np.int64)
@@ -75,20 +77,22 @@ def _slices(
     for p in range(n):
         volume = 1.0
         for k in range(d - 1):
-            volume *= rows[d, p, k]
+            volume *= all_rows[d, p, k]
         left = _limit(d, p, at_least, dominators, here, label)
-        _gather(d, n, p, left, rows, orders, label)
+        _gather(d, n, p, left, all_rows, orders, label)
         if left > 4 and d == 5:
-            volume -= hypervolume_4d(rows[4], left, front, steps)
+            volume -= hypervolume_4d(all_rows[4], left, front, steps)
         elif left > MOST or d > 9:
-            volume -= _slices(d - 1, left, rows, orders, at_least, words, table, few_orders, few_rows, front, steps)
+            volume -= _slices(
+                d - 1, left, all_rows, orders, at_least, words, table, few_orders, rows, front, steps, areas, sets
+            )
         elif left > 0:
-            pack(d - 1, left, rows[d - 1], orders[d - 1], words, table)
+            pack(d - 1, left, all_rows[d - 1], orders[d - 1], words, table)
             if left <= 4:
                 volume -= union_of_four(d - 1, left, words, table)
             else:
-                volume -= hypervolume_few(d - 1, left, words, table, few_orders, few_rows, front, steps)
-        total += volume * rows[d, p, d - 1]
+                volume -= hypervolume_few(d - 1, left, words, table, few_orders, rows, front, steps, areas, sets)
+        total += volume * all_rows[d, p, d - 1]
     return total
 
 

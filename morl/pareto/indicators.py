@@ -18,10 +18,10 @@ def expected_utility(points: ArrayLike, preferences: ArrayLike) -> float:
 
     Args:
         points: [n, objective], finite.
-        preferences: [k, objective], at least one, finite; say with the figure which ones.
+        preferences: [k, objective], at least one, finite, not negative; say with the figure which ones.
 
     Raises:
-        ValueError: a wrong shape, NaN or infinity, no preferences.
+        ValueError: a wrong shape, NaN or infinity, no or negative preferences.
     """
     utilities, _ = _best_utilities(points, preferences)
     return float(utilities.mean())
@@ -36,10 +36,10 @@ def maximum_utility_loss(points: ArrayLike, known_front: ArrayLike, preferences:
     Args:
         points: [n, objective], finite.
         known_front: [l, objective], at least one point, finite.
-        preferences: [k, objective], at least one, finite.
+        preferences: [k, objective], at least one, finite, not negative.
 
     Raises:
-        ValueError: a wrong shape, NaN or infinity, an empty known front, no preferences.
+        ValueError: a wrong shape, NaN or infinity, an empty known front, no or negative preferences.
     """
     utilities, weights = _best_utilities(points, preferences)
     known: Array = (weights @ known_points(known_front, weights.shape[1]).T).max(axis=1)
@@ -61,6 +61,9 @@ def some_preferences(preferences: ArrayLike) -> Array:
     weights = as_points(preferences, "preferences")
     if weights.shape[0] == 0:
         raise ValueError("preferences must hold at least one preference, got an empty set")
+    if weights.min() < 0.0:
+        place = np.argwhere(weights < 0.0)[0]
+        raise ValueError(f"preferences must not be negative, got {weights[tuple(place)]} at {place.tolist()}")
     return weights
 
 
@@ -89,7 +92,8 @@ def sparsity(points: ArrayLike) -> float:
     front = values[non_dominated(values)]
     if front.shape[0] < 2:
         return 0.0
-    return float(np.square(np.diff(np.sort(front, axis=0), axis=0)).sum() / (front.shape[0] - 1))
+    with np.errstate(over="ignore"):  # infinite then
+        return float(np.square(np.diff(np.sort(front, axis=0), axis=0)).sum() / (front.shape[0] - 1))
 
 
 def cardinality(points: ArrayLike) -> int:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from morl.pareto.arguments import as_points, as_vector
+from morl.pareto.arguments import all_finite, as_points, as_vector
 from morl.pareto.compilation import kernel
 from morl.pareto.contributions import contributions_2d, contributions_3d, contributions_4d, contributions_few
 from morl.pareto.dominance import maximal, non_dominated, not_below_the_best_sum
@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 FEW = 256  # points, up to which one kernel that sorts by counting is quicker than NumPy's sort between two kernels
+MANY = 512  # points, from which on the sweep in four objectives is worth a look for a strong point first
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
@@ -37,7 +38,30 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
         ValueError: a wrong shape, NaN or infinity.
     """
     corner = as_vector(reference, "reference")
-    return _volume(as_points(points, objectives=corner.shape[0]), corner)
+    rows = as_points(points, objectives=corner.shape[0])
+    volume = _volume(rows, corner)
+    if 0.0 < volume < math.inf or rows.shape[0] == 0:
+        return volume
+    boxes, exponent = _unit_boxes(rows, corner)
+    return _times_power_of_two(_volume(boxes, np.zeros_like(corner)), exponent)
+
+
+def _unit_boxes(points: Array, corner: Array) -> tuple[Array, int]:
+    """Returns the boxes [n, objective] in units of powers of two in which none is above 1, and their exponents' sum.
+
+    A volume, or an area on the way to it, can be beyond the largest or below the smallest number where this one is not.
+    """
+    boxes = points / 2 - corner / 2
+    _, exponents = np.frexp(boxes.max(axis=0))
+    with np.errstate(over="ignore"):  # what lies far below the reference does not count, minus infinity neither
+        return np.ldexp(boxes, -exponents), int(exponents.sum()) + boxes.shape[1]
+
+
+def _times_power_of_two(value: float, exponent: int) -> float:
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.inf
 
 
 def _boxes(points: ArrayLike, reference: ArrayLike) -> Array:
@@ -77,6 +101,8 @@ def _volume(points: Array, corner: Array) -> float:
     if n > MOST and m >= 5:  # fewer are not worth a filter: the recursion meets dominated points with grace
         boxes = boxes[maximal(boxes)]
         n = boxes.shape[0]
+    if n > MANY and m == 4:
+        boxes = boxes[not_below_the_best_sum(boxes)]
     if m == 5 and n <= MOST_5D:
         return hypervolume_5d(np.ascontiguousarray(boxes.T), n)
     order = np.argsort(boxes[:, -1].copy())[::-1]  # NumPy sorts what lies side by side with vector instructions
@@ -169,7 +195,16 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
         ValueError: a wrong shape, NaN or infinity.
     """
     corner = as_vector(reference, "reference")
-    boxes = as_points(points, objectives=corner.shape[0]) - corner
+    rows = as_points(points, objectives=corner.shape[0])
+    with np.errstate(over="ignore"):
+        contributions = _contributions(rows - corner)
+    if not all_finite(contributions):
+        boxes, exponent = _unit_boxes(rows, corner)
+        contributions = np.array([_times_power_of_two(value, exponent) for value in _contributions(boxes).tolist()])
+    return contributions
+
+
+def _contributions(boxes: Array) -> Array:
     n, m = boxes.shape
     if n > 0 and m == 2:
         return contributions_2d(boxes, descending(boxes))
@@ -218,7 +253,11 @@ def hypervolume_improvement(points: ArrayLike, candidates: ArrayLike, reference:
     """
     corner = as_vector(reference, "reference")
     boxes = _boxes(points, corner)
-    if np.ndim(candidates) == 1 and np.size(candidates) > 0:
+    try:
+        only_one = np.ndim(candidates) == 1 and np.size(candidates) > 0
+    except ValueError:  # rows of different lengths: `as_points` says so
+        only_one = False
+    if only_one:
         candidate = as_vector(candidates, "candidates", corner.shape[0]) - corner
         return _gain(boxes, candidate)
     rows = as_points(candidates, "candidates", objectives=corner.shape[0]) - corner
@@ -231,7 +270,8 @@ def _gain(boxes: Array, candidate: Array) -> float:
     limited = np.minimum(boxes, candidate)
     if (limited == candidate).all(axis=1).any():
         return 0.0
-    return max(float(candidate.prod()) - _volume(limited, np.zeros(limited.shape[1])), 0.0)
+    box: float = math.prod(candidate.tolist())
+    return max(box - _volume(limited, np.zeros(limited.shape[1])), 0.0)
 
 
 def hypervolume_approximate(
@@ -242,7 +282,8 @@ def hypervolume_approximate(
     In polar coordinates HV = c E[R(w)^m], where w is a direction drawn uniformly from the positive part of the
     sphere, R(w) = max_p min_k (p_k - r_k) / w_k is how far the dominated region reaches along it, and c is the volume
     of the positive part of the unit ball. Source: Deng and Zhang 2019. Objectives are first divided by their largest
-    value above the reference, so units do not matter.
+    value above the reference, so units do not matter. The more objectives, the fewer directions carry most of the
+    volume: from about twelve on a few thousand samples can miss them, and the standard error is then too small.
 
     Args:
         points: [n, objective], finite.
@@ -251,10 +292,12 @@ def hypervolume_approximate(
         seed: of the directions; the same seed gives the same estimate.
 
     Raises:
-        ValueError: a wrong shape, NaN or infinity, fewer than two samples.
+        ValueError: a wrong shape, NaN or infinity, fewer than two samples, a seed that is none.
     """
-    if samples < 2:
-        raise ValueError(f"samples must be at least 2, got {samples}")
+    if not isinstance(samples, int | np.integer) or samples < 2:
+        raise ValueError(f"samples must be an integer of at least 2, got {samples!r}")
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
     boxes = _boxes(points, reference)
     n, m = boxes.shape
     if n == 0:
@@ -269,5 +312,6 @@ def hypervolume_approximate(
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         reach[start : start + block] = (boxes / directions[:, None, :]).min(axis=2).max(axis=1)
     ball = math.pi ** (m / 2) / math.gamma(m / 2 + 1) / 2**m
-    volumes = reach**m * (ball * float(largest.prod()))
-    return float(volumes.mean()), float(volumes.std(ddof=1) / math.sqrt(samples))
+    volumes = reach**m * ball
+    unit = math.prod(largest.tolist())
+    return float(volumes.mean()) * unit, float(volumes.std(ddof=1) / math.sqrt(samples)) * unit
