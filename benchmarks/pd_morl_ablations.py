@@ -29,7 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "raw units": {"units": "raw"},
     "no layer norm": {"hidden_norm": "none"},
     "gradient of tanh": {"action_gradient": "tanh"},
-    "noise without memory": {"exploration_memory": 0.0},
+    "actor learns at once": {"actor_begins": "at-once"},
+    "noise of 0.3 with memory 0.9": {"exploration_memory": 0.9, "exploration_noise": 0.3},
     "actor every 10th update": {"policy_delay": 10},
     "squared loss": {"loss": "squared"},
     "relabelled from |z|": {"relabel_from": "absolute-normal"},
@@ -38,10 +39,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "angle in the actor": {"actor_angle": 0.02} | KEYS,
     "angle in the actor, 11 keys": {"actor_angle": 0.02, "key_divisions": 10} | KEYS,
     "angle in actor and critic": {"actor_angle": 0.02, "critic_angle": 0.002} | KEYS,
+    "discount 0.99": {"discount": 0.99},
+    "discount 0.998": {"discount": 0.998},
     "20,000 random steps": {"random_steps": 20_000},
     "20,000 steps of pre-training for each key": {"key_pretraining_steps": 20_000},
 }
-INDICATORS = ("hypervolume", "expected_utility", "own_utility")
+INDICATORS = ("hypervolume", "expected_utility", "own_utility", "regret")
 
 
 def train(env: str, option: str, folder: Path, steps: int, seeds: int) -> None:
@@ -61,10 +64,14 @@ def train(env: str, option: str, folder: Path, steps: int, seeds: int) -> None:
 
 
 def indicators(run_dir: Path) -> dict[str, float]:
-    """Returns the indicators of a finished run; own utility is what preferences get without choosing from the front."""
+    """Returns the indicators of a finished run.
+
+    Own utility is what preferences get without choosing from the front; regret is what choosing would win them.
+    """
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
     found = json.loads((run_dir / "front.json").read_text())["indicators"]
     found["own_utility"] = next(value for key, value in last.items() if key.endswith("own_utility"))
+    found["regret"] = found["expected_utility"] - found["own_utility"]
     return dict(found)
 
 
@@ -78,7 +85,7 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two options, one environment, 3,000 steps")
-    parser.add_argument("--steps", type=int, default=50_000)
+    parser.add_argument("--steps", type=int, default=60_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/ablations"))
     parser.add_argument("--envs", nargs="+", default=list(ENVIRONMENTS))
