@@ -19,12 +19,12 @@ import morl
 
 ENVIRONMENTS = ("pgmorl-swimmer-v0", "pgmorl-halfcheetah-v0")
 BASE = {"hidden_widths": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 1_000}
-BASE |= {"random_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1}
+BASE |= {"random_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1, "discount": 0.99}
 KEYS = {"key_update_steps": 5_000}  # where directions matter, keys are measured more often
 OPTIONS: dict[str, dict[str, Any]] = {
     "improved": {},
-    "paper, without key pre-training": {"mode": "paper", "key_pretraining_steps": 0} | KEYS,
-    "paper, 20,000 steps of pre-training for each key": {"mode": "paper", "key_pretraining_steps": 20_000} | KEYS,
+    "paper, without key pre-training": {"mode": "paper", "key_pretraining_steps": 0, "discount": 0.995} | KEYS,
+    "paper, 20,000 steps for each key": {"mode": "paper", "key_pretraining_steps": 20_000, "discount": 0.995} | KEYS,
     "time limits end episodes": {"time_limits": "end"},
     "raw units": {"units": "raw"},
     "no layer norm": {"hidden_norm": "none"},
@@ -39,7 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "angle in the actor": {"actor_angle": 0.02} | KEYS,
     "angle in the actor, 11 keys": {"actor_angle": 0.02, "key_divisions": 10} | KEYS,
     "angle in actor and critic": {"actor_angle": 0.02, "critic_angle": 0.002} | KEYS,
-    "discount 0.99": {"discount": 0.99},
+    "discount 0.995": {"discount": 0.995},
     "discount 0.998": {"discount": 0.998},
     "20,000 random steps": {"random_steps": 20_000},
     "20,000 steps of pre-training for each key": {"key_pretraining_steps": 20_000},
