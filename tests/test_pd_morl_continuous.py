@@ -271,8 +271,8 @@ def test_it_goes_where_a_preference_wants_it(tmp_path: Path) -> None:
     config = {"hidden_widths": (64, 64), "batch_size": 64, "random_steps": 500, "learning_starts": 300,
               "learning_rate": 1e-3, "key_update_steps": 2_000}  # fmt: skip
     # With the gradient of tanh alone, seed 2 went to the right for every preference, and stayed there for good.
-    runs = morl.train_seeds("pd-morl", "toy-pull-v0", (1, 2, 9), total_steps=3_000, run_dir=tmp_path / "runs",
-                            config=config, num_envs=10, evaluate_every=3_000, evaluation_divisions=20,
+    runs = morl.train_seeds("pd-morl", "toy-pull-v0", (1, 2, 9), total_steps=5_000, run_dir=tmp_path / "runs",
+                            config=config, num_envs=10, evaluate_every=5_000, evaluation_divisions=20,
                             evaluation_episodes=1)  # fmt: skip
     envs = morl.make_vec("toy-pull-v0", 9)
     for run, weight in product(runs, (0.1, 0.3, 0.5, 0.8)):
