@@ -105,7 +105,10 @@ class CopiedObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class FixedPictures(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Minecart turns the pictures of its mines by random angles from NumPy's global generator; fix the angles."""
+    """Minecart's pictures of its mines are turned by random angles from NumPy's global generator: fix the angles.
+
+    And its first picture of an episode is drawn before the cart is put home, so it shows the end of the one before.
+    """
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
@@ -117,6 +120,13 @@ class FixedPictures(gymnasium.Wrapper[Any, Any, Any, Any]):
         np.random.seed(0)  # noqa: NPY002
         self.env.reset()
         np.random.set_state(outside)  # noqa: NPY002
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        """Return a picture of the start of the episode."""
+        _, info = self.env.reset(**kwargs)
+        minecart: Any = self.unwrapped
+        minecart.render_pygame()
+        return minecart.get_state(), info
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         """Repair again after unpickling, which builds minecart anew."""
