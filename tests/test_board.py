@@ -251,6 +251,28 @@ def test_new_evaluations_are_read_as_they_come(tmp_path: Path) -> None:
     assert decoded(answers.fronts(library, ["run"])["run"]["policy_ids"]).tolist() == [7]
 
 
+def test_a_long_history_is_read_in_pieces_to_its_end(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=[1])
+    padding = "x" * 2**20
+    with (run / "fronts.jsonl").open("a") as file:
+        for step in range(2, 41):  # 39 MB; 32 are read at once
+            file.write(json.dumps({"training_steps": step, "points": [[1.0, 2.0]], "padding": padding}) + "\n")
+    page = page_data(library_of(tmp_path))  # nobody will ask it again
+    assert page["histories"]["run"]["steps"] == list(range(1, 41))
+    assert page["runs"]["runs"][0]["notes"] == []
+    library = library_of(tmp_path)
+    first = answers.histories(library, ["run"])["run"]
+    assert 1 < len(first["steps"]) < 40
+    listed = runs_by_name(library)["run"]
+    assert "still to be read" in listed["notes"][0]
+    assert first["version"] != listed["history_version"]  # the page will ask again
+    second = answers.histories(library, ["run"])["run"]
+    assert second["steps"] == list(range(1, 41))
+    listed = runs_by_name(library)["run"]
+    assert listed["notes"] == []
+    assert second["version"] == listed["history_version"]
+
+
 def test_history_stays_within_its_bounds(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", points=quarter_circle(300), steps=[1])
     for step in range(2, 400):

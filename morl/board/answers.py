@@ -121,7 +121,7 @@ def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUM
         most = max(2, int(len(kept) * numbers / max(1, size) / len(shown)))
         chosen = [kept[row] for row in thinned_rows(len(kept), most)]
         answer[folder.name] = {
-            "version": folder.history_version(),
+            "version": folder.history_read(),  # while it is not the list's, the page asks again
             "steps": [step for step, _ in chosen],
             "fronts": [encoded(front, "float32") for _, front in chosen],
         }

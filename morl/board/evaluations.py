@@ -108,6 +108,11 @@ class Evaluations:
             kept = {evaluation.training_steps for evaluation in self.evaluations}
             self.clocks = {step: clock for step, clock in self.clocks.items() if step in kept}
 
+    @property
+    def complete(self) -> bool:
+        """Return whether next to nothing of `fronts.jsonl` is left for the next call, such as half a line."""
+        return self.unread_bytes <= 2**20
+
     def notes(self) -> list[str]:
         """Return what is wrong with the files, one sentence each."""
         notes = []
@@ -115,7 +120,7 @@ class Evaluations:
             notes.append(f"fronts.jsonl has {self.damaged_lines} damaged lines, which are left out")
         if self.long_lines:
             notes.append(f"fronts.jsonl has {self.long_lines} lines that are too long to be read")
-        if self.unread_bytes > 2**20:
+        if not self.complete:
             notes.append(f"fronts.jsonl is long: {self.unread_bytes / 2**20:.0f} MB of it are still to be read")
         return notes
 

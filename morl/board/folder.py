@@ -43,6 +43,10 @@ class RunFolder:
         """Return what changes when evaluations are added."""
         return version_of(self.directory / "fronts.jsonl")
 
+    def history_read(self) -> str:
+        """Return `history_version` once all of it has been read; something else while there is more."""
+        return self.history_version() if self.evaluations.complete else f"{self.evaluations.unread_bytes} bytes left"
+
     @property
     def notes(self) -> list[str]:
         """Return what is wrong or odd, one sentence each."""
@@ -75,6 +79,13 @@ class RunFolder:
     def refresh_history(self) -> None:
         """Read what is new in fronts.jsonl and metrics.jsonl."""
         self.evaluations.refresh()
+
+    def read_history_to_its_end(self) -> None:
+        """Read fronts.jsonl piece by piece, until nothing more comes."""
+        left = None
+        while left is None or (not self.evaluations.complete and self.evaluations.unread_bytes != left):
+            left = self.evaluations.unread_bytes
+            self.refresh_history()
 
     def _read_config(self, notes: list[str]) -> dict[str, Any] | None:
         try:

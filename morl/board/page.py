@@ -51,6 +51,8 @@ def page_data(library: Library) -> dict[str, Any]:
     with library.lock:
         library.refresh()
         names = list(library.folders)
+        for folder in library.folders.values():
+            folder.read_history_to_its_end()
         histories = answers.histories(library, names, HISTORY_NUMBERS)
         steps = sorted({step for run in histories.values() for step in run["steps"]})
         every = max(1, -(-len(steps) // STEPS_FOLDED))

@@ -55,7 +55,7 @@ export const loadSelected = latestOnly(async () => {
   }
   if (late.length) change({ histories: byName(state.histories, histories) });
   const all = runs.map((run) => run.name);
-  const key = JSON.stringify(runs.map((run) => [run.name, run.history_version]));
+  const key = JSON.stringify(runs.map((run) => [run.name, state.histories[run.name]?.version]));
   if (all.length && key !== state.curves.key) {
     const { runs: found, settings } = await loadCurves(all, settingsOfProblem());
     change({ curves: { runs: byName(found), settings, key } });
