@@ -108,7 +108,7 @@ def blocks(points: Array) -> Mask:
     """Returns the mask of the non-dominated points as `non_dominated` finds it."""
     candidates = not_below_the_best_sum(points)
     mask = np.zeros(len(points), np.bool_)
-    mask[candidates] = maximal_in_blocks(points[candidates], False)
+    mask[candidates] = maximal_in_blocks(points[candidates])
     return mask
 
 

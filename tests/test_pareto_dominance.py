@@ -1,5 +1,8 @@
 """Filter, ranks and crowding: against brute force, moocore and their own laws."""
 
+from itertools import permutations
+from time import process_time
+
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import moocore
@@ -7,7 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from morl.pareto import convex_coverage_set, crowding_distance, non_dominated, non_dominated_sort
+from morl.pareto import (
+    convex_coverage_set,
+    crowding_distance,
+    hypervolume,
+    hypervolume_contributions,
+    non_dominated,
+    non_dominated_sort,
+)
 
 INF = float("inf")
 
@@ -69,6 +79,26 @@ def test_filter_equals_moocore_on_many_points(m):
         if np.isfinite(points).all():
             expected = moocore.is_nondominated(points, maximise=True)
             np.testing.assert_array_equal(non_dominated(points), expected)
+
+
+def test_no_order_and_no_copies_make_the_filter_or_the_sweep_quadratic():
+    """100,000 points, in 10 seconds at most (0.5 are usual); copies alone took 20 when they were quadratic."""
+    n = 100_000
+    start = process_time()
+    for m in (4, 9):
+        copies = np.repeat([[1.0] * (m - 1) + [2.0], [2.0] + [1.0] * (m - 1)], n // 2, axis=0)
+        assert non_dominated(copies).nonzero()[0].tolist() == [0, n // 2]
+        assert non_dominated(copies, keep_duplicates=True).all()
+    line = np.linspace(0.0, 1.0, n)
+    points = np.stack([line, 1.0 - line, line], axis=1) + 1.0
+    for order in permutations(range(3)):
+        for turned in (points[:, order], points[::-1, order]):
+            assert non_dominated(turned).all()
+            assert hypervolume(turned, [0, 0, 0]) == pytest.approx(hypervolume(points, [0, 0, 0]), rel=1e-12)
+            assert hypervolume_contributions(turned, [0, 0, 0]).sum() == pytest.approx(
+                hypervolume_contributions(points, [0, 0, 0]).sum(), rel=1e-9
+            )
+    assert process_time() - start < 10.0
 
 
 @given(small)

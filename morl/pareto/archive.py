@@ -221,6 +221,8 @@ def insert(rows: Array, size: int, candidate: Array, tolerance: float, removed: 
                 row_is_worse = True
             elif rows[i, k] > candidate[k]:
                 candidate_is_worse = True
+            if row_is_worse and candidate_is_worse:  # most rows show this after a few objectives
+                break
         if not row_is_worse:
             return REJECTED
         if not candidate_is_worse:

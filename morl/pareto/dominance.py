@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import as_points
 from morl.pareto.compilation import kernel
 from morl.pareto.dominance_blocks import maximal_in_blocks
-from morl.pareto.order import descending, merge_sort
+from morl.pareto.order import descending, falls, merge_sort
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -40,13 +40,17 @@ def maximal(values: Array, keep_duplicates: bool = False) -> Mask:
     few = values if candidates.shape[0] == n else values[candidates]
     if m <= 3:
         order = descending(few)
+        if m == 3 and falls(few, order, 1):  # see `hypervolume_3d`
+            few = np.ascontiguousarray(few[:, [0, 2, 1]])
+            order = descending(few)
         found = np.zeros(few.shape[0], np.bool_)
         (_sweep_2d if m <= 2 else _sweep_3d)(few, order, found)
-        if keep_duplicates:
-            _add_copies(few, order, found)
     else:
-        found = maximal_in_blocks(few, keep_duplicates)
-    if few is values:
+        found = maximal_in_blocks(few)
+        order = descending(few) if keep_duplicates else candidates
+    if keep_duplicates:
+        _add_copies(few, order, found)
+    if candidates.shape[0] == n:
         return found
     mask = np.zeros(n, np.bool_)
     mask[candidates] = found

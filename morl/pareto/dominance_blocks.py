@@ -23,12 +23,12 @@ BLOCK = 64
 ONE = np.uint64(1)
 
 
-def maximal_in_blocks(points: Array, keep_duplicates: bool) -> Mask:
-    """Returns a mask [n] of the points that no other point dominates; of copies the first, or all of them."""
+def maximal_in_blocks(points: Array) -> Mask:
+    """Returns a mask [n] of the points that no other point dominates; of copies the first."""
     words, curve, top_bits = lanes(points)
     order = np.argsort(curve)[::-1]
     mask = np.empty(points.shape[0], np.bool_)
-    mask[order] = _maximal(points[order], words[order], order, np.uint64(top_bits), keep_duplicates)
+    mask[order] = _maximal(points[order], words[order], order, np.uint64(top_bits))
     return mask
 
 
@@ -67,7 +67,9 @@ def lanes(points: Array) -> tuple[Words, Words, np.uint64]:
         for bit in range(width - 2, max(width - 5, -1), -1):
             for k in range(m):
                 place = (place << ONE) | ((word >> np.uint64(width * k + bit)) & ONE)
-        curve[i] = place
+        # at most 48 bits so far; copies, which share their place, come in the order of their indices, roughly, so that
+        # each meets a copy with a smaller index at once
+        curve[i] = (place << np.uint64(16)) | np.uint64(65535 - 65535 * i // n)
     return words, curve, top_bits
 
 
@@ -97,7 +99,7 @@ def _corners(words: Words, top_bits: np.uint64) -> Words:
 
 
 @ordered_kernel
-def _maximal(points: Array, words: Words, index: Indices, top_bits: np.uint64, keep_duplicates: bool) -> Mask:
+def _maximal(points: Array, words: Words, index: Indices, top_bits: np.uint64) -> Mask:
     n = points.shape[0]
     corners = _corners(words, top_bits)
     far_corners = _corners(corners, top_bits)
@@ -112,7 +114,7 @@ def _maximal(points: Array, words: Words, index: Indices, top_bits: np.uint64, k
                 near[count] = block
                 count += passes(corners[block], words[i], top_bits)
             for block in near[:count]:
-                if _dominated_within(block * BLOCK, i, points, words, index, top_bits, keep_duplicates):
+                if _dominated_within(block * BLOCK, i, points, words, index, top_bits):
                     mask[i] = False
                     break
             if not mask[i]:
@@ -121,9 +123,7 @@ def _maximal(points: Array, words: Words, index: Indices, top_bits: np.uint64, k
 
 
 @ordered_kernel
-def _dominated_within(
-    start: int, i: int, points: Array, words: Words, index: Indices, top_bits: np.uint64, keep_duplicates: bool
-) -> bool:
+def _dominated_within(start: int, i: int, points: Array, words: Words, index: Indices, top_bits: np.uint64) -> bool:
     members = words[start : start + BLOCK]
     possible = 0
     for j in range(members.shape[0]):  # no early exit: this becomes vector code
@@ -141,6 +141,6 @@ def _dominated_within(
                     if points[j, k] < points[i, k]:
                         at_least = False
                         break
-            if at_least and (not same or (index[j] < index[i] and not keep_duplicates)):
+            if at_least and (not same or index[j] < index[i]):
                 return True
     return False

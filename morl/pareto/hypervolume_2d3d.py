@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto.compilation import kernel
+from morl.pareto.order import falls
 from morl.pareto.staircase import add_step
 
 Array = NDArray[np.float64]
@@ -30,14 +31,16 @@ def hypervolume_2d(points: Array, order: Indices) -> float:
 def hypervolume_3d(points: Array, order: Indices) -> float:
     """Returns the volume under `points` [n, 3]; `order` [n] sorts them by the third objective, descending.
 
-    Source: Beume et al. 2009, dimension sweep in O(n log n); here the staircase is a sorted array, not a tree.
+    Source: Beume et al. 2009, dimension sweep in O(n log n); here the staircase is a sorted array, not a tree: steps
+    that come at its front move all others, so the objective that grows is the one along it.
     """
+    x, y = (1, 0) if falls(points, order, 0) else (0, 1)
     steps = np.empty((2, order.shape[0] + 1))
     size = 0
     volume = area = height = 0.0
     for i in order:
         volume += area * (height - points[i, 2])
         height = points[i, 2]
-        size, gain = add_step(steps, 0, size, 0.0, 0.0, points[i, 0], points[i, 1])
+        size, gain = add_step(steps, 0, size, 0.0, 0.0, points[i, x], points[i, y])
         area += gain
     return volume + area * height

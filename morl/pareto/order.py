@@ -30,6 +30,19 @@ def descending(points: Array) -> Indices:
 
 
 @kernel
+def falls(points: Array, order: Indices, objective: int) -> bool:
+    """Returns whether an objective is smaller in the second half of a long order than in the first, on the whole."""
+    if order.shape[0] < 1000:
+        return False
+    half = order.shape[0] // 2
+    first = second = 0.0
+    for place in range(half):
+        first += points[order[place], objective]
+        second += points[order[half + place], objective]
+    return second < first
+
+
+@kernel
 def _longest_run(points: Array, order: Indices) -> int:
     longest = run = 0
     for place in range(1, order.shape[0]):

@@ -14,7 +14,7 @@ from morl.pareto.hypervolume_4d import hypervolume_4d
 from morl.pareto.hypervolume_5d import MOST_5D, hypervolume_5d
 from morl.pareto.hypervolume_few import MOST, hypervolume_of_few
 from morl.pareto.hypervolume_wfg import hypervolume_wfg
-from morl.pareto.order import descending, places_descending
+from morl.pareto.order import descending, falls, places_descending
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -209,7 +209,11 @@ def _contributions(boxes: Array) -> Array:
     if n > 0 and m == 2:
         return contributions_2d(boxes, descending(boxes))
     if n > 0 and m == 3:
-        return contributions_3d(boxes, descending(boxes))
+        order = descending(boxes)
+        if falls(boxes, order, 1):  # see `hypervolume_3d`
+            boxes = np.ascontiguousarray(boxes[:, [0, 2, 1]])
+            order = descending(boxes)
+        return contributions_3d(boxes, order)
     contributions = np.zeros(n)
     kept = maximal(boxes)
     front = np.nonzero(kept & (boxes > 0.0).all(axis=1))[0]
