@@ -12,7 +12,8 @@ from torch import Tensor
 
 from morl.agents.decomposition.config import Config
 from morl.agents.decomposition.cooperation import copy_members
-from morl.learning.learner import Learner, Worth
+from morl.learning.draws import Draws
+from morl.learning.learner import Learner, Worth, linear_weights
 from morl.learning.rings import Rings
 from morl.seeding import derived_seed
 
@@ -64,6 +65,8 @@ class OffPolicy:
         self.threads: ThreadPoolExecutor | None = None
         self.active = np.arange(slots)
         self.preferences = self.bounds = torch.empty(0)
+        linear = config.utility == "linear" and config.condition != "accrued" and not self.conditioned
+        self.at_once = linear and all(getattr(learner, "compiled", None) is not None for learner in self.learners)
         self.number = 0  # of gradient steps, for the policy's delay
 
     # --- Who trains ---------------------------------------------------------------------------------------------------
@@ -115,6 +118,9 @@ class OffPolicy:
         """Take `count` gradient steps with every slot, from the rings `sources` [slot, k]; return how many in all."""
         if count == 0:
             return 0
+        if self.at_once:
+            self._learn_at_once(count, sources)
+            return count * self.slots
         batches = self.rings.sample(sources, self.config.batch_size, self.generators[0], count)
 
         def train(job: int) -> None:
@@ -133,6 +139,26 @@ class OffPolicy:
             list(self.threads.map(train, range(len(self.learners))))
         self.number += count
         return count * self.slots
+
+    def _learn_at_once(self, count: int, sources: Indices) -> None:
+        """Do the same with compiled loops, which share out the processors themselves."""
+        index = self.rings.draw(sources, self.config.batch_size, self.generators[0], count)
+        actions, objectives = self.rings.columns["action"], self.rings.columns["reward"]
+        for group, learner, generator in zip(self.groups, self.learners, self.generators[2:], strict=True):
+            drawn = index[group]
+            shape, seen = drawn.shape, torch.zeros(len(drawn), 1, self.rings.columns["observation"])
+            weights = linear_weights(self._worth(group), seen, objectives).unsqueeze(1)
+            draws = Draws(
+                rows=self.rings.rows.expand(shape[0], -1, -1),
+                width=self.rings.columns["observation"],
+                index=drawn,
+                condition=torch.zeros(*shape, 0),
+                weight=weights.expand(*shape, objectives),
+                noise=torch.zeros(*shape[:2], 0, actions),  # learners draw their own
+                scale=torch.ones(shape[0], objectives),
+            )
+            learner.learn_linear(draws, self.number, generator)  # type: ignore[attr-defined]
+        self.number += count
 
     def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:
         """Return the best actions [policy, batch, width] of any actors [policy, n], under their own preferences."""

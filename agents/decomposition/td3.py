@@ -1,20 +1,16 @@
 """TD3 as a learner of MORL/D: `morl.learning.td3` behind the interface of `morl.learning.learner`."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from morl.learning.learner import Batch, Hyperparameters, Worth, adam_tensors
+from morl.learning.draws import Draws
+from morl.learning.learner import Batch, Hyperparameters, Worth, adam_tensors, linear_weights
 from morl.learning.td3 import TD3, TD3Settings
 
 EXPLORATION_NOISE = 0.1
 """Deviation of the noise on exploring actions (Fujimoto et al. 2018)."""
-
-
-def linear_weights(worth: Worth, observations: Tensor, objectives: int) -> Tensor:
-    """Return the weights w [policy, batch, objective] of a utility w.Q + constant: its values at the unit vectors."""
-    shape = (*observations.shape[:2], objectives, objectives)
-    units = torch.eye(objectives, device=observations.device).expand(shape)
-    return worth(units, observations) - worth(torch.zeros_like(units), observations)
 
 
 class TD3Learner:
@@ -61,6 +57,18 @@ class TD3Learner:
         columns["weight"] = linear_weights(worth, state, self.objectives)
         self.population.updates = number  # of all learners alike, also after resuming
         self.diagnostics["critic_loss"] = self.population.update(columns)["loss"]
+
+    @property
+    def compiled(self) -> object:
+        """Return what takes all updates at once, or None."""
+        return self.population.compiled
+
+    def learn_linear(self, draws: Draws, number: int, generator: torch.Generator) -> None:
+        """Take all updates that were drawn under linear utilities, the first of them `number`, as `update` does."""
+        policies, updates, size = draws.index.shape
+        noise = [torch.randn(policies, size, self.actions, generator=generator) for _ in range(updates)]
+        self.population.updates = number
+        self.diagnostics["critic_loss"] = self.population.learn(replace(draws, noise=torch.stack(noise, dim=1)))["loss"]
 
     def explore(self, observations: Tensor, worth: Worth, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """Return actions [policy, batch, action] with Gaussian noise."""

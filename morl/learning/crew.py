@@ -100,11 +100,11 @@ def meet(crew: Crew) -> None:
 
 
 @njit(cache=True, nogil=True)
-def share(crew: Crew, count: int, grain: int = 1) -> tuple[int, int]:
+def share(crew: Crew, count: int, grain: int = 64) -> tuple[int, int]:
     """Return where this member's part of `count` things begins and ends: at multiples of `grain`, or at the end.
 
-    A compiled loop over numbers takes many at once and the rest one by one, with other rounding. With a grain of 64 it
-    is the same numbers that are taken one by one, however many share them.
+    A compiled loop over numbers takes many at once and the rest one by one, with other rounding. With the usual grain
+    it is the same numbers that are taken one by one, however many share them. Where there is no such loop 1 will do.
     """
     me, members, _ = crew
     start, stop = count * me // members // grain * grain, count * (me + 1) // members // grain * grain

@@ -90,3 +90,10 @@ def both(worth: Worth, values: Tensor, observations: Tensor) -> Tensor:
 def adam_tensors(name: str, optimiser: Any) -> dict[str, Tensor]:
     """Return the state of an optimiser as entries of `Learner.tensors`."""
     return {f"{name}_{key}": value for key, value in optimiser.state_dict().items()}
+
+
+def linear_weights(worth: Worth, observations: Tensor, objectives: int) -> Tensor:
+    """Return the weights w [policy, batch, objective] of a utility w.Q + constant: its values at the unit vectors."""
+    shape = (*observations.shape[:2], objectives, objectives)
+    units = torch.eye(objectives, device=observations.device).expand(shape)
+    return worth(units, observations) - worth(torch.zeros_like(units), observations)

@@ -177,7 +177,7 @@ def backward(
 @njit(cache=True, nogil=True)
 def _layer_gradient(crew: Crew, below: Array, errors: Array, slopes: Array, bias_slopes: Array) -> None:
     """Write this member's rows of a layer's gradient [in, out], a sum over the batch, and of that of the biases."""
-    start, stop = share(crew, below.shape[1])
+    start, stop = share(crew, below.shape[1], 1)
     width = errors.shape[1]
     mine = slopes[start * width : stop * width].reshape(stop - start, width)
     if width <= 8:  # few outputs: as many rows of a product, not as many columns

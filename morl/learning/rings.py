@@ -45,7 +45,17 @@ class Rings:
     def sample(
         self, sources: NDArray[np.int64], batch_size: int, generator: torch.Generator, batches: int = 1
     ) -> list[dict[str, Tensor]]:
-        """Return batches of transitions: name -> [policy, batch, width], uniform over all that a policy may draw from.
+        """Return what `draw` has drawn, batch by batch: name -> [policy, batch, width]."""
+        index = self.draw(sources, batch_size, generator, batches)
+        rows = self.rows.index_select(0, index.transpose(0, 1).reshape(-1))
+        widths = list(self.columns.values())
+        return [
+            dict(zip(self.columns, torch.split(batch, widths, dim=2), strict=True))
+            for batch in rows.view(batches, len(sources), batch_size, -1).unbind()
+        ]
+
+    def draw(self, sources: NDArray[np.int64], batch_size: int, generator: torch.Generator, batches: int = 1) -> Tensor:
+        """Return which of `rows` batches of transitions are [policy, number, batch], uniform over all there are.
 
         Args:
             sources: [policy, k] rings that each policy draws from; together they hold at least one transition.
@@ -64,10 +74,7 @@ class Rings:
             which = torch.searchsorted(self._tensor(ends), number, right=True)
             starts = self._tensor(sources * self.capacity - (ends - sizes))  # of a ring, less those drawn before it
             index = number + starts.gather(1, which)
-        index = index.view(policies, batches, batch_size).transpose(0, 1).reshape(-1)
-        rows = self.rows.index_select(0, index).view(batches, policies, batch_size, -1)
-        widths = list(self.columns.values())
-        return [dict(zip(self.columns, torch.split(batch, widths, dim=2), strict=True)) for batch in rows.unbind()]
+        return index.view(policies, batches, batch_size)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

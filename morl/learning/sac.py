@@ -7,11 +7,14 @@ vector target is the target of textbook SAC.
 
 from math import log
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from morl.learning.draws import Draws
 from morl.learning.learner import Batch, Hyperparameters, Worth, both
+from morl.learning.sac_compiled import CompiledSoftUpdates, can_compile
 from morl.learning.soft import SoftActorCritics
 from morl.learning.values import worst_of
 
@@ -53,6 +56,18 @@ class SAC(SoftActorCritics):
         self.actions = actions
         actor_ends, critic_ends = (observations, 2 * actions), (observations + actions, objectives)
         super().__init__(actor_ends, critic_ends, population, numbers, generator, device)
+        self.compiled = CompiledSoftUpdates(self, LOG_DEVIATION_RANGE) if can_compile(self) else None
+
+    def learn_linear(self, draws: Draws, number: int, generator: torch.Generator) -> None:
+        """Take all updates that were drawn under linear utilities, the first of them `number`, as `update` does."""
+        assert self.compiled is not None
+        policies, updates, size = draws.index.shape
+        period = self.numbers.policy_period
+        noise = np.zeros((policies, updates, 1 + period, size, self.actions), dtype=np.float32)
+        for update in range(updates):
+            for turn in range(1 + (period if (number + update) % period == 0 else 0)):
+                noise[:, update, turn] = torch.randn(policies, size, self.actions, generator=generator)
+        self.compiled(draws, noise, number)
 
     def update(self, batch: Batch, worth: Worth, number: int, generator: torch.Generator) -> None:
         """Take one step with the critics and, every `policy_period`-th time, as many with actor and temperature."""

@@ -47,7 +47,7 @@ class CompiledUpdates:
         td3, size = self.td3, draws.index.shape[-1]
         if size not in self.memory:
             self.memory[size] = [_memory(td3, size) for _ in range(td3.policies)]
-        memory, drawn = self.memory[size], [_drawn(draws, policy) for policy in range(td3.policies)]
+        memory, drawn = self.memory[size], [drawn_for(draws, policy) for policy in range(td3.policies)]
         steps = td3.updates, int(td3.actor_optimiser.steps[0]), td3.settings.policy_delay
         critic_steps = int(td3.critic_optimiser.steps[0])
 
@@ -86,7 +86,7 @@ def _networks(td3: "TD3", policy: int) -> Networks:
     )
 
 
-def _drawn(draws: Draws, policy: int) -> Drawn:
+def drawn_for(draws: Draws, policy: int) -> Drawn:
     """Return what was drawn for one policy as the compiled loops take it."""
     columns = draws.condition, draws.weight, draws.noise, draws.scale
     condition, weight, noise, scale = (column[policy].contiguous().numpy() for column in columns)

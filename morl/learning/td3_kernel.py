@@ -4,7 +4,7 @@ One call takes any number of updates of one policy, from rows of its replay to m
 each takes a critic, and half of all the rest.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,8 +15,6 @@ from morl.learning.network_kernel import RELU, Array, Sizes, adam, backward, fol
 
 WAY_BACK = 0.25
 """Least weight of a slope that leads back from the end of the range of actions: see `morl.learning.td3.leaky`."""
-
-GRAIN = 64  # see `morl.learning.crew.share`
 
 
 class Networks(NamedTuple):
@@ -101,7 +99,8 @@ def take_updates(
     for update in range(drawn.places.shape[0]):
         critic_steps += 1
         updates += 1
-        _gather(crew, nets, numbers, drawn, update, memory)
+        gather(crew, drawn, update, numbers.discount, memory)
+        _act_next(crew, nets, numbers, drawn.noise[update], memory)
         meet(crew)
         for critic in range(crew[0], 2, crew[1]):
             forward(
@@ -133,31 +132,38 @@ def _cut(squares: float, clip: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _gather(crew: Crew, nets: Networks, numbers: Numbers, drawn: Drawn, update: int, memory: Memory) -> None:
-    """Gather this member's rows of the batch; write (s, a), (s', a'), rewards in their units, and discounts."""
+def gather(crew: Crew, drawn: Drawn, update: int, discount: float, memory: Any) -> None:
+    """Gather this member's rows of the batch: (s, a), s', rewards in their units, and discounts of what follows."""
     start, stop = share(crew, memory.inputs.shape[0])
-    condition, noise, scale = drawn.condition[update], drawn.noise[update], drawn.scale
-    actions, objectives = noise.shape[1], scale.shape[0]
-    state = memory.inputs.shape[1] - actions
-    width = state - condition.shape[1]
+    condition, scale = drawn.condition[update], drawn.scale
+    objectives, total = scale.shape[0], memory.inputs.shape[1]
+    width = total - drawn.noise.shape[2] - condition.shape[1]
+    state = width + condition.shape[1]
+    following = total - condition.shape[1] + objectives
     for i in range(start, stop):
         row = drawn.rows[drawn.places[update, i]]
-        following = width + actions + objectives
         for j in range(width):
             memory.inputs[i, j] = row[j]
             memory.next_inputs[i, j] = row[following + j]
         for j in range(condition.shape[1]):
             memory.inputs[i, width + j] = condition[i, j]
             memory.next_inputs[i, width + j] = condition[i, j]
-        for j in range(actions):
+        for j in range(total - state):
             memory.inputs[i, state + j] = row[width + j]
         for k in range(objectives):
-            memory.rewards[i, k] = row[width + actions + k] / scale[k]
-        memory.continues[i] = np.float32(numbers.discount) * (np.float32(1.0) - row[following + width])
+            memory.rewards[i, k] = row[following - objectives + k] / scale[k]
+        memory.continues[i] = np.float32(discount) * (np.float32(1.0) - row[following + width])
+
+
+@njit(cache=True, nogil=True)
+def _act_next(crew: Crew, nets: Networks, numbers: Numbers, noise: Array, memory: Memory) -> None:
+    """Write smoothed target actions a' in this member's rows."""
+    start, stop = share(crew, noise.shape[0])
     proposed, wildest = memory.action_errors, np.float32(numbers.target_noise_clip)
+    state = memory.inputs.shape[1] - noise.shape[1]
     _propose(crew, nets.target_actor, nets, memory.next_inputs[:, :state], memory, proposed)
     for i in range(start, stop):
-        for j in range(actions):
+        for j in range(noise.shape[1]):
             jitter = min(max(np.float32(numbers.target_noise) * noise[i, j], -wildest), wildest)
             memory.next_inputs[i, state + j] = min(max(proposed[i, j] + jitter, np.float32(-1.0)), np.float32(1.0))
 
@@ -292,7 +298,7 @@ def _climb(crew: Crew, nets: Networks, numbers: Numbers, drawn: Drawn, update: i
 @njit(cache=True, nogil=True)
 def _step_actor(crew: Crew, nets: Networks, numbers: Numbers, memory: Memory, step: int, rate: float) -> None:
     """Take one clipped Adam step with the actor, then move the targets."""
-    start, stop = share(crew, nets.actor.shape[0], GRAIN)
+    start, stop = share(crew, nets.actor.shape[0])
     actor, gradient = nets.actor[start:stop], memory.actor_gradient[start:stop]
     moments = nets.actor_first[start:stop], nets.actor_second[start:stop]
     factor = _cut(squared_norm(memory.actor_gradient), numbers.gradient_clip)
