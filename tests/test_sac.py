@@ -99,3 +99,13 @@ def test_actions_at_the_ends_of_their_range_have_finite_slopes() -> None:
     sac.actors.data[:, -2 * ACTIONS : -ACTIONS] = torch.tensor([60.0, -60.0])  # biases of the means
     sac.learn_linear(drawn(4), 0, torch.Generator().manual_seed(4))
     assert all(torch.isfinite(tensor).all() for tensor in sac.tensors().values())
+
+
+def test_an_update_never_reads_a_number() -> None:
+    nowhere = torch.device("meta")  # tensors have shapes there, but no numbers: whoever asks for one fails
+    sac = SAC(STATE, ACTIONS, OBJECTIVES, 3, NUMBERS, torch.Generator().manual_seed(1), nowhere)
+    names = ("observation", "action", "reward", "next_observation", "terminated")
+    widths = (STATE, ACTIONS, OBJECTIVES, STATE, 1)
+    batch = {name: torch.zeros(3, 17, width, device=nowhere) for name, width in zip(names, widths, strict=True)}
+    sac.update(batch, lambda values, _: values.sum(dim=-1), 0, None)  # type: ignore[arg-type]
+    assert sac.diagnostics["entropy"].shape == (3, 1)

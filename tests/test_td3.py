@@ -133,3 +133,12 @@ def test_updates_from_a_replay_are_those_of_its_batches(compiled: bool) -> None:
     torch.testing.assert_close(at_once.actors, one_by_one.actors, rtol=1e-4, atol=1e-5)
     for policy, batch in enumerate(next(draws.batches())["reward"]):
         torch.testing.assert_close(batch * scale[policy], rows[policy, index[policy, 0], 5:8])
+
+
+@pytest.mark.parametrize("settings", [{}, {"loss": "huber", "layer_norm": True, "action_gradient": "leaky"}])
+def test_an_update_never_reads_a_number(settings: dict[str, Any]) -> None:
+    same: dict[str, Any] = {"hidden_widths": (12, 9), "discount": 0.9, "critic_angle": 0.1, "actor_angle": 0.1}
+    nowhere = torch.device("meta")  # tensors have shapes there, but no numbers: whoever asks for one fails
+    td3 = TD3(5, 2, 3, TD3Settings(policy_delay=1, gradient_clip=1.0, **same | settings), (3, 4, 5), nowhere)
+    found = td3.update({name: column.to(nowhere) for name, column in batches(1)[0].items()})
+    assert found["values"].shape == (3, 17, 3)
