@@ -20,12 +20,13 @@ import morl
 ENVIRONMENTS = ("pgmorl-swimmer-v0", "pgmorl-halfcheetah-v0")
 BASE = {"hidden_widths": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 1_000}
 BASE |= {"random_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1, "discount": 0.99}
-BASE |= {"exploration_noise": 0.1, "exploration_memory": 0.0}
+BASE |= {"exploration_noise": 0.1, "exploration_memory": 0.0, "units": "typical-return"}  # whatever a tuned file says
 KEYS = {"key_update_steps": 5_000}  # where directions matter, keys are measured more often
+THE_PAPER = {"mode": "paper", "discount": 0.995, "units": "raw"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "improved": {},
-    "paper, without key pre-training": {"mode": "paper", "key_pretraining_steps": 0, "discount": 0.995} | KEYS,
-    "paper, 20,000 steps for each key": {"mode": "paper", "key_pretraining_steps": 20_000, "discount": 0.995} | KEYS,
+    "paper, without key pre-training": {"key_pretraining_steps": 0} | THE_PAPER | KEYS,
+    "paper, 20,000 steps for each key": {"key_pretraining_steps": 20_000} | THE_PAPER | KEYS,
     "time limits end episodes": {"time_limits": "end"},
     "raw units": {"units": "raw"},
     "no layer norm": {"hidden_norm": "none"},
