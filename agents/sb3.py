@@ -92,10 +92,11 @@ class StableBaselines:
             "buffer_size": config.replay_capacity,
             "train_freq": 1,
             "learning_starts": config.learning_starts,
-            "n_steps": config.rollout_steps,
             "policy_kwargs": {"net_arch": list(config.hidden_widths)},
             "gradient_steps": max(1, round(config.updates_per_step * num_envs)),
         }
+        if not issubclass(algorithm, OffPolicyAlgorithm):
+            options["n_steps"] = config.rollout_steps  # there the same word means returns of that many steps
         taken = inspect.signature(algorithm.__init__).parameters
         options = {key: value for key, value in options.items() if key in taken}
         seeds = [derived_seed(seed, "network", number) for number in range(config.population)]

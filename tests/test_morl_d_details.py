@@ -10,6 +10,7 @@ import pytest
 import stable_baselines3
 import torch
 import toys
+from stable_baselines3.common.buffers import ReplayBuffer
 
 import morl
 from morl.agents.decomposition.config import Config, resolved
@@ -215,6 +216,14 @@ def test_a_dqn_of_theirs_explores_as_the_settings_say() -> None:
     agent = build(solver="sb3:DQN", exploration_steps=100, exploration_end=0.2)
     learn(agent, steps=400)
     assert all(model.exploration_rate == pytest.approx(0.2) for model in agent.solver.models)
+
+
+def test_rollouts_are_for_those_on_policy_only() -> None:
+    """Off policy, `n_steps` of Stable-Baselines3 means returns of that many steps."""
+    for model in build(CONTINUOUS, solver="sb3:SAC", rollout_steps=8).solver.models:
+        assert model.n_steps == 1
+        assert type(model.replay_buffer) is ReplayBuffer
+    assert all(model.n_steps == 8 for model in build(solver="sb3:PPO", rollout_steps=8).solver.models)
 
 
 def test_on_scale_range_theirs_are_paid_shares_of_it() -> None:
