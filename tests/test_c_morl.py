@@ -136,6 +136,34 @@ def test_wrong_settings_are_refused(changes: dict[str, Any], sentence: str) -> N
         build(4, **changes)
 
 
+@pytest.mark.parametrize(("discount", "bootstrapped"), [(0.9, True), (1.0, False)])
+def test_time_limits_are_ends_where_nothing_is_discounted(
+    monkeypatch: pytest.MonkeyPatch, discount: float, bootstrapped: bool
+) -> None:
+    """An endless undiscounted return is infinite: a critic that is bootstrapped from itself would run after it."""
+    noted: list[Any] = []
+    monkeypatch.setattr("morl.learning.rollouts.Experience.note_cut", lambda self, values: noted.append(values))
+
+    def limited() -> Any:
+        return gymnasium.wrappers.TimeLimit(MaskedBandit(), 3)
+
+    learn(build(4, limited, discount=discount), 60, limited)
+    assert bool(noted) == bootstrapped
+
+
+def test_the_entropy_bonus_does_not_move_the_actor_beside_the_trust_region() -> None:
+    tight = {"solver": "cpo", "entropy_weight": 1.0, "trust_radius": 1e-12, "extension_learning_rate": 0.1}
+    agent = build(4, "toy-continuous-walk-v0", **tight)
+    learn(agent, 48 + 40, "toy-continuous-walk-v0")
+    assert agent.wave is not None
+    assert agent.wave.updates == 1
+    width = agent.network.actor_parameters
+    starts = torch.stack([agent.members[number].state["parameters"] for number in agent.wave.origins.tolist()])
+    change = (agent.wave.population.parameters.detach() - starts).abs()
+    assert change[:, :width].max() < 1e-3
+    assert change[:, width:].max() > 1e-2  # the critic learns
+
+
 # --- Archive and selection --------------------------------------------------------------------------------------------
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=20)
