@@ -23,6 +23,11 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "c-morl": ("c-morl", WALK, toys.TINY_CMORL | {"interpolate": True}),
     "c-morl, continuous": ("c-morl", CONTINUOUS, toys.TINY_CMORL | {"constraints": {"rest": ">= -9"}}),
     "c-morl, trust region": ("c-morl", CONTINUOUS, toys.TINY_CMORL | {"solver": "cpo"}),
+    "c-morl, primal-dual": (
+        "c-morl",
+        WALK,
+        toys.TINY_CMORL | {"solver": "lagrangian", "constraints": {"rest": "<= 9"}},
+    ),
     "c-morl, published": ("c-morl", WALK, toys.TINY_CMORL | {"solver": "compat"}),
     "morl-d": ("morl-d", WALK, toys.TINY_MORLD),
     "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD | {"preset": "sb-psa"}),
