@@ -36,6 +36,7 @@ TINY_CONTINUOUS: dict[str, Any] = {
     "updates_per_step": 0.2,
     "random_steps": 20,
     "learning_starts": 16,
+    "exploration_memory": 0.5,
     "key_update_steps": 70,
     "replay_capacity": 100,
     "preference_divisions": 6,
