@@ -160,6 +160,14 @@ def test_only_who_explores_nothing_by_itself_gets_random_actions_by_default() ->
     assert build(CONTINUOUS).parts.exploration(0) == 0.0
 
 
+def test_compiled_updates_share_out_the_processors_themselves() -> None:
+    wide = {"hidden_widths": (128,), "workers": None}
+    compiled, eager = build(CONTINUOUS, **wide).solver, build(CONTINUOUS, utility="pbi", **wide).solver
+    assert len(compiled.groups) == (1 if compiled.at_once else 2)
+    assert not eager.at_once
+    assert len(eager.groups) == 2
+
+
 # --- Neighbours -------------------------------------------------------------------------------------------------------
 
 

@@ -131,7 +131,8 @@ class Config:
     """Precision of the products between hidden layers."""
     workers: int | None = None
     """Threads that train the population, each its own part with a random stream of its own; where not given, 2 if
-    the hidden layers are at least 128 wide, and 1 for small ones, which would only wait for each other."""
+    the hidden layers are at least 128 wide, and 1 for small ones, which would only wait for each other, and for
+    compiled updates (SAC with linear utility), which share out the processors themselves."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

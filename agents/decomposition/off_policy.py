@@ -52,8 +52,11 @@ class OffPolicy:
         self.conditioned = config.networks == "conditioned"
         first = torch.Generator().manual_seed(derived_seed(seed, "network"))
         rows = 1 if self.conditioned else config.population
-        self.members = {name: tensor.clone() for name, tensor in build(rows, first).tensors().items()}
-        workers = config.workers or (2 if max(config.hidden_widths) >= 128 else 1)
+        everybody = build(rows, first)
+        self.members = {name: tensor.clone() for name, tensor in everybody.tensors().items()}
+        linear = config.utility == "linear" and config.condition != "accrued" and not self.conditioned
+        self.at_once = linear and getattr(everybody, "compiled", None) is not None  # has threads of its own
+        workers = config.workers or (2 if max(config.hidden_widths) >= 128 and not self.at_once else 1)
         groups = 1 if self.conditioned else min(workers, slots)
         self.groups = [slice(0, 1)] if self.conditioned else _split(slots, groups)
         unused = torch.Generator().manual_seed(0)
@@ -65,8 +68,6 @@ class OffPolicy:
         self.threads: ThreadPoolExecutor | None = None
         self.active = np.arange(slots)
         self.preferences = self.bounds = torch.empty(0)
-        linear = config.utility == "linear" and config.condition != "accrued" and not self.conditioned
-        self.at_once = linear and all(getattr(learner, "compiled", None) is not None for learner in self.learners)
         self.number = 0  # of gradient steps, for the policy's delay
 
     # --- Who trains ---------------------------------------------------------------------------------------------------
