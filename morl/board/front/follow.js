@@ -150,7 +150,7 @@ function timeLine(count = panels) {
 
 export function indicatorsTable() {
   const place = element("div", { class: "scroll" });
-  const title = element("h2", {}, "Indicators");
+  const title = element("h2", {}, "Indicators of the published fronts");
   const redraw = oncePerFrame(() => place.replaceChildren(table()));
   listen(["listing", "selected", "problem", "fold", "folds", "view"], redraw);
   watchTheme(redraw);

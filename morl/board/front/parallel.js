@@ -5,7 +5,7 @@ import { MOST_DRAWN, threads } from "./paint.js";
 import { state } from "./state.js";
 import { chartLayout, colours, faded } from "./theme.js";
 
-const TICKS = 4; // about so many on each axis
+const TICKS = 6; // about so many on each axis
 const MOST_LETTERS = 60; // of all names, side by side; longer ones stand in two lines
 
 export function figure({ groups, ranges, objectives, problem }) {
