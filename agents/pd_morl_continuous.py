@@ -63,7 +63,7 @@ IMPROVED: dict[str, Any] = {
     "loss": "huber",
     "actor_angle": 0.0,
     "critic_angle": 0.0,
-    "units": "typical-return",
+    "units": "typical-reward",
     "hidden_norm": "layer",
     "action_gradient": "leaky",
     "actor_begins": "after-random-steps",
@@ -91,9 +91,9 @@ class Config:
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree. Improved: 0, paper: 10."""
     critic_angle: float | None = None
     """Weight of the angle in the critics' loss, per degree. Improved: 0, paper: 1."""
-    units: Literal["typical-return", "raw"] | None = None
-    """Measure each objective in units of its typical return, found in the random phase, and angles from the reference
-    point, so that scale and sign of rewards do not matter; or all as it is. Improved: typical-return, paper: raw."""
+    units: Literal["typical-reward", "raw"] | None = None
+    """Measure each objective in units of its typical reward, found in the random phase, and angles from the reference
+    point, so that scale and sign of rewards do not matter; or all as it is. Improved: typical-reward, paper: raw."""
     hidden_norm: Literal["layer", "none"] | None = None
     """Layer normalisation of the critics' hidden layers. Improved: layer, paper: none."""
     action_gradient: Literal["leaky", "tanh"] | None = None
@@ -222,7 +222,7 @@ class ContinuousPDMORL:
         network_seeds = [derived_seed(seed, "network") for seed in seeds]
         self.td3 = TD3(width, self.actions.width, problem.num_objectives, settings, network_seeds, device)
         origin = np.zeros(problem.num_objectives)
-        if config.units == "typical-return" and problem.reference_point is not None:
+        if config.units == "typical-reward" and problem.reference_point is not None:
             origin = np.array(problem.reference_point)
         self.origin = torch.as_tensor(origin, dtype=torch.float32, device=device)
         keys = simplex_lattice(problem.num_objectives, config.key_divisions) if config.key_divisions else None
@@ -259,7 +259,7 @@ class ContinuousPDMORL:
             self.experience.remember(actions, observations, rewards, terminated, truncated, infos, stops)
             self.steps += self.num_envs
             due = int((self.steps - self.config.learning_starts) * self.config.updates_per_step) - self.updates
-            if due > 0 and self.updates == 0 and self.config.units == "typical-return":
+            if due > 0 and self.updates == 0 and self.config.units == "typical-reward":
                 self._measure_scales()
             if due > 0:
                 source: RelabelFrom = decided(self.config.relabel_from)
@@ -337,10 +337,9 @@ class ContinuousPDMORL:
         return np.clip(own + self.config.exploration_noise * self.noise, -1.0, 1.0)
 
     def _measure_scales(self) -> None:
-        """Set the typical discounted return of each objective: root mean square reward times 1 / (1 - gamma)."""
+        """Set the units, root mean square rewards: of returns, values would be about 1, and an action's share noise."""
         typical = self.experience.replay.column("reward").square().mean(dim=1, keepdim=True).sqrt()
-        scales = typical / (1.0 - min(self.td3.settings.discount, 0.999))
-        self.scales = torch.where(scales > 0, scales, torch.ones_like(scales))
+        self.scales = torch.where(typical > 0, typical, torch.ones_like(typical))
 
     def _measure_keys(self, evaluates: Sequence[Evaluate]) -> None:
         """Evaluate the keys; say so where one has lost half of its best utility: training may have collapsed."""

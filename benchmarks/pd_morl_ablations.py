@@ -20,7 +20,7 @@ import morl
 ENVIRONMENTS = ("pgmorl-swimmer-v0", "pgmorl-halfcheetah-v0")
 BASE = {"hidden_widths": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 1_000}
 BASE |= {"random_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1, "discount": 0.99}
-BASE |= {"exploration_noise": 0.1, "exploration_memory": 0.0, "units": "typical-return"}  # whatever a tuned file says
+BASE |= {"exploration_noise": 0.1, "exploration_memory": 0.0, "units": "typical-reward"}  # whatever a tuned file says
 KEYS = {"key_update_steps": 5_000}  # where directions matter, keys are measured more often
 THE_PAPER = {"mode": "paper", "discount": 0.995, "units": "raw"}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -38,9 +38,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "relabelled from |z|": {"relabel_from": "absolute-normal"},
     "relabelled from Dirichlet": {"relabel_from": "dirichlet"},
     "no relabelling": {"relabelled_share": 0.0},
-    "angle in the actor": {"actor_angle": 0.02} | KEYS,
-    "angle in the actor, 11 keys": {"actor_angle": 0.02, "key_divisions": 10} | KEYS,
-    "angle in actor and critic": {"actor_angle": 0.02, "critic_angle": 0.002} | KEYS,
+    "angle in the actor": {"actor_angle": 10.0} | KEYS,
+    "angle in the actor, 11 keys": {"actor_angle": 10.0, "key_divisions": 10} | KEYS,
+    "angle in actor and critic": {"actor_angle": 10.0, "critic_angle": 1.0} | KEYS,
     "discount 0.995": {"discount": 0.995},
     "discount 0.998": {"discount": 0.998},
     "20,000 random steps": {"random_steps": 20_000},

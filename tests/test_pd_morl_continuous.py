@@ -275,13 +275,16 @@ def test_it_goes_where_a_preference_wants_it(tmp_path: Path) -> None:
                             config=config, num_envs=10, evaluate_every=5_000, evaluation_divisions=20,
                             evaluation_episodes=1)  # fmt: skip
     envs = morl.make_vec("toy-pull-v0", 9)
-    for run, weight in product(runs, (0.1, 0.3, 0.5, 0.8)):
+    errors = np.zeros((len(runs), 4))
+    for (row, run), (column, weight) in product(enumerate(runs), enumerate((0.1, 0.3, 0.5, 0.8))):
         policy = run.policy([weight, 1 - weight])
         observations, _ = envs.reset(seed=3)
         for _ in range(10):
             actions, _ = policy.predict(observations)
             observations, *_ = envs.step(actions)
-        assert np.abs(observations[:, 0] - (2 * weight - 1)).max() < 0.25
+        errors[row, column] = np.abs(observations[:, 0] - (2 * weight - 1)).max()
+    assert errors.max() < 0.4, errors
+    assert errors.mean(axis=1).max() < 0.2, errors  # collapsed: 1.15
 
 
 @pytest.mark.parametrize(("env", "objectives"), [("building-9d-v0", 9), ("mo-hopper-v5", 3), ("mo-walker2d-v5", 2)])
