@@ -10,6 +10,7 @@ import pytest
 import stable_baselines3
 import torch
 import toys
+from decomposed import CONTINUOUS, WALK, answer, build, learn
 from stable_baselines3.common.buffers import ReplayBuffer
 
 import morl
@@ -17,32 +18,12 @@ from morl.agents.decomposition.config import Config, resolved
 from morl.agents.decomposition.exploration import exploration_rate
 from morl.agents.decomposition.on_policy import OnPolicy
 from morl.agents.decomposition.scalarisation import Bounds
-from morl.agents.morl_d import MORLD
 from morl.agents.sb3 import find_algorithm
-from morl.envs.registry import problem
 from morl.evaluation import Returns
 from morl.experiment.session import Session
 from morl.experiment.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("without_figures")
-CPU = torch.device("cpu")
-WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
-
-
-def build(env: str = WALK, lanes: int = 6, **settings: Any) -> MORLD:
-    return MORLD(problem(env), Config(**toys.TINY_MORLD | settings), 3, lanes, CPU)
-
-
-def answer(preferences: Any, episodes: int, policies: Any = None) -> Any:
-    """An evaluation in which policy i returns a point of its own on a concave front."""
-    angle = 0.3 + 0.5 * (policies % 3)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1) * 10.0
-
-
-def learn(agent: MORLD, env: str = WALK, lanes: int = 6, steps: int = 130) -> MORLD:
-    for _ in agent.learn(morl.make_vec(env, lanes), steps, answer):
-        pass
-    return agent
 
 
 def cubic(returns: Any, preferences: Any, ideal: Any) -> Any:

@@ -5,34 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import toys
+from decomposed import CONTINUOUS, WALK, answer, build, learn
 
 import morl
 from morl.agents.decomposition import adaptation, cooperation, selection
 from morl.agents.decomposition.config import PRESETS, VANILLA, Config, resolved
 from morl.agents.decomposition.scalarisation import Accrual, Bounds, find_utility, scaled_utility, worth_of
-from morl.agents.morl_d import MORLD
-from morl.envs.registry import problem
 from morl.pareto import non_dominated
-
-CPU = torch.device("cpu")
-WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
-
-
-def build(env: str = WALK, lanes: int = 6, **settings: Any) -> MORLD:
-    return MORLD(problem(env), Config(**toys.TINY_MORLD | settings), 3, lanes, CPU)
-
-
-def answer(preferences: Any, episodes: int, policies: Any = None) -> Any:
-    """An evaluation in which policy i returns a point of its own on a concave front, the same in every episode."""
-    angle = 0.3 + 0.5 * (policies % 3)
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1) * 10.0
-
-
-def learn(agent: MORLD, env: str = WALK, lanes: int = 6, steps: int = 130) -> MORLD:
-    for _ in agent.learn(morl.make_vec(env, lanes), steps, answer):
-        pass
-    return agent
 
 
 def user_utility(returns: Any, preferences: Any, ideal: Any) -> Any:
