@@ -118,6 +118,7 @@ class MORLD:
             actions = self._mixed(actions)
         transitions = self.lanes.step(envs, self.parts.actions.to_environment(actions))
         transitions["action"] = actions
+        self.bounds.see(transitions["total"][transitions["ended"][:, 0]])
         self.solver.observe({name: self._by_slot(column) for name, column in transitions.items()})
         self.steps += envs.num_envs
         self.taken[self.active] += envs.num_envs // self.slots

@@ -78,6 +78,32 @@ def test_the_ideal_point_runs_with_what_is_seen_or_stays() -> None:
     np.testing.assert_allclose(static.rows(), [[0.0, 0.0], [9.0, 9.0]])
 
 
+def test_returns_of_training_episodes_move_the_ideal_at_the_next_update() -> None:
+    bounds = Bounds(2, None, 0.0, None)
+    bounds.update(np.array([[1.0, 5.0]]), np.array([[1.0, 5.0]]))
+    bounds.see(np.array([[9.0, -3.0], [0.0, 4.0]]))
+    bounds.see(np.zeros((0, 2)))  # no episode ended
+    np.testing.assert_allclose(bounds.rows()[1], [1.0, 5.0])  # what policies learn from stands still until then
+    bounds.update(np.array([[2.0, 4.0]]), np.array([[1.0, 5.0], [2.0, 4.0]]))
+    np.testing.assert_allclose(bounds.rows(), [[1.0, 4.0], [9.0, 5.0]])
+
+
+def test_an_agent_remembers_the_best_returns_of_its_own_episodes() -> None:
+    agent, envs = build(random_steps=0), morl.make_vec(WALK, 6)
+    step, totals = agent.lanes.step, []
+
+    def recording(*arguments: Any) -> Any:
+        found = step(*arguments)
+        totals.extend(found["total"][found["ended"][:, 0]])
+        return found
+
+    agent.lanes.step = recording  # type: ignore[method-assign]
+    learning = agent.learn(envs, 600, evaluate=lambda weights, episodes, policies: np.full((len(policies), 2), -1e6))
+    for _ in range(50):
+        next(learning)
+    np.testing.assert_array_equal(agent.bounds.best, np.max(totals, axis=0))
+
+
 def test_accrued_rewards_are_part_of_the_return_that_is_judged() -> None:
     accrual = Accrual(3, np.array([2.0, 10.0]), enabled=True)
     columns = accrual.columns(np.array([[4.0, -5.0, 0.81]]))

@@ -80,7 +80,8 @@ class Bounds:
 
     Args:
         objectives: number of objectives.
-        ideal: [objective], static; None for the best return seen so far in each objective.
+        ideal: [objective], static; None for the best return seen so far in each objective, in training as well: an
+            ideal that only evaluations move would give nobody a reason to go beyond it.
         margin: how far the ideal lies beyond the best, as a share of the range.
         lowest: [objective], where the range begins while the ideal is static.
     """
@@ -90,6 +91,10 @@ class Bounds:
         self.ideal = np.zeros(objectives) if ideal is None else np.array(ideal, dtype=np.float64)
         self.lowest = self.ideal - 1.0 if lowest is None else np.array(lowest, dtype=np.float64)
         self.best, self.worst = np.full(objectives, -np.inf), np.full(objectives, np.inf)
+
+    def see(self, returns: Array) -> None:
+        """Remember the best of the returns [n, objective] of training episodes; `update` moves the ideal there."""
+        self.best = np.maximum(self.best, returns.max(axis=0, initial=-np.inf))
 
     def update(self, values: Array, front: Array) -> None:
         """Take in new mean returns [n, objective] and the archive's points [k, objective].
