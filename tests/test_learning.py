@@ -20,6 +20,7 @@ from morl.learning.optimiser import Adam, soft_update
 from morl.learning.processor import prepared_processor, resolve_device
 from morl.learning.product_kernel import NO_FLOOR, NO_GATE, RELU_GATE, TANH_GATE, product
 from morl.learning.replay import Replay
+from morl.learning.rings import Rings
 
 CPU = torch.device("cpu")
 
@@ -179,6 +180,20 @@ def test_samples_are_uniform_and_with_replacement() -> None:
         assert (shares[:5] - 0.2).abs().max() < 0.01
         assert (shares[5:] == 0).all()  # never an empty row
     assert not torch.equal(batch[0], batch[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults")
+def test_a_large_replay_takes_memory_as_it_fills() -> None:
+    """Written at once, these two would take 800 MB, some 200,000 pages, before the first transition."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    replay = Replay(1_000_000, {"observation": 100}, torch.device("cpu"))
+    rings = Rings(250_000, {"observation": 100}, torch.device("cpu"), 4)
+    replay.add(observation=torch.ones(1, 5, 100))
+    assert not replay.rows[0, 5:9].any()
+    assert not rings.rows[:9].any()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 5_000
 
 
 def test_a_replay_of_another_shape_is_refused() -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 # Parameters of glibc's mallopt: block size from which memory is mapped afresh, and size of the heap top that is kept.
@@ -27,7 +28,7 @@ def prepared_processor(threads: int = 1) -> Iterator[None]:
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30) or libc.mallopt(_M_MMAP_THRESHOLD, 1 << 25)  # before glibc 2.35
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
         except (OSError, AttributeError):
             pass  # a libc without mallopt (musl): only slower
@@ -36,6 +37,16 @@ def prepared_processor(threads: int = 1) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads_before)
         torch.set_flush_denormal(flushed_before)
+
+
+def untouched_zeros(*shape: int, device: torch.device) -> torch.Tensor:
+    """Return float32 zeros whose memory a CPU takes page by page, as it is written to.
+
+    torch.zeros writes at once: six replays of a million transitions each would take gigabytes for the first of them.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
+    return torch.zeros(shape, device=device)
 
 
 def resolve_device(device: str) -> torch.device:

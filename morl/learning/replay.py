@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from morl.learning.processor import untouched_zeros
+
 
 class Replay:
     """A ring of the latest `capacity` transitions, the same columns for every policy of a population.
@@ -16,7 +18,7 @@ class Replay:
     def __init__(self, capacity: int, columns: Mapping[str, int], device: torch.device, population: int = 1) -> None:
         self.capacity = capacity
         self.columns = dict(columns)
-        self.rows = torch.zeros(population, capacity, sum(columns.values()), device=device)
+        self.rows = untouched_zeros(population, capacity, sum(columns.values()), device=device)
         self.added = 0
 
     def __len__(self) -> int:

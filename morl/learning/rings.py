@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.learning.processor import untouched_zeros
+
 
 class Rings:
     """The latest `capacity` transitions of every member; a sample names the rings that each policy draws from.
@@ -25,7 +27,7 @@ class Rings:
 
     def __init__(self, capacity: int, columns: Mapping[str, int], device: torch.device, members: int) -> None:
         self.capacity, self.columns, self.device = capacity, dict(columns), device
-        self.rows = torch.zeros(members * capacity, sum(columns.values()), device=device)
+        self.rows = untouched_zeros(members * capacity, sum(columns.values()), device=device)
         self.added = np.zeros(members, dtype=np.int64)  # ever, per ring
 
     @property
