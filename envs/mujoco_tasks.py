@@ -1,4 +1,4 @@
-"""mo-gymnasium's MuJoCo v5 tasks in batch form: what each robot observes, is paid, and when it has fallen.
+"""mo-gymnasium's MuJoCo tasks in batch form: what each robot observes, is paid, and when it has fallen (v5; one of v4).
 
 Every function here is its single environment's formula with a leading axis for lanes, down to the order in which
 numbers are added and rounded: a reward vector is float32 there, so it is here, and the tests ask for equal bits.
@@ -94,6 +94,18 @@ def runner_outcome(
     """Return rewards (speed, energy); these robots cannot fall (halfcheetah, swimmer)."""
     paid = loops.run(before, after, actions, env.dt, env._ctrl_cost_weight)
     return paid, np.zeros(len(paid), dtype=np.bool_)
+
+
+def weighted_runner_outcome(
+    env: Any,
+    fields: Fields,  # noqa: ARG001 - the signature of `Task.outcome`
+    before: Array,
+    after: Array,
+    actions: Array,
+) -> tuple[Rewards, Array]:
+    """Return rewards (speed, energy with its weight, a tenth of v5's) and terminations of the halfcheetah of v4."""
+    speed = (after[:, 0] - before[:, 0]) / env.dt
+    return columns(env._forward_reward_weight * speed, energy(env, actions)), np.zeros(len(speed), dtype=np.bool_)
 
 
 def ant_place(env: Any, fields: Fields) -> Array:
@@ -224,6 +236,7 @@ def reacher_controls(env: Any, actions: Array) -> Array:
 HOPPER = Task(uniform_start, state_after(1, clipped=True), root_x, hopper_outcome)
 WALKER = Task(uniform_start, state_after(1, clipped=True), root_x, walker_outcome)
 HALFCHEETAH = Task(normal_start, state_after(1), root_x, runner_outcome)
+HALFCHEETAH_4 = Task(normal_start, state_after(1), root_x, weighted_runner_outcome)
 SWIMMER = Task(uniform_start, state_after(2), root_x, runner_outcome)
 ANT = Task(normal_start, ant_observation, ant_place, ant_outcome, ("xpos", "cfrc_ext"), ant_forces)
 HUMANOID = Task(
@@ -241,6 +254,7 @@ REACHER = Task(
 _MO_GYMNASIUM = "mo_gymnasium.envs.mujoco"
 hopper = batch_form(f"{_MO_GYMNASIUM}.hopper_v5:MOHopperEnv", HOPPER)
 half_cheetah = batch_form(f"{_MO_GYMNASIUM}.half_cheetah_v5:MOHalfCheehtahEnv", HALFCHEETAH)
+half_cheetah_4 = batch_form(f"{_MO_GYMNASIUM}.half_cheetah_v4:MOHalfCheehtahEnv", HALFCHEETAH_4)
 walker2d = batch_form(f"{_MO_GYMNASIUM}.walker2d_v5:MOWalker2dEnv", WALKER)
 swimmer = batch_form(f"{_MO_GYMNASIUM}.swimmer_v5:MOSwimmerEnv", SWIMMER)
 ant = batch_form(f"{_MO_GYMNASIUM}.ant_v5:MOAntEnv", ANT)

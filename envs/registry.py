@@ -44,6 +44,7 @@ VECTOR_ENTRY_POINTS = {
     "mo-mountaincarcontinuous-v0": "morl.envs.mountain_car:ContinuousMountainCarKernel",
     "mo-hopper-v5": "morl.envs.mujoco_tasks:hopper",
     "mo-hopper-2obj-v5": "morl.envs.mujoco_tasks:hopper",
+    "mo-halfcheetah-v4": "morl.envs.mujoco_tasks:half_cheetah_4",
     "mo-halfcheetah-v5": "morl.envs.mujoco_tasks:half_cheetah",
     "mo-walker2d-v5": "morl.envs.mujoco_tasks:walker2d",
     "mo-swimmer-v5": "morl.envs.mujoco_tasks:swimmer",

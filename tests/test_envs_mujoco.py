@@ -16,7 +16,8 @@ from morl.envs.registry import VECTOR_ENTRY_POINTS
 pytestmark = pytest.mark.filterwarnings("ignore:.*out of date.*")
 
 MUJOCO = [name for name in specs if name.startswith(("mo-h", "mo-w", "mo-a", "mo-s", "mo-r", "cmorl-", "pgmorl-"))]
-OURS = [name for name in MUJOCO if not name.endswith("-v4") and "highway" not in name]
+V4 = {name for name in MUJOCO if name.endswith("-v4")} - {"mo-halfcheetah-v4"}  # on the synchronous back end
+OURS = [name for name in MUJOCO if name not in V4 and "highway" not in name]
 
 
 def test_every_mujoco_task_has_a_batch_form():
