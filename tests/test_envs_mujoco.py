@@ -21,7 +21,7 @@ OURS = [name for name in MUJOCO if name not in V4 and "highway" not in name]
 
 
 def test_every_mujoco_task_has_a_batch_form():
-    assert len(OURS) == 21
+    assert len(OURS) == 22
     for env_id in OURS:
         assert "mujoco" in VECTOR_ENTRY_POINTS[env_id], env_id
 
