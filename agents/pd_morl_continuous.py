@@ -113,8 +113,6 @@ class Config:
     and never part of the authors' count. Improved: 0, paper: 2,000,000."""
     learning_rate: float = 3e-4
     """Adam's step size, of actor and critics."""
-    learning_rate_half_life: float = float("inf")
-    """Updates after which the step size is half of what it was, again and again."""
     discount: float | None = None
     """Discount factor of learning; where not given the environment's, or 0.995 where that is 1."""
     batch_size: int = 256
@@ -168,9 +166,9 @@ class Config:
                 raise ValueError(f"{name} is {given[name]}, but must lie between 0 and 1")
         positive = {"policy_delay", "learning_rate", "batch_size", "updates_per_step", "replay_capacity"}
         positive |= {"gradient_clip", "learning_starts", "preference_divisions"}
-        positive |= {"key_divisions", "key_update_steps", "key_episodes", "learning_rate_half_life"}
+        positive |= {"key_divisions", "key_update_steps", "key_episodes"}
         for name in sorted(positive & given.keys()):
-            if not 0 < given[name] < float("inf") and (name, given[name]) != ("learning_rate_half_life", float("inf")):
+            if not 0 < given[name] < float("inf"):
                 raise ValueError(f"{name} is {given[name]}, but must be finite and greater than 0")
         not_negative = ("actor_angle", "critic_angle", "random_steps", "key_pretraining_steps", "target_noise")
         for name in (*not_negative, "target_noise_clip", "exploration_noise"):
@@ -223,8 +221,9 @@ class ContinuousPDMORL:
         width = self.experience.width + problem.num_objectives
         network_seeds = [derived_seed(seed, "network") for seed in seeds]
         self.td3 = TD3(width, self.actions.width, problem.num_objectives, settings, network_seeds, device)
-        reference = problem.reference_point if config.units == "typical-reward" else None
-        origin = np.array(reference or [0.0] * problem.num_objectives)
+        origin = np.zeros(problem.num_objectives)
+        if config.units == "typical-reward" and problem.reference_point is not None:
+            origin = np.array(problem.reference_point)
         self.origin = torch.as_tensor(origin, dtype=torch.float32, device=device)
         keys = simplex_lattice(problem.num_objectives, config.key_divisions) if config.key_divisions else None
         self.keys = KeyPreferences(origin, device, len(seeds), keys)

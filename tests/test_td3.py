@@ -50,7 +50,6 @@ def batches(count: int, policies: int = 3, size: int = 17) -> list[dict[str, tor
         {"gradient_clip": 0.1, "hidden_widths": (8,), "policy_delay": 1},
         {"layer_norm": True, "hidden_widths": (8, 8, 8)},
         {"action_gradient": "leaky", "actor_starts": 3, "policy_delay": 1},
-        {"learning_rate_half_life": 2.0},
     ],
 )
 def test_compiled_equals_eager(settings: dict[str, Any], angles: tuple[float, float]) -> None:
@@ -67,15 +66,6 @@ def test_compiled_equals_eager(settings: dict[str, Any], angles: tuple[float, fl
             torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=2e-4)
     assert torch.equal(compiled.critic_optimiser.steps, eager.critic_optimiser.steps)
     assert torch.equal(compiled.actor_optimiser.steps, eager.actor_optimiser.steps)
-
-
-def test_steps_are_half_as_large_after_every_half_life() -> None:
-    td3 = build(compiled=False, learning_rate_half_life=3.0, actor_starts=4)
-    found = []
-    for td3.updates in (3, 6):
-        found.append((td3.learning_rate(), td3.actor_rate()))
-    assert found == [(5e-3, 0.0), (2.5e-3, 2.5e-3)]
-    assert build(compiled=False).learning_rate() == 1e-2
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -27,7 +27,6 @@ class TD3Settings:
     hidden_widths: tuple[int, ...]
     discount: float
     learning_rate: float = 3e-4
-    learning_rate_half_life: float = float("inf")
     target_rate: float = 0.005
     policy_delay: int = 2
     target_noise: float = 0.2
@@ -146,8 +145,8 @@ class TD3:
         losses = errors.mean(dim=-1).sum(dim=-1)  # [policy]: mean over the batch, sum over critics
         (gradient,) = torch.autograd.grad(losses.sum(), self.critics)
         clip_norms(gradient.view(self.policies, -1), settings.gradient_clip)
+        self.critic_optimiser.step(gradient, settings.learning_rate)
         self.updates += 1
-        self.critic_optimiser.step(gradient, self.learning_rate())
         if self.updates % settings.policy_delay == 0:
             self._update_actors(batch)
         return {"loss": losses.detach(), "values": values[:, 0].detach()}
@@ -160,13 +159,9 @@ class TD3:
         values = pessimistic(self.values(self.target_critics, states, actions), batch["weight"])
         return batch["reward"] + settings.discount * batch["continues"] * values
 
-    def learning_rate(self) -> float:
-        """Return Adam's step size for the update under way: half as large after every half-life."""
-        return float(self.settings.learning_rate * 0.5 ** (self.updates / self.settings.learning_rate_half_life))
-
     def actor_rate(self) -> float:
-        """Return that of the actors: none until update `actor_starts`, so that critics learn first."""
-        return self.learning_rate() if self.updates > self.settings.actor_starts else 0.0
+        """Return the learning rate of the actors: none until update `actor_starts`, so that critics learn first."""
+        return self.settings.learning_rate if self.updates > self.settings.actor_starts else 0.0
 
     def _update_actors(self, batch: Mapping[str, Tensor]) -> None:
         """Take one step on the loss -w.Q_1(s, pi(s)) plus angle, then move the targets."""

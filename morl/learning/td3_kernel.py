@@ -40,7 +40,6 @@ class Numbers(NamedTuple):
     target_noise: float
     target_noise_clip: float
     learning_rate: float
-    learning_rate_half_life: float
     gradient_clip: float
     target_rate: float
     huber: bool
@@ -100,7 +99,6 @@ def take_updates(
     for update in range(drawn.places.shape[0]):
         critic_steps += 1
         updates += 1
-        rate = numbers.learning_rate * 0.5 ** (updates / numbers.learning_rate_half_life)
         gather(crew, drawn, update, numbers.discount, memory)
         _act_next(crew, nets, numbers, drawn.noise[update], memory)
         meet(crew)
@@ -116,12 +114,14 @@ def take_updates(
         factor = _cut(memory.sums[0, 0] + memory.sums[1, 0], numbers.gradient_clip)
         for critic in range(crew[0], 2, crew[1]):
             moments = nets.critic_first[critic], nets.critic_second[critic]
-            adam(nets.critics[critic], memory.critic_gradient[critic], factor, *moments, critic_steps, rate)
+            gradient, rate = memory.critic_gradient[critic], numbers.learning_rate
+            adam(nets.critics[critic], gradient, factor, *moments, critic_steps, rate)
         meet(crew)
         if updates % delay == 0:
             actor_steps += 1
             _climb(crew, nets, numbers, drawn, update, memory)
-            _step_actor(crew, nets, numbers, memory, actor_steps, rate if updates > numbers.actor_starts else 0.0)
+            rate = numbers.learning_rate if updates > numbers.actor_starts else 0.0
+            _step_actor(crew, nets, numbers, memory, actor_steps, rate)
             meet(crew)
 
 
