@@ -1,8 +1,8 @@
 """Fronts of morl-baselines' CAPQL, to be read beside those of PD-MORL at as many steps on the same tasks.
 
-    morl train pd-morl mo-halfcheetah-v5 --seeds 3
-    python benchmarks/pd_morl_quality.py capql runs/capql --envs mo-halfcheetah-v5      half an hour for 200,000 steps
-    python benchmarks/pd_morl_quality.py table runs/capql runs/pd-morl/mo-halfcheetah-v5/seed-*
+    morl train pd-morl mo-halfcheetah-v4 --seeds 3
+    python benchmarks/pd_morl_quality.py capql runs/capql --envs mo-halfcheetah-v4      half an hour for 200,000 steps
+    python benchmarks/pd_morl_quality.py table runs/capql runs/pd-morl/mo-halfcheetah-v4/seed-*
 
 CAPQL (the extra `bench`) has its own defaults: layers of 256-256, batch 128, one update a step. After training, each
 preference of an even grid gets three episodes on fresh seeds, without noise; their discounted returns are judged by our
