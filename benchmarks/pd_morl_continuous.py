@@ -24,7 +24,8 @@ import torch
 from _turns import Clock, System, ratio, take_turns, training
 from stable_baselines3 import TD3
 
-from morl.agents.pd_morl_continuous import Config, ContinuousPDMORL
+from morl.agents.pd_morl_continuous import ContinuousPDMORL
+from morl.agents.pd_morl_modes import Config
 from morl.envs import make_vec
 from morl.envs.registry import problem
 from morl.learning.processor import prepared_processor

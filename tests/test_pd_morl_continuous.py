@@ -15,7 +15,8 @@ from gymnasium import spaces
 
 import morl
 import morl.envs
-from morl.agents.pd_morl_continuous import IMPROVED, PAPER, Config, ContinuousPDMORL
+from morl.agents.pd_morl_continuous import ContinuousPDMORL
+from morl.agents.pd_morl_modes import IMPROVED, PAPER, Config
 from morl.envs.registry import problem
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -143,6 +144,23 @@ def test_the_actor_and_targets_wait() -> None:
             torch.equal(agent.td3.actors, actor) == torch.equal(agent.td3.target_critics, target) == (updates % 3 != 0)
         )
         actor, target = agent.td3.actors.detach().clone(), agent.td3.target_critics.clone()
+
+
+@pytest.mark.parametrize(("mode", "published"), [("paper", "actors"), ("improved", "target_actors")])
+def test_the_published_actor_is_that_of_the_mode(mode: Any, published: str) -> None:
+    agent = build(mode=mode, policy_delay=1, actor_begins="at-once", key_pretraining_steps=0)
+    for _ in range(3):
+        agent.update(random_batch())
+    assert not torch.equal(agent.td3.actors, agent.td3.target_actors)
+    observations, preferences = np.array([[0.2, -0.4], [1.0, 0.3]]), np.array([[0.3, 0.7], [1.0, 0.0]])
+    actor = getattr(agent.td3, published).detach()[0].double()
+    states = torch.as_tensor(np.concatenate([observations, preferences], axis=1))
+    expected = torch.tanh(network(actor, (4, 16, 16, 1), states)).numpy()
+    acted = agent.act(observations, preferences, np.zeros(2, dtype=np.int64))
+    np.testing.assert_allclose(acted, agent.actions.to_environment(expected), rtol=0, atol=1e-5)
+    fresh = build(mode=mode, key_pretraining_steps=0)
+    fresh.import_policies(agent.export_policies())
+    np.testing.assert_array_equal(fresh.act(observations, preferences, np.zeros(2, dtype=np.int64)), acted)
 
 
 def test_modes_fill_in_what_is_not_given() -> None:

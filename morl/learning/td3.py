@@ -22,7 +22,7 @@ from morl.learning.values import angle_degrees, pessimistic, utility
 
 @dataclass(frozen=True, kw_only=True)
 class TD3Settings:
-    """What stays the same over all updates; see `morl.agents.pd_morl_continuous.Config` for what each one means."""
+    """What stays the same over all updates; see `morl.agents.pd_morl_modes.Config` for what each one means."""
 
     hidden_widths: tuple[int, ...]
     discount: float
@@ -99,9 +99,13 @@ class TD3:
         self.compiled = CompiledUpdates(self) if can_compile(self) else None
 
     @torch.no_grad()
-    def act(self, states: Tensor, policies: slice = slice(None)) -> Tensor:
-        """Return the deterministic actions [policy, batch, action_width] for states [policy, batch, state_width]."""
-        return self.actor(self.actors[policies], states).tanh()
+    def act(self, states: Tensor, policies: slice = slice(None), target: bool = False) -> Tensor:
+        """Return the deterministic actions [policy, batch, action_width] for states [policy, batch, state_width].
+
+        `target` asks the target networks, which are averages of the latest actors.
+        """
+        actors = self.target_actors if target else self.actors
+        return self.actor(actors[policies], states).tanh()
 
     def values(self, parameters: Tensor, states: Tensor, actions: Tensor) -> Tensor:
         """Return Q_i(s, a) [policy, critic, batch, objective]."""
