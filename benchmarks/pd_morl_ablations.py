@@ -34,6 +34,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "actor learns at once": {"actor_begins": "at-once"},
     "noise of 0.3 with memory 0.9": {"exploration_memory": 0.9, "exploration_noise": 0.3},
     "actor every 10th update": {"policy_delay": 10},
+    "noise of 0.2 on target actions": {"target_noise": 0.2, "target_noise_clip": 0.5},
+    "latest actor is published": {"published_actor": "latest"},
     "squared loss": {"loss": "squared"},
     "relabelled from |z|": {"relabel_from": "absolute-normal"},
     "relabelled from Dirichlet": {"relabel_from": "dirichlet"},
