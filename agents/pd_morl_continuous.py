@@ -66,7 +66,7 @@ class ContinuousPDMORL:
         self.experience = Experience(problem, seeds, num_envs, grid, self.actions.width, config.replay_capacity, device)
         learnable = problem.discount if problem.discount < 1.0 else 0.995  # the authors' for undiscounted returns
         same = TD3Settings.__dataclass_fields__.keys() & Config.__dataclass_fields__.keys() - {"discount"}
-        informed = (decided(config.random_steps) - config.learning_starts) * config.updates_per_step  # updates
+        informed = (decided(config.random_steps) - decided(config.learning_starts)) * config.updates_per_step  # updates
         settings = TD3Settings(
             actor_starts=int(informed) if config.actor_begins == "after-random-steps" else 0,
             discount=learnable if config.discount is None else config.discount,
@@ -88,7 +88,7 @@ class ContinuousPDMORL:
         self.steps = self.pretraining_steps = self.updates = 0
         self.next_key_update = decided(config.key_update_steps)
         self.diagnostics: dict[str, Tensor] = {}
-        key_steps, widths = decided(config.key_pretraining_steps), config.hidden_widths
+        key_steps, widths = decided(config.key_pretraining_steps), decided(config.hidden_widths)
         self.begin_pretraining = partial(KeyPretraining, problem, seeds, num_envs, self.keys, key_steps, widths, device)
         self.pretraining: KeyPretraining | None = None  # while it goes on
         self.pretrained = key_steps == 0
@@ -114,12 +114,14 @@ class ContinuousPDMORL:
             stops = terminated if self.config.time_limits == "bootstrap" else terminated | truncated
             self.experience.remember(actions, observations, rewards, terminated, truncated, infos, stops)
             self.steps += self.num_envs
-            due = int((self.steps - self.config.learning_starts) * self.config.updates_per_step) - self.updates
+            earned = (self.steps - decided(self.config.learning_starts)) * self.config.updates_per_step
+            due = int(earned) - self.updates
             if due > 0 and self.updates == 0 and self.config.units == "typical-reward":
                 self._measure_scales()
             if due > 0:
                 source: RelabelFrom = decided(self.config.relabel_from)
-                self._learn(*self.experience.draw(due, self.config.batch_size, self.config.relabelled_share, source))
+                size = decided(self.config.batch_size)
+                self._learn(*self.experience.draw(due, size, self.config.relabelled_share, source))
             yield
 
     def update(self, batch: Batch) -> None:
@@ -201,7 +203,7 @@ class ContinuousPDMORL:
     def _measure_keys(self, evaluates: Sequence[Evaluate]) -> None:
         """Evaluate the keys; say so where one has lost half of its best utility: training may have collapsed."""
         before = self.keys.collapsed()
-        self.keys.measure(evaluates, self.config.key_episodes)
+        self.keys.measure(evaluates, decided(self.config.key_episodes))
         for learner, key in np.argwhere(self.keys.collapsed() & ~before):
             warnings.warn(
                 f"pd-morl at step {self.steps:,}: the utility for key preference {self.keys.preferences[key].tolist()}"
