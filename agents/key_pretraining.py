@@ -106,7 +106,7 @@ class KeyPretraining:
         states = np.concatenate([self.experience.encode(observations), preferences], axis=1, dtype=np.float32)
         every = self.td3.act(
             torch.as_tensor(states, device=self.device).expand(count, -1, -1),
-            slice(learner * count, (learner + 1) * count),
+            self.td3.actors[learner * count : (learner + 1) * count],
         )
         return self.actions.to_environment(every.cpu().numpy()[keys, np.arange(len(states))])
 

@@ -76,7 +76,6 @@ class ContinuousPDMORL:
         width = self.experience.width + problem.num_objectives
         network_seeds = [derived_seed(seed, "network") for seed in seeds]
         self.td3 = TD3(width, self.actions.width, problem.num_objectives, settings, network_seeds, device)
-        self.publishes_target = config.published_actor == "target"
         origin = np.zeros(problem.num_objectives)
         if config.units == "typical-reward" and problem.reference_point is not None:
             origin = np.array(problem.reference_point)
@@ -161,8 +160,8 @@ class ContinuousPDMORL:
         if self.pretraining is not None and policies.all():
             return self.pretraining.act(observations, preferences, policies - 1, learner)
         states = np.concatenate([self.experience.encode(observations), preferences], axis=1, dtype=np.float32)
-        learners = slice(learner, learner + 1)
-        actions = self.td3.act(torch.as_tensor(states, device=self.device)[None], learners, self.publishes_target)
+        actors = self._published()[learner : learner + 1]
+        actions = self.td3.act(torch.as_tensor(states, device=self.device)[None], actors)
         return self.actions.to_environment(actions[0].cpu().numpy())
 
     def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -175,6 +174,10 @@ class ContinuousPDMORL:
         return size | alignment_metrics(self.diagnostics, self.keys, self.origin, learner, self.scales[learner, 0])
 
     # --- Parts --------------------------------------------------------------------------------------------------------
+
+    def _published(self) -> Tensor:
+        """Return the actors [learner, n] that are evaluated and published."""
+        return self.td3.target_actors if self.config.published_actor == "target" else self.td3.actors
 
     def _pretrain(self, envs: VectorEnv[Any, Any, Any], evaluates: Sequence[Evaluate]) -> Iterator[None]:
         """Find the returns that the interpolator starts from, one policy for each key."""
@@ -251,10 +254,8 @@ class ContinuousPDMORL:
 
     def export_policies(self, learner: int = 0) -> dict[int, dict[str, Any]]:
         """Return what acting needs, by policy number."""
-        actors = self.td3.target_actors if self.publishes_target else self.td3.actors
-        return {0: {"actor": actors[learner : learner + 1].detach().clone()}}
+        return {0: {"actor": self._published()[learner : learner + 1].detach().clone()}}
 
     def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
         """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
-        actors = self.td3.target_actors if self.publishes_target else self.td3.actors
-        actors.data.copy_(policies[0]["actor"])
+        self._published().data.copy_(policies[0]["actor"])

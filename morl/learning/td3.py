@@ -99,13 +99,12 @@ class TD3:
         self.compiled = CompiledUpdates(self) if can_compile(self) else None
 
     @torch.no_grad()
-    def act(self, states: Tensor, policies: slice = slice(None), target: bool = False) -> Tensor:
+    def act(self, states: Tensor, actors: Tensor | None = None) -> Tensor:
         """Return the deterministic actions [policy, batch, action_width] for states [policy, batch, state_width].
 
-        `target` asks the target networks, which are averages of the latest actors.
+        Those of all policies, or of the rows of `actors` or `target_actors` that are given.
         """
-        actors = self.target_actors if target else self.actors
-        return self.actor(actors[policies], states).tanh()
+        return self.actor(self.actors if actors is None else actors, states).tanh()
 
     def values(self, parameters: Tensor, states: Tensor, actions: Tensor) -> Tensor:
         """Return Q_i(s, a) [policy, critic, batch, objective]."""
