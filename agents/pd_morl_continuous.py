@@ -130,7 +130,8 @@ class ContinuousPDMORL:
     def _learn(self, rows: Tensor, index: Tensor, preferences: Tensor, noise: Tensor) -> None:
         """Do the same for all batches drawn; see `Experience.draw`."""
         scales, direction = self.scales.unsqueeze(1), None
-        if decided(self.config.actor_angle) > 0.0 or decided(self.config.critic_angle) > 0.0:
+        angles = decided(self.config.actor_angle) + decided(self.config.critic_angle)
+        if angles > 0.0 and self.steps >= decided(self.config.angles_begin):
             direction = self.keys.directions(preferences.flatten(1, 2)).view_as(preferences) / scales
         draws = Draws(
             rows=rows,

@@ -10,6 +10,7 @@ PAPER: dict[str, Any] = {
     "loss": "huber",
     "actor_angle": 10.0,
     "critic_angle": 1.0,
+    "angles_begin": 0,
     "units": "raw",
     "hidden_norm": "none",
     "action_gradient": "tanh",
@@ -35,6 +36,7 @@ IMPROVED: dict[str, Any] = {
     "loss": "huber",
     "actor_angle": 0.0,
     "critic_angle": 0.0,
+    "angles_begin": 0,
     "units": "typical-reward",
     "hidden_norm": "layer",
     "action_gradient": "leaky",
@@ -71,6 +73,8 @@ class Config:
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree. Improved: 0, paper: 10."""
     critic_angle: float | None = None
     """Weight of the angle in the critics' loss, per degree. Improved: 0, paper: 1."""
+    angles_begin: int | None = None
+    """Environment steps before which no angle is in a loss: while keys are poor it points astray. Both modes: 0."""
     units: Literal["typical-reward", "raw"] | None = None
     """Measure each objective in units of its typical reward, found in the random phase, and angles from the reference
     point, so that scale and sign of rewards do not matter; or all as it is. Improved: typical-reward, paper: raw."""
@@ -154,7 +158,14 @@ class Config:
         for name in sorted(positive & given.keys()):
             if not 0 < given[name] < float("inf"):
                 raise ValueError(f"{name} is {given[name]}, but must be finite and greater than 0")
-        not_negative = ("actor_angle", "critic_angle", "random_steps", "key_pretraining_steps", "target_noise")
+        not_negative = (
+            "actor_angle",
+            "critic_angle",
+            "angles_begin",
+            "random_steps",
+            "key_pretraining_steps",
+            "target_noise",
+        )
         for name in (*not_negative, "target_noise_clip", "exploration_noise"):
             if not 0 <= given[name] < float("inf"):
                 raise ValueError(f"{name} is {given[name]}, but must be finite and not negative")

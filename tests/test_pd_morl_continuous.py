@@ -185,6 +185,21 @@ def test_time_limits_end_episodes_in_paper_mode_only() -> None:
         assert bool(replay.column("terminated")[0, last, 0].all()) == expected
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_angles_begin_when_they_are_told_to(compiled: bool) -> None:
+    def after(steps: int, **config: Any) -> torch.Tensor:
+        agent = build(learning_starts=20, batch_size=8, policy_delay=1, **config)
+        if not compiled:
+            agent.td3.compiled = None
+        for _ in agent.learn(morl.make_vec(WALK, 4), steps, _nothing):
+            pass
+        return agent.td3.actors.detach().clone()
+
+    angles = {"actor_angle": 1.0, "critic_angle": 1.0}
+    assert torch.equal(after(60, **angles, angles_begin=64), after(60))
+    assert not torch.equal(after(80, **angles, angles_begin=64), after(80))
+
+
 def _nothing(preferences: Any, episodes: int, policies: Any = None) -> Any:
     return np.zeros_like(preferences)
 
@@ -244,6 +259,7 @@ def test_pretraining_counts_its_steps_and_finds_the_keys() -> None:
         ("target_rate", -0.1),
         ("relabelled_share", 1.5),
         ("actor_angle", -1.0),
+        ("angles_begin", -1),
         ("exploration_noise", float("inf")),
         ("key_pretraining_steps", -1),
         ("preference_divisions", 0),

@@ -127,7 +127,7 @@ class TD3:
         Args:
             batch: state and next_state [policy, batch, state_width]; action and noise (standard normal)
                 [policy, batch, action_width]; reward and weight (the w of utilities) [policy, batch, objective];
-                continues [policy, batch, 1], 0 where nothing is bootstrapped. With angles in the losses: direction
+                continues [policy, batch, 1], 0 where nothing is bootstrapped. If angles are in the losses: direction
                 [policy, batch, objective] and origin [policy, 1, objective].
 
         Returns:
@@ -142,7 +142,7 @@ class TD3:
         values = self.values(self.critics, batch["state"], batch["action"])
         error = smooth_l1_loss if settings.loss == "huber" else mse_loss
         errors = error(values, targets.unsqueeze(1).expand_as(values), reduction="none").mean(dim=-1)
-        if settings.critic_angle > 0.0:
+        if settings.critic_angle > 0.0 and "direction" in batch:
             direction, origin = batch["direction"].unsqueeze(1), batch["origin"].unsqueeze(1)
             errors = errors + settings.critic_angle * angle_degrees(direction, values - origin)
         losses = errors.mean(dim=-1).sum(dim=-1)  # [policy]: mean over the batch, sum over critics
@@ -173,7 +173,7 @@ class TD3:
         actions = proposed.tanh()
         values = self.values(first_critics, batch["state"], actions).squeeze(1)
         losses = -utility(values, batch["weight"])
-        if self.settings.actor_angle > 0.0:
+        if self.settings.actor_angle > 0.0 and "direction" in batch:
             losses = losses + self.settings.actor_angle * angle_degrees(batch["direction"], values - batch["origin"])
         loss = losses.mean(dim=-1).sum()
         if self.settings.action_gradient == "tanh":

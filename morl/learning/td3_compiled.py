@@ -48,13 +48,14 @@ class CompiledUpdates:
         if size not in self.memory:
             self.memory[size] = [_memory(td3, size) for _ in range(td3.policies)]
         memory, drawn = self.memory[size], [drawn_for(draws, policy) for policy in range(td3.policies)]
+        numbers = self.numbers
+        if draws.direction is None:
+            numbers = numbers._replace(critic_angle=0.0, actor_angle=0.0)
         steps = td3.updates, int(td3.actor_optimiser.steps[0]), td3.settings.policy_delay
         critic_steps = int(td3.critic_optimiser.steps[0])
 
         def work(policy: int, crew: Crew) -> None:
-            take_updates(
-                crew, self.networks[policy], self.numbers, drawn[policy], memory[policy], (critic_steps, *steps)
-            )
+            take_updates(crew, self.networks[policy], numbers, drawn[policy], memory[policy], (critic_steps, *steps))
 
         self.workers.each(td3.policies, work)
         td3.critic_optimiser.steps += len(draws)
