@@ -43,6 +43,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "angle in the actor": {"actor_angle": 10.0} | KEYS,
     "angle in the actor, 11 keys": {"actor_angle": 10.0, "key_divisions": 10} | KEYS,
     "angle in actor and critic": {"actor_angle": 10.0, "critic_angle": 1.0} | KEYS,
+    "angle of 2 in the actor from step 30,000 on": {"actor_angle": 2.0, "angles_begin": 30_000} | KEYS,
     "discount 0.995": {"discount": 0.995},
     "discount 0.998": {"discount": 0.998},
     "20,000 random steps": {"random_steps": 20_000},
