@@ -57,7 +57,7 @@ def restore(root: Any, saved: Saved) -> Any:
 
 def is_constant(value: object) -> bool:
     """Return whether `value` never changes once an environment is built."""
-    module = type(value).__module__ or ""
+    module = _module(value)
     return (
         isinstance(value, _CONSTANT)
         or module.split(".")[0] in _CONSTANT_MODULES
@@ -116,7 +116,7 @@ class _Capture:
             return {"kind": "random", "state": self.visit(value.getstate(), f"{path}.state")}
         if isinstance(value, gymnasium.Space):  # bounds are constant; only the generator behind `sample` moves
             return {"kind": "object", "class": _name(value), "attributes": self._space(value, path)}
-        if type(value).__module__.startswith("mujoco") and type(value).__name__ == "MjData":
+        if _module(value).startswith("mujoco") and type(value).__name__ == "MjData":
             fields = mujoco_fields(value)
             return {"kind": "mujoco", "fields": {k: self.visit(v, f"{path}.{k}") for k, v in fields.items()}}
         return self._object(value, path)
@@ -260,4 +260,9 @@ def _write_field(data: Any, name: str, value: Any) -> None:
 
 
 def _name(value: object) -> str:
-    return f"{type(value).__module__}.{type(value).__qualname__}"
+    return f"{_module(value)}.{type(value).__qualname__}"
+
+
+def _module(value: object) -> str:
+    """Return the name of the module that the value's class is from; types of SWIG, as Box2D has them, say nothing."""
+    return getattr(type(value), "__module__", None) or ""

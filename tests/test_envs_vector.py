@@ -192,6 +192,18 @@ def test_what_cannot_be_saved_is_named():
         lanes.state_dict()
 
 
+def test_a_class_without_a_module_is_captured():
+    class Silent(type):  # as the types of SWIG are, which Box2D's objects have
+        @property
+        def __module__(cls):
+            raise AttributeError("__module__")
+
+    class Handle(metaclass=Silent):
+        pass
+
+    assert capture(Handle())["kind"] == "object"
+
+
 def test_captured_state_is_plain_and_keeps_shared_objects_shared():
     class Thing:
         def __init__(self):
