@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.actor_critic import ActorCritic
+from morl.learning.compiling import have_compiled
 from morl.learning.optimiser import Adam
 from morl.learning.ppo_kernel import pass_back, pass_forward, surrogate_slopes
 
@@ -33,7 +34,8 @@ def compiled_step(
         columns: dict[str, NDArray[Any]] = {name: column.numpy() for name, column in batch.items()}
         observations, actions = np.ascontiguousarray(columns["observation"]), columns["action"]
         size = observations.shape[1]
-        if size not in buffers:
+        new = size not in buffers
+        if new:
             shapes = (len(rows), 2, size * units), (len(rows), 2, size * widest), (rows.shape[1],)
             buffers[size] = [np.empty(shape, dtype=np.float32) for shape in shapes]
         hidden, outputs, gradient = buffers[size]
@@ -42,16 +44,21 @@ def compiled_step(
             masks = np.ones((len(rows), size, int(actor_widths[-1]) if network.log_deviations == 0 else 1), np.float32)
         given = (rows, actor_widths, critic_widths, network.log_deviations, observations, actions)
         ratios = np.empty((len(rows), size), dtype=np.float32)
-        pass_forward(*given, masks, columns["log_probability"], hidden, outputs, ratios)
+        forth = *given, masks, columns["log_probability"], hidden, outputs, ratios
+        if new:
+            have_compiled(pass_forward, *forth)
+        pass_forward(*forth)
         slopes = np.empty_like(ratios)
         if policy_loss is None:
             surrogate_slopes(ratios, columns["advantage"], settings.clip, slopes)
         else:
             slopes = _slopes(ratios, batch, policy_loss)
         values = columns["value"], columns["target"]
-        pass_back(
-            *given, *values, hidden, outputs, ratios, slopes, (*weights, optimiser.epsilon), moments, rates, gradient
-        )
+        numbers = (*weights, optimiser.epsilon)
+        back = *given, *values, hidden, outputs, ratios, slopes, numbers, moments, rates, gradient
+        if new:
+            have_compiled(pass_back, *back)
+        pass_back(*back)
         return torch.from_numpy(ratios)
 
     return step

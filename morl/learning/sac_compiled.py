@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.crew import Crew, Workers
+from morl.learning.compiling import have_compiled
+from morl.learning.crew import ALONE, Crew, Workers
 from morl.learning.draws import Draws
 from morl.learning.sac_kernel import SoftMemory, SoftNetworks, SoftNumbers, take_soft_updates
 from morl.learning.td3_compiled import drawn_for
@@ -57,11 +58,14 @@ class CompiledSoftUpdates:
             number: see there.
         """
         sac, size, period = self.sac, draws.index.shape[-1], self.sac.numbers.policy_period
-        if size not in self.memory:
-            self.memory[size] = [_memory(sac, size) for _ in self.networks]
-        memory, drawn = self.memory[size], [drawn_for(draws, policy) for policy in range(len(self.networks))]
+        drawn = [drawn_for(draws, policy) for policy in range(len(self.networks))]
         critic, actor = (sac.optimisers[name].steps for name in ("critic", "actor"))
         steps = [(int(critic[policy]), number, int(actor[policy]), period) for policy in range(len(self.networks))]
+        if size not in self.memory:
+            self.memory[size] = [_memory(sac, size) for _ in self.networks]
+            given = self.networks[0], self.numbers, drawn[0], noise[0], self.memory[size][0], steps[0]
+            have_compiled(take_soft_updates, ALONE, *given)
+        memory = self.memory[size]
 
         def work(policy: int, crew: Crew) -> None:
             given = crew, self.networks[policy], self.numbers, drawn[policy], noise[policy], memory[policy]

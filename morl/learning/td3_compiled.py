@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morl.learning.crew import Crew, Workers
+from morl.learning.compiling import have_compiled
+from morl.learning.crew import ALONE, Crew, Workers
 from morl.learning.draws import Draws
 from morl.learning.network_kernel import NORMED_RELU, RELU, Array
 from morl.learning.td3_kernel import Drawn, Memory, Networks, Numbers, take_updates
@@ -45,14 +46,17 @@ class CompiledUpdates:
     def __call__(self, draws: Draws) -> dict[str, Tensor]:
         """Take all updates; see `TD3.learn`."""
         td3, size = self.td3, draws.index.shape[-1]
-        if size not in self.memory:
-            self.memory[size] = [_memory(td3, size) for _ in range(td3.policies)]
-        memory, drawn = self.memory[size], [drawn_for(draws, policy) for policy in range(td3.policies)]
+        drawn = [drawn_for(draws, policy) for policy in range(td3.policies)]
         numbers = self.numbers
         if draws.direction is None:
             numbers = numbers._replace(critic_angle=0.0, actor_angle=0.0)
         steps = td3.updates, int(td3.actor_optimiser.steps[0]), td3.settings.policy_delay
         critic_steps = int(td3.critic_optimiser.steps[0])
+        if size not in self.memory:
+            self.memory[size] = [_memory(td3, size) for _ in range(td3.policies)]
+            given = self.networks[0], numbers, drawn[0], self.memory[size][0], (critic_steps, *steps)
+            have_compiled(take_updates, ALONE, *given)
+        memory = self.memory[size]
 
         def work(policy: int, crew: Crew) -> None:
             take_updates(crew, self.networks[policy], numbers, drawn[policy], memory[policy], (critic_steps, *steps))
