@@ -127,8 +127,8 @@ class TD3:
         Args:
             batch: state and next_state [policy, batch, state_width]; action and noise (standard normal)
                 [policy, batch, action_width]; reward and weight (the w of utilities) [policy, batch, objective];
-                continues [policy, batch, 1], 0 where nothing is bootstrapped. If angles are in the losses: direction
-                [policy, batch, objective] and origin [policy, 1, objective].
+                continues [policy, batch, 1], 0 where nothing is bootstrapped; direction [policy, batch, objective]
+                and origin [policy, 1, objective], without which no angle is in the losses.
 
         Returns:
             Detached tensors to look at: loss [policy] of the critics, values [policy, batch, objective] of the first.
