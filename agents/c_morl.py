@@ -16,9 +16,10 @@ Where this file departs from the authors' code, and why (docs/c_morl.md has the 
   - Every step counts (the authors: one in eight); time limits are bootstrapped through unless nothing is discounted.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +27,12 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from morl.agents.c_morl_settings import Config
 from morl.agents.constrained import parse_constraints, report, violations
 from morl.agents.extension import Wave
 from morl.agents.members import Member, mixtures, select, surviving
 from morl.learning.acting import Actors
-from morl.learning.actor_critic import actor_critic, environment_actions
+from morl.learning.actor_critic import action_map, actor_critic
 from morl.learning.observations import encoder, final_observations
 from morl.learning.population import fresh_states
 from morl.preferences import finest_lattice, simplex_lattice
@@ -38,94 +40,6 @@ from morl.protocols import Evaluate, Problem
 from morl.seeding import derived_seed
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """Settings of C-MORL: the authors' for Hopper-2d, but for the solver, and smaller updates for shorter runs."""
-
-    initial_steps: int = 64_000
-    """Environment steps of Pareto initialisation, of all policies together. Two thirds of all steps are a good share;
-    the default fits the 100,000 of a run that says nothing else; a run that ends before never extends (authors: 8.0M of
-    12.0M; they say 1.0M of 1.5M)."""
-    initial_divisions: int | None = None
-    """Resolution of the grid of initial preferences; as fine as 6 policies, or one per objective, allow by default.
-
-    0 is a single policy with equal weights, that extension makes the whole front of: where one policy can be good in
-    everything, it has all the steps."""
-    samples_per_update: int = 1024
-    """Transitions of each policy between two updates (authors: 4096, 8 lanes x 512 steps)."""
-    epochs: int = 10
-    """Passes over them in each update."""
-    minibatches: int = 16
-    """Gradient steps in each pass (authors: 32)."""
-    learning_rate: float = 3e-4
-    """Adam's step size at first; in initialisation it falls linearly to 0."""
-    hidden_widths: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers (tanh) of actor and critic."""
-    one_hot: bool = False
-    """Encode integer observations as one-hot, of the joint state where there are few (authors: raw integers)."""
-    discount: float | None = None
-    """Discount factor of learning; the environment's evaluation discount where not given."""
-    trace: float = 0.95
-    """Lambda of the generalised advantages."""
-    clip: float = 0.2
-    """Half width of the trust interval of probability ratios, and of values."""
-    entropy_weight: float = 0.0
-    """Weight of the entropy bonus."""
-    solver: Literal["ipo", "cpo", "lagrangian", "compat"] = "ipo"
-    """Extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or the published code's."""
-    selected: int | None = None
-    """Members extended in each round, N; 5 of two objectives, 6 of more where not given."""
-    extension_updates: int = 20
-    """Updates of each task of a round, K'."""
-    extension_learning_rate: float | None = 1e-4
-    """Adam's step size in extension; in "compat" always what it was when the member was archived."""
-    kept_share: float = 0.9
-    """Share of a reference return that constraints keep, beta."""
-    sharpness: float = 20.0
-    """Sharpness of the interior point barrier, t."""
-    trust_radius: float = 0.01
-    """Largest mean divergence of a trust region step."""
-    multiplier_rate: float = 0.1
-    """Step size of dual ascent, in deviations of the return."""
-    constraints: dict[str, str] = field(default_factory=dict)
-    """Bounds on the discounted return of objectives that need not be optimised, such as: energy ">= -50"."""
-    snapshot_updates: int = 10
-    """Updates between two snapshots in initialisation."""
-    extension_snapshot_updates: int = 1
-    """Updates between two snapshots in extension."""
-    snapshot_episodes: int = 5
-    """Episodes that evaluate a snapshot."""
-    archive_capacity: int = 200
-    """Most members of the archive (authors: 100 in their logs, 200 in their last code)."""
-    duplicate_tolerance: float = 1e-3
-    """A member must improve on every other by this share of the front's range in some objective."""
-    interpolate: bool = False
-    """After each round, also archive mixtures of neighbours (half-way in weight space) that are not dominated."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        sizes = ("initial_steps", "samples_per_update", "epochs", "minibatches", "learning_rate", "clip", "selected")
-        of_extension = ("extension_updates", "extension_learning_rate", "extension_snapshot_updates")
-        of_solvers = ("sharpness", "trust_radius", "multiplier_rate")
-        of_the_archive = ("snapshot_updates", "snapshot_episodes", "archive_capacity")
-        for name in (*sizes, *of_extension, *of_solvers, *of_the_archive):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
-        if self.initial_divisions is not None and self.initial_divisions < 0:
-            raise ValueError(f"initial_divisions is {self.initial_divisions}, but must be at least 0")
-        for name in ("kept_share", "trace", "entropy_weight", "duplicate_tolerance", "discount"):
-            if getattr(self, name) is not None and not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
-        if self.minibatches > self.samples_per_update:
-            raise ValueError(
-                f"minibatches is {self.minibatches}, but must be at most samples_per_update, {self.samples_per_update}"
-            )
-        if self.constraints and self.solver == "compat":
-            raise ValueError('solver is "compat", but must be another one where there are constraints: it knows none')
-        if not all(width > 0 for width in self.hidden_widths):
-            raise ValueError(f"hidden_widths is {self.hidden_widths}, but every width must be greater than 0")
 
 
 class CMORL:
@@ -136,9 +50,15 @@ class CMORL:
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
         self.problem, self.config, self.seed, self.lanes, self.device = problem, config, seed, num_envs, device
         self.discount = problem.discount if config.discount is None else config.discount
+        if config.constraints and self.discount != problem.discount:
+            raise ValueError(
+                f"discount is {self.discount}, but must be {problem.discount} where there are constraints: they bound"
+                " returns that are discounted by it"
+            )
         self.objectives = problem.num_objectives
         self.constraints = parse_constraints(config.constraints, problem.objectives)
         self.free = [k for k in range(self.objectives) if k not in {each.objective for each in self.constraints}]
+        self.to_environment = action_map(problem.action_space)
         self.encode, width = encoder(problem.observation_space, config.one_hot)
         self.network = actor_critic(width, problem.action_space, self.objectives, config.hidden_widths)
         self.widths = {"observation": width, "action": self.network.log_deviations or 1, "objective": self.objectives}
@@ -175,6 +95,7 @@ class CMORL:
 
     def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, evaluate: Evaluate) -> Iterator[None]:
         """Run C-MORL; one iteration is one step of every lane and, where a rollout is complete, one update."""
+        self._warn_of_a_run_without_learning(total_steps)
         while self.steps < total_steps:
             wave = self.wave or self._begin_wave()
             observations = self._begin_episodes(envs, wave) if self.observations is None else self.observations
@@ -200,6 +121,16 @@ class CMORL:
         grid = np.zeros((len(lattice), self.objectives))
         grid[:, self.free] = lattice
         return grid
+
+    def _warn_of_a_run_without_learning(self, total_steps: int) -> None:
+        least = len(self.queue) * self.config.samples_per_update
+        if self.wave is None and self.round == 0 and total_steps < least:
+            warnings.warn(
+                f"c-morl: total_steps is {total_steps:,}, but must be at least {least:,} for a first update of each"
+                " policy: the front will be that of policies that have learnt nothing",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _select(self) -> None:
         """Queue the tasks of the next round: every selected member once for each free objective."""
@@ -250,7 +181,7 @@ class CMORL:
         if self.config.interpolate and not self.queue and len(self.archive) > 1:
             unknown = np.full(self.objectives, np.nan)
             states = mixtures([self.members[number] for number in self.archive])
-            rate = self.config.extension_learning_rate or self.config.learning_rate
+            rate = self.config.extension_learning_rate
             numbered = enumerate(states, self.next_number)
             self._archive([Member(number, state, unknown, unknown, rate) for number, state in numbered], evaluate)
 
@@ -290,7 +221,7 @@ class CMORL:
         seen = experience.observe(observations)
         masks = None if self.masks is None else self.masks.reshape(*seen.shape[:2], -1)
         chosen = population.act(seen, masks, self.random)
-        actions = environment_actions(chosen.reshape(self.lanes, -1), self.problem.action_space)
+        actions = self.to_environment(chosen.reshape(self.lanes, -1))
         reached, rewards, terminated, truncated, infos = envs.step(actions)
         self.steps += self.lanes
         experience.add(seen, chosen, rewards, terminated, truncated, masks)
@@ -313,9 +244,7 @@ class CMORL:
         masks: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
         """Return the most likely actions [env, ...] of the members `policies` [env]; they need no preference."""
-        return environment_actions(
-            self.actors.act(self.encode(observations), policies, masks), self.problem.action_space
-        )
+        return self.to_environment(self.actors.act(self.encode(observations), policies, masks))
 
     def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:  # noqa: ARG002
         """Return the archive (before the first snapshot: the untrained policies), each with the weights it has."""
@@ -331,9 +260,17 @@ class CMORL:
             values |= {f"archive/best_{name}": value for name, value in best}
         return values
 
-    def violation(self, points: Array) -> float:
-        """Return by how much the point [n, objective] that breaks the constraints least breaks them; 0 without any."""
-        return float(violations(self.constraints, points).max(axis=1, initial=0.0).min())
+    def violations(self, points: Array) -> Array:
+        """Return by how much points [n, objective] break the constraints where they do most [n]; 0 without any."""
+        worst: Array = violations(self.constraints, points).max(axis=1, initial=0.0)
+        return worst
+
+    def judged(self, points: Array) -> Array:
+        """Return what makes one point [n, objective] better than another: a constrained objective need only be kept."""
+        columns = points.copy()
+        for each, broken in zip(self.constraints, violations(self.constraints, points).T, strict=True):
+            columns[:, each.objective] = -broken
+        return columns
 
     def remarks(self, points: Array) -> dict[str, Any]:
         """Return what front.json should say about its points [n, objective]: by how much they break each constraint."""

@@ -1,13 +1,14 @@
 """A wave of C-MORL: tasks that learn side by side as one population, unconstrained or with any of the solvers."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.agents.c_morl_settings import Config
 from morl.agents.constrained import (
     Constraint,
     Limits,
@@ -20,14 +21,12 @@ from morl.agents.constrained import (
     units_of,
 )
 from morl.agents.members import Member
+from morl.agents.return_estimates import ReturnEstimates
 from morl.agents.trust_region import trust_region_step
 from morl.learning.actor_critic import ActorCritic
 from morl.learning.population import Population
 from morl.learning.ppo import Epochs, improve, scalar_advantages
 from morl.learning.rollouts import Experience, samples_of
-
-if TYPE_CHECKING:
-    from morl.agents.c_morl import Config
 
 Array = NDArray[np.float64]
 
@@ -52,7 +51,7 @@ class Wave:
     def __init__(
         self,
         network: ActorCritic,
-        config: "Config",
+        config: Config,
         constraints: Sequence[Constraint],
         widths: Mapping[str, int],
         *,
@@ -76,9 +75,8 @@ class Wave:
         self.origins = np.zeros(policies, dtype=np.int64)
         self.weights, self.multipliers = np.zeros(shape), np.zeros(shape)
         self.preferences = np.full(shape, np.nan)
-        self.estimates = np.zeros(shape)  # mean discounted returns of the acting policies
-        self.return_sums, self.episode_counts = np.zeros(shape), np.zeros((policies, 1))  # what they are estimated from
-        self.references = np.full(shape, np.nan)  # those of the policies that the tasks began with
+        self.estimates = ReturnEstimates(np.zeros(shape))
+        self.references = np.full(shape, np.nan)  # returns of the policies that the tasks began with
         self.rates = np.full(policies, config.learning_rate)
 
     def begin(self, starts: Sequence[Member], weights: Array) -> None:
@@ -90,10 +88,10 @@ class Wave:
         if not self.extending:
             self.preferences = weights
             return
-        self.estimates = np.stack([member.returns for member in starts])
-        rates = np.array([member.learning_rate for member in starts])
-        rate = None if self.config.solver == "compat" else self.config.extension_learning_rate
-        self.rates = rates if rate is None else np.full(len(starts), rate)
+        self.estimates = ReturnEstimates(np.stack([member.returns for member in starts]))
+        self.rates = np.full(len(starts), self.config.extension_learning_rate)
+        if self.config.solver == "compat":
+            self.rates = np.array([member.learning_rate for member in starts])
 
     @property
     def legs(self) -> int:
@@ -107,9 +105,14 @@ class Wave:
 
     @property
     def snapshot_due(self) -> bool:
-        """Return whether the policies, as they are after the latest update, should be archived."""
-        every = self.config.extension_snapshot_updates if self.extending else self.config.snapshot_updates
-        return self.updates == 0 or self.updates % every == 0  # 0: the last update of a leg was just made
+        """Return whether the policies, as they are after the latest update, should be archived.
+
+        They are after the last update of a leg (which the count shows as 0), after every so many, and in initialisation
+        also after the first 1, 2, 4, 8, ...: a run that stops soon has a front that is half as old as it is, at worst.
+        """
+        if self.extending:
+            return self.updates % self.config.extension_snapshot_updates == 0
+        return self.updates % self.config.snapshot_updates == 0 or self.updates & (self.updates - 1) == 0
 
     def snapshots(self, first_number: int) -> list[Member]:
         """Return the policies as they are, numbered from `first_number`; their returns are not known yet."""
@@ -138,7 +141,12 @@ class Wave:
         deviations = sigmas.double().cpu().numpy()
         if not self.extending:
             self.rates = np.full(len(population), config.learning_rate * (1.0 - self.updates / self.planned))
-        self._estimate_returns(population.values(last) * deviations[:, None])
+        self.estimates.observe(experience, population.values(last), deviations)
+        if self.extending and np.isnan(self.references).all():
+            # The first experience was made by the references themselves; tasks that share one pool their episodes.
+            # It is not the archive value that is taken: that is of the deterministic policy.
+            shared = self.origins[:, None] == self.origins
+            self.references = shared @ self.estimates.returns / shared.sum(axis=1, keepdims=True)
         limits, dual = self._limits(deviations, sigmas)
         self.multipliers = raised_multipliers(self.multipliers, dual, config.multiplier_rate)
         weights = self.weights
@@ -148,6 +156,9 @@ class Wave:
         samples["advantage"] = scalar_advantages(vector * sigmas.unsqueeze(1), sigmas.new_tensor(weights)).unsqueeze(2)
         samples["vector_advantage"] = vector - vector.mean(dim=1, keepdim=True)
         found = self._learn(samples, limits, random)
+        if limits.constrained.any():
+            gains = self._gains(samples) * limits.slopes.abs()  # in the critic's units
+            self.estimates.carry(gains.double().cpu().numpy() * deviations)
         found |= {"slack": limits.slacks.clamp(max=1e3).min(), "multiplier": torch.tensor(self.multipliers.max())}
         experience.clear()
         self._count()
@@ -180,39 +191,29 @@ class Wave:
             population.network, population.parameters, population.optimiser, samples, epochs, rates, random, loss
         )
 
-    def _estimate_returns(self, values: Array) -> None:
-        """Estimate the acting policies' returns from the episodes that began; without any, from what was known.
+    @torch.no_grad()
+    def _gains(self, samples: dict[str, Tensor]) -> Tensor:
+        """Return mean_i[(rho_i - 1) A_ij]: what an update adds to returns [policy, objective] per step of an episode.
 
-        Earlier episodes count half as much with every update: a policy moves little, and few episodes begin in each.
-
-        Args:
-            values: [policy, lane, objective] expected returns from where every lane is now.
+        Ratios count no further than the trust interval: in many dimensions a few large ones would be all of the mean.
         """
-        sums, counts = self.experience.begun_returns(values)
-        self.return_sums = 0.5 * self.return_sums + sums
-        self.episode_counts = 0.5 * self.episode_counts + counts[:, None]
-        known = self.episode_counts > 0
-        self.estimates = np.where(known, self.return_sums / np.where(known, self.episode_counts, 1.0), self.estimates)
-        if self.extending and np.isnan(self.references).all():
-            # The first experience was made by the references themselves; tasks that share one pool their episodes.
-            # It is not the archive value that is taken: that is of the deterministic policy.
-            shared = self.origins[:, None] == self.origins
-            self.references = shared @ self.estimates / shared.sum(axis=1, keepdims=True)
+        network = self.population.network
+        actor, _ = network.split(self.population.parameters)
+        policy = network.distribution(actor, samples["observation"], samples.get("mask"))
+        ratios = (policy.log_probability(samples["action"]).unsqueeze(2) - samples["log_probability"]).exp()
+        trusted = ratios.clamp(1.0 - self.config.clip, 1.0 + self.config.clip) - 1.0
+        return (trusted * samples["vector_advantage"]).mean(dim=1)
 
     def _limits(self, deviations: Array, like: Tensor) -> tuple[Limits, Array]:
         """Return the limits of this update, and the slacks [policy, objective] that multipliers answer for."""
-        thresholds = np.broadcast_to(self.bounds, self.weights.shape)
+        thresholds = self.bounds + self.signs * self.estimates.beyond
         if self.extending and self.config.solver != "compat":
             relative = np.where(
                 self.weights > 0, -np.inf, reference_thresholds(self.references, self.config.kept_share)
             )
             thresholds = np.where(np.isfinite(self.bounds), thresholds, relative)
-        mean_length = (
-            self.experience.steps * self.experience.lanes / np.maximum(self.experience.completed_episodes, 1.0)
-        )
-        gamma = self.experience.discount
-        lengths = mean_length if gamma == 1.0 else (1.0 - gamma**mean_length) / (1.0 - gamma)
-        limits = limits_of(self.estimates, thresholds, self.signs, deviations, lengths, like)
+        lengths = self.estimates.lengths(self.experience.lanes, self.experience.discount)
+        limits = limits_of(self.estimates.returns, thresholds, self.signs, deviations, lengths, like)
         primal_dual = self.config.solver == "lagrangian" or not self.extending
         slacks = limits.slacks.double().cpu().numpy()
         return limits, slacks if primal_dual else np.full_like(slacks, np.inf)
@@ -231,9 +232,6 @@ class Wave:
         "weights",
         "multipliers",
         "preferences",
-        "estimates",
-        "return_sums",
-        "episode_counts",
         "references",
         "rates",
     )
@@ -241,13 +239,15 @@ class Wave:
     def state_dict(self) -> dict[str, Any]:
         """Return all that the wave goes on from."""
         plain = {name: getattr(self, name) for name in self._PLAIN_STATE}
-        return plain | {"extending": self.extending, "population": self.population.state_dict()}
+        parts = {"population": self.population.state_dict(), "estimates": self.estimates.state_dict()}
+        return plain | parts | {"extending": self.extending}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned, in a wave of the same sizes."""
         for name in self._PLAIN_STATE:
             setattr(self, name, state[name])
         self.population.load_state_dict(state["population"])
+        self.estimates.load_state_dict(state["estimates"])
 
 
 def _no_policy_loss(ratios: Tensor, batch: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG001 - the critic learns alone

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from morl.agents.constrained import Constraint, violations
 from morl.learning.population import TrainingState
-from morl.pareto import ParetoArchive, crowding_distance
+from morl.pareto import ParetoArchive, crowding_distance, non_dominated
 
 Array = NDArray[np.float64]
 
@@ -43,29 +43,30 @@ def surviving(
 ) -> list[int]:
     """Return the rows of returns [n, objective] that an archive keeps of them, ascending.
 
-    Kept are, in this order of filters: points better than the reference point in every objective, unless there is none;
-    points that keep all constraints, unless there is none (then the smallest violations count as objectives beside the
-    others); non-dominated points, without near duplicates; the least crowded `capacity` of them.
+    Kept are, in this order of filters: points that keep all constraints, unless there is none (then the smallest
+    violations count as objectives beside the others); points better than the reference point in every objective that is
+    to be optimised, unless there is none; non-dominated points, without near duplicates; the least crowded `capacity`.
 
     Args:
         points: [n, objective]; of near duplicates the first one stays.
         constraints: bounds on single objectives; these are not optimised.
         reference_point: [objective] or None.
         capacity: largest number of points kept.
-        tolerance: a point that improves on a kept one by no more than this share of the points' range in every
+        tolerance: a point that improves on a kept one by no more than this share of the front's range in every
             objective is a near duplicate.
     """
-    rows = np.arange(len(points))
-    if reference_point is not None:
-        above = (points > np.array(reference_point)).all(axis=1)
-        rows = rows[above] if above.any() else rows
+    rows, bounded = np.arange(len(points)), [each.objective for each in constraints]
     broken = violations(constraints, points).max(axis=1, initial=0.0)
-    columns = np.delete(points, [each.objective for each in constraints], axis=1)
-    if (broken[rows] == 0.0).any():
-        rows = rows[broken[rows] == 0.0]
-    else:
+    columns = np.delete(points, bounded, axis=1)
+    if (broken == 0.0).any():
+        rows = rows[broken == 0.0]
+    if reference_point is not None:
+        above = (columns[rows] > np.delete(np.array(reference_point), bounded)).all(axis=1)
+        rows = rows[above] if above.any() else rows
+    if broken[rows].any():
         columns = np.column_stack([columns, -broken])
-    scaled = columns[rows] / _ranges(columns[rows])
+    front = columns[rows][non_dominated(columns[rows])]  # an outlier that is dominated must not stretch the range
+    scaled = columns[rows] / _ranges(front)
     archive = ParetoArchive(capacity, tolerance=tolerance)
     archive.add_all(scaled, rows.tolist())
     return sorted(archive.payloads)
@@ -102,4 +103,5 @@ def _ranges(points: Array) -> Array:
 def _mean(one: Any, other: Any) -> Any:
     if isinstance(one, dict):
         return {key: _mean(value, other[key]) for key, value in one.items()}
-    return torch.lerp(one, other, 0.5) if isinstance(one, torch.Tensor) else 0.5 * (one + other)
+    # A state from a checkpoint is on the CPU, a new one where learning is.
+    return torch.lerp(one, other.to(one.device), 0.5) if isinstance(one, torch.Tensor) else 0.5 * (one + other)

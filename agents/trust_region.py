@@ -95,7 +95,9 @@ def dual_step(q: Tensor, r: Tensor, s: Tensor, slacks: Tensor, radius: float) ->
     slacks = slacks.nan_to_num(posinf=0.0)
     count = r.shape[1]
     along, towards, best = torch.zeros_like(q), torch.zeros_like(r), torch.full_like(q, -torch.inf)
-    ridge = 1e-10 * torch.eye(count, dtype=s.dtype, device=s.device)
+    # Constraints that pull alike make S singular; the ridge is small beside its entries, whatever their size.
+    largest = s.diagonal(dim1=1, dim2=2).amax(dim=1).clamp(min=1.0) if count else q
+    ridge = 1e-10 * largest[:, None, None] * torch.eye(count, dtype=s.dtype, device=s.device)
     for chosen in chain.from_iterable(combinations(range(count), size) for size in range(count + 1)):
         binding = list(chosen)
         block = (s + ridge)[:, binding][:, :, binding]
@@ -191,7 +193,6 @@ def _line_search(
     """
     accepted, reached = torch.zeros_like(direction[:, 0]), torch.zeros_like(direction[:, 0])
     floor = limits.slacks.clamp(max=0.0) - 1e-4
-    level = surrogates[..., 0].mean(dim=1)
     for fraction in (SHRINK**power for power in range(BACKTRACKS)):
         policy, ratios = ratios_of(actor + fraction * direction)
         divergence = before.divergence(policy).mean(dim=1)  # type: ignore[arg-type]  # both are of one kind
@@ -199,7 +200,7 @@ def _line_search(
         slacks = limits.slacks + limits.slopes * gains[:, 1:]
         fits = (divergence <= 1.5 * radius) & (slacks >= floor).all(dim=1)
         fits &= (gains[:, 0] >= 0.0) | step.recovering
-        chosen = fits & (accepted == 0.0) & torch.isfinite(level)
+        chosen = fits & (accepted == 0.0)
         accepted = torch.where(chosen, torch.full_like(accepted, fraction), accepted)
         reached = torch.where(chosen, divergence, reached)
     return accepted, reached

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morl.learning.acting import Actors
-from morl.learning.actor_critic import ActorCritic, actor_critic, environment_actions
+from morl.learning.actor_critic import ActorCritic, action_map, actor_critic
 from morl.learning.distributions import Categorical, DiagonalGaussian
 from morl.learning.moments import RunningMoments
 from morl.learning.networks import MultilayerPerceptron
@@ -134,9 +134,13 @@ def test_other_actions_are_refused(space: Any) -> None:
 
 
 def test_actions_of_the_environment() -> None:
-    cut = environment_actions(np.array([[-3.0, 0.5], [0.2, 7.0]], dtype=np.float32), BOX)
-    np.testing.assert_array_equal(cut, np.array([[-1.0, 0.5], [0.2, 1.0]], dtype=np.float32))
-    choices = environment_actions(np.array([[0.0], [2.0]]), spaces.Discrete(3, start=-1))
+    actions = np.array([[-3.0, 0.5], [0.2, 7.0]], dtype=np.float32)
+    np.testing.assert_array_equal(action_map(BOX)(actions), np.array([[-1.0, 0.5], [0.2, 1.0]], dtype=np.float32))
+    degrees = spaces.Box(np.float32([10.0, -0.4]), np.float32([30.0, 0.4]))  # [-1, 1] to the policy, whatever the units
+    np.testing.assert_allclose(action_map(degrees)(actions), [[10.0, 0.2], [22.0, 0.4]], rtol=1e-6)
+    half_open = spaces.Box(0.0, np.inf, (2,))
+    np.testing.assert_array_equal(action_map(half_open)(actions), np.array([[0.0, 0.5], [0.2, 7.0]], dtype=np.float32))
+    choices = action_map(spaces.Discrete(3, start=-1))(np.array([[0.0], [2.0]]))
     np.testing.assert_array_equal(choices, [-1, 1])
 
 

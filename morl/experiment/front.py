@@ -28,6 +28,7 @@ class Front:
         reference_point: [objective] of the hypervolume.
         known_front: [k, objective] true front under the same discount, if it is known.
         undiscounted_points: [n, objective] the same policies' undiscounted returns.
+        violations: [n] by how much each point breaks the user's constraints, where it does most; 0 without any.
     """
 
     points: NDArray[np.float64]
@@ -39,6 +40,7 @@ class Front:
     reference_point: tuple[float, ...]
     known_front: NDArray[np.float64] | None
     undiscounted_points: NDArray[np.float64]
+    violations: NDArray[np.float64]
 
 
 def indicators_of(
@@ -60,9 +62,14 @@ def indicators_of(
     return values
 
 
-def sorted_front(points: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the rows of the non-dominated points, ordered by the first objective, then the second, and so on."""
-    rows = np.flatnonzero(non_dominated(points))
+def sorted_front(points: NDArray[np.float64], judged: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Return the rows of the non-dominated points, ordered by the first objective, then the second, and so on.
+
+    Args:
+        points: [n, objective].
+        judged: [n, column] what dominates in their stead, where it is not they.
+    """
+    rows = np.flatnonzero(non_dominated(points if judged is None else judged))
     ordered: NDArray[np.int64] = rows[np.lexsort(points[rows].T[::-1])]
     return ordered
 
@@ -114,8 +121,9 @@ def read_front(file: Path, known_front: NDArray[np.float64] | None) -> Front:
         objectives = tuple(record["objectives"])
         shape = (-1, len(objectives))
         preferences = [[np.nan if weight is None else weight for weight in row] for row in record["preferences"]]
+        points = np.asarray(record["points"], dtype=np.float64).reshape(shape)
         return Front(
-            points=np.asarray(record["points"], dtype=np.float64).reshape(shape),
+            points=points,
             preferences=np.asarray(preferences, dtype=np.float64).reshape(shape),
             policy_ids=np.asarray(record["policy_ids"], dtype=np.int64),
             indicators=record["indicators"],
@@ -124,6 +132,9 @@ def read_front(file: Path, known_front: NDArray[np.float64] | None) -> Front:
             reference_point=tuple(record["reference_point"]),
             known_front=known_front,
             undiscounted_points=np.asarray(record["undiscounted_points"], dtype=np.float64).reshape(shape),
+            violations=np.array(
+                [each["violations"] for each in record.get("constraints", {}).values()] or np.zeros((1, len(points)))
+            ).max(axis=0),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is missing or damaged: {error}") from error

@@ -83,9 +83,13 @@ class Run:
         return Policy(self._agent(), self.problem.observation_space, weights, conditioning, policy_id)
 
     def best_row(self, preference: Sequence[float], utility: Utility = linear) -> int:
-        """Return the row of the front that has the highest utility for a preference; arguments as for `policy`."""
+        """Return the row of the front that has the highest utility for a preference; arguments as for `policy`.
+
+        Where constraints were given, only rows that break them least, or not at all, are looked at.
+        """
         weights = normalised_preference(preference, self.front.objectives)
-        return int(np.argmax(utility(self.front.points, weights)))
+        allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
+        return int(allowed[np.argmax(utility(self.front.points[allowed], weights))])
 
     def _row(self, preference: Sequence[float] | None, row: int | None, utility: Utility = linear) -> int:
         if (preference is None) == (row is None):

@@ -230,10 +230,10 @@ class Session:
         selection = self._returns(policies, preferences, "selection")
         reference_point = self.reference_point or _reference_below(selection.discounted)
         self.reference_point = reference_point if scheduled else self.reference_point
-        rows = sorted_front(selection.discounted)
+        rows = sorted_front(selection.discounted, self._judged(selection.discounted))
         chosen = indicators_of(selection.discounted[rows], reference_point, self.preferences, self.known_front)
         fresh = self._returns(policies[rows], preferences[rows], "report")
-        kept = sorted_front(fresh.discounted)
+        kept = sorted_front(fresh.discounted, self._judged(fresh.discounted))
         points, rows = fresh.discounted[kept], rows[kept]
         front = Front(
             points=points,
@@ -245,12 +245,13 @@ class Session:
             reference_point=reference_point,
             known_front=self.known_front,
             undiscounted_points=fresh.undiscounted[kept],
+            violations=self._violations(points),
         )
         self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         own = _own_utilities(selection.discounted, preferences, self.known_front)
         self._record_selection(chosen, own)
         # What breaks the user's constraints may well be worth more: it is no better for that.
-        broken = self.agent.violation(selection.discounted[rows]) if hasattr(self.agent, "violation") else 0.0
+        broken = self._violations(selection.discounted[rows]).min()
         score = (-broken, chosen["expected_utility"], chosen["hypervolume"], own.get("own_utility", 0.0))
         if self.best is None or score >= self.best.score:
             record = front_record(front)
@@ -263,6 +264,14 @@ class Session:
             best = self.best  # its policies are in the run folder already
         self._publish(best)
         return front
+
+    def _judged(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what dominance is about: the returns [n, objective] themselves, or what the agent makes of them."""
+        return self.agent.judged(points) if hasattr(self.agent, "judged") else points
+
+    def _violations(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return by how much returns [n, objective] break the user's constraints [n]; 0 for an agent without any."""
+        return self.agent.violations(points) if hasattr(self.agent, "violations") else np.zeros(len(points))
 
     def finish(self) -> None:
         """Record what only the end of a run can say: one row of hyper-parameters for each policy."""

@@ -1,5 +1,6 @@
 """Actor and vector critic of a whole population: the shape of both networks, one flat row of parameters a policy."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.learning.actions import BoundedActions
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
 from morl.learning.networks import MultilayerPerceptron
 
@@ -79,11 +81,17 @@ def actor_critic(width: int, action_space: Any, objectives: int, hidden_widths: 
     return ActorCritic(actor, critic, log_deviations)
 
 
-def environment_actions(actions: NDArray[Any], space: gymnasium.Space[Any]) -> NDArray[Any]:
-    """Return rows of actions [env, width] as an environment takes them: numbered from `start`, or cut to the box."""
+def action_map(space: gymnasium.Space[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what turns rows of actions [env, width] into those that an environment takes.
+
+    A discrete choice is numbered from `start`. A bounded box is [-1, 1] to the policy, whatever its units are, so that
+    a fresh policy's deviation of 1 is half its range; actions beyond are cut. A box without bounds is taken as it is.
+    """
     if isinstance(space, spaces.Discrete):
-        return actions[:, 0].astype(np.int64) + int(space.start)
+        first = int(space.start)
+        return lambda actions: actions[:, 0].astype(np.int64) + first
     assert isinstance(space, spaces.Box)
-    shaped = actions.reshape(len(actions), *space.shape).astype(space.dtype)
-    cut: NDArray[Any] = np.clip(shaped, space.low, space.high)
-    return cut
+    if space.is_bounded():
+        return BoundedActions(space).to_environment
+    shape, low, high = space.shape, space.low, space.high
+    return lambda actions: np.clip(actions.reshape(len(actions), *shape).astype(space.dtype), low, high)

@@ -52,6 +52,8 @@ class Experience:
         self.episode_discounts = np.ones((policies, lanes))
         self.fresh = np.ones((policies, lanes), dtype=np.bool_)  # the episode under way began since `clear`
         self.fresh_returns = np.zeros((policies, objectives))  # sum over episodes that began, and ended, since then
+        self.fresh_beyond = np.zeros((policies, objectives))  # sum over them of what lies beyond their time limit
+        self.beyond = np.zeros((policies, objectives))  # the same over all that ended since then
         self.fresh_episodes = np.zeros(policies)
         self.completed_episodes = np.zeros(policies)  # that ended since then
 
@@ -102,10 +104,10 @@ class Experience:
             values["mask"] = True if masks is None else masks
         for name, value in values.items():
             self.columns[name][step] = value
+        self.last_discounts, self.last_fresh = self.episode_discounts.copy(), ended & self.fresh  # for `note_cut`
         if ended.any():
-            counted = ended & self.fresh
-            self.fresh_returns += (self.episode_returns * counted[..., None]).sum(axis=1)
-            self.fresh_episodes += counted.sum(axis=1)
+            self.fresh_returns += (self.episode_returns * self.last_fresh[..., None]).sum(axis=1)
+            self.fresh_episodes += self.last_fresh.sum(axis=1)
             self.completed_episodes += ended.sum(axis=1)
             self.accumulators[ended] = self.episode_returns[ended] = 0.0
             self.episode_discounts[ended] = 1.0
@@ -117,32 +119,38 @@ class Experience:
         last = self.filled - 1
         cut = self.columns["ended"][last] & ~self.columns["terminated"][last]
         self.columns["bootstrap"][last] = np.where(cut[..., None], values, 0.0)
+        beyond = self.last_discounts[..., None] * self.columns["bootstrap"][last]
+        self.beyond += beyond.sum(axis=1)
+        self.fresh_beyond += (beyond * self.last_fresh[..., None]).sum(axis=1)
 
-    def begun_returns(self, values: Array) -> tuple[Array, Array]:
+    def begun_returns(self, values: Array, deviations: Array) -> tuple[Array, Array]:
         """Return sums of discounted returns [policy, objective] over the episodes that began since `clear`, and counts.
 
-        Episodes under way are worth what they have paid and what the critic expects of the rest. To count only those
+        They are returns of the task without its time limit, which is what policies learn to maximise: an episode that
+        is under way, or was cut, is worth what it has paid and what the critic expects of the rest. To count only those
         that have ended would count the short ones: in little experience no long one ends.
 
         Args:
-            values: [policy, lane, objective] expected returns, in the rewards' units, from where every lane is now.
+            values: [policy, lane, objective] in the critic's units, from where every lane is now.
+            deviations: [policy, objective] of rewards: the critic's units.
         """
-        expected = self.episode_returns + self.episode_discounts[..., None] * values
-        sums = self.fresh_returns + (expected * self.fresh[..., None]).sum(axis=1)
+        expected = self.episode_returns + self.episode_discounts[..., None] * values * deviations[:, None]
+        sums = self.fresh_returns + self.fresh_beyond * deviations + (expected * self.fresh[..., None]).sum(axis=1)
         return sums, self.fresh_episodes + self.fresh.sum(axis=1)
 
     def begin_episodes(self) -> None:
         """Forget the episodes that were under way, and the transitions of them."""
         self.filled = 0
-        self.accumulators[:] = self.episode_returns[:] = self.fresh_returns[:] = 0.0
-        self.fresh_episodes[:] = self.completed_episodes[:] = 0.0
+        self.accumulators[:] = self.episode_returns[:] = 0.0
         self.episode_discounts[:] = 1.0
+        self.clear()
         self.fresh[:] = True
 
     def clear(self) -> None:
         """Make room for the next transitions; episodes go on."""
         self.filled = 0
-        self.fresh_returns[:] = self.fresh_episodes[:] = self.completed_episodes[:] = 0.0
+        self.fresh_returns[:] = self.fresh_beyond[:] = self.beyond[:] = 0.0
+        self.fresh_episodes[:] = self.completed_episodes[:] = 0.0
         self.fresh[:] = False
 
     _ARRAYS = (
@@ -151,6 +159,8 @@ class Experience:
         "episode_discounts",
         "fresh",
         "fresh_returns",
+        "fresh_beyond",
+        "beyond",
         "fresh_episodes",
         "completed_episodes",
     )
