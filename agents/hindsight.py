@@ -23,9 +23,6 @@ RelabelFrom = Literal["absolute-normal", "dirichlet", "dirichlet-corners", "grid
 """Where redrawn preferences come from: |z| / ||z||_1 as in the authors' code, which is densest at equal weights; the
 uniform distribution on the simplex; the same with one in eight a corner of the simplex; or the grid of acting."""
 
-TRANSITION = ("observation", "action", "reward", "next_observation", "terminated")
-"""Columns of the replay, in this order; what a policy acted for comes last."""
-
 Batch = dict[str, Tensor]
 """Column -> [learner, batch, width]."""
 
@@ -53,14 +50,6 @@ def reset(envs: VectorEnv[Any, Any, Any], seeds: Sequence[int], lanes: int) -> A
         return envs.reset(seed=seeds[0])[0]
     lane_seeds: Any = [seed + lane for seed in seeds for lane in range(lanes)]
     return envs.reset(seed=lane_seeds)[0]
-
-
-def as_drawn(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return one batch as `Experience.draw` returns several."""
-    preferences, noise = batch["preference"].unsqueeze(1), batch["noise"].unsqueeze(1)
-    rows = torch.cat([batch[name] for name in TRANSITION], dim=-1)
-    index = torch.arange(rows.shape[1], device=rows.device).expand(len(rows), 1, -1)
-    return rows, index, preferences, noise
 
 
 class Experience:
@@ -92,6 +81,8 @@ class Experience:
         device: torch.device,
         one_hot: bool = False,
     ) -> None:
+        if capacity < lanes:
+            raise ValueError(f"replay_capacity is {capacity}, but must be at least num_envs, {lanes}")
         self.encode, self.width = encoder(problem.observation_space, one_hot)
         self.seeds, self.lanes, self.grid, self.device = tuple(seeds), lanes, grid, device
         columns = {"observation": self.width, "action": action_width, "reward": problem.num_objectives}

@@ -21,8 +21,8 @@ from morl.learning.td3 import TD3, TD3Settings
 from morl.protocols import Evaluate, Problem
 from morl.seeding import derived_seed
 
-BATCH_SIZE, DISCOUNT, POLICY_DELAY, CAPACITY = 100, 0.99, 2, 500_000
-RANDOM_STEPS, LEARNING_STARTS = 25_000, 200
+BATCH_SIZE, DISCOUNT, POLICY_DELAY, CAPACITY = 100, 0.99, 2, 500_000  # delay: 5 for the authors' Swimmer, 10 for Hopper
+RANDOM_STEPS, LEARNING_STARTS = 25_000, 200  # random steps: 10,000 for their Swimmer and Hopper
 EXPLORATION_NOISE, JITTER = 0.1, 0.05
 """Standard deviations of the noise on actions, and on the preference given to the networks, anew at every step."""
 EVALUATION_STEPS, EVALUATION_EPISODES = 50_000, 10
@@ -57,6 +57,7 @@ class KeyPretraining:
             raise ValueError(f"num_envs is {num_envs}, but key pre-training needs at least {count}: one for each key")
         self.seeds, self.num_envs, self.device = tuple(seeds), num_envs, device
         self.keys, self.steps_per_key = keys, steps_per_key
+        self.random_steps = min(RANDOM_STEPS, steps_per_key // 10)  # one that is short has to learn as well
         self.actions = BoundedActions(problem.action_space)
         self.lanes = num_envs // count
         own_seeds = [derived_seed(seed, "key", key) for seed in seeds for key in range(count)]
@@ -82,7 +83,9 @@ class KeyPretraining:
         """Train the key policies; yield the number of environment steps that each learner has just taken."""
         experience = self.experience
         if experience.observations is None:
-            observations = reset(envs, [derived_seed(seed, "key environments") for seed in self.seeds], self.num_envs)
+            observations = reset(
+                envs, [derived_seed(seed, "key environments", self.steps) for seed in self.seeds], self.num_envs
+            )
             experience.observations = experience.encode(select_lanes(observations, self.used))
             self._jitter()
         while self.steps < self.steps_per_key:
@@ -117,7 +120,7 @@ class KeyPretraining:
 
     def _explore(self) -> NDArray[np.float64]:
         """Return actions [learner * key * lane, action_width]: random at first, later the policies' own with noise."""
-        if self.steps < RANDOM_STEPS:
+        if self.steps < self.random_steps:
             return 2.0 * self.experience.uniform(self.actions.width) - 1.0
         own = self.td3.act(self.experience.states()).flatten(0, 1).cpu().numpy()
         return np.clip(own + EXPLORATION_NOISE * self.experience.normal(self.actions.width), -1.0, 1.0)

@@ -18,7 +18,6 @@ works where returns are negative (docs/pd_morl.md: why, and what was measured). 
 Several learners, one for each seed, train as one batch; each equals a run of its own, to rounding.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import sqrt
@@ -31,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.agents.alignment import KeyPreferences, alignment_metrics, load_diagnostics
-from morl.agents.hindsight import Batch, Experience, RelabelFrom, acting_grid, as_drawn
+from morl.agents.hindsight import Experience, RelabelFrom, acting_grid
 from morl.agents.key_pretraining import KeyPretraining
 from morl.agents.pd_morl_modes import Config, decided
 from morl.learning.actions import BoundedActions
@@ -106,7 +105,8 @@ class ContinuousPDMORL:
             self.experience.begin(envs, self.steps)
         while self.steps < total_steps:
             if self.steps >= self.next_key_update:
-                self._measure_keys(evaluate)
+                self.keys.measure(evaluate, decided(self.config.key_episodes))
+                self.keys.warn_of_collapse(self.steps)
                 self.next_key_update += decided(self.config.key_update_steps)
             actions = self._explore()
             observations, rewards, terminated, truncated, infos = envs.step(self.actions.to_environment(actions))
@@ -119,16 +119,12 @@ class ContinuousPDMORL:
                 self._measure_scales()
             if due > 0:
                 source: RelabelFrom = decided(self.config.relabel_from)
-                size = decided(self.config.batch_size)
-                self._learn(*self.experience.draw(due, size, self.config.relabelled_share, source))
+                size, begun = decided(self.config.batch_size), self.steps >= decided(self.config.relabelling_starts)
+                self._learn(*self.experience.draw(due, size, self.config.relabelled_share if begun else 0.0, source))
             yield
 
-    def update(self, batch: Batch) -> None:
-        """Take one gradient step of the critics, and one of the actor when it is due."""
-        self._learn(*as_drawn(batch))
-
     def _learn(self, rows: Tensor, index: Tensor, preferences: Tensor, noise: Tensor) -> None:
-        """Do the same for all batches drawn; see `Experience.draw`."""
+        """Take a gradient step of the critics for each batch of `Experience.draw`, and of the actor when it is due."""
         scales, direction = self.scales.unsqueeze(1), None
         angles = decided(self.config.actor_angle) + decided(self.config.critic_angle)
         if angles > 0.0 and self.steps >= decided(self.config.angles_begin):
@@ -204,19 +200,6 @@ class ContinuousPDMORL:
         typical = self.experience.replay.column("reward").square().mean(dim=1, keepdim=True).sqrt()
         self.scales = torch.where(typical > 0, typical, torch.ones_like(typical))
 
-    def _measure_keys(self, evaluates: Sequence[Evaluate]) -> None:
-        """Evaluate the keys; say so where one has lost half of its best utility: training may have collapsed."""
-        before = self.keys.collapsed()
-        self.keys.measure(evaluates, decided(self.config.key_episodes))
-        for learner, key in np.argwhere(self.keys.collapsed() & ~before):
-            warnings.warn(
-                f"pd-morl at step {self.steps:,}: the utility for key preference {self.keys.preferences[key].tolist()}"
-                f" is {self.keys.latest[learner, key]:.4g} above the origin, less than half of the best so far,"
-                f" {self.keys.utilities()[learner, key]:.4g}; training may have collapsed",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-
     # --- Saving -------------------------------------------------------------------------------------------------------
 
     def state_dict(self, learner: int = 0) -> dict[str, Any]:
@@ -252,6 +235,8 @@ class ContinuousPDMORL:
     def forget_episodes(self) -> None:
         """Begin new episodes at the next step: for environments whose state cannot be saved."""
         self.experience.observations = None
+        if self.pretraining is not None:
+            self.pretraining.experience.observations = None
 
     def export_policies(self, learner: int = 0) -> dict[int, dict[str, Any]]:
         """Return what acting needs, by policy number."""

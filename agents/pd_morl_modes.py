@@ -21,6 +21,7 @@ PAPER: dict[str, Any] = {
     "target_noise_clip": 0.5,
     "exploration_memory": 0.0,
     "relabel_from": "absolute-normal",
+    "relabelling_starts": 100_000,
     "hidden_widths": (400, 400),
     "batch_size": 256,
     "learning_rate": 3e-4,
@@ -47,6 +48,7 @@ IMPROVED: dict[str, Any] = {
     "target_noise_clip": 0.1,
     "exploration_memory": 0.0,
     "relabel_from": "dirichlet-corners",
+    "relabelling_starts": 0,
     "hidden_widths": (128, 128),
     "batch_size": 128,
     "learning_rate": 1e-3,
@@ -77,7 +79,7 @@ class Config:
     """Environment steps before which no angle is in a loss: while keys are poor it points astray. Both modes: 0."""
     units: Literal["typical-reward", "raw"] | None = None
     """Measure each objective in units of its typical reward, found in the random phase, and angles from the reference
-    point, so that scale and sign of rewards do not matter; or all as it is. Improved: typical-reward, paper: raw."""
+    point, so that the scale of rewards does not matter; or all as it is. Improved: typical-reward, paper: raw."""
     hidden_norm: Literal["layer", "none"] | None = None
     """Layer normalisation of the critics' hidden layers. Improved: layer, paper: none."""
     action_gradient: Literal["leaky", "tanh"] | None = None
@@ -98,6 +100,8 @@ class Config:
     """Largest noise on target actions, in the same units. Improved: 0.1, paper: 0.5."""
     relabel_from: RelabelFrom | None = None
     """Where redrawn preferences come from. Improved: dirichlet-corners, paper: absolute-normal."""
+    relabelling_starts: int | None = None
+    """Environment steps before which no preference is redrawn. Improved: 0, paper: 100,000."""
     random_steps: int | None = None
     """Environment steps with uniformly random actions. Improved: 5,000, paper: 100,000."""
     key_pretraining_steps: int | None = None
@@ -152,13 +156,22 @@ class Config:
         for name in {"relabelled_share", "target_rate", "discount", "exploration_memory"} & given.keys():
             if not 0.0 <= given[name] <= 1.0:
                 raise ValueError(f"{name} is {given[name]}, but must lie between 0 and 1")
+        if given["exploration_memory"] == 1.0:
+            raise ValueError("exploration_memory is 1.0, but must be less: noise that never changes explores nothing")
         positive = {"policy_delay", "learning_rate", "batch_size", "updates_per_step", "replay_capacity"}
         positive |= {"gradient_clip", "learning_starts", "preference_divisions"}
         positive |= {"key_divisions", "key_update_steps", "key_episodes"}
         for name in sorted(positive & given.keys()):
             if not 0 < given[name] < float("inf"):
                 raise ValueError(f"{name} is {given[name]}, but must be finite and greater than 0")
-        not_negative = {"actor_angle", "critic_angle", "angles_begin", "random_steps", "key_pretraining_steps"}
+        not_negative = {
+            "actor_angle",
+            "critic_angle",
+            "angles_begin",
+            "random_steps",
+            "key_pretraining_steps",
+            "relabelling_starts",
+        }
         not_negative |= {"target_noise", "target_noise_clip", "exploration_noise"}
         for name in sorted(not_negative):
             if not 0 <= given[name] < float("inf"):

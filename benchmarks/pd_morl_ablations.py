@@ -21,8 +21,9 @@ ENVIRONMENTS = ("pgmorl-swimmer-v0", "pgmorl-halfcheetah-v0")
 BASE = {"hidden_widths": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 1_000}
 BASE |= {"random_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1, "discount": 0.99}
 BASE |= {"exploration_noise": 0.1, "exploration_memory": 0.0, "units": "typical-reward"}  # whatever a tuned file says
+BASE |= {"actor_angle": 0.0, "angles_begin": 0}
 KEYS = {"key_update_steps": 5_000}  # where directions matter, keys are measured more often
-THE_PAPER = {"mode": "paper", "discount": 0.995, "units": "raw"}
+THE_PAPER = {"mode": "paper", "discount": 0.995, "units": "raw", "actor_angle": 10.0}
 OPTIONS: dict[str, dict[str, Any]] = {
     "improved": {},
     "paper, without key pre-training": {"key_pretraining_steps": 0} | THE_PAPER | KEYS,

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+LARGEST_LATTICE = 10_000_000
 Seed = int | np.random.Generator
 
 
@@ -23,9 +24,14 @@ def simplex_lattice(objectives: int, divisions: int) -> Array:
         [n, objective].
 
     Raises:
-        ValueError: an argument below 1.
+        ValueError: an argument below 1, or more preferences than memory holds.
     """
     _at_least_one(objectives=objectives, divisions=divisions)
+    size = comb(divisions + objectives - 1, objectives - 1)
+    if size > LARGEST_LATTICE:
+        raise ValueError(
+            f"divisions is {divisions}, but must be fewer: {objectives} objectives make {size} preferences"
+        )
     rows = np.empty((1, 0), np.int64)
     left = np.array([divisions])  # what each row still has to share out
     for _ in range(objectives - 1):

@@ -18,6 +18,7 @@ import morl.envs
 from morl.agents.pd_morl_continuous import ContinuousPDMORL
 from morl.agents.pd_morl_modes import IMPROVED, PAPER, Config
 from morl.envs.registry import problem
+from morl.learning.actions import BoundedActions
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -59,6 +60,14 @@ def random_batch(size: int = 24) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(column, dtype=torch.float32) for name, column in columns.items()}
 
 
+def update(agent: ContinuousPDMORL, batch: dict[str, torch.Tensor]) -> None:
+    """Learn from one batch, as `Experience.draw` would have drawn it."""
+    names = ("observation", "action", "reward", "next_observation", "terminated")
+    rows = torch.cat([batch[name] for name in names], dim=-1)
+    index = torch.arange(rows.shape[1]).expand(len(rows), 1, -1)
+    agent._learn(rows, index, batch["preference"].unsqueeze(1), batch["noise"].unsqueeze(1))
+
+
 @pytest.mark.parametrize("mode", ["paper", "improved"])
 def test_one_update_is_that_of_the_paper(mode: Any) -> None:
     agent = build(mode=mode, discount=0.9, policy_delay=1, learning_rate=0.01, target_rate=0.25, actor_angle=2.0,
@@ -98,7 +107,7 @@ def test_one_update_is_that_of_the_paper(mode: Any) -> None:
         loss = loss + torch.where(errors < 1, 0.5 * errors**2, errors - 0.5).mean() + 0.5 * angle(values).mean()
     gradients = torch.autograd.grad(loss, critics)
 
-    agent.update(batch)
+    update(agent, batch)
     np.testing.assert_allclose(agent.metrics()["loss"], loss.item(), rtol=1e-4)
     for row, gradient, start in zip(agent.td3.critics.detach().double(), gradients, critics, strict=True):
         clear = gradient.abs() > 1e-4
@@ -129,7 +138,7 @@ def test_one_update_is_that_of_the_paper(mode: Any) -> None:
 def test_gradients_are_clipped_over_both_critics_together() -> None:
     free, clipped = (build(key_pretraining_steps=0, gradient_clip=clip) for clip in (1e9, 1e-3))
     for agent in (free, clipped):
-        agent.update(random_batch())
+        update(agent, random_batch())
     first = clipped.td3.critic_optimiser.first_moments / free.td3.critic_optimiser.first_moments
     shares = first[torch.isfinite(first) & (free.td3.critic_optimiser.first_moments.abs() > 1e-6)]
     assert shares.max() < 1.001 * shares.min()  # one factor for all
@@ -140,7 +149,7 @@ def test_the_actor_and_targets_wait() -> None:
     agent = build(policy_delay=3)
     actor, target = agent.td3.actors.detach().clone(), agent.td3.target_critics.clone()
     for updates in range(1, 7):
-        agent.update(random_batch())
+        update(agent, random_batch())
         assert (
             torch.equal(agent.td3.actors, actor) == torch.equal(agent.td3.target_critics, target) == (updates % 3 != 0)
         )
@@ -151,7 +160,7 @@ def test_the_actor_and_targets_wait() -> None:
 def test_the_published_actor_is_that_of_the_mode(mode: Any, published: str) -> None:
     agent = build(mode=mode, policy_delay=1, actor_begins="at-once", key_pretraining_steps=0)
     for _ in range(3):
-        agent.update(random_batch())
+        update(agent, random_batch())
     assert not torch.equal(agent.td3.actors, agent.td3.target_actors)
     observations, preferences = np.array([[0.2, -0.4], [1.0, 0.3]]), np.array([[0.3, 0.7], [1.0, 0.0]])
     actor = getattr(agent.td3, published).detach()[0].double()
@@ -262,6 +271,8 @@ def test_pretraining_counts_its_steps_and_finds_the_keys() -> None:
         ("angles_begin", -1),
         ("exploration_noise", float("inf")),
         ("key_pretraining_steps", -1),
+        ("relabelling_starts", -1),
+        ("exploration_memory", 1.0),
         ("preference_divisions", 0),
         ("hidden_widths", (8, 0)),
     ],
@@ -269,6 +280,43 @@ def test_pretraining_counts_its_steps_and_finds_the_keys() -> None:
 def test_settings_that_cannot_work_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} is "):
         replace(Config(), **{name: value})
+
+
+def test_a_replay_smaller_than_a_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="replay_capacity is 3, but must be at least num_envs, 4"):
+        build(replay_capacity=3)
+
+
+def test_integers_are_rounded() -> None:
+    actions = BoundedActions(spaces.Box(0, 4, (1,), np.int64)).to_environment(np.array([[-1.0], [0.3], [0.9], [1.0]]))
+    np.testing.assert_array_equal(actions, [[0], [3], [4], [4]])
+
+
+def test_nothing_is_redrawn_before_relabelling_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent, shares = build(relabelling_starts=40, key_pretraining_steps=0), []
+    draw = agent.experience.draw
+
+    def spied(count: int, size: int, share: float, source: Any) -> Any:
+        shares.append((agent.steps, share))
+        return draw(count, size, share, source)
+
+    monkeypatch.setattr(agent.experience, "draw", spied)
+    for _ in agent.learn(morl.make_vec(WALK, 4), 80, lambda preferences, *_: preferences):
+        pass
+    assert {share for step, share in shares if step < 40} == {0.0}
+    assert {share for step, share in shares if step >= 40} == {0.75}
+
+
+def test_pretraining_goes_on_where_the_environment_cannot_be_saved() -> None:
+    first, second = (build(mode="paper", key_pretraining_steps=60, random_steps=20) for _ in range(2))
+    learning = first.learn(morl.make_vec(WALK, 4), 8, lambda preferences, *_: preferences)
+    for _ in range(3):
+        next(learning)
+    second.load_state_dict(first.state_dict())
+    second.forget_episodes()
+    for _ in second.learn(morl.make_vec(WALK, 4), 8, lambda preferences, *_: preferences):  # fresh lanes: not reset yet
+        pass
+    assert (second.pretrained, second.steps) == (True, 8)
 
 
 def test_actions_without_bounds_are_refused() -> None:

@@ -65,6 +65,14 @@ def test_arguments_win_over_the_tuned_file(tuned: Path, tmp_path: Path) -> None:
     assert other.agent.critics == Config().critics
 
 
+def test_another_mode_leaves_out_what_was_tuned_in_one(tuned: Path) -> None:
+    tuned.write_text('total_steps = 60\n[agent]\nmode = "improved"\nactor_angle = 2.0\ndiscount = 0.9\n')
+    agent = find_agent("pd-morl", problem("mo-mountaincarcontinuous-v0").action_space)
+    for chosen, angle, discount in (({}, 2.0, 0.9), ({"mode": "improved"}, 2.0, 0.9), ({"mode": "paper"}, 10.0, None)):
+        resolved = resolve(agent, "pd-morl", "toy-fork-v0", {"agent": chosen})
+        assert (resolved.total_steps, resolved.agent.actor_angle, resolved.agent.discount) == (60, angle, discount)
+
+
 def test_a_runs_own_config_reproduces_it(tmp_path: Path, morl_cli: Any) -> None:
     toys.train(
         tmp_path / "one", "toy-walk-v0", 150, seed=77, reference_point=(-5.0, -1e-05), env_options={"drift": -0.2}
@@ -106,7 +114,7 @@ def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
             (table, resolved, defaults),
             (table.get("agent", {}), resolved.agent, defaults.agent),
         ):
-            for key in part.keys() - {"agent", "env_options", "total_steps"}:
+            for key in part.keys() - {"agent", "env_options", "total_steps", "mode"}:
                 assert getattr(owner, key) != getattr(default, key), f"{file}: {key} is the default"
 
 

@@ -13,7 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread po
 
 import tyro
 
-from morl.experiment.settings import AgentConfig, Settings, file_arguments, parse, tuned_arguments
+from morl.experiment.settings import AgentConfig, Settings, file_arguments, option, parse, tuned_arguments
 
 USAGE = """\
 usage: morl COMMAND ...
@@ -123,11 +123,10 @@ def train(args: Sequence[str]) -> None:
     from morl.experiment import report
     from morl.experiment.runner import start
 
-    file = _option(args, "--config")
-    from_files = tuned_arguments(algorithm, env_name(environment)) + (
-        [] if file is None else file_arguments(Path(file))
-    )
-    chosen = parse(schema, [*args[:2], *from_files, *args[2:]], "morl train")
+    file = option(args, "--config")
+    given = [*([] if file is None else file_arguments(Path(file))), *args[2:]]
+    tuned = tuned_arguments(algorithm, env_name(environment), given)
+    chosen = parse(schema, [*args[:2], *tuned, *given], "morl train")
     if chosen.seeds < 1:
         raise ValueError(f"seeds is {chosen.seeds}, but must be at least 1")
     first = chosen.settings.seed
@@ -230,13 +229,3 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _option(args: Sequence[str], name: str) -> str | None:
-    """Return the value of an option that must be known before all of them are parsed."""
-    for position, word in enumerate(args):
-        if word == name and position + 1 < len(args):
-            return args[position + 1]
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-    return None

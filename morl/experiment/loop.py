@@ -20,16 +20,16 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
     """
     settings = sessions[0].settings
     next_evaluation = _next_multiple(agent.steps, settings.evaluate_every)
-    next_log = _next_multiple(agent.steps, settings.log_every)
+    next_log = _next_multiple(agent.steps + agent.pretraining_steps, settings.log_every)
     next_save = time.monotonic() + 60 * settings.checkpoint_minutes
     deadline = time.monotonic() + 60 * (settings.time_limit_minutes or float("inf"))
     envs = side_by_side([session.envs for session in sessions])
     evaluates = [session.evaluate_keys for session in sessions]
     with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
         for _ in agent.learn(envs, settings.total_steps, *evaluates):
-            if agent.steps >= next_log:
+            if agent.steps + agent.pretraining_steps >= next_log:
                 _log(sessions, bar)
-                next_log = _next_multiple(agent.steps, settings.log_every)
+                next_log = _next_multiple(agent.steps + agent.pretraining_steps, settings.log_every)
             if next_evaluation <= agent.steps < settings.total_steps:
                 _evaluate(sessions, bar, scheduled=True)
                 next_evaluation = _next_multiple(agent.steps, settings.evaluate_every)
@@ -57,7 +57,9 @@ def _conclude(sessions: Sequence[Session], bar: ProgressBar, finished: bool, sch
 def _log(sessions: Sequence[Session], bar: ProgressBar) -> None:
     for session in sessions:
         session.log()
-    bar.update(sessions[0].agent.steps)
+    agent = sessions[0].agent
+    before = agent.steps == 0 and agent.pretraining_steps > 0
+    bar.update(agent.steps, f"pre-training, {agent.pretraining_steps:,} steps" if before else "training")
 
 
 def _evaluate(sessions: Sequence[Session], bar: ProgressBar, scheduled: bool) -> None:

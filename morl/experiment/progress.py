@@ -16,7 +16,7 @@ class ProgressBar:
     def __init__(self, total_steps: int, first_step: int, visible: bool) -> None:
         self._console = Console(stderr=True, quiet=not visible)
         self._bar = Progress(
-            TextColumn("training"),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[speed]} steps/s"),
@@ -26,12 +26,12 @@ class ProgressBar:
             disable=not (visible and self._console.is_terminal),
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("", total=total_steps, completed=first_step, speed="-", front="")
+        self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="-", front="")
         self._total, self._first, self._begin = total_steps, first_step, time.monotonic()
 
-    def update(self, steps: int) -> None:
-        """Show the steps so far."""
-        self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps))
+    def update(self, steps: int, doing: str) -> None:
+        """Show the steps so far and what is going on."""
+        self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), description=doing)
 
     def show_front(self, steps: int, front: Front, label: str = "") -> None:
         """Show the indicators of a new front, after a label that tells apart several."""

@@ -82,7 +82,8 @@ def resolve(agent: Any, agent_name: str, env_id: str, overrides: Mapping[str, An
         ValueError: a key or value is wrong; one sentence says which and what would be right.
     """
     chosen = {key: value for key, value in overrides.items() if value is not None}
-    return parse(Settings[agent.config_class], [*tuned_arguments(agent_name, env_id), *arguments(chosen)])
+    given = list(arguments(chosen))
+    return parse(Settings[agent.config_class], [*tuned_arguments(agent_name, env_id, given), *given])
 
 
 def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train") -> Parsed:
@@ -135,24 +136,49 @@ def tuned_file(agent_name: str, env_id: str) -> Path | None:
     return Path(str(file)) if file.is_file() else None
 
 
-def tuned_arguments(agent_name: str, env_id: str) -> list[str]:
-    """Return the tuned settings, spelled as arguments; none where there is no file."""
+def tuned_arguments(agent_name: str, env_id: str, given: Sequence[str]) -> list[str]:
+    """Return the tuned settings, spelled as arguments; none where there is no file.
+
+    A file may say in which mode its agent was tuned: where `given` arguments ask for another, only what it says of the
+    run is returned.
+    """
     file = tuned_file(agent_name, env_id)
-    return [] if file is None else file_arguments(file)
+    if file is None:
+        return []
+    table = read_table(file)
+    mode = option(given, "--agent.mode")
+    if mode is not None and mode != table.get("agent", {}).get("mode", mode):
+        del table["agent"]
+    return list(arguments(table))
 
 
 def file_arguments(file: Path) -> list[str]:
-    """Return the settings of a TOML file, spelled as arguments.
+    """Return the settings of a TOML file, spelled as arguments."""
+    # A run's own config.toml also names what it trained; that is said elsewhere on a command line.
+    return list(arguments({k: value for k, value in read_table(file).items() if k not in ("algorithm", "environment")}))
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
 
     Raises:
         ValueError: the file does not exist or is not TOML.
     """
     try:
-        table = tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"config is {str(file)!r}, but it cannot be read as TOML: {error}") from error
-    # A run's own config.toml also names what it trained; that is said elsewhere on a command line.
-    return list(arguments({key: value for key, value in table.items() if key not in ("algorithm", "environment")}))
+
+
+def option(args: Sequence[str], name: str) -> str | None:
+    """Return the last value given to an option that must be known before all of them are parsed."""
+    value = None
+    for position, word in enumerate(args):
+        if word == name and position + 1 < len(args):
+            value = args[position + 1]
+        if word.startswith(f"{name}="):
+            value = word.partition("=")[2]
+    return value
 
 
 def to_toml(settings: Settings[Any], algorithm: str, environment: str) -> str:

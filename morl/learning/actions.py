@@ -31,5 +31,7 @@ class BoundedActions:
     def to_environment(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Return actions [env, ...] of the space for actions [env, width] in [-1, 1]."""
         scaled = np.clip(self.centre + self.half_range * actions, self.space.low.ravel(), self.space.high.ravel())
+        if np.issubdtype(self.space.dtype, np.integer):
+            scaled = np.rint(scaled)
         reshaped: NDArray[Any] = scaled.astype(self.space.dtype).reshape(len(actions), *self.space.shape)
         return reshaped

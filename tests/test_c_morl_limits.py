@@ -1,0 +1,145 @@
+"""What constraints are judged by: return estimates that see what an evaluation sees, and fronts that keep bounds."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+import toys
+from gymnasium import spaces
+
+import morl
+from morl.agents.c_morl import CMORL
+from morl.agents.c_morl_settings import Config
+from morl.agents.constrained import parse_constraints
+from morl.agents.members import surviving
+from morl.agents.return_estimates import ReturnEstimates
+from morl.agents.trust_region import dual_step
+from morl.envs.registry import problem
+from morl.learning.rollouts import Experience
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+GAMMA, LIMIT = 0.99, 100
+PAID = -(1.0 - GAMMA**LIMIT) / (1.0 - GAMMA)  # -63.4: what an evaluation sees of a reward of -1 a step
+ENDLESS = -1.0 / (1.0 - GAMMA)  # -100: what a critic that bootstraps through the limit knows
+
+
+@pytest.mark.parametrize("steps", [10, 30, 100, 170])
+def test_estimates_beside_a_time_limit_do_not_depend_on_where_experience_is_cut(steps: int) -> None:
+    widths = {"observation": 1, "action": 1, "objective": 1}
+    experience, estimates = Experience(1, 3, steps, widths, GAMMA), ReturnEstimates(np.zeros((1, 1)))
+    deviations = np.array([[4.0]])
+    values = np.full((1, 3, 1), ENDLESS / 4.0)  # a perfect critic's, in its units
+    experience.begin_episodes()
+    clock = 0
+    for update in range(600 // steps):
+        for _ in range(steps):
+            clock += 1
+            limit = np.full(3, clock % LIMIT == 0)
+            experience.add(np.zeros((1, 3, 1)), np.zeros((1, 3, 1)), -np.ones((3, 1)), np.zeros(3, bool), limit)
+            experience.note_cut(values)
+        estimates.observe(experience, values, deviations)
+        experience.clear()
+        np.testing.assert_allclose(estimates.returns, ENDLESS, rtol=1e-6, err_msg=str(update))
+        if clock >= LIMIT:
+            np.testing.assert_allclose(estimates.returns - estimates.beyond, PAID, rtol=1e-6)
+    expected = (1.0 - GAMMA**LIMIT) / (1.0 - GAMMA)
+    np.testing.assert_allclose(estimates.lengths(3, GAMMA), expected, rtol=0.08)  # the last episode is under way
+
+
+def test_what_updates_change_is_carried_while_no_episode_begins() -> None:
+    widths = {"observation": 1, "action": 1, "objective": 1}
+    experience, estimates = Experience(1, 2, 1, widths, 1.0), ReturnEstimates(np.full((1, 1), 9.0))
+    experience.begin_episodes()
+    seen = []
+    for gain in (0.0, -1.0, -2.0):
+        estimates.carry(np.array([[gain]]))
+        experience.add(np.zeros((1, 2, 1)), np.zeros((1, 2, 1)), np.zeros((2, 1)), np.zeros(2, bool), np.zeros(2, bool))
+        estimates.observe(experience, np.full((1, 2, 1), 5.0), np.ones((1, 1)))
+        experience.clear()
+        seen.append(estimates.returns.item())
+    assert seen == [5.0, 4.0, 2.0]  # the first experience says 5; no episode begins in the others
+
+
+class Choice(gymnasium.Env[Any, Any]):
+    """Two objectives, 20 steps: action 1 pays 1 of `gain` and costs .1 of `cost`, action 0 pays and costs nothing.
+
+    A third of the chances go to action 2, which pays nothing and costs a lot.
+    """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.action_space = spaces.Discrete(3)
+        self.reward_space = spaces.Box(-1.0, 10.0, (2,), np.float64)
+        self.scale = scale
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, dtype=np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        rewards = np.array([(0.0, 1.0), (1.0, 2.0), (3.0, 9.0)])[int(action)]
+        return np.zeros(1, dtype=np.float32), rewards * self.scale, False, False, {}
+
+
+SMALL = {"initial_steps": 4_000, "samples_per_update": 100, "minibatches": 2, "hidden_widths": (16,)}
+SMALL |= {"learning_rate": 1e-2, "extension_learning_rate": 1e-2, "snapshot_updates": 1, "snapshot_episodes": 1}
+
+
+def train_choice(run_dir: Path, bound: str) -> Any:
+    name = "toy-choice-v0"
+    if name not in gymnasium.registry:
+        morl.envs.register(
+            name, Choice, objectives=("gain", "heat"), max_episode_steps=20, discount=0.95, reference_point=(-1.0, -1.0)
+        )
+    config = SMALL | {"constraints": {"heat": bound}}
+    schedule = toys.SCHEDULE | {"num_envs": 10, "evaluate_every": 10_000, "log_every": 1_000}
+    return morl.train("c-morl", name, total_steps=8_000, run_dir=run_dir, config=config, **schedule)
+
+
+def test_an_upper_bound_that_nobody_can_keep_is_broken_as_little_as_can_be(tmp_path: Path) -> None:
+    """The front of the others would be led by the policy that breaks it most: it gains most, and heats most."""
+    run = train_choice(tmp_path / "run", "<= 3")
+    least = (1.0 - 0.95**20) / 0.05 - 3.0  # 1 a step, whatever it does
+    record = toys.front(tmp_path / "run")["constraints"]["heat"]
+    assert record["best_violation"] == pytest.approx(least, abs=0.05)
+    row = run.best_row([1.0, 0.0])  # of those that break it least, not the one that gains most
+    assert record["violations"][row] == record["best_violation"]
+
+
+def test_an_upper_bound_is_kept_where_it_can_be(tmp_path: Path) -> None:
+    run = train_choice(tmp_path / "run", "<= 26")  # 12.8 a step of heat 1, 25.7 of heat 2
+    assert (run.front.violations == 0.0).all()
+    assert run.front.points[:, 0].max() == pytest.approx((1.0 - 0.95**20) / 0.05, rel=0.02)
+
+
+def test_an_outlier_that_is_dominated_does_not_make_all_others_alike() -> None:
+    points = np.array([[0.0, 10.0], [5.0, 5.0], [10.0, 0.0], [-1e5, -1e5]])
+    assert surviving(points, [], None, 10, 1e-3) == [0, 1, 2]
+
+
+def test_a_reference_point_does_not_bar_what_keeps_the_constraints() -> None:
+    constraints = parse_constraints({"protein": "<= 0"}, ("protein", "fat"))
+    points = np.array([[0.0, 9.0], [3.0, 1.0]])
+    assert surviving(points, constraints, (0.0, 0.0), 10, 1e-3) == [0]
+
+
+def test_bounds_and_another_discount_are_refused() -> None:
+    config = Config(**toys.TINY_CMORL | {"discount": 0.5, "constraints": {"rest": ">= 1"}})
+    with pytest.raises(ValueError, match=r"discount is 0.5, but must be 0.9\d* where there are constraints"):
+        CMORL(problem("toy-walk-v0"), config, 0, 4, torch.device("cpu"))
+
+
+def test_a_run_too_short_to_learn_says_so(tmp_path: Path) -> None:
+    config = toys.TINY_CMORL | {"samples_per_update": 100, "initial_steps": 1_000}
+    with pytest.warns(RuntimeWarning, match=r"total_steps is 60, but must be at least 300 for a first update"):
+        morl.train("c-morl", "toy-walk-v0", total_steps=60, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE)
+
+
+def test_constraints_that_pull_alike_have_a_step() -> None:
+    alike = torch.full((1, 2, 2), 1e7, dtype=torch.float64)
+    step = dual_step(torch.ones(1), torch.full((1, 2), 1e3), alike, torch.tensor([[-1.0, -1.0]]).double(), 0.01)
+    assert all(torch.isfinite(part).all() for part in vars(step).values() if isinstance(part, torch.Tensor))
