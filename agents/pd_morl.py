@@ -172,7 +172,6 @@ class PDMORL:
         while self.steps < total_steps:
             if self.steps >= self.next_key_update and not config.oracle_keys:
                 self.keys.measure(evaluate, config.key_episodes)
-                self.keys.warn_of_collapse(self.steps)
                 self.next_key_update += config.key_update_steps
             actions = self._explore()
             observations, rewards, terminated, truncated, infos = envs.step(actions + self.first_action)

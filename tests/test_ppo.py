@@ -347,6 +347,7 @@ def test_experience_equals_bookkeeping_lane_by_lane() -> None:  # noqa: C901 - a
     plain = RunningMoments((policies, 2))
     sums, returns, begun = np.zeros((6, 2)), [[] for _ in range(6)], []
     completed, fresh = np.zeros(2), np.ones(6, dtype=bool)
+    units, beyond = np.array([[2.0, 0.5], [1.0, 3.0]]), np.zeros((2, 2))  # of the critic; what lies beyond time limits
     for _ in range(3):  # an earlier experience: the episodes that it leaves under way began before
         rewards = random.normal(size=(6, 2))
         experience.add(np.zeros((2, 3, 2)), np.zeros((2, 3, 2)), rewards, np.arange(6) == 5, np.zeros(6, dtype=bool))
@@ -376,9 +377,12 @@ def test_experience_equals_bookkeeping_lane_by_lane() -> None:  # noqa: C901 - a
             returns[lane].append(rewards[lane])
             if terminated[lane] or truncated[lane]:
                 discounted = sum(gamma**t * reward for t, reward in enumerate(returns[lane]))
+                length, cut = len(returns[lane]), truncated[lane] and not terminated[lane]
+                tail = gamma**length * units[lane // 3] * values[lane] if cut else np.zeros(2)
+                beyond[lane // 3] += tail / units[lane // 3]
                 completed[lane // 3] += 1
                 if fresh[lane]:
-                    begun.append((lane // 3, discounted))
+                    begun.append((lane // 3, discounted + tail))
                 returns[lane], sums[lane], fresh[lane] = [], 0.0, True
         seen_rows.append(seen.reshape(6, 2))
         rewards_rows.append(rewards)
@@ -390,11 +394,12 @@ def test_experience_equals_bookkeeping_lane_by_lane() -> None:  # noqa: C901 - a
     expected_rest = random.normal(size=(6, 2))
     for lane in np.flatnonzero(fresh):
         paid = sum((gamma**t * reward for t, reward in enumerate(returns[lane])), np.zeros(2))
-        begun.append((lane // 3, paid + gamma ** len(returns[lane]) * expected_rest[lane]))
-    totals, counts = experience.begun_returns(expected_rest.reshape(2, 3, 2))
+        begun.append((lane // 3, paid + gamma ** len(returns[lane]) * units[lane // 3] * expected_rest[lane]))
+    totals, counts = experience.begun_returns(expected_rest.reshape(2, 3, 2), units)
+    np.testing.assert_allclose(experience.beyond, beyond, rtol=1e-5)
     for policy in range(policies):
         found = [value for owner, value in begun if owner == policy]
-        np.testing.assert_allclose(totals[policy], np.sum(found, axis=0))
+        np.testing.assert_allclose(totals[policy], np.sum(found, axis=0), rtol=1e-5)
         assert counts[policy] == len(found)
 
     final = experience.normalise(observations)
