@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "relabelled from |z|": {"relabel_from": "absolute-normal"},
     "relabelled from Dirichlet": {"relabel_from": "dirichlet"},
     "no relabelling": {"relabelled_share": 0.0},
+    "relabelling from step 30,000 on": {"relabelling_starts": 30_000},
     "angle in the actor": {"actor_angle": 10.0} | KEYS,
     "angle in the actor, 11 keys": {"actor_angle": 10.0, "key_divisions": 10} | KEYS,
     "angle in actor and critic": {"actor_angle": 10.0, "critic_angle": 1.0} | KEYS,
