@@ -58,9 +58,10 @@ class CMORL:
         self.objectives = problem.num_objectives
         self.constraints = parse_constraints(config.constraints, problem.objectives)
         self.free = [k for k in range(self.objectives) if k not in {each.objective for each in self.constraints}]
-        self.to_environment = action_map(problem.action_space)
         self.encode, width = encoder(problem.observation_space, config.one_hot)
-        self.network = actor_critic(width, problem.action_space, self.objectives, config.hidden_widths)
+        shape = (width, problem.action_space, self.objectives, config.hidden_widths)
+        self.network = actor_critic(*shape, config.first_deviation)
+        self.to_environment = action_map(problem.action_space)
         self.widths = {"observation": width, "action": self.network.log_deviations or 1, "objective": self.objectives}
         if isinstance(problem.action_space, spaces.Discrete):
             self.widths["mask"] = int(problem.action_space.n)  # forbidden choices count when acting *and* when learning
@@ -123,11 +124,12 @@ class CMORL:
         return grid
 
     def _warn_of_a_run_without_learning(self, total_steps: int) -> None:
-        least = len(self.queue) * self.config.samples_per_update
-        if self.wave is None and self.round == 0 and total_steps < least:
+        lanes_of_each = self.lanes // self._side_by_side()
+        least = -(-self.config.samples_per_update // lanes_of_each) * self.lanes
+        if self.steps == 0 and total_steps < least:
             warnings.warn(
-                f"c-morl: total_steps is {total_steps:,}, but must be at least {least:,} for a first update of each"
-                " policy: the front will be that of policies that have learnt nothing",
+                f"c-morl: total_steps is {total_steps:,}, but must be at least {least:,} for a first update: the front"
+                " will be that of policies that have learnt nothing",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -151,13 +153,17 @@ class CMORL:
         """Start as many of the queued tasks side by side as share the lanes equally; without any, select new ones."""
         if not self.queue:
             self._select()
-        size = max(size for size in range(1, len(self.queue) + 1) if self.lanes % size == 0)
+        size = self._side_by_side()
         tasks, self.queue = self.queue[:size], self.queue[size:]
         starts = [self.members[number] for number, _ in tasks]
         self.wave = self._new_wave(size)
         self.wave.begin(starts, np.array([weights for _, weights in tasks]))
         self.observations = None
         return self.wave
+
+    def _side_by_side(self) -> int:
+        """Return how many of the queued tasks can share the lanes equally."""
+        return max(size for size in range(1, len(self.queue) + 1) if self.lanes % size == 0)
 
     def _new_wave(self, policies: int) -> Wave:
         planned = self.config.extension_updates if self.round else self.initial_updates
@@ -264,13 +270,6 @@ class CMORL:
         """Return by how much points [n, objective] break the constraints where they do most [n]; 0 without any."""
         worst: Array = violations(self.constraints, points).max(axis=1, initial=0.0)
         return worst
-
-    def judged(self, points: Array) -> Array:
-        """Return what makes one point [n, objective] better than another: a constrained objective need only be kept."""
-        columns = points.copy()
-        for each, broken in zip(self.constraints, violations(self.constraints, points).T, strict=True):
-            columns[:, each.objective] = -broken
-        return columns
 
     def remarks(self, points: Array) -> dict[str, Any]:
         """Return what front.json should say about its points [n, objective]: by how much they break each constraint."""

@@ -28,6 +28,9 @@ class Config:
     """Adam's step size at first; in initialisation it falls linearly to 0."""
     hidden_widths: tuple[int, ...] = (64, 64)
     """Widths of the hidden layers (tanh) of actor and critic."""
+    first_deviation: float = 1.0
+    """Standard deviation of a fresh policy's continuous actions, in units of half their range (authors: 1 in the
+    environment's units)."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few (authors: raw integers)."""
     discount: float | None = None
@@ -72,7 +75,16 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        sizes = ("initial_steps", "samples_per_update", "epochs", "minibatches", "learning_rate", "clip", "selected")
+        sizes = (
+            "initial_steps",
+            "samples_per_update",
+            "epochs",
+            "minibatches",
+            "learning_rate",
+            "clip",
+            "selected",
+            "first_deviation",
+        )
         of_extension = ("extension_updates", "extension_learning_rate", "extension_snapshot_updates")
         of_solvers = ("sharpness", "trust_radius", "multiplier_rate")
         of_the_archive = ("snapshot_updates", "snapshot_episodes", "archive_capacity")

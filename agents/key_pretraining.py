@@ -63,7 +63,7 @@ class KeyPretraining:
         own_seeds = [derived_seed(seed, "key", key) for seed in seeds for key in range(count)]
         learners = np.arange(len(seeds))[:, None] * num_envs
         self.used = (learners + np.arange(self.lanes * count)).ravel()  # [learner * key * lane] -> lane of envs
-        capacity = min(CAPACITY, steps_per_key)
+        capacity = max(self.lanes, min(CAPACITY, steps_per_key))
         self.experience = Experience(
             problem, own_seeds, self.lanes, keys.preferences, self.actions.width, capacity, device
         )

@@ -29,8 +29,8 @@ class ReturnEstimates:
 
     @property
     def beyond(self) -> Array:
-        """Return what of the returns lies beyond the time limit [policy, objective]."""
-        share: Array = self.beyond_sums / np.maximum(self.ends, 1e-12)
+        """Return what of the returns lies beyond the time limit [policy, objective]; 0 until an episode has ended."""
+        share: Array = np.divide(self.beyond_sums, self.ends, out=np.zeros_like(self.beyond_sums), where=self.ends > 0)
         return share
 
     def observe(self, experience: Experience, values: NDArray[Any], deviations: Array) -> None:
@@ -48,8 +48,10 @@ class ReturnEstimates:
         known = after > 0.0
         self.returns = np.where(known, (before * self.returns + sums) / np.where(known, after, 1.0), self.returns)
         self.episodes = after
-        self.beyond_sums = 0.5 * self.beyond_sums + experience.beyond * deviations
-        self.ends = 0.5 * self.ends + experience.completed_episodes[:, None]
+        ended = experience.completed_episodes[:, None]
+        kept = np.where(ended > 0, 0.5, 1.0)  # where none has ended, the latest is known no better than before
+        self.beyond_sums = kept * self.beyond_sums + experience.beyond * deviations
+        self.ends = kept * self.ends + ended
         self.steps = self.steps + experience.steps * experience.lanes
         self.completed = self.completed + experience.completed_episodes
 

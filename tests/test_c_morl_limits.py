@@ -1,5 +1,6 @@
 """What constraints are judged by: return estimates that see what an evaluation sees, and fronts that keep bounds."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from morl.agents.members import surviving
 from morl.agents.return_estimates import ReturnEstimates
 from morl.agents.trust_region import dual_step
 from morl.envs.registry import problem
+from morl.experiment.session import Session
+from morl.experiment.settings import resolve
+from morl.learning.actor_critic import actor_critic
 from morl.learning.rollouts import Experience
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -44,7 +48,7 @@ def test_estimates_beside_a_time_limit_do_not_depend_on_where_experience_is_cut(
         estimates.observe(experience, values, deviations)
         experience.clear()
         np.testing.assert_allclose(estimates.returns, ENDLESS, rtol=1e-6, err_msg=str(update))
-        if clock >= LIMIT:
+        if clock >= LIMIT:  # before, nobody can know what lies beyond
             np.testing.assert_allclose(estimates.returns - estimates.beyond, PAID, rtol=1e-6)
     expected = (1.0 - GAMMA**LIMIT) / (1.0 - GAMMA)
     np.testing.assert_allclose(estimates.lengths(3, GAMMA), expected, rtol=0.08)  # the last episode is under way
@@ -64,17 +68,26 @@ def test_what_updates_change_is_carried_while_no_episode_begins() -> None:
     assert seen == [5.0, 4.0, 2.0]  # the first experience says 5; no episode begins in the others
 
 
+def test_what_lies_beyond_a_limit_is_remembered_until_the_next_episode_ends() -> None:
+    widths = {"observation": 1, "action": 1, "objective": 1}
+    experience, estimates = Experience(1, 1, 1, widths, GAMMA), ReturnEstimates(np.zeros((1, 1)))
+    experience.begin_episodes()
+    for clock in range(200):
+        nothing, limit = np.zeros((1, 1, 1)), np.array([clock == 0])
+        experience.add(nothing, nothing, -np.ones((1, 1)), np.zeros(1, bool), limit)
+        experience.note_cut(np.full((1, 1, 1), ENDLESS))
+        estimates.observe(experience, np.full((1, 1, 1), ENDLESS), np.ones((1, 1)))
+        experience.clear()
+        np.testing.assert_allclose(estimates.beyond, GAMMA * ENDLESS)
+
+
 class Choice(gymnasium.Env[Any, Any]):
-    """Two objectives, 20 steps: action 1 pays 1 of `gain` and costs .1 of `cost`, action 0 pays and costs nothing.
+    """20 steps: the more an action gains, 0, 1 or 3, the more it heats, by 1, 2 or 9."""
 
-    A third of the chances go to action 2, which pays nothing and costs a lot.
-    """
-
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self) -> None:
         self.observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.action_space = spaces.Discrete(3)
         self.reward_space = spaces.Box(-1.0, 10.0, (2,), np.float64)
-        self.scale = scale
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
@@ -82,7 +95,7 @@ class Choice(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         rewards = np.array([(0.0, 1.0), (1.0, 2.0), (3.0, 9.0)])[int(action)]
-        return np.zeros(1, dtype=np.float32), rewards * self.scale, False, False, {}
+        return np.zeros(1, dtype=np.float32), rewards, False, False, {}
 
 
 SMALL = {"initial_steps": 4_000, "samples_per_update": 100, "minibatches": 2, "hidden_widths": (16,)}
@@ -116,6 +129,21 @@ def test_an_upper_bound_is_kept_where_it_can_be(tmp_path: Path) -> None:
     assert run.front.points[:, 0].max() == pytest.approx((1.0 - 0.95**20) / 0.05, rel=0.02)
 
 
+def test_the_best_front_is_that_which_gains_most_within_the_bounds(tmp_path: Path) -> None:
+    config = toys.TINY_CMORL | {"constraints": {"rest": ">= 10"}}
+    stated = resolve(CMORL, "c-morl", "toy-walk-v0", toys.SCHEDULE | {"agent": config})
+    session = Session("c-morl", "toy-walk-v0", stated, tmp_path)
+    low = (-100.0, -100.0)
+    modest, better = np.array([[50.0, 12.0]]), np.array([[60.0, 10.0]])
+    assert session._worth(better, low) > session._worth(modest, low)  # whatever `rest` is worth above its bound
+    mixed = np.array([[5.0, 12.0], [90.0, 9.0]])
+    assert session._worth(modest, low) > session._worth(mixed, low)  # whatever a point gains that breaks the bound
+    assert session._worth(mixed, low) > session._worth(mixed[1:], low)
+    np.testing.assert_array_equal(session._selected(mixed), [0])
+    np.testing.assert_array_equal(session._selected(np.array([[90.0, 9.0], [95.0, 6.0], [4.0, 8.0]])), [0, 1])  # none
+    session.close()
+
+
 def test_an_outlier_that_is_dominated_does_not_make_all_others_alike() -> None:
     points = np.array([[0.0, 10.0], [5.0, 5.0], [10.0, 0.0], [-1e5, -1e5]])
     assert surviving(points, [], None, 10, 1e-3) == [0, 1, 2]
@@ -135,8 +163,20 @@ def test_bounds_and_another_discount_are_refused() -> None:
 
 def test_a_run_too_short_to_learn_says_so(tmp_path: Path) -> None:
     config = toys.TINY_CMORL | {"samples_per_update": 100, "initial_steps": 1_000}
-    with pytest.warns(RuntimeWarning, match=r"total_steps is 60, but must be at least 300 for a first update"):
+    with pytest.warns(RuntimeWarning, match=r"total_steps is 60, but must be at least 100 for a first update"):
         morl.train("c-morl", "toy-walk-v0", total_steps=60, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE)
+
+
+@pytest.mark.parametrize("space", [spaces.MultiBinary(3), spaces.MultiDiscrete([2, 2])])
+def test_other_actions_are_refused(space: Any) -> None:
+    with pytest.raises(ValueError, match=r"action_space is .*must be Discrete or a Box"):
+        CMORL(replace(problem("toy-walk-v0"), action_space=space), Config(), 0, 10, torch.device("cpu"))
+
+
+def test_fresh_actions_deviate_as_much_as_they_should() -> None:
+    network = actor_critic(3, spaces.Box(-1.0, 1.0, (2,)), 2, (8,), 0.25)
+    actor, _ = network.split(network.initialise(1, torch.Generator().manual_seed(0)))
+    np.testing.assert_allclose(actor[0, -2:].exp(), 0.25)
 
 
 def test_constraints_that_pull_alike_have_a_step() -> None:

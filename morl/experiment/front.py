@@ -62,14 +62,15 @@ def indicators_of(
     return values
 
 
-def sorted_front(points: NDArray[np.float64], judged: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the rows of the non-dominated points, ordered by the first objective, then the second, and so on.
 
     Args:
         points: [n, objective].
-        judged: [n, column] what dominates in their stead, where it is not they.
+        free: the objectives that are optimised; the others are constrained, and need only be kept.
+        violations: [n] by how much each point breaks the constraints: one more objective.
     """
-    rows = np.flatnonzero(non_dominated(points if judged is None else judged))
+    rows = np.flatnonzero(non_dominated(np.column_stack([points[:, free], -violations])))
     ordered: NDArray[np.int64] = rows[np.lexsort(points[rows].T[::-1])]
     return ordered
 

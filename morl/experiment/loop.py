@@ -28,7 +28,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
     with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
         for _ in agent.learn(envs, settings.total_steps, *evaluates):
             if agent.steps + agent.pretraining_steps >= next_log:
-                _log(sessions, bar)
+                _log(sessions, bar, agent)
                 next_log = _next_multiple(agent.steps + agent.pretraining_steps, settings.log_every)
             if next_evaluation <= agent.steps < settings.total_steps:
                 _evaluate(sessions, bar, scheduled=True)
@@ -54,12 +54,13 @@ def _conclude(sessions: Sequence[Session], bar: ProgressBar, finished: bool, sch
             bar.say(f"stopped at step {session.agent.steps:,}; to go on: morl resume {session.run_dir}")
 
 
-def _log(sessions: Sequence[Session], bar: ProgressBar) -> None:
+def _log(sessions: Sequence[Session], bar: ProgressBar, agent: Any) -> None:
+    if agent.steps == 0:  # records go by training steps: of what comes before them there is none
+        bar.update(0, f"pre-training, {agent.pretraining_steps:,} steps")
+        return
     for session in sessions:
         session.log()
-    agent = sessions[0].agent
-    before = agent.steps == 0 and agent.pretraining_steps > 0
-    bar.update(agent.steps, f"pre-training, {agent.pretraining_steps:,} steps" if before else "training")
+    bar.update(agent.steps, "training")
 
 
 def _evaluate(sessions: Sequence[Session], bar: ProgressBar, scheduled: bool) -> None:

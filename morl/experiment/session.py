@@ -105,6 +105,8 @@ class Session:
         options: dict[str, Any] = dict(settings.env_options)
         self.envs = make_vec(env, settings.num_envs, backend=settings.backend, **options)
         self.evaluator = build_evaluator(env, settings.env_options, self.discount, settings.backend)
+        # Objectives that the user has bounded are not optimised.
+        self.free: list[int] = getattr(self.agent, "free", list(range(self.problem.num_objectives)))
         self.recorder: Recorder | None = None
         self.wall_seconds, self._since = 0.0, time.monotonic()
         self.best: Best | None = None
@@ -230,10 +232,10 @@ class Session:
         selection = self._returns(policies, preferences, "selection")
         reference_point = self.reference_point or _reference_below(selection.discounted)
         self.reference_point = reference_point if scheduled else self.reference_point
-        rows = sorted_front(selection.discounted, self._judged(selection.discounted))
+        rows = self._selected(selection.discounted)
         chosen = indicators_of(selection.discounted[rows], reference_point, self.preferences, self.known_front)
         fresh = self._returns(policies[rows], preferences[rows], "report")
-        kept = sorted_front(fresh.discounted, self._judged(fresh.discounted))
+        kept = sorted_front(fresh.discounted, self.free, self._violations(fresh.discounted))
         points, rows = fresh.discounted[kept], rows[kept]
         front = Front(
             points=points,
@@ -250,9 +252,7 @@ class Session:
         self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         own = _own_utilities(selection.discounted, preferences, self.known_front)
         self._record_selection(chosen, own)
-        # What breaks the user's constraints may well be worth more: it is no better for that.
-        broken = self._violations(selection.discounted[rows]).min()
-        score = (-broken, chosen["expected_utility"], chosen["hypervolume"], own.get("own_utility", 0.0))
+        score = (*self._worth(selection.discounted[rows], reference_point), own.get("own_utility", 0.0))
         if self.best is None or score >= self.best.score:
             record = front_record(front)
             if hasattr(self.agent, "remarks"):  # such as which constraints its points break
@@ -265,9 +265,24 @@ class Session:
         self._publish(best)
         return front
 
-    def _judged(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return what dominance is about: the returns [n, objective] themselves, or what the agent makes of them."""
-        return self.agent.judged(points) if hasattr(self.agent, "judged") else points
+    def _selected(self, points: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the rows of returns [n, objective] that make a front: only those that keep the constraints, if any."""
+        broken = self._violations(points)
+        rows = sorted_front(points, self.free, broken)
+        return rows[broken[rows] == 0.0] if (broken[rows] == 0.0).any() else rows
+
+    def _worth(self, points: NDArray[np.float64], reference_point: tuple[float, ...]) -> tuple[float, float, float]:
+        """Return what one front is better than another by: minus the violation, expected utility, hypervolume.
+
+        What breaks the user's constraints may well be worth more, and so may a constrained objective be that is more
+        than kept: they are no better for that.
+        """
+        broken, bounded = self._violations(points), np.delete(np.arange(points.shape[1]), self.free)
+        best = points[broken == broken.min()][:, self.free]
+        weights = self.preferences[(self.preferences[:, bounded] == 0.0).all(axis=1)][:, self.free]
+        reference = tuple(reference_point[objective] for objective in self.free)
+        indicators = indicators_of(best, reference, weights, None)
+        return -float(broken.min()), indicators["expected_utility"], indicators["hypervolume"]
 
     def _violations(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return by how much returns [n, objective] break the user's constraints [n]; 0 for an agent without any."""

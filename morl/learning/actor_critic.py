@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import gymnasium
@@ -27,6 +28,8 @@ class ActorCritic:
     critic: MultilayerPerceptron
     log_deviations: int
     """Number of state-independent log-deviations: the width of continuous actions, 0 for a discrete choice."""
+    first_deviation: float = 1.0
+    """Deviation of the continuous actions of a fresh policy."""
 
     @property
     def actor_parameters(self) -> int:
@@ -39,10 +42,12 @@ class ActorCritic:
         return self.actor_parameters + self.critic.num_parameters
 
     def initialise(self, population: int, generator: torch.Generator) -> Tensor:
-        """Return fresh rows [population, num_parameters]: orthogonal, actor's last layer small, deviations 1."""
+        """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small."""
         actor = self.actor.initialise_orthogonal(population, generator, last_gain=0.01)
         critic = self.critic.initialise_orthogonal(population, generator, last_gain=1.0)
-        return torch.cat([actor, torch.zeros(population, self.log_deviations), critic], dim=1)
+        return torch.cat(
+            [actor, torch.full((population, self.log_deviations), log(self.first_deviation)), critic], dim=1
+        )
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return what belongs to the actor [policy, actor_parameters] and what to the critic."""
@@ -64,7 +69,9 @@ class ActorCritic:
         return DiagonalGaussian(outputs, log_deviations.unsqueeze(1))
 
 
-def actor_critic(width: int, action_space: Any, objectives: int, hidden_widths: tuple[int, ...]) -> ActorCritic:
+def actor_critic(
+    width: int, action_space: Any, objectives: int, hidden_widths: tuple[int, ...], first_deviation: float = 1.0
+) -> ActorCritic:
     """Return networks for observations of `width`, an action space and a number of objectives.
 
     Raises:
@@ -78,7 +85,7 @@ def actor_critic(width: int, action_space: Any, objectives: int, hidden_widths: 
         raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
     actor = MultilayerPerceptron((width, *hidden_widths, outputs), activation="tanh")
     critic = MultilayerPerceptron((width, *hidden_widths, objectives), activation="tanh")
-    return ActorCritic(actor, critic, log_deviations)
+    return ActorCritic(actor, critic, log_deviations, first_deviation)
 
 
 def action_map(space: gymnasium.Space[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
