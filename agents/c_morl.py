@@ -124,9 +124,11 @@ class CMORL:
         return grid
 
     def _warn_of_a_run_without_learning(self, total_steps: int) -> None:
+        if self.steps > 0:
+            return
         lanes_of_each = self.lanes // self._side_by_side()
         least = -(-self.config.samples_per_update // lanes_of_each) * self.lanes
-        if self.steps == 0 and total_steps < least:
+        if total_steps < least:
             warnings.warn(
                 f"c-morl: total_steps is {total_steps:,}, but must be at least {least:,} for a first update: the front"
                 " will be that of policies that have learnt nothing",

@@ -75,6 +75,8 @@ def table(folder: Path, runs: list[Path]) -> None:
         reached = found["indicators"]
         print(f"{row} {reached['hypervolume']:,.0f} | {reached['expected_utility']:.1f} | {own:.1f} |")
     for found in (json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))):
+        if found["env"] not in references:
+            continue
         returns, preferences = np.array(found["returns"]), np.array(found["preferences"])
         front = returns[non_dominated(returns)]
         utility, own = expected_utility(front, preferences), (returns * preferences).sum(axis=1).mean()
