@@ -114,8 +114,9 @@ class Evaluator:
             running &= ~(terminated | truncated)
             if not running.any():
                 break
-            # Lanes that have ended repeat their last action: only the others are worth a forward pass.
-            rows = np.flatnonzero(running)
+            # Lanes that have ended repeat their last action, where nothing forbids it: only the others are worth a
+            # forward pass.
+            rows = np.arange(lanes) if "action_mask" in infos else np.flatnonzero(running)
             actions[rows] = choose(rows)
         return discounted, undiscounted, lengths
 

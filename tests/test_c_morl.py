@@ -316,7 +316,7 @@ class MaskedBandit(gymnasium.Env[Any, Any]):
         self.observation_space = spaces.Box(0.0, 1.0, (3,), np.float32)
         self.action_space = spaces.Discrete(3)
         self.reward_space = spaces.Box(0.0, 1.0, (2,), np.float64)
-        self.forbidden, self.clock = 0, 0
+        self.forbidden, self.clock, self.length = 0, 0, 0
 
     def _told(self) -> tuple[Any, dict[str, Any]]:
         self.forbidden = int(self.np_random.integers(3))
@@ -325,7 +325,7 @@ class MaskedBandit(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self.clock = 0
+        self.clock, self.length = 0, int(self.np_random.integers(3, 8))  # lanes end at different times
         return self._told()
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -333,7 +333,7 @@ class MaskedBandit(gymnasium.Env[Any, Any]):
         self.clock += 1
         reward = np.array([action == 0, action == 1], dtype=np.float64)
         observation, info = self._told()
-        return observation, reward, self.clock >= 5, False, info
+        return observation, reward, self.clock >= self.length, False, info
 
 
 @pytest.mark.parametrize("solver", ["ipo", "cpo"])

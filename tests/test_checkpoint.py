@@ -153,6 +153,29 @@ def test_a_crash_between_checkpoints_is_made_up_for(
     assert_same_run(whole, tmp_path / "parts")
 
 
+def test_a_kill_in_the_last_evaluation_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from morl.experiment.session import Session
+
+    class Killed(BaseException):
+        pass
+
+    def evaluate(self: Session, scheduled: bool) -> Any:
+        if self.agent.steps >= 200:
+            raise Killed
+        return original(self, scheduled)
+
+    original = Session.evaluate
+    toys.train(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "evaluate", evaluate)
+        with pytest.raises(Killed):
+            toys.train(tmp_path / "killed")
+    morl.resume(tmp_path / "killed")
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    with pytest.raises(ValueError, match="already has 200 steps"):
+        morl.resume(tmp_path / "killed")
+
+
 def test_an_environment_that_cannot_be_saved_begins_new_episodes_and_says_so(tmp_path: Path) -> None:
     toys.train(tmp_path / "run", "toy-forgetful-walk-v0", 100)
     assert toys.states(tmp_path / "run", "environment")["environment"] is None

@@ -19,7 +19,9 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
         progress: show a progress bar.
     """
     settings = sessions[0].settings
-    next_evaluation = _next_multiple(agent.steps, settings.evaluate_every)
+    # Of a run that has all its steps, and was killed in its last evaluation, the last step is looked at again.
+    seen = agent.steps - settings.num_envs if agent.steps >= settings.total_steps else agent.steps
+    next_evaluation = _next_multiple(seen, settings.evaluate_every)
     next_log = _next_multiple(agent.steps + agent.pretraining_steps, settings.log_every)
     next_save = time.monotonic() + 60 * settings.checkpoint_minutes
     deadline = time.monotonic() + 60 * (settings.time_limit_minutes or float("inf"))

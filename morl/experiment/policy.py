@@ -1,6 +1,7 @@
 """A policy to act with: one preference, Stable-Baselines3's predict signature."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -74,6 +75,8 @@ class Policy:
         space, part = self._observation_space, observation
         while isinstance(space, spaces.Dict | spaces.Tuple):  # the first leaf decides
             key: Any = next(iter(space.spaces)) if isinstance(space, spaces.Dict) else 0
+            if not isinstance(part, Mapping if isinstance(space, spaces.Dict) else tuple | list):
+                raise ValueError(f"observation is {part!r:.100}, but must be of the space {space!r:.200}")
             space, part = space[key], part[key]
         shape, expected = np.shape(part), space.shape or ()
         if shape == expected:

@@ -269,6 +269,8 @@ def resume(
 ) -> Run:
     """Go on with a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
 
+    A run that was killed while it was evaluated for the last time is evaluated.
+
     Args:
         run_dir: the run folder.
         total_steps: train until this many steps in all; as the run was first set where not given.
@@ -283,12 +285,14 @@ def resume(
     newest = checkpoint.newest(run_dir)
     if newest is None:
         raise ValueError(f"run {run_dir} has no checkpoint to resume from: train it anew with --overwrite")
+    planned = settings.total_steps
     if total_steps is not None:
         settings = replace(settings, total_steps=total_steps)
     session = Session(algorithm, env or environment, settings, run_dir)
     try:
         session.restore(newest)
-        if session.agent.steps >= settings.total_steps:
+        evaluated = settings.total_steps != planned or session.published_steps() >= session.agent.steps
+        if session.agent.steps >= settings.total_steps and evaluated:
             raise ValueError(
                 f"run {run_dir} already has {session.agent.steps:,} steps: total_steps is {settings.total_steps:,},"
                 " but must be greater"

@@ -173,6 +173,13 @@ class Session:
             self._publish(self.best)
         self.recorder = Recorder(self.run_dir, self.problem.objectives, self.known_front, self.agent.steps)
 
+    def published_steps(self) -> int:
+        """Return at how many training steps front.json was written; -1 where there is none."""
+        try:
+            return int(json.loads((self.run_dir / "front.json").read_text())["training_steps"])
+        except (OSError, ValueError, LookupError):
+            return -1
+
     def close(self) -> None:
         """Close files and environments."""
         if self.recorder is not None:
