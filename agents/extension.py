@@ -90,6 +90,8 @@ class Wave:
             return
         self.estimates = ReturnEstimates(np.stack([member.returns for member in starts]))
         self.rates = np.full(len(starts), self.config.extension_learning_rate)
+        none = np.zeros(self.weights.shape[1])
+        self.multipliers = np.stack([none if each.multipliers is None else each.multipliers for each in starts])
         if self.config.solver == "compat":
             self.rates = np.array([member.learning_rate for member in starts])
 
@@ -124,6 +126,7 @@ class Wave:
                 unknown,
                 self.preferences[policy],
                 float(self.rates[policy]),
+                np.where(np.isfinite(self.bounds), self.multipliers[policy], 0.0),
             )
             for policy in range(len(self.population))
         ]

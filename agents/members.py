@@ -25,6 +25,7 @@ class Member:
         returns: [objective] archive value: mean discounted returns when it was archived; NaN before any evaluation.
         preference: [objective] the weights it was trained for; NaN for what constrained extension made.
         learning_rate: at the time.
+        multipliers: [objective] of the user's bounds at the time; None where it did not learn.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Member:
     returns: Array
     preference: Array
     learning_rate: float
+    multipliers: Array | None = None
 
 
 def surviving(

@@ -144,6 +144,18 @@ def test_the_best_front_is_that_which_gains_most_within_the_bounds(tmp_path: Pat
     session.close()
 
 
+def test_extension_goes_on_with_the_multipliers_that_were_found() -> None:
+    config = Config(**toys.TINY_CMORL | {"constraints": {"rest": ">= 1000"}, "solver": "lagrangian"})
+    agent = CMORL(problem("toy-walk-v0"), config, 0, 4, torch.device("cpu"))
+    learning = agent.learn(morl.make_vec("toy-walk-v0", 4), 10_000, lambda preferences, *_: preferences)
+    while agent.round == 0 or agent.wave is None:
+        members = {number: member.multipliers for number, member in agent.members.items()}
+        next(learning)
+    begun = [members[number] for number in agent.wave.origins]
+    assert all(found is not None and found[0] == 0.0 and found[1] > 0.0 for found in begun)
+    np.testing.assert_array_equal(agent.wave.multipliers, np.stack(begun))
+
+
 def test_an_outlier_that_is_dominated_does_not_make_all_others_alike() -> None:
     points = np.array([[0.0, 10.0], [5.0, 5.0], [10.0, 0.0], [-1e5, -1e5]])
     assert surviving(points, [], None, 10, 1e-3) == [0, 1, 2]
