@@ -3,7 +3,6 @@
 Shared by both variants of PD-MORL (docs/pd_morl.md).
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,7 +101,6 @@ class KeyPreferences:
         self.returns = np.zeros((learners, *self.preferences.shape))  # [learner, key, objective]
         self.measured = np.zeros(self.returns.shape[:2], dtype=np.bool_)  # [learner, key] whether there is a return yet
         self.latest = np.full(self.measured.shape, np.nan)  # [learner, key] utility above the origin when last measured
-        self.warned = np.zeros_like(self.measured)  # [learner, key] whether its collapse was said
         self._keys = torch.as_tensor(self.preferences, dtype=torch.float32, device=device)
         self._origin = torch.as_tensor(origin, dtype=torch.float32, device=device)
         self._fit()
@@ -132,19 +130,6 @@ class KeyPreferences:
         best = self.utilities()
         return (best > 0) & (self.latest < 0.5 * best)
 
-    def warn_of_collapse(self, step: int) -> None:
-        """Say so where a key has just lost half of its best utility: training may have collapsed."""
-        collapsed = self.collapsed()
-        for learner, key in np.argwhere(collapsed & ~self.warned):
-            warnings.warn(
-                f"pd-morl at step {step:,}: the utility for key preference {self.preferences[key].tolist()} is"
-                f" {self.latest[learner, key]:.4g} above the origin, after {self.utilities()[learner, key]:.4g} at"
-                " best; training may have collapsed",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        self.warned = collapsed
-
     def take_from(self, front: NDArray[np.float64]) -> None:
         """Take the returns from a front [n, objective], as the authors' discrete experiments do with the true one."""
         self.returns[:] = front[(self.preferences @ front.T).argmax(axis=1)]
@@ -164,8 +149,8 @@ class KeyPreferences:
         self._coefficients = fit_interpolator(self._keys, normalize(vectors, dim=-1))
 
     def state_dict(self, learner: int = 0) -> dict[str, Any]:
-        """Return a learner's returns, which of them are measured, the latest utilities, and what was said of them."""
-        return {name: getattr(self, name)[learner].copy() for name in ("returns", "measured", "latest", "warned")}
+        """Return a learner's returns, which of them are measured, and the latest utilities."""
+        return {name: getattr(self, name)[learner].copy() for name in ("returns", "measured", "latest")}
 
     def load_state_dict(self, state: Mapping[str, Any], learner: int = 0) -> None:
         """Take over a state that `state_dict` returned."""

@@ -59,8 +59,9 @@ class CMORL:
         self.constraints = parse_constraints(config.constraints, problem.objectives)
         self.free = [k for k in range(self.objectives) if k not in {each.objective for each in self.constraints}]
         self.encode, width = encoder(problem.observation_space, config.one_hot)
-        shape = (width, problem.action_space, self.objectives, config.hidden_widths)
-        self.network = actor_critic(*shape, config.first_deviation)
+        self.network = actor_critic(
+            width, problem.action_space, self.objectives, config.hidden_widths, config.first_deviation
+        )
         self.to_environment = action_map(problem.action_space)
         self.widths = {"observation": width, "action": self.network.log_deviations or 1, "objective": self.objectives}
         if isinstance(problem.action_space, spaces.Discrete):

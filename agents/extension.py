@@ -25,7 +25,7 @@ from morl.agents.return_estimates import ReturnEstimates
 from morl.agents.trust_region import trust_region_step
 from morl.learning.actor_critic import ActorCritic
 from morl.learning.population import Population
-from morl.learning.ppo import Epochs, improve, scalar_advantages
+from morl.learning.ppo import Epochs, improve, probability_ratios, scalar_advantages
 from morl.learning.rollouts import Experience, samples_of
 
 Array = NDArray[np.float64]
@@ -200,12 +200,10 @@ class Wave:
 
         Ratios count no further than the trust interval: in many dimensions a few large ones would be all of the mean.
         """
-        network = self.population.network
-        actor, _ = network.split(self.population.parameters)
-        policy = network.distribution(actor, samples["observation"], samples.get("mask"))
-        ratios = (policy.log_probability(samples["action"]).unsqueeze(2) - samples["log_probability"]).exp()
+        actor, _ = self.population.network.split(self.population.parameters)
+        _, ratios = probability_ratios(self.population.network, actor, samples)
         trusted = ratios.clamp(1.0 - self.config.clip, 1.0 + self.config.clip) - 1.0
-        return (trusted * samples["vector_advantage"]).mean(dim=1)
+        return (trusted.unsqueeze(2) * samples["vector_advantage"]).mean(dim=1)
 
     def _limits(self, deviations: Array, like: Tensor) -> tuple[Limits, Array]:
         """Return the limits of this update, and the slacks [policy, objective] that multipliers answer for."""

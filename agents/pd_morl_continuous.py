@@ -18,6 +18,7 @@ works where returns are negative (docs/pd_morl.md: why, and what was measured). 
 Several learners, one for each seed, train as one batch; each equals a run of its own, to rounding.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import sqrt
@@ -105,8 +106,7 @@ class ContinuousPDMORL:
             self.experience.begin(envs, self.steps)
         while self.steps < total_steps:
             if self.steps >= self.next_key_update:
-                self.keys.measure(evaluate, decided(self.config.key_episodes))
-                self.keys.warn_of_collapse(self.steps)
+                self._measure_keys(evaluate)
                 self.next_key_update += decided(self.config.key_update_steps)
             actions = self._explore()
             observations, rewards, terminated, truncated, infos = envs.step(self.actions.to_environment(actions))
@@ -199,6 +199,19 @@ class ContinuousPDMORL:
         """Set the units, root mean square rewards: of returns, values would be about 1, and an action's share noise."""
         typical = self.experience.replay.column("reward").square().mean(dim=1, keepdim=True).sqrt()
         self.scales = torch.where(typical > 0, typical, torch.ones_like(typical))
+
+    def _measure_keys(self, evaluates: Sequence[Evaluate]) -> None:
+        """Evaluate the keys; say so where one has lost half of its best utility: training may have collapsed."""
+        before = self.keys.collapsed()
+        self.keys.measure(evaluates, decided(self.config.key_episodes))
+        for learner, key in np.argwhere(self.keys.collapsed() & ~before):
+            warnings.warn(
+                f"pd-morl at step {self.steps:,}: the utility for key preference {self.keys.preferences[key].tolist()}"
+                f" is {self.keys.latest[learner, key]:.4g} above the origin, less than half of the best so far,"
+                f" {self.keys.utilities()[learner, key]:.4g}; training may have collapsed",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 

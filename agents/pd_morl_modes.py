@@ -164,15 +164,8 @@ class Config:
         for name in sorted(positive & given.keys()):
             if not 0 < given[name] < float("inf"):
                 raise ValueError(f"{name} is {given[name]}, but must be finite and greater than 0")
-        not_negative = {
-            "actor_angle",
-            "critic_angle",
-            "angles_begin",
-            "random_steps",
-            "key_pretraining_steps",
-            "relabelling_starts",
-        }
-        not_negative |= {"target_noise", "target_noise_clip", "exploration_noise"}
+        not_negative = {"actor_angle", "critic_angle", "angles_begin", "random_steps", "key_pretraining_steps"}
+        not_negative |= {"relabelling_starts", "target_noise", "target_noise_clip", "exploration_noise"}
         for name in sorted(not_negative):
             if not 0 <= given[name] < float("inf"):
                 raise ValueError(f"{name} is {given[name]}, but must be finite and not negative")

@@ -8,6 +8,7 @@ the same closed form holds once it is known which constraints bind, and there ar
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, combinations
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from morl.agents.constrained import Limits
 from morl.learning.actor_critic import ActorCritic
 from morl.learning.distributions import Distribution
+from morl.learning.ppo import probability_ratios
 
 FISHER_STRIDE = 4
 """Every fourth sample is enough for the Fisher matrix."""
@@ -139,10 +141,7 @@ def trust_region_step(
     actor = network.split(parameters.detach())[0].clone()
     masks = samples.get("mask")
 
-    def ratios_of(candidate: Tensor) -> tuple[Distribution, Tensor]:
-        policy = network.distribution(candidate, samples["observation"], masks)
-        return policy, (policy.log_probability(samples["action"]) - samples["log_probability"].squeeze(2)).exp()
-
+    ratios_of = partial(probability_ratios, network, batch=samples)
     leaf = actor.clone().requires_grad_()
     _, ratios = ratios_of(leaf)
     surrogates = torch.cat([samples["advantage"], samples["vector_advantage"]], dim=2)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-LARGEST_LATTICE = 10_000_000
+LARGEST_LATTICE = 10_000_000  # preferences
 Seed = int | np.random.Generator
 
 

@@ -396,10 +396,10 @@ def test_experience_equals_bookkeeping_lane_by_lane() -> None:  # noqa: C901 - a
         paid = sum((gamma**t * reward for t, reward in enumerate(returns[lane])), np.zeros(2))
         begun.append((lane // 3, paid + gamma ** len(returns[lane]) * units[lane // 3] * expected_rest[lane]))
     totals, counts = experience.begun_returns(expected_rest.reshape(2, 3, 2), units)
-    np.testing.assert_allclose(experience.beyond, beyond, rtol=1e-5)
+    np.testing.assert_allclose(experience.beyond, beyond)
     for policy in range(policies):
         found = [value for owner, value in begun if owner == policy]
-        np.testing.assert_allclose(totals[policy], np.sum(found, axis=0), rtol=1e-5)
+        np.testing.assert_allclose(totals[policy], np.sum(found, axis=0))
         assert counts[policy] == len(found)
 
     final = experience.normalise(observations)

@@ -30,7 +30,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
     with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
         for _ in agent.learn(envs, settings.total_steps, *evaluates):
             if agent.steps + agent.pretraining_steps >= next_log:
-                _log(sessions, bar, agent)
+                _log(sessions, bar)
                 next_log = _next_multiple(agent.steps + agent.pretraining_steps, settings.log_every)
             if next_evaluation <= agent.steps < settings.total_steps:
                 _evaluate(sessions, bar, scheduled=True)
@@ -56,7 +56,8 @@ def _conclude(sessions: Sequence[Session], bar: ProgressBar, finished: bool, sch
             bar.say(f"stopped at step {session.agent.steps:,}; to go on: morl resume {session.run_dir}")
 
 
-def _log(sessions: Sequence[Session], bar: ProgressBar, agent: Any) -> None:
+def _log(sessions: Sequence[Session], bar: ProgressBar) -> None:
+    agent = sessions[0].agent
     if agent.steps == 0:  # records go by training steps: of what comes before them there is none
         bar.update(0, f"pre-training, {agent.pretraining_steps:,} steps")
         return

@@ -259,7 +259,10 @@ class Session:
         self.recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         own = _own_utilities(selection.discounted, preferences, self.known_front)
         self._record_selection(chosen, own)
-        score = (*self._worth(selection.discounted[rows], reference_point), own.get("own_utility", 0.0))
+        worth = (0.0, chosen["expected_utility"], chosen["hypervolume"])
+        if len(self.free) < self.problem.num_objectives:
+            worth = self._worth(selection.discounted[rows], reference_point)
+        score = (*worth, own.get("own_utility", 0.0))
         if self.best is None or score >= self.best.score:
             record = front_record(front)
             if hasattr(self.agent, "remarks"):  # such as which constraints its points break
@@ -279,7 +282,7 @@ class Session:
         return rows[broken[rows] == 0.0] if (broken[rows] == 0.0).any() else rows
 
     def _worth(self, points: NDArray[np.float64], reference_point: tuple[float, ...]) -> tuple[float, float, float]:
-        """Return what one front is better than another by: minus the violation, expected utility, hypervolume.
+        """Return what makes one front better than another in bounds: minus violation, expected utility, hypervolume.
 
         What breaks the user's constraints may well be worth more, and so may a constrained objective be that is more
         than kept: they are no better for that.

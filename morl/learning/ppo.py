@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from morl.learning.actor_critic import ActorCritic
+from morl.learning.distributions import Distribution
 from morl.learning.optimiser import Adam, clip_norms
 
 
@@ -120,13 +121,18 @@ def surrogate_loss(clip: float) -> PolicyLoss:
     return loss
 
 
+def probability_ratios(network: ActorCritic, actor: Tensor, batch: Mapping[str, Tensor]) -> tuple[Distribution, Tensor]:
+    """Return what actors [policy, n] do, and by how much likelier they make the actions of a batch [policy, batch]."""
+    policy = network.distribution(actor, batch["observation"], batch.get("mask"))
+    return policy, (policy.log_probability(batch["action"]) - batch["log_probability"].squeeze(2)).exp()
+
+
 def losses(
     network: ActorCritic, parameters: Tensor, batch: Mapping[str, Tensor], settings: Epochs, policy_loss: PolicyLoss
 ) -> tuple[Tensor, Tensor]:
     """Return the whole loss of each policy [policy] on a minibatch, and the probability ratios [policy, batch]."""
     actor, critic = network.split(parameters)
-    policy = network.distribution(actor, batch["observation"], batch.get("mask"))
-    ratios = (policy.log_probability(batch["action"]) - batch["log_probability"].squeeze(2)).exp()
+    policy, ratios = probability_ratios(network, actor, batch)
     values = network.critic(critic, batch["observation"])
     value_loss = clipped_value_loss(values, batch["value"], batch["target"], settings.value_clip).mean(dim=(1, 2))
     loss = policy_loss(ratios, batch) + settings.value_weight * value_loss

@@ -56,6 +56,8 @@ class Experience:
         self.beyond = np.zeros((policies, objectives))  # the same over all that ended since then
         self.fresh_episodes = np.zeros(policies)
         self.completed_episodes = np.zeros(policies)  # that ended since then
+        # What `note_cut` has to know of the step that `add` stored last, where it ended episodes.
+        self.last_discounts, self.last_fresh = self.episode_discounts.copy(), np.zeros_like(self.fresh)
 
     @property
     def full(self) -> bool:
@@ -104,8 +106,8 @@ class Experience:
             values["mask"] = True if masks is None else masks
         for name, value in values.items():
             self.columns[name][step] = value
-        self.last_discounts, self.last_fresh = self.episode_discounts.copy(), ended & self.fresh  # for `note_cut`
         if ended.any():
+            self.last_discounts, self.last_fresh = self.episode_discounts.copy(), ended & self.fresh
             self.fresh_returns += (self.episode_returns * self.last_fresh[..., None]).sum(axis=1)
             self.fresh_episodes += self.last_fresh.sum(axis=1)
             self.completed_episodes += ended.sum(axis=1)
