@@ -12,6 +12,11 @@ sys.path.insert(0, TOYS)
 os.environ["PYTHONPATH"] = os.pathsep.join([TOYS, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that records golden traces anew."""
+    parser.addoption("--update-golden", action="store_true", help="record the golden traces anew")
+
+
 @pytest.fixture(scope="module")
 def without_figures() -> Iterator[None]:
     """Draw no figures: test_recording tests them, and a training run of 200 steps would spend its time on them."""

@@ -1,0 +1,181 @@
+"""Golden traces: short training runs whose numbers must not change, bit for bit, for every agent and backend.
+
+A trace holds the losses and other metrics of a run, its front, and the SHA-256 of the parameters that act. Bits depend
+on the processor and on the versions of the libraries that do the arithmetic, so a trace is compared only where it was
+recorded; elsewhere its test is skipped. `pytest tests/test_golden_traces.py --update-golden` records traces anew: do so
+only with a change that is meant to change results, and say so in the pull request (CONTRIBUTING.md).
+"""
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import morl
+from morl.agents import AGENTS
+from morl.experiment import checkpoint
+
+TRACES = Path(__file__).parent / "golden" / "traces"
+
+DISCRETE, CONTINUOUS = "deep-sea-treasure-v0", "water-reservoir-v0"
+PD_MORL: dict[str, Any] = {
+    "hidden_widths": (16, 16),
+    "batch_size": 16,
+    "updates_per_step": 0.5,
+    "random_steps": 40,
+    "learning_starts": 40,
+    "key_update_steps": 150,
+    "replay_capacity": 300,
+    "preference_divisions": 6,
+}
+PD_MORL_DISCRETE = PD_MORL | {"exploration_steps": 200}
+C_MORL: dict[str, Any] = {
+    "hidden_widths": (16,),
+    "initial_steps": 120,
+    "initial_divisions": 2,
+    "samples_per_update": 20,
+    "minibatches": 2,
+    "epochs": 2,
+    "selected": 2,
+    "extension_updates": 2,
+    "snapshot_updates": 2,
+    "snapshot_episodes": 1,
+}
+MORL_D: dict[str, Any] = {
+    "population": 3,
+    "exchange_every": 120,
+    "evaluation_episodes": 1,
+    "hidden_widths": (16,),
+    "batch_size": 8,
+    "random_steps": 16,
+    "learning_starts": 16,
+    "replay_capacity": 300,
+    "extra_updates": 2,
+    "workers": 1,
+}
+ON_POLICY = {"rollout_steps": 8, "epochs": 2, "minibatches": 2}
+BOUND = {"constraints": {"flood": ">= -60"}}
+
+CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
+    "pd-morl-discrete": ("pd-morl", DISCRETE, PD_MORL_DISCRETE, ("eager",)),
+    "pd-morl-continuous": ("pd-morl", CONTINUOUS, PD_MORL, ("eager", "numba")),
+    "pd-morl-continuous-paper": (
+        "pd-morl",
+        CONTINUOUS,
+        PD_MORL | {"mode": "paper", "key_pretraining_steps": 120},
+        ("eager", "numba"),
+    ),
+    "pd-morl-continuous-options": (
+        "pd-morl",
+        CONTINUOUS,
+        PD_MORL | {"loss": "huber", "hidden_norm": "layer", "actor_angle": 2.0, "exploration_memory": 0.5},
+        ("eager", "numba"),
+    ),
+    "c-morl-discrete": ("c-morl", DISCRETE, C_MORL | {"interpolate": True}, ("eager", "numba")),
+    "c-morl-ipo": ("c-morl", CONTINUOUS, C_MORL, ("eager", "numba")),
+    "c-morl-ipo-constraint": ("c-morl", CONTINUOUS, C_MORL | BOUND, ("eager", "numba")),
+    "c-morl-cpo": ("c-morl", CONTINUOUS, C_MORL | {"solver": "cpo"}, ("eager", "numba")),
+    "c-morl-lagrangian": ("c-morl", CONTINUOUS, C_MORL | {"solver": "lagrangian"} | BOUND, ("eager", "numba")),
+    "c-morl-reference-code": ("c-morl", CONTINUOUS, C_MORL | {"solver": "compat"}, ("eager", "numba")),
+    "morl-d-dqn": ("morl-d", DISCRETE, MORL_D, ("eager",)),
+    "morl-d-dqn-tchebycheff": ("morl-d", DISCRETE, MORL_D | {"preset": "tchebycheff"}, ("eager",)),
+    "morl-d-gpi-ls": ("morl-d", DISCRETE, MORL_D | {"preset": "gpi-ls"}, ("eager",)),
+    "morl-d-discrete-sac": ("morl-d", DISCRETE, MORL_D | {"solver": "discrete-sac"}, ("eager",)),
+    "morl-d-eupg": ("morl-d", DISCRETE, MORL_D | ON_POLICY | {"preset": "eupg"}, ("eager", "numba")),
+    "morl-d-sac": ("morl-d", CONTINUOUS, MORL_D | {"preset": "sb-psa"}, ("eager", "numba")),
+    "morl-d-sac-tchebycheff": ("morl-d", CONTINUOUS, MORL_D | {"preset": "moea-d"}, ("eager",)),
+    "morl-d-td3": ("morl-d", CONTINUOUS, MORL_D | {"solver": "td3"}, ("eager", "numba")),
+    "morl-d-transfer": ("morl-d", CONTINUOUS, MORL_D | {"preset": "transfer"}, ("eager", "numba")),
+    "morl-d-ppo": ("morl-d", CONTINUOUS, MORL_D | ON_POLICY | {"solver": "ppo"}, ("eager", "numba")),
+}
+"""Trace -> agent, environment, settings that make it short, and the backends that execute it."""
+RUNS = [(case, backend) for case, (*_, backends) in CASES.items() for backend in backends]
+SCHEDULE: dict[str, Any] = {
+    "num_envs": 6,
+    "evaluate_every": 240,
+    "log_every": 60,
+    "evaluation_divisions": 4,
+    "evaluation_episodes": 1,
+    "device": "cpu",
+}
+CLOCKS = ("wall_seconds", "steps_per_second")
+
+
+def platform_of_traces() -> dict[str, str]:
+    """Return what the bits of a trace depend on."""
+    packages = {name: version(name) for name in ("numpy", "numba", "torch")}
+    return {"processor": _processor(), "system": platform.system(), **packages}
+
+
+def _processor() -> str:
+    """Return the processor's family: the instruction sets decide how sums are split."""
+    facts: dict[str, str] = {}
+    file = Path("/proc/cpuinfo")
+    if file.is_file():
+        for line in file.read_text().splitlines():
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    flags = set(facts.get("flags", "").split())
+    sets = [name for name in ("avx2", "fma", "avx512f", "avx512vl", "avx512_bf16", "amx_tile") if name in flags]
+    return " ".join([platform.machine(), facts.get("vendor_id", "unknown"), *sets])
+
+
+def record(case: str, backend: str, run_dir: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Train and return the trace: metrics line by line, the front, and the hash of the acting parameters."""
+    agent, env, settings, _ = CASES[case]
+    if backend == "eager":
+        from morl.learning import ppo, ppo_compiled, sac, td3
+
+        patch.setattr(td3, "can_compile", lambda _: False)
+        patch.setattr(sac, "can_compile", lambda _: False)
+        patch.setattr(ppo_compiled, "compiled_step", ppo.eager_step)
+    morl.train(agent, env, total_steps=480, seed=7, run_dir=run_dir, config=settings, **SCHEDULE)
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    front = json.loads((run_dir / "front.json").read_text())
+    policies = {file.stem: checkpoint.load_file(file) for file in sorted((run_dir / "policies").glob("*.pt"))}
+    parameters = {name: policy.get("actor", policy.get("parameters")) for name, policy in policies.items()}
+    return {
+        "metrics": [{name: value for name, value in line.items() if name not in CLOCKS} for line in lines],
+        "front": {name: front[name] for name in ("points", "indicators", "policy_ids", "updates", "training_steps")},
+        "parameters": {name: _sha256(actor) for name, actor in parameters.items()},
+    }
+
+
+def _sha256(tensor: Any) -> str:
+    array = np.ascontiguousarray(np.asarray(tensor).ravel())
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize(("case", "backend"), RUNS)
+def test_training_leaves_the_golden_trace(
+    case: str, backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    file = TRACES / f"{case}.{backend}.json"
+    if request.config.getoption("--update-golden"):
+        trace = record(case, backend, tmp_path / "run", monkeypatch)
+        file.write_text(json.dumps({"platform": platform_of_traces(), **trace}, indent=1) + "\n")
+        return
+    golden = json.loads(file.read_text())
+    if golden.pop("platform") != platform_of_traces():
+        pytest.skip("recorded on another processor or with other versions")
+    found = json.loads(json.dumps(record(case, backend, tmp_path / "run", monkeypatch)))
+    for part in ("metrics", "front", "parameters"):
+        assert found[part] == golden[part], f"{part} of {file.name}"
+
+
+def test_every_agent_has_a_trace_and_every_trace_an_agent() -> None:
+    assert {agent for agent, *_ in CASES.values()} == set(AGENTS)
+    assert {file.name for file in TRACES.glob("*")} == {f"{case}.{backend}.json" for case, backend in RUNS}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_trace_has_learnt_something(case: str) -> None:
+    for backend in CASES[case][3]:
+        golden = json.loads((TRACES / f"{case}.{backend}.json").read_text())
+        assert golden["front"]["updates"] > 0
+        assert golden["parameters"]
