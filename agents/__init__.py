@@ -7,11 +7,11 @@ from typing import Any
 
 AGENTS: dict[str, str | Mapping[str, str]] = {
     "pd-morl": {
-        "Discrete": "morl.agents.pd_morl:PDMORL",
-        "Box": "morl.agents.pd_morl_continuous:ContinuousPDMORL",
+        "Discrete": "morl.agents.pd_morl.discrete:PDMORL",
+        "Box": "morl.agents.pd_morl.continuous:ContinuousPDMORL",
     },
-    "c-morl": "morl.agents.c_morl:CMORL",
-    "morl-d": "morl.agents.morl_d:MORLD",
+    "c-morl": "morl.agents.c_morl.agent:CMORL",
+    "morl-d": "morl.agents.morl_d.agent:MORLD",
 }
 """Name -> module:class, imported on first use; or kind of action space -> module:class, where variants differ."""
 

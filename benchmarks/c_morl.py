@@ -10,7 +10,7 @@ both sides have two networks of 64 x 64 tanh units, 8 lanes x 512 steps between 
 second as one of them; its torch uses one thread, and two where there are two cores, and its better figure counts.
 Chunks of whole updates alternate between all systems. Evaluation is a system of its own. Physics alone is the floor:
 the batch's own stepping call, without actions, observations or rewards. The time of the whole Hopper-2d run is computed
-from what was measured: 8.0M steps of initialisation, 4.0M of extension, and the 4.0M of evaluation that it counts.
+from what was measured: 8.0M steps of initialization, 4.0M of extension, and the 4.0M of evaluation that it counts.
 """
 
 import argparse
@@ -30,9 +30,9 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from morl.agents.c_morl import CMORL, Config
+from morl.agents.c_morl.agent import CMORL, Config
 from morl.envs import make_vec
-from morl.envs.registry import problem
+from morl.envs.core.registry import problem
 from morl.experiment.session import build_evaluator
 from morl.learning.processor import prepared_processor
 
@@ -50,7 +50,7 @@ def timed(work: Callable[[], int]) -> tuple[int, float, float]:
 
 
 def ours(policies: int, env: str = HOPPER, lanes: int = LANES, solver: str | None = None) -> Advance:
-    """Returns one update of a population after the other: initialisation, or extension by `solver`."""
+    """Returns one update of a population after the other: initialization, or extension by `solver`."""
     stated = problem(env)
     sizes: dict[str, Any] = {"samples_per_update": SAMPLES, "epochs": EPOCHS, "minibatches": MINIBATCHES}
     sizes |= {"snapshot_updates": 10**9, "extension_snapshot_updates": 10**9, "snapshot_episodes": 1}
@@ -166,7 +166,7 @@ def main() -> None:
         return
     threads = (1,) if arguments.quick else tuple(range(1, min(2, os.cpu_count() or 1) + 1))
     systems = {f"Stable-Baselines3 PPO, {count} threads": stable_baselines(count) for count in threads}
-    systems["C-MORL, initialisation, M = 6"] = ours(6)
+    systems["C-MORL, initialization, M = 6"] = ours(6)
     for solver in ("ipo",) if arguments.quick else ("ipo", "cpo", "lagrangian", "compat"):
         systems[f"C-MORL, extension by {solver}, 10 tasks"] = ours(5, solver=solver)
     systems["evaluation, 10 snapshots x 5 episodes"] = evaluation()
@@ -174,7 +174,7 @@ def main() -> None:
     rows = measure(systems, rounds)
     peers = [name for name in rows if name.startswith("Stable")]
     show(rows, min(peers, key=lambda name: rows[name][0]))
-    parts = {"C-MORL, initialisation, M = 6": 8.0, "C-MORL, extension by ipo, 10 tasks": 4.0}
+    parts = {"C-MORL, initialization, M = 6": 8.0, "C-MORL, extension by ipo, 10 tasks": 4.0}
     parts["evaluation, 10 snapshots x 5 episodes"] = 4.0
     print(f"\nwhole Hopper-2d run, computed: {sum(steps * rows[name][0] for name, steps in parts.items()):,.0f} s")
 

@@ -8,7 +8,7 @@ Undiscounted returns, mean over episodes and its standard error; the same seeds 
 
 import argparse
 
-from morl.envs.yardsticks import YARDSTICKS, measure
+from morl.envs.families.baselines import YARDSTICKS, measure
 
 
 def main() -> None:

@@ -32,9 +32,9 @@ import torch
 from _turns import Clock, System, ratio, take_turns, training
 from stable_baselines3 import SAC as StableSAC
 
-from morl.agents.morl_d import MORLD, Config
+from morl.agents.morl_d.agent import MORLD, Config
 from morl.envs import make_vec
-from morl.envs.registry import problem
+from morl.envs.core.registry import problem
 from morl.experiment.session import build_evaluator
 from morl.learning.processor import prepared_processor
 
@@ -49,8 +49,8 @@ ENV, POPULATION, BATCH, STARTS, NEVER = "mo-halfcheetah-v5", 6, 128, 200, 10**9
 
 def agent_of(width: int, lanes: int, **settings: Any) -> MORLD:
     """Returns our agent before its first update."""
-    numbers: dict[str, Any] = {"population": POPULATION, "batch_size": BATCH, "hidden_widths": (width, width)}
-    numbers |= {"exchange_every": NEVER, "random_steps": STARTS, "learning_starts": STARTS, "preset": "sb"}
+    numbers: dict[str, Any] = {"population": POPULATION, "batch_size": BATCH, "hidden_sizes": (width, width)}
+    numbers |= {"exchange_every": NEVER, "random_exploration_steps": STARTS, "learning_starts": STARTS, "preset": "sb"}
     return MORLD(problem(ENV), Config(**numbers | settings), seed=0, num_envs=lanes, device=torch.device("cpu"))
 
 
@@ -80,7 +80,7 @@ def peer(width: int) -> System:
 
 
 def stable(width: int) -> System:
-    """Returns Stable-Baselines3's SAC on the scalarised environment, before its first update."""
+    """Returns Stable-Baselines3's SAC on the scalarized environment, before its first update."""
     clock = Clock(mo_gym.wrappers.LinearReward(mo_gym.make(ENV), weight=np.array([0.5, 0.5])))
     arguments: dict[str, Any] = {"policy_kwargs": {"net_arch": [width, width]}, "learning_starts": STARTS}
     model = StableSAC("MlpPolicy", clock, batch_size=BATCH, gamma=0.99, device="cpu", seed=0, **arguments)

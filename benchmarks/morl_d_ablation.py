@@ -22,7 +22,7 @@ import numpy as np
 import morl
 from morl.pareto import hypervolume
 
-NUMBERS: dict[str, Any] = {"hidden_widths": (64, 64), "batch_size": 64, "evaluation_episodes": 1, "workers": 1}
+NUMBERS: dict[str, Any] = {"hidden_sizes": (64, 64), "batch_size": 64, "evaluation_episodes": 1, "workers": 1}
 PROBLEMS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "deep-sea-treasure-v0": (
         15_000,
@@ -30,16 +30,16 @@ PROBLEMS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
         {
             "exchange_every": 750,
             "one_hot": True,
-            "random_steps": 200,
+            "random_exploration_steps": 200,
             "learning_starts": 200,
             "exploration_steps": 2_000,
-            "target_rate": 0.02,
+            "tau": 0.02,
         },
     ),
     "water-reservoir-v0": (
         15_000,
         {"num_envs": 12, "evaluate_every": 15_000, "evaluation_episodes": 20},
-        {"exchange_every": 750, "evaluation_episodes": 5, "random_steps": 200, "learning_starts": 200},
+        {"exchange_every": 750, "evaluation_episodes": 5, "random_exploration_steps": 200, "learning_starts": 200},
     ),
 }
 """Environment -> steps, schedule, settings of the agent."""

@@ -44,7 +44,7 @@ def train_ours(folder: Path, preset: str, seed: int, steps: int, width: int) -> 
     if (run_dir / "config.toml").is_file():
         run = morl.resume(run_dir, steps)
     else:
-        config = {"preset": preset, "hidden_widths": (width, width)}
+        config = {"preset": preset, "hidden_sizes": (width, width)}
         run = morl.train("morl-d", ENV, total_steps=steps, seed=seed, run_dir=run_dir, config=config)
     print(run.directory, run.front.indicators, f"{process_time() - before:.0f} CPU-s", flush=True)
 

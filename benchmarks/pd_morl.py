@@ -29,9 +29,9 @@ import numpy as np
 import torch
 from _turns import Clock, System, ratio, take_turns, training
 
-from morl.agents.pd_morl import PDMORL, Config
+from morl.agents.pd_morl.discrete import PDMORL, Config
 from morl.envs import make_vec
-from morl.envs.registry import problem
+from morl.envs.core.registry import problem
 from morl.experiment.session import build_evaluator
 from morl.learning.processor import prepared_processor
 
@@ -52,8 +52,8 @@ EXAMPLE = {"max_grad_norm": 0.1, "homotopy_decay_steps": 10_000, "target_net_upd
 
 def ours(env: str, lanes: int, batch: int) -> System:
     """Returns our agent on its own vector environment, before its first update."""
-    sizes = {"batch_size": batch, "hidden_widths": HIDDEN_WIDTHS, "replay_capacity": CAPACITY}
-    config = Config(**sizes, random_steps=STARTS, learning_starts=STARTS, key_update_steps=NEVER)
+    sizes = {"batch_size": batch, "hidden_sizes": HIDDEN_WIDTHS, "buffer_size": CAPACITY}
+    config = Config(**sizes, random_exploration_steps=STARTS, learning_starts=STARTS, key_update_steps=NEVER)
     agent = PDMORL(problem(env), config, seed=0, num_envs=lanes, device=torch.device("cpu"))
     loop = agent.learn(make_vec(env, lanes), NEVER, lambda preferences, *_: np.zeros_like(preferences))
     while agent.steps < STARTS:
@@ -130,7 +130,7 @@ def compare(env: str, rounds: int, steps: int, threads: tuple[int, ...]) -> None
 def key_update_seconds(env: str) -> float:
     """Returns what one evaluation of our key preferences takes; none of them is timed above."""
     task = problem(env)
-    agent = PDMORL(task, Config(hidden_widths=HIDDEN_WIDTHS), seed=0, num_envs=10, device=torch.device("cpu"))
+    agent = PDMORL(task, Config(hidden_sizes=HIDDEN_WIDTHS), seed=0, num_envs=10, device=torch.device("cpu"))
     evaluator, keys = build_evaluator(env, {}, task.discount), agent.keys.preferences
     evaluate = partial(evaluator, agent.act, np.zeros(len(keys), dtype=np.int64), keys, Config.key_episodes)
     evaluate(seed=0)  # builds the environments

@@ -18,10 +18,10 @@ import numpy as np
 import morl
 
 ENVIRONMENTS = ("pgmorl-swimmer-v0", "pgmorl-halfcheetah-v0")
-BASE = {"hidden_widths": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 1_000}
-BASE |= {"random_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1, "discount": 0.99}
-BASE |= {"exploration_noise": 0.1, "exploration_memory": 0.0, "units": "typical-reward"}  # whatever a tuned file says
-BASE |= {"actor_angle": 0.0, "angles_begin": 0, "relabelling_starts": 0}
+BASE = {"hidden_sizes": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 1_000}
+BASE |= {"random_exploration_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1, "discount": 0.99}
+BASE |= {"exploration_noise": 0.1, "noise_correlation": 0.0, "units": "typical-reward"}  # whatever a tuned file says
+BASE |= {"actor_angle": 0.0, "angle_start_step": 0, "relabelling_starts": 0}
 KEYS = {"key_update_steps": 5_000}  # where directions matter, keys are measured more often
 THE_PAPER = {"mode": "paper", "discount": 0.995, "units": "raw", "actor_angle": 10.0}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -32,11 +32,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "raw units": {"units": "raw"},
     "no layer norm": {"hidden_norm": "none"},
     "gradient of tanh": {"action_gradient": "tanh"},
-    "actor learns at once": {"actor_begins": "at-once"},
-    "noise of 0.3 with memory 0.9": {"exploration_memory": 0.9, "exploration_noise": 0.3},
+    "actor learns at once": {"actor_start": "at-once"},
+    "noise of 0.3 with memory 0.9": {"noise_correlation": 0.9, "exploration_noise": 0.3},
     "actor every 10th update": {"policy_delay": 10},
     "noise of 0.2 on target actions": {"target_noise": 0.2, "target_noise_clip": 0.5},
-    "latest actor is published": {"published_actor": "latest"},
+    "latest actor is published": {"evaluation_actor": "latest"},
     "squared loss": {"loss": "squared"},
     "relabelled from |z|": {"relabel_from": "absolute-normal"},
     "relabelled from Dirichlet": {"relabel_from": "dirichlet"},
@@ -45,13 +45,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "angle in the actor": {"actor_angle": 10.0} | KEYS,
     "angle in the actor, 11 keys": {"actor_angle": 10.0, "key_divisions": 10} | KEYS,
     "angle in actor and critic": {"actor_angle": 10.0, "critic_angle": 1.0} | KEYS,
-    "angle of 2 in the actor from step 30,000 on": {"actor_angle": 2.0, "angles_begin": 30_000} | KEYS,
+    "angle of 2 in the actor from step 30,000 on": {"actor_angle": 2.0, "angle_start_step": 30_000} | KEYS,
     "discount 0.995": {"discount": 0.995},
     "discount 0.998": {"discount": 0.998},
-    "20,000 random steps": {"random_steps": 20_000},
+    "20,000 random steps": {"random_exploration_steps": 20_000},
     "20,000 steps of pre-training for each key": {"key_pretraining_steps": 20_000},
 }
-INDICATORS = ("hypervolume", "expected_utility", "own_utility", "regret")
+INDICATORS = ("hypervolume", "expected_utility", "conditioned_utility", "regret")
 
 
 def train(env: str, option: str, folder: Path, steps: int, seeds: int) -> None:
@@ -77,8 +77,8 @@ def indicators(run_dir: Path) -> dict[str, float]:
     """
     last = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
     found = json.loads((run_dir / "front.json").read_text())["indicators"]
-    found["own_utility"] = next(value for key, value in last.items() if key.endswith("own_utility"))
-    found["regret"] = found["expected_utility"] - found["own_utility"]
+    found["conditioned_utility"] = next(value for key, value in last.items() if key.endswith("conditioned_utility"))
+    found["regret"] = found["expected_utility"] - found["conditioned_utility"]
     return dict(found)
 
 

@@ -24,10 +24,10 @@ import torch
 from _turns import Clock, System, ratio, take_turns, training
 from stable_baselines3 import TD3
 
-from morl.agents.pd_morl_continuous import ContinuousPDMORL
-from morl.agents.pd_morl_modes import Config
+from morl.agents.pd_morl.config import Config
+from morl.agents.pd_morl.continuous import ContinuousPDMORL
 from morl.envs import make_vec
-from morl.envs.registry import problem
+from morl.envs.core.registry import problem
 from morl.learning.processor import prepared_processor
 
 try:
@@ -41,9 +41,9 @@ ENVIRONMENT, LANES, BATCH, STARTS, NEVER = "mo-hopper-v5", 10, 256, 300, 10**9
 def ours(name: str, learners: int, width: int, eager: bool = False, **config: Any) -> System:
     """Returns some learners of our agent on their own vector environment, before their first update."""
     settings = Config(
-        hidden_widths=(width, width),
+        hidden_sizes=(width, width),
         batch_size=BATCH,
-        random_steps=STARTS,
+        random_exploration_steps=STARTS,
         learning_starts=STARTS,
         key_update_steps=NEVER,
         key_pretraining_steps=0,

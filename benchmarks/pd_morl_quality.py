@@ -70,7 +70,7 @@ def table(folder: Path, runs: list[Path]) -> None:
         found = json.loads((run / "front.json").read_text())
         references[found["env"]] = found["reference_point"]
         last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-        own = next(value for name, value in last.items() if name.endswith("own_utility"))
+        own = next(value for name, value in last.items() if name.endswith("conditioned_utility"))
         row = f"| PD-MORL | {found['env']} | {found['seed']} | {found['training_steps']:,} |"
         reached = found["indicators"]
         print(f"{row} {reached['hypervolume']:,.0f} | {reached['expected_utility']:.1f} | {own:.1f} |")

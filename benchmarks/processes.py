@@ -17,7 +17,7 @@ import gymnasium
 import numpy as np
 
 from morl.envs import make_vec
-from morl.envs.processes import usable_cores
+from morl.envs.backends.processes import usable_cores
 
 IDS = ["waiting", "minecart-rgb-v0", "mo-reacher-v5"]
 

@@ -56,7 +56,9 @@ def row(folder: Path) -> dict[str, float]:
     """Return what a finished run reached."""
     front = json.loads((folder / "front.json").read_text())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    chosen = [line for line in lines if line["training_steps"] == front["selected_at_step"] and "own_utility" in line]
+    chosen = [
+        line for line in lines if line["training_steps"] == front["selected_at_step"] and "conditioned_utility" in line
+    ]
     run = morl.load(folder)
     assert run.front.known_front is not None
     preferences = evaluation_preferences(len(run.front.objectives), run.settings.evaluation_divisions)
@@ -66,7 +68,7 @@ def row(folder: Path) -> dict[str, float]:
         "optimal hypervolume": hypervolume(run.front.known_front, run.front.reference_point),
         "expected utility": front["indicators"]["expected_utility"],
         "optimal utility": best,
-        "own utility": chosen[-1]["own_utility"],
+        "own utility": chosen[-1]["conditioned_utility"],
         "regret": chosen[-1]["utility_regret"],
         "steps": front["training_steps"],
         "selected at": front["selected_at_step"],

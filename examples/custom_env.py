@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import morl
 from morl.envs import check_env, register
-from morl.envs.kernels import KernelVectorEnv
+from morl.envs.backends.kernels import KernelVectorEnv
 
 ROAD = 12  # cells to the goal
 FUEL = np.array([0.1, 0.5, 1.2])  # burnt by moving 1, 2 or 3 cells
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 
 
 class Van(gymnasium.Env[Array, int]):
-    """A van drives to its goal: the faster, the thirstier. Reward: [-1 per step, -fuel]."""
+    """A van steps_envs to its goal: the faster, the thirstier. Reward: [-1 per step, -fuel]."""
 
     def __init__(self) -> None:
         self.observation_space = Box(0.0, ROAD + 2.0, (1,), np.float32)
@@ -90,7 +90,7 @@ def main(total_steps: int = 3_000, run_dir: str = "runs/van") -> None:
         overwrite=True,
         evaluate_every=total_steps,
         evaluation_divisions=10,
-        config={"hidden_widths": (64, 64), "updates_per_step": 0.2},  # a small network is enough for a van
+        config={"hidden_sizes": (64, 64), "updates_per_step": 0.2},  # a small network is enough for a van
     )
     for point, preference in zip(run.front.points, run.front.preferences, strict=True):
         print(f"time {-point[0]:6.2f}   fuel {-point[1]:5.2f}   preference {np.round(preference, 2)}")

@@ -92,7 +92,7 @@ def absolute_normal(objectives: int, n: int, seed: Seed) -> Array:
 def riesz(objectives: int, n: int, seed: Seed = 0, steps: int = 500) -> Array:
     """Returns `n` well-spread preferences [n, objective], corners of the simplex first (from n = objectives on).
 
-    Minimises the Riesz energy, the sum over pairs of 1 / distance^s with s = objectives^2, in which the closest pairs
+    Minimizes the Riesz energy, the sum over pairs of 1 / distance^s with s = objectives^2, in which the closest pairs
     dominate: points repel each other and spread evenly, for any n. Source: Blank et al. 2021.
 
     Args:
@@ -150,8 +150,8 @@ def _project_to_simplex(points: Array) -> Array:
     excess = (np.cumsum(ordered, axis=1) - 1.0) / np.arange(1, points.shape[1] + 1)
     support = (ordered > excess).sum(axis=1) - 1
     projected = np.maximum(points - np.take_along_axis(excess, support[:, None], axis=1), 0.0)
-    normalised: Array = projected / projected.sum(axis=1, keepdims=True)
-    return normalised
+    normalized: Array = projected / projected.sum(axis=1, keepdims=True)
+    return normalized
 
 
 def corner_weights(points: ArrayLike) -> Array:

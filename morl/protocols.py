@@ -88,12 +88,12 @@ class Agent(Protocol):
         """Take over a state that `state_dict` returned."""
         ...
 
-    def forget_episodes(self) -> None:
+    def reset_episodes(self) -> None:
         """Begin new episodes at the next step: called where the environment's state could not be saved."""
         ...
 
     def export_policies(self) -> dict[int, dict[str, Any]]:
-        """Return what acting needs, by policy number: small, without replay or optimiser."""
+        """Return what acting needs, by policy number: small, without replay or optimizer."""
         ...
 
     def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:

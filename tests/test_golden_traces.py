@@ -24,18 +24,18 @@ TRACES = Path(__file__).parent / "golden" / "traces"
 
 DISCRETE, CONTINUOUS = "deep-sea-treasure-v0", "water-reservoir-v0"
 PD_MORL: dict[str, Any] = {
-    "hidden_widths": (16, 16),
+    "hidden_sizes": (16, 16),
     "batch_size": 16,
     "updates_per_step": 0.5,
-    "random_steps": 40,
+    "random_exploration_steps": 40,
     "learning_starts": 40,
     "key_update_steps": 150,
-    "replay_capacity": 300,
+    "buffer_size": 300,
     "preference_divisions": 6,
 }
 PD_MORL_DISCRETE = PD_MORL | {"exploration_steps": 200}
 C_MORL: dict[str, Any] = {
-    "hidden_widths": (16,),
+    "hidden_sizes": (16,),
     "initial_steps": 120,
     "initial_divisions": 2,
     "samples_per_update": 20,
@@ -50,12 +50,12 @@ MORL_D: dict[str, Any] = {
     "population": 3,
     "exchange_every": 120,
     "evaluation_episodes": 1,
-    "hidden_widths": (16,),
+    "hidden_sizes": (16,),
     "batch_size": 8,
-    "random_steps": 16,
+    "random_exploration_steps": 16,
     "learning_starts": 16,
-    "replay_capacity": 300,
-    "extra_updates": 2,
+    "buffer_size": 300,
+    "offline_updates": 2,
     "workers": 1,
 }
 ON_POLICY = {"rollout_steps": 8, "epochs": 2, "minibatches": 2}
@@ -73,7 +73,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "pd-morl-continuous-options": (
         "pd-morl",
         CONTINUOUS,
-        PD_MORL | {"loss": "huber", "hidden_norm": "layer", "actor_angle": 2.0, "exploration_memory": 0.5},
+        PD_MORL | {"loss": "huber", "hidden_norm": "layer", "actor_angle": 2.0, "noise_correlation": 0.5},
         ("eager", "numba"),
     ),
     "c-morl-discrete": ("c-morl", DISCRETE, C_MORL | {"interpolate": True}, ("eager", "numba")),
@@ -129,7 +129,8 @@ def record(case: str, backend: str, run_dir: Path, patch: pytest.MonkeyPatch) ->
     """Train and return the trace: metrics line by line, the front, and the hash of the acting parameters."""
     agent, env, settings, _ = CASES[case]
     if backend == "eager":
-        from morl.learning import ppo, ppo_compiled, sac, td3
+        from morl.learning import ppo, sac, td3
+        from morl.learning.backends.numba import ppo as ppo_compiled
 
         patch.setattr(td3, "can_compile", lambda _: False)
         patch.setattr(sac, "can_compile", lambda _: False)

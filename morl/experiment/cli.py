@@ -117,7 +117,7 @@ def train(args: Sequence[str]) -> None:
     if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
         raise ValueError("morl train needs an agent and an environment first: morl train AGENT ENV [options]")
     algorithm, environment = args[0], args[1]
-    from morl.envs.registry import env_name, problem
+    from morl.envs.core.registry import env_name, problem
 
     schema: Any = Train[find_agent(algorithm, problem(environment).action_space).config_class]  # type: ignore[misc]
     from morl.experiment import report

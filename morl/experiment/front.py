@@ -67,7 +67,7 @@ def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArr
 
     Args:
         points: [n, objective].
-        free: the objectives that are optimised; the others are constrained, and need only be kept.
+        free: the objectives that are optimized; the others are constrained, and need only be kept.
         violations: [n] by how much each point breaks the constraints: one more objective.
     """
     rows = np.flatnonzero(non_dominated(np.column_stack([points[:, free], -violations])))

@@ -30,8 +30,8 @@ def list_envs(containing: str = "") -> None:
         ValueError: there is none.
     """
     from morl.envs import specs
-    from morl.envs.spec import nearest
-    from morl.envs.table import Row, rows
+    from morl.envs.core.spec import nearest
+    from morl.envs.core.table import Row, rows
 
     found = rows(containing)
     titles = [name.replace("_", " ").replace("backend", "back end") for name in Row._fields]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.agents import find_agent
-from morl.envs.registry import EnvBuilder, env_name, problem
+from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Returns
 from morl.experiment import checkpoint
 from morl.experiment.front import Front, normalised_preference, read_front

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 import morl
 from morl.agents import find_agent
 from morl.envs import make_vec
-from morl.envs.registry import EnvBuilder, problem
-from morl.envs.state import StateNotCapturable
+from morl.envs.core.registry import EnvBuilder, problem
+from morl.envs.core.state import StateNotCapturable
 from morl.evaluation import Evaluator, Returns
 from morl.experiment import checkpoint
 from morl.experiment.front import Front, evaluation_preferences, front_record, indicators_of, read_front, sorted_front
@@ -105,7 +105,7 @@ class Session:
         options: dict[str, Any] = dict(settings.env_options)
         self.envs = make_vec(env, settings.num_envs, backend=settings.backend, **options)
         self.evaluator = build_evaluator(env, settings.env_options, self.discount, settings.backend)
-        # Objectives that the user has bounded are not optimised.
+        # Objectives that the user has bounded are not optimized.
         self.free: list[int] = getattr(self.agent, "free", list(range(self.problem.num_objectives)))
         self.recorder: Recorder | None = None
         self.wall_seconds, self._since = 0.0, time.monotonic()
@@ -154,7 +154,7 @@ class Session:
         try:
             self.agent.load_state_dict(states["agent"])
             if states["environment"] is None:
-                self.agent.forget_episodes()
+                self.agent.reset_episodes()
             else:
                 self.envs.load_state_dict(states["environment"])
         except (LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -262,11 +262,11 @@ class Session:
         worth = (0.0, chosen["expected_utility"], chosen["hypervolume"])
         if len(self.free) < self.problem.num_objectives:
             worth = self._worth(selection.discounted[rows], reference_point)
-        score = (*worth, own.get("own_utility", 0.0))
+        score = (*worth, own.get("conditioned_utility", 0.0))
         if self.best is None or score >= self.best.score:
             record = front_record(front)
-            if hasattr(self.agent, "remarks"):  # such as which constraints its points break
-                record |= self.agent.remarks(front.points)
+            if hasattr(self.agent, "front_metadata"):  # such as which constraints its points break
+                record |= self.agent.front_metadata(front.points)
             best = Best(score, self.agent.steps, record, self.agent.export_policies())
             self.best = best if scheduled else self.best
             self._save_policies(best)
@@ -348,7 +348,7 @@ def _own_utilities(
     if not np.isfinite(preferences).all():
         return {}
     own = (preferences * returns).sum(axis=1)
-    values = {"own_utility": float(own.mean())}
+    values = {"conditioned_utility": float(own.mean())}
     if known_front is not None:
         values["utility_regret"] = float(((preferences @ known_front.T).max(axis=1) - own).mean())
     return values

@@ -1,1 +1,1 @@
-"""Torch parts with a leading policy axis: networks, optimiser, replay, observations."""
+"""Torch parts with a leading policy axis: networks, optimizer, replay, observations."""

@@ -14,7 +14,7 @@ from morl.learning.population import TrainingState
 ACTOR_KEYS = ("actor", "mean", "variance")
 
 
-class Actors:
+class PolicyBank:
     """What acting needs of each policy, by its number: the actor's parameters and its observation statistics."""
 
     def __init__(self, network: ActorCritic, device: torch.device) -> None:
@@ -37,7 +37,7 @@ class Actors:
         """Return the most likely actions [env, width].
 
         Args:
-            observations: [env, width], not normalised.
+            observations: [env, width], not normalized.
             numbers: [env] the policy of each row.
             masks: [env, choice], true where a choice is allowed.
         """
@@ -74,7 +74,7 @@ class Actors:
         """Return copies of what acting needs, by number."""
         return {number: {key: _copy(self.rows[number][key]) for key in ACTOR_KEYS} for number in numbers}
 
-    def take_over(self, exported: Mapping[int, Mapping[str, Any]]) -> None:
+    def load_policies(self, exported: Mapping[int, Mapping[str, Any]]) -> None:
         """Act with what `export` returned, and nothing else."""
         self.rows = {number: {key: _copy(row[key]) for key in ACTOR_KEYS} for number, row in exported.items()}
         for row in self.rows.values():

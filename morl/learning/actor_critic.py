@@ -26,28 +26,26 @@ class ActorCritic:
 
     actor: MultilayerPerceptron
     critic: MultilayerPerceptron
-    log_deviations: int
+    log_stds: int
     """Number of state-independent log-deviations: the width of continuous actions, 0 for a discrete choice."""
-    first_deviation: float = 1.0
+    initial_std: float = 1.0
     """Deviation of the continuous actions of a fresh policy."""
 
     @property
     def actor_parameters(self) -> int:
         """Return how many of a row's parameters, from its beginning, acting depends on."""
-        return self.actor.num_parameters + self.log_deviations
+        return self.actor.num_parameters + self.log_stds
 
     @property
     def num_parameters(self) -> int:
         """Return the length of a row."""
         return self.actor_parameters + self.critic.num_parameters
 
-    def initialise(self, population: int, generator: torch.Generator) -> Tensor:
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small."""
         actor = self.actor.initialise_orthogonal(population, generator, last_gain=0.01)
         critic = self.critic.initialise_orthogonal(population, generator, last_gain=1.0)
-        return torch.cat(
-            [actor, torch.full((population, self.log_deviations), log(self.first_deviation)), critic], dim=1
-        )
+        return torch.cat([actor, torch.full((population, self.log_stds), log(self.initial_std)), critic], dim=1)
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return what belongs to the actor [policy, actor_parameters] and what to the critic."""
@@ -62,15 +60,15 @@ class ActorCritic:
             observations: [policy, batch, width].
             masks: [policy, batch, choice], true where a discrete choice is allowed.
         """
-        weights, log_deviations = torch.split(actor, [self.actor.num_parameters, self.log_deviations], dim=1)
+        weights, log_stds = torch.split(actor, [self.actor.num_parameters, self.log_stds], dim=1)
         outputs = self.actor(weights, observations)
-        if self.log_deviations == 0:
+        if self.log_stds == 0:
             return Categorical.masked(outputs, masks)
-        return DiagonalGaussian(outputs, log_deviations.unsqueeze(1))
+        return DiagonalGaussian(outputs, log_stds.unsqueeze(1))
 
 
 def actor_critic(
-    width: int, action_space: Any, objectives: int, hidden_widths: tuple[int, ...], first_deviation: float = 1.0
+    width: int, action_space: Any, objectives: int, hidden_sizes: tuple[int, ...], initial_std: float = 1.0
 ) -> ActorCritic:
     """Return networks for observations of `width`, an action space and a number of objectives.
 
@@ -78,14 +76,14 @@ def actor_critic(
         ValueError: actions are neither a Discrete choice nor a Box of floats.
     """
     if isinstance(action_space, spaces.Discrete):
-        outputs, log_deviations = int(action_space.n), 0
+        outputs, log_stds = int(action_space.n), 0
     elif isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating):
-        outputs = log_deviations = int(np.prod(action_space.shape))
+        outputs = log_stds = int(np.prod(action_space.shape))
     else:
         raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
-    actor = MultilayerPerceptron((width, *hidden_widths, outputs), activation="tanh")
-    critic = MultilayerPerceptron((width, *hidden_widths, objectives), activation="tanh")
-    return ActorCritic(actor, critic, log_deviations, first_deviation)
+    actor = MultilayerPerceptron((width, *hidden_sizes, outputs), activation="tanh")
+    critic = MultilayerPerceptron((width, *hidden_sizes, objectives), activation="tanh")
+    return ActorCritic(actor, critic, log_stds, initial_std)
 
 
 def action_map(space: gymnasium.Space[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -16,16 +16,16 @@ class DiagonalGaussian:
 
     Attributes:
         mean: [policy, batch, action].
-        log_deviation: log of the standard deviation, broadcast against `mean`.
+        log_std: log of the standard deviation, broadcast against `mean`.
     """
 
     mean: Tensor
-    log_deviation: Tensor
+    log_std: Tensor
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Return random actions [policy, batch, action]."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
-        return self.mean + self.log_deviation.exp() * noise
+        return self.mean + self.log_std.exp() * noise
 
     def mode(self) -> Tensor:
         """Return the most likely actions [policy, batch, action]."""
@@ -33,19 +33,19 @@ class DiagonalGaussian:
 
     def log_probability(self, actions: Tensor) -> Tensor:
         """Return log p(a) [policy, batch], summed over actions: -((a - mu) / sigma)^2 / 2 - log(sigma sqrt(2 pi))."""
-        standard = (actions - self.mean) * (-self.log_deviation).exp()
+        standard = (actions - self.mean) * (-self.log_std).exp()
         constant = 0.5 * log(2.0 * pi) * self.mean.shape[-1]
-        return -0.5 * standard.square().sum(dim=-1) - self.log_deviation.sum(dim=-1) - constant
+        return -0.5 * standard.square().sum(dim=-1) - self.log_std.sum(dim=-1) - constant
 
     def entropy(self) -> Tensor:
         """Return the differential entropy, broadcastable to [policy, batch]."""
-        return self.log_deviation.sum(dim=-1) + 0.5 * (1.0 + log(2.0 * pi)) * self.mean.shape[-1]
+        return self.log_std.sum(dim=-1) + 0.5 * (1.0 + log(2.0 * pi)) * self.mean.shape[-1]
 
     def divergence(self, other: "DiagonalGaussian") -> Tensor:
         """Return KL(self || other) [policy, batch]."""
-        variance, other_variance = (2.0 * self.log_deviation).exp(), (2.0 * other.log_deviation).exp()
+        variance, other_variance = (2.0 * self.log_std).exp(), (2.0 * other.log_std).exp()
         squares = (variance + (self.mean - other.mean).square()) / (2.0 * other_variance)
-        return (other.log_deviation - self.log_deviation + squares - 0.5).sum(dim=-1)
+        return (other.log_std - self.log_std + squares - 0.5).sum(dim=-1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Categorical:
     """One choice out of several.
 
     Attributes:
-        log_probabilities: [policy, batch, choice], normalised.
+        log_probabilities: [policy, batch, choice], normalized.
     """
 
     log_probabilities: Tensor

@@ -15,12 +15,12 @@ class MultilayerPerceptron:
     """The shape of a network: layer widths from input to output, ReLU or tanh between. It holds no parameters.
 
     Parameters stay outside, as one tensor [policy, num_parameters], so that a population is one network call, an
-    optimiser step is one operation and a target network is one `lerp_`.
+    optimizer step is one operation and a target network is one `lerp_`.
     """
 
     widths: tuple[int, ...]
     layer_norm: bool = False
-    """Normalise every hidden layer to mean 0 and variance 1 before its activation (without parameters of its own)."""
+    """Normalize every hidden layer to mean 0 and variance 1 before its activation (without parameters of its own)."""
     inner_dtype: torch.dtype = torch.float32
     """Precision of the products between hidden layers, which are nearly all of the arithmetic; sums are float32."""
     activation: Literal["relu", "tanh"] = "relu"
@@ -31,7 +31,7 @@ class MultilayerPerceptron:
         """Return the number of parameters of one policy."""
         return sum(self._sizes())
 
-    def initialise(self, population: int, generator: torch.Generator) -> Tensor:
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL's)."""
         parts = []
         for inputs, outputs in pairwise(self.widths):

@@ -1,4 +1,4 @@
-"""A population of actor-critics that learns side by side: parameters, optimiser and experience of all members."""
+"""A population of actor-critics that learns side by side: parameters, optimizer and experience of all members."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from morl.learning.actor_critic import ActorCritic
-from morl.learning.moments import RunningMoments
-from morl.learning.optimiser import Adam
+from morl.learning.normalization import RunningMeanStd
+from morl.learning.optimizers import Adam
 from morl.learning.rollouts import Experience
 
 TrainingState = dict[str, Any]
-"""All that one policy goes on learning from: parameters, the optimiser's row, observation and reward moments."""
+"""All that one policy goes on learning from: parameters, the optimizer's row, observation and reward moments."""
 
 
 class Population:
@@ -22,7 +22,7 @@ class Population:
     def __init__(self, network: ActorCritic, experience: Experience, device: torch.device) -> None:
         self.network, self.experience, self.device = network, experience, device
         self.parameters = torch.zeros(experience.policies, network.num_parameters, device=device).requires_grad_()
-        self.optimiser = Adam(self.parameters, epsilon=1e-5)
+        self.optimizer = Adam(self.parameters, epsilon=1e-5)
 
     def __len__(self) -> int:
         """Return the number of policies."""
@@ -32,7 +32,7 @@ class Population:
     def act(
         self, observations: NDArray[np.float32], masks: NDArray[Any] | None, generator: torch.Generator
     ) -> NDArray[np.float32]:
-        """Return random actions [policy, lane, width] for normalised observations [policy, lane, width]."""
+        """Return random actions [policy, lane, width] for normalized observations [policy, lane, width]."""
         allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
         actor, _ = self.network.split(self.parameters)
         inputs = torch.as_tensor(observations, device=self.device)
@@ -41,7 +41,7 @@ class Population:
 
     @torch.no_grad()
     def values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the critics' values [policy, lane, objective], in their own units, of normalised observations."""
+        """Return the critics' values [policy, lane, objective], in their own units, of normalized observations."""
         _, critic = self.network.split(self.parameters)
         inputs = torch.as_tensor(observations, device=self.device)
         values: NDArray[np.float32] = self.network.critic(critic, inputs).cpu().numpy()
@@ -49,7 +49,7 @@ class Population:
 
     def member(self, policy: int) -> TrainingState:
         """Return a copy of one policy's training state."""
-        tensors = {"parameters": self.parameters.detach(), **self.optimiser.state_dict()}
+        tensors = {"parameters": self.parameters.detach(), **self.optimizer.state_dict()}
         state: TrainingState = {name: value[policy].clone() for name, value in tensors.items()}
         for name, moments in self._moments().items():
             state[name] = {key: value[policy].copy() for key, value in moments.state_dict().items()}
@@ -57,7 +57,7 @@ class Population:
 
     def place(self, policy: int, state: TrainingState) -> None:
         """Let a policy go on from a training state."""
-        for name, value in {"parameters": self.parameters.detach(), **self.optimiser.state_dict()}.items():
+        for name, value in {"parameters": self.parameters.detach(), **self.optimizer.state_dict()}.items():
             value[policy] = state[name]
         for name, moments in self._moments().items():
             for key in ("count", "mean", "variance"):
@@ -65,16 +65,16 @@ class Population:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that learning goes on from."""
-        optimiser, experience = self.optimiser.state_dict(), self.experience.state_dict()
-        return {"parameters": self.parameters.detach(), "optimiser": optimiser, "experience": experience}
+        optimizer, experience = self.optimizer.state_dict(), self.experience.state_dict()
+        return {"parameters": self.parameters.detach(), "optimizer": optimizer, "experience": experience}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned, for the same sizes."""
         self.parameters.data.copy_(state["parameters"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.experience.load_state_dict(state["experience"])
 
-    def _moments(self) -> dict[str, RunningMoments]:
+    def _moments(self) -> dict[str, RunningMeanStd]:
         experience = self.experience
         return {"observation_moments": experience.observation_moments, "reward_moments": experience.reward_moments}
 
@@ -86,5 +86,5 @@ def fresh_states(
     generator = torch.Generator().manual_seed(seed)
     experience = Experience(count, 1, 1, {"observation": observations, "action": 1, "objective": objectives}, 1.0)
     population = Population(network, experience, torch.device("cpu"))
-    population.parameters.data.copy_(network.initialise(count, generator))
+    population.parameters.data.copy_(network.initialize(count, generator))
     return [population.member(policy) for policy in range(count)]

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation of a whole population with vector critics (Schulman et al. 2017, per objective).
+"""Proximal policy optimization of a whole population with vector critics (Schulman et al. 2017, per objective).
 
 Pure functions first, with the equation they compute; then `improve`, the epochs of one update. Losses are averaged
 within a policy and summed over policies, so that a population's update equals the updates of its members.
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from morl.learning.actor_critic import ActorCritic
 from morl.learning.distributions import Distribution
-from morl.learning.optimiser import Adam, clip_norms
+from morl.learning.optimizers import Adam, clip_norms
 
 
 def vector_advantages(
     rewards: Tensor, values: Tensor, next_values: Tensor, ended: Tensor, discount: float, trace: float
 ) -> Tensor:
-    """Return generalised advantages of every objective [step, ..., objective] (Schulman et al. 2016).
+    """Return generalized advantages of every objective [step, ..., objective] (Schulman et al. 2016).
 
     delta_t = r_t + gamma V(s'_t) - V(s_t);  A_t = delta_t + gamma lambda (1 - ended_t) A_{t+1}.
 
@@ -41,10 +41,10 @@ def vector_advantages(
 
 
 def scalar_advantages(advantages: Tensor, weights: Tensor) -> Tensor:
-    """Return sum_k w_k A_k [policy, batch], standardised within each policy.
+    """Return sum_k w_k A_k [policy, batch], standardized within each policy.
 
     Args:
-        advantages: [policy, batch, objective] in the units of the rewards, sigma_k A_k where the critic is normalised.
+        advantages: [policy, batch, objective] in the units of the rewards, sigma_k A_k where the critic is normalized.
         weights: [policy, objective].
     """
     mixed = torch.bmm(advantages, weights.unsqueeze(2)).squeeze(2)
@@ -96,7 +96,7 @@ class Epochs:
         value_clip: the same for values.
         value_weight: weight of the value loss.
         entropy_weight: weight of the entropy bonus.
-        largest_gradient: length to which a policy's gradient is cut.
+        max_grad_norm: length to which a policy's gradient is cut.
     """
 
     epochs: int = 10
@@ -105,11 +105,11 @@ class Epochs:
     value_clip: float = 0.2
     value_weight: float = 0.5
     entropy_weight: float = 0.0
-    largest_gradient: float = 0.5
+    max_grad_norm: float = 0.5
 
 
 PolicyLoss = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-"""(ratios [policy, batch], minibatch) -> the loss of each policy [policy], to be minimised."""
+"""(ratios [policy, batch], minibatch) -> the loss of each policy [policy], to be minimized."""
 
 
 def surrogate_loss(clip: float) -> PolicyLoss:
@@ -146,7 +146,7 @@ Step = Callable[[Mapping[str, Tensor], PolicyLoss | None], Tensor]
 
 
 def eager_step(
-    network: ActorCritic, parameters: Tensor, optimiser: Adam, settings: Epochs, learning_rates: Tensor
+    network: ActorCritic, parameters: Tensor, optimizer: Adam, settings: Epochs, learning_rates: Tensor
 ) -> Step:
     """Return the gradient step by torch's automatic differentiation: the reference for every other."""
     own_loss = surrogate_loss(settings.clip)
@@ -154,7 +154,7 @@ def eager_step(
     def step(batch: Mapping[str, Tensor], policy_loss: PolicyLoss | None) -> Tensor:
         loss, ratios = losses(network, parameters, batch, settings, policy_loss or own_loss)
         (gradient,) = torch.autograd.grad(loss.sum(), parameters)
-        optimiser.step(clip_norms(gradient, settings.largest_gradient), learning_rates)
+        optimizer.step(clip_norms(gradient, settings.max_grad_norm), learning_rates)
         return ratios.detach()
 
     return step
@@ -163,7 +163,7 @@ def eager_step(
 def improve(
     network: ActorCritic,
     parameters: Tensor,
-    optimiser: Adam,
+    optimizer: Adam,
     samples: Mapping[str, Tensor],
     settings: Epochs,
     learning_rates: Tensor,
@@ -172,12 +172,12 @@ def improve(
 ) -> dict[str, Tensor]:
     """Take the gradient steps of one update, in place, and return the last minibatch's `clipped_share` [policy].
 
-    Single precision on a CPU takes the compiled steps of `morl.learning.ppo_kernel`, everything else torch's.
+    Single precision on a CPU takes the compiled steps of `morl.learning.backends.numba.ppo_kernel`, everything else torch's.
 
     Args:
         network: the shape of actor and critic.
         parameters: [policy, n], requiring gradients.
-        optimiser: over `parameters`.
+        optimizer: over `parameters`.
         samples: [policy, sample, ...] "observation", "action", "log_probability" (of the acting policies), "value",
             "target" (both in the critic's units), "advantage" (scalar), "mask" where choices are masked, and whatever
             `policy_loss` reads.
@@ -186,10 +186,10 @@ def improve(
         generator: of the permutations.
         policy_loss: PPO's clipped surrogate where not given.
     """
-    from morl.learning.ppo_compiled import compiled_step  # Numba is imported by those who need it
+    from morl.learning.backends.numba.ppo import compiled_step  # Numba is imported by those who need it
 
     compiled = parameters.device.type == "cpu" and parameters.dtype == torch.float32
-    step = (compiled_step if compiled else eager_step)(network, parameters, optimiser, settings, learning_rates)
+    step = (compiled_step if compiled else eager_step)(network, parameters, optimizer, settings, learning_rates)
     for _ in range(settings.epochs):
         for batch in minibatches(samples, settings.minibatches, generator):
             ratios = step(batch, policy_loss)

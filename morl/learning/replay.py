@@ -1,4 +1,4 @@
-"""Replay memory: one preallocated ring of rows per policy. A row is a whole transition, so a sample is one gather."""
+"""ReplayBuffer memory: one preallocated ring of rows per policy. A row is a whole transition, so a sample is one gather."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from morl.learning.processor import untouched_zeros
 
 
-class Replay:
+class ReplayBuffer:
     """A ring of the latest `capacity` transitions, the same columns for every policy of a population.
 
     `columns` maps a name to its width; all columns of a transition lie side by side in one row of float32, because

@@ -1,6 +1,6 @@
 """Collecting experience with a whole population: every policy owns an equal share of an environment's lanes.
 
-Lane l belongs to policy l // lanes_per_policy. Observations and rewards are normalised per policy.
+Lane l belongs to policy l // lanes_per_policy. Observations and rewards are normalized per policy.
 """
 
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.actor_critic import ActorCritic
-from morl.learning.moments import RunningMoments
+from morl.learning.normalization import RunningMeanStd
 from morl.learning.ppo import vector_advantages
 
 Array = NDArray[Any]
 
 
 class Experience:
-    """The latest transitions of a population, and the statistics that normalise them.
+    """The latest transitions of a population, and the statistics that normalize them.
 
     Args:
         policies: number of policies.
@@ -34,7 +34,7 @@ class Experience:
         objectives = widths["objective"]
         shape = (steps, policies, lanes)
         self.columns: dict[str, Array] = {
-            "observation": np.zeros((*shape, widths["observation"]), dtype=np.float32),  # normalised
+            "observation": np.zeros((*shape, widths["observation"]), dtype=np.float32),  # normalized
             "action": np.zeros((*shape, widths["action"]), dtype=np.float32),
             "reward": np.zeros((*shape, objectives)),
             "bootstrap": np.zeros((*shape, objectives), dtype=np.float32),  # V of an episode cut by its time limit
@@ -45,8 +45,8 @@ class Experience:
         if "mask" in widths:
             self.columns["mask"] = np.zeros((*shape, widths["mask"]), dtype=np.bool_)
         self.filled = 0
-        self.observation_moments = RunningMoments((policies, widths["observation"]))
-        self.reward_moments = RunningMoments((policies, objectives))
+        self.observation_moments = RunningMeanStd((policies, widths["observation"]))
+        self.reward_moments = RunningMeanStd((policies, objectives))
         self.accumulators = np.zeros((policies, lanes, objectives))
         self.episode_returns = np.zeros((policies, lanes, objectives))
         self.episode_discounts = np.ones((policies, lanes))
@@ -56,7 +56,7 @@ class Experience:
         self.beyond = np.zeros((policies, objectives))  # the same over all that ended since then
         self.fresh_episodes = np.zeros(policies)
         self.completed_episodes = np.zeros(policies)  # that ended since then
-        # What `note_cut` has to know of the step that `add` stored last, where it ended episodes.
+        # What `bootstrap_truncated` has to know of the step that `add` stored last, where it ended episodes.
         self.last_discounts, self.last_fresh = self.episode_discounts.copy(), np.zeros_like(self.fresh)
 
     @property
@@ -64,16 +64,16 @@ class Experience:
         """Return whether it is time to learn."""
         return self.filled == self.steps
 
-    def normalise(self, observations: Array) -> NDArray[np.float32]:
+    def normalize(self, observations: Array) -> NDArray[np.float32]:
         """Return observations [lane, width], as the policies see them: [policy, lane, width]."""
         grouped = observations.reshape(self.policies, self.lanes, -1).swapaxes(0, 1)
-        return self.observation_moments.normalise(grouped).swapaxes(0, 1).astype(np.float32)
+        return self.observation_moments.normalize(grouped).swapaxes(0, 1).astype(np.float32)
 
     def observe(self, observations: Array) -> NDArray[np.float32]:
-        """Return what `normalise` does, after taking the observations into the statistics."""
+        """Return what `normalize` does, after taking the observations into the statistics."""
         grouped = observations.reshape(self.policies, self.lanes, -1).swapaxes(0, 1)
         self.observation_moments.update(grouped)
-        return self.normalise(observations)
+        return self.normalize(observations)
 
     def add(
         self,
@@ -87,7 +87,7 @@ class Experience:
         """Store one transition of every lane.
 
         Args:
-            observations: [policy, lane, width], normalised: what the policies acted on.
+            observations: [policy, lane, width], normalized: what the policies acted on.
             actions: [policy, lane, width].
             rewards: [policy * lane, objective].
             terminated: [policy * lane].
@@ -116,7 +116,7 @@ class Experience:
             self.fresh[ended] = True
         self.filled += 1
 
-    def note_cut(self, values: Array) -> None:
+    def bootstrap_truncated(self, values: Array) -> None:
         """Remember the values [policy, lane, objective] of last observations, for lanes just cut by a time limit."""
         last = self.filled - 1
         cut = self.columns["ended"][last] & ~self.columns["terminated"][last]
@@ -128,7 +128,7 @@ class Experience:
     def begun_returns(self, values: Array, deviations: Array) -> tuple[Array, Array]:
         """Return sums of discounted returns [policy, objective] over the episodes that began since `clear`, and counts.
 
-        They are returns of the task without its time limit, which is what policies learn to maximise: an episode that
+        They are returns of the task without its time limit, which is what policies learn to maximize: an episode that
         is under way, or was cut, is worth what it has paid and what the critic expects of the rest. To count only those
         that have ended would count the short ones: in little experience no long one ends.
 
@@ -187,7 +187,7 @@ class Experience:
 
 
 @torch.no_grad()
-def samples_of(
+def compute_advantages(
     experience: Experience, network: ActorCritic, parameters: Tensor, last_observations: Array, trace: float
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return a full experience as columns to learn from, and the rewards' deviations [policy, objective].
@@ -199,8 +199,8 @@ def samples_of(
         experience: full.
         network: actor and critic.
         parameters: [policy, n] of the policies that acted.
-        last_observations: [policy, lane, width], normalised: where the last transitions led.
-        trace: lambda of the generalised advantages.
+        last_observations: [policy, lane, width], normalized: where the last transitions led.
+        trace: lambda of the generalized advantages.
 
     Returns:
         name -> [policy, step * lane, width]: "observation", "action", "log_probability", "value", "target", both in

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from morl.learning.draws import Draws
-from morl.learning.learner import Batch, Hyperparameters, Worth, both
-from morl.learning.sac_compiled import CompiledSoftUpdates, can_compile
+from morl.learning.backends.numba.sac import CompiledSoftUpdates, can_compile
+from morl.learning.off_policy import Batch, Hyperparameters, UtilityFn, both
+from morl.learning.sampled_batches import SampledBatches
 from morl.learning.soft import SoftActorCritics
 from morl.learning.values import worst_of
 
-LOG_DEVIATION_RANGE = (-5.0, 2.0)
+LOG_STD_RANGE = (-5.0, 2.0)
 """Range of the logarithm of the Gaussian's deviation."""
 
 
@@ -32,16 +32,16 @@ def squashed_gaussian(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         noise: [..., action] standard normal.
     """
     mean, raw = outputs.chunk(2, dim=-1)
-    low, high = LOG_DEVIATION_RANGE
-    log_deviation = low + 0.5 * (high - low) * (raw.tanh() + 1.0)
-    before = mean + log_deviation.exp() * noise
+    low, high = LOG_STD_RANGE
+    log_std = low + 0.5 * (high - low) * (raw.tanh() + 1.0)
+    before = mean + log_std.exp() * noise
     slope = 2.0 * (log(2.0) - before - softplus(-2.0 * before))
-    log_density = -0.5 * noise.square() - log_deviation - 0.5 * log(2.0 * torch.pi)
+    log_density = -0.5 * noise.square() - log_std - 0.5 * log(2.0 * torch.pi)
     return before.tanh(), (log_density - slope).sum(dim=-1)
 
 
 class SAC(SoftActorCritics):
-    """Soft actor-critics of a population; satisfies `morl.learning.learner.Learner`. Actions lie in (-1, 1)."""
+    """Soft actor-critics of a population; satisfies `morl.learning.off_policy.Learner`. Actions lie in (-1, 1)."""
 
     def __init__(
         self,
@@ -56,34 +56,34 @@ class SAC(SoftActorCritics):
         self.actions = actions
         actor_ends, critic_ends = (observations, 2 * actions), (observations + actions, objectives)
         super().__init__(actor_ends, critic_ends, population, numbers, generator, device)
-        self.compiled = CompiledSoftUpdates(self, LOG_DEVIATION_RANGE) if can_compile(self) else None
+        self.compiled = CompiledSoftUpdates(self, LOG_STD_RANGE) if can_compile(self) else None
 
-    def learn_linear(self, draws: Draws, number: int, generator: torch.Generator) -> None:
+    def learn_linear(self, draws: SampledBatches, number: int, generator: torch.Generator) -> None:
         """Take all updates that were drawn under linear utilities, the first of them `number`, as `update` does."""
         assert self.compiled is not None
         policies, updates, size = draws.index.shape
-        period = self.numbers.policy_period
+        period = self.numbers.policy_delay
         noise = np.zeros((policies, updates, 1 + period, size, self.actions), dtype=np.float32)
         for update in range(updates):
             for turn in range(1 + (period if (number + update) % period == 0 else 0)):
                 noise[:, update, turn] = torch.randn(policies, size, self.actions, generator=generator)
         self.compiled(draws, noise, number)
 
-    def update(self, batch: Batch, worth: Worth, number: int, generator: torch.Generator) -> None:
-        """Take one step with the critics and, every `policy_period`-th time, as many with actor and temperature."""
+    def update(self, batch: Batch, worth: UtilityFn, number: int, generator: torch.Generator) -> None:
+        """Take one step with the critics and, every `policy_delay`-th time, as many with actor and temperature."""
         self._update_critics(batch, worth, generator)
-        if number % self.numbers.policy_period == 0:
-            for _ in range(self.numbers.policy_period):
+        if number % self.numbers.policy_delay == 0:
+            for _ in range(self.numbers.policy_delay):
                 self._update_actors(batch["observation"], worth, generator)
         self.move_targets()
 
-    def explore(self, observations: Tensor, worth: Worth, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def explore(self, observations: Tensor, worth: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """Return actions [policy, batch, action] drawn from the policies."""
         with torch.no_grad():
             outputs = self.actor(self.actors, observations)
             return squashed_gaussian(outputs, self._noise(outputs, generator))[0]
 
-    def greedy(self, actor: Tensor, observations: Tensor, worth: Worth) -> Tensor:  # noqa: ARG002
+    def greedy(self, actor: Tensor, observations: Tensor, worth: UtilityFn) -> Tensor:  # noqa: ARG002
         """Return tanh(mean) [policy, batch, action]."""
         with torch.no_grad():
             return self.actor(actor, observations).chunk(2, dim=-1)[0].tanh()
@@ -94,7 +94,7 @@ class SAC(SoftActorCritics):
         outputs = self.critic(critics.view(2 * len(critics), -1), inputs)
         return outputs.view(len(critics), 2, *outputs.shape[1:])
 
-    def _update_critics(self, batch: Batch, worth: Worth, generator: torch.Generator) -> None:
+    def _update_critics(self, batch: Batch, worth: UtilityFn, generator: torch.Generator) -> None:
         """Fit Q_kj(s, a) to y_j = r_j + gamma (1 - d) [Q'_k*j(s', a') - alpha log pi(a' | s')], objective by objective.
 
         k* is the target critic whose vector is worth less.
@@ -111,8 +111,8 @@ class SAC(SoftActorCritics):
         loss = errors.square().sum() / errors.shape[2]  # a mean over the batch, a sum over everything else
         self.descend_critics(loss)
 
-    def _update_actors(self, observations: Tensor, worth: Worth, generator: torch.Generator) -> None:
-        """Minimise alpha log pi(a | s) - min_k u(Q_k(s, a)); then alpha, towards the target entropy."""
+    def _update_actors(self, observations: Tensor, worth: UtilityFn, generator: torch.Generator) -> None:
+        """Minimize alpha log pi(a | s) - min_k u(Q_k(s, a)); then alpha, towards the target entropy."""
         outputs = self.actor(self.actors, observations)
         actions, log_probabilities = squashed_gaussian(outputs, self._noise(outputs, generator))
         values = self.values(self.critics.detach(), observations, actions)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from morl.learning.learner import Hyperparameters, adam_tensors, begin_tied, first_parameters, tie
 from morl.learning.networks import MultilayerPerceptron
-from morl.learning.optimiser import Adam, soft_update
+from morl.learning.off_policy import Hyperparameters, adam_tensors, begin_tied, first_parameters, tie
+from morl.learning.optimizers import Adam, soft_update
 
 
 class SoftActorCritics:
-    """Actors, pairs of critics with their targets, and temperatures; `SAC` and `DiscreteSAC` add what actions mean.
+    """PolicyBank, pairs of critics with their targets, and temperatures; `SAC` and `DiscreteSAC` add what actions mean.
 
     Args:
         actor_ends: inputs and outputs of the actor.
@@ -33,29 +33,29 @@ class SoftActorCritics:
     ) -> None:
         self.numbers = numbers
         self.actor, self.critic = (
-            MultilayerPerceptron((inputs, *numbers.hidden_widths, outputs), inner_dtype=numbers.precision)
+            MultilayerPerceptron((inputs, *numbers.hidden_sizes, outputs), inner_dtype=numbers.precision)
             for inputs, outputs in (actor_ends, critic_ends)
         )
         self.shared = first_parameters(self.actor, numbers.shared_layers)
         self.shared_critic = first_parameters(self.critic, numbers.shared_layers)
-        actors = begin_tied(self.actor.initialise(population, generator), self.shared)
-        pairs = [self.critic.initialise(population, generator) for _ in range(2)]
+        actors = begin_tied(self.actor.initialize(population, generator), self.shared)
+        pairs = [self.critic.initialize(population, generator) for _ in range(2)]
         self.actors = actors.to(device).requires_grad_()
         # Both critics of a policy lie in one row [policy, 2 n].
         self.critics = torch.cat([begin_tied(pair, self.shared_critic) for pair in pairs], dim=1).to(device)
         self.critics.requires_grad_()
         self.targets = self.critics.detach().clone()
         self.log_temperature = torch.zeros(population, 1, device=device)
-        self.optimisers = {"actor": Adam(self.actors), "critic": Adam(self.critics)}
-        self.optimisers["temperature"] = Adam(self.log_temperature)
+        self.optimizers = {"actor": Adam(self.actors), "critic": Adam(self.critics)}
+        self.optimizers["temperature"] = Adam(self.log_temperature)
         self.diagnostics: dict[str, Tensor] = {}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all state [policy, ...] by name."""
         state = {"actor": self.actors.detach(), "critic": self.critics.detach(), "target": self.targets}
         state["log_temperature"] = self.log_temperature
-        for name, optimiser in self.optimisers.items():
-            state |= adam_tensors(name, optimiser)
+        for name, optimizer in self.optimizers.items():
+            state |= adam_tensors(name, optimizer)
         return state
 
     def temperature(self) -> Tensor:
@@ -69,19 +69,19 @@ class SoftActorCritics:
         (gradient,) = torch.autograd.grad(loss, self.critics)
         for critic in gradient.chunk(2, dim=1):
             tie(critic, self.shared_critic)
-        self.optimisers["critic"].step(gradient, self.numbers.critic_learning_rate)
+        self.optimizers["critic"].step(gradient, self.numbers.critic_learning_rate)
         self.diagnostics["critic_loss"] = loss.detach()
 
     def descend_actors(self, loss: Tensor, entropy: Tensor) -> None:
         """Take one step with all actors, and one with alpha; `entropy` [policy, 1] is what the policies have now."""
         (gradient,) = torch.autograd.grad(loss, self.actors)
-        self.optimisers["actor"].step(tie(gradient, self.shared), self.numbers.actor_learning_rate)
+        self.optimizers["actor"].step(tie(gradient, self.shared), self.numbers.actor_learning_rate)
         excess = entropy - self.numbers.target_entropy
         if self.numbers.temperature is None:
-            self.optimisers["temperature"].step(excess, self.numbers.critic_learning_rate)
+            self.optimizers["temperature"].step(excess, self.numbers.critic_learning_rate)
         self.diagnostics["entropy"] = excess + self.numbers.target_entropy
         self.diagnostics["actor_loss"] = loss.detach()
 
     def move_targets(self) -> None:
         """Move the target critics towards the critics."""
-        soft_update(self.targets, self.critics.detach(), self.numbers.target_rate)
+        soft_update(self.targets, self.critics.detach(), self.numbers.tau)

@@ -12,26 +12,26 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from morl.learning.draws import Draws
+from morl.learning.backends.numba.td3 import CompiledUpdates, can_compile
+from morl.learning.backends.numba.td3_kernel import WAY_BACK
 from morl.learning.networks import MultilayerPerceptron
-from morl.learning.optimiser import Adam, clip_norms, soft_update
-from morl.learning.td3_compiled import CompiledUpdates, can_compile
-from morl.learning.td3_kernel import WAY_BACK
+from morl.learning.optimizers import Adam, clip_norms, soft_update
+from morl.learning.sampled_batches import SampledBatches
 from morl.learning.values import angle_degrees, pessimistic, utility
 
 
 @dataclass(frozen=True, kw_only=True)
 class TD3Settings:
-    """What stays the same over all updates; see `morl.agents.pd_morl_modes.Config` for what each one means."""
+    """What stays the same over all updates; see `morl.agents.pd_morl.config.Config` for what each one means."""
 
-    hidden_widths: tuple[int, ...]
+    hidden_sizes: tuple[int, ...]
     discount: float
     learning_rate: float = 3e-4
-    target_rate: float = 0.005
+    tau: float = 0.005
     policy_delay: int = 2
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
-    gradient_clip: float = float("inf")
+    max_grad_norm: float = float("inf")
     loss: Literal["huber", "squared"] = "squared"
     layer_norm: bool = False
     action_gradient: Literal["tanh", "leaky"] = "tanh"
@@ -58,7 +58,7 @@ def leaky(slopes: Tensor, actions: Tensor) -> Tensor:
 
 
 class TD3:
-    """Actors pi(s) and twin critics Q_i(s, a) of a population, their targets and optimisers.
+    """PolicyBank pi(s) and twin critics Q_i(s, a) of a population, their targets and optimizers.
 
     Actions lie in [-1, 1]. Parameters are flat rows: actors [policy, n], critics [policy * 2, n], two by two.
 
@@ -82,19 +82,19 @@ class TD3:
     ) -> None:
         self.settings, self.policies = settings, len(initial_seeds)
         dtype = getattr(torch, settings.precision)
-        self.actor = MultilayerPerceptron((state_width, *settings.hidden_widths, action_width), inner_dtype=dtype)
-        widths = (state_width + action_width, *settings.hidden_widths, objectives)
+        self.actor = MultilayerPerceptron((state_width, *settings.hidden_sizes, action_width), inner_dtype=dtype)
+        widths = (state_width + action_width, *settings.hidden_sizes, objectives)
         self.critic = MultilayerPerceptron(widths, settings.layer_norm, dtype)
         actors, critics = [], []
         for seed in initial_seeds:
             generator = torch.Generator().manual_seed(seed)
-            actors.append(self.actor.initialise(1, generator))
-            critics.append(self.critic.initialise(2, generator))
+            actors.append(self.actor.initialize(1, generator))
+            critics.append(self.critic.initialize(2, generator))
         self.actors = torch.cat(actors).to(device).requires_grad_()
         self.critics = torch.cat(critics).to(device).requires_grad_()
         self.target_actors = self.actors.detach().clone()
         self.target_critics = self.critics.detach().clone()
-        self.actor_optimiser, self.critic_optimiser = Adam(self.actors), Adam(self.critics)
+        self.actor_optimizer, self.critic_optimizer = Adam(self.actors), Adam(self.critics)
         self.updates = 0
         self.compiled = CompiledUpdates(self) if can_compile(self) else None
 
@@ -112,7 +112,7 @@ class TD3:
         values = self.critic(parameters, inputs)
         return values.view(self.policies, -1, *values.shape[1:])
 
-    def learn(self, draws: Draws) -> dict[str, Tensor]:
+    def learn(self, draws: SampledBatches) -> dict[str, Tensor]:
         """Take all updates that were drawn; return what `update` returns, of the last."""
         if self.compiled is not None:
             return self.compiled(draws)
@@ -133,7 +133,7 @@ class TD3:
         Returns:
             Detached tensors to look at: loss [policy] of the critics, values [policy, batch, objective] of the first.
         """
-        return self._update(batch) if self.compiled is None else self.compiled(Draws.of(batch))
+        return self._update(batch) if self.compiled is None else self.compiled(SampledBatches.of(batch))
 
     def _update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         settings = self.settings
@@ -147,8 +147,8 @@ class TD3:
             errors = errors + settings.critic_angle * angle_degrees(direction, values - origin)
         losses = errors.mean(dim=-1).sum(dim=-1)  # [policy]: mean over the batch, sum over critics
         (gradient,) = torch.autograd.grad(losses.sum(), self.critics)
-        clip_norms(gradient.view(self.policies, -1), settings.gradient_clip)
-        self.critic_optimiser.step(gradient, settings.learning_rate)
+        clip_norms(gradient.view(self.policies, -1), settings.max_grad_norm)
+        self.critic_optimizer.step(gradient, settings.learning_rate)
         self.updates += 1
         if self.updates % settings.policy_delay == 0:
             self._update_actors(batch)
@@ -181,21 +181,21 @@ class TD3:
         else:
             (slopes,) = torch.autograd.grad(loss, actions, retain_graph=True)
             (gradient,) = torch.autograd.grad(proposed, self.actors, leaky(slopes, actions.detach()))
-        clip_norms(gradient, self.settings.gradient_clip)
-        self.actor_optimiser.step(gradient, self.actor_rate())
-        soft_update(self.target_actors, self.actors, self.settings.target_rate)
-        soft_update(self.target_critics, self.critics, self.settings.target_rate)
+        clip_norms(gradient, self.settings.max_grad_norm)
+        self.actor_optimizer.step(gradient, self.actor_rate())
+        soft_update(self.target_actors, self.actors, self.settings.tau)
+        soft_update(self.target_critics, self.critics, self.settings.tau)
 
     def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:
-        """Return parameters, targets and optimiser states of some policies or all; views, not copies."""
+        """Return parameters, targets and optimizer states of some policies or all; views, not copies."""
         start, stop, _ = policies.indices(self.policies)
         rows = {"actors": policies, "critics": slice(2 * start, 2 * stop)}
         state: dict[str, Any] = {"updates": self.updates}
         for role, mine in rows.items():
-            optimiser = self.actor_optimiser if role == "actors" else self.critic_optimiser
+            optimizer = self.actor_optimizer if role == "actors" else self.critic_optimizer
             state[role] = getattr(self, role).detach()[mine]
             state[f"target_{role}"] = getattr(self, f"target_{role}")[mine]
-            state[f"{role}_optimiser"] = {name: tensor[mine] for name, tensor in optimiser.state_dict().items()}
+            state[f"{role}_optimizer"] = {name: tensor[mine] for name, tensor in optimizer.state_dict().items()}
         return state
 
     def load_state_dict(self, state: Mapping[str, Any], policies: slice = slice(None)) -> None:

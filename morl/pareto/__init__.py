@@ -1,4 +1,4 @@
-"""Pareto bookkeeping: points in, numbers out. Everything is maximised.
+"""Pareto bookkeeping: points in, numbers out. Everything is maximized.
 
 `points` is always [n, objective], a list or an array, possibly empty; inputs are never modified. The names below load
 on first use, so importing this package compiles nothing and does not even import Numba. `morl.pareto.history` has the

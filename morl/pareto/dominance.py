@@ -16,7 +16,7 @@ SMALL = 128  # up to here one simple kernel is quicker than anything clever
 
 
 def non_dominated(points: ArrayLike, keep_duplicates: bool = False) -> Mask:
-    """Returns a mask [n] of the points that no other point dominates (maximisation).
+    """Returns a mask [n] of the points that no other point dominates (maximization).
 
     A point dominates another when it is at least as good in every objective and better in one. O(n log n) in two
     objectives, one sort and one sweep in three, blocks of points compared by their quantiles above.

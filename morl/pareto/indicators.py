@@ -1,4 +1,4 @@
-"""How good a set of points is, for the weights of its users or beside a known front. Everything is maximised."""
+"""How good a set of points is, for the weights of its users or beside a known front. Everything is maximized."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

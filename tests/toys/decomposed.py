@@ -7,9 +7,9 @@ import torch
 import toys
 
 import morl
-from morl.agents.decomposition.config import Config
-from morl.agents.morl_d import MORLD
-from morl.envs.registry import problem
+from morl.agents.morl_d.agent import MORLD
+from morl.agents.morl_d.config import Config
+from morl.envs.core.registry import problem
 
 CPU = torch.device("cpu")
 WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"

@@ -20,29 +20,29 @@ STEPS: dict[str, int] = {}
 """How often each environment was really stepped, by name: to recount what a run says."""
 
 TINY: dict[str, Any] = {
-    "hidden_widths": (16,),
+    "hidden_sizes": (16,),
     "batch_size": 8,
     "updates_per_step": 0.2,
-    "random_steps": 20,
+    "random_exploration_steps": 20,
     "learning_starts": 16,
     "key_update_steps": 70,
-    "replay_capacity": 100,
+    "buffer_size": 100,
     "exploration_steps": 200,
     "preference_divisions": 6,
 }
 TINY_CONTINUOUS: dict[str, Any] = {
-    "hidden_widths": (16, 16),
+    "hidden_sizes": (16, 16),
     "batch_size": 8,
     "updates_per_step": 0.2,
-    "random_steps": 20,
+    "random_exploration_steps": 20,
     "learning_starts": 16,
-    "exploration_memory": 0.5,
+    "noise_correlation": 0.5,
     "key_update_steps": 70,
-    "replay_capacity": 100,
+    "buffer_size": 100,
     "preference_divisions": 6,
 }
 TINY_CMORL: dict[str, Any] = {
-    "hidden_widths": (8,),
+    "hidden_sizes": (8,),
     "initial_steps": 48,
     "initial_divisions": 2,
     "samples_per_update": 8,
@@ -57,12 +57,12 @@ TINY_MORLD: dict[str, Any] = {
     "population": 3,
     "exchange_every": 60,
     "evaluation_episodes": 2,
-    "hidden_widths": (8,),
+    "hidden_sizes": (8,),
     "batch_size": 4,
-    "random_steps": 16,
+    "random_exploration_steps": 16,
     "learning_starts": 16,
-    "replay_capacity": 200,
-    "extra_updates": 2,
+    "buffer_size": 200,
+    "offline_updates": 2,
     "updates_per_step": 0.3,
     "workers": 1,
 }
@@ -304,7 +304,7 @@ class Coins:
         self.steps, self.updates, self.begun = state["steps"], state["updates"], True
         self.random.bit_generator.state = state["random"]
 
-    def forget_episodes(self) -> None:
+    def reset_episodes(self) -> None:
         self.begun = False
 
     def export_policies(self) -> dict[int, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import { passes, pointOf, seedClouds } from "./scene.js";
 import { listen, problem, state } from "./state.js";
-import { normalised, UTILITIES } from "./utilities.js";
+import { normalized, UTILITIES } from "./utilities.js";
 
 const ALTERNATIVES = 4;
 
@@ -24,7 +24,7 @@ export function choice() {
 /** Returns what the utility is given beside the points: weights, ideal point, minimum of each objective. */
 export function utilityArguments(clouds) {
   const ideal = state.utility === "tchebycheff" ? idealPoint(clouds) : null;
-  return { weights: normalised(state.preference), ideal, minimum: minimumOf() };
+  return { weights: normalized(state.preference), ideal, minimum: minimumOf() };
 }
 
 function choose() {

@@ -1,8 +1,8 @@
-// What a vector return is worth, exactly as morl.utilities defines it (tests/test_board_page.py compares the two).
+// What a vector return is worth, exactly as morl.utilities defines it (tests/board/test_page.py compares the two).
 // The browser uses them to choose a policy, never to measure a front.
 
 /** Returns a preference scaled to sum one; equal weights where all are zero. */
-export function normalised(preference) {
+export function normalized(preference) {
   const sum = preference.reduce((total, weight) => total + weight, 0);
   return preference.map((weight) => (sum > 0 ? weight / sum : 1 / preference.length));
 }

@@ -1,1 +1,0 @@
-"""The parts of MORL/D (`morl.agents.morl_d`): one trait of the taxonomy in each file."""

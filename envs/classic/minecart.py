@@ -1,0 +1,202 @@
+"""Minecart in batch (Abels et al. 2019): drive to mines, dig two ores, sell them at home, save fuel.
+
+Each action lasts `frame_skip` sub-steps. The order of events in a sub-step is mo-gymnasium's: the action first, then
+the end of the episode, then motion, then the base; so the action still acts once in the sub-step after the sale. Ore is
+drawn from each lane's own generator, as in our repaired single environment (`upstream.SeededOre`).
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from numba import njit
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from morl.envs.backends.kernels import KernelVectorEnv, LaneStreams, begin
+
+Array = NDArray[Any]
+
+MINE, LEFT, RIGHT, ACCELERATE, BRAKE = 0, 1, 2, 3, 4
+ROTATION, ACCELERATION, DECELERATION = 10.0, 0.0075, 1.0
+STANDSTILL, MAX_SPEED = 0.001, 1.0
+MINE_RADIUS, BASE_RADIUS = 0.14, 0.15
+FUEL_IDLE = -0.005
+FUEL_EXTRA = np.array([-0.05, 0.0, 0.0, -0.025, 0.0, 0.0])  # per sub-step, for each action
+X, Y, SPEED, ANGLE, FIRST_ORE, SECOND_ORE, DEPARTED = range(7)  # columns of `carts`
+
+
+@intrinsic
+def fused_multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001 - Numba's signature
+    """Return a * b + c with one rounding, which is how NumPy's `dot` (BLAS) adds the second product."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.fma(*arguments)
+
+    return types.float64(types.float64, types.float64, types.float64), generate
+
+
+@njit(cache=True, nogil=True)
+def length(x: float, y: float) -> float:
+    """Return the Euclidean length of (x, y), rounded as in the single environment."""
+    return math.sqrt(fused_multiply_add(y, y, x * x))  # type: ignore[call-arg]
+
+
+@njit(cache=True, nogil=True)
+def dig(cart: Array, mines: Array, normals: Array, position: int, capacity: float) -> int:
+    """Dig once at the nearest mine in reach; return the new position in the row of random numbers.
+
+    `mines`: [mine, 6] x, y, mean and deviation of the first ore, of the second ore. Ore is cut off at zero.
+    """
+    nearest, distance = 0, np.inf
+    for mine in range(mines.shape[0]):
+        here = length(cart[X] - mines[mine, 0], cart[Y] - mines[mine, 1])
+        if here < distance:
+            nearest, distance = mine, here
+    if distance > MINE_RADIUS:
+        return position
+    amounts = (0.0, 0.0)
+    for ore in range(2):
+        amount = mines[nearest, 2 + 2 * ore]
+        if mines[nearest, 3 + 2 * ore] != 0.0:
+            amount += mines[nearest, 3 + 2 * ore] * normals[position]
+            position += 1
+        amounts = (amounts[1], max(0.0, amount))
+    room = capacity - (cart[FIRST_ORE] + cart[SECOND_ORE])
+    total = amounts[0] + amounts[1]
+    scale = room / total if total > room else 1.0
+    cart[FIRST_ORE] += amounts[0] * scale
+    cart[SECOND_ORE] += amounts[1] * scale
+    return position
+
+
+@njit(cache=True, nogil=True)
+def steer(cart: Array, action: int) -> None:
+    """Turn by 10 degrees, accelerate or brake."""
+    if action == LEFT:
+        cart[ANGLE] = (cart[ANGLE] - ROTATION) % 360
+    elif action == RIGHT:
+        cart[ANGLE] = (cart[ANGLE] + ROTATION) % 360
+    elif action == ACCELERATE:
+        cart[SPEED] = min(max(cart[SPEED] + ACCELERATION, 0.0), MAX_SPEED)
+    elif action == BRAKE:
+        cart[SPEED] = min(max(cart[SPEED] - DECELERATION, 0.0), MAX_SPEED)
+
+
+@njit(cache=True, nogil=True)
+def roll(cart: Array) -> None:
+    """Move the cart for one sub-step; hitting a wall at an angle turns it by 10 degrees along the wall."""
+    if cart[SPEED] < STANDSTILL:
+        return
+    x, y = cart[X], cart[Y]
+    x_velocity = cart[SPEED] * math.cos(cart[ANGLE] * math.pi / 180)
+    y_velocity = cart[SPEED] * math.sin(cart[ANGLE] * math.pi / 180)
+    if y not in (0.0, 1.0) and abs(y_velocity) > STANDSTILL:
+        if x == 1.0 and x_velocity > 0:
+            cart[ANGLE] += math.copysign(ROTATION, y_velocity)
+        if x == 0.0 and x_velocity < 0:
+            cart[ANGLE] -= math.copysign(ROTATION, y_velocity)
+    if x not in (0.0, 1.0) and abs(x_velocity) > STANDSTILL:
+        if y == 1.0 and y_velocity > 0:
+            cart[ANGLE] -= math.copysign(ROTATION, x_velocity)
+        if y == 0.0 and y_velocity < 0:
+            cart[ANGLE] += math.copysign(ROTATION, x_velocity)
+    cart[X] = min(max(x + x_velocity, 0.0), 1.0)
+    cart[Y] = min(max(y + y_velocity, 0.0), 1.0)
+    cart[SPEED] = length(x - cart[X], y - cart[Y])
+
+
+@njit(cache=True, nogil=True)
+def observe(cart: Array, capacity: float, observation: Array) -> None:
+    """Write x, y, speed, sine and cosine of the heading, and both loads as shares of the capacity."""
+    angle = cart[ANGLE] * (math.pi / 180)
+    observation[0] = cart[X]
+    observation[1] = cart[Y]
+    observation[2] = cart[SPEED]
+    observation[3] = math.sin(angle)
+    observation[4] = math.cos(angle)
+    observation[5] = cart[FIRST_ORE] / capacity
+    observation[6] = cart[SECOND_ORE] / capacity
+
+
+@njit(cache=True, nogil=True)
+def advance(
+    actions: Array,
+    carts: Array,
+    mines: Array,
+    capacity: float,
+    fuel: Array,
+    frame_skip: int,
+    normals: Array,
+    positions: Array,
+    observations: Array,
+    rewards: Array,
+    terminated: Array,
+) -> None:
+    """Step every lane: `frame_skip` sub-steps of the same action."""
+    for lane in range(actions.size):
+        cart, action, home = carts[lane], actions[lane], False
+        rewards[lane, 2] = fuel[action]
+        for _ in range(frame_skip):
+            steer(cart, action)
+            if action == MINE and cart[SPEED] < STANDSTILL:
+                positions[lane] = dig(cart, mines, normals[lane], positions[lane], capacity)
+            if home:
+                break
+            roll(cart)
+            if length(cart[X], cart[Y]) >= BASE_RADIUS:
+                cart[DEPARTED] = 1.0
+            elif cart[DEPARTED] == 1.0:
+                home = True
+                for ore in range(2):
+                    rewards[lane, ore] = np.float32(cart[FIRST_ORE + ore])  # the single environment pays float32
+                    cart[FIRST_ORE + ore] = 0.0
+        observe(cart, capacity, observations[lane])
+        terminated[lane] = home
+
+
+class MinecartKernel(KernelVectorEnv):
+    """The batch form of minecart-v0 and minecart-deterministic-v0. `config`: a mine file of mo-gymnasium's format."""
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = 1000,
+        config: str | None = None,
+        frame_skip: int = 4,
+    ) -> None:
+        if config is None:
+            from mo_gymnasium.envs.minecart import minecart
+
+            config = str(Path(minecart.__file__).parent / "mine_config.json")
+        data = json.loads(Path(config).read_text())
+        self.capacity = float(data["capacity"])
+        super().__init__(
+            num_envs,
+            observation_space=Box(-np.ones(7, np.float32), np.ones(7, np.float32)),
+            action_space=Discrete(6),
+            reward_space=Box(np.array([0, 0, -1], np.float32), np.array([self.capacity] * 2 + [0], np.float32)),
+            max_episode_steps=max_episode_steps,
+            streams=LaneStreams("standard_normal", reserve=2 * frame_skip, num_envs=num_envs),
+        )
+        self.frame_skip = frame_skip
+        fuel = np.float32(FUEL_IDLE * frame_skip) + (FUEL_EXTRA * frame_skip).astype(np.float32)
+        self.fuel = fuel.astype(np.float64)
+        self.mines = np.array([[m["x"], m["y"], *m["distributions"][0], *m["distributions"][1]] for m in data["mines"]])
+        self.home, self.first = np.array([0.0, 0.0, 0.0, 45.0, 0.0, 0.0, 0.0]), np.zeros(7, dtype=np.float32)
+        observe(self.home, self.capacity, self.first)
+        self.lanes_state = {"carts": np.zeros((num_envs, 7))}
+
+    def _start(self, mask: Array, observations: Array) -> None:
+        begin(mask, self.lanes_state["carts"], self.home)
+        begin(mask, observations, self.first)
+
+    def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
+        assert self.streams is not None
+        carts, draws, positions = self.lanes_state["carts"], self.streams.draws, self.streams.position
+        constants = (self.mines, self.capacity, self.fuel, self.frame_skip)
+        advance(actions, carts, *constants, draws, positions, observations, rewards, terminated)

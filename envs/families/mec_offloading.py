@@ -1,0 +1,316 @@
+"""Offloading tasks to a cloud and to edge servers (GMORL: arXiv 2509.10474, IEEE Transactions on Services Computing).
+
+Each second, one task of an exponential size is sent whole to the cloud (server 0) or to an edge server. It is uploaded
+at the rate of that link and then shares the server equally with the tasks there (`processor_sharing`). The reward is
+
+    delay:  -(how much the remaining delays of all tasks of that server grow by this one, its own delay included)
+    energy: -(transmission power * upload time + kappa * eta * clock^2 * size)
+
+so that an undiscounted return is minus the sum of all delays (s) and minus all energy (J). Facts and constants:
+docs/task_families.md. Waiting for the dispatcher does not count, as in the authors' code.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from numba import njit
+from numpy.typing import NDArray
+
+from morl.envs.backends.kernels import KernelVectorEnv, LaneStreams
+from morl.envs.core.single import single_lane
+from morl.envs.families.processor_sharing import (
+    COMING,
+    RUNNING,
+    SIZE,
+    TARGET,
+    VIRTUAL,
+    remaining,
+    remaining_with,
+    run,
+    send,
+)
+from morl.envs.families.quantiles import exponential, poisson
+
+Array = NDArray[Any]
+Range = tuple[float, float]
+
+HORIZON = 100
+STEP = 1.0  # s
+USERS, LOAD = 10, 0.1  # load of each user, as a share of all servers
+CYCLES_PER_BIT = 1e3  # eta
+ENERGY_FACTOR = 5e-31  # kappa, J s^2 per cycle^3
+BANDWIDTH = 16.6e6  # Hz
+POWER = 0.01  # W, of the sender
+NOISE = 10 ** (-174 / 10) * 1e-3 * BANDWIDTH  # W: -174 dBm/Hz
+CLOUD_DISTANCE, EDGE_DISTANCE = (1000.0, 2000.0), (50.0, 500.0)  # m
+SMALLEST, LARGEST = 0.1, 100.0  # Mbit
+BINS = 60
+EDGES, WAITING, TASK = range(3)
+"""Columns of `lanes` [env, 3]: edge servers there are, tasks that wait, size of the task to place (Mbit; 0: none)."""
+CLOCK, RATE = range(2)
+"""Columns of `links` [env, server, 2]: clock of the server (GHz, 0 where there is none), rate of its link (Mbit/s)."""
+HISTOGRAM = 5
+CHANNELS = HISTOGRAM + BINS + 2
+RATE_MODELS = ("legacy", "shannon")
+NONE = math.exp(-1.0)  # chance that no task arrives in a step
+ROOM = 128  # tasks that a server can hold; one a step arrives at most
+
+
+@njit(cache=True, nogil=True)
+def link_rate(distance: float, fading: float, shannon: bool, antenna_gain: float) -> float:
+    """Return the rate of a link in Mbit/s. `distance` in m, `fading` the power of the Rayleigh channel, mean 1.
+
+    Path loss 35 log10(d / 1 km) + 133.6 dB, 8 dB shadowing. Shannon: W log2(1 + p g / noise), with g raised by the
+    antenna gain in dB. Legacy, the formula behind the published figures: W log2(1 + p (g / noise)^2 / noise).
+    """
+    gain = fading * 10 ** (-(35 * math.log10(distance / 1000) + 133.6 + 8.0) / 10)
+    ratio = gain * 10 ** (antenna_gain / 10) if shannon else (gain / NOISE) ** 2
+    signal = POWER * ratio / NOISE
+    return 1e-6 * BANDWIDTH * math.log1p(signal) / math.log(2.0)
+
+
+class Contexts(NamedTuple):
+    """From what episodes are drawn, uniformly: number of edge servers, clocks in GHz; and how links are modelled."""
+
+    fewest: int
+    most: int
+    cloud_clock: Range
+    edge_clock: Range
+    shannon: bool
+    antenna_gain: float
+
+
+@njit(cache=True, nogil=True)
+def between(low: float, high: float, uniform: float) -> float:
+    """Return the uniform variate of [low, high)."""
+    return low + (high - low) * uniform
+
+
+@njit(cache=True, nogil=True)
+def speed(clock: float) -> float:
+    """Return what a server of `clock` GHz works off, in Mbit/s: f / eta."""
+    return clock * 1e9 / CYCLES_PER_BIT * 1e-6
+
+
+@njit(cache=True, nogil=True)
+def next_task(lane: int, lanes: Array, links: Array, draws: Array, positions: Array) -> None:
+    """Let a Poisson number of tasks arrive (mean 1 a step) and take the next; sizes give the servers the load LOAD."""
+    power = 0.0
+    for server in range(links.shape[1]):
+        power += speed(links[lane, server, CLOCK])
+    mean, position = STEP * power / (LOAD * USERS), positions[lane]
+    lanes[lane, WAITING] += poisson(draws[lane, position], 1.0, NONE)
+    lanes[lane, TASK] = 0.0
+    if lanes[lane, WAITING] > 0:
+        lanes[lane, WAITING] -= 1
+        lanes[lane, TASK] = min(max(mean * exponential(draws[lane, position + 1]), SMALLEST), LARGEST)
+    positions[lane] = position + 2
+
+
+@njit(cache=True, nogil=True)
+def prospect(
+    lane: int, server: int, lanes: Array, links: Array, tasks: Array, servers: Array, scratch: Array, scratched: Array
+) -> tuple[float, float]:
+    """Return the reward of sending the waiting task to `server`."""
+    size, clock = lanes[lane, TASK], links[lane, server, CLOCK]
+    if size == 0.0:
+        return 0.0, 0.0
+    upload = size / links[lane, server, RATE]
+    energy = POWER * upload + ENERGY_FACTOR * CYCLES_PER_BIT * (clock * 1e9) ** 2 * size * 1e6
+    without = remaining(tasks, servers, lane, server, speed(clock), scratch, scratched)
+    if servers[lane, server, COMING] == 0:
+        after = remaining_with(tasks, servers, lane, server, speed(clock), upload, size)
+    else:
+        send(tasks, servers, lane, server, upload, size)
+        after = remaining(tasks, servers, lane, server, speed(clock), scratch, scratched)
+        servers[lane, server, COMING] -= 1  # take it back
+    return without - after, -energy
+
+
+@njit(cache=True, nogil=True)
+def observe(lane: int, lanes: Array, links: Array, tasks: Array, servers: Array, observations: Array) -> None:
+    """Write a row of channels per server: task, link, clock, number of tasks there, histogram of what is left."""
+    edges = int(lanes[lane, EDGES])
+    for server in range(observations.shape[1]):
+        absent = server > edges
+        for channel in range(CHANNELS):
+            observations[lane, server, channel] = -1.0 if absent else 0.0
+        if absent:
+            continue
+        running, coming = int(servers[lane, server, RUNNING]), int(servers[lane, server, COMING])
+        observations[lane, server, 0] = lanes[lane, TASK]
+        observations[lane, server, 1] = links[lane, server, RATE] / 100.0
+        observations[lane, server, 2] = links[lane, server, CLOCK]
+        observations[lane, server, 3] = running + coming
+        observations[lane, server, 4] = edges
+        for task in range(running):
+            left = tasks[lane, server, TARGET, task] - servers[lane, server, VIRTUAL]
+            observations[lane, server, HISTOGRAM + min(int(left), BINS - 1)] += 1.0
+        for task in range(coming):
+            observations[lane, server, HISTOGRAM + min(int(tasks[lane, server, SIZE, task]), BINS - 1)] += 1.0
+        observations[lane, server, HISTOGRAM + BINS] = 1.0
+        observations[lane, server, HISTOGRAM + BINS + 1] = 1.0 if lanes[lane, TASK] > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def start(
+    mask: Array,
+    contexts: Contexts,
+    lanes: Array,
+    links: Array,
+    tasks: Array,
+    servers: Array,
+    draws: Array,
+    positions: Array,
+    observations: Array,
+) -> None:
+    """Draw context, distances and fading of an episode for the lanes of `mask` [env]; the servers are empty."""
+    for lane in range(mask.size):
+        if not mask[lane]:
+            continue
+        position = positions[lane]
+        edges = contexts.fewest + int((contexts.most - contexts.fewest + 1) * draws[lane, position])
+        for server in range(links.shape[1]):
+            clocks = contexts.cloud_clock if server == 0 else contexts.edge_clock
+            distances = CLOUD_DISTANCE if server == 0 else EDGE_DISTANCE
+            clock = between(clocks[0], clocks[1], draws[lane, position + 3 * server + 1])
+            distance = between(distances[0], distances[1], draws[lane, position + 3 * server + 2])
+            fading = max(exponential(draws[lane, position + 3 * server + 3]), 1e-12)
+            links[lane, server, CLOCK] = 0.0 if server > edges else clock
+            links[lane, server, RATE] = link_rate(distance, fading, contexts.shannon, contexts.antenna_gain)
+            for column in range(3):
+                servers[lane, server, column] = 0.0
+        positions[lane] = position + 3 * links.shape[1] + 1
+        lanes[lane, EDGES], lanes[lane, WAITING] = edges, 0.0
+        next_task(lane, lanes, links, draws, positions)
+        observe(lane, lanes, links, tasks, servers, observations)
+
+
+@njit(cache=True, nogil=True)
+def advance(
+    actions: Array,
+    lanes: Array,
+    links: Array,
+    tasks: Array,
+    servers: Array,
+    scratch: Array,
+    scratched: Array,
+    draws: Array,
+    positions: Array,
+    observations: Array,
+    rewards: Array,
+) -> None:
+    """Place the task of every lane, let STEP seconds pass, take the next task."""
+    for lane in range(actions.size):
+        server = actions[lane]
+        if server > lanes[lane, EDGES]:
+            server = 0  # the mask forbids it; the cloud is always there
+        delay, energy = prospect(lane, server, lanes, links, tasks, servers, scratch, scratched)
+        rewards[lane, 0], rewards[lane, 1] = delay, energy
+        size = lanes[lane, TASK]
+        if size > 0.0:
+            send(tasks, servers, lane, server, size / links[lane, server, RATE], size)
+        for each in range(int(lanes[lane, EDGES]) + 1):
+            run(tasks, servers, lane, each, speed(links[lane, each, CLOCK]), STEP)
+        next_task(lane, lanes, links, draws, positions)
+        observe(lane, lanes, links, tasks, servers, observations)
+
+
+@njit(cache=True, nogil=True)
+def all_prospects(
+    lanes: Array, links: Array, tasks: Array, servers: Array, scratch: Array, scratched: Array, rewards: Array
+) -> None:
+    """Write what each action would pay to `rewards` [env, server, objective]; absent servers are left as they are."""
+    for lane in range(rewards.shape[0]):
+        for server in range(int(lanes[lane, EDGES]) + 1):
+            delay, energy = prospect(lane, server, lanes, links, tasks, servers, scratch, scratched)
+            rewards[lane, server, 0], rewards[lane, server, 1] = delay, energy
+
+
+class MecOffloadingKernel(KernelVectorEnv):
+    """The batch form of mec-offloading-v0.
+
+    Args:
+        num_envs: number of lanes.
+        max_episode_steps: time limit in steps of one second.
+        edges: fewest and most edge servers; drawn anew each episode. GMORL trains on (1, 8).
+        cloud_clock: lowest and highest clock of the cloud in GHz. GMORL trains on (3.5, 4.5).
+        edge_clock: lowest and highest clock of the edge servers in GHz. GMORL trains on (1.75, 2.25).
+        max_edges: edge servers that the observation has room for; None is the most of `edges`.
+        rate_model: "legacy" (behind the published figures) or "shannon" (as printed in the paper).
+        antenna_gain: gain in dB that "shannon" adds to the link budget; without it uploads take hours.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = HORIZON,
+        edges: tuple[int, int] = (6, 6),
+        cloud_clock: Range = (4.0, 4.0),
+        edge_clock: Range = (2.0, 2.0),
+        max_edges: int | None = None,
+        rate_model: str = "legacy",
+        antenna_gain: float = 60.0,
+    ) -> None:
+        room = edges[1] if max_edges is None else max_edges
+        if rate_model not in RATE_MODELS:
+            raise ValueError(f"rate_model must be one of {', '.join(RATE_MODELS)}, got {rate_model!r}")
+        if not 1 <= edges[0] <= edges[1] <= room <= 32:
+            raise ValueError(f"edges must be (fewest, most) with 1 <= fewest <= most <= max_edges <= 32, got {edges!r}")
+        for name, clocks in (("cloud_clock", cloud_clock), ("edge_clock", edge_clock)):
+            if not 0 < clocks[0] <= clocks[1]:
+                raise ValueError(f"{name} must be (lowest, highest) in GHz, both positive, got {clocks!r}")
+        servers = room + 1
+        super().__init__(
+            num_envs,
+            observation_space=Box(-1.0, np.inf, (servers, CHANNELS), np.float32),
+            action_space=Discrete(servers),
+            reward_space=Box(-np.inf, 0.0, (2,), np.float32),
+            max_episode_steps=max_episode_steps,
+            streams=LaneStreams("random", reserve=3 * servers + 5, num_envs=num_envs),
+        )
+        self.contexts = Contexts(
+            fewest=int(edges[0]),
+            most=int(edges[1]),
+            cloud_clock=(float(cloud_clock[0]), float(cloud_clock[1])),
+            edge_clock=(float(edge_clock[0]), float(edge_clock[1])),
+            shannon=rate_model == "shannon",
+            antenna_gain=float(antenna_gain),
+        )
+        self.scratch: tuple[Array, Array] = (np.zeros((1, 1, 3, ROOM)), np.zeros((1, 1, 3)))
+        self.lanes_state = {
+            "lanes": np.zeros((num_envs, 3)),
+            "links": np.zeros((num_envs, servers, 2)),
+            "tasks": np.zeros((num_envs, servers, 3, ROOM)),
+            "servers": np.zeros((num_envs, servers, 3)),
+        }
+
+    def _start(self, mask: Array, observations: Array) -> None:
+        assert self.streams is not None
+        lanes, links, tasks, servers = self.lanes_state.values()
+        draws, positions = self.streams.draws, self.streams.position
+        start(mask, self.contexts, lanes, links, tasks, servers, draws, positions, observations)
+
+    def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
+        assert self.streams is not None
+        terminated[:] = False
+        lanes, links, tasks, servers = self.lanes_state.values()
+        chance = self.streams.draws, self.streams.position
+        advance(actions, lanes, links, tasks, servers, *self.scratch, *chance, observations, rewards)
+
+    def _infos(self) -> dict[str, Array]:
+        present = self.lanes_state["links"][:, :, CLOCK] > 0.0
+        return {"action_mask": present.astype(np.int8)}
+
+    def prospects(self) -> Array:
+        """Return the reward that each action would earn now [env, server, objective]; -inf for absent servers."""
+        rewards = np.full(self.lanes_state["links"].shape, -np.inf)
+        lanes, links, tasks, servers = self.lanes_state.values()
+        all_prospects(lanes, links, tasks, servers, *self.scratch, rewards)
+        return rewards
+
+
+mec_offloading = single_lane(MecOffloadingKernel)
+"""The single form of mec-offloading-v0."""

@@ -1,0 +1,75 @@
+"""The gradient step of `morl.learning.ppo` by the compiled loops of `morl.learning.backends.numba.ppo_kernel`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morl.learning.actor_critic import ActorCritic
+from morl.learning.backends.numba.cache import have_compiled
+from morl.learning.backends.numba.ppo_kernel import pass_back, pass_forward, surrogate_slopes
+from morl.learning.optimizers import Adam
+
+if TYPE_CHECKING:
+    from morl.learning.ppo import Epochs, PolicyLoss, Step
+
+
+def compiled_step(
+    network: ActorCritic, parameters: Tensor, optimizer: Adam, settings: "Epochs", learning_rates: Tensor
+) -> "Step":
+    """Return the gradient step as compiled loops, for parameters of single precision on a CPU."""
+    rows = parameters.detach().numpy()
+    actor_widths, critic_widths = np.array(network.actor.widths), np.array(network.critic.widths)
+    moments = (optimizer.first_moments.numpy(), optimizer.second_moments.numpy(), optimizer.steps.numpy())
+    weights = (settings.value_weight, settings.entropy_weight, settings.value_clip, settings.max_grad_norm)
+    rates = learning_rates.double().numpy()
+    widest = int(max(*actor_widths, *critic_widths))
+    units = int(sum(actor_widths[1:-1]))
+    buffers: dict[int, list[NDArray[np.float32]]] = {}
+
+    def step(batch: Mapping[str, Tensor], policy_loss: "PolicyLoss | None") -> Tensor:
+        columns: dict[str, NDArray[Any]] = {name: column.numpy() for name, column in batch.items()}
+        observations, actions = np.ascontiguousarray(columns["observation"]), columns["action"]
+        size = observations.shape[1]
+        new = size not in buffers
+        if new:
+            shapes = (len(rows), 2, size * units), (len(rows), 2, size * widest), (rows.shape[1],)
+            buffers[size] = [np.empty(shape, dtype=np.float32) for shape in shapes]
+        hidden, outputs, gradient = buffers[size]
+        masks = columns.get("mask")
+        if masks is None:
+            masks = np.ones((len(rows), size, int(actor_widths[-1]) if network.log_stds == 0 else 1), np.float32)
+        given = (rows, actor_widths, critic_widths, network.log_stds, observations, actions)
+        ratios = np.empty((len(rows), size), dtype=np.float32)
+        forth = *given, masks, columns["log_probability"], hidden, outputs, ratios
+        if new:
+            have_compiled(pass_forward, *forth)
+        pass_forward(*forth)
+        slopes = np.empty_like(ratios)
+        if policy_loss is None:
+            surrogate_slopes(ratios, columns["advantage"], settings.clip, slopes)
+        else:
+            slopes = _slopes(ratios, batch, policy_loss)
+        values = columns["value"], columns["target"]
+        numbers = (*weights, optimizer.epsilon)
+        back = *given, *values, hidden, outputs, ratios, slopes, numbers, moments, rates, gradient
+        if new:
+            have_compiled(pass_back, *back)
+        pass_back(*back)
+        return torch.from_numpy(ratios)
+
+    return step
+
+
+def _slopes(ratios: NDArray[np.float32], batch: Mapping[str, Tensor], policy_loss: "PolicyLoss") -> NDArray[np.float32]:
+    """Return the gradient of the policy loss with respect to the ratios [policy, row]."""
+    leaf = torch.from_numpy(ratios).requires_grad_()
+    loss = policy_loss(leaf, batch).sum()
+    if not loss.requires_grad:  # a loss that does not depend on the policy
+        return np.zeros_like(ratios)
+    (slopes,) = torch.autograd.grad(loss, leaf)
+    found: NDArray[np.float32] = slopes.numpy()
+    return found

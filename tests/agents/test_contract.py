@@ -1,0 +1,207 @@
+"""The contract of `morl.protocols.Agent`, over every registered agent."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import toys
+
+import morl
+from morl.agents import AGENTS, find_agent
+from morl.envs.core.registry import problem
+from morl.experiment import checkpoint
+
+CPU = torch.device("cpu")
+WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
+PAPER = {"mode": "paper", "random_exploration_steps": 20, "key_pretraining_steps": 40}
+CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "pd-morl": ("pd-morl", WALK, toys.TINY),
+    "pd-morl, continuous": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS),
+    "pd-morl, continuous, paper": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS | PAPER),
+    "c-morl": ("c-morl", WALK, toys.TINY_CMORL | {"interpolate": True}),
+    "c-morl, continuous": ("c-morl", CONTINUOUS, toys.TINY_CMORL | {"constraints": {"rest": ">= -9"}}),
+    "c-morl, trust region": ("c-morl", CONTINUOUS, toys.TINY_CMORL | {"solver": "cpo"}),
+    "c-morl, primal-dual": (
+        "c-morl",
+        WALK,
+        toys.TINY_CMORL | {"solver": "lagrangian", "constraints": {"rest": "<= 9"}},
+    ),
+    "c-morl, published": ("c-morl", WALK, toys.TINY_CMORL | {"solver": "compat"}),
+    "morl-d": ("morl-d", WALK, toys.TINY_MORLD),
+    "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD | {"preset": "sb-psa"}),
+    "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD | {"preset": "gpi-ls"}),
+    "coins": ("toys:Coins", WALK, {}),
+}
+"""What is called -> agent, environment, settings that make it small."""
+NAMES = list(CASES)
+
+
+def build(name: str, seed: int | tuple[int, ...] = 3, lanes: int = 4) -> Any:
+    agent_name, env, settings = CASES[name]
+    stated = problem(env)
+    agent = find_agent(agent_name, stated.action_space)
+    return agent(stated, agent.config_class(**settings), seed, lanes, CPU)
+
+
+def lanes_of(name: str, count: int = 4) -> Any:
+    return morl.make_vec(CASES[name][1], count)
+
+
+def test_every_agent_is_tested() -> None:
+    assert set(AGENTS) <= {agent for agent, _, _ in CASES.values()}
+
+
+class Asked:
+    """An `Evaluate` that answers by arithmetic and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, preferences: Any, episodes: int, policies: Any = None) -> Any:
+        assert episodes >= 1
+        self.times += 1
+        if policies is None:
+            return preferences * 2.0 + 0.25
+        return np.sin(np.outer(policies + 1.0, np.arange(1.0, 1.0 + preferences.shape[1])))
+
+
+def learn(agent: Any, envs: Any, total_steps: int) -> int:
+    return sum(1 for _ in agent.learn(envs, total_steps, Asked()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_learning_stops_where_it_is_told(name: str) -> None:
+    agent, envs = build(name), lanes_of(name)
+    toys.STEPS.clear()
+    assert learn(agent, envs, 102) > 1
+    assert 102 <= agent.steps < 102 + 4
+    assert sum(toys.STEPS.values()) == agent.steps + agent.pretraining_steps
+    updates = agent.updates
+    assert learn(agent, envs, 102) == 0
+    assert (agent.updates, sum(toys.STEPS.values())) == (updates, agent.steps + agent.pretraining_steps)
+    assert agent.updates > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_can_be_taken_at_every_yield(name: str, tmp_path: Path) -> None:
+    whole, envs = build(name), lanes_of(name)
+    learn(whole, envs, 240)
+    for stop in (1, 13, 30, 45):
+        first, before = build(name), lanes_of(name)
+        for step, _ in enumerate(first.learn(before, 240, Asked()), start=1):
+            if step == stop:
+                break
+        checkpoint.save_file(tmp_path / "state.pt", {"agent": first.state_dict(), "envs": before.state_dict()})
+        first.steps = -1  # what was saved no longer depends on the agent
+        saved = checkpoint.load_file(tmp_path / "state.pt")
+        second, after = build(name), lanes_of(name)
+        second.load_state_dict(saved["agent"])
+        after.load_state_dict(saved["envs"])
+        assert toys.difference(_plain(second.state_dict()), saved["agent"]) == ""
+        learn(second, after, 240)
+        assert toys.difference(_plain(second.state_dict()), _plain(whole.state_dict())) == ""
+
+
+def _plain(state: Any) -> Any:
+    """Spell a state as it is loaded from a file."""
+    return checkpoint._from_tensors(checkpoint._to_tensors(state))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exported_policies_act_the_same(name: str, tmp_path: Path) -> None:
+    agent, envs = build(name), lanes_of(name)
+    learn(agent, envs, 150)
+    asked = np.array([[1.0, 0.0], [0.3, 0.7], [0.5, 0.5]])
+    policies, preferences = agent.policies(asked)
+    assert policies.shape == (len(preferences),)
+    assert preferences.shape[1] == 2
+    exported = agent.export_policies()
+    assert set(policies.tolist()) <= exported.keys()
+    observations = np.random.default_rng(0).normal(size=(len(policies), 2)).astype(np.float32)
+    actions = agent.act(observations, preferences, policies)
+    assert all(envs.single_action_space.contains(action) for action in actions)
+    np.testing.assert_array_equal(actions, agent.act(observations, preferences, policies))  # deterministic
+
+    checkpoint.save_file(tmp_path / "policies.pt", exported)
+    learn(agent, envs, 300)  # an export is a copy
+    actor = build(name, seed=50, lanes=1)
+    actor.import_policies(checkpoint.load_file(tmp_path / "policies.pt"))
+    np.testing.assert_array_equal(actor.act(observations, preferences, policies), actions)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds_make_the_difference(name: str) -> None:
+    states = []
+    for seed in (5, 5, 6):
+        agent = build(name, seed=seed)
+        learn(agent, lanes_of(name), 120)
+        states.append(_plain(agent.state_dict()))
+    assert toys.difference(states[0], states[1]) == ""
+    assert toys.difference(states[0], states[2]) != ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_forgetting_episodes_begins_new_ones(name: str) -> None:
+    agent = build(name)
+    learn(agent, lanes_of(name), 100)
+    agent.reset_episodes()
+    learn(agent, lanes_of(name), 200)  # never reset by us: the agent does it
+    assert agent.steps == 200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metrics_are_numbers(name: str) -> None:
+    agent = build(name)
+    for _ in range(2):
+        assert all(isinstance(value, float) for value in agent.metrics().values())
+        learn(agent, lanes_of(name), 100)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_settings_are_documented(name: str) -> None:
+    import inspect
+
+    config = type(build(name)).config_class
+    source = inspect.getsource(config)
+    for field in config.__dataclass_fields__:
+        assert f"{field}:" in source
+        assert source.split(f"    {field}:")[1].split('"""')[0].count("\n    ") <= 2, f"{field} has no docstring"
+
+
+def test_several_learners_at_once_are_what_each_is_alone() -> None:
+    for name in ("pd-morl", "pd-morl, continuous", "pd-morl, continuous, paper"):
+        together, envs = build(name, seed=(5, 6, 7)), lanes_of(name, 12)
+        for _ in together.learn(envs, 160, *[Asked() for _ in range(3)]):
+            pass
+        for learner, seed in enumerate((5, 6, 7)):
+            alone = build(name, seed=seed)
+            learn(alone, lanes_of(name), 160)
+            close(_plain(together.state_dict(learner)), _plain(alone.state_dict()))
+            assert alone.updates > 20
+
+
+def close(one: Any, other: Any) -> None:
+    """Assert that two states agree to rounding."""
+    assert type(one) is type(other)
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            close(one[key], other[key])
+    elif isinstance(one, torch.Tensor) and one.is_floating_point():
+        torch.testing.assert_close(one, other, rtol=2e-3, atol=2e-4)
+    else:
+        assert toys.difference(one, other) == ""
+
+
+@pytest.mark.parametrize("name", ["pd_morl", "", "PD-MORL", "sac"])
+def test_an_unknown_agent_names_the_nearest(name: str) -> None:
+    with pytest.raises(ValueError, match=r"agent is .*pd-morl"):
+        find_agent(name)
+
+
+@pytest.mark.parametrize("name", ["toys:", ":Coins", "toys:Coins:x", "nowhere_at_all:X", "toys.py:Coins"])
+def test_an_agent_that_cannot_be_imported(name: str) -> None:
+    with pytest.raises(ValueError):
+        find_agent(name)

@@ -1,0 +1,178 @@
+"""Every call of the vector interface, on batch forms and on the synchronous back end: equal, or refused alike."""
+
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+
+from morl.envs import make_vec
+from morl.envs.core.registry import VECTOR_ENTRY_POINTS
+
+LANES = 3
+BACKENDS = [None, "synchronous"]
+
+
+def difference(one, other, path=""):
+    """Return where two results of a call differ, dtypes and masks included, or None."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        if one.keys() != other.keys():
+            return f"{path}: {sorted(one)} and {sorted(other)}"
+        found = (difference(one[key], other[key], f"{path}[{key!r}]") for key in one)
+        return next((text for text in found if text), None)
+    if one is None or other is None:
+        return None if one is other else f"{path}: {one} and {other}"
+    one, other = np.asarray(one), np.asarray(other)
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return f"{path}: {one.dtype} {one.shape} and {other.dtype} {other.shape}"
+    if one.dtype == object:
+        found = (difference(*pair, f"{path}[{lane}]") for lane, pair in enumerate(zip(one, other, strict=True)))
+        return next((text for text in found if text), None)
+    return None if np.array_equal(one, other) else f"{path}: {one} and {other}"
+
+
+def settled(result, own_infos):
+    """Return a call's result without what only one side has: old rows of `final_obs`, MuJoCo's diagnostic infos."""
+    *outcome, infos = result
+    infos = dict(infos)
+    if "final_obs" in infos:
+        infos["final_obs"] = [infos["final_obs"][lane] for lane in np.flatnonzero(infos["_final_obs"])]
+    if not own_infos:
+        infos = {key: infos[key] for key in ("final_obs", "_final_obs", "_final_info") if key in infos}
+    return {str(number): value for number, value in enumerate((*outcome, infos))}
+
+
+def calls(env_id, space, rng):
+    """Yield (method, argument): steps in both precisions, and every kind of reset."""
+    while True:
+        if rng.random() < 0.05:
+            mask = {"reset_mask": np.array([False, True, True])}
+            bounds = {"low": -0.9, "high": -0.3} if "mountaincar" in env_id else {"unknown": 1}
+            seeds = [int(seed) for seed in rng.integers(100, size=LANES)]
+            kinds = [{"seed": seeds}, {"seed": [3, None, 5]}, {"seed": np.array(seeds)}, {"seed": np.int64(4)}, {}]
+            kinds += [{"options": mask}, {"seed": 9, "options": mask}, {"options": bounds}]
+            yield "reset", kinds[rng.integers(len(kinds))]
+        if rng.random() < 0.5:
+            actions = space.sample()
+            if (
+                actions.dtype.kind == "f" and rng.random() < 0.6
+            ):  # beyond the bounds; float64, and once in a while integer
+                wide = rng.uniform(-1.3, 1.3, actions.shape) * (100 if "reservoir" in env_id else 1)
+                actions = wide if rng.random() < 0.9 else np.sign(wide).astype(int)
+            for _ in range(rng.integers(1, 5)):
+                yield "step", actions
+
+
+@pytest.mark.parametrize("env_id", VECTOR_ENTRY_POINTS)
+def test_batch_forms_answer_every_call_as_single_environments_do(env_id):
+    batch, singles = (make_vec(env_id, LANES, seed=7, backend=backend) for backend in BACKENDS)
+    assert batch.metadata["backend"] in ("kernel", "mujoco-batch")
+    own_infos = not env_id.startswith(
+        ("mo-h", "mo-w", "mo-s", "mo-a", "cmorl")
+    )  # those with diagnostics in their infos
+    first = [settled(envs.reset(), own_infos) for envs in (batch, singles)]
+    assert difference(*first) is None
+    batch.action_space.seed(0)
+    for number, (method, given) in enumerate(calls(env_id, batch.action_space, np.random.default_rng(0))):
+        arguments = [({}, [given.copy()]) if method == "step" else (dict(given), []) for _ in BACKENDS]
+        results = []
+        for envs, (keywords, positional) in zip((batch, singles), arguments, strict=True):
+            results.append(settled(getattr(envs, method)(*positional, **keywords), own_infos))
+        assert difference(*results) is None, (number, method, given)
+        if number == 150:
+            break
+
+
+SEA, HOPPER, CAR = "deep-sea-treasure-v0", "mo-hopper-v5", "mo-mountaincarcontinuous-v0"
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("env_id", "actions", "message"),
+    [
+        (SEA, [0, 1, 4], "the action of lane 2 must be in 0 .. 3, got 4"),
+        (SEA, [0.0, 1.0, 2.5], r"actions must be integers of shape \(3,\), got float64"),
+        (SEA, [[0], [1], [2]], r"got int64 of shape \(3, 1\)"),
+        (SEA, 1, r"got int64 of shape \(\)"),
+        (SEA, None, "got object"),
+        (SEA, "one", "got <U3"),
+        (SEA, [[0], [1, 2]], "actions must be integers"),
+        (HOPPER, np.full((3, 3), np.nan, np.float32), "the action of lane 0 must be finite, got .nan"),
+        (HOPPER, np.array([[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]), "the action of lane 1 must be finite"),
+        (HOPPER, np.zeros((3, 4)), r"actions must be numbers of shape \(3, 3\), got float64 of shape \(3, 4\)"),
+        (HOPPER, np.zeros(3), r"got float64 of shape \(3,\)"),
+        (CAR, np.full((3, 1), 1e30), "the reward at step 1 of .*lane 0.* must be 2 finite numbers"),
+    ],
+)
+def test_wrong_actions_are_one_sentence(backend, env_id, actions, message):
+    lanes = make_vec(env_id, LANES, seed=0, backend=backend)
+    lanes.reset()
+    with pytest.raises(ValueError, match=message):
+        lanes.step(actions)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seed": -1}, "seed must be None, a non-negative integer, or 3 of them .*, got -1"),
+        ({"seed": 1.5}, "got 1.5"),
+        ({"seed": True}, "got True"),
+        ({"seed": "abc"}, "got 'abc'"),
+        ({"seed": [1, 2]}, r"got \[1, 2\]"),
+        ({"seed": [1, 2, -3]}, "got .1, 2, -3"),
+        ({"seed": [1.0, 2.0, 3.0]}, "got .1.0"),
+        (
+            {"options": {"reset_mask": np.array([1, 0, 1])}},
+            "'reset_mask'. must be 3 booleans, at least one of them true",
+        ),
+        ({"options": {"reset_mask": np.zeros(3, bool)}}, "at least one"),
+        ({"options": {"reset_mask": np.ones(2, bool)}}, "3 booleans"),
+        ({"options": {"reset_mask": None}}, "got None"),
+    ],
+)
+def test_wrong_resets_are_one_sentence_and_change_nothing(backend, given, message):
+    lanes, others = (make_vec(SEA, LANES, seed=0, backend=backend) for _ in range(2))
+    lanes.reset()
+    others.reset()
+    with pytest.raises(ValueError, match=message):
+        lanes.reset(**given)
+    for one, other in zip(lanes.step([1, 2, 3]), others.step([1, 2, 3]), strict=True):
+        assert difference(one, other) is None
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "processes"])
+def test_the_first_reset_begins_all_lanes(backend):
+    lanes = make_vec("fishwood-v0", 2, seed=0, backend=backend)
+    try:
+        with pytest.raises(gymnasium.error.ResetNeeded):
+            lanes.step([0, 0])
+        with pytest.raises(gymnasium.error.ResetNeeded, match="the first reset must begin all lanes"):
+            lanes.reset(options={"reset_mask": np.array([True, False])})
+        lanes.reset(options={"reset_mask": np.array([True, True])})
+        with pytest.raises(ValueError, match="the action of lane 1 must be in"):  # workers go on after it
+            lanes.step([0, 2])
+        assert lanes.step([0, 0])[1].shape == (2, 2)
+    finally:
+        lanes.close()
+        lanes.close()  # the second time does nothing
+
+
+@pytest.mark.parametrize("limit", [0, -3, 2.5, "many"])
+def test_a_wrong_time_limit_is_one_sentence(limit):
+    with pytest.raises(ValueError, match=r"max_episode_steps"):
+        make_vec(SEA, 1, max_episode_steps=limit)
+
+
+def test_gymnasium_finds_the_batch_forms_wherever_mo_gymnasium_is_imported():
+    """Neither before `morl.envs`, nor at all by the user."""
+    code = (
+        "import gymnasium, morl.envs, mo_gymnasium; print(gymnasium.make_vec('mo-swimmer-v5', 2).metadata['backend'])"
+    )
+    for line in (code, code.replace(", mo_gymnasium", "")):
+        line = line.replace(" 2)", " 2, vectorization_mode='vector_entry_point')")
+        done = subprocess.run([sys.executable, "-W", "error", "-c", line], capture_output=True, text=True, check=True)
+        assert done.stdout == "mujoco-batch\n"
+        assert done.stderr == ""

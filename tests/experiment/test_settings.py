@@ -1,0 +1,211 @@
+"""Settings: one schema, one parser, and the order in which files, flags and arguments win."""
+
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toys
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+import morl
+from morl.agents import AGENTS, find_agent
+from morl.agents.pd_morl.discrete import Config
+from morl.envs.core.registry import problem
+from morl.experiment import settings
+from morl.experiment.settings import Settings, arguments, file_arguments, parse, resolve, to_toml
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+SCHEMA: Any = Settings[Config]
+
+
+# --- Precedence -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Tuned settings for toy-fork-v0, as if they came with morl."""
+    file = tmp_path / "configs" / "pd_morl" / "toy-fork-v0.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "total_steps = 60\nnum_envs = 3\nlog_every = 30\n[agent]\nbatch_size = 4\nlearning_rate = 1e-5\ncritics = 2\n"
+    )
+    monkeypatch.setattr(settings, "tuned_file", lambda agent, env: file if env == "toy-fork-v0" else None)
+    return file
+
+
+def test_defaults_tuned_file_config_file_flags(tuned: Path, tmp_path: Path, morl_cli: Any) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text("num_envs = 4\nevaluation_divisions = 3\n[agent]\nbatch_size = 5\nlearning_rate = 1e-4\n")
+    flags = ["--agent.batch-size", 6, "--evaluation-episodes", 1, "--agent.hidden-sizes", 8, 9]
+    for given_as in (["--config", config], [f"--config={config}"]):
+        run = tmp_path / str(len(given_as))
+        code, _, complaint = morl_cli("train", "pd-morl", "toy-fork-v0", "--run-dir", run, *flags, *given_as)
+        assert code == 0, complaint
+        resolved = morl.load(run).settings
+        assert (resolved.evaluation_episodes, resolved.agent.batch_size) == (1, 6)  # flags, wherever --config stands
+        assert (resolved.num_envs, resolved.evaluation_divisions) == (4, 3)  # --config
+        assert (resolved.total_steps, resolved.agent.critics, resolved.log_every) == (60, 2, 30)  # tuned
+        assert resolved.agent.learning_rate == 1e-4
+        assert resolved.agent.hidden_sizes == (8, 9)
+        assert resolved.agent.tau == Config().tau  # default
+
+
+def test_arguments_win_over_the_tuned_file(tuned: Path, tmp_path: Path) -> None:
+    run = morl.train("pd-morl", "toy-fork-v0", run_dir=tmp_path / "run", config={"batch_size": 7}, log_every=15, seed=5)
+    resolved = run.settings
+    assert (resolved.agent.batch_size, resolved.log_every, resolved.seed) == (7, 15, 5)
+    assert (resolved.total_steps, resolved.num_envs, resolved.agent.critics) == (60, 3, 2)
+    other = resolve(find_agent("pd-morl"), "pd-morl", "toy-walk-v0", {})
+    assert other.agent.critics == Config().critics
+
+
+def test_another_mode_leaves_out_what_was_tuned_in_one(tuned: Path) -> None:
+    tuned.write_text('total_steps = 60\n[agent]\nmode = "improved"\nactor_angle = 2.0\ndiscount = 0.9\n')
+    agent = find_agent("pd-morl", problem("mo-mountaincarcontinuous-v0").action_space)
+    for chosen, angle, discount in (({}, 2.0, 0.9), ({"mode": "improved"}, 2.0, 0.9), ({"mode": "paper"}, 10.0, None)):
+        resolved = resolve(agent, "pd-morl", "toy-fork-v0", {"agent": chosen})
+        assert (resolved.total_steps, resolved.agent.actor_angle, resolved.agent.discount) == (60, angle, discount)
+
+
+def test_a_runs_own_config_reproduces_it(tmp_path: Path, morl_cli: Any) -> None:
+    toys.train(
+        tmp_path / "one", "toy-walk-v0", 150, seed=77, reference_point=(-5.0, -1e-05), env_options={"drift": -0.2}
+    )
+    file = tmp_path / "one" / "config.toml"
+    args = ("--config", file, "--run-dir", tmp_path / "two")
+    code, _, complaint = morl_cli("train", "pd-morl", "toy-walk-v0", *args)
+    assert code == 0, complaint
+    assert (tmp_path / "two" / "config.toml").read_text() == file.read_text()
+    assert toys.front(tmp_path / "one") == toys.front(tmp_path / "two")
+    states = [toys.states(tmp_path / name, "agent") for name in ("one", "two")]
+    assert toys.difference(*states) == ""
+    code, _, complaint = morl_cli(
+        "train", "pd-morl", "toy-walk-v0", "--config", file, "--run-dir", tmp_path / "three", "--seed", 78
+    )
+    assert code == 0, complaint
+    assert toys.front(tmp_path / "three")["seed"] == 78
+    assert toys.front(tmp_path / "three")["points"] != toys.front(tmp_path / "one")["points"]
+
+
+def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
+    files = sorted(Path(str(resources.files("morl.configs"))).glob("*/*.toml"))
+    assert files
+    for file in files:
+        agent = file.parent.name.replace("_", "-")
+        assert agent in AGENTS, file
+        table = tomllib.loads(file.read_text())
+        try:
+            action_space = problem(file.stem, **table.get("env_options", {})).action_space
+        except ValueError:  # the packages of some environments are extras
+            action_space = None
+        config_class = find_agent(agent, action_space).config_class
+        schema: Any = Settings[config_class]
+        resolved = parse(schema, file_arguments(file))
+        assert settings.tuned_file(agent, file.stem) == file
+        # It says only what differs from the defaults, and for how long it was measured.
+        defaults = Settings(agent=config_class())
+        for part, owner, default in (
+            (table, resolved, defaults),
+            (table.get("agent", {}), resolved.agent, defaults.agent),
+        ):
+            for key in part.keys() - {"agent", "env_options", "total_steps", "mode"}:
+                assert getattr(owner, key) != getattr(default, key), f"{file}: {key} is the default"
+
+
+# --- There and back ---------------------------------------------------------------------------------------------------
+
+NUMBERS = st.floats(-1e300, 1e300, allow_nan=False)
+OPTIONS = (
+    st.integers(-(2**40), 2**40) | NUMBERS | st.booleans() | st.sampled_from(["map-a", "C:\\x", 'quo"te', "ünï", "a b"])
+)
+
+
+@hypothesis_settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**62),
+    reference=st.none() | st.tuples(NUMBERS, NUMBERS),
+    discount=st.none() | st.floats(0, 1),
+    options=st.dictionaries(st.sampled_from(["depth", "map_name", "x"]), OPTIONS, max_size=2),
+    widths=st.lists(st.integers(1, 999), max_size=3).map(tuple),
+    rate=st.floats(1e-300, 1e10),
+    one_hot=st.booleans(),
+)
+def test_settings_survive_their_file(
+    seed: int, reference: Any, discount: Any, options: Any, widths: Any, rate: float, one_hot: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
+    made = Settings(
+        agent=Config(hidden_sizes=widths, learning_rate=rate, one_hot=one_hot),
+        seed=seed,
+        reference_point=reference,
+        discount=discount,
+        env_options=options,
+    )
+    file = tmp_path_factory.getbasetemp() / "config.toml"
+    file.write_text(to_toml(made, "pd-morl", 'odd"name\\'), encoding="utf-8")
+    assert tomllib.loads(file.read_text(encoding="utf-8"))["environment"] == 'odd"name\\'
+    read = parse(SCHEMA, file_arguments(file))
+    assert read == made
+    assert {key: type(value) for key, value in read.env_options.items()} == {
+        key: type(value) for key, value in made.env_options.items()
+    }
+
+
+def test_arguments_are_spelled_as_flags() -> None:
+    table = {"total_steps": 3, "agent": {"one_hot": False, "hidden_sizes": [4, 5]}, "env_options": {"map_name": "x"}}
+    assert list(arguments(table)) == [
+        *("--total-steps", "3", "--agent.no-one-hot", "--agent.hidden-sizes", "4", "5"),
+        *("--env-options", "map_name", "x"),
+    ]
+
+
+def test_arrays_are_lists_and_numpy_numbers_numbers() -> None:
+    table = {"reference_point": np.array([-1.0, 2.5]), "seed": np.int64(3), "env_options": {"x": np.float64(0.5)}}
+    read = parse(SCHEMA, list(arguments(table)))
+    assert (read.reference_point, read.seed, read.env_options) == ((-1.0, 2.5), 3, {"x": 0.5})
+
+
+@pytest.mark.parametrize("value", [None, np.array([1.0, 2.0]), [1], {"a": 1}])
+def test_options_that_a_file_cannot_hold_are_refused(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="env_options has drift"):
+        toys.train(tmp_path / "run", "toy-walk-v0", 50, env_options={"drift": value})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("total_steps", 0),
+        ("num_envs", -1),
+        ("evaluate_every", 0),
+        ("log_every", 0),
+        ("evaluation_episodes", 0),
+        ("checkpoint_minutes", float("nan")),
+        ("evaluation_divisions", 0),
+        ("time_limit_minutes", -1.0),
+        ("seed", -1),
+        ("discount", -0.1),
+    ],
+)
+def test_values_that_cannot_work_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        Settings(agent=Config(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"total_steps": "many"}, "total_steps is 'many', but must be an integer"),
+        ({"total_steps": -10}, "total_steps is -10, but must be greater than 0"),
+        ({"agent": {"learning_rate": "x"}}, "agent.learning_rate is 'x', but must be a number"),
+    ],
+)
+def test_a_wrong_value_is_one_plain_sentence(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        resolve(find_agent("pd-morl"), "pd-morl", "minecart-v0", given)

@@ -1,0 +1,48 @@
+"""Machine code from the cache, from the first process on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ONE_KERNEL = """
+import numpy as np
+from morl.learning.backends.numba.cache import have_compiled
+from morl.learning.backends.numba.mlp import squared_norm
+ones = np.ones(7, dtype=np.float32)
+have_compiled(squared_norm, ones)
+assert squared_norm(ones) == 7.0
+print(sum(squared_norm.stats.cache_hits.values()), sum(squared_norm.stats.cache_misses.values()))
+"""
+
+UPDATES = """
+import hashlib, torch
+from morl.learning.td3 import TD3, TD3Settings
+settings = TD3Settings(hidden_sizes=(70, 70), discount=0.99, learning_rate=1e-2, layer_norm=True, policy_delay=1)
+td3, generator = TD3(9, 3, 2, settings, (3,), torch.device("cpu")), torch.Generator().manual_seed(0)
+normal = lambda width: torch.randn(1, 64, width, generator=generator)
+for _ in range(5):
+    td3.update({"state": normal(9), "next_state": normal(9), "action": normal(3).tanh(), "noise": normal(3),
+                "reward": normal(2), "weight": normal(2).abs(), "continues": torch.ones(1, 64, 1)})
+print(hashlib.sha256(td3.state_dict()["critics"].numpy().tobytes()).hexdigest())
+"""
+
+
+def run(code: str, cache: Path) -> str:
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(cache)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_a_kernel_is_loaded_from_the_cache_also_the_first_time(tmp_path: Path) -> None:
+    assert run(ONE_KERNEL, tmp_path).split() == ["1", "0"]
+    assert [path.suffix for path in tmp_path.rglob("*.compiled")] == [".compiled"]
+    assert run(ONE_KERNEL, tmp_path).split() == ["1", "0"]
+
+
+@pytest.mark.slow
+def test_the_first_process_computes_what_the_second_does(tmp_path: Path) -> None:
+    assert run(UPDATES, tmp_path) == run(UPDATES, tmp_path)
