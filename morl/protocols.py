@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,20 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import gymnasium
     from gymnasium.vector import VectorEnv
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IndexArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+Observations: TypeAlias = Any
+"""A batch of observations as a vector environment gives it: an array [env, ...], or a dict or tuple of such arrays."""
+Actions: TypeAlias = NDArray[Any]
+"""A batch of actions [env, ...] of the environment's action space."""
+Infos: TypeAlias = Mapping[str, Any]
+"""The infos of a vector environment's step."""
+StateDict: TypeAlias = Mapping[str, Any]
+"""Plain data that a checkpoint holds: tensors, arrays, numbers, strings, None, and lists and dicts of them."""
+VectorEnvironment: TypeAlias = "VectorEnv[Any, Any, Any]"
+"""A Gymnasium vector environment with rewards [env, objective]."""
 
 KnownFront = Callable[[float], NDArray[np.float64]]
 """Discount -> the true Pareto front [n, objective]."""
