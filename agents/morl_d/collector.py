@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.agents.morl_d.scalarization import AugmentedState
 from morl.learning.observations import Encoder, final_observations
+from morl.learning.scalarization import AugmentedState
 from morl.protocols import Actions, FloatArray, Observations, StateDict, VectorEnvironment
 
 
@@ -68,18 +68,6 @@ class Collector:
             "terminated": terminated[:, None],
             "ended": ended[:, None],
         }
-
-    def network_inputs(self, observations: Observations, accrued: FloatArray | None) -> NDArray[np.float32]:
-        """Return the rows [env, size] that networks observe.
-
-        Args:
-            observations: batch of observations of the environment.
-            accrued: accrued rewards and next discounts [env, objective + 1]; default: those at the start of an episode.
-        """
-        encoded = self.encode(observations)
-        if accrued is None:
-            accrued = self.augmented_state.start(len(encoded))
-        return self.augmented_state.augment(encoded, accrued)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint."""
