@@ -167,7 +167,7 @@ class MORLD:
         return np.where(chosen, self.components.actions.random(len(actions), self.random), actions)
 
     def _improve_policies(self, solver: TransitionSolver, num_envs: int) -> None:
-        """Take the updates that the last step of every sub-environment has earned; on policy, when a rollout is full."""
+        """Take the updates that the last step of each sub-environment has earned; on policy, when a rollout is full."""
         warming_up = (self._experience_steps() < self.config.learning_starts).any()
         if self.components.exploration is not None and warming_up:
             return

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from morl.learning.observations import Encoder, final_observations
 from morl.learning.scalarization import AugmentedState
-from morl.protocols import Actions, FloatArray, Observations, StateDict, VectorEnvironment
+from morl.protocols import Actions, StateDict, VectorEnvironment
 
 
 class Collector:
@@ -43,7 +43,7 @@ class Collector:
 
         Returns:
             Columns [env, width] by name: observation, reward, next_observation (the last of its episode where one
-            ended), total (the discounted return of the episode so far), terminated, and ended (terminated or truncated).
+            ended), total (the discounted return of the episode so far), terminated, ended (terminated or truncated).
         """
         before = self.observations
         observations, rewards, terminated, truncated, infos = envs.step(actions)

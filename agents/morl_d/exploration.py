@@ -25,7 +25,7 @@ class ExplorationSchedule:
         self.random_steps = config.random_exploration_steps
 
     def decayed(self, steps: ArrayLike) -> FloatArray:
-        """Return the scheduled probability [n] after `steps` [n] of experience, without the random steps at the start."""
+        """Return the scheduled probability [n] after `steps` [n], regardless of the random steps at the start."""
         progress = np.minimum(1.0, np.asarray(steps) / self.steps)
         return np.asarray(self.start + progress * (self.end - self.start), dtype=np.float64)
 

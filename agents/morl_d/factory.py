@@ -8,7 +8,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from gymnasium import spaces
 from torch import Tensor
 
 from morl.agents.morl_d.actions import ActionMap, DiscreteActions, action_map
@@ -193,7 +192,7 @@ def _utility(problem: Problem, config: Config) -> ScaledUtility:
 
 
 def _bind(utility: ScaledUtility, augmented: AugmentedState) -> Callable[[Tensor, Tensor], UtilityFn]:
-    """Return a function from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to a utility."""
+    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utilities."""
     return lambda preferences, bounds: bind_utility(utility, augmented, preferences, bounds)
 
 
@@ -280,12 +279,12 @@ def _with_stable_baselines(inputs: SolverInputs, encode: Encoder) -> Components:
     """Return the parts of a MORL/D whose solver is an algorithm of Stable-Baselines3, imported here and only here."""
     adapter = import_module("morl.agents.morl_d.solvers.sb3")
     solver: SelfSteppingSolver = adapter.StableBaselines(
-        inputs.name.removeprefix("sb3:"),
-        inputs.problem,
-        inputs.config,
-        inputs.discount,
-        inputs.num_envs,
-        inputs.seed,
-        inputs.device,
+        name=inputs.name.removeprefix("sb3:"),
+        problem=inputs.problem,
+        config=inputs.config,
+        discount=inputs.discount,
+        num_envs=inputs.num_envs,
+        seed=inputs.seed,
+        device=inputs.device,
     )
     return _components(inputs, encode, solver, adapter.policy_spec(solver), None)

@@ -3,6 +3,7 @@
 from typing import Final
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from torch import Tensor
 
@@ -47,7 +48,9 @@ def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: A
     )
 
 
-def policy_data(spec: PolicySpec, actor: Tensor, normalized: int, preference: FloatArray, bounds: FloatArray) -> PolicyData:
+def policy_data(
+    spec: PolicySpec, actor: Tensor, normalized: int, preference: FloatArray, bounds: FloatArray
+) -> PolicyData:
     """Return one policy.
 
     Args:
@@ -58,7 +61,7 @@ def policy_data(spec: PolicySpec, actor: Tensor, normalized: int, preference: Fl
         preference: weights that the policy acts for [objective].
         bounds: lowest and ideal return of its utility [2, objective].
     """
-    parameters, mean, scale = actor.split([len(actor) - 2 * normalized, normalized, normalized])
+    parameters, mean, scale = torch.split(actor, [len(actor) - 2 * normalized, normalized, normalized])
     return PolicyData(
         spec=spec,
         parameters=parameters,

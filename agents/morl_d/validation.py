@@ -162,9 +162,7 @@ def _check_utility(config: Config, solver_name: str) -> None:
             f"augmented_state is True, but solver is {solver_name!r}: take one of {', '.join(sorted(augmentable))}"
         )
     if solver_name == "td3" and config.utility != "linear":
-        raise ValueError(
-            f"utility is {config.utility!r}, but solver 'td3' maximizes linear utilities only: take 'sac'"
-        )
+        raise ValueError(f"utility is {config.utility!r}, but solver 'td3' maximizes linear utilities only: take 'sac'")
     if solver_name.startswith("sb3:") and config.utility != "linear":
         raise ValueError(
             f"utility is {config.utility!r}, but solver {solver_name!r} maximizes a weighted sum of rewards: take"
