@@ -29,9 +29,9 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         toys.TINY_CMORL | {"solver": "lagrangian", "constraints": {"rest": "<= 9"}},
     ),
     "c-morl, published": ("c-morl", WALK, toys.TINY_CMORL | {"solver": "compat"}),
-    "morl-d": ("morl-d", WALK, toys.TINY_MORLD),
-    "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD | {"preset": "sb-psa"}),
-    "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD | {"preset": "gpi-ls"}),
+    "morl-d": ("morl-d", WALK, toys.TINY_MORLD_OFF_POLICY),
+    "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD_OFF_POLICY | {"preset": "sb-psa"}),
+    "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
     "coins": ("toys:Coins", WALK, {}),
 }
 """What is called -> agent, environment, settings that make it small."""
@@ -42,7 +42,13 @@ def build(name: str, seed: int | tuple[int, ...] = 3, lanes: int = 4) -> Any:
     agent_name, env, settings = CASES[name]
     stated = problem(env)
     agent = find_agent(agent_name, stated.action_space)
-    return agent(stated, agent.config_class(**settings), seed, lanes, CPU)
+    return agent(stated, config_of(agent.config_class, settings), seed, lanes, CPU)
+
+
+def config_of(config_class: Any, settings: dict[str, Any]) -> Any:
+    changes = dict(settings)
+    preset = changes.pop("preset", None)
+    return config_class(**changes) if preset is None else config_class.preset(preset, **changes)
 
 
 def lanes_of(name: str, count: int = 4) -> Any:
@@ -124,7 +130,8 @@ def test_exported_policies_act_the_same(name: str, tmp_path: Path) -> None:
     assert all(envs.single_action_space.contains(action) for action in actions)
     np.testing.assert_array_equal(actions, agent.act(observations, preferences, policies))  # deterministic
 
-    checkpoint.save_file(tmp_path / "policies.pt", exported)
+    plain = {number: each if isinstance(each, dict) else each.state_dict() for number, each in exported.items()}
+    checkpoint.save_file(tmp_path / "policies.pt", plain)
     learn(agent, envs, 300)  # an export is a copy
     actor = build(name, seed=50, lanes=1)
     actor.import_policies(checkpoint.load_file(tmp_path / "policies.pt"))
