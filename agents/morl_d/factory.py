@@ -192,7 +192,7 @@ def _utility(problem: Problem, config: Config) -> ScaledUtility:
 
 
 def _bind(utility: ScaledUtility, augmented: AugmentedState) -> Callable[[Tensor, Tensor], UtilityFn]:
-    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utilities."""
+    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utility."""
     return lambda preferences, bounds: bind_utility(utility, augmented, preferences, bounds)
 
 

@@ -63,7 +63,8 @@ def test_every_trait_can_be_set_in_a_file_and_by_a_flag(tmp_path: Path, morl_cli
     file = tmp_path / "settings.toml"
     file.write_text(
         'num_envs = 6\ntotal_steps = 60\n[agent]\npreset = "moea-d"\npopulation = 3\nexchange_every = 30\n'
-        'evaluation_episodes = 1\nhidden_sizes = [8]\nideal = [9.0, 9.0]\nreference = "static"\nrandom_exploration_steps = 0\n'
+        'evaluation_episodes = 1\nhidden_sizes = [8]\nideal = [9.0, 9.0]\nreference = "static"\n'
+        "random_exploration_steps = 0\n"
     )
     run = tmp_path / "run"
     flags = ["--agent.weights", "dirichlet", "--agent.selected", "2", "--agent.neighbourhood-space", "objectives"]
@@ -157,7 +158,13 @@ def test_a_concave_point_is_reached_by_tchebycheff_and_by_eupg_but_not_by_weight
         "learning_starts": 40,
         "archive": "convex",
     }
-    pg = small | {"actor_learning_rate": 1e-2, "rollout_steps": 8, "hidden_sizes": (16,), "epochs": 4, "gae_lambda": 1.0}
+    pg = small | {
+        "actor_learning_rate": 1e-2,
+        "rollout_steps": 8,
+        "hidden_sizes": (16,),
+        "epochs": 4,
+        "gae_lambda": 1.0,
+    }
     for name, config in (
         ("linear", dqn),
         ("tchebycheff", dqn | {"preset": "tchebycheff", "augmented_state": True, "archive": "pareto"}),

@@ -1,4 +1,4 @@
-"""What users of MORL/D trip over: warm-up, ranges of nothing, functions of their own, Stable-Baselines3, refusals."""
+"""What users of MORL/D trip over: warm-up, ranges of nothing, functions of their own, refusals."""
 
 import sys
 from pathlib import Path
@@ -7,18 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stable_baselines3
 import torch
 import toys
-from decomposed import CONTINUOUS, WALK, answer, build, learn, tiny
-from stable_baselines3.common.buffers import ReplayBuffer
+from decomposed import CONTINUOUS, WALK, answer, build, learn
 
 import morl
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.return_bounds import ReturnBounds
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
-from morl.agents.morl_d.solvers.sb3 import find_algorithm
 from morl.evaluation import Returns
 from morl.experiment.session import Session
 from morl.experiment.settings import Settings
@@ -163,9 +160,7 @@ def test_static_neighbours_in_objective_space_are_those_of_the_first_returns() -
     def returns(preferences: Any, episodes: int, policies: Any = None) -> Any:
         return np.array([[0.0, 9.0], [9.0, 0.0], [1.0, 8.0]])[policies]
 
-    agent = build(
-        replay="neighbours", neighbourhood="nearest", neighbourhood_space="objectives", weights="lattice"
-    )
+    agent = build(replay="neighbours", neighbourhood="nearest", neighbourhood_space="objectives", weights="lattice")
     assert agent.neighbours.tolist() == [[0, 1], [1, 0], [2, 1]]  # nothing is known yet: by weights
     for _ in agent.learn(morl.make_vec(WALK, 6), 130, returns):
         assert agent.neighbours.tolist() == [[0, 2], [1, 2], [2, 0]]
@@ -185,76 +180,6 @@ def test_dynamic_neighbours_follow_weights_that_adapt() -> None:
         learn(agent, steps=400)
         found[update] = np.array_equal(before, agent.neighbours)
     assert found == {"static": True, "dynamic": False}
-
-
-# --- Stable-Baselines3 ------------------------------------------------------------------------------------------------
-
-OTHERS = [
-    ("sb3:DQN", WALK, {"exploration_steps": 90, "learning_starts": 12}),
-    ("sb3:TD3", CONTINUOUS, {"scale": "range"}),
-    ("sb3:DDPG", CONTINUOUS, {"adaptation": "psa"}),
-    ("sb3:A2C", WALK, {"rollout_steps": 5}),
-]
-
-
-@pytest.mark.parametrize(("solver", "env", "settings"), OTHERS, ids=[solver for solver, _, _ in OTHERS])
-def test_a_run_goes_on_exactly_wherever_it_stopped(solver: str, env: str, settings: Any, tmp_path: Path) -> None:
-    """It stops between two exchanges, where a solver of Stable-Baselines3 is asked for fewer steps than otherwise."""
-    config = tiny(env, solver=solver, **settings)
-    schedule: dict[str, Any] = {"num_envs": 6, "evaluate_every": 120, "evaluation_episodes": 1, "device": "cpu"}
-
-    def train(name: str, steps: int) -> None:
-        morl.train("morl-d", env, total_steps=steps, run_dir=tmp_path / name, config=config, seed=4, **schedule)
-
-    train("whole", 240)
-    train("parts", 150)
-    morl.resume(tmp_path / "parts", 240)
-    for part in ("members", "torch", "numpy"):
-        one, other = (toys.states(tmp_path / name, "agent")["agent"]["solver"][part] for name in ("whole", "parts"))
-        assert toys.difference(one, other) == "", part
-    counted = "evaluation_steps"  # the stop was evaluated too
-    assert toys.front(tmp_path / "whole", counted) == toys.front(tmp_path / "parts", counted)
-
-
-def test_a_dqn_of_theirs_explores_as_the_settings_say() -> None:
-    agent = build(solver="sb3:DQN", exploration_steps=100, exploration_end=0.2)
-    learn(agent, steps=400)
-    assert all(model.exploration_rate == pytest.approx(0.2) for model in agent.solver.models)
-
-
-def test_rollouts_are_for_those_on_policy_only() -> None:
-    """Off policy, `n_steps` of Stable-Baselines3 means returns of that many steps."""
-    with pytest.raises(ValueError, match="rollout_steps is 8, but solver 'sb3:SAC' does not read it"):
-        build(CONTINUOUS, solver="sb3:SAC", rollout_steps=8)
-    for model in build(CONTINUOUS, solver="sb3:SAC").solver.models:
-        assert model.n_steps == 1
-        assert type(model.replay_buffer) is ReplayBuffer
-    assert all(model.n_steps == 8 for model in build(solver="sb3:PPO", rollout_steps=8).solver.models)
-
-
-def test_on_scale_range_theirs_are_paid_shares_of_it() -> None:
-    agent = build(solver="sb3:PPO", rollout_steps=4, batch_size=8, scale="range", weights="lattice")
-    agent.solver.load(np.array([1]), torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 10.0], [4.0, 110.0]]), None)
-    torch.testing.assert_close(agent.solver.preferences, torch.tensor([[0.125, 0.005]]))
-
-
-def test_a_solver_that_steps_by_itself_lets_others_speak_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("morl.agents.morl_d.agent.MAX_STEPS_PER_YIELD", 20)
-    agent = build(solver="sb3:A2C", rollout_steps=2, exchange_every=400)
-    stops = [agent.steps for _ in agent.learn(morl.make_vec(WALK, 6), 120, answer)]
-    assert stops == [24, 48, 72, 96, 120]
-
-
-def test_algorithms_of_sb3_contrib_are_found_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    contributed = ModuleType("sb3_contrib")
-    contributed.TQC = stable_baselines3.SAC  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sb3_contrib", contributed)
-    assert find_algorithm("TQC") is stable_baselines3.SAC
-    with pytest.raises(ValueError, match="neither stable_baselines3 nor sb3_contrib has NOPE"):
-        find_algorithm("NOPE")
-    monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # not installed
-    with pytest.raises(ValueError, match="stable_baselines3 has no TQC and sb3_contrib is not installed"):
-        find_algorithm("TQC")
 
 
 # --- What is published ----------------------------------------------------------------------------------------------

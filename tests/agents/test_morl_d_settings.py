@@ -42,7 +42,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "utility": ({"utility": "pbi"}, []),
     "reference": ({"reference": "static", "ideal": (90.0, 70.0)}, [RANGE, {"scale": "range"}]),
     "ideal": ({"ideal": (20.0, 80.0), "reference": "static"}, [{"utility": "pbi"} | STATIC]),
-    "ideal_margin": ({"ideal_margin": 20.0}, [{"utility": "pbi"}]),
+    "ideal_margin": ({"ideal_margin": 100.0}, [{"utility": "tchebycheff"}]),
     "scale": ({"scale": "range"}, []),
     "augmented_state": ({"augmented_state": True}, []),
     "weights": ({"weights": "lattice"}, []),
@@ -68,7 +68,10 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "hidden_sizes": ({"hidden_sizes": (9, 8)}, []),
     "batch_size": ({"batch_size": 6}, []),
     "updates_per_step": ({"updates_per_step": 2.0}, []),
-    "offline_updates": ({"offline_updates": 5}, [{"selected": 1}, {"selected": 3, "population": 3}, {"networks": "conditioned"}]),
+    "offline_updates": (
+        {"offline_updates": 5},
+        [{"selected": 1}, {"selected": 3, "population": 3}, {"networks": "conditioned"}],
+    ),
     "actor_learning_rate": ({"actor_learning_rate": 0.01}, []),
     "critic_learning_rate": ({"critic_learning_rate": 0.01}, []),
     "tau": ({"tau": 0.5}, []),
@@ -148,7 +151,9 @@ def test_a_setting_changes_what_is_learned_or_is_refused(field: str, monkeypatch
             changed = settings | changes
             if config_of(**changed) == config_of(**settings):
                 continue
-            reason = ineffective(config_of(**changed), validation.choose_solver(config_of(**changed), problem(env)), field)
+            reason = ineffective(
+                config_of(**changed), validation.choose_solver(config_of(**changed), problem(env)), field
+            )
             case = f"{field} with {solver} and {context}"
             if reason:
                 with pytest.raises(ValueError, match=f"({'|'.join(changes)}) is .*, but "):
@@ -172,7 +177,10 @@ def test_a_setting_changes_what_is_learned_or_is_refused(field: str, monkeypatch
 
 
 def test_integer_observations_are_encoded_one_hot_where_asked() -> None:
-    sizes = {one_hot: build("deep-sea-treasure-v0", one_hot=one_hot).solver.members["actor"].shape[1] for one_hot in (False, True)}
+    sizes = {
+        one_hot: build("deep-sea-treasure-v0", one_hot=one_hot).solver.members["actor"].shape[1]
+        for one_hot in (False, True)
+    }
     assert sizes[True] > sizes[False]
 
 
