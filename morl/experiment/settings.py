@@ -1,32 +1,35 @@
 """The settings of a run: a frozen dataclass is the schema, TOML files are values, tyro is the only parser.
 
-Precedence: dataclass defaults < configs/<agent>/<env-id>.toml < --config FILE < flags (or arguments of `morl.train`).
+Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --config FILE < flags (or arguments of
+`morl.train`). Each of the last three is a `Layer`. Tables whose keys are the user's own, such as `env_options`, are
+merged key by key; their values keep their types, because they never pass through the parser.
 """
 
-import contextlib
-import io
-import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-import tyro
+from morl.experiment import legacy
+from morl.experiment.parsing import arguments, option, parse, take_pairs, without_option
+from morl.experiment.toml import plain_value, read_table, toml_value, write_table
 
 AgentConfig = TypeVar("AgentConfig")
-Parsed = TypeVar("Parsed")
 
+Option = bool | int | float | str
+Options = Mapping[str, Option]
+Preset = Mapping[str, object]
+"""Settings of an agent that differ from its defaults."""
 
-OPEN_TABLES = ("env_options", "constraints")
-"""Settings that are tables with keys of the user's own."""
+PRESET = "--agent.preset"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Generic[AgentConfig]):
-    """All that determines a run, its agent's settings included."""
+    """Everything that determines a run, its agent's settings included."""
 
     agent: AgentConfig
     """Settings of the agent."""
@@ -35,21 +38,22 @@ class Settings(Generic[AgentConfig]):
     seed: int = 0
     """The one integer that every random stream is derived from."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks live; auto takes CUDA where there is one."""
+    """Where networks live; auto is the CPU."""
     num_envs: int = 10
-    """Lanes of the vector environment that the agent learns from."""
-    backend: Literal["processes", "synchronous"] | None = None
-    """Back end of the environments: processes pay for slow Python ones; the fastest of equals where not given."""
+    """Number of environments that the agent learns from."""
+    env_backend: Literal["processes", "synchronous"] | None = None
+    """Backend that steps the environments: processes pay off for slow Python environments. Default: the fastest of
+    those that give the same results."""
     env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
-    """Arguments of the environment's constructor, such as: depth 7."""
+    """Arguments of the environment's constructor, such as: depth 7. May be repeated; values are read as in TOML."""
     discount: float | None = None
-    """Evaluation discount; the environment's own where not given."""
+    """Discount factor of evaluation; default: the environment's own."""
     reference_point: tuple[float, ...] | None = None
-    """Reference point of the hypervolume; the environment's own where not given."""
+    """Reference point of the hypervolume; default: the environment's own."""
     evaluate_every: int = 10_000
     """Environment steps between two evaluations."""
     evaluation_divisions: int | None = None
-    """Resolution of the evaluation grid of preferences; about 100 to 250 preferences where not given."""
+    """Resolution of the evaluation grid of preferences; default: the finest of at most 250 preferences."""
     evaluation_episodes: int = 5
     """Episodes for each preference or policy in an evaluation."""
     log_every: int = 1_000
@@ -75,59 +79,128 @@ class Settings(Generic[AgentConfig]):
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
 
 
-def resolve(agent: Any, agent_name: str, env_id: str, overrides: Mapping[str, Any]) -> Settings[Any]:
-    """Return the settings for an agent class and environment: defaults, tuned file, then `overrides`.
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Settings from one source: a file, a call or the flags.
+
+    Attributes:
+        arguments: all settings but those below, spelled as flags.
+        tables: name of an open table, such as "env_options" or "agent.constraints" -> its entries.
+        preset: the preset that it chooses; None where it chooses none.
+    """
+
+    arguments: tuple[str, ...] = ()
+    tables: Mapping[str, Options] = field(default_factory=dict)
+    preset: str | None = None
+
+
+# --- Layers -----------------------------------------------------------------------------------------------------------
+
+
+def layer_of_table(table: Mapping[str, object], open_tables: Sequence[str] = ()) -> Layer:
+    """Return the layer of a TOML file's table or of keyword arguments; entries that are None are passed over.
+
+    Args:
+        table: settings by name, those of the agent as the table `agent`.
+        open_tables: settings of the agent that are tables with keys of the user's own.
 
     Raises:
-        ValueError: a key or value is wrong; one sentence says which and what would be right.
+        ValueError: a table is none, or holds what a file cannot hold.
     """
-    chosen = {key: value for key, value in overrides.items() if value is not None}
-    given = list(arguments(chosen))
-    return parse(Settings[agent.config_class], [*tuned_arguments(agent_name, env_id, given), *given])
+    chosen = {key: value for key, value in table.items() if value is not None}
+    tables: dict[str, Options] = {}
+    if "env_options" in chosen:
+        tables["env_options"] = checked_options("env_options", chosen.pop("env_options"))
+    agent = chosen.get("agent")
+    preset = None
+    if isinstance(agent, Mapping):
+        settings = dict(agent)
+        if settings.get("preset") is not None:
+            preset = str(settings.pop("preset"))
+        for name in open_tables:
+            if name in settings:
+                tables[f"agent.{name}"] = checked_options(name, settings.pop(name))
+        chosen["agent"] = settings
+    elif agent is not None:
+        raise ValueError(f"agent is {agent!r:.100}, but must be a table of settings")
+    return Layer(arguments=tuple(arguments(chosen)), tables=tables, preset=preset)
 
 
-def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train") -> Parsed:
-    """Return the schema filled from command-line arguments; on --help print it and exit.
+def layer_of_flags(args: Sequence[str], open_tables: Sequence[str] = ()) -> Layer:
+    """Return the layer of command-line flags; arguments as for `layer_of_table`.
 
     Raises:
-        ValueError: with tyro's complaint as one sentence.
+        ValueError: a flag that is looked for here has no value.
     """
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(schema, args=list(args), prog=program)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise ValueError(_one_sentence(complaint.getvalue(), schema)) from None
+    kept = list(args)
+    tables: dict[str, Options] = {}
+    for table in ("env_options", *(f"agent.{name}" for name in open_tables)):
+        kept, pairs = take_pairs(kept, f"--{table.replace('_', '-')}")
+        if pairs:
+            read = plain_value if table == "env_options" else str
+            tables[table] = {key: read(value) for key, value in pairs}
+    preset = option(kept, PRESET)
+    return Layer(arguments=tuple(without_option(kept, PRESET)), tables=tables, preset=preset)
 
 
-def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield a nested table spelled as command-line arguments, so that one parser checks files, calls and flags."""
-    for key, value in table.items():
-        name = f"--{prefix}{str(key).replace('_', '-')}"
-        value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's arrays and numbers
-        match value:
-            case Mapping() if key in OPEN_TABLES:
-                if value:
-                    yield name
-                    yield from _options(key, value)
-            case Mapping():
-                yield from arguments(value, f"{prefix}{str(key).replace('_', '-')}.")
-            case bool():
-                yield name if value else f"--{prefix}no-{str(key).replace('_', '-')}"
-            case list() | tuple():
-                yield from (name, *map(str, value))
-            case _:
-                yield from (name, str(value))
+def checked_options(table: str, options: object) -> Options:
+    """Return the entries of an open table with plain values.
 
-
-def _options(table: str, options: Mapping[str, Any]) -> Iterator[str]:
+    Raises:
+        ValueError: it is no table, or a value is no number, switch or text.
+    """
+    if not isinstance(options, Mapping):
+        raise ValueError(f"{table} is {options!r:.100}, but must be a table of numbers, switches and words")
+    entries: dict[str, Option] = {}
     for key, value in options.items():
-        plain = value.tolist() if hasattr(value, "tolist") else value
+        plain = value.tolist() if hasattr(value, "tolist") else value  # NumPy's numbers
         if not isinstance(plain, bool | int | float | str):
             raise ValueError(f"{table} has {key} = {value!r}, but its values must be numbers, switches or words")
-        yield from (str(key), str(plain))
+        for text in (str(key), plain):
+            try:
+                toml_value(text)
+            except ValueError as error:
+                raise ValueError(f"{table} has {key!r} = {value!r}, which config.toml cannot hold: {error}") from None
+        entries[str(key)] = plain
+    return entries
+
+
+def merged_options(name: str, layers: Sequence[Layer]) -> dict[str, Option]:
+    """Return the entries of an open table, merged key by key, later layers over earlier ones."""
+    merged: dict[str, Option] = {}
+    for layer in layers:
+        merged |= layer.tables.get(name, {})
+    return merged
+
+
+def open_tables(config_class: type[Any]) -> tuple[str, ...]:
+    """Return the settings of an agent that are tables with keys of the user's own."""
+    hints = get_type_hints(config_class)
+    return tuple(one.name for one in fields(config_class) if get_origin(hints[one.name]) in (dict, Mapping))
+
+
+# --- Presets and tuned files ------------------------------------------------------------------------------------------
+
+
+def presets_of(config_class: type[Any]) -> Mapping[str, Preset]:
+    """Return the presets of an agent's settings by name; none where it has none."""
+    presets: Mapping[str, Preset] = getattr(config_class, "PRESETS", {})
+    return presets
+
+
+def find_preset(agent_name: str, config_class: type[Any], name: str) -> Preset:
+    """Return a preset of an agent.
+
+    Raises:
+        ValueError: it has no such preset; the nearest names are in the message.
+    """
+    presets = presets_of(config_class)
+    if name in presets:
+        return presets[name]
+    if not presets:
+        raise ValueError(f"preset is {name!r}, but {agent_name} has no presets for this environment")
+    near = get_close_matches(name, presets, n=3, cutoff=0.4) or list(presets)
+    raise ValueError(f"preset is {name!r}, but must be one of {agent_name}'s presets, such as {', '.join(near)}")
 
 
 def tuned_file(agent_name: str, env_id: str) -> Path | None:
@@ -136,117 +209,216 @@ def tuned_file(agent_name: str, env_id: str) -> Path | None:
     return Path(str(file)) if file.is_file() else None
 
 
-def tuned_arguments(agent_name: str, env_id: str, given: Sequence[str]) -> list[str]:
-    """Return the tuned settings, spelled as arguments; none where there is no file.
-
-    A file may say in which mode its agent was tuned: where `given` arguments ask for another, only what it says of the
-    run is returned.
-    """
+def tuned_table(agent_name: str, env_id: str) -> dict[str, object]:
+    """Return the tuned settings for an agent and environment; an empty table where there are none."""
     file = tuned_file(agent_name, env_id)
-    if file is None:
-        return []
-    table = read_table(file)
-    mode = option(given, "--agent.mode")
-    if mode is not None and mode != table.get("agent", {}).get("mode", mode):
-        del table["agent"]
-    return list(arguments(table))
+    return {} if file is None else read_table(file)
 
 
-def file_arguments(file: Path) -> list[str]:
-    """Return the settings of a TOML file, spelled as arguments."""
-    # A run's own config.toml also names what it trained; that is said elsewhere on a command line.
-    return list(arguments({k: value for k, value in read_table(file).items() if k not in ("algorithm", "environment")}))
+def tuned_layer(table: Mapping[str, object], chosen: str | None, config_class: type[Any]) -> Layer:
+    """Return the layer of a tuned file.
+
+    Its `[agent]` table is tuned for one preset, the one that it names, or the defaults. It counts only where no preset
+    is chosen or where that one is; the other settings of the file always count.
+
+    Args:
+        table: the file.
+        chosen: the preset that another layer chooses.
+        config_class: the settings of the agent.
+    """
+    layer = layer_of_table(table, open_tables(config_class))
+    of_defaults = chosen is not None and layer.preset is None and not presets_of(config_class).get(chosen)
+    if chosen is None or chosen == layer.preset or of_defaults:
+        return layer
+    return layer_of_table({key: value for key, value in table.items() if key != "agent"})
 
 
-def read_table(file: Path) -> dict[str, Any]:
-    """Return what a TOML file holds.
+# --- Resolving --------------------------------------------------------------------------------------------------------
+
+Source = Mapping[str, object] | Sequence[str]
+"""Where settings come from: a table (a TOML file's, or keyword arguments), or command-line flags."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings, and what they began with.
+
+    Attributes:
+        settings: the settings; `device` is never "auto".
+        preset: the preset; None for the defaults.
+    """
+
+    settings: Settings[Any]
+    preset: str | None
+
+
+@dataclass(frozen=True)
+class Combined:
+    """All layers as one list of flags for the parser, and what does not pass through it.
+
+    Attributes:
+        arguments: the flags, in the order of precedence.
+        env_options: the environment's options.
+        preset: the preset; None for the defaults.
+    """
+
+    arguments: list[str]
+    env_options: dict[str, Option]
+    preset: str | None
+
+    def resolved(self, parsed: Settings[Any]) -> Resolved:
+        """Return the settings that were parsed from `arguments`, with what did not pass through the parser."""
+        device = "cpu" if parsed.device == "auto" else parsed.device
+        return Resolved(replace(parsed, env_options=self.env_options, device=device), self.preset)
+
+
+def env_options_of(agent_name: str, env_id: str, sources: Sequence[Source]) -> dict[str, Option]:
+    """Return the environment's options; arguments as for `combine`. They are needed before the agent is known."""
+    sources = [tuned_table(agent_name, env_id), *sources]
+    tables = [
+        layer_of_flags(source) if not isinstance(source, Mapping) else layer_of_table(_options_alone(source))
+        for source in sources
+    ]
+    return merged_options("env_options", tables)
+
+
+def combine(config_class: type[Any], agent_name: str, env_id: str, sources: Sequence[Source]) -> Combined:
+    """Return all settings in the order of precedence: preset, tuned file, then the sources, later over earlier ones.
+
+    Args:
+        config_class: settings of the agent.
+        agent_name: the agent's name, for the tuned file.
+        env_id: the environment's id, for the tuned file.
+        sources: `--config` and flags, or the arguments of a call.
 
     Raises:
-        ValueError: the file does not exist or is not TOML.
+        ValueError: a source is malformed, or there is no such preset.
     """
-    try:
-        return tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"config is {str(file)!r}, but it cannot be read as TOML: {error}") from error
+    tables = open_tables(config_class)
+    layers = []
+    for source in sources:
+        layers.append(
+            layer_of_config(source, config_class) if isinstance(source, Mapping) else layer_of_flags(source, tables)
+        )
+    chosen = next((layer.preset for layer in reversed(layers) if layer.preset is not None), None)
+    tuned = legacy.without_agent_of_another_mode(tuned_table(agent_name, env_id), [layer.arguments for layer in layers])
+    layers.insert(0, tuned_layer(tuned, chosen, config_class))
+    return _combined(config_class, agent_name, layers, chosen or layers[0].preset)
 
 
-def option(args: Sequence[str], name: str) -> str | None:
-    """Return the last value given to an option that must be known before all of them are parsed."""
-    value = None
-    for position, word in enumerate(args):
-        if word == name and position + 1 < len(args):
-            value = args[position + 1]
-        if word.startswith(f"{name}="):
-            value = word.partition("=")[2]
-    return value
+def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer], preset: str | None) -> Combined:
+    """Return the layers behind a preset."""
+    stack = list(layers)
+    if preset is not None and legacy.preset_is_a_field(config_class):
+        stack.append(Layer(arguments=("--agent.preset", preset)))
+        preset = None
+    if preset is not None:
+        expanded = find_preset(agent_name, config_class, preset)
+        stack.insert(0, layer_of_table({"agent": expanded}, open_tables(config_class)))
+    words = [word for layer in stack for word in layer.arguments]
+    for name in open_tables(config_class):
+        entries = merged_options(f"agent.{name}", stack)
+        if entries:
+            words.append(f"--agent.{name.replace('_', '-')}")
+            words += [str(text) for entry in entries.items() for text in entry]
+    return Combined(words, merged_options("env_options", stack), preset)
 
 
-def to_toml(settings: Settings[Any], algorithm: str, environment: str) -> str:
-    """Return the resolved settings as TOML; `None` is spelled by leaving the key out."""
-    tables = asdict(settings)
-    sections = {name: tables.pop(name) for name in ("env_options", "agent")}
-    lines = [f"algorithm = {_toml(algorithm)}", f"environment = {_toml(environment)}"]
-    lines += [f"{key} = {_toml(value)}" for key, value in tables.items() if value is not None]
-    for name, table in sections.items():
-        if table:
-            lines += [
-                "",
-                f"[{name}]",
-                *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
-            ]
-    return "\n".join(lines) + "\n"
+def resolve(agent_class: Any, agent_name: str, env_id: str, overrides: Mapping[str, object]) -> Settings[Any]:
+    """Return the settings for an agent class and environment: defaults, preset, tuned file, then `overrides`.
+
+    Args:
+        agent_class: the agent.
+        agent_name: its name, for the tuned file.
+        env_id: the environment's id, for the tuned file.
+        overrides: settings by name, those of the agent as the table `agent`; None stands for "not given".
+
+    Raises:
+        ValueError: a key or value is wrong; one sentence says which and what would be right.
+    """
+    return resolve_sources(agent_class.config_class, agent_name, env_id, [overrides]).settings
 
 
-def _toml(value: Any) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
-        case list() | tuple():
-            return f"[{', '.join(map(_toml, value))}]"
-        case dict():
-            return f"{{{', '.join(f'{_toml(str(key))} = {_toml(entry)}' for key, entry in value.items())}}}"
-        case _:
-            return repr(value)
+def resolve_sources(config_class: type[Any], agent_name: str, env_id: str, sources: Sequence[Source]) -> Resolved:
+    """Return the settings; arguments and errors as for `combine`, and values are checked."""
+    combined = combine(config_class, agent_name, env_id, sources)
+    return combined.resolved(parse(schema_of(config_class), combined.arguments))
 
 
-def _one_sentence(box: str, schema: Any) -> str:
-    """Return tyro's boxed complaint as one sentence, with the nearest option where one is unknown."""
-    words: list[str] = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│ ")
-        if text.startswith(("──", "╰─")):
-            break
-        words.append(text)
-    sentence = " ".join(words) or box.strip()
-    if "nrecognized" in sentence:
-        options = [word.strip(",") for word in sentence.split() if word.startswith("--")]
-        known = _option_names(schema)
-        for option in options:
-            bare = option.split("=")[0]
-            near = get_close_matches(bare, known, n=3, cutoff=0.5) or [name for name in known if bare[2:] in name][:3]
-            if near:
-                return f"{sentence}; the nearest known options are {', '.join(near)}"
-    return _plain(sentence)
+def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str, object]) -> Resolved:
+    """Return the settings that a run's config.toml holds, whatever tuned files say by now.
+
+    Raises:
+        ValueError: a key or value is wrong, such as one of another version.
+    """
+    layer = layer_of_config(table, config_class)
+    combined = _combined(config_class, agent_name, [layer], layer.preset)
+    return combined.resolved(parse(schema_of(config_class), combined.arguments, program="config.toml"))
 
 
-def _plain(sentence: str) -> str:
-    """Return tyro's complaint about a value in the house's form: the argument, the value, what would be right."""
-    not_a_number = re.match(
-        r"Error parsing --(\S+): (invalid literal for int|could not convert string to float).*: (\S+)$", sentence
-    )
-    if not_a_number:
-        name, problem, value = not_a_number.groups()
-        kind = "an integer" if "int" in problem.split() else "a number"
-        return f"{name.replace('-', '_')} is {value}, but must be {kind}"
-    return re.sub(r"^Error parsing [A-Za-z]\w*: ", "", sentence)  # what a dataclass of ours says is a sentence already
+def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
+    """Return the schema of all settings of a run, those of its agent included."""
+    return cast(type[Settings[Any]], Settings[config_class])  # type: ignore[valid-type]
 
 
-def _option_names(schema: Any) -> list[str]:
-    help_text = io.StringIO()
-    with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-        tyro.cli(schema, args=["--help"])
-    words = help_text.getvalue().replace(",", " ").split()
-    return sorted({word for word in words if word.startswith("--") and len(word) > 2})
+def _options_alone(table: Mapping[str, object]) -> Mapping[str, object]:
+    return {"env_options": table.get("env_options")}
+
+
+def settings_description(agent_name: str, config_class: type[Any]) -> str:
+    """Return what the help says first: the presets of the agent."""
+    names = ", ".join(presets_of(config_class))
+    presets = f"Presets of {agent_name} ({PRESET} NAME): {names}." if names else f"{agent_name} has no presets here."
+    return f"Train an agent on an environment. {presets}"
+
+
+# --- config.toml ------------------------------------------------------------------------------------------------------
+
+
+def to_toml(settings: Settings[Any], agent_name: str, env: str, preset: str | None = None) -> str:
+    """Return the resolved settings as TOML; `None` is spelled by leaving the key out.
+
+    Args:
+        settings: the settings.
+        agent_name: the agent's name.
+        env: the environment's id, with its module.
+        preset: the preset that the settings began with.
+
+    Raises:
+        ValueError: a setting cannot be written as TOML.
+    """
+    entries = asdict(settings)
+    sections = {name: entries.pop(name) for name in ("env_options", "agent")}
+    chosen = {} if preset is None else {"preset": preset}
+    sections["agent"] = chosen | sections["agent"]
+    return write_table({"agent_name": agent_name, "env": env} | entries | sections)
+
+
+def layer_of_config(table: Mapping[str, object], config_class: type[Any]) -> Layer:
+    """Return the layer of a run's own config.toml, or of any other settings file.
+
+    A run's file is complete: a setting that it leaves out is None, whatever the default or the preset says.
+
+    Args:
+        table: the file.
+        config_class: settings of the agent.
+    """
+    if "agent_name" not in table:
+        return layer_of_table(table, open_tables(config_class))
+    settings = {key: value for key, value in table.items() if key not in ("agent_name", "env")}
+    agent = cast(Mapping[str, object], settings.pop("agent", {}))
+    layer = layer_of_table(settings | {"agent": agent}, open_tables(config_class))
+    missing = [f"--agent.{name.replace('_', '-')}" for name in optional_fields(config_class) if name not in agent]
+    missing += [f"--{name.replace('_', '-')}" for name in optional_fields(Settings) if name not in settings]
+    nothing = [word for name in missing for word in (name, "None")]
+    return replace(layer, arguments=(*nothing, *layer.arguments))
+
+
+def optional_fields(config_class: type[Any]) -> list[str]:
+    """Return the settings that may be None."""
+    hints = get_type_hints(config_class)
+    names = []
+    for one in fields(config_class):
+        if get_origin(hints[one.name]) in (Union, types.UnionType) and type(None) in get_args(hints[one.name]):
+            names.append(one.name)
+    return names
