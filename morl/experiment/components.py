@@ -1,6 +1,6 @@
 """What a run is made of, found once: the environment's problem, the agent's class and the settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from morl.envs import make_vec
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
-from morl.experiment.settings import Resolved, Settings, Source, env_options_of
+from morl.experiment.settings import Option, Resolved, Settings
 from morl.learning.processor import resolve_device
 from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem, VectorEnvironment
 
@@ -91,7 +91,9 @@ class Experiment:
         return evaluator_like(like, self.build_envs, self.problem.discount)
 
 
-def evaluator_like(like: VectorEnvironment, build_envs: Any, discount: float) -> Evaluator:
+def evaluator_like(
+    like: VectorEnvironment, build_envs: Callable[[int], VectorEnvironment], discount: float
+) -> Evaluator:
     """Return an evaluator over environments of its own.
 
     Args:
@@ -147,18 +149,19 @@ class Task:
         return Experiment(self.agent_name, self.env, self.agent_class, stated, settings, resolved.preset)
 
 
-def find_task(agent_name: str, env: EnvBuilder, sources: Sequence[Source]) -> Task:
+def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option]) -> Task:
     """Return the agent and the problem; the one place where an environment is built only to be looked at.
 
     Args:
         agent_name: name of an agent, or "module:Class".
         env: the environment.
-        sources: of the settings, such as keyword arguments: the environment's options are taken from them.
+        env_options: arguments of the environment's constructor.
 
     Raises:
         ValueError: there is no such agent or environment, or its options are wrong.
     """
-    stated = problem(env, **env_options_of(agent_name, env_name(env), sources))
+    options: dict[str, Any] = dict(env_options)
+    stated = problem(env, **options)
     return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)
 
 

@@ -8,18 +8,14 @@ in between.
 """
 
 import hashlib
-import io
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from morl.board.files import read_whole
 from morl.experiment.files import make_folder, remove, remove_tree, rename, write_synced, write_text
 from morl.policy_files import policy_bytes
-from morl.run_folder import FRONT, POLICIES, FrontRecord, PolicyFile, json_text, parse_front
+from morl.run_folder import FRONT, POLICIES, PolicyReference, json_text, parse_front
 
 LARGEST_POLICY = 2**31
 """Bytes of a policy file that is read."""
@@ -35,11 +31,11 @@ class Publisher:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
 
-    def publish(self, front: FrontRecord, policies: Mapping[int, Mapping[str, Any]]) -> None:
+    def publish(self, front: Mapping[str, object], policies: Mapping[int, Mapping[str, Any]]) -> None:
         """Publish a front and the policies behind it.
 
         Args:
-            front: what front.json will say; the policy files are added.
+            front: what front.json will say (`FrontRecord.to_json`); the policy files are added.
             policies: policy id -> the policy as plain data.
 
         Raises:
@@ -50,21 +46,21 @@ class Publisher:
         files = []
         for policy_id, state in policies.items():
             content = policy_bytes(state)
-            file = PolicyFile(policy_id, hashlib.sha256(content).hexdigest())
+            file = PolicyReference(policy_id, hashlib.sha256(content).hexdigest())
             files.append(file)
             if not _holds(self.run_dir / file.name, file) and not _holds(staged(self.run_dir, file), file):
                 remove_tree(staged(self.run_dir, file))
                 write_synced(staged(self.run_dir, file), content)
-        write_text(self.run_dir / FRONT, json_text(replace(front, policies=tuple(files)).to_json()))
+        write_text(self.run_dir / FRONT, json_text({**front, "policies": [file.to_json() for file in files]}))
         settle(self.run_dir, files)
 
 
-def staged(run_dir: Path, file: PolicyFile) -> Path:
+def staged(run_dir: Path, file: PolicyReference) -> Path:
     """Return where a policy file lies until front.json names it."""
     return run_dir / POLICIES / f".{file.policy_id}-{file.sha256}.pt"
 
 
-def settle(run_dir: Path, files: Iterable[PolicyFile]) -> None:
+def settle(run_dir: Path, files: Iterable[PolicyReference]) -> None:
     """Give policy files their names, and remove all that front.json does not name.
 
     Args:
@@ -99,7 +95,7 @@ def clean_up(run_dir: Path) -> None:
             settle(run_dir, front.policies)
 
 
-def read_policy_bytes(run_dir: Path, file: PolicyFile) -> bytes:
+def read_policy_bytes(run_dir: Path, file: PolicyReference) -> bytes:
     """Return the content of a published policy file.
 
     Raises:
@@ -119,7 +115,7 @@ def read_policy_bytes(run_dir: Path, file: PolicyFile) -> bytes:
     raise ValueError(f"policy file {run_dir / file.name} is missing or damaged: {reason}")
 
 
-def _holds(path: Path, file: PolicyFile) -> bool:
+def _holds(path: Path, file: PolicyReference) -> bool:
     """Return whether a path is a file with the content that `file` names."""
     try:
         return hashlib.sha256(read_whole(path, LARGEST_POLICY)).hexdigest() == file.sha256

@@ -13,7 +13,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from morl.experiment import legacy
 from morl.experiment.parsing import arguments, option, parse, take_pairs, without_option
 from morl.experiment.toml import plain_value, read_table, toml_value, write_table
 
@@ -301,17 +300,13 @@ def combine(config_class: type[Any], agent_name: str, env_id: str, sources: Sequ
             layer_of_config(source, config_class) if isinstance(source, Mapping) else layer_of_flags(source, tables)
         )
     chosen = next((layer.preset for layer in reversed(layers) if layer.preset is not None), None)
-    tuned = legacy.without_agent_of_another_mode(tuned_table(agent_name, env_id), [layer.arguments for layer in layers])
-    layers.insert(0, tuned_layer(tuned, chosen, config_class))
+    layers.insert(0, tuned_layer(tuned_table(agent_name, env_id), chosen, config_class))
     return _combined(config_class, agent_name, layers, chosen or layers[0].preset)
 
 
 def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer], preset: str | None) -> Combined:
     """Return the layers behind a preset."""
     stack = list(layers)
-    if preset is not None and legacy.preset_is_a_field(config_class):
-        stack.append(Layer(arguments=("--agent.preset", preset)))
-        preset = None
     if preset is not None:
         expanded = find_preset(agent_name, config_class, preset)
         stack.insert(0, layer_of_table({"agent": expanded}, open_tables(config_class)))
