@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, preference_distribution
@@ -37,6 +38,7 @@ from morl.agents.pd_morl.learners import Learners, rows
 from morl.learning.actions import BoundedActions
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
+from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import simplex_lattice
 from morl.protocols import (
     Actions,
@@ -158,6 +160,16 @@ class ContinuousPDMORL:
         if config.backend == "numba" and self.td3.compiled is None:
             raise ValueError("backend is 'numba', but it does not support these settings: choose 'eager' or 'auto'")
         self.backend = "eager" if self.td3.compiled is None else "numba"
+        spec = PolicySpec(
+            agent="pd-morl",
+            head="deterministic",
+            hidden_sizes=config.hidden_sizes,
+            observation_space=problem.observation_space,
+            action_space=problem.action_space,
+            objectives=problem.objectives,
+            conditioned=True,
+        )
+        self.bank = PolicyBank(spec, device)
 
         origin = np.zeros(problem.num_objectives)
         if config.reward_scale == "rms" and problem.reference_point is not None:
@@ -216,15 +228,14 @@ class ContinuousPDMORL:
         Args:
             observations: [env, ...] of the environment's observation space.
             preferences: [env, objective] w.
-            policies: [env] 0 everywhere, the one policy for all preferences; in pre-training 1 + the key whose own
-                policy acts.
+            policies: [env] 0 for the policy that is conditioned on the preference; in pre-training 1 + the number of
+                the key whose own policy acts.
             learner: whose networks act.
         """
         if self.pretraining is not None and policies.all():
             return self.pretraining.act(observations, preferences, policies - 1, learner)
-        states = np.concatenate([self.episodes.encode(observations), preferences], axis=1, dtype=np.float32)
-        actions = self.td3.act(torch.as_tensor(states, device=self.device)[None], self._evaluation_actors(learner))
-        return self.actions.to_environment(actions[0].cpu().numpy())
+        self.bank.add(0, self._policy(learner))
+        return self.bank.act(observations, preferences, policies)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return policy 0 for every preference [n, objective] of the evaluation grid: it is conditioned on it."""
@@ -317,10 +328,14 @@ class ContinuousPDMORL:
                 stacklevel=2,
             )
 
-    def _evaluation_actors(self, learner: int) -> Tensor:
-        """Return the actor [1, n] of a learner that is evaluated and reported."""
+    def _policy(self, learner: int) -> PolicyData:
+        """Return the conditioned policy of a learner: a copy of the actor that is evaluated and reported."""
         actors = self.td3.target_actors if self.config.evaluation_actor == "target" else self.td3.actors
-        return actors.detach()[rows(learner)]
+        return PolicyData(
+            spec=self.bank.spec,
+            parameters=actors.detach()[learner].clone(),
+            preference=np.full(self.problem.num_objectives, np.nan),
+        )
 
     # --- State --------------------------------------------------------------------------------------------------------
 
@@ -360,11 +375,6 @@ class ContinuousPDMORL:
         if self.pretraining is not None:
             self.pretraining.episodes.observations = None
 
-    def export_policies(self, learner: int = 0) -> dict[int, dict[str, Tensor]]:
-        """Return the actor of policy 0, the only one."""
-        return {0: {"actor": self._evaluation_actors(learner).clone()}}
-
-    def import_policies(self, policies: StateDict) -> None:
-        """Load the result of `export_policies`: enough to act, not to resume learning."""
-        actors = self.td3.target_actors if self.config.evaluation_actor == "target" else self.td3.actors
-        actors.data.copy_(policies[0]["actor"])
+    def export_policies(self, learner: int = 0) -> dict[int, PolicyData]:
+        """Return a copy of policy 0, which is conditioned on the preference."""
+        return {0: self._policy(learner)}

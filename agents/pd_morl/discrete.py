@@ -26,6 +26,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
@@ -34,7 +35,17 @@ from morl.agents.pd_morl.learners import Learners, rows
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.values import pessimistic, select, utility
-from morl.protocols import Evaluate, FloatArray, IndexArray, Observations, Problem, StateDict, VectorEnvironment
+from morl.policy_files import PolicyData, PolicySpec
+from morl.protocols import (
+    Actions,
+    Evaluate,
+    FloatArray,
+    IndexArray,
+    Observations,
+    Problem,
+    StateDict,
+    VectorEnvironment,
+)
 
 
 class PDMORL:
@@ -88,6 +99,18 @@ class PDMORL:
         """[learner * critic, n]."""
         self.target_parameters = self.parameters.detach().clone()
         self.optimizer = Adam(self.parameters)
+        spec = PolicySpec(
+            agent="pd-morl",
+            head="action-values",
+            hidden_sizes=config.hidden_sizes,
+            observation_space=problem.observation_space,
+            action_space=problem.action_space,
+            objectives=problem.objectives,
+            one_hot=config.one_hot,
+            conditioned=True,
+            ensemble=config.critics,
+        )
+        self.bank = PolicyBank(spec, device)
 
         self.steps = 0
         self.pretraining_steps = 0
@@ -136,7 +159,7 @@ class PDMORL:
         """
         preferences = batch["preference"]
         targets = self.targets(batch).unsqueeze(1)
-        values = self._q_values(self.parameters, batch["observation"], preferences)
+        values = self._q_values(self.parameters, torch.cat([batch["observation"], preferences], dim=-1))
         actions = batch["action"].squeeze(-1).long().unsqueeze(1).expand(values.shape[:3])
         predictions = select(values, actions)  # [learner, critic, batch, objective]
         errors = smooth_l1_loss(predictions, targets.expand_as(predictions), reduction="none")
@@ -158,7 +181,8 @@ class PDMORL:
             batch: the columns of `Transitions` [learner, batch, width].
         """
         preferences = batch["preference"]
-        critics = self._q_values(self.target_parameters, batch["next_observation"], preferences)
+        next_states = torch.cat([batch["next_observation"], preferences], dim=-1)
+        critics = self._q_values(self.target_parameters, next_states)
         next_values = pessimistic(critics, preferences.unsqueeze(2))  # [learner, batch, action, objective]
         next_actions = self._target_scores(next_values, preferences).argmax(dim=-1)
         continues = self.discount * (1.0 - batch["terminated"])
@@ -168,20 +192,19 @@ class PDMORL:
         self,
         observations: Observations,
         preferences: FloatArray,
-        policies: IndexArray,  # noqa: ARG002  (the one policy, number 0, is conditioned on the preference)
+        policies: IndexArray,
         learner: int = 0,
-    ) -> IndexArray:
+    ) -> Actions:
         """Return the greedy actions argmax_a w.Q(s, a, w) [env].
 
         Args:
             observations: [env, ...] of the environment's observation space.
             preferences: [env, objective] w.
-            policies: [env] 0 everywhere.
+            policies: [env] 0 everywhere: one policy, conditioned on the preference.
             learner: whose network acts.
         """
-        encoded = torch.as_tensor(self.episodes.encode(observations), device=self.device)
-        weights = torch.as_tensor(np.array(preferences, dtype=np.float32), device=self.device)
-        return self._greedy(self.parameters[self._critics(learner)], encoded[None], weights[None]) + self.first_action
+        self.bank.add(0, self._policy(learner))
+        return self.bank.act(observations, preferences, policies)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return policy 0 for every preference [n, objective] of the evaluation grid: it is conditioned on it."""
@@ -222,9 +245,7 @@ class PDMORL:
         learners = self.learners
         random_actions = (learners.uniform() * self.num_actions).astype(np.int64)
         random = learners.uniform() < self._exploration_rate()
-        observations = learners.split(self.episodes.observations)
-        preferences = learners.split(self.episodes.preferences.current)
-        return np.where(random, random_actions, self._greedy(self.parameters, observations, preferences))
+        return np.where(random, random_actions, self._greedy(self.episodes.states()))
 
     def _target_scores(self, values: Tensor, preferences: Tensor) -> Tensor:
         """Return the scores [learner, batch, action] by which the target chooses its action.
@@ -238,22 +259,25 @@ class PDMORL:
         score = paper_score if self.config.target_action == "paper" else aligned_score
         return score(values, preferences, self.keys.directions(preferences), self.origin)
 
-    def _q_values(self, parameters: Tensor, observations: Tensor, preferences: Tensor) -> Tensor:
+    def _q_values(self, parameters: Tensor, states: Tensor) -> Tensor:
         """Return Q(s, ., w) [learner, critic, batch, action, objective].
 
         Args:
             parameters: [learner * critic, n].
-            observations: [learner, batch, observation_width] s.
-            preferences: [learner, batch, objective] w.
+            states: [learner, batch, observation_width + objectives] (s, w).
         """
-        inputs = torch.cat([observations, preferences], dim=-1)
-        values = self.network(parameters, inputs.repeat_interleave(self.config.critics, dim=0))
-        return values.view(len(inputs), self.config.critics, -1, self.num_actions, self.num_objectives)
+        values = self.network(parameters, states.repeat_interleave(self.config.critics, dim=0))
+        return values.view(len(states), self.config.critics, -1, self.num_actions, self.num_objectives)
 
     @torch.no_grad()
-    def _greedy(self, parameters: Tensor, observations: Tensor, preferences: Tensor) -> IndexArray:
-        """Return argmax_a w.Q(s, a, w) [learner * env] for the mean Q of the critics; the arguments of `_q_values`."""
-        values = self._q_values(parameters, observations, preferences).mean(dim=1)
+    def _greedy(self, states: Tensor) -> IndexArray:
+        """Return argmax_a w.Q(s, a, w) [learner * env], where Q is the mean of the critics.
+
+        Args:
+            states: [learner, env, observation_width + objectives] (s, w).
+        """
+        values = self._q_values(self.parameters, states).mean(dim=1)
+        preferences = states[..., -self.num_objectives :]
         actions: IndexArray = utility(values, preferences.unsqueeze(2)).argmax(dim=-1).flatten().cpu().numpy()
         return actions
 
@@ -294,10 +318,11 @@ class PDMORL:
         """Start new episodes at the next step: for environments whose state cannot be saved."""
         self.episodes.observations = None
 
-    def export_policies(self, learner: int = 0) -> dict[int, dict[str, Tensor]]:
-        """Return the parameters of policy 0, the only one."""
-        return {0: {"parameters": self.parameters.detach()[self._critics(learner)].clone()}}
+    def export_policies(self, learner: int = 0) -> dict[int, PolicyData]:
+        """Return a copy of policy 0, the only one."""
+        return {0: self._policy(learner)}
 
-    def import_policies(self, policies: StateDict) -> None:
-        """Load the result of `export_policies`: enough to act, not to resume learning."""
-        self.parameters.data.copy_(policies[0]["parameters"])
+    def _policy(self, learner: int) -> PolicyData:
+        """Return the conditioned policy of a learner: a copy of all its critics."""
+        parameters = self.parameters.detach()[self._critics(learner)].flatten().clone()
+        return PolicyData(spec=self.bank.spec, parameters=parameters, preference=np.full(self.num_objectives, np.nan))

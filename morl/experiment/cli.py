@@ -128,7 +128,7 @@ def train(args: Sequence[str]) -> None:
     from morl.envs.core.registry import env_name, problem
 
     config_class = find_agent(algorithm, problem(environment).action_space).config_class
-    schema: Any = Train[config_class]
+    schema: Any = Train[config_class]  # type: ignore[valid-type]
     from morl.experiment import report
     from morl.experiment.runner import start
 

@@ -267,7 +267,8 @@ class Session:
             record = front_record(front)
             if hasattr(self.agent, "front_metadata"):  # such as which constraints its points break
                 record |= self.agent.front_metadata(front.points)
-            best = Best(score, self.agent.steps, record, dict(self.agent.export_policies()))  # type: ignore[arg-type]
+            policies_by_id = {number: _plain_policy(data) for number, data in self.agent.export_policies().items()}
+            best = Best(score, self.agent.steps, record, policies_by_id)
             self.best = best if scheduled else self.best
             self._save_policies(best)
         else:
@@ -313,7 +314,7 @@ class Session:
         """Write the policies behind a front that is to be published."""
         (self.run_dir / "policies").mkdir(exist_ok=True)
         for number, parameters in best.policies.items():
-            checkpoint.save_file(self.run_dir / "policies" / f"{number}.pt", parameters)
+            checkpoint.save_file(self.run_dir / "policies" / f"{number}.pt", _plain_policy(parameters))
 
     def _publish(self, best: Best) -> None:
         """Write front.json: the best front, and the counts as they are now."""
@@ -372,3 +373,8 @@ def _system(session: Session) -> dict[str, Any]:
         "backend": session.envs.metadata.get("backend"),
         "packages": {name: version(name) for name in packages},
     }
+
+
+def _plain_policy(policy: Any) -> dict[str, Any]:
+    """Return a policy as plain data. For the transition to `morl.acting` (branch P): on merging, the runner's wins."""
+    return dict(policy) if isinstance(policy, Mapping) else dict(policy.state_dict())
