@@ -246,8 +246,7 @@ def test_time_limits_are_bootstrapped_through() -> None:
     for _ in agent.learn(envs, 400, lambda preferences, episodes, policies=None: np.zeros_like(preferences)):
         pass
     rows = {
-        name: column[0]
-        for name, column in agent.replay.buffer.sample(5000, torch.Generator().manual_seed(0)).items()
+        name: column[0] for name, column in agent.replay.buffer.sample(5000, torch.Generator().manual_seed(0)).items()
     }
     last = rows["next_observation"][:, 1] == 1.0  # the clock at the time limit
     early = rows["terminated"][:, 0] == 1.0

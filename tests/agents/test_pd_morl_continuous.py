@@ -283,7 +283,9 @@ def test_pretraining_goes_on_where_the_environment_cannot_be_saved() -> None:
         next(learning)
     second.load_state_dict(first.state_dict())
     second.reset_episodes()
-    for _ in second.learn(morl.make_vec(WALK, 4), 8, lambda preferences, *_: preferences):  # new environments: not reset yet
+    for _ in second.learn(
+        morl.make_vec(WALK, 4), 8, lambda preferences, *_: preferences
+    ):  # new environments: not reset yet
         pass
     assert (second.pretrained, second.steps) == (True, 8)
 
