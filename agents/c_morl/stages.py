@@ -24,8 +24,9 @@ from morl.agents.c_morl.constraints import (
 from morl.agents.c_morl.return_estimates import ReturnEstimates
 from morl.agents.c_morl.trust_region import trust_region_step
 from morl.learning.actor_critic import ActorCritic
+from morl.learning.backends import make_update
 from morl.learning.population import Population
-from morl.learning.ppo import Epochs, improve, probability_ratios, scalar_advantages
+from morl.learning.ppo import PPO, Epochs, ppo_update, probability_ratios, scalar_advantages
 from morl.learning.rollouts import Experience, compute_advantages
 
 Array = NDArray[np.float64]
@@ -190,9 +191,8 @@ class Wave:
             population.network.split(population.optimizer.first_moments)[0].zero_()  # the actor keeps no momentum
             loss = _no_policy_loss
         rates = samples["advantage"].new_tensor(self.rates)
-        return found | improve(
-            population.network, population.parameters, population.optimizer, samples, epochs, rates, random, loss
-        )
+        step = make_update(PPO(population.network, population.parameters, population.optimizer, epochs))
+        return found | ppo_update(step, samples, epochs, rates, random, loss)
 
     @torch.no_grad()
     def _gains(self, samples: dict[str, Tensor]) -> Tensor:

@@ -134,7 +134,7 @@ def trust_region_step(
     Args:
         network: the shape of actor and critic.
         parameters: [policy, n].
-        samples: as for `morl.learning.ppo.improve`, with "vector_advantage" [policy, sample, objective].
+        samples: as for `morl.learning.ppo.ppo_update`, with "vector_advantage" [policy, sample, objective].
         limits: the constraints.
         radius: largest mean divergence of the new policy from the old.
     """

@@ -1,11 +1,12 @@
 """Proximal policy optimization of a whole population with vector critics (Schulman et al. 2017, per objective).
 
-Pure functions first, with the equation they compute; then `improve`, the epochs of one update. Losses are averaged
+Pure functions first, with the equation they compute; then `ppo_update`, the epochs of one update. Losses are averaged
 within a policy and summed over policies, so that a population's update equals the updates of its members.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -141,56 +142,75 @@ def losses(
     return loss, ratios
 
 
-Step = Callable[[Mapping[str, Tensor], PolicyLoss | None], Tensor]
-"""(minibatch, policy loss or None for PPO's own) -> ratios [policy, batch] before a gradient step taken in place."""
+@dataclass(frozen=True)
+class PPO:
+    """A population that PPO updates: the shape of its networks, its parameters, its optimizer and the settings.
 
+    Attributes:
+        network: shape of actor and critic.
+        parameters: [policy, n], requiring gradients; updated in place.
+        optimizer: over `parameters`.
+        settings: epochs, minibatches, clipping.
+    """
 
-def eager_step(
-    network: ActorCritic, parameters: Tensor, optimizer: Adam, settings: Epochs, learning_rates: Tensor
-) -> Step:
-    """Return the gradient step by torch's automatic differentiation: the reference for every other."""
-    own_loss = surrogate_loss(settings.clip)
+    network: ActorCritic
+    parameters: Tensor
+    optimizer: Adam
+    settings: Epochs
 
-    def step(batch: Mapping[str, Tensor], policy_loss: PolicyLoss | None) -> Tensor:
-        loss, ratios = losses(network, parameters, batch, settings, policy_loss or own_loss)
-        (gradient,) = torch.autograd.grad(loss.sum(), parameters)
-        optimizer.step(clip_norms(gradient, settings.max_grad_norm), learning_rates)
+    def step(
+        self, batch: Mapping[str, Tensor], learning_rates: Tensor, policy_loss: PolicyLoss | None = None
+    ) -> Tensor:
+        """Take one gradient step in place; return the probability ratios [policy, batch] before it.
+
+        Args:
+            batch: one minibatch, see `ppo_update`.
+            learning_rates: [policy].
+            policy_loss: default: PPO's clipped surrogate.
+        """
+        policy_loss = policy_loss or surrogate_loss(self.settings.clip)
+        loss, ratios = losses(self.network, self.parameters, batch, self.settings, policy_loss)
+        (gradient,) = torch.autograd.grad(loss.sum(), self.parameters)
+        self.optimizer.step(clip_norms(gradient, self.settings.max_grad_norm), learning_rates)
         return ratios.detach()
 
-    return step
+
+class GradientStep(Protocol):
+    """`PPO.step`, executed by a backend: what `morl.learning.backends.make_update` returns for a `PPO`."""
+
+    @property
+    def backend(self) -> str:
+        """Return the name of the backend that executes the steps."""
+        ...
+
+    def __call__(
+        self, batch: Mapping[str, Tensor], learning_rates: Tensor, policy_loss: PolicyLoss | None = None
+    ) -> Tensor:
+        """Take one gradient step in place; return the probability ratios [policy, batch] before it."""
+        ...
 
 
-def improve(
-    network: ActorCritic,
-    parameters: Tensor,
-    optimizer: Adam,
+def ppo_update(
+    step: GradientStep,
     samples: Mapping[str, Tensor],
     settings: Epochs,
     learning_rates: Tensor,
     generator: torch.Generator,
     policy_loss: PolicyLoss | None = None,
 ) -> dict[str, Tensor]:
-    """Take the gradient steps of one update, in place, and return the last minibatch's `clipped_share` [policy].
-
-    Single precision on a CPU takes the compiled steps of `morl.learning.backends.numba.ppo_kernel`, everything else torch's.
+    """Run the gradient steps of one PPO update, in place; return the last minibatch's `clipped_share` [policy].
 
     Args:
-        network: the shape of actor and critic.
-        parameters: [policy, n], requiring gradients.
-        optimizer: over `parameters`.
+        step: the gradient step of one minibatch.
         samples: [policy, sample, ...] "observation", "action", "log_probability" (of the acting policies), "value",
             "target" (both in the critic's units), "advantage" (scalar), "mask" where choices are masked, and whatever
             `policy_loss` reads.
-        settings: epochs, minibatches, clipping.
+        settings: those of `step`: epochs, minibatches, clipping.
         learning_rates: [policy].
         generator: of the permutations.
-        policy_loss: PPO's clipped surrogate where not given.
+        policy_loss: default: PPO's clipped surrogate.
     """
-    from morl.learning.backends.numba.ppo import compiled_step  # Numba is imported by those who need it
-
-    compiled = parameters.device.type == "cpu" and parameters.dtype == torch.float32
-    step = (compiled_step if compiled else eager_step)(network, parameters, optimizer, settings, learning_rates)
     for _ in range(settings.epochs):
         for batch in minibatches(samples, settings.minibatches, generator):
-            ratios = step(batch, policy_loss)
-    return {"clipped_share": ((ratios - 1.0).abs() > settings.clip).to(parameters.dtype).mean(dim=1)}
+            ratios = step(batch, learning_rates, policy_loss)
+    return {"clipped_share": ((ratios - 1.0).abs() > settings.clip).to(ratios.dtype).mean(dim=1)}

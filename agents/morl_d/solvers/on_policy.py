@@ -17,9 +17,10 @@ from torch import Tensor
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
 from morl.learning.actor_critic import ActorCritic
+from morl.learning.backends import make_update
 from morl.learning.off_policy import UtilityFn
 from morl.learning.population import Population, TrainingState, fresh_states
-from morl.learning.ppo import Epochs, improve, scalar_advantages
+from morl.learning.ppo import PPO, Epochs, ppo_update, scalar_advantages
 from morl.learning.rollouts import Experience, compute_advantages
 from morl.seeding import derived_seed
 
@@ -154,9 +155,8 @@ class OnPolicy:
         samples["advantage"] = scalar_advantages(samples["target"] - samples["value"], weights).unsqueeze(2)
         settings = Epochs(epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight)
         rates = torch.full((len(parameters),), config.actor_learning_rate, device=self.device)
-        self.diagnostics = improve(
-            self.network, parameters, self.population.optimizer, samples, settings, rates, self.generators[1]
-        )
+        step = make_update(PPO(self.network, parameters, self.population.optimizer, settings))
+        self.diagnostics = ppo_update(step, samples, settings, rates, self.generators[1])
         experience.clear()
         return config.epochs * config.minibatches * len(parameters)
 
