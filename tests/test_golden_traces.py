@@ -81,7 +81,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "c-morl-ipo-constraint": ("c-morl", CONTINUOUS, C_MORL | BOUND, ("eager", "numba")),
     "c-morl-cpo": ("c-morl", CONTINUOUS, C_MORL | {"solver": "cpo"}, ("eager", "numba")),
     "c-morl-lagrangian": ("c-morl", CONTINUOUS, C_MORL | {"solver": "lagrangian"} | BOUND, ("eager", "numba")),
-    "c-morl-reference-code": ("c-morl", CONTINUOUS, C_MORL | {"solver": "compat"}, ("eager", "numba")),
+    "c-morl-reference-code": ("c-morl", CONTINUOUS, C_MORL | {"solver": "reference-code"}, ("eager", "numba")),
     "morl-d-dqn": ("morl-d", DISCRETE, MORL_D, ("eager",)),
     "morl-d-dqn-tchebycheff": ("morl-d", DISCRETE, MORL_D | {"preset": "tchebycheff"}, ("eager",)),
     "morl-d-gpi-ls": ("morl-d", DISCRETE, MORL_D | {"preset": "gpi-ls"}, ("eager",)),
