@@ -86,9 +86,9 @@ class Agent(Protocol):
     """Everything that the runner calls. Agents satisfy this protocol; they do not inherit from it.
 
     An agent class has the attribute `config_class`, a frozen dataclass of its settings, and is constructed as
-    `AgentClass` says. All state lives on `self`, so that a run is resumed by a new `learn` generator over the loaded state, bit for
-    bit. What only some agents can do is a protocol of its own: `Constrained`, `UsesAccruedReward`, `UsesActionMasks`,
-    `SeveralLearners`, `ExecutesUpdates`. `morl.agents.check_agent` checks all of it.
+    `AgentClass` says. All state lives on `self`, so that a run is resumed by a new `learn` generator over the loaded
+    state, bit for bit. What only some agents can do is a protocol of its own: `Constrained`, `UsesAccruedReward`,
+    `UsesActionMasks`, `SeveralLearners`, `ExecutesUpdates`. `morl.agents.check_agent` checks all of it.
     """
 
     steps: int
