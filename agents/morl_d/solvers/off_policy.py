@@ -54,7 +54,7 @@ class OffPolicy:
         rows = 1 if self.conditioned else config.population
         everybody = build(rows, first)
         self.members = {name: tensor.clone() for name, tensor in everybody.tensors().items()}
-        linear = config.utility == "linear" and config.condition != "accrued" and not self.conditioned
+        linear = config.utility == "linear" and not config.augmented_state and not self.conditioned
         self.at_once = linear and getattr(everybody, "compiled", None) is not None  # has threads of its own
         workers = config.workers or (2 if max(config.hidden_sizes) >= 128 and not self.at_once else 1)
         groups = 1 if self.conditioned else min(workers, slots)
