@@ -5,8 +5,9 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 import torch
@@ -104,7 +105,12 @@ def newest(run_dir: Path) -> Path | None:
     """
     folder = run_dir / CHECKPOINTS
     found = [*folder.glob("step-*"), *folder.glob(".replaced-step-*")]
-    return max(found, key=lambda path: (path.name.removeprefix(".replaced-"), not path.name.startswith(".")), default=None)
+    return max(found, key=_age, default=None)
+
+
+def _age(folder: Path) -> tuple[str, bool]:
+    """Return what sorts checkpoints by their step, and a moved one before the one in its place."""
+    return folder.name.removeprefix(".replaced-"), not folder.name.startswith(".")
 
 
 def rotate(run_dir: Path, keep: int = 2) -> None:
@@ -130,7 +136,7 @@ def _save_new(file: Path, state: Any) -> FileMark:
     """Write one state to a new file and return its size and hash."""
     stream = NewFile(file)
     try:
-        torch.save(_to_tensors(state), stream)
+        torch.save(_to_tensors(state), cast(IO[bytes], stream))
         stream.close()
     except RuntimeError:
         if stream.error is not None:  # torch hides why a write failed
@@ -205,6 +211,6 @@ def _hash(file: Path) -> str | None:
     """Return the SHA-256 of a regular file; None for anything else."""
     try:
         with open_regular(file) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+            return hashlib.file_digest(cast(BufferedReader, stream), "sha256").hexdigest()
     except OSError:
         return None

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import morl
-from morl.envs import StateNotCapturable
+from morl.envs import StateNotCapturable, VectorEnvironment
 from morl.experiment import checkpoint
 from morl.experiment.components import Experiment
 from morl.experiment.files import write_text
 from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
-from morl.protocols import Agent, VectorEnvironment
+from morl.protocols import Agent
 from morl.run_folder import CHECKPOINTS, RESUME_NOTE
 
 STATES = ("agent", "environment", "counters")
@@ -34,7 +34,7 @@ class Checkpointing:
     ) -> None:
         self.experiment = experiment
         self.agent = agent
-        self.envs: Any = envs  # with state_dict and load_state_dict
+        self.envs = envs
         self.reporter = reporter
         self.run_dir = run_dir
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from morl.agents import find_agent
-from morl.envs import make_vec
+from morl.envs import VectorEnvironment, make_vec
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
-from morl.experiment.settings import Option, Resolved, Settings
+from morl.experiment.layers import Option
+from morl.experiment.settings import Resolved, Settings
 from morl.learning.processor import resolve_device
-from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem, VectorEnvironment
+from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem
 
 EVALUATION_NUM_ENVS = {"kernel": 4096, "mujoco-batch": 256}
 """Number of environments of an evaluation by backend."""
@@ -58,6 +59,10 @@ class Experiment:
     def env_text(self) -> str:
         """Return how config.toml names the environment: its id with its module, or a callable's name."""
         return self.env if isinstance(self.env, str) else env_name(self.env)
+
+    def with_seed(self, seed: int) -> "Experiment":
+        """Return the same experiment with another seed."""
+        return replace(self, settings=replace(self.settings, seed=seed))
 
     def with_total_steps(self, total_steps: int) -> "Experiment":
         """Return the same experiment of another length.

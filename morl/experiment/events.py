@@ -39,7 +39,6 @@ def cut_events(path: Path, last_step: int) -> None:
     Raises:
         OSError: naming the file, if it cannot be rewritten.
     """
-    from google.protobuf.message import DecodeError
     from tensorboard.compat.proto import event_pb2
 
     refuse_special(path)
@@ -48,7 +47,7 @@ def cut_events(path: Path, last_step: int) -> None:
     for record in _records(content):
         try:
             step = event_pb2.Event.FromString(record[12:-4]).step
-        except DecodeError:  # not a record of TensorBoard's
+        except Exception:  # protobuf's DecodeError, which is not typed: not a record of TensorBoard's
             continue
         if step <= last_step:
             kept.append(record)

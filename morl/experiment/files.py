@@ -2,8 +2,8 @@
 
 Files appear whole or not at all, or only grow; every byte reaches the operating system before a call returns, and an
 error names the file. Only regular files are written: whoever may write into a run folder must not be able to redirect
-a run to other files, or to make it wait for a pipe. `observe` shows every operation before it happens, so that tests can
-stop a run at each of them.
+a run to other files, or to make it wait for a pipe. `observe` shows every operation before it happens, so that tests
+can stop a run at each of them.
 """
 
 import hashlib

@@ -141,7 +141,7 @@ def clean_up(path: Path) -> None:
 
 
 def recover(path: Path) -> None:
-    """Bring a run back that was put aside by one that died before it had anything to show; the caller owns the folder."""
+    """Bring a run back that was put aside by one that died before it had results; the caller owns the folder."""
     aside = path / OVERWRITTEN
     if not aside.is_dir() or aside.is_symlink():
         return

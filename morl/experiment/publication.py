@@ -2,9 +2,9 @@
 
 `front.json` names each policy file with its SHA-256, and its appearance is what publishes them. New policy files are
 written beside the old ones first, under the name `.<id>-<sha256>.pt`; then front.json is replaced; then the files take
-their names, and those of the front before are removed. A reader takes the file that has the hash, under whichever of the
-two names, so that it finds the policies of the front that it sees at every moment, and also where the run was killed
-in between.
+their names, and those of the front before are removed. A reader takes the file that has the hash, under whichever of
+the two names, so that it finds the policies of the front that it sees at every moment, and also where the run was
+killed in between.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """Cutting a run's records back to a checkpoint: metrics.jsonl, fronts.jsonl and TensorBoard's event files.
 
 A checkpoint remembers how far each file had been written, with a hash of its content (`RecordMarks`). Resuming cuts the
-files there, so that what came later is recorded once. A file that is no longer what it was is cut by the steps in it, and
-said to be altered.
+files there, so that what came later is recorded once. A file that is no longer what it was is cut by the steps in it,
+and said to be altered.
 """
 
 import hashlib
@@ -42,7 +42,9 @@ class RecordMarks:
         """
         try:
             entries = dict(record) if isinstance(record, Mapping) else {}
-            return RecordMarks(step, {name: FileMark(int(at["size"]), str(at["sha256"])) for name, at in entries.items()})
+            return RecordMarks(
+                step, {name: FileMark(int(at["size"]), str(at["sha256"])) for name, at in entries.items()}
+            )
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"its manifest.json has malformed records: {error}") from None
 

@@ -17,8 +17,9 @@ from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment.components import Experiment, build_evaluator, find_task
 from morl.experiment.front import Front, known_front_of, normalized_preference, read_front
+from morl.experiment.layers import checked_options
 from morl.experiment.publication import read_policy_bytes
-from morl.experiment.settings import Settings, checked_options, resolve_config
+from morl.experiment.settings import Settings, resolve_config
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
@@ -376,7 +377,9 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
     spec = policy.data.spec
     stated = problem(env, **env_options)
     if stated.num_objectives != len(spec.objectives):
-        raise ValueError(f"env has the objectives {stated.objectives}, but the policy was trained for {spec.objectives}")
+        raise ValueError(
+            f"env has the objectives {stated.objectives}, but the policy was trained for {spec.objectives}"
+        )
     for name in ("observation_space", "action_space"):
         given = getattr(stated, name)
         trained = getattr(spec, name)

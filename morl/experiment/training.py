@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from morl.envs.core.registry import EnvBuilder, env_name
 from morl.experiment.components import Experiment, Task, find_task
@@ -16,7 +16,7 @@ from morl.experiment.run import Run, load
 from morl.experiment.session import Session
 from morl.experiment.settings import Settings, env_options_of, resolve_sources
 from morl.learning.processor import prepared_processor
-from morl.protocols import SeveralLearners
+from morl.protocols import Agent, SeveralLearners
 
 
 def train(
@@ -133,7 +133,7 @@ def _start_together(
         else:
             agent = experiments[0].build_agent(tuple(one.settings.seed for one in experiments))
             sessions = [
-                stack.enter_context(closing(Session(one, run_dir, Member(agent, learner))))
+                stack.enter_context(closing(Session(one, run_dir, cast(Agent, Member(agent, learner)))))
                 for learner, (one, run_dir) in enumerate(zip(experiments, run_dirs, strict=True))
             ]
         folders: list[OwnedFolder] = []
@@ -148,9 +148,7 @@ def _start_together(
                 session.close()
                 folder.withdraw()
             raise
-    return [
-        load(run_dir, experiment=experiment) for run_dir, experiment in zip(run_dirs, experiments, strict=True)
-    ]
+    return [load(run_dir, experiment=experiment) for run_dir, experiment in zip(run_dirs, experiments, strict=True)]
 
 
 def _experiment(task: Task, overrides: Mapping[str, Any]) -> Experiment:
