@@ -74,7 +74,8 @@ class Recorder:
         if resume is None:
             remove(run_dir / METRICS)
             remove(run_dir / EVALUATIONS)
-            remove_tree(self._folder)
+            if self._folder.is_dir():
+                remove_tree(self._folder)
         else:
             self.notes = cut_back(run_dir, resume)
             self._older = {name: mark for name, mark in resume.files.items() if name.startswith(f"{EVENTS}/")}

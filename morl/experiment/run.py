@@ -1,6 +1,7 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -11,7 +12,6 @@ import numpy as np
 import torch
 
 from morl.acting import Policy, PolicyBank
-from morl.agents import AGENTS
 from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
@@ -238,11 +238,7 @@ class Run:
             raise ValueError(f"{self.directory / FRONT} is damaged: it names no file of policy {policy_id}")
         file = self._files[policy_id]
         data = parse_policy(read_policy_bytes(self.directory, file), str(self.directory / file.name)).data
-        if ":" in data.spec.utility and not self._trust:
-            raise ValueError(
-                f"run {self.directory} has policies that use {data.spec.utility!r}, code that is not imported because a"
-                " run folder names it: pass trust=True (--trust) if you trust it"
-            )
+        check_trust(self.directory, "utility", data.spec.utility, self._trust)
         return data
 
     def _bank(self, policy_ids: Sequence[int]) -> PolicyBank:
@@ -323,12 +319,28 @@ def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool
     """
     if given is not None:
         return given
-    if ":" in named and not trust:
-        raise ValueError(
-            f"run {run_dir} names the environment {named!r}, whose module is not imported because a run folder names"
-            " it: pass trust=True (--trust) if you trust it, or the environment with env="
-        )
+    check_trust(run_dir, "env", named, trust)
     return named
+
+
+def check_trust(run_dir: Path, what: str, name: str, trust: bool) -> None:
+    """Check that code which a run folder names may be used: the user trusts the folder, or has imported it already.
+
+    Args:
+        run_dir: the run folder.
+        what: "agent", "env" or "utility".
+        name: a name of this package, or "module:name".
+        trust: whether the user trusts the folder.
+
+    Raises:
+        ValueError: the module has to be imported.
+    """
+    module, separator, _ = name.rpartition(":")
+    if separator and not trust and module not in sys.modules:
+        raise ValueError(
+            f"run {run_dir} names the {what} {name!r}, whose module is not imported because a run folder names it:"
+            " pass trust=True (--trust) if you trust it, or import it yourself"
+        )
 
 
 def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experiment:
@@ -345,11 +357,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     """
     config = read_config(run_dir)
     chosen = trusted_env(run_dir, config.env, env, trust)
-    if config.agent_name not in AGENTS and not trust:
-        raise ValueError(
-            f"run {run_dir} names the agent {config.agent_name!r}, whose module is not imported because a run folder"
-            " names it: pass trust=True (--trust) if you trust it"
-        )
+    check_trust(run_dir, "agent", config.agent_name, trust)
     try:
         options = checked_options("env_options", config.table.get("env_options", {}))
         task = find_task(config.agent_name, chosen, options)
