@@ -63,7 +63,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "pd-morl-continuous-paper": (
         "pd-morl",
         CONTINUOUS,
-        PD_MORL | {"mode": "paper", "key_pretraining_steps": 120},
+        PD_MORL | {"preset": "paper", "key_pretraining_steps": 120},
         ("eager", "numba"),
     ),
     "pd-morl-continuous-options": (
@@ -77,7 +77,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "c-morl-ipo-constraint": ("c-morl", CONTINUOUS, C_MORL | BOUND, ("eager", "numba")),
     "c-morl-cpo": ("c-morl", CONTINUOUS, C_MORL | {"solver": "cpo"}, ("eager", "numba")),
     "c-morl-lagrangian": ("c-morl", CONTINUOUS, C_MORL | {"solver": "lagrangian"} | BOUND, ("eager", "numba")),
-    "c-morl-reference-code": ("c-morl", CONTINUOUS, C_MORL | {"solver": "compat"}, ("eager", "numba")),
+    "c-morl-reference-code": ("c-morl", CONTINUOUS, C_MORL | {"solver": "reference-code"}, ("eager", "numba")),
     "morl-d-dqn": ("morl-d", DISCRETE, OFF_POLICY, ("eager",)),
     "morl-d-dqn-tchebycheff": ("morl-d", DISCRETE, OFF_POLICY | {"preset": "tchebycheff"}, ("eager",)),
     "morl-d-gpi-ls": ("morl-d", DISCRETE, CONDITIONED | {"preset": "gpi-ls"}, ("eager",)),
@@ -125,12 +125,12 @@ def record(case: str, backend: str, run_dir: Path, patch: pytest.MonkeyPatch) ->
     """Train and return the trace: metrics line by line, the front, and the hash of the acting parameters."""
     agent, env, settings, _ = CASES[case]
     if backend == "eager":
-        from morl.learning import ppo, sac, td3
-        from morl.learning.backends.numba import ppo as ppo_compiled
+        from morl.learning import sac, td3
+        from morl.learning.backends.numba import ppo
 
         patch.setattr(td3, "can_compile", lambda _: False)
         patch.setattr(sac, "can_compile", lambda _: False)
-        patch.setattr(ppo_compiled, "compiled_step", ppo.eager_step)
+        patch.setattr(ppo, "unsupported", lambda _: "the trace is eager's")
     morl.train(agent, env, total_steps=480, seed=7, run_dir=run_dir, config=settings, **SCHEDULE)
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     front = json.loads((run_dir / "front.json").read_text())

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from morl.learning.acting import PolicyBank
 from morl.learning.actor_critic import ActorCritic, action_map, actor_critic
-from morl.learning.backends.numba.ppo import compiled_step
+from morl.learning.backends import make_update
 from morl.learning.distributions import Categorical, DiagonalGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.normalization import RunningMeanStd
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.population import Population, fresh_states
 from morl.learning.ppo import (
+    PPO,
     Epochs,
     clipped_gain,
     clipped_value_loss,
-    eager_step,
-    improve,
     minibatches,
+    ppo_update,
     scalar_advantages,
     vector_advantages,
 )
@@ -268,7 +268,8 @@ def test_a_population_learns_as_its_members_do(discrete: bool, monkeypatch: pyte
         optimizer = Adam(parameters, epsilon=1e-5)
         own = {name: column[members] for name, column in samples.items()}
         for _ in range(3):
-            improve(network, parameters, optimizer, own, EPOCHS, rates[members], generator(0))
+            step = make_update(PPO(network, parameters, optimizer, EPOCHS))
+            ppo_update(step, own, EPOCHS, rates[members], generator(0))
         monkeypatch.setattr(torch, "rand", RAND)
         return parameters.detach()
 
@@ -294,13 +295,14 @@ def test_compiled_steps_equal_the_eager_ones(discrete: bool, hidden: tuple[int, 
         return torch.zeros_like(ratios[:, 0])
 
     results = []
-    for make in (eager_step, compiled_step):
+    for backend in ("eager", "numba"):
         parameters, random = start.clone().requires_grad_(), generator(2)
         optimizer = Adam(parameters, epsilon=1e-5)
-        step = make(network, parameters, optimizer, EPOCHS, rates)
+        step = make_update(PPO(network, parameters, optimizer, EPOCHS), backend)
+        assert step.backend == backend
         for loss in (None, squared, nothing):
             for batch in minibatches(samples, 4, random):
-                ratios = step(batch, loss)
+                ratios = step(batch, rates, loss)
         results.append([parameters.detach(), ratios, *optimizer.state_dict().values()])
     for eager, compiled in zip(*results, strict=True):
         torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=2e-6)
@@ -325,7 +327,7 @@ def test_a_bandit_is_solved() -> None:
             advantages = scalar_advantages(targets - values, weights).unsqueeze(2)
             samples = {"observation": observations, "action": actions, "value": values, "target": targets}
             samples |= {"advantage": advantages, "log_probability": policy.log_probability(actions).unsqueeze(2)}
-        improve(network, parameters, optimizer, samples, epochs, rates, random)
+        ppo_update(make_update(PPO(network, parameters, optimizer, epochs)), samples, epochs, rates, random)
     actor, _ = network.split(parameters.detach())
     chances = network.distribution(actor, observations[:, :1]).log_probabilities.exp()[:, 0]  # type: ignore[union-attr]
     assert chances[0, 0] > 0.9

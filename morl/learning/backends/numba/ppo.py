@@ -8,37 +8,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.backends.numba.cache import have_compiled
 from morl.learning.backends.numba.ppo_kernel import pass_back, pass_forward, surrogate_slopes
-from morl.learning.optimizers import Adam
 
 if TYPE_CHECKING:
-    from morl.learning.ppo import Epochs, PolicyLoss, Step
+    from morl.learning.ppo import PPO, PolicyLoss
 
 
-def compiled_step(
-    network: ActorCritic, parameters: Tensor, optimizer: Adam, settings: "Epochs", learning_rates: Tensor
-) -> "Step":
-    """Return the gradient step as compiled loops, for parameters of single precision on a CPU."""
-    rows = parameters.detach().numpy()
-    actor_widths, critic_widths = np.array(network.actor.widths), np.array(network.critic.widths)
-    moments = (optimizer.first_moments.numpy(), optimizer.second_moments.numpy(), optimizer.steps.numpy())
-    weights = (settings.value_weight, settings.entropy_weight, settings.value_clip, settings.max_grad_norm)
-    rates = learning_rates.double().numpy()
-    widest = int(max(*actor_widths, *critic_widths))
-    units = int(sum(actor_widths[1:-1]))
-    buffers: dict[int, list[NDArray[np.float32]]] = {}
+def unsupported(ppo: "PPO") -> str | None:
+    """Return why the compiled steps cannot replace those of a `PPO`, or None."""
+    if ppo.parameters.device.type != "cpu":
+        return f"device is {ppo.parameters.device.type!r}, and the compiled gradient step of PPO runs on a CPU only"
+    if ppo.parameters.dtype != torch.float32:
+        return f"precision is {ppo.parameters.dtype}, and the compiled gradient step of PPO is float32"
+    return None
 
-    def step(batch: Mapping[str, Tensor], policy_loss: "PolicyLoss | None") -> Tensor:
+
+class NumbaGradientStep:
+    """The gradient step of a `PPO` as compiled loops; equal to its own to rounding."""
+
+    backend = "numba"
+
+    def __init__(self, ppo: "PPO") -> None:
+        self.ppo = ppo
+        self.buffers: dict[int, list[NDArray[np.float32]]] = {}
+
+    def __call__(
+        self, batch: Mapping[str, Tensor], learning_rates: Tensor, policy_loss: "PolicyLoss | None" = None
+    ) -> Tensor:
+        """Take one gradient step in place; return the probability ratios [policy, batch] before it."""
+        network, optimizer, settings = self.ppo.network, self.ppo.optimizer, self.ppo.settings
+        rows = self.ppo.parameters.detach().numpy()
+        actor_widths, critic_widths = np.array(network.actor.widths), np.array(network.critic.widths)
+        moments = (optimizer.first_moments.numpy(), optimizer.second_moments.numpy(), optimizer.steps.numpy())
+        weights = (settings.value_weight, settings.entropy_weight, settings.value_clip_range, settings.max_grad_norm)
+        rates = learning_rates.double().numpy()
         columns: dict[str, NDArray[Any]] = {name: column.numpy() for name, column in batch.items()}
         observations, actions = np.ascontiguousarray(columns["observation"]), columns["action"]
         size = observations.shape[1]
-        new = size not in buffers
+        new = size not in self.buffers
         if new:
+            widest, units = int(max(*actor_widths, *critic_widths)), int(sum(actor_widths[1:-1]))
             shapes = (len(rows), 2, size * units), (len(rows), 2, size * widest), (rows.shape[1],)
-            buffers[size] = [np.empty(shape, dtype=np.float32) for shape in shapes]
-        hidden, outputs, gradient = buffers[size]
+            self.buffers[size] = [np.empty(shape, dtype=np.float32) for shape in shapes]
+        hidden, outputs, gradient = self.buffers[size]
         masks = columns.get("mask")
         if masks is None:
             masks = np.ones((len(rows), size, int(actor_widths[-1]) if network.log_stds == 0 else 1), np.float32)
@@ -50,7 +63,7 @@ def compiled_step(
         pass_forward(*forth)
         slopes = np.empty_like(ratios)
         if policy_loss is None:
-            surrogate_slopes(ratios, columns["advantage"], settings.clip, slopes)
+            surrogate_slopes(ratios, columns["advantage"], settings.clip_range, slopes)
         else:
             slopes = _slopes(ratios, batch, policy_loss)
         values = columns["value"], columns["target"]
@@ -60,8 +73,6 @@ def compiled_step(
             have_compiled(pass_back, *back)
         pass_back(*back)
         return torch.from_numpy(ratios)
-
-    return step
 
 
 def _slopes(ratios: NDArray[np.float32], batch: Mapping[str, Tensor], policy_loss: "PolicyLoss") -> NDArray[np.float32]:
