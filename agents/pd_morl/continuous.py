@@ -28,13 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.actions import BoundedActions
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
@@ -169,7 +169,7 @@ class ContinuousPDMORL:
             objectives=problem.objectives,
             conditioned=True,
         )
-        self.bank = PolicyBank(spec, device)
+        self.policy = ConditionedPolicy(spec, device)
 
         origin = np.zeros(problem.num_objectives)
         if config.reward_scale == "rms" and problem.reference_point is not None:
@@ -234,8 +234,7 @@ class ContinuousPDMORL:
         """
         if self.pretraining is not None and policies.all():
             return self.pretraining.act(observations, preferences, policies - 1, learner)
-        self.bank.add(0, self._policy(learner))
-        return self.bank.act(observations, preferences, policies)
+        return self.policy.act(self._evaluation_actor(learner), (learner, self.updates), observations, preferences)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return policy 0 for every preference [n, objective] of the evaluation grid: it is conditioned on it."""
@@ -328,14 +327,10 @@ class ContinuousPDMORL:
                 stacklevel=2,
             )
 
-    def _policy(self, learner: int) -> PolicyData:
-        """Return the conditioned policy of a learner: a copy of the actor that is evaluated and reported."""
+    def _evaluation_actor(self, learner: int) -> Tensor:
+        """Return the parameters [n] of the actor of a learner that is evaluated and reported."""
         actors = self.td3.target_actors if self.config.evaluation_actor == "target" else self.td3.actors
-        return PolicyData(
-            spec=self.bank.spec,
-            parameters=actors.detach()[learner].clone(),
-            preference=np.full(self.problem.num_objectives, np.nan),
-        )
+        return actors[learner]
 
     # --- State --------------------------------------------------------------------------------------------------------
 
@@ -365,6 +360,7 @@ class ContinuousPDMORL:
         self.keys.load_state_dict(state["keys"], learner)
         self.scales[rows(learner)] = state["scales"]
         self.learners.load_rows(learner, self.latest_update, state["latest_update"])
+        self.policy.forget()
         if state["pretraining"] is not None:
             self.pretraining = self.pretraining or self._new_pretraining()
             self.pretraining.load_state_dict(state["pretraining"], learner)
@@ -377,4 +373,4 @@ class ContinuousPDMORL:
 
     def export_policies(self, learner: int = 0) -> dict[int, PolicyData]:
         """Return a copy of policy 0, which is conditioned on the preference."""
-        return {0: self._policy(learner)}
+        return {0: self.policy.data(self._evaluation_actor(learner))}

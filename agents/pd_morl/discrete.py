@@ -26,12 +26,12 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.values import pessimistic, select, utility
@@ -110,7 +110,7 @@ class PDMORL:
             conditioned=True,
             ensemble=config.critics,
         )
-        self.bank = PolicyBank(spec, device)
+        self.policy = ConditionedPolicy(spec, device)
 
         self.steps = 0
         self.pretraining_steps = 0
@@ -192,7 +192,7 @@ class PDMORL:
         self,
         observations: Observations,
         preferences: FloatArray,
-        policies: IndexArray,
+        policies: IndexArray,  # noqa: ARG002  (there is one)
         learner: int = 0,
     ) -> Actions:
         """Return the greedy actions argmax_a w.Q(s, a, w) [env].
@@ -203,8 +203,7 @@ class PDMORL:
             policies: [env] 0 everywhere: one policy, conditioned on the preference.
             learner: whose network acts.
         """
-        self.bank.add(0, self._policy(learner))
-        return self.bank.act(observations, preferences, policies)
+        return self.policy.act(self._parameters_of(learner), (learner, self.updates), observations, preferences)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return policy 0 for every preference [n, objective] of the evaluation grid: it is conditioned on it."""
@@ -282,7 +281,12 @@ class PDMORL:
         return actions
 
     def _critics(self, learner: int) -> slice:
+        """Return the rows of a learner in tensors [learner * critic, ...]."""
         return rows(learner, self.config.critics)
+
+    def _parameters_of(self, learner: int) -> Tensor:
+        """Return the parameters of all critics of a learner, one after the other."""
+        return self.parameters[self._critics(learner)].flatten()
 
     # --- State --------------------------------------------------------------------------------------------------------
 
@@ -313,6 +317,7 @@ class PDMORL:
         self.replay.load_state_dict(state["replay"], learner)
         self.keys.load_state_dict(state["keys"], learner)
         self.learners.load_rows(learner, self.latest_update, state["latest_update"])
+        self.policy.forget()
 
     def reset_episodes(self) -> None:
         """Start new episodes at the next step: for environments whose state cannot be saved."""
@@ -320,9 +325,4 @@ class PDMORL:
 
     def export_policies(self, learner: int = 0) -> dict[int, PolicyData]:
         """Return a copy of policy 0, the only one."""
-        return {0: self._policy(learner)}
-
-    def _policy(self, learner: int) -> PolicyData:
-        """Return the conditioned policy of a learner: a copy of all its critics."""
-        parameters = self.parameters.detach()[self._critics(learner)].flatten().clone()
-        return PolicyData(spec=self.bank.spec, parameters=parameters, preference=np.full(self.num_objectives, np.nan))
+        return {0: self.policy.data(self._parameters_of(learner))}
