@@ -38,7 +38,7 @@ from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.actions import BoundedActions
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
-from morl.policy_files import PolicyData, PolicySpec
+from morl.policy_files import PolicyData
 from morl.preferences import simplex_lattice
 from morl.protocols import (
     Actions,
@@ -56,9 +56,9 @@ UNDISCOUNTED = 0.995
 
 
 def value_weights(preferences: Tensor, scales: Tensor) -> Tensor:
-    """Return the weights v of utilities v.(Q / c), for values in units of c: v = w c / mean(c), so v.(Q / c) ~ w.Q.
+    """Return the weights v = w c / mean(c) of utilities for values in units of c: v.(Q / c) = w.Q / mean(c).
 
-    The division by the mean keeps utilities at the size of values.
+    The division by the mean keeps utilities at the size of the values Q / c.
 
     Args:
         preferences: [learner, ..., objective] w.
@@ -68,7 +68,11 @@ def value_weights(preferences: Tensor, scales: Tensor) -> Tensor:
 
 
 def root_mean_square(rewards: Tensor) -> Tensor:
-    """Return sqrt(mean(r^2)) [learner, 1, objective] of rewards [learner, n, objective]; 1 where all are zero."""
+    """Return sqrt(mean(r^2)) [learner, 1, objective]; 1 where all rewards are zero.
+
+    Args:
+        rewards: [learner, n, objective] r.
+    """
     sizes = rewards.square().mean(dim=1, keepdim=True).sqrt()
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
@@ -160,16 +164,7 @@ class ContinuousPDMORL:
         if config.backend == "numba" and self.td3.compiled is None:
             raise ValueError("backend is 'numba', but it does not support these settings: choose 'eager' or 'auto'")
         self.backend = "eager" if self.td3.compiled is None else "numba"
-        spec = PolicySpec(
-            agent="pd-morl",
-            head="deterministic",
-            hidden_sizes=config.hidden_sizes,
-            observation_space=problem.observation_space,
-            action_space=problem.action_space,
-            objectives=problem.objectives,
-            conditioned=True,
-        )
-        self.policy = ConditionedPolicy(spec, device)
+        self.policy = ConditionedPolicy(problem, "deterministic", config.hidden_sizes, device)
 
         origin = np.zeros(problem.num_objectives)
         if config.reward_scale == "rms" and problem.reference_point is not None:
@@ -237,11 +232,19 @@ class ContinuousPDMORL:
         return self.policy.act(self._evaluation_actor(learner), (learner, self.updates), observations, preferences)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
-        """Return policy 0 for every preference [n, objective] of the evaluation grid: it is conditioned on it."""
+        """Return policy 0 for every preference: it is conditioned on it.
+
+        Args:
+            preferences: [n, objective] the evaluation grid.
+        """
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
     def metrics(self, learner: int = 0) -> dict[str, float]:
-        """Return training metrics of a learner; called at logging time only. docs/pd_morl.md explains each."""
+        """Return training metrics; called at logging time only. docs/pd_morl.md explains each.
+
+        Args:
+            learner: number of the learner.
+        """
         scales = self.scales[learner, 0]
         alignment = alignment_metrics(self.latest_update, self.keys, self.origin, learner, scales)
         return {"replay_size": float(len(self.replay))} | alignment
@@ -337,7 +340,11 @@ class ContinuousPDMORL:
     _COUNTERS = ("steps", "pretraining_steps", "updates", "next_key_update", "pretrained")
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the complete state of one learner; it does not depend on the other learners."""
+        """Return the complete state of one learner; it does not depend on the other learners.
+
+        Args:
+            learner: number of the learner.
+        """
         return {name: getattr(self, name) for name in self._COUNTERS} | {
             "td3": self.td3.state_dict(rows(learner)),
             "episodes": self.episodes.state_dict(learner),
@@ -350,7 +357,12 @@ class ContinuousPDMORL:
         }
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner from the result of `state_dict`, for the same problem, settings and `num_envs`."""
+        """Restore one learner from the result of `state_dict`, for the same problem, settings and `num_envs`.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         for name in self._COUNTERS:
             setattr(self, name, state[name])
         self.td3.load_state_dict(state["td3"], rows(learner))
@@ -372,5 +384,9 @@ class ContinuousPDMORL:
             self.pretraining.episodes.observations = None
 
     def export_policies(self, learner: int = 0) -> dict[int, PolicyData]:
-        """Return a copy of policy 0, which is conditioned on the preference."""
+        """Return a copy of policy 0, which is conditioned on the preference.
+
+        Args:
+            learner: number of the learner.
+        """
         return {0: self.policy.data(self._evaluation_actor(learner))}

@@ -5,25 +5,51 @@ import torch
 from torch import Tensor
 
 from morl.acting import PolicyBank
-from morl.policy_files import PolicyData, PolicySpec
-from morl.protocols import Actions, FloatArray, Observations
+from morl.policy_files import Head, PolicyData, PolicySpec
+from morl.protocols import Actions, FloatArray, Observations, Problem
 
 
 class ConditionedPolicy:
     """Acts with the networks of a learner as saved policy files do, so that what is evaluated is what is saved.
 
     Args:
-        spec: shape of the policy.
+        problem: spaces and objectives of the environment.
+        head: meaning of the network's outputs.
+        hidden_sizes: units of each hidden layer.
         device: where it acts.
+        one_hot: whether integer observations are encoded as one-hot.
+        ensemble: number of networks whose mean action values count.
     """
 
-    def __init__(self, spec: PolicySpec, device: torch.device) -> None:
-        self.spec = spec
-        self._bank = PolicyBank(spec, device)
+    def __init__(
+        self,
+        problem: Problem,
+        head: Head,
+        hidden_sizes: tuple[int, ...],
+        device: torch.device,
+        one_hot: bool = False,
+        ensemble: int = 1,
+    ) -> None:
+        self.spec = PolicySpec(
+            agent="pd-morl",
+            head=head,
+            hidden_sizes=hidden_sizes,
+            observation_space=problem.observation_space,
+            action_space=problem.action_space,
+            objectives=problem.objectives,
+            one_hot=one_hot,
+            conditioned=True,
+            ensemble=ensemble,
+        )
+        self._bank = PolicyBank(self.spec, device)
         self._version: object = None
 
     def data(self, parameters: Tensor) -> PolicyData:
-        """Return the policy with a copy of the parameters [n], as plain data; it has no preference of its own."""
+        """Return the policy as plain data; it has no preference of its own.
+
+        Args:
+            parameters: [n] of the network; they are copied.
+        """
         no_preference = np.full(len(self.spec.objectives), np.nan)
         return PolicyData(spec=self.spec, parameters=parameters.detach().clone(), preference=no_preference)
 
