@@ -10,11 +10,11 @@ from morl.agents.pd_morl.hindsight import RelabelFrom
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number may have.
+    """Allowed values of a number.
 
     Attributes:
-        contains: whether a value is allowed.
-        words: what must hold, as the end of a sentence that begins with "must".
+        contains: returns whether a value is allowed.
+        words: the rule, as the end of a sentence after "must".
     """
 
     contains: Callable[[float], bool]
@@ -31,11 +31,11 @@ CORRELATION = Range(
 
 @dataclass(frozen=True)
 class Requirement:
-    """What makes a setting count that has no effect under some values of the others.
+    """Condition on the other settings under which a setting has an effect.
 
     Attributes:
-        holds: whether the setting has an effect, by all settings.
-        words: what would give it one.
+        holds: returns whether the condition holds, for all settings.
+        words: the condition, as the end of a sentence after "it needs".
     """
 
     holds: Callable[[Any], bool]
@@ -50,8 +50,8 @@ class PresetConfig:
 
     Attributes:
         PRESETS: name -> the settings in which the preset differs from the defaults.
-        RANGES: setting -> the values that it may have, None aside.
-        REQUIREMENTS: setting -> what makes it count, for those that have no effect under some values of the others.
+        RANGES: setting -> its allowed values; None is always allowed where the type has it.
+        REQUIREMENTS: setting -> the condition under which it has an effect, for settings that others can disable.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]]
