@@ -3,7 +3,6 @@
 Sub-environment e belongs to policy e // envs_per_policy. Observations and rewards are normalized per policy.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.learning.normalization import RunningMeanStd
-from morl.protocols import BoolArray, FloatArray
+from morl.protocols import BoolArray, FloatArray, StateDict
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ class RolloutBuffer:
         self.running_sums[:] = 0.0
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
             "observations": self.observations,
             "actions": self.actions,
             "rewards": self.rewards,
@@ -173,7 +172,7 @@ class RolloutBuffer:
             "running_sums": self.running_sums,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for the same sizes."""
         self.filled = len(state["columns"]["rewards"])
         for name, column in self._columns().items():

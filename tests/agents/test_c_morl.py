@@ -14,48 +14,57 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import morl
-from morl.agents.c_morl.agent import CMORL, Config
-from morl.agents.c_morl.archive import Member, mixtures, prune_archive, select
+from morl.agents.c_morl.agent import CMORL
+from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
+from morl.agents.c_morl.config import EFFECTIVE, Config
 from morl.agents.c_morl.constraints import (
-    SMALLEST_SLACK,
+    constraint_state,
     dual_ascent_step,
-    interior_point_loss,
     lagrangian_weights,
-    limits_of,
-    log_barrier,
     parse_constraints,
-    published_loss,
     reference_thresholds,
-    units_of,
+    target_scale,
     violations,
 )
+from morl.agents.c_morl.solvers import extension_solver
+from morl.agents.c_morl.solvers.interior_point import SMALLEST_SLACK, interior_point_loss, log_barrier
+from morl.agents.c_morl.solvers.reference_code import reference_code_loss
+from morl.agents.c_morl.stages import ExtensionStage
 from morl.envs.core.registry import problem
 from morl.evaluation import Returns
 from morl.experiment.session import Session, build_evaluator
 from morl.experiment.settings import resolve
-from morl.learning.rollouts import compute_advantages
+from morl.learning.actor_critic import actor_critic
+from morl.learning.advantages import compute_advantages
+from morl.learning.population import initial_states
+from morl.learning.rollouts import TransitionSizes
 from morl.pareto import non_dominated
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 CPU = torch.device("cpu")
 
 
-def build(lanes: int, env: Any = "toy-walk-v0", **changes: Any) -> CMORL:
-    return CMORL(problem(env), Config(**toys.TINY_CMORL | changes), 3, lanes, CPU)
+def build(num_envs: int, env: Any = "toy-walk-v0", **changes: Any) -> CMORL:
+    return CMORL(problem(env), Config(**toys.TINY_CMORL | changes), 3, num_envs, CPU)
 
 
 def learn(agent: CMORL, total_steps: int, env: Any = "toy-walk-v0") -> list[dict[str, Any]]:
-    """Run an agent and return what it evaluated: numbers, weights of the wave, leg and steps at each evaluation."""
+    """Run an agent; return ids, weights of the tasks, steps, round and whether they are the stage's, per evaluation."""
     evaluator = build_evaluator(env, {}, agent.discount)
     asked: list[dict[str, Any]] = []
 
     def evaluate(preferences: Any, episodes: int, policies: Any = None) -> Any:
-        wave = agent.wave
-        weights = None if wave is None else wave.weights.copy()
-        asked.append({"policies": policies, "weights": weights, "steps": agent.steps, "round": agent.round})
+        asked.append(
+            {
+                "policies": policies,
+                "weights": agent.stage.tasks.weights.copy(),
+                "steps": agent.steps,
+                "round": agent.round,
+            }
+        )
         return evaluator(agent.act, policies, preferences, episodes, 7).discounted
 
-    for _ in agent.learn(morl.make_vec(env, agent.lanes), total_steps, evaluate):
+    for _ in agent.learn(morl.make_vec(env, agent.num_envs), total_steps, evaluate):
         pass
     evaluator.close()
     return asked
@@ -64,8 +73,8 @@ def learn(agent: CMORL, total_steps: int, env: Any = "toy-walk-v0") -> list[dict
 # --- The schedule -----------------------------------------------------------------------------------------------------
 
 
-def test_lanes_are_shared_by_as_many_tasks_as_divide_them() -> None:
-    agent = build(4)  # three initial policies: two with two lanes each, then one with all four
+def test_environments_are_shared_by_as_many_tasks_as_divide_them() -> None:
+    agent = build(4)  # three initial policies: two with two environments each, then one with all four
     assert agent.initial_updates == 2
     early, first, early_second, second, third, *later = learn(agent, 200)
     assert (early["steps"], early_second["steps"]) == (2 * 2 * 4, 32 + 2 * 4)  # initialization: after the first, too
@@ -73,41 +82,48 @@ def test_lanes_are_shared_by_as_many_tasks_as_divide_them() -> None:
     assert (len(second["policies"]), second["steps"]) == (1, 32 + 2 * 2 * 4)
     np.testing.assert_array_equal(first["weights"], [[0.0, 1.0], [0.5, 0.5]])
     np.testing.assert_array_equal(second["weights"], [[1.0, 0.0]])
-    # Two members times two objectives, all four tasks at once, one lane each; snapshots after every update.
+    # Two policies times two objectives, all four tasks at once, one environment each; snapshots after every update.
     assert (third["round"], third["steps"]) == (1, 48 + 8 * 4)
     np.testing.assert_array_equal(third["weights"], [[1.0, 0.0], [0.0, 1.0]] * 2)
     assert [entry["steps"] for entry in later] == [112, 144, 176]
     assert agent.updates == 2 * 2 * (2 + 2 + 4)
 
 
-def test_the_published_extension_goes_through_objectives_in_turn() -> None:
-    asked = [entry for entry in learn(build(4, solver="compat"), 200) if entry["round"] > 0]
+def test_the_reference_code_extends_objectives_in_turn() -> None:
+    asked = [entry for entry in learn(build(4, solver="reference-code"), 200) if entry["round"] > 0]
     weights = [entry["weights"].tolist() for entry in asked]
     one, other = [[1.0, 0.0]] * 2, [[0.0, 1.0]] * 2
     # Two updates each; after the second, the weights are already those of what comes next.
     assert weights[:4] == [one, other, other, other]
 
 
-def test_extension_begins_from_the_selected_members() -> None:
+def first_extension(agent: CMORL, learning: Any) -> dict[int, Snapshot]:
+    """Run until the first extension has begun; return the archived policies that it could select from."""
+    while agent.round == 0:
+        snapshots = dict(agent.snapshots)
+        next(learning)
+    return snapshots
+
+
+def test_extension_begins_from_the_selected_policies() -> None:
     agent = build(4)
     envs = morl.make_vec("toy-walk-v0", 4)
     returns = iter(np.random.default_rng(0).normal(size=(1000, 2)))
     learning = agent.learn(envs, 10_000, lambda preferences, *_: np.stack([next(returns) for _ in preferences]))
-    while agent.round == 0 or agent.wave is None:
-        members = {number: member.state["parameters"].clone() for number, member in agent.members.items()}
-        next(learning)
-    for policy, origin in enumerate(agent.wave.origins):
-        assert torch.equal(agent.wave.population.parameters[policy], members[origin])
-    assert set(agent.wave.origins.tolist()) <= set(agent.chosen)
+    snapshots = first_extension(agent, learning)
+    tasks = agent.stage.tasks
+    for policy, origin in enumerate(tasks.origins.tolist()):
+        assert torch.equal(tasks.population.parameters[policy], snapshots[origin].state["parameters"])
+    assert set(tasks.origins.tolist()) <= set(agent.selected)
 
 
-def test_members_that_nobody_needs_are_forgotten() -> None:
+def test_policies_that_are_not_needed_are_dropped() -> None:
     agent = build(4, archive_capacity=2)
     learn(agent, 400)
     assert 1 <= len(agent.archive) <= 2
-    assert set(agent.members) == {*agent.archive, *(number for number, _ in agent.queue)}
-    assert set(agent.actors.rows) == set(agent.members)
-    points = np.stack([agent.members[number].returns for number in agent.archive])
+    assert set(agent.snapshots) == {*agent.archive, *(task.policy_id for task in agent.pending)}
+    assert set(agent.bank.ids) == set(agent.snapshots)
+    points = np.stack([agent.snapshots[policy_id].returns for policy_id in agent.archive])
     assert non_dominated(points).all()
 
 
@@ -128,12 +144,67 @@ def test_members_that_nobody_needs_are_forgotten() -> None:
         ({"constraints": {"rest": "> 1"}}, "constraints has rest = '> 1', but must have a bound such as"),
         ({"constraints": {"rest": ">= nan"}}, "constraints has rest"),
         ({"constraints": {"rest": ">= 1", "place": "<= 1"}}, "leave at least one objective"),
-        ({"constraints": {"rest": ">= 1"}, "solver": "compat"}, 'solver is "compat"'),
+        ({"backend": "cuda-graph"}, "backend is 'cuda-graph', but must be one of auto, eager, numba"),
+        ({"solver": "compat"}, "solver is 'compat', but must be one of ipo, cpo, lagrangian, reference-code"),
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence.replace("(", r"\(")):
         build(4, **changes)
+
+
+WITHOUT_EFFECT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "barrier_t": ({"barrier_t": 5.0, "solver": "cpo"}, {"barrier_t": 5.0, "solver": "reference-code"}),
+    "trust_radius": ({"trust_radius": 0.1}, {"trust_radius": 0.1, "solver": "cpo"}),
+    "multiplier_rate": ({"multiplier_rate": 0.2}, {"multiplier_rate": 0.2, "constraints": {"rest": ">= 1"}}),
+    "extension_learning_rate": (
+        {"extension_learning_rate": 1e-3, "solver": "reference-code"},
+        {"extension_learning_rate": 1e-3, "solver": "reference-code", "interpolate": True},
+    ),
+    "constraints": (
+        {"constraints": {"rest": ">= 1"}, "solver": "reference-code"},
+        {"constraints": {"rest": ">= 1"}, "solver": "cpo"},
+    ),
+}
+"""Field -> settings under which it has no effect, and settings under which it has."""
+
+
+@pytest.mark.parametrize("name", EFFECTIVE)
+def test_a_setting_without_effect_is_refused(name: str) -> None:
+    refused, accepted = WITHOUT_EFFECT[name]
+    with pytest.raises(ValueError, match=rf"{name} is .*which has no effect: .*(solver|constraints|interpolate)"):
+        Config(**refused)
+    Config(**accepted)
+    del refused[name]
+    Config(**refused)  # at its default
+
+
+@pytest.mark.parametrize("solver", ["ipo", "cpo", "lagrangian", "reference-code"])
+def test_a_setting_has_an_effect_where_the_solver_holds_it(solver: Any) -> None:
+    effective = {name for name, condition in EFFECTIVE.items() if condition.holds(Config(solver=solver))}
+    held = set(vars(extension_solver(Config(solver=solver))))
+    assert ("barrier_t" in effective) == ("barrier_t" in held)
+    assert ("trust_radius" in effective) == ("radius" in held)
+    assert ("multiplier_rate" in effective) == ("multiplier_rate" in held)
+    assert ("extension_learning_rate" in effective) == ("learning_rate" in held)
+
+
+def test_presets_are_values() -> None:
+    assert Config.paper().samples_per_update == 4096
+    assert Config.reference_code().solver == "reference-code"
+    for name, changes in Config.PRESETS.items():
+        found = Config.preset(name, epochs=3)
+        assert found == Config(**changes | {"epochs": 3})
+    with pytest.raises(ValueError, match="preset is 'improved', but must be one of paper, reference-code"):
+        Config.preset("improved")
+
+
+@pytest.mark.parametrize("backend", ["eager", "numba"])
+def test_the_backend_is_a_setting(backend: str) -> None:
+    agent = build(4, backend=backend)
+    assert agent.backend == backend
+    learn(agent, 100)
+    assert agent.stage.tasks.gradient_step.backend == backend
 
 
 @pytest.mark.parametrize(("discount", "bootstrapped"), [(0.9, True), (1.0, False)])
@@ -143,7 +214,7 @@ def test_time_limits_are_ends_where_nothing_is_discounted(
     """An endless undiscounted return is infinite: a critic that is bootstrapped from itself would run after it."""
     noted: list[Any] = []
     monkeypatch.setattr(
-        "morl.learning.rollouts.Experience.bootstrap_truncated", lambda self, values: noted.append(values)
+        "morl.learning.rollouts.RolloutBuffer.bootstrap_truncated", lambda self, values: noted.append(values)
     )
 
     def limited() -> Any:
@@ -157,11 +228,12 @@ def test_the_entropy_bonus_does_not_move_the_actor_beside_the_trust_region() -> 
     tight = {"solver": "cpo", "entropy_weight": 1.0, "trust_radius": 1e-12, "extension_learning_rate": 0.1}
     agent = build(4, "toy-continuous-walk-v0", **tight)
     learn(agent, 48 + 40, "toy-continuous-walk-v0")
-    assert agent.wave is not None
-    assert agent.wave.updates == 1
+    assert isinstance(agent.stage, ExtensionStage)
+    assert agent.stage.updates == 1
+    tasks = agent.stage.tasks
     width = agent.network.actor_parameters
-    starts = torch.stack([agent.members[number].state["parameters"] for number in agent.wave.origins.tolist()])
-    change = (agent.wave.population.parameters.detach() - starts).abs()
+    starts = torch.stack([agent.snapshots[policy_id].state["parameters"] for policy_id in tasks.origins.tolist()])
+    change = (tasks.population.parameters.detach() - starts).abs()
     assert change[:, :width].max() < 1e-3
     assert change[:, width:].max() > 1e-2  # the critic learns
 
@@ -204,28 +276,42 @@ def test_survivors_keep_constraints_first() -> None:
 
 def test_selection_takes_extremes_then_gaps_then_old_ones() -> None:
     points = np.array([[0.0, 10.0], [1.0, 9.0], [2.0, 8.5], [6.0, 4.0], [10.0, 0.0]])
-    assert sorted(select(points, 2, ())) == [0, 4]
-    assert select(points, 3, ())[2] == 3
-    assert set(select(points, 2, {0, 4})) == {3, 2}
-    assert select(points[:1], 3, ()) == [0, 0, 0]  # fewer members than asked for
-    assert sorted(select(points, 5, {0, 1, 2, 3, 4})) == [0, 1, 2, 3, 4]
+    assert sorted(select_policies(points, 2, ())) == [0, 4]
+    assert select_policies(points, 3, ())[2] == 3
+    assert set(select_policies(points, 2, {0, 4})) == {3, 2}
+    assert select_policies(points[:1], 3, ()) == [0, 0, 0]  # fewer members than asked for
+    assert sorted(select_policies(points, 5, {0, 1, 2, 3, 4})) == [0, 1, 2, 3, 4]
 
 
-def test_mixtures_lie_between_neighbours() -> None:
-    states = [{"parameters": torch.full((2,), float(k)), "m": {"mean": np.full(1, float(k))}} for k in (0, 1, 10)]
+def test_interpolations_lie_between_neighbours() -> None:
+    network = actor_critic(1, spaces.Discrete(2), 2, (3,))
+    states = initial_states(network, 3, TransitionSizes(observation=1, action=1, objectives=2), seed=0)
+    for value, state in zip((0.0, 1.0, 10.0), states, strict=True):
+        state["parameters"][:] = value
+        state["steps"] += 2 * value
+        state["observation_statistics"]["mean"][:] = value
+        state["reward_statistics"]["variance"][:] = value
     returns = np.array([[0.0, 9.0], [1.0, 8.0], [9.0, 0.0]])
-    unknown = np.full(2, np.nan)
-    members = [Member(k, state, row, unknown, 1.0) for k, (state, row) in enumerate(zip(states, returns, strict=True))]
-    mixed = mixtures(members)
-    assert [state["parameters"].tolist() for state in mixed] == [[0.5, 0.5], [5.5, 5.5]]
-    assert mixed[0]["m"]["mean"] == 0.5
+    none = np.zeros(2)
+    pairs = enumerate(zip(states, returns, strict=True))
+    snapshots = [Snapshot(policy_id, state, row, none, 1.0, none) for policy_id, (state, row) in pairs]
+    mixed = interpolate_weights(snapshots)
+    for state, value in zip(mixed, (0.5, 5.5), strict=True):
+        assert (state["parameters"] == value).all()
+        assert state["steps"] == 2 * value
+        assert state["observation_statistics"]["mean"] == value
+        assert (state["reward_statistics"]["variance"] == value).all()
 
 
-def test_mixtures_that_are_better_are_archived() -> None:
+def test_interpolations_are_evaluated_after_each_round() -> None:
     agent = build(4, interpolate=True)
-    numbers = [entry["policies"] for entry in learn(agent, 400) if entry["weights"] is None]
-    assert numbers
-    assert agent.next_number > numbers[-1].max()
+    asked = learn(agent, 400)
+    evaluated = [policy_id for entry in asked for policy_id in entry["policies"].tolist()]
+    assert evaluated == list(range(3, agent.next_id))  # ids are permanent, and consecutive
+    steps = [entry["steps"] for entry in asked]
+    assert len(set(steps)) < len(steps)  # after the last snapshots of a round, the interpolations
+    plain = [entry["steps"] for entry in learn(build(4), 400)]
+    assert len(set(plain)) == len(plain)
 
 
 # --- Constraints ------------------------------------------------------------------------------------------------------
@@ -247,35 +333,35 @@ def test_the_barrier_is_smooth_and_steep_outside() -> None:
     assert log_barrier(torch.tensor([float("inf")])).tolist() == [0.0]
 
 
-def limits(slack: float, sign: float = 1.0) -> Any:
-    """Return limits of one policy with two objectives, the second one constrained."""
+def constraints_with(slack: float, sign: float = 1.0) -> Any:
+    """Return the constraints of one policy with two objectives, the second one constrained."""
     returns, thresholds = np.array([[5.0, 2.0 * slack * sign]]), np.array([[-np.inf, 0.0]])
     like = torch.zeros(1, dtype=torch.float64)
-    return limits_of(returns, thresholds, np.array([1.0, sign]), np.full((1, 2), 2.0), np.array([50.0]), like)
+    return constraint_state(returns, thresholds, np.array([1.0, sign]), np.full((1, 2), 2.0), np.array([50.0]), like)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_slacks_are_predicted_from_the_samples(sign: float) -> None:
-    bounds = limits(0.3, sign)
-    assert bounds.constrained.tolist() == [[False, True]]
+    state = constraints_with(0.3, sign)
+    assert state.constrained.tolist() == [[False, True]]
     advantages = torch.tensor([[[1.0, 0.2], [-1.0, -0.2]]], dtype=torch.float64)
-    same = bounds.predicted(torch.ones(1, 2, dtype=torch.float64), advantages, 0.2)
+    same = state.predicted_slacks(torch.ones(1, 2, dtype=torch.float64), advantages, 0.2)
     assert same[0, 1].item() == pytest.approx(0.3)
-    moved = bounds.predicted(torch.tensor([[1.1, 0.9]], dtype=torch.float64), advantages, 0.2)
+    moved = state.predicted_slacks(torch.tensor([[1.1, 0.9]], dtype=torch.float64), advantages, 0.2)
     assert moved[0, 1].item() == pytest.approx(0.3 + sign * 50.0 * (0.1 * 0.2 + 0.1 * 0.2) / 2)
 
 
 def test_an_objective_that_never_moves_is_not_constrained() -> None:
     like, thresholds = torch.zeros(1, dtype=torch.float64), np.zeros((1, 2))
-    bounds = limits_of(np.zeros((1, 2)), thresholds, np.ones(2), np.array([[1e-4, 3.0]]), np.ones(1), like)
-    assert bounds.slacks.tolist() == [[float("inf"), 0.0]]
+    state = constraint_state(np.zeros((1, 2)), thresholds, np.ones(2), np.array([[1e-4, 3.0]]), np.ones(1), like)
+    assert state.slacks.tolist() == [[float("inf"), 0.0]]
 
 
-def test_a_standardised_advantage_is_worth_its_deviation_over_an_episode() -> None:
-    bounds, weights = limits(0.3, -1.0), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+def test_a_standardized_advantage_is_worth_its_deviation_over_an_episode() -> None:
+    state, weights = constraints_with(0.3, -1.0), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     advantages = torch.tensor([[[0.4, 9.0], [-0.4, -9.0]]], dtype=torch.float64)
-    assert units_of(bounds, advantages, weights).item() == pytest.approx(50.0 * 0.4)
-    assert units_of(bounds, 0.0 * advantages, weights).item() == pytest.approx(50.0 * 1e-3)  # nothing moves
+    assert target_scale(state, advantages, weights).item() == pytest.approx(50.0 * 0.4)
+    assert target_scale(state, 0.0 * advantages, weights).item() == pytest.approx(50.0 * 1e-3)  # nothing moves
 
 
 @pytest.mark.parametrize("slack", [0.5, 0.005, -3.0])
@@ -283,19 +369,19 @@ def test_the_interior_point_loss_pulls_harder_the_less_slack_is_left(slack: floa
     advantage = torch.tensor([[[1.0], [-1.0]]], dtype=torch.float64)
     batch = {"advantage": advantage, "vector_advantage": torch.cat([advantage, -0.1 * advantage], dim=2)}
     ratios = torch.ones(1, 2, dtype=torch.float64, requires_grad=True)
-    units = torch.tensor([25.0], dtype=torch.float64)
-    loss = interior_point_loss(limits(slack), units, 20.0, 0.2)(ratios, batch)
+    scale = torch.tensor([25.0], dtype=torch.float64)
+    loss = interior_point_loss(constraints_with(slack), scale, 20.0, 0.2)(ratios, batch)
     (slopes,) = torch.autograd.grad(loss.sum(), ratios)
     pull = 1.0 / max(slack, SMALLEST_SLACK) / 20.0 * 50.0 / 25.0 * 0.1 / 2
     torch.testing.assert_close(slopes, torch.tensor([[-0.5 + pull, 0.5 - pull]], dtype=torch.float64))
 
 
-def test_the_published_loss_is_blind_to_the_size_of_returns() -> None:
+def test_the_reference_code_is_blind_to_the_size_of_returns() -> None:
     batch = {"advantage": torch.zeros(1, 4, 1, dtype=torch.float64)}
     slopes = []
     for size in (1.0, 7.0):
         ratios = torch.full((1, 4), 1.05, dtype=torch.float64, requires_grad=True)
-        loss = published_loss(0.9, 20.0, 0.2)(ratios, batch | {"target": torch.full((1, 4, 2), size).double()})
+        loss = reference_code_loss(0.9, 20.0, 0.2)(ratios, batch | {"target": torch.full((1, 4, 2), size).double()})
         slopes.append(torch.autograd.grad(loss.sum(), ratios)[0])
     torch.testing.assert_close(slopes[0], slopes[1])
     torch.testing.assert_close(slopes[0], torch.full((1, 4), -1.0 / (20.0 * 0.15 * 4)).double())
@@ -327,7 +413,7 @@ class MaskedBandit(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
-        self.clock, self.length = 0, int(self.np_random.integers(3, 8))  # lanes end at different times
+        self.clock, self.length = 0, int(self.np_random.integers(3, 8))  # environments end at different times
         return self._told()
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -452,7 +538,7 @@ def test_constraints_from_files_and_flags(tmp_path: Path, morl_cli: Any) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("solver", ["ipo", "cpo", "lagrangian", "compat"])
+@pytest.mark.parametrize("solver", ["ipo", "cpo", "lagrangian", "reference-code"])
 def test_most_leaves_of_the_fruit_tree_are_found(tmp_path: Path, solver: str) -> None:
     options = {"env_options": {"depth": 5}, "total_steps": 300_000, "config": {"solver": solver}, "device": "cpu"}
     run = morl.train("c-morl", "fruit-tree-v0", run_dir=tmp_path / "run", **options)

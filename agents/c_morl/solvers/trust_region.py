@@ -173,7 +173,7 @@ def _repair_step(s: Tensor, ridge: Tensor, slacks: Tensor, violated: Tensor, rad
     """
     pair = violated.unsqueeze(2) & violated.unsqueeze(1)
     block = torch.where(pair, s, torch.zeros_like(s)) + torch.diag_embed((~violated).to(s.dtype)) + ridge
-    repair = torch.linalg.solve(block, torch.where(violated, -slacks, torch.zeros_like(slacks)))
+    repair: Tensor = torch.linalg.solve(block, torch.where(violated, -slacks, torch.zeros_like(slacks)))
     length = (repair * torch.bmm(torch.where(pair, s, torch.zeros_like(s)), repair.unsqueeze(2)).squeeze(2)).sum(dim=1)
     return repair * (2.0 * radius / length.clamp(min=2.0 * radius)).sqrt().unsqueeze(1)
 

@@ -7,7 +7,6 @@ epoch of one minibatch PPO takes just this step, less a learned baseline.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from morl.learning.population import Population, TrainingState, initial_states
 from morl.learning.ppo import PPO, PPOSettings, ppo_update
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
-from morl.protocols import BoolArray, IndexArray
+from morl.protocols import BoolArray, IndexArray, StateDict
 from morl.seeding import derived_seed
 
 BindUtility = Callable[[Tensor, Tensor], UtilityFn]
@@ -128,7 +127,7 @@ class OnPolicy:
             self.population.rollout.clear()
 
     def _row(self, state: TrainingState) -> dict[str, Tensor]:
-        """Return a training state as tensors by name; "actor" is the part that acts: parameters, then mean and scale."""
+        """Return a training state as tensors by name; "actor" acts: parameters, then mean and scale."""
         observations = _tensors(state["observation_statistics"])
         rewards = _tensors(state["reward_statistics"])
         scale = (observations["variance"] + 1e-8).rsqrt()
@@ -206,7 +205,7 @@ class OnPolicy:
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Return members, active policies, rollout and random streams."""
         return {
             "members": self.members,
@@ -216,7 +215,7 @@ class OnPolicy:
             "diagnostics": self.diagnostics,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned; `load` was called before."""
         for name, tensor in self.members.items():
             tensor.copy_(state["members"][name])
