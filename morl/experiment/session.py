@@ -267,7 +267,7 @@ class Session:
             record = front_record(front)
             if hasattr(self.agent, "front_metadata"):  # such as which constraints its points break
                 record |= self.agent.front_metadata(front.points)
-            best = Best(score, self.agent.steps, record, dict(self.agent.export_policies()))  # type: ignore[arg-type]
+            best = Best(score, self.agent.steps, record, _plain_policies(self.agent.export_policies()))
             self.best = best if scheduled else self.best
             self._save_policies(best)
         else:
@@ -336,6 +336,11 @@ class Session:
         values = {f"selection/{name}": value for name, value in chosen.items()} | dict(own)
         counts = {"wall_seconds": self._seconds(), **self._counts()}
         self.recorder.metrics(self.agent.steps, values | counts)
+
+
+def _plain_policies(policies: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
+    """Return policies as plain data. Until policy files are written by `morl.policy_files`: M's stopgap, main wins."""
+    return {number: each if isinstance(each, dict) else each.state_dict() for number, each in policies.items()}
 
 
 def _own_utilities(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import tyro
 
@@ -20,7 +20,7 @@ AgentConfig = TypeVar("AgentConfig")
 Parsed = TypeVar("Parsed")
 
 
-OPEN_TABLES = ("env_options", "constraints")
+OPEN_TABLES = ("env_options", "constraints", "solver_kwargs")
 """Settings that are tables with keys of the user's own."""
 
 
@@ -93,6 +93,7 @@ def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train"
         ValueError: with tyro's complaint as one sentence.
     """
     complaint = io.StringIO()
+    args = _with_preset(schema, args)
     try:
         with contextlib.redirect_stderr(complaint):
             return tyro.cli(schema, args=list(args), prog=program)
@@ -100,6 +101,27 @@ def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train"
         if stop.code in (0, None):
             raise
         raise ValueError(_one_sentence(complaint.getvalue(), schema)) from None
+
+
+# --- Stopgap of branch M for presets that are no field; helper X's expansion replaces it ------------------------------
+
+
+def _with_preset(schema: Any, args: Sequence[str]) -> Sequence[str]:
+    """Return the arguments with `--agent.preset NAME` replaced by the fields of that preset, in front of all others."""
+    name = option(args, "--agent.preset")
+    config_class = next(iter(get_args(schema)), None)
+    presets = getattr(config_class, "PRESETS", None)
+    if name is None or presets is None:
+        return args
+    if name not in presets:
+        raise ValueError(f"preset is {name!r}, but must be one of {', '.join(presets)}")
+    rest = list(args)
+    for place in reversed([i for i, word in enumerate(rest) if word.partition("=")[0] == "--agent.preset"]):
+        del rest[place : place + (1 if "=" in rest[place] else 2)]
+    return [*arguments({"agent": presets[name]}), *rest]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -148,6 +170,9 @@ def tuned_arguments(agent_name: str, env_id: str, given: Sequence[str]) -> list[
     table = read_table(file)
     mode = option(given, "--agent.mode")
     if mode is not None and mode != table.get("agent", {}).get("mode", mode):
+        del table["agent"]
+    preset = option(given, "--agent.preset")  # stopgap of branch M, as above
+    if preset is not None and preset != table.get("agent", {}).get("preset", preset):
         del table["agent"]
     return list(arguments(table))
 

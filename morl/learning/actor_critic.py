@@ -1,9 +1,9 @@
-"""Actor and vector critic of a whole population: the shape of both networks, one flat row of parameters a policy."""
+"""Stochastic actors and vector critics of a whole population: the shape of both networks, and their actions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
-from typing import Any
+from typing import TypeVar
 
 import gymnasium
 import numpy as np
@@ -15,25 +15,27 @@ from torch import Tensor
 from morl.learning.actions import BoundedActions
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
 from morl.learning.networks import MultilayerPerceptron
+from morl.protocols import Actions
 
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """Two separate tanh networks; the critic has one output for each objective. It holds no parameters.
+    """The shape of an actor and a vector critic: two separate tanh networks. It holds no parameters.
 
-    A row of parameters is: actor, log-deviations (continuous actions only), critic.
+    A row of parameters, one policy's, is: actor, log of the standard deviations (continuous actions only), critic.
     """
 
     actor: MultilayerPerceptron
     critic: MultilayerPerceptron
+    """One output for each objective."""
     log_stds: int
-    """Number of state-independent log-deviations: the width of continuous actions, 0 for a discrete choice."""
+    """Number of state-independent log standard deviations: the width of continuous actions, 0 for a discrete choice."""
     initial_std: float = 1.0
-    """Deviation of the continuous actions of a fresh policy."""
+    """Standard deviation of the continuous actions of a fresh policy."""
 
     @property
     def actor_parameters(self) -> int:
-        """Return how many of a row's parameters, from its beginning, acting depends on."""
+        """Return the number of parameters of the actor, at the beginning of a row."""
         return self.actor.num_parameters + self.log_stds
 
     @property
@@ -48,7 +50,7 @@ class ActorCritic:
         return torch.cat([actor, torch.full((population, self.log_stds), log(self.initial_std)), critic], dim=1)
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what belongs to the actor [policy, actor_parameters] and what to the critic."""
+        """Return the parameters of the actors [policy, actor_parameters] and of the critics [policy, ...]."""
         actor, critic = torch.split(parameters, [self.actor_parameters, self.critic.num_parameters], dim=1)
         return actor, critic
 
@@ -57,7 +59,7 @@ class ActorCritic:
 
         Args:
             actor: [policy, actor_parameters].
-            observations: [policy, batch, width].
+            observations: [policy, batch, width], normalized.
             masks: [policy, batch, choice], true where a discrete choice is allowed.
         """
         weights, log_stds = torch.split(actor, [self.actor.num_parameters, self.log_stds], dim=1)
@@ -67,18 +69,34 @@ class ActorCritic:
         return DiagonalGaussian(outputs, log_stds.unsqueeze(1))
 
 
+Act = TypeVar("Act")
+
+
 def actor_critic(
-    width: int, action_space: Any, objectives: int, hidden_sizes: tuple[int, ...], initial_std: float = 1.0
+    width: int,
+    action_space: gymnasium.Space[Act],
+    objectives: int,
+    hidden_sizes: tuple[int, ...],
+    initial_std: float = 1.0,
 ) -> ActorCritic:
-    """Return networks for observations of `width`, an action space and a number of objectives.
+    """Return the networks for an environment.
+
+    Args:
+        width: elements of an encoded observation.
+        action_space: of the environment.
+        objectives: outputs of the critic.
+        hidden_sizes: units of the hidden layers of both networks.
+        initial_std: standard deviation of the continuous actions of a fresh policy.
 
     Raises:
         ValueError: actions are neither a Discrete choice nor a Box of floats.
     """
     if isinstance(action_space, spaces.Discrete):
-        outputs, log_stds = int(action_space.n), 0
+        outputs = int(action_space.n)
+        log_stds = 0
     elif isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating):
-        outputs = log_stds = int(np.prod(action_space.shape))
+        outputs = int(np.prod(action_space.shape))
+        log_stds = outputs
     else:
         raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
     actor = MultilayerPerceptron((width, *hidden_sizes, outputs), activation="tanh")
@@ -86,15 +104,16 @@ def actor_critic(
     return ActorCritic(actor, critic, log_stds, initial_std)
 
 
-def action_map(space: gymnasium.Space[Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return what turns rows of actions [env, width] into those that an environment takes.
+def action_map(space: gymnasium.Space[Act]) -> Callable[[NDArray[np.float32]], Actions]:
+    """Return a function that maps policy actions [env, width] to environment actions [env, ...].
 
-    A discrete choice is numbered from `start`. A bounded box is [-1, 1] to the policy, whatever its units are, so that
-    a fresh policy's deviation of 1 is half its range; actions beyond are cut. A box without bounds is taken as it is.
+    A discrete choice is counted from the space's `start`. A bounded box is [-1, 1] to the policy, whatever its units
+    are, so that a fresh policy's standard deviation of 1 is half its range; actions beyond are clipped. A box without
+    bounds is used in its own units.
     """
     if isinstance(space, spaces.Discrete):
-        first = int(space.start)
-        return lambda actions: actions[:, 0].astype(np.int64) + first
+        start = int(space.start)
+        return lambda actions: actions[:, 0].astype(np.int64) + start
     assert isinstance(space, spaces.Box)
     if space.is_bounded():
         return BoundedActions(space).to_environment

@@ -69,7 +69,7 @@ class OffPolicy:
         first = torch.Generator().manual_seed(derived_seed(seed, "network"))
         everybody = build(1 if self.conditioned else config.population, first)
         self.members = {name: tensor.clone() for name, tensor in everybody.tensors().items()}
-        self.linear = config.utility == "linear" and config.condition != "accrued"
+        self.linear = config.utility == "linear" and not config.augmented_state
         self.backend = choose_backend(everybody, config.backend, linear_utility=self.linear)
         self.groups = self._split_active()
         unused = torch.Generator().manual_seed(0)

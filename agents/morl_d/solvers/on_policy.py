@@ -147,10 +147,8 @@ class OnPolicy:
         experience, config = self.population.experience, self.config
         if not experience.full:
             return 0
-        assert config.epochs is not None
-        assert config.minibatches is not None
         parameters = self.population.parameters
-        samples, deviations = compute_advantages(experience, self.network, parameters, self.last, config.trace)
+        samples, deviations = compute_advantages(experience, self.network, parameters, self.last, config.gae_lambda)
         weights = torch.ones_like(deviations) if self.whole_returns else self.directions * deviations
         samples["advantage"] = scalar_advantages(samples["target"] - samples["value"], weights).unsqueeze(2)
         settings = Epochs(epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight)

@@ -32,7 +32,7 @@ class NumbaGradientStep:
         rows = self.ppo.parameters.detach().numpy()
         actor_widths, critic_widths = np.array(network.actor.widths), np.array(network.critic.widths)
         moments = (optimizer.first_moments.numpy(), optimizer.second_moments.numpy(), optimizer.steps.numpy())
-        weights = (settings.value_weight, settings.entropy_weight, settings.value_clip, settings.max_grad_norm)
+        weights = (settings.value_weight, settings.entropy_weight, settings.value_clip_range, settings.max_grad_norm)
         rates = learning_rates.double().numpy()
         columns: dict[str, NDArray[Any]] = {name: column.numpy() for name, column in batch.items()}
         observations, actions = np.ascontiguousarray(columns["observation"]), columns["action"]
@@ -54,7 +54,7 @@ class NumbaGradientStep:
         pass_forward(*forth)
         slopes = np.empty_like(ratios)
         if policy_loss is None:
-            surrogate_slopes(ratios, columns["advantage"], settings.clip, slopes)
+            surrogate_slopes(ratios, columns["advantage"], settings.clip_range, slopes)
         else:
             slopes = _slopes(ratios, batch, policy_loss)
         values = columns["value"], columns["target"]
