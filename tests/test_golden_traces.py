@@ -63,7 +63,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "pd-morl-continuous-paper": (
         "pd-morl",
         CONTINUOUS,
-        PD_MORL | {"mode": "paper", "key_pretraining_steps": 120},
+        PD_MORL | {"preset": "paper", "key_pretraining_steps": 120},
         ("eager", "numba"),
     ),
     "pd-morl-continuous-options": (
