@@ -142,11 +142,11 @@ class OffPolicy:
             utility = self._bound_utility(slice(0, 1), observations.shape[1])
             actions = self.algorithms[0].explore(inputs, utility, generator)
             return actions.view(*observations.shape[:2], -1)
-        actions = [
+        explored = [
             algorithm.explore(observations[group], self._bound_utility(group), generator)
             for group, algorithm in zip(self.groups, self.algorithms, strict=True)
         ]
-        return torch.cat(actions)
+        return torch.cat(explored)
 
     def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:
         """Return the best actions [policy, batch, action] of any actors [policy, n], under their own preferences.

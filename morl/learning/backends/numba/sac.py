@@ -1,6 +1,5 @@
 """The updates of `morl.learning.sac` by the compiled loops of `sac_kernel`, policies spread over threads."""
 
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from morl.learning.backends.numba.td3 import drawn_for
 from morl.learning.backends.numba.threads import ALONE, ThreadTeam, Workers
 from morl.learning.sac import LOG_STD_RANGE, SAC
 from morl.learning.sampled_batches import SampledBatches
-
 
 
 class NumbaSAC:

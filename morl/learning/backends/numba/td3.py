@@ -104,7 +104,7 @@ def _networks(td3: "TD3", policy: int) -> Networks:
     )
 
 
-def drawn_for(batches: SampledBatches, policy: int, noise_draw: int | None = 0) -> Drawn:
+def drawn_for(batches: SampledBatches, policy: int) -> Drawn:
     """Return what was drawn for one policy as the compiled loops take it."""
     assert batches.weight is not None
     noise = batches.noise[:, :, 0]
