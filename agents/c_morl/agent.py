@@ -142,9 +142,7 @@ class CMORL:
         self.pretraining_steps = 0
         self.updates = 0
         self.next_id = len(preferences)
-        self.observations: NDArray[np.float32] | None = (
-            None  # [env, width] not normalized; None: reset the environments
-        )
+        self.observations: NDArray[np.float32] | None = None  # [env, width] not normalized; None: reset them
         self.masks: BoolArray | None = None  # [env, choice] allowed choices
         self.diagnostics: dict[str, float] = {}
         self.stage = self._next_stage()
@@ -412,12 +410,12 @@ class CMORL:
         """Start new episodes at the next step: called where the environment's state could not be saved."""
         self.observations = None
 
-    def export_policies(self) -> dict[int, dict[str, object]]:
+    def export_policies(self) -> dict[int, PolicyData]:
         """Return the archive, before the first snapshot the untrained policies, by policy id."""
-        return {policy_id: self.bank[policy_id].state_dict() for policy_id in self.archive or sorted(self.snapshots)}
+        return {policy_id: self.bank[policy_id] for policy_id in self.archive or sorted(self.snapshots)}
 
     def import_policies(self, policies: StateDict) -> None:
-        """Load policies that `export_policies` returned; enough to act, not to resume learning."""
+        """Load policies to act with; called by the runner until it loads policy files itself."""
         self.bank.keep(())
         for policy_id, state in policies.items():
             self.bank.add(int(policy_id), PolicyData.of_state_dict(state))

@@ -238,7 +238,7 @@ class TaskPopulation:
 
     @torch.no_grad()
     def _predicted_gains(self, samples: Mapping[str, Tensor], constraints: ConstraintState) -> FloatArray:
-        """Return h mean_i[(rho_i - 1) A_ij]: the change of returns [policy, objective] by the update, in units of sigma.
+        """Return h mean_i[(rho_i - 1) A_ij]: the change of returns [policy, objective] by the update, in sigmas.
 
         Ratios are clipped: in many dimensions a few large ones would make up all of the mean.
         """
@@ -352,7 +352,7 @@ class ExtensionStage:
         self.reference_returns: FloatArray = np.full((num_tasks, setup.sizes.objectives), np.nan)
 
     def start(self, references: Sequence[Snapshot], weights: FloatArray) -> None:
-        """Begin with the reference policies, and unit vectors of the target objectives [policy, objective] as weights."""
+        """Begin with reference policies, and unit vectors of the target objectives [policy, objective] as weights."""
         tasks = self.tasks
         tasks.start(references, weights)
         returns = np.stack([reference.returns for reference in references])

@@ -22,6 +22,7 @@ from morl.agents.morl_d.solvers.protocol import AnySolver, SelfSteppingSolver, T
 from morl.agents.morl_d.validation import check, choose_solver, num_active
 from morl.learning.actor_critic import actor_critic
 from morl.learning.observations import Encoder, encoder
+from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.learning.scalarization import (
     AugmentedState,
     ScaledUtility,
@@ -219,18 +220,23 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
 
 def _on_policy(inputs: SolverInputs) -> OnPolicy:
     """Return PPO, or EUPG, whose critic predicts the utility of the return instead of the objectives."""
+    expected_utility = inputs.name == "eupg"
     width = inputs.observation_width
-    critic_outputs = 1 if inputs.name == "eupg" else inputs.problem.num_objectives
+    critic_outputs = 1 if expected_utility else inputs.problem.num_objectives
+    rollout = RolloutBuffer(
+        num_policies=inputs.num_active,
+        envs_per_policy=inputs.num_envs // inputs.num_active,
+        num_steps=inputs.config.rollout_steps,
+        sizes=TransitionSizes(observation=width, action=inputs.actions.width, objectives=critic_outputs),
+        discount=1.0 if expected_utility else inputs.discount,  # the utility is that of a discounted return
+    )
     whole_episodes = AugmentedState(0, inputs.augmented.units, enabled=False)  # it evaluates returns, not values
     return OnPolicy(
-        name=inputs.name,
         network=actor_critic(width, inputs.problem.action_space, critic_outputs, inputs.config.hidden_sizes),
-        judge=_bind(inputs.utility, whole_episodes),
-        widths={"observation": width, "action": inputs.actions.width, "objective": critic_outputs},
+        bind_utility=_bind(inputs.utility, whole_episodes),
+        rollout=rollout,
         config=inputs.config,
-        discount=inputs.discount,
-        slots=inputs.num_active,
-        lanes=inputs.num_envs // inputs.num_active,
+        expected_utility=expected_utility,
         seed=inputs.seed,
         device=inputs.device,
     )

@@ -60,6 +60,7 @@ class RolloutBuffer:
         self.num_policies = num_policies
         self.envs_per_policy = envs_per_policy
         self.num_steps = num_steps
+        self.sizes = sizes
         self.discount = discount
         shape = (num_steps, num_policies, envs_per_policy)
         self.observations = np.zeros((*shape, sizes.observation), dtype=np.float32)

@@ -117,17 +117,18 @@ class TD3(TensorState):
         self.target_actors = self.actors.detach().clone()
         self.target_critics = self.critics.detach().clone()
         self.actor_optimizer = Adam(self.actors)
-        self.critic_optimizer = Adam(self.critics)
+        self.critic_optimizer = Adam(self.critics.detach().view(2 * self.policies, -1))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the complete state [policy, ...] by name, not copied; "actor" is the part that acts."""
+        critic_optimizer = optimizer_tensors("critic", self.critic_optimizer)
         return {
             "actor": self.actors.detach(),
             "critic": self.critics.detach(),
             "target_actor": self.target_actors,
             "target": self.target_critics,
             **optimizer_tensors("actor", self.actor_optimizer),
-            **optimizer_tensors("critic", self.critic_optimizer),
+            **{name: tensor.view(self.policies, -1) for name, tensor in critic_optimizer.items()},
         }
 
     # --- Acting -------------------------------------------------------------------------------------------------------
@@ -189,7 +190,8 @@ class TD3(TensorState):
             errors = errors + settings.critic_angle * angle_degrees(batch.direction.unsqueeze(1), seen)
         losses = errors.mean(dim=-1).sum(dim=-1)  # [policy]: mean over the batch, sum over critics
         (gradient,) = torch.autograd.grad(losses.sum(), self.critics)
-        self.critic_optimizer.step(clip_norms(gradient, settings.max_grad_norm), settings.learning_rate)
+        gradient = clip_norms(gradient, settings.max_grad_norm)
+        self.critic_optimizer.step(gradient.view(2 * self.policies, -1), settings.learning_rate)
         self.updates += 1
         if self.updates % settings.policy_delay == 0:
             self._update_actors(batch)

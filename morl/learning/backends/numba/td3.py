@@ -58,7 +58,7 @@ class NumbaTD3:
         delay = td3.settings.policy_delay
         steps = [
             (
-                int(td3.critic_optimizer.steps[policy]),
+                int(td3.critic_optimizer.steps[2 * policy]),
                 td3.updates,
                 int(td3.actor_optimizer.steps[policy]),
                 delay,
@@ -96,8 +96,8 @@ def _networks(td3: "TD3", policy: int) -> Networks:
         target_critics=critics(td3.target_critics),
         actor_first=td3.actor_optimizer.first_moments.numpy()[policy],
         actor_second=td3.actor_optimizer.second_moments.numpy()[policy],
-        critic_first=critics(td3.critic_optimizer.first_moments),
-        critic_second=critics(td3.critic_optimizer.second_moments),
+        critic_first=td3.critic_optimizer.first_moments.numpy()[2 * policy : 2 * policy + 2],
+        critic_second=td3.critic_optimizer.second_moments.numpy()[2 * policy : 2 * policy + 2],
         actor_widths=np.array(td3.actor.widths),
         critic_widths=np.array(td3.critic.widths),
         kind=NORMED_RELU if td3.settings.layer_norm else RELU,
