@@ -59,6 +59,8 @@ class PolicySpec:
     """[objective] units of the accrued reward that follows the observation; None for a policy that does not see it."""
     utility: str = "linear"
     """Utility of action values: a name of `morl.learning.scalarization.UTILITIES`, or "module:name"."""
+    ensemble: int = 1
+    """Networks whose mean action values count; their parameters follow one another."""
     utility_of_shares: bool = False
     """Whether the utility sees shares of the range between `PolicyData.bounds` instead of raw returns."""
 
@@ -104,7 +106,7 @@ class PolicyData:
     spec: PolicySpec
     """The shape of the policy."""
     parameters: Tensor
-    """[n] float32: of the network, then (gaussian) the log standard deviations."""
+    """[n] float32: of the network (or networks), then (gaussian) the log standard deviations."""
     mean: NDArray[np.floating[Any]] | None = None
     """[width] mean of the observations; None where observations are not normalized."""
     scale: NDArray[np.floating[Any]] | None = None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
-from morl.learning.backends import BackendName
+from morl.learning.backends import BackendSetting
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 
@@ -82,7 +82,7 @@ class Config:
     interpolate: bool = False
     """After initialization and after each round, also archive non-dominated policies half-way between neighbours in
     parameter space."""
-    backend: BackendName = "auto"
+    backend: BackendSetting = "auto"
     """Backend that executes PPO's gradient steps; "auto": "numba" where it supports the settings, else "eager"."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -159,7 +159,7 @@ class Config:
         refuse_without_effect(self)
 
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {"solver": get_args(SolverName), "backend": get_args(BackendName)}
+_CHOICES: Mapping[str, tuple[str, ...]] = {"solver": get_args(SolverName), "backend": get_args(BackendSetting)}
 """Fields that must be one of several names."""
 _POSITIVE = (
     "initial_steps",

@@ -13,7 +13,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread po
 
 import tyro
 
-from morl.experiment.settings import AgentConfig, Settings, file_arguments, option, parse, tuned_arguments
+from morl.experiment.settings import (
+    AgentConfig,
+    Settings,
+    expand_preset,
+    file_arguments,
+    option,
+    parse,
+    tuned_arguments,
+)
 
 USAGE = """\
 usage: morl COMMAND ...
@@ -119,14 +127,15 @@ def train(args: Sequence[str]) -> None:
     algorithm, environment = args[0], args[1]
     from morl.envs.core.registry import env_name, problem
 
-    schema: Any = Train[find_agent(algorithm, problem(environment).action_space).config_class]  # type: ignore[misc]
+    config_class = find_agent(algorithm, problem(environment).action_space).config_class
+    schema: Any = Train[config_class]  # type: ignore[valid-type]
     from morl.experiment import report
     from morl.experiment.runner import start
 
     file = option(args, "--config")
     given = [*([] if file is None else file_arguments(Path(file))), *args[2:]]
     tuned = tuned_arguments(algorithm, env_name(environment), given)
-    chosen = parse(schema, [*args[:2], *tuned, *given], "morl train")
+    chosen = parse(schema, [*args[:2], *expand_preset(config_class, [*tuned, *given])], "morl train")
     if chosen.seeds < 1:
         raise ValueError(f"seeds is {chosen.seeds}, but must be at least 1")
     first = chosen.settings.seed

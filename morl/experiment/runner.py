@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.acting import PolicyBank
 from morl.agents import find_agent
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Returns
@@ -27,6 +28,7 @@ from morl.experiment.population import Member
 from morl.experiment.session import Session, build_agent, build_evaluator, stated_problem
 from morl.experiment.settings import Settings, file_arguments, parse, resolve, to_toml
 from morl.learning.processor import prepared_processor, resolve_device
+from morl.policy_files import PolicyData
 from morl.protocols import Problem
 from morl.seeding import derived_seed
 from morl.utilities import linear
@@ -129,8 +131,27 @@ class Run:
         files = {int(file.stem): file for file in (self.directory / "policies").glob("*.pt")}
         if not files:
             raise ValueError(f"run {self.directory} has no policies yet: it stopped before its first evaluation")
-        agent.import_policies({number: checkpoint.load_file(file) for number, file in sorted(files.items())})
+        policies = {number: checkpoint.load_file(file) for number, file in sorted(files.items())}
+        states = {number: state for number, state in policies.items() if "spec" in state}
+        if states:  # for the transition to `morl.acting` (branch P): on merging, the runner's own version wins
+            loaded = {number: PolicyData.of_state_dict(state) for number, state in states.items()}
+            bank = PolicyBank(next(iter(loaded.values())).spec, cpu)
+            for number, data in loaded.items():
+                bank.add(number, data)
+            return _SavedPolicies(bank)
+        agent.import_policies(policies)
         return agent
+
+
+class _SavedPolicies:
+    """Acts with saved policies, for the transition to `morl.acting` (branch P): on merging, the runner's wins."""
+
+    def __init__(self, bank: PolicyBank) -> None:
+        self.bank = bank
+
+    def act(self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the actions [env, ...] of policies [env] under preferences [env, objective]."""
+        return self.bank.act(observations, preferences, policies)
 
 
 def train(

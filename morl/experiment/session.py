@@ -267,7 +267,8 @@ class Session:
             record = front_record(front)
             if hasattr(self.agent, "front_metadata"):  # such as which constraints its points break
                 record |= self.agent.front_metadata(front.points)
-            best = Best(score, self.agent.steps, record, _plain_policies(self.agent.export_policies()))
+            policies_by_id = {number: _plain_policy(data) for number, data in self.agent.export_policies().items()}
+            best = Best(score, self.agent.steps, record, policies_by_id)
             self.best = best if scheduled else self.best
             self._save_policies(best)
         else:
@@ -313,7 +314,7 @@ class Session:
         """Write the policies behind a front that is to be published."""
         (self.run_dir / "policies").mkdir(exist_ok=True)
         for number, parameters in best.policies.items():
-            checkpoint.save_file(self.run_dir / "policies" / f"{number}.pt", parameters)
+            checkpoint.save_file(self.run_dir / "policies" / f"{number}.pt", _plain_policy(parameters))
 
     def _publish(self, best: Best) -> None:
         """Write front.json: the best front, and the counts as they are now."""
@@ -336,11 +337,6 @@ class Session:
         values = {f"selection/{name}": value for name, value in chosen.items()} | dict(own)
         counts = {"wall_seconds": self._seconds(), **self._counts()}
         self.recorder.metrics(self.agent.steps, values | counts)
-
-
-def _plain_policies(policies: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
-    """Return policies as plain data. Until policy files are written by `morl.policy_files`: M's stopgap, main wins."""
-    return {number: each if isinstance(each, dict) else each.state_dict() for number, each in policies.items()}
 
 
 def _own_utilities(
@@ -377,3 +373,8 @@ def _system(session: Session) -> dict[str, Any]:
         "backend": session.envs.metadata.get("backend"),
         "packages": {name: version(name) for name in packages},
     }
+
+
+def _plain_policy(policy: Any) -> dict[str, Any]:
+    """Return a policy as plain data. For the transition to `morl.acting` (branch P): on merging, the runner's wins."""
+    return dict(policy) if isinstance(policy, Mapping) else dict(policy.state_dict())

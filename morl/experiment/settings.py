@@ -83,7 +83,27 @@ def resolve(agent: Any, agent_name: str, env_id: str, overrides: Mapping[str, An
     """
     chosen = {key: value for key, value in overrides.items() if value is not None}
     given = list(arguments(chosen))
-    return parse(Settings[agent.config_class], [*tuned_arguments(agent_name, env_id, given), *given])
+    tuned = tuned_arguments(agent_name, env_id, given)
+    return parse(Settings[agent.config_class], expand_preset(agent.config_class, [*tuned, *given]))
+
+
+def expand_preset(config_class: Any, args: Sequence[str]) -> list[str]:
+    """Return arguments with --agent.preset replaced by the settings of that preset, before all others.
+
+    Minimal version of branch P: on merging, the version of branch X wins.
+    """
+    presets = getattr(config_class, "PRESETS", None)
+    name = option(args, "--agent.preset")
+    if presets is None or name is None:
+        return list(args)
+    if name not in presets:
+        raise ValueError(f"preset is {name!r}, but must be one of {', '.join(presets)}")
+    rest = list(args)
+    while "--agent.preset" in rest:
+        position = rest.index("--agent.preset")
+        del rest[position : position + 2]
+    rest = [word for word in rest if not word.startswith("--agent.preset=")]
+    return [*arguments({"agent": presets[name]}), *rest]
 
 
 def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train") -> Parsed:
@@ -161,15 +181,15 @@ def tuned_file(agent_name: str, env_id: str) -> Path | None:
 def tuned_arguments(agent_name: str, env_id: str, given: Sequence[str]) -> list[str]:
     """Return the tuned settings, spelled as arguments; none where there is no file.
 
-    A file may say in which mode its agent was tuned: where `given` arguments ask for another, only what it says of the
-    run is returned.
+    A file may say for which preset its agent was tuned: where `given` arguments ask for another, only what it says of
+    the run is returned.
     """
     file = tuned_file(agent_name, env_id)
     if file is None:
         return []
     table = read_table(file)
-    mode = option(given, "--agent.mode")
-    if mode is not None and mode != table.get("agent", {}).get("mode", mode):
+    preset = option(given, "--agent.preset")
+    if preset is not None and preset != table.get("agent", {}).get("preset", preset):
         del table["agent"]
     preset = option(given, "--agent.preset")  # stopgap of branch M, as above
     if preset is not None and preset != table.get("agent", {}).get("preset", preset):

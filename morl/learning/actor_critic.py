@@ -45,8 +45,8 @@ class ActorCritic:
 
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small."""
-        actor = self.actor.initialise_orthogonal(population, generator, last_gain=0.01)
-        critic = self.critic.initialise_orthogonal(population, generator, last_gain=1.0)
+        actor = self.actor.initialize_orthogonal(population, generator, last_gain=0.01)
+        critic = self.critic.initialize_orthogonal(population, generator, last_gain=1.0)
         return torch.cat([actor, torch.full((population, self.log_stds), log(self.initial_std)), critic], dim=1)
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import morl
 from morl.agents import AGENTS, find_agent
-from morl.agents.pd_morl.discrete import Config
+from morl.agents.pd_morl.config import DiscreteConfig as Config
 from morl.envs.core.registry import problem
 from morl.experiment import settings
 from morl.experiment.settings import Settings, arguments, file_arguments, parse, resolve, to_toml
@@ -65,10 +65,14 @@ def test_arguments_win_over_the_tuned_file(tuned: Path, tmp_path: Path) -> None:
     assert other.agent.critics == Config().critics
 
 
-def test_another_mode_leaves_out_what_was_tuned_in_one(tuned: Path) -> None:
-    tuned.write_text('total_steps = 60\n[agent]\nmode = "improved"\nactor_angle = 2.0\ndiscount = 0.9\n')
+def test_another_preset_leaves_out_what_was_tuned_for_one(tuned: Path) -> None:
+    tuned.write_text('total_steps = 60\n[agent]\npreset = "improved"\nactor_angle = 2.0\ndiscount = 0.9\n')
     agent = find_agent("pd-morl", problem("mo-mountaincarcontinuous-v0").action_space)
-    for chosen, angle, discount in (({}, 2.0, 0.9), ({"mode": "improved"}, 2.0, 0.9), ({"mode": "paper"}, 10.0, None)):
+    for chosen, angle, discount in (
+        ({}, 2.0, 0.9),
+        ({"preset": "improved"}, 2.0, 0.9),
+        ({"preset": "paper"}, 10.0, None),
+    ):
         resolved = resolve(agent, "pd-morl", "toy-fork-v0", {"agent": chosen})
         assert (resolved.total_steps, resolved.agent.actor_angle, resolved.agent.discount) == (60, angle, discount)
 
@@ -106,7 +110,7 @@ def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
             action_space = None
         config_class = find_agent(agent, action_space).config_class
         schema: Any = Settings[config_class]
-        resolved = parse(schema, file_arguments(file))
+        resolved = parse(schema, settings.expand_preset(config_class, file_arguments(file)))
         assert settings.tuned_file(agent, file.stem) == file
         # It says only what differs from the defaults, and for how long it was measured.
         defaults = Settings(agent=config_class())
@@ -114,7 +118,7 @@ def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
             (table, resolved, defaults),
             (table.get("agent", {}), resolved.agent, defaults.agent),
         ):
-            for key in part.keys() - {"agent", "env_options", "total_steps", "mode"}:
+            for key in part.keys() - {"agent", "env_options", "total_steps", "preset"}:
                 assert getattr(owner, key) != getattr(default, key), f"{file}: {key} is the default"
 
 

@@ -95,7 +95,7 @@ def test_a_mask_forbids() -> None:
 
 def test_orthogonal_weights() -> None:
     network = MultilayerPerceptron((6, 9, 9, 3), activation="tanh")
-    parameters = network.initialise_orthogonal(4, generator(0), last_gain=0.01)
+    parameters = network.initialize_orthogonal(4, generator(0), last_gain=0.01)
     assert parameters.shape == (4, network.num_parameters)
     sizes = [54, 9, 81, 9, 27, 3]
     first, bias, second, _, last, _ = torch.split(parameters, sizes, dim=1)

@@ -64,7 +64,7 @@ class OnPolicy:
             epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight
         )
         ppo = PPO(network, self.population.parameters, self.population.optimizer, self.settings)
-        self.gradient_step = make_update(ppo)
+        self.gradient_step = make_update(ppo, config.backend)
         self.backend = self.gradient_step.backend
         states = initial_states(network, config.population, rollout.sizes, derived_seed(seed, "network"))
         rows = [self._row(state) for state in states]

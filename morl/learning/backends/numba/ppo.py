@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from morl.learning.ppo import PPO, PolicyLoss
 
 
-def unsupported(ppo: "PPO") -> str | None:
-    """Return why the compiled steps cannot replace those of a `PPO`, or None."""
-    if ppo.parameters.device.type != "cpu":
-        return f"device is {ppo.parameters.device.type!r}, and the compiled gradient step of PPO runs on a CPU only"
-    if ppo.parameters.dtype != torch.float32:
-        return f"precision is {ppo.parameters.dtype}, and the compiled gradient step of PPO is float32"
-    return None
-
-
 class NumbaGradientStep:
     """The gradient step of a `PPO` as compiled loops; equal to its own to rounding."""
 

@@ -1,7 +1,5 @@
 """The updates of `morl.learning.sac` by the compiled loops of `sac_kernel`, policies spread over threads."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,55 +9,45 @@ from morl.learning.backends.numba.cache import have_compiled
 from morl.learning.backends.numba.sac_kernel import SoftMemory, SoftNetworks, SoftNumbers, take_soft_updates
 from morl.learning.backends.numba.td3 import drawn_for
 from morl.learning.backends.numba.threads import ALONE, ThreadTeam, Workers
+from morl.learning.sac import LOG_STD_RANGE, SAC
 from morl.learning.sampled_batches import SampledBatches
 
-if TYPE_CHECKING:
-    from morl.learning.sac import SAC
 
-
-def can_compile(sac: "SAC") -> bool:
-    """Return whether compiled updates are the same: single precision on a CPU, and no layers in common."""
-    return sac.actors.device.type == "cpu" and sac.numbers.precision == torch.float32 and sac.shared == 0
-
-
-class CompiledSoftUpdates:
-    """Takes updates of a `SAC` under linear utilities, in place; equal to its own to rounding.
+class NumbaSAC:
+    """Executes updates of a `SAC` under linear utilities, in place; equal to its own to rounding.
 
     Policies do not depend on each other, and a sum has one order: results do not depend on the number of threads.
 
     Args:
         sac: whose parameters change.
-        log_stds: range of the logarithm of the Gaussian's deviation.
         threads: at most so many, and at most as many as there are processors.
     """
 
-    def __init__(self, sac: "SAC", log_stds: tuple[float, float], threads: int = 64) -> None:
-        self.sac, numbers = sac, sac.numbers
-        self.networks = [_networks(sac, policy) for policy in range(len(sac.actors))]
+    backend = "numba"
+
+    def __init__(self, sac: SAC, threads: int = 64) -> None:
+        self.sac, settings = sac, sac.settings
+        self.networks = [_networks(sac, policy) for policy in range(sac.policies)]
         self.numbers = SoftNumbers(
-            discount=numbers.discount,
-            actor_learning_rate=numbers.actor_learning_rate,
-            critic_learning_rate=numbers.critic_learning_rate,
-            tau=numbers.tau,
-            target_entropy=numbers.target_entropy,
-            temperature=-1.0 if numbers.temperature is None else numbers.temperature,
-            lowest=log_stds[0],
-            highest=log_stds[1],
+            discount=settings.discount,
+            actor_learning_rate=settings.actor_learning_rate,
+            critic_learning_rate=settings.critic_learning_rate,
+            tau=settings.tau,
+            target_entropy=settings.target_entropy,
+            temperature=-1.0 if settings.temperature is None else settings.temperature,
+            lowest=LOG_STD_RANGE[0],
+            highest=LOG_STD_RANGE[1],
         )
         self.workers = Workers(threads, largest_crew=2)
         self.memory: dict[int, list[SoftMemory]] = {}
 
-    def __call__(self, draws: SampledBatches, noise: NDArray[np.float32], number: int) -> None:
-        """Take all updates that were drawn, `number` the first.
-
-        Args:
-            draws: without noise.
-            noise: [policy, update, 1 + policy_delay, batch, action]; see `take_soft_updates`.
-            number: see there.
-        """
-        sac, size, period = self.sac, draws.index.shape[-1], self.sac.numbers.policy_delay
-        drawn = [drawn_for(draws, policy) for policy in range(len(self.networks))]
-        critic, actor = (sac.optimizers[name].steps for name in ("critic", "actor"))
+    def __call__(self, batches: SampledBatches) -> dict[str, Tensor]:
+        """Run the update of every batch; see `SAC.update`."""
+        sac, size, period = self.sac, batches.index.shape[-1], self.sac.settings.policy_delay
+        drawn = [drawn_for(batches, policy) for policy in range(sac.policies)]
+        noise = [batches.noise[policy].contiguous().numpy() for policy in range(sac.policies)]
+        critic, actor = sac.critic_optimizer.steps, sac.actor_optimizer.steps
+        number = sac.updates
         steps = [(int(critic[policy]), number, int(actor[policy]), period) for policy in range(len(self.networks))]
         if size not in self.memory:
             self.memory[size] = [_memory(sac, size) for _ in self.networks]
@@ -72,19 +60,21 @@ class CompiledSoftUpdates:
             take_soft_updates(*given, steps[policy])
 
         self.workers.each(len(self.networks), work)
-        due = sum(each % period == 0 for each in range(number, number + len(draws)))
-        critic += len(draws)
+        due = sum(sac.actor_is_due(each) for each in range(number, number + len(batches)))
+        critic += len(batches)
         actor += due * period
-        if sac.numbers.temperature is None:
-            sac.optimizers["temperature"].steps += due * period
+        if sac.settings.temperature is None:
+            sac.temperature_optimizer.steps += due * period
+        sac.updates += len(batches)
         sums = np.stack([each.sums for each in memory])
-        sac.diagnostics["critic_loss"] = torch.tensor(sums[:, :, 0].sum(), dtype=torch.float32)
+        metrics = {"critic_loss": torch.tensor(sums[:, :, 0].sum(), dtype=torch.float32)}
         if due:
-            sac.diagnostics["entropy"] = torch.tensor(sums[:, 0, 1:2], dtype=torch.float32)
-            sac.diagnostics["actor_loss"] = torch.tensor(sums[:, 0, 2].sum(), dtype=torch.float32)
+            metrics["entropy"] = torch.tensor(sums[:, 0, 1:2], dtype=torch.float32)
+            metrics["actor_loss"] = torch.tensor(sums[:, 0, 2].sum(), dtype=torch.float32)
+        return metrics
 
 
-def _networks(sac: "SAC", policy: int) -> SoftNetworks:
+def _networks(sac: SAC, policy: int) -> SoftNetworks:
     """Return the parameters of a policy as the compiled loops take them; they share memory."""
 
     def row(tensor: Tensor) -> NDArray[np.float32]:
@@ -94,11 +84,11 @@ def _networks(sac: "SAC", policy: int) -> SoftNetworks:
     def pair(tensor: Tensor) -> NDArray[np.float32]:
         return row(tensor).reshape(2, -1)
 
-    actor, critic, temperature = (sac.optimizers[name] for name in ("actor", "critic", "temperature"))
+    actor, critic, temperature = sac.actor_optimizer, sac.critic_optimizer, sac.temperature_optimizer
     return SoftNetworks(
         actor=row(sac.actors),
         critics=pair(sac.critics),
-        targets=pair(sac.targets),
+        targets=pair(sac.target_critics),
         log_temperature=row(sac.log_temperature),
         actor_first=row(actor.first_moments),
         actor_second=row(actor.second_moments),
@@ -111,7 +101,7 @@ def _networks(sac: "SAC", policy: int) -> SoftNetworks:
     )
 
 
-def _memory(sac: "SAC", size: int) -> SoftMemory:
+def _memory(sac: SAC, size: int) -> SoftMemory:
     """Return what one policy's updates with batches of this size work in."""
     inputs, objectives, units = sac.critic.widths[0], sac.critic.widths[-1], sum(sac.critic.widths[1:-1])
     shapes: dict[str, tuple[int, ...]] = {
@@ -122,13 +112,13 @@ def _memory(sac: "SAC", size: int) -> SoftMemory:
         "values": (2, size, objectives),
         "next_values": (2, size, objectives),
         "errors": (2, size, objectives),
-        "heads": (size, 2 * sac.actions),
-        "actions": (size, sac.actions),
-        "ranges": (size, sac.actions),
-        "spread": (size, sac.actions),
-        "densities": (size, sac.actions),
+        "heads": (size, 2 * sac.action_width),
+        "actions": (size, sac.action_width),
+        "ranges": (size, sac.action_width),
+        "spread": (size, sac.action_width),
+        "densities": (size, sac.action_width),
         "log_probability": (size,),
-        "action_slopes": (2, size, sac.actions),
+        "action_slopes": (2, size, sac.action_width),
         "hidden": (3, size * units),
         "critic_gradient": (2, sac.critic.num_parameters),
         "actor_gradient": (sac.actor.num_parameters,),

@@ -16,13 +16,8 @@ if TYPE_CHECKING:
     from morl.learning.td3 import TD3
 
 
-def can_compile(td3: "TD3") -> bool:
-    """Return whether the compiled updates are the same: single precision on a CPU."""
-    return td3.actors.device.type == "cpu" and td3.settings.precision == "float32"
-
-
-class CompiledUpdates:
-    """Takes updates of a `TD3`, in place; equal to its own to rounding.
+class NumbaTD3:
+    """Executes updates of a `TD3`, in place; equal to its own to rounding.
 
     Policies do not depend on each other, and a sum has one order: results do not depend on the number of threads.
 
@@ -31,50 +26,68 @@ class CompiledUpdates:
         threads: at most so many, and at most as many as there are processors.
     """
 
+    backend = "numba"
+
     def __init__(self, td3: "TD3", threads: int = 64) -> None:
         self.td3 = td3
         settings = td3.settings
         self.networks = [_networks(td3, policy) for policy in range(td3.policies)]
         self.numbers = Numbers(
-            **{name: getattr(settings, name) for name in Numbers._fields if hasattr(settings, name)},
+            discount=settings.discount,
+            target_noise=settings.target_noise,
+            target_noise_clip=settings.target_noise_clip,
+            learning_rate=settings.learning_rate,
+            max_grad_norm=settings.max_grad_norm,
+            tau=settings.tau,
             huber=settings.loss == "huber",
+            critic_angle=settings.critic_angle,
+            actor_angle=settings.actor_angle,
+            actor_starts=settings.actor_starts,
             leaky=settings.action_gradient == "leaky",
         )
         self.workers = Workers(threads, largest_crew=2)
         self.memory: dict[int, list[Memory]] = {}
 
-    def __call__(self, draws: SampledBatches) -> dict[str, Tensor]:
-        """Take all updates; see `TD3.learn`."""
-        td3, size = self.td3, draws.index.shape[-1]
-        drawn = [drawn_for(draws, policy) for policy in range(td3.policies)]
+    def __call__(self, batches: SampledBatches) -> dict[str, Tensor]:
+        """Run the update of every batch; see `TD3.update`."""
+        td3, size = self.td3, batches.index.shape[-1]
+        drawn = [drawn_for(batches, policy) for policy in range(td3.policies)]
         numbers = self.numbers
-        if draws.direction is None:
+        if batches.direction is None:
             numbers = numbers._replace(critic_angle=0.0, actor_angle=0.0)
-        steps = td3.updates, int(td3.actor_optimizer.steps[0]), td3.settings.policy_delay
-        critic_steps = int(td3.critic_optimizer.steps[0])
+        delay = td3.settings.policy_delay
+        steps = [
+            (
+                int(td3.critic_optimizer.steps[2 * policy]),
+                td3.updates,
+                int(td3.actor_optimizer.steps[policy]),
+                delay,
+            )
+            for policy in range(td3.policies)
+        ]
         if size not in self.memory:
             self.memory[size] = [_memory(td3, size) for _ in range(td3.policies)]
-            given = self.networks[0], numbers, drawn[0], self.memory[size][0], (critic_steps, *steps)
+            given = self.networks[0], numbers, drawn[0], self.memory[size][0], steps[0]
             have_compiled(take_updates, ALONE, *given)
         memory = self.memory[size]
 
         def work(policy: int, team: ThreadTeam) -> None:
-            take_updates(team, self.networks[policy], numbers, drawn[policy], memory[policy], (critic_steps, *steps))
+            take_updates(team, self.networks[policy], numbers, drawn[policy], memory[policy], steps[policy])
 
         self.workers.each(td3.policies, work)
-        td3.critic_optimizer.steps += len(draws)
-        td3.actor_optimizer.steps += (td3.updates + len(draws)) // steps[2] - td3.updates // steps[2]
-        td3.updates += len(draws)
+        td3.critic_optimizer.steps += len(batches)
+        td3.actor_optimizer.steps += (td3.updates + len(batches)) // delay - td3.updates // delay
+        td3.updates += len(batches)
         losses = np.array([each.sums[0, 1] + each.sums[1, 1] for each in memory], dtype=np.float32)
         values = np.stack([each.values[0] for each in memory])
-        return {"loss": torch.from_numpy(losses), "values": torch.from_numpy(values)}
+        return {"critic_loss": torch.from_numpy(losses), "values": torch.from_numpy(values)}
 
 
 def _networks(td3: "TD3", policy: int) -> Networks:
     """Return the parameters of a policy as the compiled loops take them; they share memory."""
 
     def critics(rows: Tensor) -> Array:
-        return rows.detach().numpy()[2 * policy : 2 * policy + 2]
+        return rows.detach().numpy()[policy].reshape(2, -1)
 
     return Networks(
         actor=td3.actors.detach().numpy()[policy],
@@ -83,23 +96,25 @@ def _networks(td3: "TD3", policy: int) -> Networks:
         target_critics=critics(td3.target_critics),
         actor_first=td3.actor_optimizer.first_moments.numpy()[policy],
         actor_second=td3.actor_optimizer.second_moments.numpy()[policy],
-        critic_first=critics(td3.critic_optimizer.first_moments),
-        critic_second=critics(td3.critic_optimizer.second_moments),
+        critic_first=td3.critic_optimizer.first_moments.numpy()[2 * policy : 2 * policy + 2],
+        critic_second=td3.critic_optimizer.second_moments.numpy()[2 * policy : 2 * policy + 2],
         actor_widths=np.array(td3.actor.widths),
         critic_widths=np.array(td3.critic.widths),
         kind=NORMED_RELU if td3.settings.layer_norm else RELU,
     )
 
 
-def drawn_for(draws: SampledBatches, policy: int) -> Drawn:
+def drawn_for(batches: SampledBatches, policy: int) -> Drawn:
     """Return what was drawn for one policy as the compiled loops take it."""
-    columns = draws.condition, draws.weight, draws.noise, draws.scale
-    condition, weight, noise, scale = (column[policy].contiguous().numpy() for column in columns)
+    assert batches.weight is not None
+    noise = batches.noise[:, :, 0]
+    columns = batches.condition, batches.weight, noise, batches.scale
+    condition, weight, noise_, scale = (column[policy].contiguous().numpy() for column in columns)
     direction, origin = weight[:0], scale
-    if draws.direction is not None and draws.origin is not None:
-        direction, origin = draws.direction[policy].contiguous().numpy(), draws.origin[policy].contiguous().numpy()
-    index = draws.index[policy].contiguous().numpy()
-    return Drawn(draws.rows[policy].numpy(), index, condition, weight, noise, scale, direction, origin)
+    if batches.direction is not None and batches.origin is not None:
+        direction, origin = batches.direction[policy].contiguous().numpy(), batches.origin[policy].contiguous().numpy()
+    index = batches.index[policy].contiguous().numpy()
+    return Drawn(batches.rows[policy].numpy(), index, condition, weight, noise_, scale, direction, origin)
 
 
 def _memory(td3: "TD3", size: int) -> Memory:
