@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.normalization import MeanStdState
 from morl.learning.optimizers import Adam
+from morl.learning.ppo import ActorCritic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.protocols import BoolArray, StateDict
 

@@ -114,7 +114,7 @@ class RolloutBuffer:
         """
         step = self.filled
         shape = (self.num_policies, self.envs_per_policy)
-        grouped = rewards.reshape(*shape, -1)
+        grouped = rewards.reshape((*shape, -1))
         dones = (terminated | truncated).reshape(shape)
         self.running_sums = self.discount * self.running_sums + grouped
         self.observations[step] = observations
@@ -138,7 +138,7 @@ class RolloutBuffer:
     def update_reward_std(self) -> FloatArray:
         """Include a full rollout in the reward statistics and return sigma [policy, objective], the deviation of R."""
         grouped = self.discounted_sums.swapaxes(1, 2)
-        self.reward_statistics.update(grouped.reshape(-1, *grouped.shape[2:]))
+        self.reward_statistics.update(grouped.reshape((-1, *grouped.shape[2:])))
         deviations: FloatArray = np.sqrt(self.reward_statistics.variance + 1e-8)
         return deviations
 

@@ -34,9 +34,9 @@ from morl.envs.core.registry import problem
 from morl.evaluation import Returns
 from morl.experiment.session import Session, build_evaluator
 from morl.experiment.settings import resolve
-from morl.learning.actor_critic import actor_critic
 from morl.learning.advantages import compute_advantages
 from morl.learning.population import initial_states
+from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import TransitionSizes
 from morl.pareto import non_dominated
 

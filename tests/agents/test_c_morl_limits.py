@@ -23,7 +23,7 @@ from morl.agents.c_morl.solvers.trust_region import dual_step
 from morl.envs.core.registry import problem
 from morl.experiment.session import Session
 from morl.experiment.settings import resolve
-from morl.learning.actor_critic import actor_critic
+from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 
 pytestmark = pytest.mark.usefixtures("without_figures")

@@ -18,7 +18,7 @@ from morl.agents.c_morl.solvers.trust_region import (
     fisher_product,
     trust_region_step,
 )
-from morl.learning.actor_critic import actor_critic
+from morl.learning.ppo import actor_critic
 
 BOX, CHOICE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(4)
 

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morl.learning.actor_critic import ActorCritic, action_map, actor_critic
+from morl.learning.actions import action_map
 from morl.learning.advantages import compute_advantages, generalized_advantages, scalar_advantages
 from morl.learning.backends import make_update
 from morl.learning.distributions import Categorical, DiagonalGaussian
@@ -17,7 +17,16 @@ from morl.learning.networks import MultilayerPerceptron
 from morl.learning.normalization import RunningMeanStd
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.population import Population, initial_states
-from morl.learning.ppo import PPO, PPOSettings, clipped_surrogate, clipped_value_loss, minibatches, ppo_update
+from morl.learning.ppo import (
+    PPO,
+    ActorCritic,
+    PPOSettings,
+    actor_critic,
+    clipped_surrogate,
+    clipped_value_loss,
+    minibatches,
+    ppo_update,
+)
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 
 CPU = torch.device("cpu")

@@ -19,9 +19,8 @@ from torch import Tensor
 from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.ppo import PolicyLoss, Samples, probability_ratios
+from morl.learning.ppo import ActorCritic, PolicyLoss, Samples, probability_ratios
 from morl.protocols import FloatArray
 
 FISHER_STRIDE = 4

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.advantages import compute_advantages, scalar_advantages
 from morl.learning.backends import make_update
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
-from morl.learning.ppo import PPO, PPOSettings, ppo_update
+from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
 from morl.protocols import BoolArray, IndexArray, StateDict
@@ -96,7 +95,7 @@ class OnPolicy:
             self.population.rollout.reset_episodes()
         self.active = active
         self.preferences = preferences
-        self.bounds = bounds.expand(len(active), *bounds.shape)
+        self.bounds = bounds.expand((len(active), *bounds.shape))
         if not self.expected_utility:
             leaf = returns.unsqueeze(1).requires_grad_()
             utilities = self._utility(leaf)
@@ -166,7 +165,7 @@ class OnPolicy:
             rewards = utilities.flatten()[:, None].cpu().numpy() * ended[:, None]
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
         truncated = ended & ~terminated
-        actions = columns["action"].reshape(*transitions["ended"].shape[:2], -1)
+        actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
         assert self.inputs is not None
         rollout.add(self.inputs, actions, rewards, terminated, truncated)
         self.final_inputs = rollout.normalize(columns["next_observation"])
