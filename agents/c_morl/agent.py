@@ -413,9 +413,3 @@ class CMORL:
     def export_policies(self) -> dict[int, PolicyData]:
         """Return the archive, before the first snapshot the untrained policies, by policy id."""
         return {policy_id: self.bank[policy_id] for policy_id in self.archive or sorted(self.snapshots)}
-
-    def import_policies(self, policies: StateDict) -> None:
-        """Load policies to act with; called by the runner until it loads policy files itself."""
-        self.bank.keep(())
-        for policy_id, state in policies.items():
-            self.bank.add(int(policy_id), PolicyData.of_state_dict(state))

@@ -46,11 +46,15 @@ def action_map(space: gymnasium.Space[Any]) -> Callable[[NDArray[np.float32]], A
     A discrete choice is counted from the space's `start`. A bounded box is [-1, 1] to the policy, whatever its units
     are, so that a fresh policy's standard deviation of 1 is half its range; actions beyond are clipped. A box without
     bounds is used in its own units.
+
+    Raises:
+        ValueError: actions are neither a Discrete choice nor a Box.
     """
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         return lambda actions: actions[:, 0].astype(np.int64) + start
-    assert isinstance(space, spaces.Box)
+    if not isinstance(space, spaces.Box):
+        raise ValueError(f"action_space is {space}, but must be Discrete or a Box of floats")
     if space.is_bounded():
         return BoundedActions(space).to_environment
 

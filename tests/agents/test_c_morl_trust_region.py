@@ -99,8 +99,8 @@ def test_the_dual_step_is_optimal(seed: int, constraints: int, spread: float) ->
 
 
 def test_without_constraints_it_is_the_natural_gradient() -> None:
-    q, r, s = torch.tensor([4.0]), torch.zeros(1, 2), torch.zeros(1, 2, 2)
-    step = dual_step(q, r, s, torch.full((1, 2), float("inf")), RADIUS)
+    no_constraint = torch.full((1, 2), float("inf"))
+    step = dual_step(torch.tensor([4.0]), torch.zeros(1, 2), torch.zeros(1, 2, 2), no_constraint, RADIUS)
     assert step.inverse_lambda.item() == pytest.approx((2 * RADIUS / 4.0) ** 0.5)
     assert step.nu_over_lambda.tolist() == [[0.0, 0.0]]
     assert not step.recovering.item()
@@ -146,3 +146,9 @@ def test_a_population_takes_the_steps_of_its_members(discrete: bool) -> None:
     assert gains[0, 0] >= gains[1, 0] - 0.05
     assert slacks[1, 1] + 20.0 * gains[1, 2] >= -1e-3
     assert gains[2, 2] > 0  # the broken constraint is being repaired
+
+
+def test_parallel_constraints_have_a_step() -> None:
+    alike = torch.full((1, 2, 2), 1e7, dtype=torch.float64)
+    step = dual_step(torch.ones(1), torch.full((1, 2), 1e3), alike, torch.tensor([[-1.0, -1.0]]).double(), 0.01)
+    assert all(torch.isfinite(part).all() for part in vars(step).values() if isinstance(part, torch.Tensor))

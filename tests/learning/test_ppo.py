@@ -209,7 +209,8 @@ def test_scalar_advantages_are_standard_and_weighted() -> None:
 def test_clipping() -> None:
     ratios, advantages = torch.tensor([0.5, 1.5, 0.5, 1.5]), torch.tensor([1.0, 1.0, -1.0, -1.0])
     assert clipped_surrogate(ratios, advantages, 0.2).tolist() == pytest.approx([0.5, 1.2, -0.8, -1.5])
-    values, before, targets = torch.tensor([2.0, 1.1]), torch.tensor([1.0, 1.0]), torch.tensor([3.0, 0.0])
+    values, before = torch.tensor([2.0, 1.1]), torch.tensor([1.0, 1.0])
+    targets = torch.tensor([3.0, 0.0])
     assert clipped_value_loss(values, before, targets, 0.2).tolist() == pytest.approx([0.5 * 1.8**2, 0.5 * 1.1**2])
 
 
@@ -349,7 +350,9 @@ def test_a_bandit_is_solved() -> None:
 def test_a_rollout_equals_plain_bookkeeping() -> None:
     """Random episodes of two policies in three environments each, beside a plain loop over environments."""
     random = np.random.default_rng(0)
-    policies, envs, steps, gamma, gae_lambda = 2, 3, 14, 0.9, 0.8
+    policies, envs = 2, 3
+    steps = 14
+    gamma, gae_lambda = 0.9, 0.8
     network = actor_critic(2, BOX, 2, (6,))
     sizes = TransitionSizes(observation=2, action=2, objectives=2)
     rollout = RolloutBuffer(policies, envs, steps, sizes, gamma)
@@ -364,7 +367,9 @@ def test_a_rollout_equals_plain_bookkeeping() -> None:
         sums = gamma * sums + rewards
         sums[5] = 0.0
     rollout.clear()
-    input_rows, reward_rows, done_rows, bootstrap_rows, sum_rows = [], [], [], [], []
+    input_rows, reward_rows = [], []
+    done_rows, bootstrap_rows = [], []
+    sum_rows = []
     observations = random.normal(3.0, 2.0, size=(6, 2))
     for _ in range(steps):
         plain.update(observations.reshape(2, 3, 2).swapaxes(0, 1))
