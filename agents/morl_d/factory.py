@@ -20,8 +20,8 @@ from morl.agents.morl_d.solvers.off_policy import OffPolicy
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
 from morl.agents.morl_d.solvers.protocol import AnySolver, SelfSteppingSolver, TransitionSolver
 from morl.agents.morl_d.validation import check, choose_solver, num_active
-from morl.learning.actor_critic import actor_critic
 from morl.learning.observations import Encoder, encoder
+from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.learning.scalarization import (
     AugmentedState,

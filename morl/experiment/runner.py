@@ -149,9 +149,11 @@ class _SavedPolicies:
     def __init__(self, bank: PolicyBank) -> None:
         self.bank = bank
 
-    def act(self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]) -> NDArray[Any]:
+    def act(
+        self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64], masks: Any = None
+    ) -> NDArray[Any]:
         """Return the actions [env, ...] of policies [env] under preferences [env, objective]."""
-        return self.bank.act(observations, preferences, policies)
+        return self.bank.act(observations, preferences, policies, masks=masks)
 
 
 def train(

@@ -106,7 +106,7 @@ class Session:
         self.envs = make_vec(env, settings.num_envs, backend=settings.backend, **options)
         self.evaluator = build_evaluator(env, settings.env_options, self.discount, settings.backend)
         # Objectives that the user has bounded are not optimized.
-        self.free: list[int] = getattr(self.agent, "free", list(range(self.problem.num_objectives)))
+        self.free: list[int] = getattr(self.agent, "free_objectives", list(range(self.problem.num_objectives)))
         self.recorder: Recorder | None = None
         self.wall_seconds, self._since = 0.0, time.monotonic()
         self.best: Best | None = None
