@@ -199,7 +199,7 @@ def test_the_page_is_told_what_morl_load_says(tmp_path: Path, without_figures: N
     listed = runs_by_name(library)["walk"]
     assert listed["indicators"] == run.front.indicators
     assert listed["notes"] == []
-    assert (listed["agent"], listed["seed"], listed["loadable"]) == (run.algorithm, 3, True)
+    assert (listed["agent"], listed["seed"], listed["loadable"]) == (run.agent_name, 3, True)
     history = answers.histories(library, ["walk"])["walk"]
     lines = toys.lines(run.directory / "fronts.jsonl")
     assert history["steps"] == [line["training_steps"] for line in lines]
@@ -334,7 +334,7 @@ def test_damage_is_a_note_beside_that_run(name: str, tmp_path: Path) -> None:
 
 def test_a_run_without_any_evaluation_is_listed_apart(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text('algorithm = "pd-morl"\nenvironment = "deep-sea-treasure-v0"\n')
+    (tmp_path / "run" / "config.toml").write_text('agent_name = "pd-morl"\nenv = "deep-sea-treasure-v0"\n')
     (tmp_path / "run" / "system.json").write_text("{}")
     listing = answers.listing(library_of(tmp_path))
     assert listing["runs"] == []

@@ -42,17 +42,6 @@ class Solver(Protocol):
         """
         ...
 
-    def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:
-        """Return the deterministic actions [policy, batch, action] of any actors.
-
-        Args:
-            actors: parameters that act [policy, n], rows of `members["actor"]`.
-            observations: encoded [policy, batch, size].
-            preferences: weight vectors [policy, objective].
-            bounds: lowest and ideal returns of each policy [policy, 2, objective].
-        """
-        ...
-
     def metrics(self) -> dict[str, float]:
         """Return training metrics; called at logging time only."""
         ...
