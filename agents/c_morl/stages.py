@@ -6,7 +6,7 @@ extension each maximizes one objective of a selected policy, under constraints o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -24,13 +24,12 @@ from morl.agents.c_morl.constraints import (
 )
 from morl.agents.c_morl.episode_statistics import EpisodeStatistics
 from morl.agents.c_morl.solvers import ConstrainedUpdate, ConstraintSolver, initialization_solver
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.advantages import compute_advantages, scalar_advantages
 from morl.learning.backends import make_update
 from morl.learning.population import Population
-from morl.learning.ppo import PPO, PPOSettings, ppo_update, probability_ratios
+from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update, probability_ratios
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
-from morl.protocols import FloatArray
+from morl.protocols import FloatArray, StateDict
 
 
 @dataclass(frozen=True)
@@ -259,7 +258,7 @@ class TaskPopulation:
             "statistics": self.statistics.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for the same sizes."""
         for name in self._STATE:
             setattr(self, name, state[name])
@@ -324,7 +323,7 @@ class InitializationStage:
         """Return the tasks and the number of updates."""
         return {"updates": self.updates, "tasks": self.tasks.state_dict()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for as many tasks."""
         self.updates = state["updates"]
         self.tasks.load_state_dict(state["tasks"])
@@ -428,7 +427,7 @@ class ExtensionStage:
             "tasks": self.tasks.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for as many tasks."""
         self.updates = state["updates"]
         self.objective_index = state["objective_index"]

@@ -43,7 +43,8 @@ class DiagonalGaussian:
 
     def divergence(self, other: "DiagonalGaussian") -> Tensor:
         """Return KL(self || other) [policy, batch]."""
-        variance, other_variance = (2.0 * self.log_std).exp(), (2.0 * other.log_std).exp()
+        variance = (2.0 * self.log_std).exp()
+        other_variance = (2.0 * other.log_std).exp()
         squares = (variance + (self.mean - other.mean).square()) / (2.0 * other_variance)
         return (other.log_std - self.log_std + squares - 0.5).sum(dim=-1)
 
