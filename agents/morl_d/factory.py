@@ -18,7 +18,7 @@ from morl.agents.morl_d.settings_in_use import ON_POLICY
 from morl.agents.morl_d.solvers.algorithms import AlgorithmBuilder
 from morl.agents.morl_d.solvers.off_policy import OffPolicy
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
-from morl.agents.morl_d.solvers.protocol import AnySolver, SelfSteppingSolver, TransitionSolver
+from morl.agents.morl_d.solvers.protocol import AnySolver, TransitionSolver
 from morl.agents.morl_d.validation import check, choose_solver, num_active
 from morl.learning.observations import Encoder, encoder
 from morl.learning.ppo import actor_critic
@@ -180,7 +180,7 @@ def _utility(problem: Problem, config: Config) -> ScaledUtility:
 
 
 def _bind(utility: ScaledUtility, augmented: AugmentedState) -> Callable[[Tensor, Tensor], UtilityFn]:
-    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utilities."""
+    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utility."""
     return lambda preferences, bounds: bind_utility(utility, augmented, preferences, bounds)
 
 
@@ -245,7 +245,7 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
 def _with_stable_baselines(inputs: SolverInputs, encode: Encoder) -> Components:
     """Return the parts of a MORL/D whose solver is an algorithm of Stable-Baselines3, imported here and only here."""
     adapter = import_module("morl.agents.morl_d.solvers.sb3")
-    solver: SelfSteppingSolver = adapter.StableBaselines(
+    solver, spec = adapter.build(
         name=inputs.name.removeprefix("sb3:"),
         problem=inputs.problem,
         config=inputs.config,
@@ -254,4 +254,4 @@ def _with_stable_baselines(inputs: SolverInputs, encode: Encoder) -> Components:
         seed=inputs.seed,
         device=inputs.device,
     )
-    return _components(inputs, encode, solver, adapter.policy_spec(solver), None)
+    return _components(inputs, encode, solver, spec, None)

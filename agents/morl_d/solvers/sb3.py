@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
+from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver
 from morl.agents.morl_d.solvers.sb3_policies import acting_network, parameters_of
 from morl.envs.backends.sb3 import ScalarisedVecEnv
 from morl.learning.actions import BoundedActions
@@ -172,6 +173,7 @@ class StableBaselines:
         device: torch.device,
     ) -> None:
         self.problem = problem
+        self.backend = "eager"
         self.box_actions = (
             BoundedActions(problem.action_space) if isinstance(problem.action_space, spaces.Box) else None
         )
@@ -282,9 +284,12 @@ class StableBaselines:
         self.running = None
 
 
-def policy_spec(solver: StableBaselines) -> PolicySpec:
-    """Return the specification of the policies that a solver trains."""
-    return PolicySpec(
+def build(
+    name: str, problem: Problem, config: Config, discount: float, num_envs: int, seed: int, device: torch.device
+) -> tuple[SelfSteppingSolver, PolicySpec]:
+    """Return a solver, and the specification of the policies that it trains; arguments as of `StableBaselines`."""
+    solver = StableBaselines(name, problem, config, discount, num_envs, seed, device)
+    spec = PolicySpec(
         agent="morl-d",
         head=solver.network.head,
         hidden_sizes=solver.network.hidden_sizes,
@@ -293,6 +298,7 @@ def policy_spec(solver: StableBaselines) -> PolicySpec:
         action_space=solver.problem.action_space,
         objectives=solver.problem.objectives,
     )
+    return solver, spec
 
 
 class _SpacesOnly(VecEnv):
