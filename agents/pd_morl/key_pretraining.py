@@ -187,7 +187,11 @@ class KeyPretraining:
         self.episodes.preferences.current = perturbed / perturbed.sum(axis=1, keepdims=True)
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the complete state of one learner's keys."""
+        """Return the complete state of one learner's keys.
+
+        Args:
+            learner: number of the learner.
+        """
         policies = rows(learner, len(self.keys))
         numbers = range(policies.start, policies.stop)
         return {
@@ -198,7 +202,12 @@ class KeyPretraining:
         }
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner's keys from the result of `state_dict`."""
+        """Restore one learner's keys from the result of `state_dict`.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         policies = rows(learner, len(self.keys))
         self.steps = state["steps"]
         self.td3.load_state_dict(state["td3"], policies)
