@@ -154,8 +154,8 @@ def evaluation() -> None:
 def memory() -> None:
     """Prints the memory of six policies whose shared replay is full."""
     agent = agent_of(256, 12, replay="shared")
-    agent.solver.rings.rows.fill_(0.5)
-    agent.solver.rings.added[:] = agent.solver.rings.capacity
+    agent.solver.replay.rows.fill_(0.5)
+    agent.solver.replay.added[:] = agent.solver.replay.capacity
     agent.solver.learn(2, np.tile(np.arange(POPULATION), (POPULATION, 1)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"Memory of six policies with a full shared replay of a million transitions: {peak:,.0f} MiB at most")

@@ -36,6 +36,7 @@ from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.actions import BoundedActions
+from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
 from morl.policy_files import PolicyData
@@ -159,11 +160,8 @@ class ContinuousPDMORL:
             self.learners.derived_seeds("network"),
             device,
         )
-        if config.backend == "eager":
-            self.td3.compiled = None
-        if config.backend == "numba" and self.td3.compiled is None:
-            raise ValueError("backend is 'numba', but it does not support these settings: choose 'eager' or 'auto'")
-        self.backend = "eager" if self.td3.compiled is None else "numba"
+        self.update = make_update(self.td3, config.backend)
+        self.backend = self.update.backend
         self.policy = ConditionedPolicy(problem, "deterministic", config.hidden_sizes, device)
 
         origin = np.zeros(problem.num_objectives)
@@ -296,16 +294,22 @@ class ContinuousPDMORL:
         """Take a gradient step of the critics for each batch, and of the actor when it is due."""
         sampled = SampledBatches(
             rows=batches.rows,
-            width=self.episodes.observation_width,
             index=batches.index,
+            observation_width=self.episodes.observation_width,
+            action_width=self.actions.width,
             condition=batches.preferences,
             weight=value_weights(batches.preferences, self.scales.unsqueeze(1)),
-            noise=batches.noise,
+            noise=batches.noise.unsqueeze(2),
             scale=self.scales.squeeze(1),
             direction=self._directions(batches.preferences),
             origin=(self.origin / self.scales).squeeze(1),
         )
-        self.latest_update = self.td3.learn(sampled) | {"preference": batches.preferences[:, -1]}
+        metrics = self.update(sampled)
+        self.latest_update = {
+            "loss": metrics["critic_loss"],
+            "values": metrics["values"],
+            "preference": batches.preferences[:, -1],
+        }
         self.updates += len(batches)
 
     def _directions(self, preferences: Tensor) -> Tensor | None:

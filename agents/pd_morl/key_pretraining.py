@@ -16,6 +16,7 @@ from morl.agents.pd_morl.interpolator import KeyPreferences
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.evaluation import select_lanes
 from morl.learning.actions import BoundedActions
+from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
 from morl.protocols import (
@@ -111,8 +112,7 @@ class KeyPretraining:
         )
         state_width = self.episodes.observation_width + problem.num_objectives
         self.td3 = TD3(state_width, self.actions.width, problem.num_objectives, settings, seeds, learners.device)
-        if backend == "eager":
-            self.td3.compiled = None
+        self.update = make_update(self.td3, backend)
         self.steps = 0
         """Environment steps of each key so far."""
 
@@ -163,14 +163,15 @@ class KeyPretraining:
         drawn = self.replay.draw(count, BATCH_SIZE, relabeled_share=0.0)
         batches = SampledBatches(
             rows=drawn.rows,
-            width=self.episodes.observation_width,
             index=drawn.index,
+            observation_width=self.episodes.observation_width,
+            action_width=self.actions.width,
             condition=drawn.preferences,
             weight=drawn.preferences,
-            noise=drawn.noise,
+            noise=drawn.noise.unsqueeze(2),
             scale=torch.ones_like(drawn.preferences[:, 0, 0]),
         )
-        self.td3.learn(batches)
+        self.update(batches)
 
     def _explore(self) -> FloatArray:
         """Return actions [learner * key * env, action_width]: random at first, later the policies' own with noise."""

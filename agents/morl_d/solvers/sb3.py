@@ -173,6 +173,7 @@ class StableBaselines:
         device: torch.device,
     ) -> None:
         self.problem = problem
+        self.backend = "eager"
         self.box_actions = (
             BoundedActions(problem.action_space) if isinstance(problem.action_space, spaces.Box) else None
         )
