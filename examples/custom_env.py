@@ -44,12 +44,12 @@ class Van(gymnasium.Env[Array, int]):
 
 @njit
 def advance(actions: Array, position: Array, observations: Array, rewards: Array, terminated: Array) -> None:
-    for lane in range(actions.size):
-        position[lane] += actions[lane] + 1
-        observations[lane, 0] = position[lane]
-        rewards[lane, 0] = -1.0
-        rewards[lane, 1] = -FUEL[actions[lane]]
-        terminated[lane] = position[lane] >= ROAD
+    for env in range(actions.size):
+        position[env] += actions[env] + 1
+        observations[env, 0] = position[env]
+        rewards[env, 0] = -1.0
+        rewards[env, 1] = -FUEL[actions[env]]
+        terminated[env] = position[env] >= ROAD
 
 
 class VanBatch(KernelVectorEnv):
@@ -58,14 +58,14 @@ class VanBatch(KernelVectorEnv):
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None) -> None:
         van = Van()
         super().__init__(num_envs, van.observation_space, van.action_space, van.reward_space, max_episode_steps)
-        self.lanes_state = {"position": np.zeros(num_envs, dtype=np.int64)}
+        self.arrays = {"position": np.zeros(num_envs, dtype=np.int64)}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        self.lanes_state["position"][mask] = 0
+        self.arrays["position"][mask] = 0
         observations[mask] = 0.0
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
-        advance(actions, self.lanes_state["position"], observations, rewards, terminated)
+        advance(actions, self.arrays["position"], observations, rewards, terminated)
 
 
 register(

@@ -1,6 +1,6 @@
 """Any algorithm of Stable-Baselines3 (or sb3-contrib) as the inner solver of MORL/D: `--agent.solver sb3:TQC`.
 
-One model for each policy, paid the weighted sum of rewards through `morl.envs.backends.sb3.ScalarisedVecEnv`. A model steps the
+One model for each policy, paid the weighted sum of rewards through `morl.envs.backends.sb3.ScalarizedVecEnv`. A model steps the
 environments itself, so policies train one after another, each in all lanes. What transfers, is archived and is saved
 are plain tensors; nothing is pickled.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import exploration_rate
-from morl.envs.backends.sb3 import ScalarisedVecEnv
+from morl.envs.backends.sb3 import ScalarizedVecEnv
 from morl.learning.actions import BoundedActions
 from morl.protocols import Problem
 from morl.seeding import derived_seed
@@ -114,7 +114,7 @@ class StableBaselines:
         self.members = {"actor": torch.stack([_flat(_acting_part(model)) for model in self.models])}
         self.active, self.preferences = np.zeros(1, np.int64), torch.empty(0)
         self.running: int | None = None  # whose episodes the lanes are in the middle of
-        self.lanes: ScalarisedVecEnv | None = None
+        self.lanes: ScalarizedVecEnv | None = None
 
     def load(self, active: Indices, preferences: Tensor, bounds: Tensor, values: Tensor) -> None:  # noqa: ARG002
         """Let one policy train, for preferences [1, objective]; on scale range, paid shares of it."""
@@ -143,7 +143,7 @@ class StableBaselines:
         policy = int(self.active[0])
         model, weights = self.models[policy], self.preferences[0].double().cpu().numpy()
         if self.lanes is None or self.lanes.envs is not envs:
-            self.lanes = ScalarisedVecEnv(envs, weights)
+            self.lanes = ScalarizedVecEnv(envs, weights)
         self.lanes.preference = weights
         if self.running != policy:  # begins new episodes: their seeds do not depend on what the lanes did before
             self.lanes.seed(derived_seed(int(model.seed), "environments", model.num_timesteps))
@@ -201,7 +201,7 @@ class _Spaces(VecEnv):
 
     def __init__(self, num_envs: int, problem: Problem) -> None:
         action_space: Any = problem.action_space
-        if isinstance(action_space, spaces.Discrete):  # as `ScalarisedVecEnv`: their policies count from zero
+        if isinstance(action_space, spaces.Discrete):  # as `ScalarizedVecEnv`: their policies count from zero
             action_space = spaces.Discrete(int(action_space.n))
         super().__init__(num_envs, problem.observation_space, action_space)
 
