@@ -3,22 +3,18 @@
 Run it with `.venv/bin/python examples/custom_env.py`; docs/your_environment.md explains it line by line.
 """
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numba import njit
-from numpy.typing import NDArray
 
 import morl
 from morl.envs import check_env, register
 from morl.envs.backends.kernels import KernelVectorEnv
+from morl.envs.core.types import Array, Info, Options, Step
 
 ROAD = 12  # cells to the goal
 FUEL = np.array([0.1, 0.5, 1.2])  # burnt by moving 1, 2 or 3 cells
-
-Array = NDArray[Any]
 
 
 class Van(gymnasium.Env[Array, int]):
@@ -29,13 +25,13 @@ class Van(gymnasium.Env[Array, int]):
         self.action_space = Discrete(3)
         self.reward_space = Box(np.array([-1.0, -2.0], np.float32), np.zeros(2, np.float32))
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Array, Info]:
         """Put the van at the start of the road."""
         super().reset(seed=seed)
         self.position = 0
         return np.array([0.0], np.float32), {}
 
-    def step(self, action: int) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> Step:
         """Drive 1, 2 or 3 cells."""
         self.position += int(action) + 1
         reward = np.array([-1.0, -FUEL[action]])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from morl.agents.pd_morl.hindsight import Experience, reset
 from morl.agents.pd_morl.interpolator import KeyPreferences
-from morl.evaluation import select_lanes
+from morl.evaluation import select_rows
 from morl.learning.actions import BoundedActions
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
@@ -86,7 +86,7 @@ class KeyPretraining:
             observations = reset(
                 envs, [derived_seed(seed, "key environments", self.steps) for seed in self.seeds], self.num_envs
             )
-            experience.observations = experience.encode(select_lanes(observations, self.used))
+            experience.observations = experience.encode(select_rows(observations, self.used))
             self._jitter()
         while self.steps < self.steps_per_key:
             actions = self._explore()
@@ -138,7 +138,7 @@ class KeyPretraining:
         used = self.used
         last = {"final_obs": infos["final_obs"][used]} if "final_obs" in infos else {}
         stops = terminated[used] | truncated[used]
-        seen = select_lanes(observations, used)
+        seen = select_rows(observations, used)
         self.experience.remember(actions, seen, rewards[used], terminated[used], truncated[used], last, stops)
         self._jitter()
 

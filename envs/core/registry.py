@@ -292,7 +292,7 @@ def objective_names(name: str, num_objectives: int) -> tuple[str, ...]:
 
 
 def problem(env: EnvBuilder, **env_options: EnvOption) -> Problem:
-    """Return all that an agent is told about an environment; its `known_front` has the options bound.
+    """Return an environment as agents see it; its `known_front` has the options bound.
 
     Raises:
         ValueError: unknown id, wrong options, a missing package, or a scalar reward.

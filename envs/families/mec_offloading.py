@@ -308,13 +308,17 @@ class MecOffloadingKernel(KernelVectorEnv):
             antenna_gain=float(antenna_gain),
         )
         self.scratch = Scratch(np.zeros((1, 1, 3, ROOM)), np.zeros((1, 1, 3)))
-        self.state = State(
-            status=np.zeros((num_envs, 3)),
-            links=np.zeros((num_envs, servers, 2)),
-            tasks=np.zeros((num_envs, servers, 3, ROOM)),
-            servers=np.zeros((num_envs, servers, 3)),
-        )
-        self.arrays = self.state._asdict()
+        self.arrays = {
+            "status": np.zeros((num_envs, 3)),
+            "links": np.zeros((num_envs, servers, 2)),
+            "tasks": np.zeros((num_envs, servers, 3, ROOM)),
+            "servers": np.zeros((num_envs, servers, 3)),
+        }
+
+    @property
+    def state(self) -> State:
+        """The arrays as compiled loops take them."""
+        return State(**self.arrays)
 
     def _start(self, mask: Array, observations: Array) -> None:
         assert self.streams is not None

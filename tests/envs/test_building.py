@@ -35,12 +35,14 @@ def test_a_building_as_warm_as_ground_and_air_stays_so():
 def reference(kernel, actions, hours, noise, per_floor):
     """Return rewards [step, objective] and the last temperatures, straight from the formulas of the docstring."""
     _, step = load(None)
-    year = kernel.year
-    temperature, powers, rewards = np.full(23, 20.0), [], []
+    year = kernel.building.year
+    temperature = np.full(23, 20.0)
+    powers = []
+    rewards = []
     for action, hour, price in zip(np.clip(actions.astype(float), -1, 1), hours, noise, strict=True):
         inputs = np.concatenate([[0.0], year[hour, [2, 0]], action, [year[hour, 1]]])
         following = step.a @ temperature + step.b @ inputs
-        groups = [slice(*pair) for pair in itertools.pairwise(FIRST)] if per_floor else [slice(0, 23)]
+        groups = [slice(start, stop) for start, stop in itertools.pairwise(FIRST)] if per_floor else [slice(0, 23)]
         sizes = np.array([len(action[group]) for group in groups])
         error = np.array([np.abs(following[group] - 20).sum() for group in groups])
         power = np.array([np.abs(action[group]).sum() for group in groups])
@@ -131,7 +133,7 @@ def write(folder, hours=700):
     year = synthetic_year()
     rows = [
         ["2005", "1", "1", "1", "60", "?9", f"{t:.1f}", *"890123", f"{g:.0f}", "0"]
-        for t, g in zip(*year[:2], strict=True)
+        for t, g in zip(year.outdoor, year.irradiance, strict=True)
     ]
     header = ["LOCATION,San Diego,CA,USA,TMY3,722904,32.6,-117.0,-8.0,160"] + ["X"] * 7
     (folder / "weather.epw").write_text("\n".join([*header, *(",".join(row) for row in rows[:hours])]))

@@ -212,8 +212,9 @@ class SoundBatch(KernelVectorEnv):
 
     def __init__(self, num_envs=1, max_episode_steps=None):
         single = Still()
-        spaces = single.observation_space, single.action_space, single.reward_space
-        super().__init__(num_envs, *spaces, max_episode_steps)
+        super().__init__(
+            num_envs, single.observation_space, single.action_space, single.reward_space, max_episode_steps
+        )
         self.arrays = {"position": np.zeros((num_envs, 1), np.float32)}
 
     def _start(self, mask, observations):

@@ -28,14 +28,15 @@ def test_every_mujoco_task_has_a_batch_form():
 @pytest.mark.parametrize("env_id", ["mo-ant-v5", "mo-humanoid-v5"])
 def test_contact_forces_equal_one_mjdata_per_env(env_id):
     env = make(env_id).unwrapped
-    envs, generator = 3, np.random.default_rng(0)
-    batch = ForceBatch(env.model, envs)
+    num_envs = 3
+    generator = np.random.default_rng(0)
+    batch = ForceBatch(env.model, num_envs)
     positions, controls, forces = (batch.bind(name) for name in ("qpos", "ctrl", "cfrc_ext"))
-    singles = [mujoco.MjData(env.model) for _ in range(envs)]
+    singles = [mujoco.MjData(env.model) for _ in range(num_envs)]
     for index, data in enumerate(singles):
         positions[index] = data.qpos[:] = env.init_qpos + generator.uniform(-0.01, 0.01, env.model.nq)
         mujoco.mj_forward(env.model, data)
-    batch.forward(np.arange(envs))
+    batch.forward(np.arange(num_envs))
     felt = 0.0
     for _ in range(20):
         controls[:] = generator.uniform(-0.4, 0.4, controls.shape)

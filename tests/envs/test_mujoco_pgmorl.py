@@ -111,12 +111,14 @@ BOUNDARIES = [  # robot, index into the positions, what still stands, what has f
 def test_endings(envs, robot, index, stands, falls):
     env = envs[robot].unwrapped
     envs[robot].reset(seed=0)
-    task, rest = ROBOTS[robot].task, env._rest()
+    task = ROBOTS[robot].task
+    place = task.track(env, env._fields())
+    still = np.zeros((1, env.model.nu), dtype=np.float32)
     for value, ended in ((stands, False), (falls, True)):
         if value is not None:
             fields = {**env._fields(), "qpos": env.init_qpos[None].copy()}
             fields["qpos"][0, index] = value
-            assert task.outcome(env, fields, *rest)[1].tolist() == [ended]
+            assert task.outcome(env, fields, place, place, still)[1].tolist() == [ended]
 
 
 @pytest.mark.parametrize("robot", ROBOTS)

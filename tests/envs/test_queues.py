@@ -26,7 +26,7 @@ def test_poisson_is_the_quantile_function(rate):
 
 def test_other_quantile_functions():
     rng = np.random.default_rng(0)
-    draws = np.array([normals(*rng.random(2)) for _ in range(20_000)])
+    draws = np.array([normals(rng.random(), rng.random()) for _ in range(20_000)])
     np.testing.assert_allclose(draws.mean(axis=0), 0, atol=0.03)
     np.testing.assert_allclose(np.cov(draws.T), np.eye(2), atol=0.03)
     assert np.abs(draws).max() > 3.5
