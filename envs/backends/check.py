@@ -23,7 +23,8 @@ def check_env(env: EnvBuilder, **env_options: EnvOption) -> None:
 
     Clauses, in this order: spaces, objective names, what reset and step return, observations in their space, reward
     shape, dtype, range and finiteness, flags, truncation at a time limit, the same trace from the same seed, another
-    trace from another seed, pickling, arrays that stay as they were returned, and a batch form equal to the single one.
+    trace from another seed, pickling, arrays that stay as they were returned, saved states that continue exactly, and a
+    batch form equal to the single one.
 
     Args:
         env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env`.
@@ -52,6 +53,7 @@ def check_env(env: EnvBuilder, **env_options: EnvOption) -> None:
         check.check_restarts(build)
         check.check_pickling(name, build)
         check.check_aliasing(build)
+        check.check_saving(build)
         check_batch_form(name, env, build, env_options)
     except ContractViolation as violation:
         raise ContractViolation(f"{name}: {violation}") from violation.__cause__

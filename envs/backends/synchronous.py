@@ -44,6 +44,7 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
         self.check_actions = ActionCheck(self.single_action_space, num_envs)
         self.objectives = objective_names(env_id, self.num_objectives)
         self.first_seed = None
+        self.verify = state.Verification(build)
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset all environments, or those of `options["reset_mask"]`; environment i gets seed + i.
@@ -67,12 +68,13 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
         """Return the state of every environment as plain data (`morl.envs.core.state`).
 
         Raises:
-            StateNotCapturable: an environment that holds something that cannot be saved, a Box2D world for example.
+            StateNotCapturable: an environment that holds something that cannot be saved or restored, a Box2D world for
+                example; nothing else is raised, whatever the environment does.
         """
-        return {
-            "first_seed": self.first_seed,
-            "envs": [_state_of(guard, seen) for guard, seen in zip(self._guards(), self._env_obs, strict=True)],
-        }
+        saved = [_state_of(guard, seen) for guard, seen in zip(self._guards(), self._env_obs, strict=True)]
+        for own in saved:
+            self.verify(own["env"])
+        return {"first_seed": self.first_seed, "envs": saved}
 
     def load_state_dict(self, saved: StateDict) -> None:
         """Continue exactly where `saved` was taken, in a vector environment built with the same arguments."""
@@ -90,7 +92,7 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
         return [env for env in self.envs if isinstance(env, RewardGuard)]
 
 
-def _state_of(guard: RewardGuard, observation: Observation) -> dict[str, object]:
+def _state_of(guard: RewardGuard, observation: Observation) -> dict[str, state.State]:
     return {
         "env": state.capture(guard.env),
         "seed_and_steps": state.capture((guard.last_seed, guard.steps)),

@@ -188,7 +188,13 @@ class ForeignVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
     def state_dict(self) -> SavedState:
         """Return the state of the vector environment as plain data."""
         own = getattr(self.env, "state_dict", None)
-        return {"first_seed": self.first_seed, "steps": self.steps, "env": own() if own else state.capture(self.env)}
+        try:
+            inner = own() if own is not None else state.capture(self.env)
+        except state.StateNotCapturable:
+            raise
+        except Exception as error:
+            raise state.StateNotCapturable(f"{self.env_id}: its state_dict() raised {error!r}") from error
+        return {"first_seed": self.first_seed, "steps": self.steps, "env": inner}
 
     def load_state_dict(self, saved: StateDict) -> None:
         """Continue exactly where `saved` was taken."""

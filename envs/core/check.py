@@ -13,6 +13,7 @@ import numpy as np
 
 from morl.envs.core.quiet import quiet
 from morl.envs.core.registry import specs
+from morl.envs.core.state import State, StateNotCapturable, capture, restore, same
 from morl.envs.core.types import Action, BuildEnv, Env, Observation, Space
 
 STEPS = 250
@@ -150,6 +151,80 @@ def check_aliasing(build: BuildEnv) -> None:
         scribbled = list(trace(env, 0, scribble=True))
     step = first_difference(fresh_trace(build, 0), scribbled)
     require(step is None, f"writing into returned arrays must not change the trace, and it does at step {step}")
+
+
+def check_saving(build: BuildEnv) -> None:
+    """Check that a state saved in mid-episode continues exactly in a copy, and that restoring changes nothing else.
+
+    States that cannot be saved are allowed: runs resume with new episodes then, and say so.
+    """
+    start = fresh_trace(build, 0, steps=EPISODE)
+    with closing(build()) as original:
+        actions = _actions(original, 3 * EPISODE)
+        walked = list(_follow(original, actions[:EPISODE], seed=0))
+        while len(walked) < 2 * EPISODE and walked[-1].reward is None:  # in mid-episode, unless episodes last one step
+            walked.extend(_follow(original, actions[len(walked) : len(walked) + 1]))
+        try:
+            saved = capture(original)
+        except StateNotCapturable:
+            return
+        following = list(_follow(original, actions[2 * EPISODE :]))
+    bystander = _built_or_none(build)
+    before = None if bystander is None else _state_or_none(bystander)
+    with closing(build()) as fresh:
+        fresh.reset(seed=0)
+        try:
+            restore(fresh, saved)
+        except StateNotCapturable:
+            return
+        step = first_difference(following, list(_follow(fresh, actions[2 * EPISODE :])))
+    clause = "a copy restored from a state that was saved in mid-episode must follow the same trace"
+    require(step is None, f"{clause}, and it parts at step {step}")
+    if bystander is not None:
+        unchanged = before is None or same(before, _state_or_none(bystander))
+        bystander.close()
+        require(unchanged, "restoring a saved state must not change other instances, and it changed one")
+    step = first_difference(start, fresh_trace(build, 0, steps=EPISODE))
+    require(step is None, f"restoring a saved state must not change new instances, and they part at step {step}")
+
+
+def _actions(env: Env, number: int) -> list[Action]:
+    """Return seeded random actions, the same for all instances."""
+    space = pickle.loads(pickle.dumps(env.action_space))
+    space.seed(0)
+    return [space.sample() for _ in range(number)]
+
+
+def _follow(env: Env, actions: list[Action], seed: int | None = None) -> Iterator[Moment]:
+    """Yield what `reset` (with a seed) and a step for each action return; ended episodes are followed by a reset."""
+    if seed is not None:
+        yield _copied_moment(_reset(env, {"seed": seed}))
+    for action in actions:
+        moment = _copied_moment(_step(env, action))
+        yield moment
+        if moment.terminated or moment.truncated:
+            yield _copied_moment(_reset(env, {}))
+
+
+def _copied_moment(moment: Moment) -> Moment:
+    return moment._replace(observation=copied(moment.observation), reward=copied(moment.reward))
+
+
+def _built_or_none(build: BuildEnv) -> Env | None:
+    """Return one more environment that has been reset, or None where there can be no second one at once."""
+    try:
+        env = build()
+        env.reset(seed=1)
+    except Exception:
+        return None
+    return env
+
+
+def _state_or_none(env: Env) -> State | None:
+    try:
+        return capture(env)
+    except StateNotCapturable:
+        return None
 
 
 def _typed(space: Space, value: object) -> bool:

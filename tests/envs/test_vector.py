@@ -194,7 +194,7 @@ def test_a_class_without_a_module_is_captured():
     class Handle(metaclass=Silent):
         pass
 
-    assert capture(Handle())["kind"] == "object"
+    assert capture(Handle())["objects"][0]["kind"] == "object"
 
 
 def test_captured_state_is_plain_and_keeps_shared_objects_shared():
