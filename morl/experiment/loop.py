@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from morl.envs.backends.concat import side_by_side
 from morl.experiment.interrupt import stop_on_signals
 from morl.experiment.progress import ProgressBar
 from morl.experiment.session import Session
