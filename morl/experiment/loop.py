@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from morl.envs.backends.concat import concat_envs
 from morl.experiment.interrupt import stop_on_signals
 from morl.experiment.progress import ProgressBar
 from morl.experiment.session import Session
