@@ -33,7 +33,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from morl.agents.c_morl.agent import CMORL, Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 HOPPER = "cmorl-hopper-2d-v0"

@@ -35,7 +35,7 @@ from stable_baselines3 import SAC as StableSAC
 from morl.agents.morl_d.agent import MORLD, Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 try:

@@ -32,7 +32,7 @@ from _turns import Clock, System, ratio, take_turns, training
 from morl.agents.pd_morl.discrete import PDMORL, Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 try:

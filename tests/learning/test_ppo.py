@@ -8,8 +8,8 @@ import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from morl.learning.acting import PolicyBank
+
 from morl.learning.actor_critic import ActorCritic, action_map, actor_critic
 from morl.learning.backends import make_update
 from morl.learning.distributions import Categorical, DiagonalGaussian
