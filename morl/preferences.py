@@ -1,4 +1,4 @@
-"""Sets of preferences: weights over objectives, non-negative, each row summing to 1."""
+"""Sets of preferences: weights over objectives, non-negative, each row with the sum 1."""
 
 from math import comb
 
@@ -11,7 +11,7 @@ Seed = int | np.random.Generator
 
 
 def simplex_lattice(objectives: int, divisions: int) -> Array:
-    """Returns every preference whose weights are multiples of 1/divisions, in lexicographic order.
+    """Return every preference whose weights are multiples of 1/divisions, in lexicographic order.
 
     Rows are the compositions of `divisions` into integers, divided once, so none is lost to rounding: there are exactly
     C(divisions + objectives - 1, objectives - 1). Source: Das and Dennis 1998.
@@ -33,7 +33,7 @@ def simplex_lattice(objectives: int, divisions: int) -> Array:
             f"divisions is {divisions}, but must be fewer: {objectives} objectives make {size} preferences"
         )
     rows = np.empty((1, 0), np.int64)
-    left = np.array([divisions])  # what each row still has to share out
+    left = np.array([divisions])  # of each row, the units that are not yet distributed
     for _ in range(objectives - 1):
         choices = left + 1  # a row with r left continues with 0, 1, ..., r
         starts = np.cumsum(choices) - choices
@@ -45,7 +45,7 @@ def simplex_lattice(objectives: int, divisions: int) -> Array:
 
 
 def finest_lattice(objectives: int, at_most: int, divisions: int = 100) -> Array:
-    """Returns the finest simplex lattice [n, objective] of at most `at_most` preferences and `divisions` divisions."""
+    """Return the finest simplex lattice [n, objective] of at most `at_most` preferences and `divisions` divisions."""
     _at_least_one(objectives=objectives, at_most=at_most, divisions=divisions)
     while divisions > 1 and comb(divisions + objectives - 1, objectives - 1) > at_most:
         divisions -= 1
@@ -53,7 +53,7 @@ def finest_lattice(objectives: int, at_most: int, divisions: int = 100) -> Array
 
 
 def dirichlet(objectives: int, n: int, seed: Seed, concentration: float = 1.0) -> Array:
-    """Returns `n` random preferences [n, objective] from a symmetric Dirichlet distribution.
+    """Return `n` random preferences [n, objective] from a symmetric Dirichlet distribution.
 
     Args:
         objectives: at least 1.
@@ -71,7 +71,7 @@ def dirichlet(objectives: int, n: int, seed: Seed, concentration: float = 1.0) -
 
 
 def absolute_normal(objectives: int, n: int, seed: Seed) -> Array:
-    """Returns `n` random preferences [n, objective], |z| / |z|_1 with z standard normal.
+    """Return `n` random preferences [n, objective], |z| / |z|_1 with z standard normal.
 
     Directions are uniform on the sphere's positive part, hence denser at the simplex's centre than `dirichlet`'s.
 
@@ -90,7 +90,7 @@ def absolute_normal(objectives: int, n: int, seed: Seed) -> Array:
 
 
 def riesz(objectives: int, n: int, seed: Seed = 0, steps: int = 500) -> Array:
-    """Returns `n` well-spread preferences [n, objective], corners of the simplex first (from n = objectives on).
+    """Return `n` well-spread preferences [n, objective], corners of the simplex first (from n = objectives on).
 
     Minimizes the Riesz energy, the sum over pairs of 1 / distance^s with s = objectives^2, in which the closest pairs
     dominate: points repel each other and spread evenly, for any n. Source: Blank et al. 2021.
@@ -118,7 +118,7 @@ def riesz(objectives: int, n: int, seed: Seed = 0, steps: int = 500) -> Array:
 
 
 def _spread_start(pool: Array, n: int) -> tuple[Array, int]:
-    """Returns n points, corners first, then always the pool's farthest from those chosen; and how many are corners."""
+    """Return n points, corners first, then always the pool's farthest from those chosen; and how many are corners."""
     objectives = pool.shape[1]
     fixed = objectives if n >= objectives else 0
     chosen = [*np.eye(objectives)[:fixed]] or [pool[0]]
@@ -131,7 +131,7 @@ def _spread_start(pool: Array, n: int) -> tuple[Array, int]:
 
 
 def _riesz_push(points: Array) -> tuple[Array, Array]:
-    """Returns the direction in which each point's energy falls fastest, as unit vectors, and its nearest distance."""
+    """Return the direction in which each point's energy falls fastest, as unit vectors, and its nearest distance."""
     exponent = points.shape[1] ** 2
     square = np.square(points).sum(axis=1)
     squared_distance = square[:, None] + square[None, :] - 2.0 * points @ points.T
@@ -145,7 +145,7 @@ def _riesz_push(points: Array) -> tuple[Array, Array]:
 
 
 def _project_to_simplex(points: Array) -> Array:
-    """Returns the nearest point of the simplex for each row (Held, Wolfe, Crowder 1974)."""
+    """Return the nearest point of the simplex for each row (Held, Wolfe, Crowder 1974)."""
     ordered = np.sort(points, axis=1)[:, ::-1]
     excess = (np.cumsum(ordered, axis=1) - 1.0) / np.arange(1, points.shape[1] + 1)
     support = (ordered > excess).sum(axis=1) - 1
@@ -155,7 +155,7 @@ def _project_to_simplex(points: Array) -> Array:
 
 
 def corner_weights(points: ArrayLike) -> Array:
-    """Returns the corner weights of `points`: where the best point changes, and the corners of the simplex.
+    """Return the corner weights of `points`: where the best point changes, and the corners of the simplex.
 
     These are the vertices of the surface V(w) = max_p w.p over the simplex. The largest possible improvement of a set
     of policies lies at one of them, so optimistic linear support asks for those next. Each point adds one half-space,
@@ -176,7 +176,8 @@ def corner_weights(points: ArrayLike) -> Array:
         raise ValueError(f"points must be finite numbers of shape [n, objective] with n >= 1, got {points!r}")
     m = values.shape[1]
     scale = np.abs(values).max() or 1.0
-    weights, heights = np.eye(m), values[0] / scale
+    weights = np.eye(m)
+    heights = values[0] / scale
     tight = np.hstack([~np.eye(m, dtype=bool), np.ones((m, 1), bool)])  # constraints met exactly: w_k >= 0, points
     for point in values[1:] / scale:
         weights, heights, tight = _cut(weights, heights, tight, point)
@@ -217,7 +218,7 @@ def _cut(
 
 
 def neighbourhoods(preferences: ArrayLike, k: int) -> NDArray[np.int64]:
-    """Returns for each preference the indices [n, k] of its k nearest ones, itself first, ties by index.
+    """Return for each preference the indices [n, k] of its k nearest ones, itself first, ties by index.
 
     Args:
         preferences: [n, objective], finite.

@@ -41,7 +41,10 @@ PENDING: dict[str, set[str]] = {
 """Rule -> folders that do not follow it yet. It only shrinks."""
 
 ALLOWED: dict[tuple[str, str], str] = {
-    ("parameters", "envs/core/registry.py:register"): "a published signature: Gymnasium's `register` and what MORL adds",
+    (
+        "parameters",
+        "envs/core/registry.py:register",
+    ): "a published signature: Gymnasium's `register` and what MORL adds",
     ("parameters", "morl/experiment/runner.py:train"): "a published signature: all but two parameters are optional",
 }
 """(rule, path:function) -> why the rule does not hold there. Keep it short."""
@@ -112,9 +115,10 @@ def long_functions(tree: ast.Module) -> Found:
 def packed_assignments(tree: ast.Module) -> Iterator[ast.Assign]:
     """Yield assignments of a tuple that is written out to several targets, `a, b = x, y`."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple | ast.List):
-            if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
-                yield node
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Tuple | ast.List):
+            continue
+        if any(isinstance(target, ast.Tuple | ast.List) for target in node.targets):
+            yield node
 
 
 def long_tuple_assignments(tree: ast.Module) -> Found:
@@ -158,9 +162,10 @@ def long_returned_tuples(tree: ast.Module) -> Found:
         if function.returns is None or function.name in FIXED_BY_OTHERS:
             continue
         for node in ast.walk(function.returns):
-            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "tuple":
-                if isinstance(node.slice, ast.Tuple) and len(node.slice.elts) > RETURNED_TUPLE:
-                    yield function.lineno, f"{function.name} returns {ast.unparse(node)}"
+            if not isinstance(node, ast.Subscript) or ast.unparse(node.value) != "tuple":
+                continue
+            if isinstance(node.slice, ast.Tuple) and len(node.slice.elts) > RETURNED_TUPLE:
+                yield function.lineno, f"{function.name} returns {ast.unparse(node)}"
 
 
 def annotations(tree: ast.Module) -> Iterator[ast.expr]:
@@ -264,7 +269,10 @@ RULE_CASES = {
     "tuple assignment": ("a, b, c = 1, 2, 3", "a, b, c = f()\nd, e = 1, 2"),
     "splat": ("def f(*x):\n    g(*y)", "def f(*x):\n    g(*x)\n    return lambda: zip(*y)"),
     "parameters": ("def f(a, b, c, d, e, f, *, g, h, i): pass", "def f(self, a, b, c, d, e, f, g, h): pass"),
-    "returned tuple": ("def f() -> tuple[int, int, int, int] | None: pass", "def f() -> tuple[tuple[int, ...], X]: pass"),
+    "returned tuple": (
+        "def f() -> tuple[int, int, int, int] | None: pass",
+        "def f() -> tuple[tuple[int, ...], X]: pass",
+    ),
 }
 
 

@@ -61,8 +61,12 @@ class Evaluations:
         except OSError:
             return
         if new.restarted:
-            self.evaluations, self.fronts = [], {}
-            self._stride, self._seen, self.damaged_lines, self.long_lines = 1, 0, 0, 0
+            self.evaluations = []
+            self.fronts = {}
+            self._stride = 1
+            self._seen = 0
+            self.damaged_lines = 0
+            self.long_lines = 0
         self.long_lines += new.left_out
         self.unread_bytes = new.unread
         for line in new.lines:

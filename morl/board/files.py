@@ -77,7 +77,8 @@ class GrowingLines:
 
     def __init__(self, path: Path, read_limit: int = READ_LIMIT, line_limit: int = LINE_LIMIT) -> None:
         self.path = path
-        self._read_limit, self._line_limit = read_limit, line_limit
+        self._read_limit = read_limit
+        self._line_limit = line_limit
         self._begin()
 
     def _begin(self) -> None:
@@ -114,7 +115,9 @@ class GrowingLines:
 
     def _split(self, content: bytes) -> tuple[int, list[bytes], int]:
         """Return how many bytes are done with, the whole lines in them, and how many lines were too long."""
-        lines, left_out, start = [], 0, 0
+        lines = []
+        left_out = 0
+        start = 0
         while (end := content.find(b"\n", start)) >= 0:
             if self._inside_long_line or end - start > self._line_limit:
                 left_out += 1

@@ -74,7 +74,8 @@ class RunFolder:
             self.evaluations.objectives = len(self.published.objectives)
             notes += self.published.notes
         self.hypervolumes = {}
-        self._version, self._notes = version, tuple(notes)
+        self._version = version
+        self._notes = tuple(notes)
 
     def refresh_history(self) -> None:
         """Read what is new in fronts.jsonl and metrics.jsonl."""

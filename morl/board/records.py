@@ -117,7 +117,7 @@ def _published(record: dict[str, Any]) -> Published:
     )
 
 
-def _name(value: Any) -> str:
+def _name(value: object) -> str:
     return str(value)[:LONGEST_NAME]
 
 

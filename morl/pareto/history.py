@@ -36,25 +36,25 @@ class _Stack:
 
 
 def hypervolume(fronts: Iterable[ArrayLike], reference: ArrayLike) -> Array:
-    """Returns the volume that each front dominates above `reference` [objective]: an array [front]."""
+    """Return the volume that each front dominates above `reference` [objective]: an array [front]."""
     corner = as_vector(reference, "reference")
     stack = _stack(fronts, corner.shape[0])
     return volumes_in_stack(stack.points, stack.ends, corner)
 
 
 def cardinality(fronts: Iterable[ArrayLike]) -> Indices:
-    """Returns how many different non-dominated points each front has: an array [front]."""
+    """Return how many different non-dominated points each front has: an array [front]."""
     return np.diff(_without_dominated(_stack(fronts)).ends)
 
 
 def sparsity(fronts: Iterable[ArrayLike]) -> Array:
-    """Returns the mean squared gap between neighbours of each front: an array [front]."""
+    """Return the mean squared gap between neighbours of each front: an array [front]."""
     stack = _without_dominated(_stack(fronts))
     return _sparsities(stack.points, stack.ends)
 
 
 def expected_utility(fronts: Iterable[ArrayLike], preferences: ArrayLike) -> Array:
-    """Returns what a user gets from each front, mean over `preferences` [k, objective]: an array [front]."""
+    """Return the best utility in each front, mean over `preferences` [k, objective]: an array [front]."""
     weights = some_preferences(preferences)
     stack = _stack(fronts, weights.shape[1])
     means, _ = _utilities(stack.points, stack.ends, weights.T.copy(), np.zeros(weights.shape[0]))
@@ -62,7 +62,7 @@ def expected_utility(fronts: Iterable[ArrayLike], preferences: ArrayLike) -> Arr
 
 
 def maximum_utility_loss(fronts: Iterable[ArrayLike], known_front: ArrayLike, preferences: ArrayLike) -> Array:
-    """Returns the worst user's regret beside `known_front` [l, objective] for each front: an array [front]."""
+    """Return the largest utility loss against `known_front` [l, objective], over preferences: an array [front]."""
     weights = some_preferences(preferences)
     known = (weights @ known_points(known_front, weights.shape[1]).T).max(axis=1)
     stack = _stack(fronts, weights.shape[1])
@@ -71,21 +71,21 @@ def maximum_utility_loss(fronts: Iterable[ArrayLike], known_front: ArrayLike, pr
 
 
 def igd(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
-    """Returns the inverted generational distance of each front to `known_front` [l, objective]: an array [front]."""
+    """Return the inverted generational distance of each front to `known_front` [l, objective]: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
     return mean_distances(stack.points, stack.ends, known, False)
 
 
 def igd_plus(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
-    """Returns how far each front falls short of `known_front` [l, objective] on average: an array [front]."""
+    """Return how far each front falls short of `known_front` [l, objective] on average: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
     return mean_distances(stack.points, stack.ends, known, True)
 
 
 def epsilon_additive(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
-    """Returns by how much each front would have to rise to cover `known_front` [l, objective]: an array [front]."""
+    """Return by how much each front would have to rise to cover `known_front` [l, objective]: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
     return largest_shortfalls(stack.points, stack.ends, known)
@@ -111,14 +111,14 @@ def _stack(fronts: Iterable[ArrayLike], objectives: int | None = None) -> _Stack
 
 
 def _without_dominated(stack: _Stack) -> _Stack:
-    """Returns the fronts without dominated points and copies."""
+    """Return the fronts without dominated points and copies."""
     mask = non_dominated_in_stack(stack.points, stack.ends)
     return _Stack(stack.points[mask], np.concatenate([[0], np.cumsum(mask)])[stack.ends])
 
 
 @kernel
 def _sparsities(points: Array, ends: Indices) -> Array:
-    """Returns the sparsity of each of the fronts points[ends[i]:ends[i + 1]], without dominated points and copies."""
+    """Return the sparsity of each of the fronts points[ends[i]:ends[i + 1]], without dominated points and copies."""
     sums = np.zeros(ends.shape[0] - 1)
     for i in range(sums.shape[0]):
         n = ends[i + 1] - ends[i]
@@ -133,7 +133,7 @@ def _sparsities(points: Array, ends: Indices) -> Array:
 
 @ordered_kernel
 def _utilities(points: Array, ends: Indices, weights: Array, known: Array) -> tuple[Array, Array]:
-    """Returns mean and worst case over preferences, of max_p w.p and of known - max_p w.p: two arrays [front].
+    """Return mean and worst case over preferences, of max_p w.p and of known - max_p w.p: two arrays [front].
 
     Args:
         points: [n, objective], the fronts end to end.
@@ -141,9 +141,12 @@ def _utilities(points: Array, ends: Indices, weights: Array, known: Array) -> tu
         weights: [objective, preference].
         known: [preference], the utility to compare with.
     """
-    fronts, preferences = ends.shape[0] - 1, weights.shape[1]
-    means, losses = np.zeros(fronts), np.full(fronts, -np.inf)
-    utility, best = np.empty(preferences), np.empty(preferences)
+    fronts = ends.shape[0] - 1
+    preferences = weights.shape[1]
+    means = np.zeros(fronts)
+    losses = np.full(fronts, -np.inf)
+    utility = np.empty(preferences)
+    best = np.empty(preferences)
     for i in range(fronts):
         best[:] = -np.inf
         for p in range(ends[i], ends[i + 1]):

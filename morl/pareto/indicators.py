@@ -1,4 +1,4 @@
-"""How good a set of points is, for the weights of its users or beside a known front. Everything is maximized."""
+"""Quality indicators of a set of points: utilities, distances to a known front, sparsity. Everything is maximized."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,13 +12,13 @@ Indices = NDArray[np.int64]
 
 
 def expected_utility(points: ArrayLike, preferences: ArrayLike) -> float:
-    """Returns the mean over preferences w of max_p w.p: what a user gets on average; minus infinity for an empty set.
+    """Return the mean over preferences w of max_p w.p, the average utility; minus infinity for an empty set.
 
     Source: expected utility metric, Zintgraf et al. 2015.
 
     Args:
         points: [n, objective], finite.
-        preferences: [k, objective], at least one, finite, not negative; say with the figure which ones.
+        preferences: [k, objective], at least one, finite, not negative. The value depends on them: report them with it.
 
     Raises:
         ValueError: a wrong shape, NaN or infinity, no or negative preferences.
@@ -28,7 +28,7 @@ def expected_utility(points: ArrayLike, preferences: ArrayLike) -> float:
 
 
 def maximum_utility_loss(points: ArrayLike, known_front: ArrayLike, preferences: ArrayLike) -> float:
-    """Returns max over preferences w of (max_q w.q - max_p w.p), q from the known front: the worst user's regret.
+    """Return max over preferences w of (max_q w.q - max_p w.p), q from the known front: the worst user's regret.
 
     Below zero when `points` beat the known front for every preference; infinite for an empty set. Source: Zintgraf et
     al. 2015.
@@ -57,7 +57,7 @@ def _best_utilities(points: ArrayLike, preferences: ArrayLike) -> tuple[Array, A
 
 
 def some_preferences(preferences: ArrayLike) -> Array:
-    """Returns `preferences` as an array [k, objective] of at least one, or raises ValueError."""
+    """Return `preferences` as an array [k, objective] of at least one, or raises ValueError."""
     weights = as_points(preferences, "preferences")
     if weights.shape[0] == 0:
         raise ValueError("preferences must hold at least one preference, got an empty set")
@@ -68,7 +68,7 @@ def some_preferences(preferences: ArrayLike) -> Array:
 
 
 def known_points(known_front: ArrayLike, objectives: int | None = None) -> Array:
-    """Returns `known_front` as an array [l, objective] of at least one point, or raises ValueError."""
+    """Return `known_front` as an array [l, objective] of at least one point, or raises ValueError."""
     front = as_points(known_front, "known_front", objectives=objectives)
     if front.shape[0] == 0:
         raise ValueError("known_front must hold at least one point, got an empty set")
@@ -76,7 +76,7 @@ def known_points(known_front: ArrayLike, objectives: int | None = None) -> Array
 
 
 def sparsity(points: ArrayLike) -> float:
-    """Returns the sparsity of the non-dominated set: the mean squared gap between neighbours, 0.0 below two points.
+    """Return the sparsity of the non-dominated set: the mean squared gap between neighbours, 0.0 below two points.
 
     S(P) = 1 / (|P| - 1) * sum over objectives of the sum of (gap between consecutive sorted values)^2, after removing
     dominated points and copies. Lower is denser; misleading alone, since one point scores 0. Source: PG-MORL, Xu et
@@ -97,7 +97,7 @@ def sparsity(points: ArrayLike) -> float:
 
 
 def cardinality(points: ArrayLike) -> int:
-    """Returns how many different non-dominated points there are, |P|; 0 for an empty set.
+    """Return how many different non-dominated points there are, |P|; 0 for an empty set.
 
     Says how much choice there is, not how good it is: a better set can have fewer points.
 
@@ -111,7 +111,7 @@ def cardinality(points: ArrayLike) -> int:
 
 
 def igd(points: ArrayLike, known_front: ArrayLike) -> float:
-    """Returns the inverted generational distance: mean over the known front of the distance to the nearest point.
+    """Return the inverted generational distance: mean over the known front of the distance to the nearest point.
 
     IGD(P, Q) = 1/|Q| * sum over q of min_p |p - q|_2; infinite for an empty set. Not Pareto-compliant: a better set
     can score worse. Source: Coello and Reyes Sierra 2004 (power 1).
@@ -123,11 +123,12 @@ def igd(points: ArrayLike, known_front: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape, NaN or infinity, an empty known front.
     """
-    return float(mean_distances(*_pair(points, known_front), False)[0])
+    values, ends, front = _pair(points, known_front)
+    return float(mean_distances(values, ends, front, False)[0])
 
 
 def igd_plus(points: ArrayLike, known_front: ArrayLike) -> float:
-    """Returns IGD with a distance that counts only objectives where the point falls short of the known front.
+    """Return IGD with a distance that counts only objectives where the point falls short of the known front.
 
     IGD+(P, Q) = 1/|Q| * sum over q of min_p |max(q - p, 0)|_2; infinite for an empty set. Weakly Pareto-compliant.
     Source: Ishibuchi et al. 2015.
@@ -139,11 +140,12 @@ def igd_plus(points: ArrayLike, known_front: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape, NaN or infinity, an empty known front.
     """
-    return float(mean_distances(*_pair(points, known_front), True)[0])
+    values, ends, front = _pair(points, known_front)
+    return float(mean_distances(values, ends, front, True)[0])
 
 
 def epsilon_additive(points: ArrayLike, known_front: ArrayLike) -> float:
-    """Returns the smallest e such that raising every point by e in every objective covers the known front.
+    """Return the smallest e such that raising every point by e in every objective covers the known front.
 
     eps(P, Q) = max_q min_p max_k (q_k - p_k); infinite for an empty set. Source: Zitzler et al. 2003.
 
@@ -154,11 +156,12 @@ def epsilon_additive(points: ArrayLike, known_front: ArrayLike) -> float:
     Raises:
         ValueError: a wrong shape, NaN or infinity, an empty known front.
     """
-    return float(largest_shortfalls(*_pair(points, known_front))[0])
+    values, ends, front = _pair(points, known_front)
+    return float(largest_shortfalls(values, ends, front)[0])
 
 
 def _pair(points: ArrayLike, known_front: ArrayLike) -> tuple[Array, Indices, Array]:
-    """Returns the points, where they begin and end, and the known front."""
+    """Return the points [n, objective], the ends of the one set that they are, [0, n], and the known front."""
     front = known_points(known_front)
     values = as_points(points, objectives=front.shape[1])
     return values, np.array([0, values.shape[0]]), front
@@ -166,7 +169,14 @@ def _pair(points: ArrayLike, known_front: ArrayLike) -> tuple[Array, Indices, Ar
 
 @ordered_kernel
 def mean_distances(points: Array, ends: Indices, known: Array, only_shortfall: bool) -> Array:
-    """Returns IGD, or IGD+ if only what falls short counts, of the sets points[ends[i]:ends[i + 1]]: an array [set]."""
+    """Return the IGD or IGD+ of several sets of points: an array [set].
+
+    Args:
+        points: [n, objective], the sets end to end.
+        ends: [set + 1]; set i is points[ends[i]:ends[i + 1]].
+        known: [l, objective], the known front.
+        only_shortfall: count only the objectives where a point falls short (IGD+).
+    """
     distances = np.empty(ends.shape[0] - 1)
     for i in range(distances.shape[0]):
         total = 0.0
@@ -187,7 +197,13 @@ def mean_distances(points: Array, ends: Indices, known: Array, only_shortfall: b
 
 @ordered_kernel
 def largest_shortfalls(points: Array, ends: Indices, known: Array) -> Array:
-    """Returns the additive epsilon of the sets points[ends[i]:ends[i + 1]]: an array [set]."""
+    """Return the additive epsilon of several sets of points: an array [set].
+
+    Args:
+        points: [n, objective], the sets end to end.
+        ends: [set + 1]; set i is points[ends[i]:ends[i + 1]].
+        known: [l, objective], the known front.
+    """
     worst = np.full(ends.shape[0] - 1, -np.inf)
     for i in range(worst.shape[0]):
         for q in range(known.shape[0]):

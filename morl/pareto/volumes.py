@@ -24,7 +24,7 @@ MANY = 512  # points, from which on the sweep in four objectives is worth a look
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Returns the volume that `points` dominate above `reference`, exactly; 0.0 for an empty set.
+    """Return the volume that `points` dominate above `reference`, exactly; 0.0 for an empty set.
 
     HV(P, r) = volume of the union over p in P of the boxes [r, p] (Zitzler and Thiele 1998). Only points
     strictly better than the reference in every objective count. Not scale-free: it carries the product of the
@@ -47,7 +47,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
 
 
 def _unit_boxes(points: Array, corner: Array) -> tuple[Array, int]:
-    """Returns the boxes [n, objective] in units of powers of two in which none is above 1, and their exponents' sum.
+    """Return the boxes [n, objective] in units of powers of two in which none is above 1, and their exponents' sum.
 
     A volume, or an area on the way to it, can be beyond the largest or below the smallest number where this one is not.
     """
@@ -65,7 +65,7 @@ def _times_power_of_two(value: float, exponent: int) -> float:
 
 
 def _boxes(points: ArrayLike, reference: ArrayLike) -> Array:
-    """Returns the points that count, [n, objective], relative to the reference."""
+    """Return the points that count, [n, objective], relative to the reference."""
     corner = as_vector(reference, "reference")
     return _above(as_points(points, objectives=corner.shape[0]), corner)
 
@@ -119,7 +119,7 @@ def _volume(points: Array, corner: Array) -> float:
 
 @kernel
 def _few_2d3d(points: Array, corner: Array) -> float:
-    """Returns the hypervolume of few points in two or three objectives: one kernel costs a microsecond or two."""
+    """Return the hypervolume of few points in two or three objectives: one kernel costs a microsecond or two."""
     boxes = _above(points, corner)
     order = places_descending(boxes[:, boxes.shape[1] - 1].copy(), boxes.shape[0])
     return hypervolume_2d(boxes, order) if boxes.shape[1] == 2 else hypervolume_3d(boxes, order)
@@ -127,7 +127,7 @@ def _few_2d3d(points: Array, corner: Array) -> float:
 
 @kernel
 def _few_4d(points: Array, corner: Array) -> float:
-    """Returns the hypervolume of few points in four objectives."""
+    """Return the hypervolume of few points in four objectives."""
     boxes = _above(points, corner)
     return _in_order_4d(boxes, places_descending(boxes[:, 3].copy(), boxes.shape[0]))
 
@@ -144,7 +144,7 @@ def _in_order_4d(boxes: Array, order: Indices) -> float:
 
 @kernel
 def _few_5d(points: Array, corner: Array) -> float:
-    """Returns the hypervolume of few points in five objectives."""
+    """Return the hypervolume of few points in five objectives."""
     boxes = _above(points, corner)
     candidates = not_below_the_best_sum(boxes)
     columns = np.empty((5, candidates.shape[0]))
@@ -155,7 +155,7 @@ def _few_5d(points: Array, corner: Array) -> float:
 
 
 def volumes_in_stack(points: Array, ends: Indices, corner: Array) -> Array:
-    """Returns the volume of each of the sets points[ends[i]:ends[i + 1]] above `corner`: an array [set]."""
+    """Return the volume of each of the sets points[ends[i]:ends[i + 1]] above `corner`: an array [set]."""
     volumes = np.zeros(ends.shape[0] - 1)
     one_by_one = np.diff(ends) > 0
     if 2 <= corner.shape[0] <= 5:
@@ -182,7 +182,7 @@ def _few_by_few(points: Array, ends: Indices, corner: Array, volumes: Array) -> 
 
 
 def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
-    """Returns the exclusive volume of each point [n]: what no other non-dominated point covers.
+    """Return the exclusive volume of each point [n]: what no other non-dominated point covers.
 
     Dominated points get 0 and take nothing from others (in moocore's convention); copies of a point share all they
     have and get 0; points that do not exceed the reference in every objective get 0.
@@ -226,7 +226,7 @@ def _contributions(boxes: Array) -> Array:
 
 
 def _exclusive(boxes: Array) -> Array:
-    """Returns the exclusive volumes [n] of non-dominated, different boxes in one, four or more objectives."""
+    """Return the exclusive volumes [n] of non-dominated, different boxes in one, four or more objectives."""
     n, m = boxes.shape
     if m == 1:
         return boxes[:, 0]
@@ -243,7 +243,7 @@ def _exclusive(boxes: Array) -> Array:
 
 
 def hypervolume_improvement(points: ArrayLike, candidates: ArrayLike, reference: ArrayLike) -> float | Array:
-    """Returns how much the hypervolume of `points` grows when a candidate joins them, each candidate on its own.
+    """Return how much the hypervolume of `points` grows when a candidate joins them, each candidate on its own.
 
     Only the part of the set below the candidate is measured: HVI(c) = volume [r, c] - HV({min(p, c)}, r).
 
@@ -281,7 +281,7 @@ def _gain(boxes: Array, candidate: Array) -> float:
 def hypervolume_approximate(
     points: ArrayLike, reference: ArrayLike, samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Returns an unbiased estimate of the hypervolume and its standard error.
+    """Return an unbiased estimate of the hypervolume and its standard error.
 
     In polar coordinates HV = c E[R(w)^m], where w is a direction drawn uniformly from the positive part of the
     sphere, R(w) = max_p min_k (p_k - r_k) / w_k is how far the dominated region reaches along it, and c is the volume
