@@ -1,45 +1,46 @@
-"""Agents: one file per algorithm. Agents satisfy `morl.protocols.Agent`; `config_class` names their settings."""
+"""Agents: one package per algorithm. They satisfy `morl.protocols.Agent`; `config_class` names their settings.
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+The classes load on first use: `from morl.agents import PDMORL` imports PyTorch, `import morl.agents` does not.
+"""
+
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-AGENTS: dict[str, str | Mapping[str, str]] = {
-    "pd-morl": {
-        "Discrete": "morl.agents.pd_morl.discrete:PDMORL",
-        "Box": "morl.agents.pd_morl.continuous:ContinuousPDMORL",
-    },
-    "c-morl": "morl.agents.c_morl.agent:CMORL",
-    "morl-d": "morl.agents.morl_d.agent:MORLD",
+from morl.agents.registry import AGENTS, find_agent
+
+if TYPE_CHECKING:
+    from morl.agents.c_morl.agent import CMORL
+    from morl.agents.check import AgentContractViolation, check_agent
+    from morl.agents.morl_d.agent import MORLD
+    from morl.agents.pd_morl.continuous import ContinuousPDMORL
+    from morl.agents.pd_morl.discrete import PDMORL
+
+__all__ = [
+    "AGENTS",
+    "CMORL",
+    "MORLD",
+    "PDMORL",
+    "AgentContractViolation",
+    "ContinuousPDMORL",
+    "check_agent",
+    "find_agent",
+]
+
+_HOME = {
+    "AgentContractViolation": "morl.agents.check",
+    "CMORL": "morl.agents.c_morl.agent",
+    "ContinuousPDMORL": "morl.agents.pd_morl.continuous",
+    "MORLD": "morl.agents.morl_d.agent",
+    "PDMORL": "morl.agents.pd_morl.discrete",
+    "check_agent": "morl.agents.check",
 }
-"""Name -> module:class, imported on first use; or kind of action space -> module:class, where variants differ."""
 
 
-def find_agent(name: str, action_space: object | None = None) -> Any:
-    """Return the agent class for a name out of `AGENTS`, or for your own "module:Class".
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'morl.agents' has no attribute {name!r}; it has {', '.join(__all__)}")
 
-    Args:
-        name: as above.
-        action_space: of the environment; an agent with several variants is found by it (the first where not given).
 
-    Raises:
-        ValueError: there is no such agent, and the message names the nearest ones; or none for these actions.
-    """
-    location = AGENTS.get(name, name)
-    if not isinstance(location, str):
-        kind = next(iter(location)) if action_space is None else type(action_space).__name__
-        if kind not in location:
-            raise ValueError(f"{name} needs actions of kind {' or '.join(location)}, but these are {action_space}")
-        location = location[kind]
-    module, separator, attribute = location.partition(":")
-    if not separator:
-        near = get_close_matches(name, AGENTS, n=3, cutoff=0.3) or list(AGENTS)
-        raise ValueError(f"agent is {name!r}, but must be one of {', '.join(near)}, or your own 'module:Class'")
-    try:
-        agent = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"agent is {name!r}, but it cannot be imported: {error}") from error
-    if not hasattr(agent, "config_class"):
-        raise ValueError(f"agent is {name!r}, but that is no agent: it has no config_class (morl.protocols.Agent)")
-    return agent
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -3,7 +3,7 @@
     python benchmarks/board.py [--quick]
 
 Writes 100 runs of 500 points with 20 evaluations each (10 settings of 10 seeds) to a temporary folder, starts
-TensorBoard on them, and steps_envs Debian's chromium through Playwright. Goals on 2 cores: answer under 300 ms, first
+TensorBoard on them, and drives Debian's chromium through Playwright. Goals on 2 cores: answer under 300 ms, first
 picture under 2 s, slider step under 100 ms, memory bounded. Prints wall time and CPU time: on a machine that others
 use, the two differ.
 """

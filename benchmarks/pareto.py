@@ -95,7 +95,7 @@ def hypervolume_cells(quick: bool) -> Iterator[Cell]:
                     n,
                     kind,
                     lambda p=points, r=zero: hypervolume(p, r),
-                    None if slow_moocore else lambda p=points, r=zero: moocore.hypervolume(p, ref=r, maximize=True),
+                    None if slow_moocore else lambda p=points, r=zero: moocore.hypervolume(p, ref=r, maximise=True),
                     lambda p=points, r=zero, a=algorithm: pygmo.hypervolume(-p).compute(r, hv_algo=a()),
                 )
 
@@ -111,7 +111,7 @@ def filter_cells(quick: bool) -> Iterator[Cell]:
                     n,
                     kind,
                     lambda p=points: non_dominated(p),
-                    lambda p=points: moocore.is_nondominated(p, maximize=True),
+                    lambda p=points: moocore.is_nondominated(p, maximise=True),
                 )
 
 
@@ -126,7 +126,7 @@ def sorting_cells(quick: bool) -> Iterator[Cell]:
                     n,
                     kind,
                     lambda p=points: non_dominated_sort(p),
-                    lambda p=points: moocore.pareto_rank(p, maximize=True),
+                    lambda p=points: moocore.pareto_rank(p, maximise=True),
                     None if n > 1000 else lambda p=points: pygmo.fast_non_dominated_sorting(-p),
                 )
     for m in (2, 5):
@@ -155,7 +155,7 @@ def contribution_cells(quick: bool) -> Iterator[Cell]:
                 n,
                 kind,
                 lambda p=points, r=zero: hypervolume_contributions(p, r),
-                lambda p=points, r=zero: moocore.hv_contributions(p, ref=r, maximize=True),
+                lambda p=points, r=zero: moocore.hv_contributions(p, ref=r, maximise=True),
                 lambda p=points, r=zero, a=algorithm: pygmo.hypervolume(-p).contributions(r, hv_algo=a()),
             )
 
@@ -186,7 +186,7 @@ def _refilter_stream(points: np.ndarray) -> int:
     kept = points[:0]
     for point in points:
         kept = np.vstack([kept, point])
-        kept = kept[moocore.is_nondominated(kept, maximize=True)]
+        kept = kept[moocore.is_nondominated(kept, maximise=True)]
     return len(kept)
 
 

@@ -58,8 +58,8 @@ def main() -> None:
             "maximum_utility_loss": (known, preferences),
         }
         peers = {
-            "hypervolume": lambda p, r=reference: moocore.hypervolume(p, ref=r, maximize=True),
-            "igd_plus": lambda p, k=known: moocore.igd_plus(p, ref=k, maximize=True),
+            "hypervolume": lambda p, r=reference: moocore.hypervolume(p, ref=r, maximise=True),
+            "igd_plus": lambda p, k=known: moocore.igd_plus(p, ref=k, maximise=True),
         }
         for name, others in arguments.items():
             one = getattr(morl.pareto, name)

@@ -22,14 +22,14 @@ Array = NDArray[Any]
 
 
 class Van(gymnasium.Env[Array, int]):
-    """A van steps_envs to its goal: the faster, the thirstier. Reward: [-1 per step, -fuel]."""
+    """A van drives to its goal: the faster, the thirstier. Reward: [-1 per step, -fuel]."""
 
     def __init__(self) -> None:
         self.observation_space = Box(0.0, ROAD + 2.0, (1,), np.float32)
         self.action_space = Discrete(3)
         self.reward_space = Box(np.array([-1.0, -2.0], np.float32), np.zeros(2, np.float32))
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:  # noqa: ARG002
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:
         """Put the van at the start of the road."""
         super().reset(seed=seed)
         self.position = 0

@@ -1,14 +1,15 @@
-"""What the parts know of each other: a problem, an agent, a policy. Protocols and plain records, nothing that runs."""
+"""Protocols and plain records that the packages share: problem, agent and its optional abilities, saved policy."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import gymnasium
+    import torch
     from gymnasium.vector import VectorEnv
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -30,30 +31,37 @@ KnownFront = Callable[[float], NDArray[np.float64]]
 
 
 class Evaluate(Protocol):
-    """What the runner hands to `Agent.learn`, and counts the steps of."""
+    """Evaluation callback passed to `Agent.learn`; its environment steps are counted."""
 
-    def __call__(
-        self, preferences: NDArray[np.float64], episodes: int, policies: NDArray[np.int64] | None = None
-    ) -> NDArray[np.float64]:
-        """Return the mean discounted returns [n, objective] of `policies` [n] (0 by default) under `preferences`."""
+    def __call__(self, preferences: FloatArray, episodes: int, policies: IndexArray | None = None) -> FloatArray:
+        """Return mean discounted returns [n, objective].
+
+        Args:
+            preferences: [n, objective] the preference each row acts for.
+            episodes: episodes of each row.
+            policies: [n] ids of the policies; default: policy 0 in all rows.
+        """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """All that an agent is told about an environment: its spaces and what its rewards mean.
-
-    `reference_point` is the worst return that still counts in the hypervolume, in the units of returns discounted by
-    `discount`; `known_front` is None where the true front is not known.
-    """
+    """An environment as agents see it: its spaces, and what its rewards mean."""
 
     id: str
+    """The environment's id."""
     observation_space: "gymnasium.Space[Any]"
+    """Of a single environment."""
     action_space: "gymnasium.Space[Any]"
+    """Of a single environment."""
     objectives: tuple[str, ...]
+    """Names of the objectives, in the order of the reward vector."""
     discount: float
+    """Discount factor of evaluation."""
     reference_point: tuple[float, ...] | None = None
+    """[objective] worst return that still counts in the hypervolume, in discounted returns; None: not known."""
     known_front: KnownFront | None = None
+    """The true front; None: not known."""
 
     @property
     def num_objectives(self) -> int:
@@ -61,10 +69,26 @@ class Problem:
         return len(self.objectives)
 
 
-class Agent(Protocol):
-    """What the runner needs of an agent. Agents satisfy it; they do not inherit from it.
+class SavedPolicy(Protocol):
+    """A policy as plain data, all that acting needs; `morl.policy_files.PolicyData` is the implementation."""
 
-    All state lives on `self`, so that a run is resumed by a new `learn` generator over the loaded state, bit for bit.
+    @property
+    def preference(self) -> FloatArray:
+        """Return the preference [objective] that the policy acts for; NaN where it has none."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the policy as plain data for a file."""
+        ...
+
+
+class Agent(Protocol):
+    """Everything that the runner calls. Agents satisfy this protocol; they do not inherit from it.
+
+    An agent class has the attribute `config_class`, a frozen dataclass of its settings, and is constructed as
+    `AgentClass` says. All state lives on `self`, so that a run is resumed by a new `learn` generator over the loaded
+    state, bit for bit. What only some agents can do is a protocol of its own: `Constrained`, `UsesAccruedReward`,
+    `UsesActionMasks`, `SeveralLearners`, `ExecutesUpdates`. `morl.agents.check_agent` checks all of it.
     """
 
     steps: int
@@ -74,42 +98,118 @@ class Agent(Protocol):
     updates: int
     """Gradient updates so far."""
 
-    def learn(self, envs: "VectorEnv[Any, Any, Any]", total_steps: int, evaluate: Evaluate) -> Iterator[None]:
-        """Train until `steps` reaches `total_steps`; yield wherever the state is consistent and can be saved."""
+    def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
+        """Train until `steps` reaches `total_steps`; yield wherever the state is consistent and can be saved.
+
+        Args:
+            envs: `num_envs` environments that reset in the step that ends an episode.
+            total_steps: environment steps of training, those taken before included.
+            evaluate: evaluates policies of this agent; its environment steps are counted.
+        """
         ...
 
-    def act(self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the deterministic actions [env, ...] of `policies` [env] under `preferences` [env, objective]."""
+    def act(self, observations: Observations, preferences: FloatArray, policies: IndexArray) -> Actions:
+        """Return the deterministic actions [env, ...].
+
+        Args:
+            observations: a batch of the environment's observation space.
+            preferences: [env, objective] the preference each row acts for; NaN for a policy without one.
+            policies: [env] the id of the policy of each row.
+        """
         ...
 
-    def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return what the front should show: policy numbers [n] and the preference each acts for [n, objective].
+    def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
+        """Return the candidates for the front: policy ids [n] and the preference each acts for [n, objective].
 
-        `preferences` is the evaluation grid. A conditioned agent offers policy 0 once for each of them; a population
-        offers each member once, with its own preference (NaN where it has none).
+        Args:
+            preferences: [k, objective] the evaluation grid. A conditioned agent offers policy 0 once for each of
+                them; a population offers each member once, with its own preference (NaN where it has none).
         """
         ...
 
     def metrics(self) -> dict[str, float]:
-        """Return what tells how learning goes; called only when it is logged."""
+        """Return training metrics by name; called at logging time only."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that exact resuming needs, as tensors, arrays, numbers, strings, lists and dicts of them."""
+        """Return everything that exact resuming needs, as plain data."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned, for the same problem, settings and number of environments."""
         ...
 
     def reset_episodes(self) -> None:
-        """Begin new episodes at the next step: called where the environment's state could not be saved."""
+        """Start new episodes at the next step: called where the environment's state could not be saved."""
         ...
 
-    def export_policies(self) -> dict[int, dict[str, Any]]:
-        """Return what acting needs, by policy number: small, without replay or optimizer."""
+    def export_policies(self) -> Mapping[int, SavedPolicy]:
+        """Return copies of the policies by id: small, without replay or optimizer."""
         ...
 
-    def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
-        """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
+
+class AgentClass(Protocol):
+    """How an agent is constructed."""
+
+    config_class: type[Any]
+    """Frozen dataclass of the agent's settings, a docstring under each field."""
+
+    def __call__(self, problem: Problem, config: Any, seed: int, num_envs: int, device: "torch.device") -> Agent:
+        """Return an untrained agent.
+
+        Args:
+            problem: spaces, objectives, discount and reference point of the environment.
+            config: an instance of `config_class`.
+            seed: the integer that all random streams of the agent are derived from (`morl.seeding`).
+            num_envs: number of environments that `learn` is given.
+            device: where networks live.
+        """
         ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """An agent that keeps bounds on some objectives and optimizes the others."""
+
+    free_objectives: list[int]
+    """Objectives without a bound, ascending."""
+
+    def violations(self, points: FloatArray) -> FloatArray:
+        """Return the largest violation of a bound [n] of each point [n, objective]; 0 where all bounds hold."""
+        ...
+
+    def front_metadata(self, points: FloatArray) -> dict[str, Any]:
+        """Return what front.json says about the bounds and by how much its points [n, objective] violate them."""
+        ...
+
+
+@runtime_checkable
+class UsesAccruedReward(Protocol):
+    """An agent whose `act` takes `accrued`: [env, objective + 1], discounted rewards so far and the next discount."""
+
+    uses_accrued_reward: bool
+    """Whether it does with these settings."""
+
+
+@runtime_checkable
+class UsesActionMasks(Protocol):
+    """An agent whose `act` takes `masks`: [env, choice], true where the environment allows a choice."""
+
+    uses_action_masks: bool
+    """Whether it does with these settings."""
+
+
+@runtime_checkable
+class SeveralLearners(Protocol):
+    """An agent that trains several seeds as one batch: `seed` may be a tuple, and methods take a learner's number."""
+
+    several_learners: bool
+    """Whether it does."""
+
+
+@runtime_checkable
+class ExecutesUpdates(Protocol):
+    """An agent whose updates are executed by a backend (`morl.learning.backends`)."""
+
+    backend: str
+    """Name of the backend that executes the updates."""

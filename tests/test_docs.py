@@ -3,6 +3,7 @@
 import ast
 import doctest
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -29,5 +30,5 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_examples_are_python(page: Path) -> None:
     for language, code in CODE_BLOCK.findall(page.read_text(encoding="utf-8")):
         if language == "python" and not code.startswith(">>>"):
-            ast.parse(code, filename=page.name)
+            ast.parse(textwrap.dedent(code), filename=page.name)
     assert doctest.testfile(str(page), module_relative=False).failed == 0

@@ -267,7 +267,7 @@ class Session:
             record = front_record(front)
             if hasattr(self.agent, "front_metadata"):  # such as which constraints its points break
                 record |= self.agent.front_metadata(front.points)
-            best = Best(score, self.agent.steps, record, self.agent.export_policies())
+            best = Best(score, self.agent.steps, record, dict(self.agent.export_policies()))  # type: ignore[arg-type]
             self.best = best if scheduled else self.best
             self._save_policies(best)
         else:

@@ -99,4 +99,40 @@ class Categorical:
         return scores.argmax(dim=-1, keepdim=True).to(self.log_probabilities.dtype)
 
 
+LOG_STD_RANGE = (-5.0, 2.0)
+"""Range of the logarithm of a squashed Gaussian's standard deviation."""
+
+
+@dataclass(frozen=True)
+class SquashedGaussian:
+    """tanh of independent normal variables: actions in (-1, 1) (Haarnoja et al. 2018).
+
+    Attributes:
+        mean: [policy, batch, action] before the tanh.
+        log_std: [policy, batch, action] log of the standard deviation before the tanh.
+    """
+
+    mean: Tensor
+    log_std: Tensor
+
+    @staticmethod
+    def of(outputs: Tensor) -> "SquashedGaussian":
+        """Return the distribution of a network's outputs [policy, batch, 2 action].
+
+        The first half are means, the second half unbounded numbers that a tanh maps into `LOG_STD_RANGE`.
+        """
+        mean, raw = outputs.chunk(2, dim=-1)
+        low, high = LOG_STD_RANGE
+        return SquashedGaussian(mean, low + 0.5 * (high - low) * (raw.tanh() + 1.0))
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Return random actions [policy, batch, action]."""
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device, dtype=self.mean.dtype)
+        return (self.mean + self.log_std.exp() * noise).tanh()
+
+    def mode(self) -> Tensor:
+        """Return tanh(mean) [policy, batch, action], the action that SAC evaluates."""
+        return self.mean.tanh()
+
+
 Distribution = DiagonalGaussian | Categorical

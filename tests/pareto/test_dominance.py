@@ -77,7 +77,7 @@ def test_filter_equals_brute_force_in_every_size_class(m, n):
 def test_filter_equals_moocore_on_many_points(m):
     for points in clouds(6000, m, np.random.default_rng(m)):
         if np.isfinite(points).all():
-            expected = moocore.is_nondominated(points, maximize=True)
+            expected = moocore.is_nondominated(points, maximise=True)
             np.testing.assert_array_equal(non_dominated(points), expected)
 
 
@@ -121,7 +121,7 @@ def test_ranks_are_what_peeling_gives(points):
 def test_ranks_equal_moocore(m):
     for points in clouds(700, m, np.random.default_rng(m)):
         if np.isfinite(points).all():
-            np.testing.assert_array_equal(non_dominated_sort(points), moocore.pareto_rank(points, maximize=True))
+            np.testing.assert_array_equal(non_dominated_sort(points), moocore.pareto_rank(points, maximise=True))
 
 
 @given(small, st.randoms(use_true_random=False))

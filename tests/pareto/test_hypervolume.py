@@ -89,7 +89,7 @@ def test_equals_moocore_and_pygmo(m, n):
         reference = np.full(m, -0.1 if name != "scales" else 0.0)
         found = hypervolume(points, reference)
         if m <= 7:
-            expected = moocore.hypervolume(points, ref=reference, maximize=True)
+            expected = moocore.hypervolume(points, ref=reference, maximise=True)
             assert found == pytest.approx(expected, rel=1e-10, abs=0), name
         if m >= 5:
             above = points[(points > reference).all(axis=1)]
@@ -144,7 +144,7 @@ def test_contribution_is_what_the_front_loses(points):
 @pytest.mark.parametrize(("m", "n"), [(2, 400), (3, 400), (4, 60), (5, 30), (8, 20), (9, 15)])
 def test_contributions_equal_moocore(m, n):
     points = 0.5 + sphere(n, m, np.random.default_rng(m))
-    expected = moocore.hv_contributions(points, ref=np.zeros(m), maximize=True)
+    expected = moocore.hv_contributions(points, ref=np.zeros(m), maximise=True)
     found = hypervolume_contributions(points, np.zeros(m))
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=2e-8)  # moocore cuts below 1.5e-8
 
@@ -269,8 +269,8 @@ def test_few_levels_and_clipped_fronts(m):
     for n in range(1, 60, 2):
         for levels in (2, 5, 30):
             points = np.ceil(sphere(n, m, generator) * levels) / levels
-            expected = moocore.hypervolume(points, ref=np.zeros(m), maximize=True)
+            expected = moocore.hypervolume(points, ref=np.zeros(m), maximise=True)
             assert hypervolume(points, np.zeros(m)) == pytest.approx(expected, rel=1e-12)
         points = np.minimum(sphere(n, m, generator), generator.random(m) / 2 + 0.2)
-        expected = moocore.hypervolume(points, ref=np.zeros(m), maximize=True)
+        expected = moocore.hypervolume(points, ref=np.zeros(m), maximise=True)
         assert hypervolume(points, np.zeros(m)) == pytest.approx(expected, rel=1e-12)

@@ -37,9 +37,9 @@ def test_an_empty_set_is_the_worst():
 def test_equal_moocore(m):
     generator = np.random.default_rng(m)
     points, front = generator.random((40, m)), generator.random((60, m)) + 0.2
-    assert igd(points, front) == pytest.approx(moocore.igd(points, ref=front, maximize=True), rel=1e-12)
-    assert igd_plus(points, front) == pytest.approx(moocore.igd_plus(points, ref=front, maximize=True), rel=1e-12)
-    expected = moocore.epsilon_additive(points, ref=front, maximize=True)
+    assert igd(points, front) == pytest.approx(moocore.igd(points, ref=front, maximise=True), rel=1e-12)
+    assert igd_plus(points, front) == pytest.approx(moocore.igd_plus(points, ref=front, maximise=True), rel=1e-12)
+    expected = moocore.epsilon_additive(points, ref=front, maximise=True)
     assert epsilon_additive(points, front) == pytest.approx(expected, rel=1e-12)
 
 

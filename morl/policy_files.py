@@ -1,0 +1,223 @@
+"""Policies as plain data: what a policy file holds, and how it is written and read without running code.
+
+A policy is a specification (the shape of its network, its spaces, how outputs become actions) and arrays (parameters,
+observation statistics, preference). `morl.acting` acts with it.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morl.learning.space_records import record_of_space, space_of_record
+from morl.protocols import FloatArray
+
+FORMAT = 2
+"""Of policy files; format 1 (0.1.0.dev) held parts of a learner."""
+
+Head = Literal["deterministic", "squashed-gaussian", "gaussian", "categorical", "action-values"]
+"""What a network's outputs mean.
+
+deterministic: tanh of them is the action in [-1, 1]. squashed-gaussian: means and log standard deviations of a Gaussian
+behind a tanh (SAC). gaussian: means; the log standard deviations follow the network's parameters. categorical: logits.
+action-values: Q(s, a) of every action and objective; the action with the highest utility is taken.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """Everything about a policy that training does not change; the same for all policies of one agent."""
+
+    agent: str
+    """Name of the agent that trained it."""
+    head: Head
+    """What the network's outputs mean."""
+    hidden_sizes: tuple[int, ...]
+    """Widths of the hidden layers."""
+    activation: Literal["relu", "tanh"] = "relu"
+    """Activation of the hidden layers."""
+    observation_space: gymnasium.Space[Any]
+    """Of single observations."""
+    action_space: gymnasium.Space[Any]
+    """Of single actions: Discrete, or a Box."""
+    objectives: tuple[str, ...]
+    """Names of the objectives."""
+    one_hot: bool = False
+    """Whether bounded integer observations are encoded one-hot (`morl.learning.observations.encoder`)."""
+    conditioned: bool = False
+    """Whether the network's inputs end with the preference."""
+    augmented_units: tuple[float, ...] | None = None
+    """[objective] units of the accrued reward that follows the observation; None for a policy that does not see it."""
+    utility: str = "linear"
+    """Utility of action values: a name of `morl.learning.scalarization.UTILITIES`, or "module:name"."""
+    utility_of_shares: bool = False
+    """Whether the utility sees shares of the range between `PolicyData.bounds` instead of raw returns."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Return whether the policy is a distribution over actions that can be sampled."""
+        return self.head in ("squashed-gaussian", "gaussian", "categorical")
+
+    def record(self) -> dict[str, Any]:
+        """Return the specification as plain data."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["observation_space"] = record_of_space(self.observation_space)
+        fields["action_space"] = record_of_space(self.action_space)
+        return fields
+
+    @staticmethod
+    def of_record(record: Mapping[str, Any]) -> "PolicySpec":
+        """Return the specification that `record` wrote down.
+
+        Args:
+            record: plain data.
+
+        Raises:
+            ValueError: it is incomplete, or a value is impossible.
+        """
+        fields = dict(record)
+        try:
+            fields["observation_space"] = space_of_record(fields["observation_space"])
+            fields["action_space"] = space_of_record(fields["action_space"])
+            fields["hidden_sizes"] = tuple(int(size) for size in fields["hidden_sizes"])
+            fields["objectives"] = tuple(str(name) for name in fields["objectives"])
+            if fields["augmented_units"] is not None:
+                fields["augmented_units"] = tuple(float(unit) for unit in fields["augmented_units"])
+            return PolicySpec(**fields)
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"the policy's specification is incomplete: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyData:
+    """One policy: its specification and the arrays that acting needs."""
+
+    spec: PolicySpec
+    """The shape of the policy."""
+    parameters: Tensor
+    """[n] float32: of the network, then (gaussian) the log standard deviations."""
+    mean: NDArray[np.floating[Any]] | None = None
+    """[width] mean of the observations; None where observations are not normalized."""
+    scale: NDArray[np.floating[Any]] | None = None
+    """[width] 1 / standard deviation of the observations, in the precision that normalizes them."""
+    preference: FloatArray
+    """[objective] the preference it acts for; NaN where it has none."""
+    bounds: FloatArray | None = None
+    """[2, objective] lowest and ideal return of its utility; None where the utility needs none."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the policy as plain data for a checkpoint."""
+        arrays = {name: getattr(self, name) for name in ("parameters", "mean", "scale", "preference", "bounds")}
+        return {"spec": json.dumps(self.spec.record()), **arrays}
+
+    @staticmethod
+    def of_state_dict(state: Mapping[str, Any]) -> "PolicyData":
+        """Return the policy that `state_dict` wrote down.
+
+        Args:
+            state: plain data.
+
+        Raises:
+            ValueError: the data is incomplete, or arrays do not fit the specification.
+        """
+        try:
+            spec = PolicySpec.of_record(json.loads(state["spec"]))
+            arrays = {name: state[name] for name in ("parameters", "mean", "scale", "preference", "bounds")}
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"the policy's data is incomplete: {error}") from error
+        return PolicyData(spec=spec, **arrays)
+
+
+class PolicyFile(NamedTuple):
+    """The content of a policy file."""
+
+    data: PolicyData
+    """The policy."""
+    preference: FloatArray
+    """[objective] what the policy was selected for."""
+
+
+def save_policy(file: Path, data: PolicyData, preference: FloatArray | None = None) -> None:
+    """Write a policy file: plain data, with the SHA-256 of its content.
+
+    Args:
+        file: path of the file; it appears whole or not at all.
+        data: the policy.
+        preference: [objective] what the policy was selected for; default: the preference it acts for.
+    """
+    wanted = data.preference if preference is None else preference
+    content = {"format": FORMAT, **_tensors(data.state_dict()), "wanted": torch.as_tensor(np.array(wanted))}
+    content["sha256"] = _digest(content)
+    partial = file.with_name(f".partial-{file.name}")
+    with partial.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, file)
+
+
+def read_policy(file: Path) -> PolicyFile:
+    """Return the content of a file that `save_policy` wrote; no code in the file is run.
+
+    Args:
+        file: path of the file.
+
+    Raises:
+        ValueError: the file is missing, damaged, altered, or of another format.
+    """
+    content = _read(file)
+    return PolicyFile(PolicyData.of_state_dict(content), np.asarray(content["wanted"]))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the content of a policy file after checking its format and hash."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen types for a damaged archive
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"policy file {file} is missing or damaged: {reason}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format", 1) if isinstance(content, dict) else "unknown"
+        raise ValueError(f"policy file {file} has format {found}, but this version of morl reads format {FORMAT}")
+    sha256 = content.pop("sha256", None)
+    if sha256 != _digest(content):
+        raise ValueError(f"policy file {file} is damaged: its content does not match its SHA-256")
+    return {
+        name: value.numpy() if isinstance(value, Tensor) and name != "parameters" else value
+        for name, value in content.items()
+    }
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain data with arrays as tensors of their own on the CPU."""
+    tensors = {}
+    for name, value in state.items():
+        if isinstance(value, np.ndarray):
+            tensors[name] = torch.from_numpy(np.array(value, order="C"))
+        elif isinstance(value, Tensor):
+            tensors[name] = value.detach().cpu().clone()
+        else:
+            tensors[name] = value
+    return tensors
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a policy file's content."""
+    sha = hashlib.sha256()
+    for name in sorted(content):
+        value = content[name]
+        if isinstance(value, Tensor):
+            sha.update(f"{name}: {value.dtype} {tuple(value.shape)}".encode())
+            sha.update(value.contiguous().numpy().tobytes())
+        else:
+            sha.update(f"{name}: {value!r}".encode())
+    return sha.hexdigest()

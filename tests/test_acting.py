@@ -1,0 +1,265 @@
+"""Policies act from their files alone: every head, every kind of space, in batches as one by one."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from morl.acting import Policy, PolicyBank, _Network, load_policy
+from morl.policy_files import PolicyData, PolicySpec
+from morl.utilities import tchebycheff
+
+CPU = torch.device("cpu")
+CHOICE = spaces.Discrete(4, start=2)
+BOX = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([1.0, 10.0], np.float32))
+OBSERVATIONS: dict[str, gymnasium.Space[Any]] = {
+    "box": spaces.Box(-1.0, 1.0, (3,), np.float32),
+    "matrix": spaces.Box(-np.inf, np.inf, (2, 2), np.float64),
+    "integers": spaces.Box(0, 5, (2,), np.int64),
+    "discrete": spaces.Discrete(5, start=-1),
+    "multi-discrete": spaces.MultiDiscrete([2, 3], start=[1, 0]),
+    "multi-binary": spaces.MultiBinary(3),
+    "dict": spaces.Dict({"z": spaces.Box(-1.0, 1.0, (2,)), "a": spaces.Discrete(2)}),
+    "tuple": spaces.Tuple((spaces.Discrete(3), spaces.Dict({"x": spaces.MultiBinary(2)}))),
+}
+HEADS: dict[str, gymnasium.Space[Any]] = {
+    "deterministic": BOX,
+    "squashed-gaussian": BOX,
+    "gaussian": BOX,
+    "categorical": CHOICE,
+    "action-values": CHOICE,
+}
+
+
+def spec_of(head: Any, **changes: Any) -> PolicySpec:
+    fields: dict[str, Any] = {
+        "agent": "test",
+        "head": head,
+        "hidden_sizes": (8,),
+        "observation_space": OBSERVATIONS["box"],
+        "action_space": HEADS[head],
+        "objectives": ("speed", "energy"),
+    }
+    return PolicySpec(**fields | changes)
+
+
+def data_of(spec: PolicySpec, seed: int = 0, normalized: bool = False) -> PolicyData:
+    network = _Network(spec)
+    count = network.network.num_parameters + network.num_log_stds
+    random = np.random.default_rng(seed)
+    return PolicyData(
+        spec=spec,
+        parameters=torch.as_tensor(random.normal(size=count), dtype=torch.float32),
+        mean=random.normal(size=network.row_width) if normalized else None,
+        scale=random.uniform(0.5, 2.0, size=network.row_width) if normalized else None,
+        preference=np.array([0.25, 0.75]),
+        bounds=np.array([[-1.0, -1.0], [1.0, 2.0]]) if spec.utility != "linear" else None,
+    )
+
+
+def observations_of(space: gymnasium.Space[Any], count: int, seed: int = 0) -> Any:
+    batched = batch_space(space, count)
+    batched.seed(seed)
+    return batched.sample()
+
+
+def row(batch: Any, index: int) -> Any:
+    match batch:
+        case dict():
+            return {key: row(part, index) for key, part in batch.items()}
+        case tuple():
+            return tuple(row(part, index) for part in batch)
+    return batch[index]
+
+
+@pytest.mark.parametrize("kind", OBSERVATIONS)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_file_is_all_that_acting_needs(head: str, kind: str, tmp_path: Path) -> None:
+    space = OBSERVATIONS[kind]
+    policy = Policy(data_of(spec_of(head, observation_space=space, one_hot=True)), np.array([0.5, 0.5]))
+    policy.save(tmp_path / "policy.pt")
+    loaded = load_policy(tmp_path / "policy.pt")
+    batch = observations_of(space, 7)
+    actions, _ = policy.predict(batch)
+    np.testing.assert_array_equal(loaded.predict(batch)[0], actions)
+    assert loaded.data.spec == policy.data.spec
+    assert loaded.preference.tolist() == [0.5, 0.5]
+    assert loaded.conditioning.tolist() == [0.25, 0.75]
+    for index in range(7):
+        single, _ = loaded.predict(row(batch, index))
+        assert HEADS[head].contains(single if head in ("categorical", "action-values") else np.asarray(single))
+        np.testing.assert_allclose(single, actions[index], rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    head=st.sampled_from(sorted(HEADS)),
+    owners=st.lists(st.integers(0, 3), min_size=1, max_size=20),
+    normalized=st.booleans(),
+    conditioned=st.booleans(),
+)
+def test_a_bank_acts_for_many_policies_as_each_does_alone(
+    head: str, owners: list[int], normalized: bool, conditioned: bool
+) -> None:
+    spec = spec_of(head, conditioned=conditioned)
+    bank = PolicyBank(spec, CPU)
+    for number in range(4):
+        bank.add(10 * number, data_of(spec, seed=number, normalized=normalized))
+    batch = observations_of(spec.observation_space, len(owners))
+    preferences = np.random.default_rng(1).dirichlet([1.0, 1.0], size=len(owners))
+    together = bank.act(batch, preferences, 10 * np.array(owners))
+    for index, owner in enumerate(owners):
+        alone = PolicyBank(spec, CPU)
+        alone.add(0, bank[10 * owner])
+        action = alone.act(batch[index : index + 1], preferences[index : index + 1], np.zeros(1, dtype=np.int64))
+        np.testing.assert_allclose(together[index], action[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("head", ["deterministic", "action-values"])
+def test_a_deterministic_policy_refuses_to_sample(head: str) -> None:
+    policy = Policy(data_of(spec_of(head)), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match=f"deterministic is False.*{head}"):
+        policy.predict(np.zeros(3, np.float32), deterministic=False)
+
+
+@pytest.mark.parametrize("head", ["squashed-gaussian", "gaussian", "categorical"])
+def test_a_stochastic_policy_samples_from_its_distribution(head: str) -> None:
+    policy = Policy(data_of(spec_of(head)), np.array([0.5, 0.5]))
+    batch = np.zeros((500, 3), np.float32)
+    first, _ = policy.predict(batch, deterministic=False)
+    again, _ = policy.predict(batch, deterministic=False)
+    assert len(np.unique(first, axis=0)) > 1
+    assert not np.array_equal(first, again)
+    policy.seed(0)
+    np.testing.assert_array_equal(policy.predict(batch, deterministic=False)[0], first)
+
+
+def test_samples_of_a_categorical_policy_have_its_probabilities() -> None:
+    data = data_of(spec_of("categorical", hidden_sizes=()))
+    data.parameters.zero_()
+    data.parameters[-4:] = torch.tensor([0.1, 0.2, 0.3, 0.4]).log()
+    actions, _ = Policy(data, np.array([0.5, 0.5])).predict(np.zeros((20_000, 3), np.float32), deterministic=False)
+    np.testing.assert_allclose(np.bincount(actions - 2) / 20_000, [0.1, 0.2, 0.3, 0.4], atol=0.015)
+
+
+@pytest.mark.parametrize("head", ["categorical", "action-values"])
+@pytest.mark.parametrize("allowed", range(4))
+def test_masked_choices_are_not_taken(head: str, allowed: int) -> None:
+    policy = Policy(data_of(spec_of(head)), np.array([0.5, 0.5]))
+    masks = np.zeros((5, 4), dtype=np.int8)
+    masks[:, allowed] = 1
+    actions, _ = policy.predict(observations_of(OBSERVATIONS["box"], 5), action_masks=masks)
+    assert (actions == 2 + allowed).all()
+
+
+def test_masks_need_choices() -> None:
+    policy = Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="action_masks"):
+        policy.predict(np.zeros(3, np.float32), action_masks=np.ones(2))
+
+
+def test_a_conditioned_network_acts_for_the_preference_of_each_row() -> None:
+    bank = PolicyBank(spec_of("deterministic", conditioned=True), CPU)
+    bank.add(0, data_of(bank.spec))
+    actions = bank.act(np.zeros((2, 3), np.float32), np.eye(2), np.zeros(2, dtype=np.int64))
+    assert not np.array_equal(actions[0], actions[1])
+
+
+def test_action_values_are_weighed_by_the_utility_and_the_accrued_reward() -> None:
+    spec = spec_of(
+        "action-values",
+        hidden_sizes=(),
+        utility="tchebycheff",
+        utility_of_shares=True,
+        augmented_units=(2.0, 4.0),
+        action_space=spaces.Discrete(2),
+    )
+    data = data_of(spec)
+    data.parameters.zero_()
+    data.parameters[-4:] = torch.tensor([1.0, 0.0, 0.0, 1.0])  # Q(s, 0) = (1, 0), Q(s, 1) = (0, 1)
+    policy = Policy(data, np.array([0.5, 0.5]))
+    observation = np.zeros(3, np.float32)
+    for accrued in ([0.0, 0.0, 1.0], [3.0, 0.0, 1.0], [0.0, 3.0, 1.0], [0.0, 3.0, 0.1]):
+        returns = np.array(accrued[:2]) + accrued[2] * np.eye(2)
+        lowest, ideal = data.bounds if data.bounds is not None else (None, None)
+        shares = (returns - lowest) / (ideal - lowest)
+        utilities = tchebycheff(shares, data.preference, np.ones(2))
+        action, state = policy.predict(observation, state=np.array(accrued))
+        assert action == utilities.argmax()
+        assert state is not None
+
+
+def test_a_changed_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "policy.pt"
+    Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5])).save(file)
+    content = torch.load(file, weights_only=True)
+    for name in ("spec", "parameters", "preference", "wanted"):
+        changed = dict(content)
+        value = content[name]
+        changed[name] = value.replace("relu", "tanh") if isinstance(value, str) else value + 1.0
+        torch.save(changed, file)
+        with pytest.raises(ValueError, match="SHA-256"):
+            load_policy(file)
+    for old in ({"actor": torch.zeros(3)}, [1, 2]):
+        torch.save(old, file)
+        with pytest.raises(ValueError, match="format"):
+            load_policy(file)
+    file.write_bytes(b"PK" + bytes(100))
+    with pytest.raises(ValueError, match="missing or damaged"):
+        load_policy(file)
+    with pytest.raises(ValueError, match="missing or damaged"):
+        load_policy(tmp_path / "nothing.pt")
+
+
+def test_arrays_must_fit_the_specification() -> None:
+    data = data_of(spec_of("gaussian"))
+    for changed in (
+        replace(data, parameters=data.parameters[:-1]),
+        replace(data, preference=np.ones(3)),
+        replace(data, mean=np.zeros(3)),
+        replace(data, bounds=np.zeros((2, 3))),
+    ):
+        with pytest.raises(ValueError, match="have shape"):
+            Policy(changed, np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="does not fit actions"):
+        Policy(data_of(spec_of("gaussian", action_space=CHOICE)), np.array([0.5, 0.5]))
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (4,), (2, 2, 3), (3, 3, 3)])
+def test_an_observation_of_the_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
+    policy = Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="observation has shape"):
+        policy.predict(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), {"z": np.zeros(2)}, {"q": 1, "a": 2}, None])
+def test_an_observation_of_another_kind_is_named(wrong: Any) -> None:
+    policy = Policy(data_of(spec_of("gaussian", observation_space=OBSERVATIONS["dict"])), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match="observation"):
+        policy.predict(wrong)
+
+
+def test_a_custom_utility_is_imported_by_acting_and_not_by_reading(tmp_path: Path) -> None:
+    spec = spec_of("action-values", utility="nowhere_at_all:utility")
+    file = tmp_path / "policy.pt"
+    Policy(data_of(spec), np.array([0.5, 0.5])).save(file)
+    loaded = load_policy(file)
+    with pytest.raises(ValueError, match="nowhere_at_all"):
+        loaded.predict(np.zeros(3, np.float32))
+    given_here = load_policy(file, utility=tchebycheff)
+    assert CHOICE.contains(given_here.predict(np.zeros(3, np.float32))[0])
+
+
+def test_lists_are_observations_too() -> None:
+    policy = Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5]))
+    one = policy.predict(np.array([0.1, 0.2, 0.3], np.float32))[0]
+    np.testing.assert_array_equal(policy.predict([0.1, 0.2, 0.3])[0], one)
+    np.testing.assert_array_equal(policy.predict([[0.1, 0.2, 0.3]] * 2)[0], np.stack([one, one]))
