@@ -30,7 +30,7 @@ class Evaluation:
 
 @dataclass
 class Evaluations:
-    """What a run's evaluations found, in the order of training steps."""
+    """The results of a run's evaluations, in the order of training steps."""
 
     directory: Path
     objectives: int = 0
@@ -47,7 +47,7 @@ class Evaluations:
         """Begin at the start of both files."""
         self._front_lines = GrowingLines(self.directory / "fronts.jsonl")
         self._metric_lines = GrowingLines(self.directory / "metrics.jsonl")
-        self._stride = 1  # of the evaluations read, every so-manieth front is kept
+        self._stride = 1  # every `_stride`-th front of the evaluations that were read is kept
         self._seen = 0
 
     def refresh(self) -> None:
@@ -118,7 +118,7 @@ class Evaluations:
         return self.unread_bytes <= 2**20
 
     def notes(self) -> list[str]:
-        """Return what is wrong with the files, one sentence each."""
+        """Return the faults of the files, one sentence each."""
         notes = []
         if self.damaged_lines:
             notes.append(f"fronts.jsonl has {self.damaged_lines} damaged lines, which are left out")
@@ -140,7 +140,7 @@ def parse_front(line: bytes) -> tuple[int, NDArray[np.float64], dict[str, float]
 
 
 def _without_preferences(line: bytes) -> bytes:
-    """Return a line of `fronts.jsonl` with no preferences in it: they are half of what there is to parse."""
+    """Return a line of `fronts.jsonl` with no preferences in it: they are half of the text to parse."""
     start = line.find(b'"preferences": [[')
     end = line.find(b']], "', start)
     return line[: start + 15] + b"null" + line[end + 2 :] if 0 <= start < end else line

@@ -5,6 +5,7 @@ measure a volume or a distance refuse them: infinity minus infinity has no answe
 """
 
 import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 

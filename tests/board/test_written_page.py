@@ -27,7 +27,7 @@ def test_page_holds_all_data_and_no_markup_of_others(tmp_path: Path) -> None:
     data = json.loads(page[start : page.index("</script>", start)])
     library = Library(runs={run.as_posix(): run for run in runs})
     assert data == json.loads(json.dumps(page_data(library)))
-    assert set(data["folds"]) == {"published", "1000", "2000"}
+    assert set(data["folds"]) == {"reported", "1000", "2000"}
 
 
 def test_pages_that_cannot_be_written_are_refused_in_a_sentence(tmp_path: Path, morl_cli: Any) -> None:
