@@ -28,7 +28,7 @@ class ParetoArchive:
     Args:
         capacity: the most points to keep; None for no limit. One point too many: the least valuable one goes, one at
             a time, so that values are always those of the set that is left.
-        pruning: the value of a point: "crowding" (distance to its neighbours; ends of the front are kept) or "contribution"
+        pruning: the value of a point: "crowding" (far from its neighbours; ends of the front stay) or "contribution"
             (exclusive hypervolume, needs `reference`). Of equal values the newest goes.
         reference: [objective], the reference point of "contribution".
         tolerance: reject a point that improves on a kept one by no more than this in every objective, in the
