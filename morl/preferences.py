@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 LARGEST_LATTICE = 10_000_000  # preferences
+ROUNDING = 1e-11
+"""Differences of scaled objectives that count as equal in `corner_weights`."""
 Seed = int | np.random.Generator
 
 
@@ -160,6 +162,8 @@ def corner_weights(points: ArrayLike) -> Array:
     These are the vertices of the surface V(w) = max_p w.p over the simplex. The largest possible improvement of a set
     of policies lies at one of them, so optimistic linear support asks for those next. Each point adds one half-space,
     which cuts vertices off and makes a new one on every edge that it crosses (double description, Motzkin et al. 1953).
+    V is homogeneous, so objectives may be shifted, and scaled if weights are scaled inversely: vertices stay vertices.
+    Objectives are scaled to ranges of 1, in which a difference below 1e-11 is taken for rounding.
     Source: Roijers 2016, section 3.3; GPI-LS, Alegre et al. 2023.
 
     Args:
@@ -175,46 +179,78 @@ def corner_weights(points: ArrayLike) -> Array:
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError(f"points must be finite numbers of shape [n, objective] with n >= 1, got {points!r}")
     m = values.shape[1]
-    scale = np.abs(values).max() or 1.0
+    halves = values / 2  # a range can exceed the largest number
+    ranges = np.ptp(halves, axis=0)
+    ranges[ranges == 0.0] = 1.0
+    scaled = (halves - halves.min(axis=0)) / ranges
     weights = np.eye(m)
-    heights = values[0] / scale
-    tight = np.hstack([~np.eye(m, dtype=bool), np.ones((m, 1), bool)])  # constraints met exactly: w_k >= 0, points
-    for point in values[1:] / scale:
-        weights, heights, tight = _cut(weights, heights, tight, point)
-    return weights[np.lexsort(weights.T[::-1])]
+    heights = scaled[0].copy()
+    for count in range(1, scaled.shape[0]):
+        weights, heights = _cut(weights, heights, scaled[:count], scaled[count])
+    weights = weights[_are_vertices(weights, heights, scaled)]
+    _, first = np.unique(weights.round(9), axis=0, return_index=True)
+    weights = np.unique(_scaled_back(weights[first], ranges), axis=0)
+    return weights[np.lexsort(weights.round(12).T[::-1])]  # an order that rounding does not change
 
 
-def _cut(
-    weights: Array, heights: Array, tight: NDArray[np.bool_], point: Array
-) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _scaled_back(weights: Array, ranges: Array) -> Array:
+    """Return weights [n, objective] for objectives with these ranges, from those for ranges of 1."""
+    idle = weights <= ROUNDING
+    smallest = np.where(idle, np.inf, ranges).min(axis=1, keepdims=True)
+    unscaled = weights * np.where(idle, 0.0, smallest / np.maximum(ranges, smallest))
+    normalized: Array = unscaled / unscaled.sum(axis=1, keepdims=True)
+    return normalized
+
+
+def _tight(weights: Array, heights: Array, points: Array) -> NDArray[np.bool_]:
+    """Return which constraints each vertex meets exactly, [vertex, objective + point]: w_k >= 0, then v >= w.p."""
+    return np.hstack([weights <= ROUNDING, heights[:, None] - weights @ points.T <= ROUNDING])
+
+
+def _cut(weights: Array, heights: Array, points: Array, point: Array) -> tuple[Array, Array]:
+    """Return the vertices of the surface of `points` and one more point.
+
+    Args:
+        weights: [vertex, objective], the vertices so far.
+        heights: [vertex], V at each.
+        points: [n, objective], the points so far.
+        point: [objective], the point to add.
+
+    Returns:
+        weights [vertex, objective] and heights [vertex].
+    """
     m = point.shape[0]
     above = weights @ point - heights
-    above[np.abs(above) <= 1e-12] = 0.0
-    tight = np.column_stack([tight, above == 0.0])
-    new: list[tuple[Array, float, NDArray[np.bool_]]] = []
-    for i in np.nonzero(above > 0.0)[0]:
+    above[np.abs(above) <= ROUNDING] = 0.0
+    cut_off = np.nonzero(above > 0.0)[0]
+    if cut_off.size == 0:
+        return weights, heights
+    tight = _tight(weights, heights, points)
+    keep = above <= 0.0
+    new_weights = [weights[keep]]
+    new_heights = [heights[keep]]
+    for i in cut_off:
         if tight[i, :m].sum() == m - 1:  # over a corner of the simplex: the vertical edge
-            met = tight[i].copy()
-            met[m:] = False
-            new.append((weights[i], float(weights[i] @ point), met))
+            new_weights.append(weights[i : i + 1])
+            new_heights.append(weights[i : i + 1] @ point)
         common = tight & tight[i]
         for j in np.nonzero((above < 0.0) & (common.sum(axis=1) >= m - 1))[0]:
             if (~common[j] | tight).all(axis=1).sum() == 2:  # an edge: no third vertex meets all that both meet
-                t = above[i] / (above[i] - above[j])
-                between = weights[i] + t * (weights[j] - weights[i])
-                new.append(
-                    (between / between.sum(), float(heights[i] + t * (heights[j] - heights[i])), common[j].copy())
-                )
-    for _, _, met in new:
-        met[-1] = True
-    keep = above <= 0.0
-    if not new:
-        return weights, heights, tight
-    return (
-        np.vstack([weights[keep], *(row for row, _, _ in new)]),
-        np.concatenate([heights[keep], [height for _, height, _ in new]]),
-        np.vstack([tight[keep], *(met for _, _, met in new)]),
-    )
+                step = above[i] / (above[i] - above[j])
+                between = weights[i : i + 1] + step * (weights[j] - weights[i])
+                new_weights.append(between / between.sum())
+                new_heights.append(heights[i : i + 1] + step * (heights[j] - heights[i]))
+    return np.vstack(new_weights), np.concatenate(new_heights)
+
+
+def _are_vertices(weights: Array, heights: Array, points: Array) -> NDArray[np.bool_]:
+    """Return a mask of the vertices [vertex] that lie on the surface and are fixed by the constraints they meet."""
+    n, m = points.shape
+    gradients = np.vstack([np.eye(m, m + 1), np.hstack([points, -np.ones((n, 1))])])  # in (w, v)
+    on_surface = np.abs((weights @ points.T).max(axis=1) - heights) <= ROUNDING
+    ranks = [np.linalg.matrix_rank(gradients[met], tol=1e-9) for met in _tight(weights, heights, points)]
+    found: NDArray[np.bool_] = on_surface & (np.array(ranks) >= m)
+    return found
 
 
 def neighbourhoods(preferences: ArrayLike, k: int) -> NDArray[np.int64]:
@@ -232,6 +268,8 @@ def neighbourhoods(preferences: ArrayLike, k: int) -> NDArray[np.int64]:
         raise ValueError(f"preferences must be finite numbers of shape [n, objective], got {preferences!r}")
     if not 1 <= k <= weights.shape[0]:
         raise ValueError(f"k must be from 1 to the number of preferences, {weights.shape[0]}, got {k}")
+    _, exponent = np.frexp(np.abs(weights).max(initial=0.0))
+    weights = np.ldexp(weights, -int(exponent))  # exact, and keeps squares finite
     nearest = np.empty((weights.shape[0], k), np.int64)
     for i, weight in enumerate(weights):
         distance = np.square(weights - weight).sum(axis=1)

@@ -70,9 +70,9 @@ def lead(points: Array, n: int, candidate: Array) -> float:
         for i in range(n):
             low = min(low, points[i, k])
             high = max(high, points[i, k])
-        span = high - low if high > low else 1.0
+        half_span = high / 2 - low / 2 if high > low else 1.0  # halves, since a span can exceed the largest number
         for i in range(n):  # M: positive, since a gap is at most one range
-            tableau[k, i] = 2.0 + (candidate[k] - points[i, k]) / span
+            tableau[k, i] = 2.0 + (candidate[k] / 2 - points[i, k] / 2) / half_span
             tableau[m, i] = -1.0
         tableau[k, n + k] = tableau[k, last] = 1.0
         basis[k] = n + k

@@ -10,7 +10,7 @@ and then one kernel passes over them. Wrong input raises ValueError, which names
 front that is wrong: `fronts[3] must be finite, got nan at [0, 1]`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import all_finite, as_points, as_vector
 from morl.pareto.compilation import kernel, ordered_kernel
 from morl.pareto.dominance import non_dominated_in_stack
-from morl.pareto.indicators import known_points, largest_shortfalls, mean_distances, some_preferences
+from morl.pareto.indicators import (
+    SAFE,
+    best_utilities,
+    distances,
+    known_points,
+    largest_shortfalls,
+    mean_of,
+    products_are_safe,
+    some_preferences,
+    sparsity_of,
+)
 from morl.pareto.order import places_descending
 from morl.pareto.volumes import volumes_in_stack
 
@@ -50,13 +60,18 @@ def cardinality(fronts: Iterable[ArrayLike]) -> Indices:
 def sparsity(fronts: Iterable[ArrayLike]) -> Array:
     """Return the mean squared gap between neighbours of each front: an array [front]."""
     stack = _without_dominated(_stack(fronts))
-    return _sparsities(stack.points, stack.ends)
+    found = _sparsities(stack.points, stack.ends)
+    for i in np.flatnonzero((np.diff(stack.ends) > 1) & ~((found > 1.0 / SAFE) & (found < SAFE))):
+        found[i] = sparsity_of(stack.points[stack.ends[i] : stack.ends[i + 1]])
+    return found
 
 
 def expected_utility(fronts: Iterable[ArrayLike], preferences: ArrayLike) -> Array:
     """Return the best utility in each front, mean over `preferences` [k, objective]: an array [front]."""
     weights = some_preferences(preferences)
     stack = _stack(fronts, weights.shape[1])
+    if not products_are_safe(stack.points, weights):
+        return np.array([mean_of(utilities) for utilities in _one_by_one(stack, weights)])
     means, _ = _utilities(stack.points, stack.ends, weights.T.copy(), np.zeros(weights.shape[0]))
     return means
 
@@ -64,8 +79,11 @@ def expected_utility(fronts: Iterable[ArrayLike], preferences: ArrayLike) -> Arr
 def maximum_utility_loss(fronts: Iterable[ArrayLike], known_front: ArrayLike, preferences: ArrayLike) -> Array:
     """Return the largest utility loss against `known_front` [l, objective], over preferences: an array [front]."""
     weights = some_preferences(preferences)
-    known = (weights @ known_points(known_front, weights.shape[1]).T).max(axis=1)
+    known = best_utilities(known_points(known_front, weights.shape[1]), weights, "known_front")
     stack = _stack(fronts, weights.shape[1])
+    if not products_are_safe(stack.points, weights):
+        with np.errstate(over="ignore"):  # infinite then
+            return np.array([(known - utilities).max() for utilities in _one_by_one(stack, weights)])
     _, losses = _utilities(stack.points, stack.ends, weights.T.copy(), known)
     return losses
 
@@ -74,14 +92,14 @@ def igd(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
     """Return the inverted generational distance of each front to `known_front` [l, objective]: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
-    return mean_distances(stack.points, stack.ends, known, False)
+    return distances(stack.points, stack.ends, known, False)
 
 
 def igd_plus(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
     """Return how far each front falls short of `known_front` [l, objective] on average: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
-    return mean_distances(stack.points, stack.ends, known, True)
+    return distances(stack.points, stack.ends, known, True)
 
 
 def epsilon_additive(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
@@ -103,11 +121,18 @@ def _stack(fronts: Iterable[ArrayLike], objectives: int | None = None) -> _Stack
         else:
             rows.append(as_points(front, f"fronts[{place}]", objectives=objectives))
             objectives = objectives or rows[-1].shape[1] or None  # where nothing else says, the first that has any
-    points = np.concatenate([row for row in rows if row.shape[0] > 0] or [np.empty((0, objectives or 1))])
+    some = [row for row in rows if row.shape[0] > 0] or [np.empty((0, objectives or 1))]
+    points = np.ascontiguousarray(np.concatenate(some))  # NumPy keeps the order of memory where all fronts share one
     if not all_finite(points):
         for place, row in enumerate(rows):
             as_points(row, f"fronts[{place}]")  # raises for the first one that is not finite
     return _Stack(points, np.cumsum([0, *map(len, rows)]))
+
+
+def _one_by_one(stack: _Stack, weights: Array) -> Iterator[Array]:
+    """Yield the best utilities [preference] of each front, whatever the magnitudes."""
+    for i in range(stack.ends.shape[0] - 1):
+        yield best_utilities(stack.points[stack.ends[i] : stack.ends[i + 1]], weights, f"fronts[{i}]")
 
 
 def _without_dominated(stack: _Stack) -> _Stack:
