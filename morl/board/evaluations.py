@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.files import GrowingLines
-from morl.board.records import as_table, finite_numbers, thinned_rows
+from morl.board.records import thinned_rows
+from morl.run_folder import as_table, finite_numbers
 
 FRONTS_KEPT = 64
 """Fronts of a run that are kept for replay; of more, every second one goes."""

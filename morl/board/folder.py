@@ -9,7 +9,7 @@ import numpy as np
 
 from morl.board.evaluations import Evaluations, parse_front
 from morl.board.files import open_regular, read_whole, version_of
-from morl.board.records import MOST_OBJECTIVES, Published, parse_config, parse_published, setting_of
+from morl.board.records import MOST_OBJECTIVES, Published, flat_config, parse_published, setting_of
 
 LAST_LINES = 4 * 2**20
 """Bytes at the end of fronts.jsonl in which its last line is looked for when there is no front.json."""
@@ -90,7 +90,7 @@ class RunFolder:
 
     def _read_config(self, notes: list[str]) -> dict[str, Any] | None:
         try:
-            return parse_config(read_whole(self.directory / "config.toml"))
+            return flat_config(read_whole(self.directory / "config.toml"))
         except FileNotFoundError:
             notes.append("config.toml is missing")
         except (OSError, ValueError) as error:
@@ -134,10 +134,10 @@ class RunFolder:
         if not len(points) or not 2 <= points.shape[1] <= MOST_OBJECTIVES:
             raise ValueError(f"points must be at least one, of 2 to {MOST_OBJECTIVES} objectives")
         config = self.config or {}
-        env = str(config.get("environment", "unknown environment")).rpartition(":")[2]
+        env = str(config.get("env", "unknown environment")).rpartition(":")[2]
         objectives = _objectives(env, points.shape[1])
         return Published(
-            agent=str(config.get("algorithm", "unknown agent")),
+            agent=str(config.get("agent_name", "unknown agent")),
             env=env,
             env_options={key[12:]: value for key, value in config.items() if key.startswith("env_options.")},
             seed=config.get("seed"),

@@ -49,7 +49,7 @@ def test_damage_is_noted_beside_that_run(name: str, tmp_path: Path) -> None:
 
 def test_a_run_without_any_evaluation_is_listed_apart(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.toml").write_text('algorithm = "pd-morl"\nenvironment = "deep-sea-treasure-v0"\n')
+    (tmp_path / "run" / "config.toml").write_text('agent_name = "pd-morl"\nenv = "deep-sea-treasure-v0"\n')
     (tmp_path / "run" / "system.json").write_text("{}")
     listing = answers.listing(library_of(tmp_path))
     assert listing["runs"] == []

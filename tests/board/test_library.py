@@ -72,7 +72,7 @@ def test_answers_equal_what_morl_load_returns(tmp_path: Path, without_figures: N
     listed = runs_by_name(library)["walk"]
     assert listed["indicators"] == run.front.indicators
     assert listed["notes"] == []
-    assert (listed["agent"], listed["seed"], listed["loadable"]) == (run.algorithm, 3, True)
+    assert (listed["agent"], listed["seed"], listed["loadable"]) == (run.agent_name, 3, True)
     history = answers.histories(library, ["walk"])["walk"]
     lines = toys.lines(run.directory / "fronts.jsonl")
     assert history["steps"] == [line["training_steps"] for line in lines]

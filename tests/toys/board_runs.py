@@ -56,8 +56,8 @@ def write_run(folder: Path, **given: Any) -> Path:
     }
     (folder / "front.json").write_text(json.dumps(record, indent=1))
     settings = {
-        "algorithm": record["agent"],
-        "environment": record["env"],
+        "agent_name": record["agent"],
+        "env": record["env"],
         "total_steps": steps[-1],
         "seed": seed,
         **config,
