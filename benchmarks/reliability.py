@@ -50,6 +50,8 @@ WHOLE = {"pareto": 200_000, "configurations": 1_000, "toml": 50_000}
 """Cases of the campaigns that draw without end, without --quick."""
 MEMORY_DISK = "/dev/shm"
 """Where run folders are made where there is one: waiting for a disk would take most of the time."""
+SHOWN = 20
+"""Failures of a campaign that are printed; --json has all."""
 BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
 """The lines of a page between which --table writes."""
 
@@ -77,7 +79,8 @@ class Tally:
         self.survived += case.survived
         if not case.survived:
             self.failures.append({"case": case.name, "note": case.note})
-            print(f"FAILED   {self.campaign}: {case.name}: {case.note}", flush=True)
+            if len(self.failures) <= SHOWN:
+                print(f"FAILED   {self.campaign}: {case.name}: {case.note}", flush=True)
 
 
 def cases_of(campaign: Campaign, name: str, seed: int, most: int | None) -> Iterator[Case]:
