@@ -36,7 +36,7 @@ from morl.agents.morl_d.agent import MORLD
 from morl.agents.morl_d.config import Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 try:

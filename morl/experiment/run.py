@@ -117,7 +117,7 @@ class Run:
         """
         file = self.directory / METRICS
         try:
-            lines = read_whole(file, limit=2**40).split(b"\n")[:-1]  # what follows the last line end is half a line
+            lines = read_whole(file, limit=2**34).split(b"\n")[:-1]  # what follows the last line end is half a line
             records = [dict(json.loads(line)) for line in lines]
             names = dict.fromkeys(name for record in records for name in record)
             columns = {name: [record.get(name) for record in records] for name in names}

@@ -16,7 +16,7 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.stages import ExtensionStage
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.advantages import compute_advantages
 from morl.learning.ppo import actor_critic
 from morl.pareto import non_dominated

@@ -14,6 +14,10 @@ from gymnasium import spaces
 
 import morl.envs
 from morl.experiment import checkpoint
+from morl.experiment.components import find_task
+from morl.experiment.ownership import OwnedFolder
+from morl.experiment.session import Session
+from morl.experiment.settings import resolve_sources
 from morl.learning.observations import encoder
 from morl.policy_files import PolicyData, PolicySpec
 from morl.seeding import stream
@@ -342,6 +346,15 @@ def train(run_dir: Path, env: Any = "toy-walk-v0", total_steps: int = 200, **cha
     if agent != "pd-morl":
         config = {}
     return morl.train(agent, env, total_steps=total_steps, run_dir=run_dir, config=config, **SCHEDULE | changes)
+
+
+def session(run_dir: Path, agent: str, env: str, **settings: Any) -> Session:
+    """Return a run in the making, whose files are there and whose training has not begun."""
+    task = find_task(agent, env, {})
+    made = Session(task.experiment(resolve_sources(task.agent_class.config_class, agent, env, [settings])), run_dir)
+    with OwnedFolder.for_new_run(run_dir, overwrite=False) as folder:
+        made.create_files(folder, "a test")
+    return made
 
 
 def strict_json(text: str) -> Any:
