@@ -31,9 +31,10 @@ from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import bounds_of, parse_constraints, violation_report, violations
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
-from morl.learning.actor_critic import action_map, actor_critic
+from morl.learning.actions import action_map
 from morl.learning.observations import encoder, final_observations
 from morl.learning.population import initial_states
+from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import TransitionSizes
 from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import finest_lattice, simplex_lattice
@@ -49,6 +50,25 @@ from morl.protocols import (
     VectorEnvironment,
 )
 from morl.seeding import derived_seed
+
+
+def policy_spec(problem: Problem, config: Config) -> PolicySpec:
+    """Return the specification of all policies: their network, spaces and encoding.
+
+    Args:
+        problem: the environment.
+        config: settings.
+    """
+    return PolicySpec(
+        agent="c-morl",
+        head="categorical" if isinstance(problem.action_space, spaces.Discrete) else "gaussian",
+        hidden_sizes=config.hidden_sizes,
+        activation="tanh",
+        observation_space=problem.observation_space,
+        action_space=problem.action_space,
+        objectives=problem.objectives,
+        one_hot=config.one_hot,
+    )
 
 
 class CMORL:
@@ -84,41 +104,27 @@ class CMORL:
         bounded = {each.objective for each in self.constraints}
         self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
         self.encode, width = encoder(problem.observation_space, config.one_hot)
-        network = actor_critic(
+        self.to_environment = action_map(problem.action_space)
+        self.network = actor_critic(
             width, problem.action_space, self.num_objectives, config.hidden_sizes, config.initial_std
         )
-        self.network = network
-        self.to_environment = action_map(problem.action_space)
-        discrete = isinstance(problem.action_space, spaces.Discrete)
-        sizes = TransitionSizes(
-            observation=width,
-            action=network.log_stds or 1,
-            objectives=self.num_objectives,
-            choices=network.actor.widths[-1] if discrete else 0,
-        )
         self.setup = StageSetup(
-            network=network,
+            network=self.network,
             config=config,
             bounds=bounds_of(self.constraints, self.num_objectives),
             targets=np.eye(self.num_objectives)[self.free_objectives],
-            sizes=sizes,
+            sizes=TransitionSizes(
+                observation=width,
+                action=self.network.log_stds or 1,
+                objectives=self.num_objectives,
+                choices=int(problem.action_space.n) if isinstance(problem.action_space, spaces.Discrete) else 0,
+            ),
             num_envs=num_envs,
             discount=self.discount,
             device=device,
+            backend=config.backend,
         )
-        self.bank = PolicyBank(
-            PolicySpec(
-                agent="c-morl",
-                head="categorical" if discrete else "gaussian",
-                hidden_sizes=config.hidden_sizes,
-                activation="tanh",
-                observation_space=problem.observation_space,
-                action_space=problem.action_space,
-                objectives=problem.objectives,
-                one_hot=config.one_hot,
-            ),
-            device,
-        )
+        self.bank = PolicyBank(policy_spec(problem, config), device)
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
 
         preferences = self._initial_preferences()
@@ -128,7 +134,7 @@ class CMORL:
             raise ValueError(
                 f"initial_steps is {config.initial_steps}, but must be at least {least}: one update for each policy"
             )
-        states = initial_states(network, len(preferences), sizes, derived_seed(seed, "networks"))
+        states = initial_states(self.network, len(preferences), self.setup.sizes, derived_seed(seed, "networks"))
         unknown = np.full(self.num_objectives, np.nan)
         no_multipliers = np.zeros(self.num_objectives)
         self.snapshots: dict[int, Snapshot] = {}  # of the archive and of the pending tasks, by policy id
@@ -142,11 +148,12 @@ class CMORL:
         self.pretraining_steps = 0
         self.updates = 0
         self.next_id = len(preferences)
-        self.observations: NDArray[np.float32] | None = None  # [env, width] not normalized; None: reset them
+        self.observations: NDArray[np.float32] | None = None  # [env, width] encoded; None: reset envs
         self.masks: BoolArray | None = None  # [env, choice] allowed choices
         self.diagnostics: dict[str, float] = {}
         self.stage = self._next_stage()
-        self.backend = self.stage.tasks.gradient_step.backend
+        self.backend: str = self.stage.tasks.backend
+        self.setup = replace(self.setup, backend=self.stage.tasks.backend)  # chosen, and a fallback logged, once
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 
@@ -281,7 +288,7 @@ class CMORL:
         if self.observations is None:
             self.observations = self._reset(envs)
         inputs = tasks.rollout.normalize_and_update(self.observations)
-        masks = None if self.masks is None else self.masks.reshape(*inputs.shape[:2], -1)
+        masks = None if self.masks is None else self.masks.reshape((*inputs.shape[:2], -1))
         chosen = tasks.population.act(inputs, masks, self.generator)
         actions = self.to_environment(chosen.reshape(self.num_envs, -1))
         observations, rewards, terminated, truncated, infos = envs.step(actions)
@@ -413,9 +420,3 @@ class CMORL:
     def export_policies(self) -> dict[int, PolicyData]:
         """Return the archive, before the first snapshot the untrained policies, by policy id."""
         return {policy_id: self.bank[policy_id] for policy_id in self.archive or sorted(self.snapshots)}
-
-    def import_policies(self, policies: StateDict) -> None:
-        """Load policies to act with; called by the runner until it loads policy files itself."""
-        self.bank.keep(())
-        for policy_id, state in policies.items():
-            self.bank.add(int(policy_id), PolicyData.of_state_dict(state))

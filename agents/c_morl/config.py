@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
+
+from morl.learning.backends import BackendSetting
+
+SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ class Config:
     value for values (authors' value)."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus (authors' value)."""
-    solver: Literal["ipo", "cpo", "lagrangian", "reference-code"] = "ipo"
+    solver: SolverName = "ipo"
     """Solver of extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or what the authors'
     published code does (docs/c_morl.md)."""
     selected: int | None = None
@@ -78,7 +82,7 @@ class Config:
     interpolate: bool = False
     """After initialization and after each round, also archive non-dominated policies half-way between neighbours in
     parameter space."""
-    backend: Literal["auto", "eager", "numba"] = "auto"
+    backend: BackendSetting = "auto"
     """Backend that executes PPO's gradient steps; "auto": "numba" where it supports the settings, else "eager"."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -101,7 +105,7 @@ class Config:
     number of environment steps, with the paper's solver; "reference-code": their logged runs, with their code's."""
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> "Config":
+    def preset(cls, name: str, **changes: object) -> Self:
         """Return published settings with changes.
 
         Args:
@@ -113,16 +117,16 @@ class Config:
         """
         if name not in cls.PRESETS:
             raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
-        values: dict[str, Any] = {**cls.PRESETS[name], **changes}
-        return cls(**values)
+        values: dict[str, object] = {**cls.PRESETS[name], **changes}
+        return cls(**values)  # type: ignore[arg-type]
 
     @classmethod
-    def paper(cls) -> "Config":
+    def paper(cls) -> Self:
         """Return the authors' sizes with the paper's solver, C-MORL-IPO."""
         return cls.preset("paper")
 
     @classmethod
-    def reference_code(cls) -> "Config":
+    def reference_code(cls) -> Self:
         """Return the settings of the authors' logged runs with the solver of their published code."""
         return cls.preset("reference-code")
 
@@ -132,6 +136,10 @@ class Config:
         Raises:
             ValueError: a value is out of range, settings exclude each other, or a setting has no effect.
         """
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -151,6 +159,8 @@ class Config:
         refuse_without_effect(self)
 
 
+_CHOICES: Mapping[str, tuple[str, ...]] = {"solver": get_args(SolverName), "backend": get_args(BackendSetting)}
+"""Fields that must be one of several names."""
 _POSITIVE = (
     "initial_steps",
     "samples_per_update",
@@ -216,7 +226,7 @@ def refuse_without_effect(config: Config) -> None:
     Raises:
         ValueError: a setting differs from its default but has no effect with the others.
     """
-    defaults = {each.name: {} if each.name == "constraints" else each.default for each in fields(config)}
+    defaults: dict[str, object] = {each.name: each.default for each in fields(config)} | {"constraints": {}}
     for name, (holds, requirement) in EFFECTIVE.items():
         value = getattr(config, name)
         if value != defaults[name] and not holds(config):

@@ -15,7 +15,7 @@ presets. Deviations from the authors' code, and their reasons (docs/morl_d.md ha
   - A transferred policy brings its critics along, which were trained on that very policy.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ class MORLD:
         self.population = config.population
         self.components = build(problem, config, seed, num_envs, device)
         self.solver = self.components.solver
+        self.backend = self.solver.backend  # that executes the updates
         self.collector = self.components.collector
         self.bounds = self.components.bounds
         self.num_active = self.components.num_active
@@ -337,13 +338,7 @@ class MORLD:
     def export_policies(self) -> dict[int, PolicyData]:
         """Return members and archived policies by id."""
         self._update_bank()
-        return {policy_id: self.bank[policy_id] for policy_id in self.bank.ids}
-
-    def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
-        """Add policies that were exported, to act with; called by the runner until it loads policy files itself."""
-        for policy_id, policy in policies.items():
-            self.bank.add(policy_id, PolicyData.of_state_dict(policy))
-        self.bank_version = (self.steps, self.updates, self.exchanges)
+        return {policy_id: self.bank[policy_id] for policy_id in sorted(self.bank.ids)}
 
     def _update_bank(self) -> None:
         """Copy the members into the bank, where they changed since the last call."""

@@ -165,7 +165,9 @@ class Config:
     gae_lambda: float = 0.95
     """Lambda of the advantages of ppo and eupg (GAE)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the products between hidden layers."""
+    """Precision of the products between hidden layers; bfloat16 needs the eager backend."""
+    backend: Literal["auto", "eager", "numba"] = "auto"
+    """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager."""
     workers: int | None = None
     """Threads that train the population, each a part of it with a random stream of its own; None: 2 where hidden
     layers have 128 units or more and updates are eager, else 1 (compiled updates have threads of their own)."""

@@ -1,10 +1,8 @@
 """Construction of a MORL/D from its settings."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Final
 
 import numpy as np
 import torch
@@ -17,18 +15,14 @@ from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.policies import policy_spec
 from morl.agents.morl_d.return_bounds import ReturnBounds
 from morl.agents.morl_d.settings_in_use import ON_POLICY
+from morl.agents.morl_d.solvers.algorithms import AlgorithmBuilder
 from morl.agents.morl_d.solvers.off_policy import OffPolicy
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
-from morl.agents.morl_d.solvers.protocol import AnySolver, SelfSteppingSolver, TransitionSolver
-from morl.agents.morl_d.solvers.td3 import TD3Learner
+from morl.agents.morl_d.solvers.protocol import AnySolver, TransitionSolver
 from morl.agents.morl_d.validation import check, choose_solver, num_active
-from morl.learning.actor_critic import actor_critic
-from morl.learning.discrete_sac import DiscreteSAC
-from morl.learning.dqn import DQN
 from morl.learning.observations import Encoder, encoder
-from morl.learning.off_policy import Hyperparameters, Learner
+from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
-from morl.learning.sac import SAC
 from morl.learning.scalarization import (
     AugmentedState,
     ScaledUtility,
@@ -40,13 +34,6 @@ from morl.learning.scalarization import (
 )
 from morl.policy_files import PolicySpec
 from morl.protocols import Problem
-
-LEARNERS: Final[dict[str, Callable[..., Learner]]] = {
-    "sac": SAC,
-    "discrete-sac": DiscreteSAC,
-    "dqn": DQN,
-    "td3": TD3Learner,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +180,7 @@ def _utility(problem: Problem, config: Config) -> ScaledUtility:
 
 
 def _bind(utility: ScaledUtility, augmented: AugmentedState) -> Callable[[Tensor, Tensor], UtilityFn]:
-    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utilities."""
+    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utility."""
     return lambda preferences, bounds: bind_utility(utility, augmented, preferences, bounds)
 
 
@@ -205,18 +192,18 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
     config = inputs.config
     objectives = inputs.problem.num_objectives
     width = inputs.observation_width
-    network_inputs = width + (objectives if config.networks == "conditioned" else 0)
-    discrete = isinstance(inputs.actions, DiscreteActions)
-    outputs = inputs.actions.count if isinstance(inputs.actions, DiscreteActions) else inputs.actions.width
-    numbers = hyperparameters(config, inputs.discount, outputs, discrete)
-    learner = LEARNERS[inputs.name]
-
-    def build_learner(population: int, generator: torch.Generator) -> Learner:
-        return learner(network_inputs, outputs, objectives, population, numbers, generator, inputs.device)
-
+    algorithm = AlgorithmBuilder(
+        name=inputs.name,
+        config=config,
+        discount=inputs.discount,
+        observation_width=width + (objectives if config.networks == "conditioned" else 0),
+        actions=inputs.actions.count if isinstance(inputs.actions, DiscreteActions) else inputs.actions.width,
+        objectives=objectives,
+        device=inputs.device,
+    )
     return OffPolicy(
-        build=build_learner,
-        judge=_bind(inputs.utility, inputs.augmented),
+        build=algorithm,
+        bind_utility=_bind(inputs.utility, inputs.augmented),
         columns={
             "observation": width,
             "action": inputs.actions.width,
@@ -225,35 +212,9 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
             "terminated": 1,
         },
         config=config,
-        slots=inputs.num_active,
+        num_active=inputs.num_active,
         seed=inputs.seed,
         device=inputs.device,
-    )
-
-
-def hyperparameters(config: Config, discount: float, actions: int, discrete: bool) -> Hyperparameters:
-    """Return the hyperparameters of an off-policy learner.
-
-    Args:
-        config: settings.
-        discount: of learning.
-        actions: number of choices, or dimensions of a continuous action.
-        discrete: whether actions are choices.
-    """
-    scale = config.target_entropy_scale
-    if scale is None:
-        scale = 0.3 if discrete else 1.0
-    return Hyperparameters(
-        discount=discount,
-        hidden_sizes=config.hidden_sizes,
-        actor_learning_rate=config.actor_learning_rate,
-        critic_learning_rate=config.critic_learning_rate,
-        tau=config.tau,
-        policy_delay=config.policy_delay,
-        temperature=config.temperature,
-        target_entropy=math.log(actions) * scale if discrete else -actions * scale,
-        precision=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
-        shared_layers=config.shared_layers if config.networks == "shared-layers" else 0,
     )
 
 
@@ -284,7 +245,7 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
 def _with_stable_baselines(inputs: SolverInputs, encode: Encoder) -> Components:
     """Return the parts of a MORL/D whose solver is an algorithm of Stable-Baselines3, imported here and only here."""
     adapter = import_module("morl.agents.morl_d.solvers.sb3")
-    solver: SelfSteppingSolver = adapter.StableBaselines(
+    solver, spec = adapter.build(
         name=inputs.name.removeprefix("sb3:"),
         problem=inputs.problem,
         config=inputs.config,
@@ -293,4 +254,4 @@ def _with_stable_baselines(inputs: SolverInputs, encode: Encoder) -> Components:
         seed=inputs.seed,
         device=inputs.device,
     )
-    return _components(inputs, encode, solver, adapter.policy_spec(solver), None)
+    return _components(inputs, encode, solver, spec, None)

@@ -37,6 +37,7 @@ SOLVERS: Final[Mapping[str, frozenset[str]]] = {
     "entropy_weight": ON_POLICY,
     "gae_lambda": ON_POLICY,
     "precision": OFF_POLICY,
+    "backend": BUILT_IN,
     "workers": OFF_POLICY,
     "solver_kwargs": frozenset(),
 }

@@ -10,11 +10,11 @@ from morl.agents.pd_morl.hindsight import RelabelFrom
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number may have.
+    """Allowed values of a number.
 
     Attributes:
-        contains: whether a value is allowed.
-        words: what must hold, as the end of a sentence that begins with "must".
+        contains: returns whether a value is allowed.
+        words: the rule, as the end of a sentence after "must".
     """
 
     contains: Callable[[float], bool]
@@ -31,11 +31,11 @@ CORRELATION = Range(
 
 @dataclass(frozen=True)
 class Requirement:
-    """What makes a setting count that has no effect under some values of the others.
+    """Condition on the other settings under which a setting has an effect.
 
     Attributes:
-        holds: whether the setting has an effect, by all settings.
-        words: what would give it one.
+        holds: returns whether the condition holds, for all settings.
+        words: the condition, as the end of a sentence after "it needs".
     """
 
     holds: Callable[[Any], bool]
@@ -50,13 +50,14 @@ class PresetConfig:
 
     Attributes:
         PRESETS: name -> the settings in which the preset differs from the defaults.
-        RANGES: setting -> the values that it may have, None aside.
-        REQUIREMENTS: setting -> what makes it count, for those that have no effect under some values of the others.
+        RANGES: setting -> its allowed values; None is always allowed where the type has it.
+        REQUIREMENTS: setting -> the condition under which it has an effect, for settings that others can disable.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]]
     RANGES: ClassVar[Mapping[str, Range]]
     REQUIREMENTS: ClassVar[Mapping[str, Requirement]]
+    hidden_sizes: tuple[int, ...]
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -76,7 +77,11 @@ class PresetConfig:
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:
-        """Return the authors' settings with some changes: settings by name."""
+        """Return the authors' settings with some changes.
+
+        Args:
+            changes: settings by name, which win over the authors'.
+        """
         return cls.preset("paper", **changes)
 
     def __post_init__(self) -> None:
@@ -89,16 +94,15 @@ class PresetConfig:
             value = getattr(self, name)
             if value is not None and not allowed.contains(value):
                 raise ValueError(f"{name} is {value}, but must {allowed.words}")
-        hidden_sizes: tuple[int, ...] = getattr(self, "hidden_sizes")  # noqa: B009  (a field of every subclass)
-        if not all(width > 0 for width in hidden_sizes):
-            raise ValueError(f"hidden_sizes is {hidden_sizes}, but every width must be greater than 0")
+        if not all(size > 0 for size in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
         for name, requirement in self.REQUIREMENTS.items():
             value = getattr(self, name)
             if value not in self._known_values(name) and not requirement.holds(self):
                 raise ValueError(f"{name} is {value}, but has no effect: it needs {requirement.words}")
 
     def _known_values(self, name: str) -> list[object]:
-        """Return the values of a setting that nobody has to choose: the default and those of the presets."""
+        """Return the values of a setting that are nobody's choice: the default and those of the presets."""
         return [getattr(type(self), name), *(preset[name] for preset in self.PRESETS.values() if name in preset)]
 
 

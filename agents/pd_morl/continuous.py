@@ -28,17 +28,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.actions import BoundedActions
+from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
-from morl.policy_files import PolicyData, PolicySpec
+from morl.policy_files import PolicyData
 from morl.preferences import simplex_lattice
 from morl.protocols import (
     Actions,
@@ -56,9 +57,9 @@ UNDISCOUNTED = 0.995
 
 
 def value_weights(preferences: Tensor, scales: Tensor) -> Tensor:
-    """Return the weights v of utilities v.(Q / c), for values in units of c: v = w c / mean(c), so v.(Q / c) ~ w.Q.
+    """Return the weights v = w c / mean(c) of utilities for values in units of c: v.(Q / c) = w.Q / mean(c).
 
-    The division by the mean keeps utilities at the size of values.
+    The division by the mean keeps utilities at the size of the values Q / c.
 
     Args:
         preferences: [learner, ..., objective] w.
@@ -68,7 +69,11 @@ def value_weights(preferences: Tensor, scales: Tensor) -> Tensor:
 
 
 def root_mean_square(rewards: Tensor) -> Tensor:
-    """Return sqrt(mean(r^2)) [learner, 1, objective] of rewards [learner, n, objective]; 1 where all are zero."""
+    """Return sqrt(mean(r^2)) [learner, 1, objective]; 1 where all rewards are zero.
+
+    Args:
+        rewards: [learner, n, objective] r.
+    """
     sizes = rewards.square().mean(dim=1, keepdim=True).sqrt()
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
@@ -155,21 +160,9 @@ class ContinuousPDMORL:
             self.learners.derived_seeds("network"),
             device,
         )
-        if config.backend == "eager":
-            self.td3.compiled = None
-        if config.backend == "numba" and self.td3.compiled is None:
-            raise ValueError("backend is 'numba', but it does not support these settings: choose 'eager' or 'auto'")
-        self.backend = "eager" if self.td3.compiled is None else "numba"
-        spec = PolicySpec(
-            agent="pd-morl",
-            head="deterministic",
-            hidden_sizes=config.hidden_sizes,
-            observation_space=problem.observation_space,
-            action_space=problem.action_space,
-            objectives=problem.objectives,
-            conditioned=True,
-        )
-        self.bank = PolicyBank(spec, device)
+        self.update = make_update(self.td3, config.backend)
+        self.backend = self.update.backend
+        self.policy = ConditionedPolicy(problem, "deterministic", config.hidden_sizes, device)
 
         origin = np.zeros(problem.num_objectives)
         if config.reward_scale == "rms" and problem.reference_point is not None:
@@ -234,15 +227,22 @@ class ContinuousPDMORL:
         """
         if self.pretraining is not None and policies.all():
             return self.pretraining.act(observations, preferences, policies - 1, learner)
-        self.bank.add(0, self._policy(learner))
-        return self.bank.act(observations, preferences, policies)
+        return self.policy.act(self._evaluation_actor(learner), (learner, self.updates), observations, preferences)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
-        """Return policy 0 for every preference [n, objective] of the evaluation grid: it is conditioned on it."""
+        """Return policy 0 for every preference: it is conditioned on it.
+
+        Args:
+            preferences: [n, objective] the evaluation grid.
+        """
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
     def metrics(self, learner: int = 0) -> dict[str, float]:
-        """Return training metrics of a learner; called at logging time only. docs/pd_morl.md explains each."""
+        """Return training metrics; called at logging time only. docs/pd_morl.md explains each.
+
+        Args:
+            learner: number of the learner.
+        """
         scales = self.scales[learner, 0]
         alignment = alignment_metrics(self.latest_update, self.keys, self.origin, learner, scales)
         return {"replay_size": float(len(self.replay))} | alignment
@@ -294,16 +294,22 @@ class ContinuousPDMORL:
         """Take a gradient step of the critics for each batch, and of the actor when it is due."""
         sampled = SampledBatches(
             rows=batches.rows,
-            width=self.episodes.observation_width,
             index=batches.index,
+            observation_width=self.episodes.observation_width,
+            action_width=self.actions.width,
             condition=batches.preferences,
             weight=value_weights(batches.preferences, self.scales.unsqueeze(1)),
-            noise=batches.noise,
+            noise=batches.noise.unsqueeze(2),
             scale=self.scales.squeeze(1),
             direction=self._directions(batches.preferences),
             origin=(self.origin / self.scales).squeeze(1),
         )
-        self.latest_update = self.td3.learn(sampled) | {"preference": batches.preferences[:, -1]}
+        metrics = self.update(sampled)
+        self.latest_update = {
+            "loss": metrics["critic_loss"],
+            "values": metrics["values"],
+            "preference": batches.preferences[:, -1],
+        }
         self.updates += len(batches)
 
     def _directions(self, preferences: Tensor) -> Tensor | None:
@@ -328,21 +334,21 @@ class ContinuousPDMORL:
                 stacklevel=2,
             )
 
-    def _policy(self, learner: int) -> PolicyData:
-        """Return the conditioned policy of a learner: a copy of the actor that is evaluated and reported."""
+    def _evaluation_actor(self, learner: int) -> Tensor:
+        """Return the parameters [n] of the actor of a learner that is evaluated and reported."""
         actors = self.td3.target_actors if self.config.evaluation_actor == "target" else self.td3.actors
-        return PolicyData(
-            spec=self.bank.spec,
-            parameters=actors.detach()[learner].clone(),
-            preference=np.full(self.problem.num_objectives, np.nan),
-        )
+        return actors[learner]
 
     # --- State --------------------------------------------------------------------------------------------------------
 
     _COUNTERS = ("steps", "pretraining_steps", "updates", "next_key_update", "pretrained")
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the complete state of one learner; it does not depend on the other learners."""
+        """Return the complete state of one learner; it does not depend on the other learners.
+
+        Args:
+            learner: number of the learner.
+        """
         return {name: getattr(self, name) for name in self._COUNTERS} | {
             "td3": self.td3.state_dict(rows(learner)),
             "episodes": self.episodes.state_dict(learner),
@@ -355,7 +361,12 @@ class ContinuousPDMORL:
         }
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner from the result of `state_dict`, for the same problem, settings and `num_envs`."""
+        """Restore one learner from the result of `state_dict`, for the same problem, settings and `num_envs`.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         for name in self._COUNTERS:
             setattr(self, name, state[name])
         self.td3.load_state_dict(state["td3"], rows(learner))
@@ -365,6 +376,7 @@ class ContinuousPDMORL:
         self.keys.load_state_dict(state["keys"], learner)
         self.scales[rows(learner)] = state["scales"]
         self.learners.load_rows(learner, self.latest_update, state["latest_update"])
+        self.policy.forget()
         if state["pretraining"] is not None:
             self.pretraining = self.pretraining or self._new_pretraining()
             self.pretraining.load_state_dict(state["pretraining"], learner)
@@ -376,5 +388,9 @@ class ContinuousPDMORL:
             self.pretraining.episodes.observations = None
 
     def export_policies(self, learner: int = 0) -> dict[int, PolicyData]:
-        """Return a copy of policy 0, which is conditioned on the preference."""
-        return {0: self._policy(learner)}
+        """Return a copy of policy 0, which is conditioned on the preference.
+
+        Args:
+            learner: number of the learner.
+        """
+        return {0: self.policy.data(self._evaluation_actor(learner))}

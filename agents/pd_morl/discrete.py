@@ -26,16 +26,16 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.values import pessimistic, select, utility
-from morl.policy_files import PolicyData, PolicySpec
+from morl.policy_files import PolicyData
 from morl.protocols import (
     Actions,
     Evaluate,
@@ -99,18 +99,9 @@ class PDMORL:
         """[learner * critic, n]."""
         self.target_parameters = self.parameters.detach().clone()
         self.optimizer = Adam(self.parameters)
-        spec = PolicySpec(
-            agent="pd-morl",
-            head="action-values",
-            hidden_sizes=config.hidden_sizes,
-            observation_space=problem.observation_space,
-            action_space=problem.action_space,
-            objectives=problem.objectives,
-            one_hot=config.one_hot,
-            conditioned=True,
-            ensemble=config.critics,
+        self.policy = ConditionedPolicy(
+            problem, "action-values", config.hidden_sizes, device, one_hot=config.one_hot, ensemble=config.critics
         )
-        self.bank = PolicyBank(spec, device)
 
         self.steps = 0
         self.pretraining_steps = 0
@@ -192,7 +183,7 @@ class PDMORL:
         self,
         observations: Observations,
         preferences: FloatArray,
-        policies: IndexArray,
+        policies: IndexArray,  # noqa: ARG002  (there is one)
         learner: int = 0,
     ) -> Actions:
         """Return the greedy actions argmax_a w.Q(s, a, w) [env].
@@ -203,21 +194,29 @@ class PDMORL:
             policies: [env] 0 everywhere: one policy, conditioned on the preference.
             learner: whose network acts.
         """
-        self.bank.add(0, self._policy(learner))
-        return self.bank.act(observations, preferences, policies)
+        return self.policy.act(self._parameters_of(learner), (learner, self.updates), observations, preferences)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
-        """Return policy 0 for every preference [n, objective] of the evaluation grid: it is conditioned on it."""
+        """Return policy 0 for every preference: it is conditioned on it.
+
+        Args:
+            preferences: [n, objective] the evaluation grid.
+        """
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
     def metrics(self, learner: int = 0) -> dict[str, float]:
-        """Return training metrics of a learner; called at logging time only. docs/pd_morl.md explains each."""
+        """Return training metrics; called at logging time only. docs/pd_morl.md explains each.
+
+        Args:
+            learner: number of the learner.
+        """
         values = {"exploration_rate": self._exploration_rate(), "replay_size": float(len(self.replay))}
         return values | alignment_metrics(self.latest_update, self.keys, self.origin, learner)
 
     # --- Components ---------------------------------------------------------------------------------------------------
 
     def _measure_keys(self, evaluates: Sequence[Evaluate]) -> None:
+        """Evaluate the keys with the learners' current policies."""
         self.keys.measure(evaluates, self.config.key_episodes)
         self.next_key_update += self.config.key_update_steps
 
@@ -282,14 +281,23 @@ class PDMORL:
         return actions
 
     def _critics(self, learner: int) -> slice:
+        """Return the rows of a learner in tensors [learner * critic, ...]."""
         return rows(learner, self.config.critics)
+
+    def _parameters_of(self, learner: int) -> Tensor:
+        """Return the parameters of all critics of a learner, one after the other."""
+        return self.parameters[self._critics(learner)].flatten()
 
     # --- State --------------------------------------------------------------------------------------------------------
 
     _COUNTERS = ("steps", "pretraining_steps", "updates", "next_key_update")
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the complete state of one learner; it does not depend on the other learners."""
+        """Return the complete state of one learner; it does not depend on the other learners.
+
+        Args:
+            learner: number of the learner.
+        """
         critics = self._critics(learner)
         return {name: getattr(self, name) for name in self._COUNTERS} | {
             "parameters": self.parameters.detach()[critics],
@@ -302,7 +310,12 @@ class PDMORL:
         }
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner from the result of `state_dict`, for the same problem, settings and `num_envs`."""
+        """Restore one learner from the result of `state_dict`, for the same problem, settings and `num_envs`.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         for name in self._COUNTERS:
             setattr(self, name, state[name])
         critics = self._critics(learner)
@@ -313,16 +326,16 @@ class PDMORL:
         self.replay.load_state_dict(state["replay"], learner)
         self.keys.load_state_dict(state["keys"], learner)
         self.learners.load_rows(learner, self.latest_update, state["latest_update"])
+        self.policy.forget()
 
     def reset_episodes(self) -> None:
         """Start new episodes at the next step: for environments whose state cannot be saved."""
         self.episodes.observations = None
 
     def export_policies(self, learner: int = 0) -> dict[int, PolicyData]:
-        """Return a copy of policy 0, the only one."""
-        return {0: self._policy(learner)}
+        """Return a copy of policy 0, the only one.
 
-    def _policy(self, learner: int) -> PolicyData:
-        """Return the conditioned policy of a learner: a copy of all its critics."""
-        parameters = self.parameters.detach()[self._critics(learner)].flatten().clone()
-        return PolicyData(spec=self.bank.spec, parameters=parameters, preference=np.full(self.num_objectives, np.nan))
+        Args:
+            learner: number of the learner.
+        """
+        return {0: self.policy.data(self._parameters_of(learner))}

@@ -8,7 +8,7 @@ from torch import Tensor, cat
 
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
-from morl.evaluation import select_lanes
+from morl.evaluation import select_rows
 from morl.learning.observations import encoder, final_observations
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
@@ -60,9 +60,13 @@ class EnvStep(NamedTuple):
         return ended
 
     def select(self, envs: IndexArray) -> "EnvStep":
-        """Return the result for some of the environments only."""
+        """Return the result for some of the environments only.
+
+        Args:
+            envs: [n] their indices.
+        """
         return EnvStep(
-            observations=select_lanes(self.observations, envs),
+            observations=select_rows(self.observations, envs),
             rewards=self.rewards[envs],
             terminated=self.terminated[envs],
             truncated=self.truncated[envs],
@@ -132,7 +136,12 @@ class Episodes:
         """[learner * env, observation_width], encoded; None where environments have to be reset first."""
 
     def start(self, envs: VectorEnvironment, step: int) -> None:
-        """Reset all environments, at environment step `step` of training."""
+        """Reset all environments.
+
+        Args:
+            envs: [learner * env].
+            step: environment steps of training so far; resets at different steps are seeded differently.
+        """
         self.observations = self.encode(self.learners.reset(envs, "environments", step))
         self.preferences.assign(np.ones(self.learners.total_envs, dtype=np.bool_))
 
@@ -145,7 +154,8 @@ class Episodes:
         """
         assert self.observations is not None
         encoded = self.encode(step.observations)
-        next_observations, ended = encoded, step.ended
+        next_observations = encoded
+        ended = step.ended
         if ended.any():
             next_observations = encoded.copy()
             envs = np.flatnonzero(ended)
@@ -169,7 +179,11 @@ class Episodes:
         return cat([self.learners.split(self.observations), self.learners.split(self.preferences.current)], dim=-1)
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the observations, preferences and random stream of one learner."""
+        """Return the observations, preferences and random stream of one learner.
+
+        Args:
+            learner: number of the learner.
+        """
         envs = self.learners.envs(learner)
         return {
             "observations": None if self.observations is None else self.observations[envs],
@@ -178,7 +192,12 @@ class Episodes:
         }
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner from the result of `state_dict`; all learners must come from the same step."""
+        """Restore one learner from the result of `state_dict`; all learners must come from the same step.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         envs = self.learners.envs(learner)
         if state["observations"] is None:
             self.observations = None

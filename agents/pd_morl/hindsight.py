@@ -64,7 +64,8 @@ def dirichlet_corners(shape: Sequence[int], generator: torch.Generator) -> Tenso
         shape: [..., objective].
         generator: random stream.
     """
-    device, objectives = generator.device, shape[-1]
+    device = generator.device
+    objectives = shape[-1]
     preferences = dirichlet(shape, generator)
     # A number below `objectives`, which is the corner's, in one case of eight.
     corner = torch.randint(CORNER_CHANCE * objectives, shape[:-1], generator=generator, device=device).unsqueeze(-1)
@@ -184,7 +185,11 @@ class HindsightReplay:
         return len(self.buffer)
 
     def add(self, transitions: Transitions) -> None:
-        """Store one transition of every environment."""
+        """Store one transition of every environment.
+
+        Args:
+            transitions: [learner * env, ...].
+        """
         self.buffer.add(**{name: self.learners.split(column) for name, column in transitions._asdict().items()})
 
     def draw(self, count: int, batch_size: int, relabeled_share: float) -> HindsightBatches:
@@ -196,13 +201,13 @@ class HindsightReplay:
         Args:
             count: updates.
             batch_size: transitions of each update, for each learner.
-            relabeled_share: between 0 and 1.
+            relabeled_share: share of the preferences that is redrawn, between 0 and 1.
         """
         shape = (len(self.learners), count, batch_size)
-        device, columns = self.learners.device, self.buffer.columns
+        device = self.learners.device
         index = torch.empty(shape, dtype=torch.int64, device=device)
-        preferences = torch.empty(*shape, columns["preference"], device=device)
-        noise = torch.empty(*shape, columns["action"], device=device)
+        preferences = torch.empty(*shape, self.buffer.columns["preference"], device=device)
+        noise = torch.empty(*shape, self.buffer.columns["action"], device=device)
         stored = self.buffer.column("preference")
         for learner, stream in enumerate(self._streams):
             torch.randint(len(self.buffer), shape[1:], generator=stream, out=index[learner])
@@ -212,7 +217,13 @@ class HindsightReplay:
         return HindsightBatches(rows=self.buffer.rows, index=index, preferences=preferences, noise=noise)
 
     def batches(self, count: int, batch_size: int, relabeled_share: float) -> Iterator[Batch]:
-        """Yield `count` batches one by one; the arguments are those of `draw`."""
+        """Yield the transitions and preferences of batches for `count` updates one by one, drawn at once.
+
+        Args:
+            count: updates.
+            batch_size: transitions of each update, for each learner.
+            relabeled_share: share of the preferences that is redrawn, between 0 and 1.
+        """
         drawn = self.draw(count, batch_size, relabeled_share)
         for update in range(count):
             yield self.buffer.gather(drawn.index[:, update]) | {"preference": drawn.preferences[:, update]}
@@ -226,10 +237,19 @@ class HindsightReplay:
         return torch.where((chances < share).expand_as(preferences), redrawn, preferences)
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the transitions and the random stream of one learner."""
+        """Return the transitions and the random stream of one learner.
+
+        Args:
+            learner: number of the learner.
+        """
         return {"buffer": self.buffer.state_dict(rows(learner)), "stream": self._streams[learner].get_state()}
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner from the result of `state_dict`; all learners must come from the same step."""
+        """Restore one learner from the result of `state_dict`; all learners must come from the same step.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         self.buffer.load_state_dict(state["buffer"], rows(learner))
         self._streams[learner].set_state(state["stream"])

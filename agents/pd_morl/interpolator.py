@@ -126,7 +126,11 @@ class KeyPreferences:
         return len(self.preferences)
 
     def directions(self, preferences: Tensor) -> Tensor:
-        """Return I(w) [learner, batch, objective] for preferences [learner, batch, objective]."""
+        """Return I(w) [learner, batch, objective].
+
+        Args:
+            preferences: [learner, batch, objective] w.
+        """
         return interpolate(preferences, self._keys, self._coefficients)
 
     def measure(self, evaluates: Sequence[Evaluate], episodes: int, policies: IndexArray | None = None) -> None:
@@ -141,7 +145,12 @@ class KeyPreferences:
             self.offer(learner, evaluate(self.preferences, episodes, policies))
 
     def offer(self, learner: int, returns: FloatArray) -> None:
-        """Keep the returns [key, objective] of a learner where their utility exceeds the best so far."""
+        """Keep the returns whose utility exceeds that of the best so far.
+
+        Args:
+            learner: number of the learner that has reached them.
+            returns: [key, objective].
+        """
         self.latest[learner] = self._utilities(returns)
         better = (self.latest[learner] > self.utilities()[learner]) | ~self.measured[learner]
         self.returns[learner, better] = returns[better]
@@ -158,7 +167,11 @@ class KeyPreferences:
         return (best > 0) & (self.latest < COLLAPSE_SHARE * best)
 
     def take_from(self, front: FloatArray) -> None:
-        """Set the returns to the best points of a front [n, objective]: the authors' oracle in discrete tasks."""
+        """Set the returns to the best points of a front: the authors' oracle in discrete tasks.
+
+        Args:
+            front: [n, objective].
+        """
         self.returns[:] = front[(self.preferences @ front.T).argmax(axis=1)]
         self.measured[:] = True
         self._fit()
@@ -180,11 +193,20 @@ class KeyPreferences:
         self._coefficients = fit_interpolator(self._keys, normalize(vectors, dim=-1))
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return one learner's returns, which of them are measured, and the latest utilities."""
+        """Return one learner's returns, which of them are measured, and the latest utilities.
+
+        Args:
+            learner: number of the learner.
+        """
         return {name: getattr(self, name)[learner].copy() for name in ("returns", "measured", "latest")}
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner from the result of `state_dict`."""
+        """Restore one learner from the result of `state_dict`.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         for name, value in state.items():
             getattr(self, name)[learner] = value
         self._fit()

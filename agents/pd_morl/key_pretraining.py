@@ -14,8 +14,9 @@ from morl.agents.pd_morl.episodes import EnvStep, Episodes
 from morl.agents.pd_morl.hindsight import HindsightReplay, absolute_normal
 from morl.agents.pd_morl.interpolator import KeyPreferences
 from morl.agents.pd_morl.learners import Learners, rows
-from morl.evaluation import select_lanes
+from morl.evaluation import select_rows
 from morl.learning.actions import BoundedActions
+from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
 from morl.protocols import (
@@ -111,8 +112,7 @@ class KeyPretraining:
         )
         state_width = self.episodes.observation_width + problem.num_objectives
         self.td3 = TD3(state_width, self.actions.width, problem.num_objectives, settings, seeds, learners.device)
-        if backend == "eager":
-            self.td3.compiled = None
+        self.update = make_update(self.td3, backend)
         self.steps = 0
         """Environment steps of each key so far."""
 
@@ -125,7 +125,7 @@ class KeyPretraining:
         """
         if self.episodes.observations is None:
             observations = self.learners.reset(envs, "key environments", self.steps)
-            self.episodes.observations = self.episodes.encode(select_lanes(observations, self.env_indices))
+            self.episodes.observations = self.episodes.encode(select_rows(observations, self.env_indices))
             self._perturb_preferences()
         while self.steps < self.steps_per_key:
             actions = self._explore()
@@ -163,14 +163,15 @@ class KeyPretraining:
         drawn = self.replay.draw(count, BATCH_SIZE, relabeled_share=0.0)
         batches = SampledBatches(
             rows=drawn.rows,
-            width=self.episodes.observation_width,
             index=drawn.index,
+            observation_width=self.episodes.observation_width,
+            action_width=self.actions.width,
             condition=drawn.preferences,
             weight=drawn.preferences,
-            noise=drawn.noise,
+            noise=drawn.noise.unsqueeze(2),
             scale=torch.ones_like(drawn.preferences[:, 0, 0]),
         )
-        self.td3.learn(batches)
+        self.update(batches)
 
     def _explore(self) -> FloatArray:
         """Return actions [learner * key * env, action_width]: random at first, later the policies' own with noise."""
@@ -186,7 +187,11 @@ class KeyPretraining:
         self.episodes.preferences.current = perturbed / perturbed.sum(axis=1, keepdims=True)
 
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the complete state of one learner's keys."""
+        """Return the complete state of one learner's keys.
+
+        Args:
+            learner: number of the learner.
+        """
         policies = rows(learner, len(self.keys))
         numbers = range(policies.start, policies.stop)
         return {
@@ -197,7 +202,12 @@ class KeyPretraining:
         }
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
-        """Restore one learner's keys from the result of `state_dict`."""
+        """Restore one learner's keys from the result of `state_dict`.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         policies = rows(learner, len(self.keys))
         self.steps = state["steps"]
         self.td3.load_state_dict(state["td3"], policies)

@@ -42,11 +42,20 @@ class Learners:
         return len(self.seeds) * self.num_envs
 
     def envs(self, learner: int) -> slice:
-        """Return the rows of one learner in arrays [learner * env, ...]."""
+        """Return the rows of a learner in arrays [learner * env, ...].
+
+        Args:
+            learner: number of the learner.
+        """
         return rows(learner, self.num_envs)
 
     def derived_seeds(self, name: str, *keys: int) -> list[int]:
-        """Return a seed for each learner's part `name`; `keys` are those of `morl.seeding.derived_seed`."""
+        """Return a seed for a part of each learner (`morl.seeding.derived_seed`).
+
+        Args:
+            name: of the part.
+            keys: numbers that tell apart parts of the same name.
+        """
         return [derived_seed(seed, name, *keys) for seed in self.seeds]
 
     def reset(self, envs: VectorEnvironment, name: str, step: int) -> Observations:
@@ -66,32 +75,54 @@ class Learners:
         return envs.reset(seed=env_seeds)[0]
 
     def split(self, array: ArrayLike) -> Tensor:
-        """Return an array [learner * env, ...] as a tensor [learner, env, ...] of float32 on the device."""
+        """Return an array as a tensor [learner, env, ...] of float32 on the device.
+
+        Args:
+            array: [learner * env, ...].
+        """
         values = np.asarray(array, dtype=np.float32)
         return torch.as_tensor(values.reshape(len(self), self.num_envs, *values.shape[1:]), device=self.device)
 
     def uniform(self, *shape: int) -> FloatArray:
-        """Return uniform numbers in [0, 1) [learner * env, *shape], each learner's from its own stream."""
+        """Return uniform numbers in [0, 1) [learner * env, *shape], each learner's from its own stream.
+
+        Args:
+            shape: numbers of each environment.
+        """
         return np.concatenate([generator.random((self.num_envs, *shape)) for generator in self._exploration])
 
     def normal(self, *shape: int) -> FloatArray:
-        """Return standard normal numbers [learner * env, *shape], each learner's from its own stream."""
+        """Return standard normal numbers [learner * env, *shape], each learner's from its own stream.
+
+        Args:
+            shape: numbers of each environment.
+        """
         return np.concatenate([generator.standard_normal((self.num_envs, *shape)) for generator in self._exploration])
 
     def uniform_of(self, learner: int) -> FloatArray:
-        """Return uniform numbers in [0, 1) [env] from the stream of one learner."""
+        """Return uniform numbers in [0, 1) [env] from the stream of one learner.
+
+        Args:
+            learner: number of the learner.
+        """
         return self._exploration[learner].random(self.num_envs)
 
     def rows_of(self, learner: int, tensors: Mapping[str, Tensor], count: int = 1) -> dict[str, Tensor]:
-        """Return one learner's rows of tensors [learner * count, ...] by name; views, not copies."""
+        """Return one learner's rows of tensors by name; views, not copies.
+
+        Args:
+            learner: number of the learner.
+            tensors: name -> [learner * count, ...].
+            count: rows of each learner.
+        """
         return {name: tensor[rows(learner, count)] for name, tensor in tensors.items()}
 
     def load_rows(self, learner: int, tensors: dict[str, Tensor], saved: Mapping[str, Tensor], count: int = 1) -> None:
-        """Restore one learner's rows of tensors [learner * count, ...] in place; missing tensors are created.
+        """Restore one learner's rows of tensors in place; missing tensors are created.
 
         Args:
-            learner: whose rows.
-            tensors: name -> tensor of all learners.
+            learner: number of the learner.
+            tensors: name -> [learner * count, ...].
             saved: result of `rows_of`.
             count: rows of each learner.
         """
@@ -101,14 +132,28 @@ class Learners:
             tensors[name][rows(learner, count)] = values
 
     def state_dict(self, learner: int) -> StateDict:
-        """Return the state of one learner's random stream."""
+        """Return the state of one learner's random stream.
+
+        Args:
+            learner: number of the learner.
+        """
         return self._exploration[learner].bit_generator.state
 
     def load_state_dict(self, state: StateDict, learner: int) -> None:
-        """Restore the state of one learner's random stream."""
+        """Restore the state of one learner's random stream.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
         self._exploration[learner].bit_generator.state = state
 
 
 def rows(learner: int, count: int = 1) -> slice:
-    """Return the rows of one learner in a tensor [learner * count, ...]."""
+    """Return the rows of one learner in a tensor [learner * count, ...].
+
+    Args:
+        learner: number of the learner.
+        count: rows of each learner.
+    """
     return slice(learner * count, (learner + 1) * count)

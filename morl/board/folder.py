@@ -1,4 +1,4 @@
-"""One run folder as the page shows it: what it publishes, how it got there, and what is wrong with it."""
+"""One run folder as the page shows it: its front, its history, and the faults of its files."""
 
 import os
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ LAST_LINES = 4 * 2**20
 
 @dataclass
 class RunFolder:
-    """A run: `name` is how the page calls it, `directory` where it lies."""
+    """A run: its name on the page and its folder."""
 
     name: str
     directory: Path
@@ -26,21 +26,21 @@ class RunFolder:
     """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
     config: dict[str, Any] | None = None
     hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
-    """Reference point -> hypervolume of the published front, where it was needed for another point than its own."""
+    """Reference point -> hypervolume of the reported front, where a common reference point is not the run's own."""
     _notes: tuple[str, ...] = ()
     _version: str = ""
 
     def __post_init__(self) -> None:
-        """Begin to read."""
+        """Open the history, without reading it."""
         self.evaluations = Evaluations(self.directory)
 
     @property
     def version(self) -> str:
-        """Return what changes when the published front does."""
+        """Return a text that changes whenever the reported front does."""
         return self._version
 
     def history_version(self) -> str:
-        """Return what changes when evaluations are added."""
+        """Return a text that changes whenever evaluations are added."""
         return version_of(self.directory / "fronts.jsonl")
 
     def history_read(self) -> str:
@@ -49,12 +49,12 @@ class RunFolder:
 
     @property
     def notes(self) -> list[str]:
-        """Return what is wrong or odd, one sentence each."""
+        """Return the faults of the folder, one sentence each."""
         return [*self._notes, *self.evaluations.notes()]
 
     @property
     def setting(self) -> dict[str, Any]:
-        """Return what this run shares with its other seeds."""
+        """Return the settings that this run shares with its other seeds."""
         if self.config is not None:
             return setting_of(self.config)
         return {"folder": self.directory.parent.as_posix()}  # all that is left to tell settings apart
@@ -74,10 +74,11 @@ class RunFolder:
             self.evaluations.objectives = len(self.published.objectives)
             notes += self.published.notes
         self.hypervolumes = {}
-        self._version, self._notes = version, tuple(notes)
+        self._version = version
+        self._notes = tuple(notes)
 
     def refresh_history(self) -> None:
-        """Read what is new in fronts.jsonl and metrics.jsonl."""
+        """Read the new lines of fronts.jsonl and metrics.jsonl."""
         self.evaluations.refresh()
 
     def read_history_to_its_end(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import morl
-from morl.envs import StateNotCapturable, VectorEnvironment
+from morl.envs import MultiObjectiveVectorEnv, StateNotCapturable
 from morl.experiment import checkpoint
 from morl.experiment.components import Experiment
 from morl.experiment.files import write_text
@@ -30,7 +30,7 @@ class Checkpointing:
     """
 
     def __init__(
-        self, experiment: Experiment, agent: Agent, envs: VectorEnvironment, reporter: Reporter, run_dir: Path
+        self, experiment: Experiment, agent: Agent, envs: MultiObjectiveVectorEnv, reporter: Reporter, run_dir: Path
     ) -> None:
         self.experiment = experiment
         self.agent = agent

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
+from morl.learning.ppo import ActorCritic
 from morl.learning.rollouts import RolloutBuffer
 
 

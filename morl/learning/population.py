@@ -1,18 +1,17 @@
 """A population of actor-critics that learn in one batch: parameters, optimizer and rollout of all policies."""
 
-from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.normalization import MeanStdState
 from morl.learning.optimizers import Adam
+from morl.learning.ppo import ActorCritic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
-from morl.protocols import BoolArray
+from morl.protocols import BoolArray, StateDict
 
 
 class TrainingState(TypedDict):
@@ -92,7 +91,12 @@ class Population:
         }
 
     def load_training_state(self, policy: int, state: TrainingState) -> None:
-        """Let a policy continue from a training state."""
+        """Let a policy continue from a training state.
+
+        Args:
+            policy: index of the policy.
+            state: copied from a policy of the same network.
+        """
         self.parameters.detach()[policy] = state["parameters"]
         self.optimizer.first_moments[policy] = state["first_moments"]
         self.optimizer.second_moments[policy] = state["second_moments"]
@@ -108,7 +112,7 @@ class Population:
             "rollout": self.rollout.state_dict(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for the same sizes."""
         self.parameters.data.copy_(state["parameters"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,19 +1,23 @@
 """Proximal policy optimization of a whole population with vector critics (Schulman et al. 2017, per objective).
 
-First the equations as pure functions, then the gradient step, then `ppo_update`, the epochs of one update. Losses are
-averaged within a policy and summed over policies, so that training a population equals training its policies one by
-one. Advantages come from `morl.learning.advantages`.
+First the networks, then the equations as pure functions, then the gradient step, then `ppo_update`, the epochs of one
+update. Losses are averaged within a policy and summed over policies, so that training a population equals training its
+policies one by one. Advantages come from `morl.learning.advantages`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from math import log
+from typing import Any, Protocol
 
+import gymnasium
+import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
-from morl.learning.distributions import Distribution
+from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
+from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, clip_norms
 
 Samples = Mapping[str, Tensor]
@@ -43,6 +47,97 @@ class PPOSettings:
     value_weight: float = 0.5
     entropy_weight: float = 0.0
     max_grad_norm: float = 0.5
+
+
+# --- Networks --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """The shape of an actor and a vector critic: two separate tanh networks. It holds no parameters.
+
+    A row of parameters, one policy's, is: actor, log of the standard deviations (continuous actions only), critic.
+    """
+
+    actor: MultilayerPerceptron
+    critic: MultilayerPerceptron
+    """One output for each objective."""
+    log_stds: int
+    """Number of state-independent log standard deviations: the width of continuous actions, 0 for a discrete choice."""
+    initial_std: float = 1.0
+    """Standard deviation of the continuous actions of a fresh policy."""
+
+    @property
+    def actor_parameters(self) -> int:
+        """Return the number of parameters of the actor, at the beginning of a row."""
+        return self.actor.num_parameters + self.log_stds
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the length of a row."""
+        return self.actor_parameters + self.critic.num_parameters
+
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small.
+
+        Args:
+            population: number of rows.
+            generator: of the random numbers.
+        """
+        actor = self.actor.initialize_orthogonal(population, generator, last_gain=0.01)
+        critic = self.critic.initialize_orthogonal(population, generator, last_gain=1.0)
+        return torch.cat([actor, torch.full((population, self.log_stds), log(self.initial_std)), critic], dim=1)
+
+    def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parameters of the actors [policy, actor_parameters] and of the critics [policy, ...]."""
+        actor, critic = torch.split(parameters, [self.actor_parameters, self.critic.num_parameters], dim=1)
+        return actor, critic
+
+    def distribution(self, actor: Tensor, observations: Tensor, masks: Tensor | None = None) -> Distribution:
+        """Return the policies' distributions over actions.
+
+        Args:
+            actor: [policy, actor_parameters].
+            observations: [policy, batch, width], normalized.
+            masks: [policy, batch, choice], true where a discrete choice is allowed.
+        """
+        weights, log_stds = torch.split(actor, [self.actor.num_parameters, self.log_stds], dim=1)
+        outputs = self.actor(weights, observations)
+        if self.log_stds == 0:
+            return Categorical.masked(outputs, masks)
+        return DiagonalGaussian(outputs, log_stds.unsqueeze(1))
+
+
+def actor_critic(
+    width: int,
+    action_space: gymnasium.Space[Any],
+    objectives: int,
+    hidden_sizes: tuple[int, ...],
+    initial_std: float = 1.0,
+) -> ActorCritic:
+    """Return the networks for an environment.
+
+    Args:
+        width: elements of an encoded observation.
+        action_space: of the environment.
+        objectives: outputs of the critic.
+        hidden_sizes: units of the hidden layers of both networks.
+        initial_std: standard deviation of the continuous actions of a fresh policy.
+
+    Raises:
+        ValueError: actions are neither a Discrete choice nor a Box of floats.
+    """
+    if isinstance(action_space, spaces.Discrete):
+        outputs = int(action_space.n)
+        log_stds = 0
+    elif isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating):
+        outputs = int(np.prod(action_space.shape))
+        log_stds = outputs
+    else:
+        raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
+    actor = MultilayerPerceptron((width, *hidden_sizes, outputs), activation="tanh")
+    critic = MultilayerPerceptron((width, *hidden_sizes, objectives), activation="tanh")
+    return ActorCritic(actor, critic, log_stds, initial_std)
 
 
 # --- Losses -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 Sub-environment e belongs to policy e // envs_per_policy. Observations and rewards are normalized per policy.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.learning.normalization import RunningMeanStd
-from morl.protocols import BoolArray, FloatArray
+from morl.protocols import BoolArray, FloatArray, StateDict
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class RolloutBuffer:
         """
         step = self.filled
         shape = (self.num_policies, self.envs_per_policy)
-        grouped = rewards.reshape(*shape, -1)
+        grouped = rewards.reshape((*shape, -1))
         dones = (terminated | truncated).reshape(shape)
         self.running_sums = self.discount * self.running_sums + grouped
         self.observations[step] = observations
@@ -139,7 +138,7 @@ class RolloutBuffer:
     def update_reward_std(self) -> FloatArray:
         """Include a full rollout in the reward statistics and return sigma [policy, objective], the deviation of R."""
         grouped = self.discounted_sums.swapaxes(1, 2)
-        self.reward_statistics.update(grouped.reshape(-1, *grouped.shape[2:]))
+        self.reward_statistics.update(grouped.reshape((-1, *grouped.shape[2:])))
         deviations: FloatArray = np.sqrt(self.reward_statistics.variance + 1e-8)
         return deviations
 
@@ -153,7 +152,7 @@ class RolloutBuffer:
         self.running_sums[:] = 0.0
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
             "observations": self.observations,
             "actions": self.actions,
             "rewards": self.rewards,
@@ -173,7 +172,7 @@ class RolloutBuffer:
             "running_sums": self.running_sums,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for the same sizes."""
         self.filled = len(state["columns"]["rewards"])
         for name, column in self._columns().items():

@@ -202,7 +202,7 @@ def test_two_critics_learn_side_by_side_from_one_pessimistic_target() -> None:
 
 
 @pytest.mark.parametrize("source", ["absolute-normal", "dirichlet", "dirichlet-corners", "grid"])
-def test_a_share_of_a_batch_is_relabelled(source: Any) -> None:
+def test_a_share_of_a_batch_is_relabeled(source: Any) -> None:
     cpu = torch.device("cpu")
     distribution = preference_distribution(source, simplex_lattice(2, 10), cpu)
     replay = HindsightReplay(Learners(3, 2, cpu), 100, 2, 1, 2, distribution)

@@ -1,12 +1,17 @@
 """Settings of PD-MORL: presets are values, and every field is either honored or refused."""
 
+import ast
+import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
+from morl.agents.pd_morl import continuous, discrete
 from morl.agents.pd_morl.config import ContinuousConfig, DiscreteConfig, PresetConfig
+from morl.learning.td3 import TD3Settings
 
 CONFIGS: tuple[type[Any], ...] = (DiscreteConfig, ContinuousConfig)
 NUMBERS = {int, float}
@@ -129,3 +134,16 @@ def test_settings_without_effect_are_refused(config: Any, name: str) -> None:
     config(**idle)
     for preset in config.PRESETS:
         config.preset(preset, **idle)
+
+
+@pytest.mark.parametrize(("config", "agent"), [(DiscreteConfig, discrete), (ContinuousConfig, continuous)])
+def test_every_setting_is_read_by_its_agent(config: Any, agent: Any) -> None:
+    read = set(re.findall(r"\bconfig\.(\w+)", inspect.getsource(agent)))
+    assert {field.name for field in fields(config)} <= read
+
+
+def test_every_setting_of_the_update_is_passed() -> None:
+    """A setting that TD3 gets and this agent does not pass would be ignored in silence."""
+    calls = [node for node in ast.walk(ast.parse(inspect.getsource(continuous))) if isinstance(node, ast.Call)]
+    (call,) = (node for node in calls if ast.unparse(node.func) == "TD3Settings")
+    assert {keyword.arg for keyword in call.keywords} == {field.name for field in fields(TD3Settings)}

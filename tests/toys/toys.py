@@ -64,14 +64,15 @@ TINY_MORLD: dict[str, Any] = {
     "exchange_every": 60,
     "evaluation_episodes": 2,
     "hidden_sizes": (8,),
+}
+TINY_MORLD_CONDITIONED: dict[str, Any] = TINY_MORLD | {
     "batch_size": 4,
     "random_exploration_steps": 16,
     "learning_starts": 16,
     "buffer_size": 200,
-    "offline_updates": 2,
     "updates_per_step": 0.3,
-    "workers": 1,
 }
+TINY_MORLD_OFF_POLICY: dict[str, Any] = TINY_MORLD_CONDITIONED | {"offline_updates": 2, "workers": 1}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,

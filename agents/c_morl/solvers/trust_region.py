@@ -19,9 +19,8 @@ from torch import Tensor
 from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.ppo import PolicyLoss, Samples, probability_ratios
+from morl.learning.ppo import ActorCritic, PolicyLoss, Samples, probability_ratios
 from morl.protocols import FloatArray
 
 FISHER_STRIDE = 4
@@ -173,7 +172,7 @@ def _repair_step(s: Tensor, ridge: Tensor, slacks: Tensor, violated: Tensor, rad
     """
     pair = violated.unsqueeze(2) & violated.unsqueeze(1)
     block = torch.where(pair, s, torch.zeros_like(s)) + torch.diag_embed((~violated).to(s.dtype)) + ridge
-    repair = torch.linalg.solve(block, torch.where(violated, -slacks, torch.zeros_like(slacks)))
+    repair: Tensor = torch.linalg.solve(block, torch.where(violated, -slacks, torch.zeros_like(slacks)))
     length = (repair * torch.bmm(torch.where(pair, s, torch.zeros_like(s)), repair.unsqueeze(2)).squeeze(2)).sum(dim=1)
     return repair * (2.0 * radius / length.clamp(min=2.0 * radius)).sqrt().unsqueeze(1)
 
@@ -318,7 +317,7 @@ class TrustRegion:
         return self.learning_rate
 
     def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros: the dual is solved anew in every step."""
+        """Return zeros [policy, objective]: the dual is solved anew in every step."""
         return np.zeros_like(multipliers)
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:

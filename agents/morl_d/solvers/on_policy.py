@@ -7,7 +7,6 @@ epoch of one minibatch PPO takes just this step, less a learned baseline.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +15,14 @@ from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
-from morl.learning.actor_critic import ActorCritic
 from morl.learning.advantages import compute_advantages, scalar_advantages
 from morl.learning.backends import make_update
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
-from morl.learning.ppo import PPO, PPOSettings, ppo_update
+from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
-from morl.protocols import BoolArray, IndexArray
+from morl.protocols import BoolArray, IndexArray, StateDict
 from morl.seeding import derived_seed
 
 BindUtility = Callable[[Tensor, Tensor], UtilityFn]
@@ -65,7 +63,7 @@ class OnPolicy:
             epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight
         )
         ppo = PPO(network, self.population.parameters, self.population.optimizer, self.settings)
-        self.gradient_step = make_update(ppo)
+        self.gradient_step = make_update(ppo, config.backend)
         self.backend = self.gradient_step.backend
         states = initial_states(network, config.population, rollout.sizes, derived_seed(seed, "network"))
         rows = [self._row(state) for state in states]
@@ -97,7 +95,7 @@ class OnPolicy:
             self.population.rollout.reset_episodes()
         self.active = active
         self.preferences = preferences
-        self.bounds = bounds.expand(len(active), *bounds.shape)
+        self.bounds = bounds.expand((len(active), *bounds.shape))
         if not self.expected_utility:
             leaf = returns.unsqueeze(1).requires_grad_()
             utilities = self._utility(leaf)
@@ -128,7 +126,7 @@ class OnPolicy:
             self.population.rollout.clear()
 
     def _row(self, state: TrainingState) -> dict[str, Tensor]:
-        """Return a training state as tensors by name; "actor" is the part that acts: parameters, then mean and scale."""
+        """Return a training state as tensors by name; "actor" acts: parameters, then mean and scale."""
         observations = _tensors(state["observation_statistics"])
         rewards = _tensors(state["reward_statistics"])
         scale = (observations["variance"] + 1e-8).rsqrt()
@@ -167,7 +165,7 @@ class OnPolicy:
             rewards = utilities.flatten()[:, None].cpu().numpy() * ended[:, None]
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
         truncated = ended & ~terminated
-        actions = columns["action"].reshape(*transitions["ended"].shape[:2], -1)
+        actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
         assert self.inputs is not None
         rollout.add(self.inputs, actions, rewards, terminated, truncated)
         self.final_inputs = rollout.normalize(columns["next_observation"])
@@ -206,7 +204,7 @@ class OnPolicy:
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """Return members, active policies, rollout and random streams."""
         return {
             "members": self.members,
@@ -216,7 +214,7 @@ class OnPolicy:
             "diagnostics": self.diagnostics,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned; `load` was called before."""
         for name, tensor in self.members.items():
             tensor.copy_(state["members"][name])

@@ -19,6 +19,11 @@ class Solver(Protocol):
     members: dict[str, Tensor]
     """State of the whole population by name, each [policy, ...]: "actor" is the part that acts; optimizers included."""
 
+    @property
+    def backend(self) -> str:
+        """Return the backend that executes the updates: "eager" or "numba"."""
+        ...
+
     def load(self, active: IndexArray, preferences: Tensor, bounds: Tensor, returns: Tensor) -> None:
         """Start to train policies, from their state in `members`.
 
@@ -39,17 +44,6 @@ class Solver(Protocol):
 
         Args:
             sources: index of the member to copy for each policy [policy]; its own index where it stays.
-        """
-        ...
-
-    def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:
-        """Return the deterministic actions [policy, batch, action] of any actors.
-
-        Args:
-            actors: parameters that act [policy, n], rows of `members["actor"]`.
-            observations: encoded [policy, batch, size].
-            preferences: weight vectors [policy, objective].
-            bounds: lowest and ideal returns of each policy [policy, 2, objective].
         """
         ...
 

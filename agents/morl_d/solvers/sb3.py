@@ -1,7 +1,7 @@
 """Any algorithm of Stable-Baselines3 (or sb3-contrib) as the inner solver of MORL/D: `--agent.solver sb3:TQC`.
 
 One model for each policy, which is rewarded with the weighted sum of rewards through
-`morl.envs.backends.sb3.ScalarisedVecEnv`. A model steps the environments itself, so policies train one after another,
+`morl.envs.backends.sb3.ScalarizedVecEnv`. A model steps the environments itself, so policies train one after another,
 each in all sub-environments. Policies that are transferred, archived and saved are plain tensors; nothing is pickled.
 """
 
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
+from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver
 from morl.agents.morl_d.solvers.sb3_policies import acting_network, parameters_of
-from morl.envs.backends.sb3 import ScalarisedVecEnv
+from morl.envs.backends.sb3 import ScalarizedVecEnv
 from morl.learning.actions import BoundedActions
 from morl.policy_files import PolicySpec
 from morl.protocols import IndexArray, Problem, StateDict, VectorEnvironment
@@ -172,6 +173,7 @@ class StableBaselines:
         device: torch.device,
     ) -> None:
         self.problem = problem
+        self.backend = "eager"
         self.box_actions = (
             BoundedActions(problem.action_space) if isinstance(problem.action_space, spaces.Box) else None
         )
@@ -199,7 +201,7 @@ class StableBaselines:
         self.active = np.zeros(1, np.int64)
         self.preferences = torch.empty(0)
         self.running: int | None = None  # policy whose episodes the environments are in the middle of
-        self.envs: ScalarisedVecEnv | None = None
+        self.envs: ScalarizedVecEnv | None = None
 
     def _set_exploration(self, config: Config) -> None:
         """Replace DQN's schedule, which depends on the length of each call of `learn`, by that of the settings."""
@@ -242,7 +244,7 @@ class StableBaselines:
         model = self.models[policy]
         weights = self.preferences[0].double().cpu().numpy()
         if self.envs is None or self.envs.envs is not envs:
-            self.envs = ScalarisedVecEnv(envs, weights)
+            self.envs = ScalarizedVecEnv(envs, weights)
         self.envs.preference = weights
         if self.running != policy:  # new episodes, whose seeds do not depend on the steps of other policies
             self.envs.seed(derived_seed(int(model.seed or 0), "environments", model.num_timesteps))
@@ -282,9 +284,12 @@ class StableBaselines:
         self.running = None
 
 
-def policy_spec(solver: StableBaselines) -> PolicySpec:
-    """Return the specification of the policies that a solver trains."""
-    return PolicySpec(
+def build(
+    name: str, problem: Problem, config: Config, discount: float, num_envs: int, seed: int, device: torch.device
+) -> tuple[SelfSteppingSolver, PolicySpec]:
+    """Return a solver, and the specification of the policies that it trains; arguments as of `StableBaselines`."""
+    solver = StableBaselines(name, problem, config, discount, num_envs, seed, device)
+    spec = PolicySpec(
         agent="morl-d",
         head=solver.network.head,
         hidden_sizes=solver.network.hidden_sizes,
@@ -293,6 +298,7 @@ def policy_spec(solver: StableBaselines) -> PolicySpec:
         action_space=solver.problem.action_space,
         objectives=solver.problem.objectives,
     )
+    return solver, spec
 
 
 class _SpacesOnly(VecEnv):
@@ -300,7 +306,7 @@ class _SpacesOnly(VecEnv):
 
     def __init__(self, num_envs: int, problem: Problem) -> None:
         action_space: Any = problem.action_space
-        if isinstance(action_space, spaces.Discrete):  # as `ScalarisedVecEnv`: their actions count from zero
+        if isinstance(action_space, spaces.Discrete):  # as `ScalarizedVecEnv`: their actions count from zero
             action_space = spaces.Discrete(int(action_space.n))
         super().__init__(num_envs, problem.observation_space, action_space)
 
