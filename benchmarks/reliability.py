@@ -19,6 +19,7 @@ os.environ["OMP_WAIT_POLICY"] = "passive"
 import argparse
 import importlib
 import json
+import pkgutil
 import platform
 import subprocess
 import sys
@@ -163,8 +164,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 def prepare() -> None:
     """Import what the children need, once, before the first one is forked; their own workers find it on PYTHONPATH."""
     os.environ["PYTHONPATH"] = os.pathsep.join([TOYS, *filter(None, [os.environ.get("PYTHONPATH")])])
-    for name in ("experiment.runner", "experiment.report", "experiment.cli", "board.page", "board.plugin"):
-        importlib.import_module(f"morl.{name}")
+    for package in map(importlib.import_module, ("morl.experiment", "morl.board")):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     for name in ("toys", "matplotlib.pyplot", "tensorboard.summary.writer.record_writer"):
         importlib.import_module(name)
 
