@@ -1,7 +1,7 @@
-"""What the page is told, as JSON: runs, fronts, histories, curves and folds.
+"""The answers that the page requests, as JSON: runs, fronts, histories, curves and folds.
 
 Every number comes from the run folders or from `morl.pareto`. Arrays travel as the base64 of their bytes, little
-endian: exact, small, and read in no time.
+endian: exact, small, and quick to read.
 """
 
 import base64
@@ -97,7 +97,7 @@ def _run(folder: RunFolder, published: Published, reference: tuple[float, ...] |
 
 
 def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
-    """Return the published fronts of runs, by name."""
+    """Return the reported fronts of runs, by name."""
     return {
         folder.name: {
             "version": folder.version,
@@ -149,7 +149,7 @@ def folds(library: Library, names: Sequence[str], step: int | None = None) -> di
     Args:
         library: the runs.
         names: the seeds to fold, of any settings.
-        step: fold the fronts at this training step instead of those published.
+        step: fold the fronts at this training step instead of the reported ones.
     """
     shown = list(library.with_fronts(names))
     references = {key: common_reference(group) for key, group in _by_problem(library.with_fronts()).items()}

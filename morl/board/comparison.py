@@ -1,4 +1,4 @@
-"""What may be compared with what: settings (runs that differ in their seed alone) and a common reference point."""
+"""Comparable runs: settings (runs that differ in their seed alone) and a common reference point."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Setting:
 
 
 def settings_of(shown: Iterable[tuple[RunFolder, Published]]) -> list[Setting]:
-    """Return the settings of runs, in the order of the runs, with labels that tell those of one problem apart."""
+    """Return the settings of runs, in the order of the runs, with labels that distinguish those of one problem."""
     members: dict[tuple[str, str], list[tuple[RunFolder, Published]]] = {}
     for folder, published in shown:
         problem = key_of(problem_of(published))
@@ -46,7 +46,7 @@ def settings_of(shown: Iterable[tuple[RunFolder, Published]]) -> list[Setting]:
 
 
 def _label(agent: str, setting: dict[str, Any], rivals: Sequence[dict[str, Any]]) -> str:
-    """Return the agent and those of its settings that tell it from its rivals, as "pd-morl, learning rate 1e-3"."""
+    """Return the agent and the settings in which it differs from its rivals, as "pd-morl, learning rate 1e-3"."""
     keys = sorted({key for rival in rivals for key in rival})
     differing = [key for key in keys if len({str(rival.get(key)) for rival in rivals}) > 1]
     words = [f"{key.rpartition('.')[2].replace('_', ' ')} {setting.get(key, 'unset')}" for key in differing]

@@ -58,7 +58,8 @@ def folded_curve(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """
     if not all(run["training_steps"] for run in runs):
         return None
-    first, last = max(run["training_steps"][0] for run in runs), min(run["training_steps"][-1] for run in runs)
+    first = max(run["training_steps"][0] for run in runs)
+    last = min(run["training_steps"][-1] for run in runs)
     union = sorted({step for run in runs for step in run["training_steps"] if first <= step <= last})
     if not union:
         return None

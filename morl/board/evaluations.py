@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.files import GrowingLines
-from morl.board.records import as_table, finite_numbers, thinned_rows
+from morl.board.records import thinned_rows
+from morl.run_folder import as_table, finite_numbers
 
 FRONTS_KEPT = 64
 """Fronts of a run that are kept for replay; of more, every second one goes."""
@@ -30,7 +31,7 @@ class Evaluation:
 
 @dataclass
 class Evaluations:
-    """What a run's evaluations found, in the order of training steps."""
+    """The results of a run's evaluations, in the order of training steps."""
 
     directory: Path
     objectives: int = 0
@@ -47,7 +48,7 @@ class Evaluations:
         """Begin at the start of both files."""
         self._front_lines = GrowingLines(self.directory / "fronts.jsonl")
         self._metric_lines = GrowingLines(self.directory / "metrics.jsonl")
-        self._stride = 1  # of the evaluations read, every so-manieth front is kept
+        self._stride = 1  # every `_stride`-th front of the evaluations that were read is kept
         self._seen = 0
 
     def refresh(self) -> None:
@@ -61,8 +62,12 @@ class Evaluations:
         except OSError:
             return
         if new.restarted:
-            self.evaluations, self.fronts = [], {}
-            self._stride, self._seen, self.damaged_lines, self.long_lines = 1, 0, 0, 0
+            self.evaluations = []
+            self.fronts = {}
+            self._stride = 1
+            self._seen = 0
+            self.damaged_lines = 0
+            self.long_lines = 0
         self.long_lines += new.left_out
         self.unread_bytes = new.unread
         for line in new.lines:
@@ -114,7 +119,7 @@ class Evaluations:
         return self.unread_bytes <= 2**20
 
     def notes(self) -> list[str]:
-        """Return what is wrong with the files, one sentence each."""
+        """Return the faults of the files, one sentence each."""
         notes = []
         if self.damaged_lines:
             notes.append(f"fronts.jsonl has {self.damaged_lines} damaged lines, which are left out")
@@ -136,7 +141,7 @@ def parse_front(line: bytes) -> tuple[int, NDArray[np.float64], dict[str, float]
 
 
 def _without_preferences(line: bytes) -> bytes:
-    """Return a line of `fronts.jsonl` with no preferences in it: they are half of what there is to parse."""
+    """Return a line of `fronts.jsonl` with no preferences in it: they are half of the text to parse."""
     start = line.find(b'"preferences": [[')
     end = line.find(b']], "', start)
     return line[: start + 15] + b"null" + line[end + 2 :] if 0 <= start < end else line

@@ -1,4 +1,4 @@
-"""One run folder as the page shows it: what it publishes, how it got there, and what is wrong with it."""
+"""One run folder as the page shows it: its front, its history, and the faults of its files."""
 
 import os
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 
 from morl.board.evaluations import Evaluations, parse_front
 from morl.board.files import open_regular, read_whole, version_of
-from morl.board.records import MOST_OBJECTIVES, Published, parse_config, parse_published, setting_of
+from morl.board.records import MOST_OBJECTIVES, Published, flat_config, parse_published, setting_of
 
 LAST_LINES = 4 * 2**20
 """Bytes at the end of fronts.jsonl in which its last line is looked for when there is no front.json."""
@@ -17,7 +17,7 @@ LAST_LINES = 4 * 2**20
 
 @dataclass
 class RunFolder:
-    """A run: `name` is how the page calls it, `directory` where it lies."""
+    """A run: its name on the page and its folder."""
 
     name: str
     directory: Path
@@ -26,21 +26,21 @@ class RunFolder:
     """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
     config: dict[str, Any] | None = None
     hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
-    """Reference point -> hypervolume of the published front, where it was needed for another point than its own."""
+    """Reference point -> hypervolume of the reported front, where a common reference point is not the run's own."""
     _notes: tuple[str, ...] = ()
     _version: str = ""
 
     def __post_init__(self) -> None:
-        """Begin to read."""
+        """Open the history, without reading it."""
         self.evaluations = Evaluations(self.directory)
 
     @property
     def version(self) -> str:
-        """Return what changes when the published front does."""
+        """Return a text that changes whenever the reported front does."""
         return self._version
 
     def history_version(self) -> str:
-        """Return what changes when evaluations are added."""
+        """Return a text that changes whenever evaluations are added."""
         return version_of(self.directory / "fronts.jsonl")
 
     def history_read(self) -> str:
@@ -49,12 +49,12 @@ class RunFolder:
 
     @property
     def notes(self) -> list[str]:
-        """Return what is wrong or odd, one sentence each."""
+        """Return the faults of the folder, one sentence each."""
         return [*self._notes, *self.evaluations.notes()]
 
     @property
     def setting(self) -> dict[str, Any]:
-        """Return what this run shares with its other seeds."""
+        """Return the settings that this run shares with its other seeds."""
         if self.config is not None:
             return setting_of(self.config)
         return {"folder": self.directory.parent.as_posix()}  # all that is left to tell settings apart
@@ -74,10 +74,11 @@ class RunFolder:
             self.evaluations.objectives = len(self.published.objectives)
             notes += self.published.notes
         self.hypervolumes = {}
-        self._version, self._notes = version, tuple(notes)
+        self._version = version
+        self._notes = tuple(notes)
 
     def refresh_history(self) -> None:
-        """Read what is new in fronts.jsonl and metrics.jsonl."""
+        """Read the new lines of fronts.jsonl and metrics.jsonl."""
         self.evaluations.refresh()
 
     def read_history_to_its_end(self) -> None:
@@ -89,7 +90,7 @@ class RunFolder:
 
     def _read_config(self, notes: list[str]) -> dict[str, Any] | None:
         try:
-            return parse_config(read_whole(self.directory / "config.toml"))
+            return flat_config(read_whole(self.directory / "config.toml"))
         except FileNotFoundError:
             notes.append("config.toml is missing")
         except (OSError, ValueError) as error:
@@ -133,10 +134,10 @@ class RunFolder:
         if not len(points) or not 2 <= points.shape[1] <= MOST_OBJECTIVES:
             raise ValueError(f"points must be at least one, of 2 to {MOST_OBJECTIVES} objectives")
         config = self.config or {}
-        env = str(config.get("environment", "unknown environment")).rpartition(":")[2]
+        env = str(config.get("env", "unknown environment")).rpartition(":")[2]
         objectives = _objectives(env, points.shape[1])
         return Published(
-            agent=str(config.get("algorithm", "unknown agent")),
+            agent=str(config.get("agent_name", "unknown agent")),
             env=env,
             env_options={key[12:]: value for key, value in config.items() if key.startswith("env_options.")},
             seed=config.get("seed"),

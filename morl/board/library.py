@@ -28,7 +28,7 @@ _NEVER = {".git", "__pycache__", "node_modules"}
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found: run folders by name, and notes by the name of the folder they speak of."""
+    """The result of a search: run folders by name, and notes by the name of the folder that they concern."""
 
     runs: dict[str, Path] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
@@ -77,17 +77,17 @@ def _name(folder: Path, root: Path) -> str:
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Return what sorts seed-9 before seed-10."""
+    """Return a sorting key that puts seed-9 before seed-10."""
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
-def key_of(value: Any) -> str:
+def key_of(value: object) -> str:
     """Return a short name that only equal values share."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def problem_of(published: Published) -> tuple[Any, ...]:
-    """Return what runs must share to be compared: environment, its options, objectives and discount."""
+    """Return the problem of a run, (environment, its options, objectives, discount): comparable runs share it."""
     options = tuple(sorted((name, str(value)) for name, value in published.env_options.items()))
     return published.env, options, published.objectives, published.discount
 
@@ -124,14 +124,14 @@ class Library:
         self._searched = time.monotonic()
 
     def with_fronts(self, names: Sequence[str] | None = None) -> Iterator[tuple[RunFolder, Published]]:
-        """Yield the runs that have a front, of those named; names that there are not are passed over."""
+        """Yield the runs that have a front, of those named; unknown names are passed over."""
         for name in self.folders if names is None else names:
             folder = self.folders.get(name)
             if folder is not None and folder.published is not None:
                 yield folder, folder.published
 
     def known_front(self, published: Published) -> NDArray[np.float64] | None:
-        """Return the true front [n, objective] of a run's problem where `morl.envs.specs` knows it.
+        """Return the true front [n, objective] of a run's problem where `morl.envs.specs` has it.
 
         The id is only looked up there: nothing that a run folder says is ever imported or built.
         """

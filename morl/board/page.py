@@ -47,7 +47,7 @@ def self_contained_page(library: Library) -> str:
 
 
 def page_data(library: Library) -> dict[str, Any]:
-    """Return everything that a page without a server can be asked, computed beforehand."""
+    """Return all answers that a page without a server may need, computed beforehand."""
     with library.lock:
         library.refresh()
         names = list(library.folders)
@@ -62,7 +62,7 @@ def page_data(library: Library) -> dict[str, Any]:
             "fronts": answers.fronts(library, names),
             "histories": histories,
             "curves": answers.curves(library, names),
-            "folds": {"published": answers.folds(library, names), **folds},
+            "folds": {"reported": answers.folds(library, names), **folds},
         }
 
 

@@ -30,7 +30,7 @@ def list_envs(containing: str = "") -> None:
         ValueError: there is none.
     """
     from morl.envs import specs
-    from morl.envs.core.spec import nearest
+    from morl.envs.core.entry import nearest
     from morl.envs.core.table import Row, rows
 
     found = rows(containing)

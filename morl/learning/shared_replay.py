@@ -44,19 +44,9 @@ class SharedReplayBuffer:
         self.rows.index_copy_(0, torch.from_numpy(places.ravel()).to(self.device), new.flatten(0, 1))
         self.added[members] += new.shape[1]
 
-    def sample(
+    def sample_indices(
         self, sources: NDArray[np.int64], batch_size: int, generator: torch.Generator, batches: int = 1
-    ) -> list[dict[str, Tensor]]:
-        """Return what `draw` has drawn, batch by batch: name -> [policy, batch, width]."""
-        index = self.draw(sources, batch_size, generator, batches)
-        rows = self.rows.index_select(0, index.transpose(0, 1).reshape(-1))
-        widths = list(self.columns.values())
-        return [
-            dict(zip(self.columns, torch.split(batch, widths, dim=2), strict=True))
-            for batch in rows.view(batches, len(sources), batch_size, -1).unbind()
-        ]
-
-    def draw(self, sources: NDArray[np.int64], batch_size: int, generator: torch.Generator, batches: int = 1) -> Tensor:
+    ) -> Tensor:
         """Return which of `rows` batches of transitions are [policy, number, batch], uniform over all there are.
 
         Args:
