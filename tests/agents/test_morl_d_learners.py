@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from morl.learning.discrete_sac import DiscreteSAC
-from morl.learning.dqn import DQN
-from morl.learning.off_policy import Hyperparameters, tie
-from morl.learning.sac import SAC, squashed_gaussian
+from morl.learning.dqn import DQN, DQNSettings
+from morl.learning.off_policy import average_shared_gradient
+from morl.learning.sac import SAC, SACSettings, squashed_gaussian
+from morl.learning.sampled_batches import Batch
 from morl.learning.shared_replay import SharedReplayBuffer
 
 CPU = torch.device("cpu")
@@ -21,97 +22,60 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def hyperparameters(**changes: Any) -> Hyperparameters:
-    numbers: dict[str, Any] = {
-        "discount": 0.9,
-        "hidden_sizes": (8, 8),
-        "actor_learning_rate": 1e-3,
-        "critic_learning_rate": 2e-3,
-        "tau": 0.05,
-        "policy_delay": 2,
-        "temperature": None,
-        "target_entropy": -3.0,
-        "precision": torch.float32,
-        "shared_layers": 0,
-    }
-    return Hyperparameters(**numbers | changes)
-
-
 WEIGHTS = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]], dtype=torch.float64)
 
 
 def linear(members: list[int]) -> Any:
-    def worth(values: Tensor, observations: Tensor) -> Tensor:
+    def utility(values: Tensor, observations: Tensor) -> Tensor:
         weights = WEIGHTS[members].view(len(members), *([1] * (values.dim() - 2)), OBJECTIVES)
         return (weights * values).sum(-1)
 
-    return worth
+    return utility
 
 
-def batches(kind: Any, count: int) -> list[dict[str, Tensor]]:
+def columns(kind: Any, count: int) -> list[dict[str, Tensor]]:
     random = generator(3)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64)
+        return torch.randn(3, *shape, generator=random, dtype=torch.float64)
 
     def draw() -> dict[str, Tensor]:
-        action = (
-            normal(3, 16, ACTIONS).tanh() if kind is SAC else torch.randint(3, (3, 16, 1), generator=random).double()
-        )
-        batch = {"observation": normal(3, 16, OBSERVATIONS), "action": action, "reward": normal(3, 16, OBJECTIVES)}
-        ends = (torch.rand(3, 16, 1, generator=random) < 0.2).double()
-        return batch | {"next_observation": normal(3, 16, OBSERVATIONS), "terminated": ends}
+        choices = torch.randint(3, (3, 16, 1), generator=random).double()
+        return {
+            "observation": normal(16, OBSERVATIONS),
+            "action": normal(16, ACTIONS).tanh() if kind is SAC else choices,
+            "reward": normal(16, OBJECTIVES),
+            "next_observation": normal(16, OBSERVATIONS),
+            "terminated": (torch.rand(3, 16, 1, generator=random) < 0.2).double(),
+            "noise": normal(3, 16, ACTIONS),
+        }
 
     return [draw() for _ in range(count)]
 
 
-def build(kind: Any, **changes: Any) -> Any:
-    learner = kind(OBSERVATIONS, ACTIONS, OBJECTIVES, 3, hyperparameters(**changes), generator(1), CPU)
-    return in_double(learner)
-
-
-def in_double(learner: Any) -> Any:
-    """Compute in float64, so that equality is not a matter of rounding."""
-    for part in (learner, *getattr(learner, "optimizers", {"": getattr(learner, "optimizer", None)}).values()):
-        for name, value in vars(part).items():
-            if isinstance(value, Tensor):
-                setattr(part, name, value.detach().double().requires_grad_(value.requires_grad))
-    for name, optimizer in getattr(learner, "optimizers", {}).items():
-        optimizer.parameters = {"actor": "actors", "critic": "critics", "temperature": "log_temperature"}[name]
-        optimizer.parameters = getattr(learner, optimizer.parameters).detach()
-    if hasattr(learner, "optimizer"):
-        learner.optimizer.parameters = learner.parameters.detach()
-    for optimizer in (
-        *getattr(learner, "optimizers", {}).values(),
-        *filter(None, [getattr(learner, "optimizer", None)]),
-    ):
-        optimizer.steps = optimizer.steps.float()
-    return learner
+def build(kind: Any, policies: int = 3) -> Any:
+    """Return an algorithm that computes in float64, so that equality is not a matter of rounding."""
+    common: dict[str, Any] = {"discount": 0.9, "hidden_sizes": (8, 8), "tau": 0.05, "precision": "float64"}
+    settings: Any = DQNSettings(**common, learning_rate=2e-3)
+    if kind is not DQN:
+        rates = {"actor_learning_rate": 1e-3, "critic_learning_rate": 2e-3}
+        settings = SACSettings(**common, **rates, target_entropy=-3.0)
+    return kind(OBSERVATIONS, ACTIONS, OBJECTIVES, settings, policies, generator(1), CPU)
 
 
 @pytest.mark.parametrize("kind", [SAC, DiscreteSAC, DQN])
-def test_training_a_population_equals_training_its_members(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = build(kind).tensors()
-    start = {name: value.clone() for name, value in start.items()}
+def test_training_a_population_equals_training_its_members(kind: Any) -> None:
+    start = {name: value.clone() for name, value in build(kind).tensors().items()}
+    drawn = columns(kind, 12)
 
     def train(members: list[int]) -> dict[str, Tensor]:
-        learner = kind(OBSERVATIONS, ACTIONS, OBJECTIVES, len(members), hyperparameters(), generator(1), CPU)
-        learner = in_double(learner)
-        for name, value in learner.tensors().items():
+        algorithm = build(kind, len(members))
+        for name, value in algorithm.tensors().items():
             value.copy_(start[name][members])
-        noise = generator(9)  # what a member draws does not depend on who trains beside it
-        monkeypatch.setattr(torch, "randn", lambda *shape, **_: draw(noise, *shape)[members])
-        for number, batch in enumerate(drawn):
-            learner.update({name: value[members] for name, value in batch.items()}, linear(members), number, None)
-        monkeypatch.undo()
-        return learner.tensors()
+        for each in drawn:
+            algorithm.update(Batch(**{name: value[members] for name, value in each.items()}, utility=linear(members)))
+        return algorithm.tensors()
 
-    real = torch.randn
-
-    def draw(noise: torch.Generator, *shape: int) -> Tensor:
-        return real(3, *shape[1:], generator=noise, dtype=torch.float64)
-
-    drawn = batches(kind, 12)
     together = train([0, 1, 2])
     assert not torch.equal(together["actor"], start["actor"])
     for member in range(3):
@@ -144,10 +108,10 @@ def test_a_sample_is_uniform_over_all_rings_that_a_policy_may_draw_from(sources:
             rings.add(np.array([ring]), **values)
     held = [[(0, n) for n in range(3)], [(1, n) for n in range(3, 11)], [(2, n) for n in range(6)]]
     assert rings.sizes.tolist() == [3, 8, 6]
-    batches = rings.sample(np.array(sources), 400, generator(0), batches=5)
-    assert len(batches) == 5
+    index = rings.sample_indices(np.array(sources), 400, generator(0), batches=5)
+    assert index.shape == (3, 5, 400)
     for policy, mine in enumerate(sources):
-        drawn = torch.cat([torch.cat([batch["ring"], batch["number"]], dim=2)[policy] for batch in batches]).int()
+        drawn = rings.rows[index[policy].flatten()].int()
         found, counts = np.unique(drawn.numpy(), axis=0, return_counts=True)
         expected = sorted(pair for ring in mine for pair in held[ring])
         assert [tuple(pair) for pair in found.tolist()] == expected
@@ -155,13 +119,14 @@ def test_a_sample_is_uniform_over_all_rings_that_a_policy_may_draw_from(sources:
         assert (np.abs(counts - share) < 5 * np.sqrt(share)).all()
     again = SharedReplayBuffer(8, {"ring": 1, "number": 1}, CPU, 3)
     again.load_state_dict(rings.state_dict())
-    one, other = (each.sample(np.array(sources), 50, generator(4))[0]["number"] for each in (rings, again))
-    assert torch.equal(one, other)
+    index = rings.sample_indices(np.array(sources), 50, generator(4))
+    assert torch.equal(index, again.sample_indices(np.array(sources), 50, generator(4)))
+    assert torch.equal(rings.rows[index], again.rows[index])
     with pytest.raises(ValueError, match="rings are"):
         SharedReplayBuffer(8, {"ring": 1}, CPU, 3).load_state_dict(rings.state_dict())
 
 
-def test_tied_entries_learn_from_all() -> None:
+def test_shared_parameters_learn_from_all() -> None:
     gradient = torch.tensor([[1.0, 5.0], [3.0, 7.0]])
-    assert tie(gradient.clone(), 1).tolist() == [[2.0, 5.0], [2.0, 7.0]]
-    assert tie(gradient.clone(), 0).tolist() == gradient.tolist()
+    assert average_shared_gradient(gradient.clone(), 1).tolist() == [[2.0, 5.0], [2.0, 7.0]]
+    assert average_shared_gradient(gradient.clone(), 0).tolist() == gradient.tolist()
