@@ -5,9 +5,10 @@
     python benchmarks/c_morl.py --growth                                     tables over policies, objectives, envs
 
 A policy-step is one environment step of one policy, with all that it costs to act, to remember and to learn from it:
-both sides have two networks of 64 x 64 tanh units, 8 environments x 512 steps between updates, 10 epochs of 32 minibatches of
-128, Adam, gradient and value clipping. M runs of Stable-Baselines3 one after the other make as many policy-steps per
-second as one of them; its torch uses one thread, and two where there are two cores, and its better figure counts.
+both sides have two networks of 64 x 64 tanh units, 8 environments x 512 steps between updates, 10 epochs of 32
+minibatches of 128, Adam, gradient and value clipping. M runs of Stable-Baselines3 one after the other make as many
+policy-steps per second as one of them; its torch uses one thread, and two where there are two cores, and its better
+figure counts.
 Chunks of whole updates alternate between all systems. Evaluation is a system of its own. Physics alone is the floor:
 the batch's own stepping call, without actions, observations or rewards. The time of the whole Hopper-2d run is computed
 from what was measured: 8.0M steps of initialization, 4.0M of extension, and the 4.0M of evaluation that it counts.
@@ -34,7 +35,7 @@ from morl.agents.c_morl.agent import CMORL
 from morl.agents.c_morl.config import Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 HOPPER = "cmorl-hopper-2d-v0"

@@ -36,7 +36,7 @@ from morl.agents.morl_d.agent import MORLD
 from morl.agents.morl_d.config import Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 try:
@@ -45,7 +45,11 @@ try:
 except ModuleNotFoundError:
     MOSAC = None
 
-ENV, POPULATION, BATCH, STARTS, NEVER = "mo-halfcheetah-v5", 6, 128, 200, 10**9
+ENV = "mo-halfcheetah-v5"
+POPULATION = 6
+BATCH = 128
+STARTS = 200
+NEVER = 10**9
 
 
 def agent_of(width: int, lanes: int, **settings: Any) -> MORLD:
@@ -154,8 +158,8 @@ def evaluation() -> None:
 def memory() -> None:
     """Prints the memory of six policies whose shared replay is full."""
     agent = agent_of(256, 12, replay="shared")
-    agent.solver.rings.rows.fill_(0.5)
-    agent.solver.rings.added[:] = agent.solver.rings.capacity
+    agent.solver.replay.rows.fill_(0.5)
+    agent.solver.replay.added[:] = agent.solver.replay.capacity
     agent.solver.learn(2, np.tile(np.arange(POPULATION), (POPULATION, 1)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"Memory of six policies with a full shared replay of a million transitions: {peak:,.0f} MiB at most")

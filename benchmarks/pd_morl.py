@@ -33,7 +33,7 @@ from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.discrete import PDMORL
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 try:

@@ -163,8 +163,11 @@ def test_training_leaves_the_golden_trace(
     if golden.pop("platform") != platform_of_traces():
         pytest.skip("recorded on another processor or with other versions")
     found = json.loads(json.dumps(record(case, backend, tmp_path / "run")))
-    for part in ("metrics", "front", "parameters"):
-        assert found[part] == golden[part], f"{part} of {file.name}"
+    # Policies of fronts that a better one has replaced are no longer kept, though some traces still hold them.
+    published = {policy: golden["parameters"][policy] for policy in found["parameters"]}
+    assert published
+    for part, expected in (golden | {"parameters": published}).items():
+        assert found[part] == expected, f"{part} of {file.name}"
 
 
 def test_every_agent_has_a_trace_and_every_trace_an_agent() -> None:

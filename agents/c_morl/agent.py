@@ -53,7 +53,12 @@ from morl.seeding import derived_seed
 
 
 def policy_spec(problem: Problem, config: Config) -> PolicySpec:
-    """Return the specification of all policies: their network, spaces and encoding."""
+    """Return the specification of all policies: their network, spaces and encoding.
+
+    Args:
+        problem: the environment.
+        config: settings.
+    """
     return PolicySpec(
         agent="c-morl",
         head="categorical" if isinstance(problem.action_space, spaces.Discrete) else "gaussian",
@@ -117,6 +122,7 @@ class CMORL:
             num_envs=num_envs,
             discount=self.discount,
             device=device,
+            backend=config.backend,
         )
         self.bank = PolicyBank(policy_spec(problem, config), device)
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
@@ -142,11 +148,12 @@ class CMORL:
         self.pretraining_steps = 0
         self.updates = 0
         self.next_id = len(preferences)
-        self.observations: NDArray[np.float32] | None = None  # [env, width] not normalized; None: reset them
+        self.observations: NDArray[np.float32] | None = None  # [env, width] encoded; None: reset envs
         self.masks: BoolArray | None = None  # [env, choice] allowed choices
         self.diagnostics: dict[str, float] = {}
         self.stage = self._next_stage()
-        self.backend = self.stage.tasks.gradient_step.backend
+        self.backend: str = self.stage.tasks.backend
+        self.setup = replace(self.setup, backend=self.stage.tasks.backend)  # chosen, and a fallback logged, once
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,12 @@ def parse_constraints(texts: Mapping[str, str], objectives: Sequence[str]) -> li
 
 
 def violations(constraints: Sequence[Constraint], points: FloatArray) -> FloatArray:
-    """Return the violation of each constraint [n, constraint] by points [n, objective]; 0 where it is satisfied."""
+    """Return the violation of each constraint by each point [n, constraint]; 0 where it is satisfied.
+
+    Args:
+        constraints: bounds on single objectives.
+        points: [n, objective] discounted returns.
+    """
     columns = [np.maximum(each.sign * (each.bound - points[:, each.objective]), 0.0) for each in constraints]
     return np.stack(columns, axis=1) if columns else np.zeros((len(points), 0))
 
@@ -102,7 +107,12 @@ class Bounds(NamedTuple):
 
 
 def bounds_of(constraints: Sequence[Constraint], num_objectives: int) -> Bounds:
-    """Return the constraints as arrays over `num_objectives` objectives."""
+    """Return the constraints as arrays over all objectives.
+
+    Args:
+        constraints: bounds on single objectives.
+        num_objectives: length of the arrays.
+    """
     bounds = Bounds(np.ones(num_objectives), np.full(num_objectives, -np.inf))
     for each in constraints:
         bounds.signs[each.objective] = each.sign

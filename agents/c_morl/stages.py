@@ -25,7 +25,7 @@ from morl.agents.c_morl.constraints import (
 from morl.agents.c_morl.episode_statistics import EpisodeStatistics
 from morl.agents.c_morl.solvers import ConstrainedUpdate, ConstraintSolver, initialization_solver
 from morl.learning.advantages import compute_advantages, scalar_advantages
-from morl.learning.backends import make_update
+from morl.learning.backends import BackendSetting, choose_backend, make_update
 from morl.learning.population import Population
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update, probability_ratios
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
@@ -58,6 +58,7 @@ class StageSetup:
         num_envs: number of environments.
         discount: of training.
         device: where learning takes place.
+        backend: setting that chooses the backend of PPO's gradient steps.
     """
 
     network: ActorCritic
@@ -68,6 +69,7 @@ class StageSetup:
     num_envs: int
     discount: float
     device: torch.device
+    backend: BackendSetting
 
 
 class EvaluatedRollout(NamedTuple):
@@ -95,6 +97,7 @@ class TaskPopulation:
         multipliers: [policy, objective] of the Lagrangian.
         learning_rates: [policy] Adam's step sizes.
         envs_per_policy: environments of each task.
+        backend: the backend that executes PPO's gradient steps.
 
     Args:
         setup: of the run.
@@ -118,7 +121,8 @@ class TaskPopulation:
             entropy_weight=config.entropy_weight if solver.entropy_bonus else 0.0,
         )
         ppo = PPO(setup.network, self.population.parameters, self.population.optimizer, self.ppo_settings)
-        self.gradient_step = make_update(ppo, config.backend)
+        self.backend = choose_backend(ppo, setup.backend)
+        self.gradient_step = make_update(ppo, self.backend)
         shape = (num_tasks, setup.sizes.objectives)
         self.statistics = EpisodeStatistics(np.zeros(shape), self.envs_per_policy, setup.discount)
         self.origins = np.zeros(num_tasks, dtype=np.int64)
@@ -282,7 +286,12 @@ class InitializationStage:
         self.updates = 0
 
     def start(self, snapshots: Sequence[Snapshot], weights: FloatArray) -> None:
-        """Begin with untrained policies, and preferences [policy, objective] as weights."""
+        """Begin with untrained policies.
+
+        Args:
+            snapshots: one for each task.
+            weights: [policy, objective] their preferences.
+        """
         self.tasks.start(snapshots, weights)
 
     @property
@@ -351,7 +360,12 @@ class ExtensionStage:
         self.reference_returns: FloatArray = np.full((num_tasks, setup.sizes.objectives), np.nan)
 
     def start(self, references: Sequence[Snapshot], weights: FloatArray) -> None:
-        """Begin with reference policies, and unit vectors of the target objectives [policy, objective] as weights."""
+        """Begin with the reference policies.
+
+        Args:
+            references: the archived policy that each task extends.
+            weights: [policy, objective] unit vectors of the objectives that are maximized.
+        """
         tasks = self.tasks
         tasks.start(references, weights)
         returns = np.stack([reference.returns for reference in references])

@@ -73,6 +73,7 @@ class MORLD:
         self.population = config.population
         self.components = build(problem, config, seed, num_envs, device)
         self.solver = self.components.solver
+        self.backend = self.solver.backend  # that executes the updates
         self.collector = self.components.collector
         self.bounds = self.components.bounds
         self.num_active = self.components.num_active
@@ -337,7 +338,7 @@ class MORLD:
     def export_policies(self) -> dict[int, PolicyData]:
         """Return members and archived policies by id."""
         self._update_bank()
-        return {policy_id: self.bank[policy_id] for policy_id in self.bank.ids}
+        return {policy_id: self.bank[policy_id] for policy_id in sorted(self.bank.ids)}
 
     def _update_bank(self) -> None:
         """Copy the members into the bank, where they changed since the last call."""

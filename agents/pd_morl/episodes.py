@@ -8,7 +8,7 @@ from torch import Tensor, cat
 
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
-from morl.evaluation import select_lanes
+from morl.evaluation import select_rows
 from morl.learning.observations import encoder, final_observations
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
@@ -66,7 +66,7 @@ class EnvStep(NamedTuple):
             envs: [n] their indices.
         """
         return EnvStep(
-            observations=select_lanes(self.observations, envs),
+            observations=select_rows(self.observations, envs),
             rewards=self.rewards[envs],
             terminated=self.terminated[envs],
             truncated=self.truncated[envs],

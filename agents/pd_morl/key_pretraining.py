@@ -14,7 +14,7 @@ from morl.agents.pd_morl.episodes import EnvStep, Episodes
 from morl.agents.pd_morl.hindsight import HindsightReplay, absolute_normal
 from morl.agents.pd_morl.interpolator import KeyPreferences
 from morl.agents.pd_morl.learners import Learners, rows
-from morl.evaluation import select_lanes
+from morl.evaluation import select_rows
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
@@ -125,7 +125,7 @@ class KeyPretraining:
         """
         if self.episodes.observations is None:
             observations = self.learners.reset(envs, "key environments", self.steps)
-            self.episodes.observations = self.episodes.encode(select_lanes(observations, self.env_indices))
+            self.episodes.observations = self.episodes.encode(select_rows(observations, self.env_indices))
             self._perturb_preferences()
         while self.steps < self.steps_per_key:
             actions = self._explore()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from morl.agents import find_agent
-from morl.envs import VectorEnvironment, make_vec
+from morl.envs import MultiObjectiveVectorEnv, make_vec
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
@@ -82,12 +82,12 @@ class Experiment:
         device = resolve_device(self.settings.device)
         return self.agent_class(self.problem, self.settings.agent, chosen, self.settings.num_envs, device)
 
-    def build_envs(self, num_envs: int) -> VectorEnvironment:
+    def build_envs(self, num_envs: int) -> MultiObjectiveVectorEnv:
         """Return a new vector environment."""
         options: dict[str, Any] = dict(self.settings.env_options)
         return make_vec(self.env, num_envs, backend=self.settings.env_backend, **options)
 
-    def build_evaluator(self, like: VectorEnvironment) -> Evaluator:
+    def build_evaluator(self, like: MultiObjectiveVectorEnv) -> Evaluator:
         """Return an evaluator over environments of its own, as many at once as suits their backend.
 
         Args:
@@ -97,7 +97,7 @@ class Experiment:
 
 
 def evaluator_like(
-    like: VectorEnvironment, build_envs: Callable[[int], VectorEnvironment], discount: float
+    like: MultiObjectiveVectorEnv, build_envs: Callable[[int], MultiObjectiveVectorEnv], discount: float
 ) -> Evaluator:
     """Return an evaluator over environments of its own.
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from morl.envs.backends.concat import side_by_side
+from morl.envs.backends.concat import concat_envs
 from morl.experiment.interrupt import stop_on_signals
 from morl.experiment.progress import ProgressBar
 from morl.experiment.session import Session
@@ -22,7 +22,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
     next_log = _next_multiple(agent.steps + agent.pretraining_steps, settings.log_every)
     next_save = time.monotonic() + 60 * settings.checkpoint_minutes
     deadline = time.monotonic() + 60 * (settings.time_limit_minutes or float("inf"))
-    envs = side_by_side([session.envs for session in sessions])
+    envs = concat_envs([session.envs for session in sessions])
     evaluates = [session.reporter.evaluate_for_learning for session in sessions]
     with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
         if agent.steps < settings.total_steps and evaluation_is_due(sessions[0]):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from morl.evaluation import Evaluator, Returns
+from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
 from morl.experiment.front import Front, indicators_of
 from morl.experiment.publication import Publisher
@@ -70,19 +70,22 @@ class Reporter:
         evaluated_steps: training steps at the last evaluation; -1 before the first.
         best: the best scheduled evaluation so far.
         reference_point: of the hypervolume; None until the first scheduled evaluation, where none is given.
+        recorder: writes the records; None before they are opened.
+        selection: what makes a front, and which is better.
     """
 
     def __init__(self, experiment: Experiment, agent: Agent, evaluator: Evaluator, run_dir: Path) -> None:
         self.experiment = experiment
         self.agent = agent
         self.evaluator = evaluator
+        self.act_inputs = ActInputs.of(agent)
         self.clock = Clock()
         self.evaluated_steps = -1
         self.best: Best | None = None
         self.reference_point = experiment.problem.reference_point
         self.recorder: Recorder | None = None
         self._published: Mapping[str, object] = {}
-        self._selection = Selection(
+        self.selection = Selection(
             experiment.problem.num_objectives,
             experiment.evaluation_preferences,
             experiment.known_front,
@@ -131,7 +134,7 @@ class Reporter:
         """
         chosen = np.zeros(len(preferences), dtype=np.int64) if policies is None else policies
         seed = derived_seed(self.experiment.settings.seed, "keys", self.agent.steps)
-        return self.evaluator(self.agent.act, chosen, preferences, episodes, seed).discounted
+        return self.evaluator(self.agent.act, chosen, preferences, episodes, seed, self.act_inputs).discounted
 
     def evaluate(self, scheduled: bool) -> Front:
         """Evaluate the agent, record its front, and publish the best front so far.
@@ -149,10 +152,10 @@ class Reporter:
         reference_point = self.reference_point or reference_below(selection.discounted)
         if scheduled:
             self.reference_point = reference_point
-        rows = self._selection.selected_rows(selection.discounted)
+        rows = self.selection.selected_rows(selection.discounted)
         chosen = self._indicators(selection.discounted[rows], reference_point)
         fresh = self._returns(policies[rows], preferences[rows], "report")
-        kept = self._selection.front_rows(fresh.discounted)
+        kept = self.selection.front_rows(fresh.discounted)
         points = fresh.discounted[kept]
         front = Front(
             points=points,
@@ -164,12 +167,12 @@ class Reporter:
             reference_point=reference_point,
             known_front=self.experiment.known_front,
             undiscounted_points=fresh.undiscounted[kept],
-            violations=self._selection.violations(points),
+            violations=self.selection.violations(points),
         )
         self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         conditioned = conditioned_utilities(selection.discounted, preferences, self.experiment.known_front)
         self._record_selection(chosen, conditioned)
-        score = self._selection.score(
+        score = self.selection.score(
             selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0), chosen
         )
         self._publish_best(score, front, scheduled)
@@ -206,7 +209,7 @@ class Reporter:
         self._publisher.publish(self._published, best.policies)
 
     def _front_record(self, front: Front) -> FrontRecord:
-        constrained = self._selection.constrained
+        constrained = self.selection.constrained
         extra = {} if constrained is None else dict(constrained.front_metadata(front.points))
         return FrontRecord(
             agent=self.experiment.agent_name,
@@ -240,7 +243,8 @@ class Reporter:
     def _returns(self, policies: IndexArray, preferences: FloatArray, purpose: str) -> Returns:
         settings = self.experiment.settings
         seed = derived_seed(settings.seed, purpose)
-        return self.evaluator(self.agent.act, policies, preferences, settings.evaluation_episodes, seed)
+        episodes = settings.evaluation_episodes
+        return self.evaluator(self.agent.act, policies, preferences, episodes, seed, self.act_inputs)
 
     def _record_selection(self, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:
         """Record the indicators of the evaluation that selected, and what each preference itself achieves."""

@@ -64,6 +64,10 @@ class Categorical:
         """Return the distribution of logits [policy, batch, choice] over the choices that `mask` allows.
 
         A forbidden choice has probability zero (and no gradient); where nothing is allowed, everything is.
+
+        Args:
+            logits: [policy, batch, choice].
+            mask: [policy, batch, choice] allowed choices; None: all are.
         """
         if mask is not None:
             mask = mask.bool()

@@ -65,7 +65,12 @@ class RunningMeanStd:
         }
 
     def set_row(self, index: int, state: MeanStdState) -> None:
-        """Replace the statistics of one row by those that `row` returned."""
+        """Replace the statistics of one row.
+
+        Args:
+            index: of the row.
+            state: statistics that `row` returned.
+        """
         self.count[index] = state["count"]
         self.mean[index] = state["mean"]
         self.variance[index] = state["variance"]

@@ -23,7 +23,7 @@ def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder
 
     A Box is flattened, a Discrete or MultiDiscrete becomes one-hot, a Dict or Tuple is the concatenation of its parts.
     With `one_hot`, a Box of bounded integers becomes one-hot too: of the joint state where there are at most
-    `MAX_JOINT_STATES`, so that no two states share an input by accident of their numbering; else component by component.
+    `MAX_JOINT_STATES`, so that no two states share an input; else component by component.
 
     Args:
         space: of one observation.

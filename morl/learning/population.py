@@ -91,7 +91,12 @@ class Population:
         }
 
     def load_training_state(self, policy: int, state: TrainingState) -> None:
-        """Let a policy continue from a training state."""
+        """Let a policy continue from a training state.
+
+        Args:
+            policy: index of the policy.
+            state: copied from a policy of the same network.
+        """
         self.parameters.detach()[policy] = state["parameters"]
         self.optimizer.first_moments[policy] = state["first_moments"]
         self.optimizer.second_moments[policy] = state["second_moments"]

@@ -78,7 +78,12 @@ class ActorCritic:
         return self.actor_parameters + self.critic.num_parameters
 
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
-        """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small."""
+        """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small.
+
+        Args:
+            population: number of rows.
+            generator: of the random numbers.
+        """
         actor = self.actor.initialize_orthogonal(population, generator, last_gain=0.01)
         critic = self.critic.initialize_orthogonal(population, generator, last_gain=1.0)
         return torch.cat([actor, torch.full((population, self.log_stds), log(self.initial_std)), critic], dim=1)

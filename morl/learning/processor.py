@@ -1,4 +1,4 @@
-"""The device, and process-wide settings that make small batched updates fast on a CPU; the runner's, while it trains."""
+"""The device, and process-wide settings that make small batched updates fast on a CPU while a run trains."""
 
 import ctypes
 import sys

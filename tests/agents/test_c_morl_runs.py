@@ -1,6 +1,7 @@
 """Runs of C-MORL: known fronts, and the user's constraints, those included that cannot be satisfied."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from morl.agents.c_morl.agent import CMORL
 from morl.agents.c_morl.config import Config
 from morl.envs.core.registry import problem
 from morl.evaluation import Returns
+from morl.experiment.components import Experiment, find_task
+from morl.experiment.ownership import OwnedFolder
+from morl.experiment.selection import Selection
 from morl.experiment.session import Session
-from morl.experiment.settings import resolve
+from morl.experiment.settings import resolve_sources
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -76,26 +80,33 @@ def test_constraints_beside_the_objectives(tmp_path: Path, text: str, left: floa
     assert resumed.settings.agent.constraints == {"right": text}
 
 
+def experiment(constraints: dict[str, str]) -> Experiment:
+    agent = toys.TINY_CMORL | {"constraints": constraints}
+    resolved = resolve_sources(Config, "c-morl", "toy-walk-v0", [toys.SCHEDULE | {"agent": agent}])
+    return find_task("c-morl", "toy-walk-v0", {}).experiment(resolved)
+
+
 def test_a_front_that_keeps_the_constraints_is_better_than_one_worth_more(tmp_path: Path) -> None:
-    changes = toys.TINY_CMORL | {"constraints": {"rest": ">= -3"}}
-    stated = resolve(CMORL, "c-morl", "toy-walk-v0", toys.SCHEDULE | {"agent": changes})
-    session = Session("c-morl", "toy-walk-v0", stated, tmp_path)
-    session.create_files("toy-walk-v0", "")
     points = iter([[[90.0, -9.0]], [[90.0, -9.0]], [[1.0, -2.0]], [[1.0, -3.5]], [[99.0, -3.1]], [[99.0, -3.1]]])
     known = (np.array([0]), np.full((1, 2), np.nan))
-    session.agent.policies = lambda preferences: known  # type: ignore[method-assign]
 
     def returns(*_: Any) -> Returns:
         found = np.array(next(points))
         return Returns(found, found, np.ones(1))
 
-    session._returns = returns  # type: ignore[method-assign]
     fronts = []
-    for step in range(3):
-        session.agent.steps = step
-        session.evaluate(scheduled=True)
-        fronts.append(json.loads((tmp_path / "front.json").read_text()))
-    session.close()
+    run_dir = tmp_path / "run"
+    with (
+        OwnedFolder.for_new_run(run_dir, overwrite=False) as folder,
+        closing(Session(experiment({"rest": ">= -3"}), run_dir)) as session,
+    ):
+        session.create_files(folder, "")
+        session.agent.policies = lambda preferences: known  # type: ignore[method-assign]
+        session.reporter._returns = returns  # type: ignore[method-assign]
+        for step in range(3):
+            session.agent.steps = step
+            session.reporter.evaluate(scheduled=True)
+            fronts.append(json.loads((run_dir / "front.json").read_text()))
     assert [front["selected_at_step"] for front in fronts] == [0, 1, 1]
     # It was chosen for what it did first, and is reported for what it did again.
     assert fronts[2]["constraints"]["rest"] == {"bound": ">= -3", "violations": [0.5], "best_violation": 0.5}
@@ -164,19 +175,18 @@ def test_an_upper_bound_is_kept_where_it_can_be(tmp_path: Path) -> None:
     assert run.front.points[:, 0].max() == pytest.approx((1.0 - 0.95**20) / 0.05, rel=0.02)
 
 
-def test_the_best_front_is_that_which_gains_most_within_the_bounds(tmp_path: Path) -> None:
-    config = toys.TINY_CMORL | {"constraints": {"rest": ">= 10"}}
-    stated = resolve(CMORL, "c-morl", "toy-walk-v0", toys.SCHEDULE | {"agent": config})
-    session = Session("c-morl", "toy-walk-v0", stated, tmp_path)
+def test_the_best_front_is_that_which_gains_most_within_the_bounds() -> None:
+    one = experiment({"rest": ">= 10"})
+    selection = Selection(2, one.evaluation_preferences, None, one.build_agent())
     low = (-100.0, -100.0)
     modest, better = np.array([[50.0, 12.0]]), np.array([[60.0, 10.0]])
-    assert session._worth(better, low) > session._worth(modest, low)  # whatever `rest` is worth above its bound
+    assert selection.worth(better, low) > selection.worth(modest, low)  # whatever `rest` is worth above its bound
     mixed = np.array([[5.0, 12.0], [90.0, 9.0]])
-    assert session._worth(modest, low) > session._worth(mixed, low)  # whatever a point gains that breaks the bound
-    assert session._worth(mixed, low) > session._worth(mixed[1:], low)
-    np.testing.assert_array_equal(session._selected(mixed), [0])
-    np.testing.assert_array_equal(session._selected(np.array([[90.0, 9.0], [95.0, 6.0], [4.0, 8.0]])), [0, 1])  # none
-    session.close()
+    assert selection.worth(modest, low) > selection.worth(mixed, low)  # whatever a point gains that breaks the bound
+    assert selection.worth(mixed, low) > selection.worth(mixed[1:], low)
+    np.testing.assert_array_equal(selection.selected_rows(mixed), [0])
+    infeasible = np.array([[90.0, 9.0], [95.0, 6.0], [4.0, 8.0]])
+    np.testing.assert_array_equal(selection.selected_rows(infeasible), [0, 1])
 
 
 def test_extension_continues_with_the_multipliers_that_were_found() -> None:

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         WALK,
         toys.TINY_CMORL | {"solver": "lagrangian", "constraints": {"rest": "<= 9"}},
     ),
-    "c-morl, published": ("c-morl", WALK, toys.TINY_CMORL | {"solver": "compat"}),
+    "c-morl, reference code": ("c-morl", WALK, toys.TINY_CMORL | {"solver": "reference-code"}),
     "morl-d": ("morl-d", WALK, toys.TINY_MORLD_OFF_POLICY),
     "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD_OFF_POLICY | {"preset": "sb-psa"}),
     "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
@@ -148,7 +148,7 @@ def test_exported_policies_act_the_same(name: str, tmp_path: Path) -> None:
         actor.import_policies(saved)
     else:
         loaded = {number: PolicyData.of_state_dict(state) for number, state in saved.items()}
-        actor = PolicyBank(loaded[0].spec, CPU)
+        actor = PolicyBank(next(iter(loaded.values())).spec, CPU)
         for number, data in loaded.items():
             actor.add(number, data)
     np.testing.assert_array_equal(actor.act(observations, preferences, policies), actions)

@@ -16,9 +16,6 @@ from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.return_bounds import ReturnBounds
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
-from morl.evaluation import Returns
-from morl.experiment.session import Session
-from morl.experiment.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -85,7 +82,7 @@ def test_a_policy_that_has_reached_the_ideal_still_has_a_direction() -> None:
     for _ in agent.learn(morl.make_vec(CONTINUOUS, 6), 130, lambda *_: np.full((6, 2), 3.0)):
         pass
     assert isinstance(agent.solver, OnPolicy)
-    assert agent.solver.directions.isfinite().all()
+    assert agent.solver.utility_gradients.isfinite().all()
     assert agent.solver.members["actor"].isfinite().all()
 
 
@@ -98,10 +95,10 @@ def test_on_policy_a_replaced_policy_forgets_what_another_one_did(transfer: Any,
     agent = build(CONTINUOUS, solver="ppo", rollout_steps=8, selected=3, **cooperation)
     for _ in agent.learn(morl.make_vec(CONTINUOUS, 6), 78, one_is_best):
         pass
-    filled = agent.solver.population.experience.filled
+    filled = agent.solver.population.rollout.filled
     assert filled > 0
     agent._exchange(one_is_best)
-    assert agent.solver.population.experience.filled == (filled if kept else 0)
+    assert agent.solver.population.rollout.filled == (filled if kept else 0)
 
 
 # --- Warm-up and exploration ------------------------------------------------------------------------------------------
@@ -184,24 +181,6 @@ def test_dynamic_neighbours_follow_weights_that_adapt() -> None:
         learn(agent, steps=400)
         found[update] = np.array_equal(before, agent.neighbours)
     assert found == {"static": True, "dynamic": False}
-
-
-# --- What is published ----------------------------------------------------------------------------------------------
-
-
-def test_a_concave_point_makes_a_front_better(tmp_path: Path) -> None:
-    """It adds nothing to the expected utility, and less than others to what preferences are served on average."""
-    settings = Settings(agent=Config(**toys.TINY_MORLD), num_envs=6)
-    session = Session("morl-d", "toy-concave-v0", settings, tmp_path)
-    session.create_files("toy-concave-v0", "a test")
-    points = np.array([[0.0, 10.0], [4.0, 4.0], [10.0, 0.0]])
-    weights = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
-    session._returns = lambda numbers, *_: Returns(points[numbers], points[numbers], numbers)  # type: ignore[method-assign]
-    for row in ([0, 2], [0, 1, 2]):
-        session.agent.policies = lambda _, row=row: (np.array(row), weights[row])  # type: ignore[method-assign]
-        session.evaluate(scheduled=True)
-    session.close()
-    assert len(toys.front(tmp_path)["points"]) == 3
 
 
 # --- What is refused, and when ----------------------------------------------------------------------------------------

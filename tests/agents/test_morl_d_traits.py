@@ -302,9 +302,9 @@ def test_replay_is_shared_by_whom_it_says(replay: Any, rings: Any) -> None:
     agent = build(CONTINUOUS, replay=replay, weights="lattice", buffer_size=300, **near)
     assert sorted(agent._replay_sources(np.array([1]))[0].tolist()) == sorted(rings[0])
     learn(agent, CONTINUOUS)
-    sizes = agent.solver.rings.sizes
+    sizes = agent.solver.replay.sizes
     assert sizes.sum() == agent.steps  # nothing is stored twice
-    assert agent.solver.rings.capacity == (100 if replay == "shared" else 300)
+    assert agent.solver.replay.capacity == (100 if replay == "shared" else 300)
 
 
 # --- Selection, archive, criterion ------------------------------------------------------------------------------------

@@ -70,8 +70,11 @@ def test_arguments_win_over_the_tuned_file(tuned: Path, tmp_path: Path) -> None:
 def test_another_preset_leaves_out_what_was_tuned_for_one(tuned: Path) -> None:
     tuned.write_text('total_steps = 60\n[agent]\npreset = "improved"\nactor_angle = 2.0\ndiscount = 0.9\n')
     agent = find_agent("pd-morl", problem("mo-mountaincarcontinuous-v0").action_space)
-    cases: Any = (({}, 2.0, 0.9), ({"preset": "improved"}, 2.0, 0.9), ({"preset": "paper"}, 10.0, None))
-    for chosen, angle, discount in cases:
+    for chosen, angle, discount in (
+        ({}, 2.0, 0.9),
+        ({"preset": "improved"}, 2.0, 0.9),
+        ({"preset": "paper"}, 10.0, None),
+    ):
         resolved = resolve(agent, "pd-morl", "toy-fork-v0", {"agent": chosen})
         assert (resolved.total_steps, resolved.agent.actor_angle, resolved.agent.discount) == (60, angle, discount)
 

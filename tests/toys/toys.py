@@ -14,6 +14,10 @@ from gymnasium import spaces
 
 import morl.envs
 from morl.experiment import checkpoint
+from morl.experiment.components import find_task
+from morl.experiment.ownership import OwnedFolder
+from morl.experiment.session import Session
+from morl.experiment.settings import resolve_sources
 from morl.learning.observations import encoder
 from morl.policy_files import PolicyData, PolicySpec
 from morl.seeding import stream
@@ -344,6 +348,15 @@ def train(run_dir: Path, env: Any = "toy-walk-v0", total_steps: int = 200, **cha
     return morl.train(agent, env, total_steps=total_steps, run_dir=run_dir, config=config, **SCHEDULE | changes)
 
 
+def session(run_dir: Path, agent: str, env: str, **settings: Any) -> Session:
+    """Return a run in the making, whose files are there and whose training has not begun."""
+    task = find_task(agent, env, {})
+    made = Session(task.experiment(resolve_sources(task.agent_class.config_class, agent, env, [settings])), run_dir)
+    with OwnedFolder.for_new_run(run_dir, overwrite=False) as folder:
+        made.create_files(folder, "a test")
+    return made
+
+
 def strict_json(text: str) -> Any:
     """Parse JSON, refusing what strict JSON does not know."""
 
@@ -402,11 +415,16 @@ def difference(one: Any, other: Any, path: str = "") -> str:
 
 
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the scalars that TensorBoard shows, by tag; clocks left out."""
+    """Return the scalars of a run that TensorBoard shows, by tag; clocks left out."""
+    return scalars_of(run_dir / "tensorboard")
+
+
+def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the scalars in the event files of a folder, by tag; clocks left out."""
     from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
-    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
     found = {}
     for tag in sorted(set(events.Tags()["tensors"]) - {*CLOCKS}):
         arrays = [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]

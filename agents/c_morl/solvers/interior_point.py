@@ -72,7 +72,7 @@ class InteriorPoint:
         return self.learning_rate
 
     def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros: the barrier replaces multipliers."""
+        """Return zeros [policy, objective]: the barrier replaces multipliers."""
         return np.zeros_like(multipliers)
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002

@@ -32,7 +32,12 @@ class Lagrangian:
         return self.learning_rate
 
     def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:
-        """Return the multipliers after one step of dual ascent."""
+        """Return the multipliers [policy, objective] after one step of dual ascent.
+
+        Args:
+            multipliers: [policy, objective] of the latest update.
+            slacks: [policy, objective] before this one; +inf without a constraint.
+        """
         return dual_ascent_step(multipliers, slacks, self.multiplier_rate)
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002

@@ -55,7 +55,7 @@ class ReferenceCode:
         return reference.learning_rate
 
     def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros: there are no multipliers."""
+        """Return zeros [policy, objective]: there are no multipliers."""
         return np.zeros_like(multipliers)
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002

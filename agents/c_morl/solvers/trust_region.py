@@ -317,7 +317,7 @@ class TrustRegion:
         return self.learning_rate
 
     def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros: the dual is solved anew in every step."""
+        """Return zeros [policy, objective]: the dual is solved anew in every step."""
         return np.zeros_like(multipliers)
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:

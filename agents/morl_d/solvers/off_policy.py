@@ -148,20 +148,6 @@ class OffPolicy:
         ]
         return torch.cat(explored)
 
-    def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:
-        """Return the best actions [policy, batch, action] of any actors [policy, n], under their own preferences.
-
-        Args:
-            actors: [policy, n], rows of `members["actor"]`.
-            observations: [policy, batch, observation].
-            preferences: [policy, objective].
-            bounds: lowest and ideal returns of each policy [policy, 2, objective].
-        """
-        preferences = preferences.unsqueeze(1)
-        if self.conditioned:
-            observations = torch.cat([observations, preferences.expand(-1, observations.shape[1], -1)], dim=2)
-        return self.algorithms[0].greedy(actors, observations, self.bind_utility(preferences, bounds))
-
     def _bound_utility(self, group: slice, rows: int = 1) -> UtilityFn:
         """Return the utility of values of a group; of conditioned networks, for `rows` rows of each weight."""
         if not self.conditioned:

@@ -19,6 +19,11 @@ class Solver(Protocol):
     members: dict[str, Tensor]
     """State of the whole population by name, each [policy, ...]: "actor" is the part that acts; optimizers included."""
 
+    @property
+    def backend(self) -> str:
+        """Return the backend that executes the updates: "eager" or "numba"."""
+        ...
+
     def load(self, active: IndexArray, preferences: Tensor, bounds: Tensor, returns: Tensor) -> None:
         """Start to train policies, from their state in `members`.
 
