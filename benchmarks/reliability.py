@@ -10,13 +10,16 @@ of --minutes is: hours. docs/reliability.md says what each campaign promises.
 
 import os
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"  # children are forked: this process must have no threads
+# Children are forked: this process must have no threads. These must be set before NumPy and PyTorch load.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 import argparse
 import importlib
 import json
+import pkgutil
 import platform
 import subprocess
 import sys
@@ -30,11 +33,11 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "tests" / "toys")]
-os.environ["PYTHONPATH"] = os.pathsep.join([*sys.path[:2], *filter(None, [os.environ.get("PYTHONPATH")])])
-
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "toys"))
 from _reliability.cases import Campaign, Case, Scratch
+
+ROOT = Path(__file__).parents[1]
+TOYS = str(ROOT / "tests" / "toys")
 
 QUICK = {
     "kills": 12,
@@ -159,9 +162,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def prepare() -> None:
-    """Import what the children need, once, before the first one is forked."""
-    for name in ("experiment.runner", "experiment.report", "experiment.cli", "board.page", "board.plugin"):
-        importlib.import_module(f"morl.{name}")
+    """Import what the children need, once, before the first one is forked; their own workers find it on PYTHONPATH."""
+    os.environ["PYTHONPATH"] = os.pathsep.join([TOYS, *filter(None, [os.environ.get("PYTHONPATH")])])
+    for package in map(importlib.import_module, ("morl.experiment", "morl.board")):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     for name in ("toys", "matplotlib.pyplot", "tensorboard.summary.writer.record_writer"):
         importlib.import_module(name)
 

@@ -1,1 +1,1 @@
-"""The campaigns of `benchmarks/reliability.py`: each yields cases, tries them in child processes, and says what survived."""
+"""The campaigns of `benchmarks/reliability.py`: each tries cases in child processes and says what survived."""

@@ -1,5 +1,6 @@
-"""Configurations: random settings of every agent through the command line; it trains, or says in one sentence why not."""
+"""Configurations: random settings of every agent through the command line; it trains, or one sentence says why not."""
 
+import shutil
 import types
 import typing
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ LIMIT = 0.3
 PATIENCE = 120.0
 """Seconds after which a run hangs; far more than `LIMIT`, because one update may be slow."""
 MOST_CHANGES = 4
+PLAUSIBLE = 0.8
+"""Share of the settings that are drawn from values that may be right."""
 SIZES = ("size", "sizes", "envs", "population", "samples", "capacity")
 """Endings of the names of settings that no machine can hold if they are large enough."""
 WRONG_WORDS = ("", "x", "-", "None", "nan", "1e999", "0x10", "True", "\x00", "ä", "--seed", "[1]", "1,2")
@@ -62,9 +65,28 @@ def settings_of(subject: Subject) -> dict[str, list[object]]:
     ours = ("agent", "total_steps", "device", "time_limit_minutes", "checkpoint_minutes", "env_options")
     found = {name: hint for name, hint in typing.get_type_hints(Settings).items() if name not in ours}
     found |= {f"agent.{name}": hint for name, hint in typing.get_type_hints(config).items()}
-    tried = {name: values_for(hint, name) for name, hint in found.items() if typing.get_origin(hint) is not typing.ClassVar}
+    tried = {
+        name: values_for(hint, name) for name, hint in found.items() if typing.get_origin(hint) is not typing.ClassVar
+    }
     presets = getattr(config, "PRESETS", None)
     return tried | ({"agent.preset": [*presets, "x"]} if presets else {})
+
+
+def drawn(values: list[object], random: np.random.Generator) -> object:
+    """Return one of the values, most of the time one that may well be right: otherwise nearly all would be refused."""
+    likely = [value for value in values if plausible(value)]
+    if likely and random.random() < PLAUSIBLE:
+        values = likely
+    return values[int(random.integers(len(values)))]
+
+
+def plausible(value: object) -> bool:
+    """Return whether a value could be meant."""
+    if isinstance(value, tuple):
+        return bool(value) and all(map(plausible, value))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value not in (*WRONG_WORDS, "inf", "-inf")
+    return 0.01 < value <= 50
 
 
 def spelled(name: str, value: object, random: np.random.Generator) -> list[str]:
@@ -83,17 +105,16 @@ def campaign(scratch: Scratch) -> Iterator[Case]:
         name = str(scratch.random.choice(list(tables)))
         count = int(scratch.random.integers(1, MOST_CHANGES + 1))
         chosen = scratch.random.choice(sorted(tables[name]), size=count, replace=False)
-        words = []
+        words: list[str] = []
         for setting in map(str, chosen):
-            values = tables[name][setting]
-            words += spelled(setting, values[int(scratch.random.integers(len(values)))], scratch.random)
-        yield judged(f"{number}: {name}, {' '.join(map(repr, words))}", tried(scratch.folder, folder, SUBJECTS[name], words))
+            words += spelled(setting, drawn(tables[name][setting], scratch.random), scratch.random)
+        yield judged(
+            f"{number}: {name}, {' '.join(map(repr, words))}", tried(scratch.folder, folder, SUBJECTS[name], words)
+        )
 
 
 def tried(base: Path, folder: Path, subject: Subject, words: list[str]) -> list[str]:
     """Train with further flags; return what is wrong with what happened."""
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)
     flags = subject.flags(folder, 60, time_limit_minutes=LIMIT, checkpoint_minutes=5.0)
     outcome = command(base / "child", *flags, *words, timeout=PATIENCE)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,31 +127,57 @@ def paths_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
         yield from paths_in(entry, (*path, key))
 
 
+NAMES = ("pd-morl", "c-morl", "morl-d")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A finished run, the same for every case, and what looking at it undamaged answers."""
+
+    run: Path
+    views: Views
+
+
+def base_of(name: str, scratch: Scratch) -> Base:
+    """Train an agent, and look at what it left behind.
+
+    Raises:
+        RuntimeError: that fails, without any damage.
+    """
+    base, pair, child = scratch.folder / name, scratch.folder / "pair", scratch.folder / "child"
+    trained = in_child(lambda: SUBJECTS[name].train(base), child, 300.0)
+    if trained.code != 0:
+        raise RuntimeError(f"training {name} failed: {trained.last_words()}")
+    paired(base, pair)
+    viewed = in_child(lambda: views_of(pair), child, 300.0)
+    if viewed.code != 0:
+        raise RuntimeError(f"looking at an undamaged run of {name} failed: {viewed.last_words()}")
+    return Base(base, Views(**viewed.answer))
+
+
 def campaign(scratch: Scratch) -> Iterator[Case]:
-    """Damage every file in every way, and every JSON file by wrong values, in a random order."""
-    bases: dict[str, tuple[Path, Views]] = {}
-    for name in ("pd-morl", "c-morl", "morl-d"):
-        base = scratch.folder / name
-        trained = in_child(lambda name=name, base=base: SUBJECTS[name].train(base), scratch.folder / "child", 300.0)
-        if trained.code != 0:
-            yield Case(f"{name}, training", False, trained.last_words())
-            continue
-        pair = scratch.folder / "pair"
-        paired(base, pair)
-        viewed = in_child(lambda pair=pair: views_of(pair), scratch.folder / "child", 300.0)
-        if viewed.code != 0:
-            yield Case(f"{name}, undamaged", False, viewed.last_words())
-            continue
-        bases[name] = (base, Views(**viewed.answer))
-    files = {name: regular_files(base) for name, (base, _) in bases.items()}
-    cases = [(name, file, way) for name in bases for file in files[name] for way in DAMAGES]
-    for name in bases:
-        json_files = [file for file in files[name] if file.endswith((".json", ".jsonl"))]
-        cases += [(name, file, f"value {way}") for file in json_files for way in range(3 * len(WRONG_VALUES))]
-    for number in scratch.random.permutation(len(cases)):
-        name, file, way = cases[number]
-        base, views = bases[name]
-        yield damaged(scratch, name, base, views, file, way)
+    """Damage every file of every agent's run in every way, and JSON by wrong values, each agent in its random order."""
+    bases: dict[str, Base] = {}
+    waiting: dict[str, list[tuple[str, str]]] = {}
+    names = list(NAMES)
+    while names:
+        for name in list(names):
+            if name not in bases:
+                bases[name] = base_of(name, scratch)
+                waiting[name] = cases_of(bases[name].run, scratch)
+            if waiting[name]:
+                yield damaged(scratch, name, bases[name], *waiting[name].pop())
+            else:
+                names.remove(name)
+
+
+def cases_of(run: Path, scratch: Scratch) -> list[tuple[str, str]]:
+    """Return files of a run and ways to damage them, in a random order."""
+    files = regular_files(run)
+    cases = [(file, way) for file in files for way in DAMAGES]
+    json_files = [file for file in files if file.endswith((".json", ".jsonl"))]
+    cases += [(file, f"value {way}") for file in json_files for way in range(3 * len(WRONG_VALUES))]
+    return [cases[place] for place in scratch.random.permutation(len(cases))]
 
 
 def regular_files(base: Path) -> list[str]:
@@ -158,10 +185,10 @@ def regular_files(base: Path) -> list[str]:
     return sorted(file.relative_to(base).as_posix() for file in base.rglob("*") if file.is_file())
 
 
-def damaged(scratch: Scratch, name: str, base: Path, views: Views, file: str, way: str) -> Case:
+def damaged(scratch: Scratch, name: str, base: Base, file: str, way: str) -> Case:
     """Damage a file of a copy of a run in a way, and look at it."""
     pair = scratch.folder / "pair"
-    target = paired(base, pair) / file
+    target = paired(base.run, pair) / file
     label = f"{name}, {file}, {way}"
     if way in DAMAGES:
         DAMAGES[way](target, scratch.random)
@@ -169,7 +196,7 @@ def damaged(scratch: Scratch, name: str, base: Path, views: Views, file: str, wa
         value = WRONG_VALUES[int(way.split()[1]) % len(WRONG_VALUES)]
         where = wrong_value(target, int(scratch.random.integers(2**30)), value)
         label = f"{name}, {file}, {value[:20]} at {where}"
-    outcome = in_child(lambda: look(pair, views, file), scratch.folder / "child", LOOKING)
+    outcome = in_child(lambda: look(pair, base.views, file), scratch.folder / "child", LOOKING)
     if outcome.hung:
         return Case(label, False, f"hung: {outcome.last_words()}; {outcome.err[-100:]!r}")
     if outcome.code != 0:

@@ -1,4 +1,4 @@
-"""Full disks: a run on a file system of many sizes; one sentence that names the file, and the run goes on with space."""
+"""Full disks: a run on a file system of any size; one sentence names the file, and the run goes on with space."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def mount(folder: Path, options: str) -> str:
 
 
 def sizes(largest: int, scratch: Scratch) -> list[int]:
-    """Return sizes in kilobytes, from next to nothing to just enough, in a random order that begins with both halves."""
+    """Return sizes in kilobytes, from next to nothing to just enough, in a random order."""
     every = sorted({SMALLEST + 4 * step for step in range((largest - SMALLEST) // 4 + 1)})
     return [every[place] for place in scratch.random.permutation(len(every))]
 
@@ -38,21 +38,33 @@ def campaign(scratch: Scratch) -> Iterator[Case]:
         yield Case("mounting", None, f"a small file system cannot be mounted here: {refusal}")
         return
     subprocess.run(["umount", str(disk)], check=True)
-    references: dict[str, tuple[Contents, int]] = {}
-    for name in ("pd-morl", "morl-d"):
-        folder = scratch.folder / name
-        trained = in_child(lambda name=name, folder=folder: SUBJECTS[name].train(folder, seed=1), child, 300.0)
-        if trained.code != 0:
-            yield Case(f"{name}, enough space", False, trained.last_words())
-            return
-        taken = sum(4 * (1 + file.stat().st_size // 4096) for file in folder.rglob("*"))
-        references[name] = contents_of(folder), taken
-    queues = {name: sizes(taken, scratch) for name, (_, taken) in references.items()}
-    while any(queues.values()):
-        for name, queue in queues.items():
-            if queue:
-                kilobytes = queue.pop()
-                yield judged(f"{name}, {kilobytes} kB", on_a_disk(disk, child, name, kilobytes, references[name][0]))
+    references: dict[str, Contents] = {}
+    waiting: dict[str, list[int]] = {}
+    names = ["pd-morl", "morl-d"]
+    while names:
+        for name in list(names):
+            if name not in references:
+                references[name], taken = reference_of(name, scratch)
+                waiting[name] = sizes(taken, scratch)
+            if waiting[name]:
+                kilobytes = waiting[name].pop()
+                yield judged(f"{name}, {kilobytes} kB", on_a_disk(disk, child, name, kilobytes, references[name]))
+            else:
+                names.remove(name)
+
+
+def reference_of(name: str, scratch: Scratch) -> tuple[Contents, int]:
+    """Train with enough space; return what the run holds, and how many kilobytes it takes.
+
+    Raises:
+        RuntimeError: that fails.
+    """
+    folder = scratch.folder / name
+    trained = in_child(lambda: SUBJECTS[name].train(folder, seed=1), scratch.folder / "child", 300.0)
+    if trained.code != 0:
+        raise RuntimeError(f"training {name} with enough space failed: {trained.last_words()}")
+    taken = sum(4 * (1 + file.stat().st_size // 4096) for file in folder.rglob("*"))
+    return contents_of(folder), taken
 
 
 def on_a_disk(disk: Path, child: Path, name: str, kilobytes: int, reference: Contents) -> list[str]:

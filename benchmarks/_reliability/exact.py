@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def sparsity(points: list[Point]) -> list[Number]:
     if len(front) < 2:
         return [Number(Fraction(0))]
     columns = [sorted(column) for column in zip(*front, strict=True)]
-    total = sum((b - a) ** 2 for column in columns for a, b in zip(column, column[1:], strict=False))
+    total = sum((b - a) ** 2 for column in columns for a, b in pairwise(column))
     return [Number(Fraction(total) / (len(front) - 1))]
 
 

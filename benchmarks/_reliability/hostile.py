@@ -12,8 +12,8 @@ from typing import Any
 
 from _reliability.cases import Case, Scratch, judged, shuffled
 from _reliability.children import Said, in_child
-from _reliability.looking import GOOD, LOOKING, Views, look, paired, views_of
-from _reliability.runs import SUBJECTS
+from _reliability.damage import Base, base_of
+from _reliability.looking import GOOD, LOOKING, look, paired
 
 CANARY = "reliability_canary"
 """A module that leaves a file where it is imported."""
@@ -240,30 +240,19 @@ def campaign(scratch: Scratch) -> Iterator[Case]:
         "pathlib.Path(os.environ['RELIABILITY_CANARY']).write_text('imported')\n"
         "class Agent(toys.Coins):\n    pass\n"
     )
-    base, child = scratch.folder / "base", scratch.folder / "child"
-    trained = in_child(lambda: SUBJECTS["pd-morl"].train(base), child, 300.0)
-    pair = scratch.folder / "pair"
-    if trained.code != 0:
-        yield Case("training", False, trained.last_words())
-        return
-    paired(base, pair)
-    viewed = in_child(lambda: views_of(pair), child, 300.0)
-    if viewed.code != 0:
-        yield Case("undamaged", False, viewed.last_words())
-        return
-    views = Views(**viewed.answer)
+    base = base_of("pd-morl", scratch)
     for name in shuffled(scratch, list(HOSTILITIES)):
-        yield tried(str(name), scratch, base, views)
+        yield tried(str(name), scratch, base)
 
 
-def tried(name: str, scratch: Scratch, base: Path, views: Views) -> Case:
+def tried(name: str, scratch: Scratch, base: Base) -> Case:
     """Make a copy of a run hostile in one way, look at it, and judge."""
     pair, outside = scratch.folder / "pair", scratch.folder / "outside"
     canary = scratch.folder / "canary"
     shutil.rmtree(outside, ignore_errors=True)
     outside.mkdir()
     canary.unlink(missing_ok=True)
-    run = paired(base, pair)
+    run = paired(base.run, pair)
     make = HOSTILITIES[name]
     first = name.split(" is ")[0]
     if first in FILES and named(run, first) != first:
@@ -280,7 +269,7 @@ def tried(name: str, scratch: Scratch, base: Path, views: Views) -> Case:
 
         sys.path.insert(0, str(scratch.folder))
         os.environ["RELIABILITY_CANARY"] = str(canary)
-        return look(pair, views, extra=fooled)
+        return look(pair, base.views, extra=fooled)
 
     outcome = in_child(function, scratch.folder / "child", LOOKING)
     complaints = list(outcome.answer or [])

@@ -78,7 +78,19 @@ def drawn_values(shape: tuple[int, ...], kind: str, random: np.random.Generator)
     return uniform * {"huge": 1e300, "large": 1e155, "small": 1e-155, "uniform": 1.0}[kind]
 
 
-KINDS = ("integers", "integers", "uniform", "uniform", "zeros", "denormal", "any magnitude", "close", "huge", "large", "small")
+KINDS = (
+    "integers",
+    "integers",
+    "uniform",
+    "uniform",
+    "zeros",
+    "denormal",
+    "any magnitude",
+    "close",
+    "huge",
+    "large",
+    "small",
+)
 
 
 def drawn(argument: str, objectives: int, kind: str, random: np.random.Generator) -> Array:
@@ -127,8 +139,8 @@ FLAWS: dict[str, Callable[[Array], Any]] = {
     "no axis": lambda array: float(array.ravel()[0]),
     "text": lambda array: array.astype(str),
     "complex": lambda array: array + 1j,
-    "ragged": lambda array: [[1.0], [1.0, 2.0, 3.0]],
-    "None": lambda array: None,
+    "ragged": lambda array: [[1.0], [1.0] * (array.size + 2)],
+    "words": lambda array: ["one"] * array.size,
     "dates": lambda array: np.zeros(array.shape, "datetime64[s]"),
     "an objective more": lambda array: np.concatenate([array, array[..., :1]], axis=-1),
 }
@@ -168,7 +180,7 @@ def trial(seed: int) -> tuple[str, str]:
     if random.random() < FLAWED:
         place = int(random.integers(len(given)))
         flaw = str(random.choice(list(FLAWS)))
-        harmless = flaw == "an objective more" and len(given) == 1 or "infinity" in flaw and function.infinities
+        harmless = (flaw == "an objective more" and len(given) == 1) or ("infinity" in flaw and function.infinities)
         if not harmless and ideal[place].size:
             given[place] = FLAWS[flaw](ideal[place])
             return f"{label}, {flaw} in argument {place}", refusal(name, given, seed)

@@ -8,7 +8,7 @@ from typing import Any
 import toys
 
 STEPS = 120
-"""Training steps of every run: past the first update of every agent, with an evaluation in the middle and at the end."""
+"""Training steps of every run: past the first update of every agent, with an evaluation half-way and at the end."""
 SCHEDULE: dict[str, Any] = toys.SCHEDULE | {"evaluate_every": 60, "log_every": 30}
 EVERY_STEP = 1e-9
 """Minutes between two checkpoints: one at every moment at which the agent's state is consistent."""

@@ -94,7 +94,7 @@ def parameters_of(policy: Any, num_objectives: int, actions: BoundedActions | No
     if network.head == "gaussian" and actions is not None:
         half_range = torch.as_tensor(np.asarray(actions.half_range))
         weights[-1] = weights[-1] / half_range
-        biases[-1] = (biases[-1] - torch.as_tensor(np.asarray(actions.centre))) / half_range
+        biases[-1] = (biases[-1] - torch.as_tensor(np.asarray(actions.center))) / half_range
         rest = [policy.log_std.detach().double().cpu() - half_range.log()]
     layers = [part.flatten() for pair in zip(weights, biases, strict=True) for part in pair]
     return torch.cat([*layers, *rest]).float()
