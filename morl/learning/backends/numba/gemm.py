@@ -95,9 +95,13 @@ def _vectors_of_tile(tile: TileType) -> Callable[[Tile], int]:
     return lambda tile: vectors  # noqa: ARG005
 
 
-AVX512, AVX2, PLAIN = Tile(16, 4), Tile(8, 2), Tile(4, 4)
-"""Six rows of sums, a row of the right factor and a number of the left one fill the registers of these processors: 32
-of 16 numbers (AVX-512), 16 of 8 (AVX2), 32 of 4 (others)."""
+# Six rows of sums, a row of the right factor and a number of the left one fill the vector registers of a processor.
+AVX512 = Tile(16, 4)
+"""For 32 registers of 16 numbers."""
+AVX2 = Tile(8, 2)
+"""For 16 registers of 8 numbers."""
+PLAIN = Tile(4, 4)
+"""For 32 registers of 4 numbers."""
 
 _FEATURES = binding.get_host_cpu_features()
 NATIVE = AVX512 if _FEATURES.get("avx512f") else AVX2 if _FEATURES.get("avx2") else PLAIN
