@@ -80,9 +80,11 @@ def _front(angles: Any, radius: float, step: int) -> dict[str, Any]:
 
 def measure(what: str, goal: str, call: Callable[[], Any]) -> Any:
     """Time a call once, cold, and print it."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     result = call()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    wall = time.perf_counter() - wall
+    cpu = time.process_time() - cpu
     print(f"{what:52s} {1000 * wall:8.0f} ms wall {1000 * cpu:8.0f} ms CPU   {goal}")
     return result
 
@@ -121,7 +123,8 @@ def tensorboard(root: Path) -> Iterator[tuple[str, int]]:
 
 def browser_seconds() -> float:
     """Return the CPU seconds of all processes below this one that are Chromium's."""
-    total, children = 0.0, {}
+    total = 0.0
+    children = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, fields = stat.read_text().split("(", 1)[1].rsplit(")", 1)
@@ -167,10 +170,12 @@ def browser_part(root: Path, pictures: int) -> None:
         visits = []
         for _ in range(pictures):
             page = context.new_page()
-            start, before = time.perf_counter(), browser_seconds()
+            start = time.perf_counter()
+            before = browser_seconds()
             page.goto(f"{address}data/plugin_entry.html?name=pareto")
             page.locator(".plot .main-svg").first.wait_for()
-            wall, cpu = time.perf_counter() - start, browser_seconds() - before
+            wall = time.perf_counter() - start
+            cpu = browser_seconds() - before
             visits.append((page.evaluate(FIRST_PICTURE) / 1000, wall, cpu))
             page.wait_for_function("!document.querySelector('#time').disabled", timeout=120_000)
             page.wait_for_timeout(2_000)

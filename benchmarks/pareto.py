@@ -53,7 +53,7 @@ class Cell:
 
 
 def front(kind: str, n: int, m: int) -> np.ndarray:
-    """Returns points [n, m]: 'cloud', 'sphere', 'random' non-dominated, 'ties' (few levels)."""
+    """Return points [n, m]: 'cloud', 'sphere', 'random' non-dominated, 'ties' (few levels)."""
     generator = np.random.default_rng([n, m])
     if kind == "cloud":
         return generator.random((n, m))
@@ -191,9 +191,10 @@ def _refilter_stream(points: np.ndarray) -> int:
 
 
 def measure(cell: Cell) -> tuple[list[float | None], float]:
-    """Returns the median seconds per call of ours, moocore and pygmo, and the ratio to the best peer."""
+    """Return the median seconds per call of ours, moocore and pygmo, and the ratio to the best peer."""
     calls = [cell.ours, cell.moocore, cell.pygmo]
-    repeats, times = [0] * 3, [[], [], []]
+    repeats = [0] * 3
+    times = [[], [], []]
     for k, call in enumerate(calls):
         if call is not None:
             call()  # compiles, warms up
@@ -212,7 +213,7 @@ def measure(cell: Cell) -> tuple[list[float | None], float]:
 
 
 def remembered(cell: Cell, results: Path | None) -> tuple[list[float | None], float]:
-    """Returns what `measure` does; from the file of results if it is there, else it is added to it."""
+    """Return what `measure` does; from the file of results if it is there, else it is added to it."""
     key = [cell.what, cell.objectives, cell.n, cell.kind]
     for line in results.read_text().splitlines() if results and results.exists() else []:
         if json.loads(line)[0] == key:
@@ -225,7 +226,8 @@ def remembered(cell: Cell, results: Path | None) -> tuple[list[float | None], fl
 
 
 def table(cells: Iterator[Cell], results: Path | None) -> tuple[list[str], list[float]]:
-    lines, ratios = [], []
+    lines = []
+    ratios = []
     for cell in cells:
         seconds, ratio = remembered(cell, results)
         ratios.append(ratio)
@@ -251,7 +253,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="JSON lines, one per cell, to go on after an interruption")
     parser.add_argument("--only", help="only this table, e.g. hypervolume")
     arguments = parser.parse_args()
-    report, ratios = [f"`python benchmarks/pareto.py {' '.join(sys.argv[1:])}`; {machine()}.", ""], []
+    report = [f"`python benchmarks/pareto.py {' '.join(sys.argv[1:])}`; {machine()}.", ""]
+    ratios = []
     for cells in (hypervolume_cells, filter_cells, sorting_cells, contribution_cells, archive_cells):
         title = cells.__name__.split("_")[0]
         if arguments.only in (None, title):

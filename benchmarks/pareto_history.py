@@ -25,7 +25,7 @@ FRONTS = 1000
 
 
 def measure(calls: list[Callable[[], Any]]) -> list[float]:
-    """Returns the median seconds per call of each."""
+    """Return the median seconds per call of each."""
     times = [[] for _ in calls]
     for call in calls:
         call()  # compiles
@@ -46,7 +46,8 @@ def main() -> None:
     for m, n in cells:
         points = front("sphere", n, m)
         fronts = [points[: 1 + i * n // FRONTS] for i in range(FRONTS)]
-        reference, known = np.zeros(m), front("sphere", 100, m) * 1.1
+        reference = np.zeros(m)
+        known = front("sphere", 100, m) * 1.1
         preferences = dirichlet(m, 100, seed=0)
         arguments = {
             "hypervolume": (reference,),
@@ -61,7 +62,8 @@ def main() -> None:
             "igd_plus": lambda p, k=known: moocore.igd_plus(p, ref=k, maximise=True),
         }
         for name, others in arguments.items():
-            one, many = getattr(morl.pareto, name), getattr(history, name)
+            one = getattr(morl.pareto, name)
+            many = getattr(history, name)
             calls = [
                 lambda f=many, a=others, h=fronts: f(h, *a),
                 lambda f=one, a=others, h=fronts: [f(points, *a) for points in h],

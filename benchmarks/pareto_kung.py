@@ -68,8 +68,10 @@ def remove(points: Array, upper: Indices, lower: Indices, last: int, alive: Mask
             remove(points, upper, lower, last - 1, alive)
             return
         pivot = values[above]
-    high_upper, low_upper = upper[points[upper, last] >= pivot], upper[points[upper, last] < pivot]
-    high_lower, low_lower = lower[points[lower, last] >= pivot], lower[points[lower, last] < pivot]
+    high_upper = upper[points[upper, last] >= pivot]
+    low_upper = upper[points[upper, last] < pivot]
+    high_lower = lower[points[lower, last] >= pivot]
+    low_lower = lower[points[lower, last] < pivot]
     remove(points, high_upper, high_lower, last, alive)
     remove(points, low_upper, low_lower, last, alive)
     remove(points, high_upper, low_lower[alive[low_lower]], last - 1, alive)
@@ -80,7 +82,8 @@ def sweep(points: Array, upper: Indices, lower: Indices, alive: Mask) -> None:
     """What `remove` does for the objectives 1 and 2, in n log n."""
     upper = upper[np.argsort(-points[upper, 1])]
     lower = lower[np.argsort(-points[lower, 1])]
-    highest, j = -np.inf, 0
+    highest = -np.inf
+    j = 0
     for i in lower:
         while j < upper.shape[0] and points[upper[j], 1] >= points[i, 1]:
             highest = max(highest, points[upper[j], 2])
@@ -90,7 +93,7 @@ def sweep(points: Array, upper: Indices, lower: Indices, alive: Mask) -> None:
 
 
 def kung(points: Array) -> Mask:
-    """Returns the mask of the non-dominated points; the first step is that of our filter."""
+    """Return the mask of the non-dominated points; the first step is that of our filter."""
     candidates = not_below_the_best_sum(points)
     few = points[candidates]
     order = descending(few)
@@ -105,7 +108,7 @@ def kung(points: Array) -> Mask:
 
 
 def blocks(points: Array) -> Mask:
-    """Returns the mask of the non-dominated points as `non_dominated` finds it."""
+    """Return the mask of the non-dominated points as `non_dominated` finds it."""
     candidates = not_below_the_best_sum(points)
     mask = np.zeros(len(points), np.bool_)
     mask[candidates] = maximal_in_blocks(points[candidates])

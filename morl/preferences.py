@@ -1,4 +1,4 @@
-"""Sets of preferences: weights over objectives, non-negative, each row summing to 1."""
+"""Sets of preferences: weights over objectives, non-negative, each row with the sum 1."""
 
 from math import comb
 
@@ -7,11 +7,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 LARGEST_LATTICE = 10_000_000  # preferences
+ROUNDING = 1e-11
+"""Differences of scaled objectives that count as equal in `corner_weights`."""
 Seed = int | np.random.Generator
 
 
 def simplex_lattice(objectives: int, divisions: int) -> Array:
-    """Returns every preference whose weights are multiples of 1/divisions, in lexicographic order.
+    """Return every preference whose weights are multiples of 1/divisions, in lexicographic order.
 
     Rows are the compositions of `divisions` into integers, divided once, so none is lost to rounding: there are exactly
     C(divisions + objectives - 1, objectives - 1). Source: Das and Dennis 1998.
@@ -33,7 +35,7 @@ def simplex_lattice(objectives: int, divisions: int) -> Array:
             f"divisions is {divisions}, but must be fewer: {objectives} objectives make {size} preferences"
         )
     rows = np.empty((1, 0), np.int64)
-    left = np.array([divisions])  # what each row still has to share out
+    left = np.array([divisions])  # of each row, the units that are not yet distributed
     for _ in range(objectives - 1):
         choices = left + 1  # a row with r left continues with 0, 1, ..., r
         starts = np.cumsum(choices) - choices
@@ -45,7 +47,7 @@ def simplex_lattice(objectives: int, divisions: int) -> Array:
 
 
 def finest_lattice(objectives: int, at_most: int, divisions: int = 100) -> Array:
-    """Returns the finest simplex lattice [n, objective] of at most `at_most` preferences and `divisions` divisions."""
+    """Return the finest simplex lattice [n, objective] of at most `at_most` preferences and `divisions` divisions."""
     _at_least_one(objectives=objectives, at_most=at_most, divisions=divisions)
     while divisions > 1 and comb(divisions + objectives - 1, objectives - 1) > at_most:
         divisions -= 1
@@ -53,7 +55,7 @@ def finest_lattice(objectives: int, at_most: int, divisions: int = 100) -> Array
 
 
 def dirichlet(objectives: int, n: int, seed: Seed, concentration: float = 1.0) -> Array:
-    """Returns `n` random preferences [n, objective] from a symmetric Dirichlet distribution.
+    """Return `n` random preferences [n, objective] from a symmetric Dirichlet distribution.
 
     Args:
         objectives: at least 1.
@@ -71,7 +73,7 @@ def dirichlet(objectives: int, n: int, seed: Seed, concentration: float = 1.0) -
 
 
 def absolute_normal(objectives: int, n: int, seed: Seed) -> Array:
-    """Returns `n` random preferences [n, objective], |z| / |z|_1 with z standard normal.
+    """Return `n` random preferences [n, objective], |z| / |z|_1 with z standard normal.
 
     Directions are uniform on the sphere's positive part, hence denser at the simplex's centre than `dirichlet`'s.
 
@@ -90,7 +92,7 @@ def absolute_normal(objectives: int, n: int, seed: Seed) -> Array:
 
 
 def riesz(objectives: int, n: int, seed: Seed = 0, steps: int = 500) -> Array:
-    """Returns `n` well-spread preferences [n, objective], corners of the simplex first (from n = objectives on).
+    """Return `n` well-spread preferences [n, objective], corners of the simplex first (from n = objectives on).
 
     Minimizes the Riesz energy, the sum over pairs of 1 / distance^s with s = objectives^2, in which the closest pairs
     dominate: points repel each other and spread evenly, for any n. Source: Blank et al. 2021.
@@ -118,7 +120,7 @@ def riesz(objectives: int, n: int, seed: Seed = 0, steps: int = 500) -> Array:
 
 
 def _spread_start(pool: Array, n: int) -> tuple[Array, int]:
-    """Returns n points, corners first, then always the pool's farthest from those chosen; and how many are corners."""
+    """Return n points, corners first, then always the pool's farthest from those chosen; and how many are corners."""
     objectives = pool.shape[1]
     fixed = objectives if n >= objectives else 0
     chosen = [*np.eye(objectives)[:fixed]] or [pool[0]]
@@ -131,7 +133,7 @@ def _spread_start(pool: Array, n: int) -> tuple[Array, int]:
 
 
 def _riesz_push(points: Array) -> tuple[Array, Array]:
-    """Returns the direction in which each point's energy falls fastest, as unit vectors, and its nearest distance."""
+    """Return the direction in which each point's energy falls fastest, as unit vectors, and its nearest distance."""
     exponent = points.shape[1] ** 2
     square = np.square(points).sum(axis=1)
     squared_distance = square[:, None] + square[None, :] - 2.0 * points @ points.T
@@ -145,7 +147,7 @@ def _riesz_push(points: Array) -> tuple[Array, Array]:
 
 
 def _project_to_simplex(points: Array) -> Array:
-    """Returns the nearest point of the simplex for each row (Held, Wolfe, Crowder 1974)."""
+    """Return the nearest point of the simplex for each row (Held, Wolfe, Crowder 1974)."""
     ordered = np.sort(points, axis=1)[:, ::-1]
     excess = (np.cumsum(ordered, axis=1) - 1.0) / np.arange(1, points.shape[1] + 1)
     support = (ordered > excess).sum(axis=1) - 1
@@ -155,11 +157,13 @@ def _project_to_simplex(points: Array) -> Array:
 
 
 def corner_weights(points: ArrayLike) -> Array:
-    """Returns the corner weights of `points`: where the best point changes, and the corners of the simplex.
+    """Return the corner weights of `points`: where the best point changes, and the corners of the simplex.
 
     These are the vertices of the surface V(w) = max_p w.p over the simplex. The largest possible improvement of a set
     of policies lies at one of them, so optimistic linear support asks for those next. Each point adds one half-space,
     which cuts vertices off and makes a new one on every edge that it crosses (double description, Motzkin et al. 1953).
+    V is homogeneous, so objectives may be shifted, and scaled if weights are scaled inversely: vertices stay vertices.
+    Objectives are scaled to ranges of 1, in which a difference below 1e-11 is taken for rounding.
     Source: Roijers 2016, section 3.3; GPI-LS, Alegre et al. 2023.
 
     Args:
@@ -175,49 +179,82 @@ def corner_weights(points: ArrayLike) -> Array:
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError(f"points must be finite numbers of shape [n, objective] with n >= 1, got {points!r}")
     m = values.shape[1]
-    scale = np.abs(values).max() or 1.0
-    weights, heights = np.eye(m), values[0] / scale
-    tight = np.hstack([~np.eye(m, dtype=bool), np.ones((m, 1), bool)])  # constraints met exactly: w_k >= 0, points
-    for point in values[1:] / scale:
-        weights, heights, tight = _cut(weights, heights, tight, point)
-    return weights[np.lexsort(weights.T[::-1])]
+    halves = values / 2  # a range can exceed the largest number
+    ranges = np.ptp(halves, axis=0)
+    ranges[ranges == 0.0] = 1.0
+    scaled = (halves - halves.min(axis=0)) / ranges
+    weights = np.eye(m)
+    heights = scaled[0].copy()
+    for count in range(1, scaled.shape[0]):
+        weights, heights = _cut(weights, heights, scaled[:count], scaled[count])
+    weights = weights[_are_vertices(weights, heights, scaled)]
+    _, first = np.unique(weights.round(9), axis=0, return_index=True)
+    weights = np.unique(_scaled_back(weights[first], ranges), axis=0)
+    return weights[np.lexsort(weights.round(12).T[::-1])]  # an order that rounding does not change
 
 
-def _cut(
-    weights: Array, heights: Array, tight: NDArray[np.bool_], point: Array
-) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _scaled_back(weights: Array, ranges: Array) -> Array:
+    """Return weights [n, objective] for objectives with these ranges, from those for ranges of 1."""
+    idle = weights <= ROUNDING
+    smallest = np.where(idle, np.inf, ranges).min(axis=1, keepdims=True)
+    unscaled = weights * np.where(idle, 0.0, smallest / np.maximum(ranges, smallest))
+    normalized: Array = unscaled / unscaled.sum(axis=1, keepdims=True)
+    return normalized
+
+
+def _tight(weights: Array, heights: Array, points: Array) -> NDArray[np.bool_]:
+    """Return which constraints each vertex meets exactly, [vertex, objective + point]: w_k >= 0, then v >= w.p."""
+    return np.hstack([weights <= ROUNDING, heights[:, None] - weights @ points.T <= ROUNDING])
+
+
+def _cut(weights: Array, heights: Array, points: Array, point: Array) -> tuple[Array, Array]:
+    """Return the vertices of the surface of `points` and one more point.
+
+    Args:
+        weights: [vertex, objective], the vertices so far.
+        heights: [vertex], V at each.
+        points: [n, objective], the points so far.
+        point: [objective], the point to add.
+
+    Returns:
+        weights [vertex, objective] and heights [vertex].
+    """
     m = point.shape[0]
     above = weights @ point - heights
-    above[np.abs(above) <= 1e-12] = 0.0
-    tight = np.column_stack([tight, above == 0.0])
-    new: list[tuple[Array, float, NDArray[np.bool_]]] = []
-    for i in np.nonzero(above > 0.0)[0]:
+    above[np.abs(above) <= ROUNDING] = 0.0
+    cut_off = np.nonzero(above > 0.0)[0]
+    if cut_off.size == 0:
+        return weights, heights
+    tight = _tight(weights, heights, points)
+    keep = above <= 0.0
+    new_weights = [weights[keep]]
+    new_heights = [heights[keep]]
+    for i in cut_off:
         if tight[i, :m].sum() == m - 1:  # over a corner of the simplex: the vertical edge
-            met = tight[i].copy()
-            met[m:] = False
-            new.append((weights[i], float(weights[i] @ point), met))
+            new_weights.append(weights[i : i + 1])
+            new_heights.append(weights[i : i + 1] @ point)
         common = tight & tight[i]
         for j in np.nonzero((above < 0.0) & (common.sum(axis=1) >= m - 1))[0]:
             if (~common[j] | tight).all(axis=1).sum() == 2:  # an edge: no third vertex meets all that both meet
-                t = above[i] / (above[i] - above[j])
-                between = weights[i] + t * (weights[j] - weights[i])
-                new.append(
-                    (between / between.sum(), float(heights[i] + t * (heights[j] - heights[i])), common[j].copy())
-                )
-    for _, _, met in new:
-        met[-1] = True
-    keep = above <= 0.0
-    if not new:
-        return weights, heights, tight
-    return (
-        np.vstack([weights[keep], *(row for row, _, _ in new)]),
-        np.concatenate([heights[keep], [height for _, height, _ in new]]),
-        np.vstack([tight[keep], *(met for _, _, met in new)]),
-    )
+                step = above[i] / (above[i] - above[j])
+                between = weights[i : i + 1] + step * (weights[j] - weights[i])
+                new_weights.append(between / between.sum())
+                new_heights.append(heights[i : i + 1] + step * (heights[j] - heights[i]))
+    return np.vstack(new_weights), np.concatenate(new_heights)
+
+
+def _are_vertices(weights: Array, heights: Array, points: Array) -> NDArray[np.bool_]:
+    """Return a mask of the vertices [vertex] that lie on the surface and are fixed by the constraints they meet."""
+    n, m = points.shape
+    gradients = np.vstack([np.eye(m, m + 1), np.hstack([points, -np.ones((n, 1))])])  # in (w, v)
+    on_surface = np.abs((weights @ points.T).max(axis=1) - heights) <= ROUNDING
+    ranks = [np.linalg.matrix_rank(gradients[met], tol=1e-9) for met in _tight(weights, heights, points)]
+    found: NDArray[np.bool_] = on_surface & (np.array(ranks) >= m)
+    return found
 
 
 def neighbourhoods(preferences: ArrayLike, k: int) -> NDArray[np.int64]:
-    """Returns for each preference the indices [n, k] of its k nearest ones, itself first, ties by index.
+    """Return for each preference the indices [n, k] of its k nearest ones, itself first, ties by index.
 
     Args:
         preferences: [n, objective], finite.
@@ -231,6 +268,8 @@ def neighbourhoods(preferences: ArrayLike, k: int) -> NDArray[np.int64]:
         raise ValueError(f"preferences must be finite numbers of shape [n, objective], got {preferences!r}")
     if not 1 <= k <= weights.shape[0]:
         raise ValueError(f"k must be from 1 to the number of preferences, {weights.shape[0]}, got {k}")
+    _, exponent = np.frexp(np.abs(weights).max(initial=0.0))
+    weights = np.ldexp(weights, -int(exponent))  # exact, and keeps squares finite
     nearest = np.empty((weights.shape[0], k), np.int64)
     for i, weight in enumerate(weights):
         distance = np.square(weights - weight).sum(axis=1)

@@ -1,61 +1,77 @@
 """Utility functions: what a vector return is worth to a user with some preference. Higher is always better.
 
 Every function takes returns [..., objective] and preferences [..., objective] (non-negative, broadcast against each
-other) and gives values [...]. NumPy arrays, lists and torch tensors all work; with a torch tensor as returns the result
-is a tensor with gradients, and torch is not imported here.
+other) and gives utilities [...]. NumPy arrays, lists and torch tensors all work. With a torch tensor as returns the
+result is a tensor with gradients; torch is not imported here.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatArray = NDArray[np.float64]
+Values = TypeVar("Values", FloatArray, "Tensor")
+"""The type of returns and utilities: what goes in comes out."""
+Weights: TypeAlias = "ArrayLike | Tensor"
+"""Preferences and points of the objective space; they become what the returns are."""
 
 
-def linear(returns: Any, preferences: Any) -> Any:
-    """Returns sum_k w_k r_k. Its maxima are the convex part of the front, whatever the weights."""
-    returns, preferences = _alike(returns, preferences)
-    return (preferences * returns).sum(-1)
+def linear(returns: Values, preferences: Weights) -> Values:
+    """Return sum_k w_k r_k. Its maxima are the convex part of the front, whatever the weights.
+
+    Args:
+        returns: [..., objective], r.
+        preferences: [..., objective], w.
+    """
+    returns, weights = _alike(returns, preferences)
+    return _sum(weights * returns)
 
 
-def tchebycheff(returns: Any, preferences: Any, ideal: Any) -> Any:
-    """Returns min_k w_k (r_k - z_k), the weighted shortfall in the worst objective; 0 at the ideal.
+def tchebycheff(returns: Values, preferences: Weights, ideal: Weights) -> Values:
+    """Return min_k w_k (r_k - z_k), the weighted shortfall in the worst objective; 0 at the ideal.
 
     Reaches concave parts of the front too. Signed, not absolute, differences: exceeding an outdated ideal is good.
     Source: Bowman 1976.
 
     Args:
-        returns: [..., objective].
-        preferences: [..., objective].
+        returns: [..., objective], r.
+        preferences: [..., objective], w.
         ideal: [..., objective], z: at least as good as every return in every objective.
     """
-    returns, preferences, ideal = _alike(returns, preferences, ideal)
-    return _minimum(preferences * (returns - ideal))
+    returns, weights, best = _alike(returns, preferences, ideal)
+    return _minimum(weights * (returns - best))
 
 
-def augmented_tchebycheff(returns: Any, preferences: Any, ideal: Any, augmentation: float = 0.05) -> Any:
-    """Returns min_k w_k (r_k - z_k) + augmentation * sum_k (r_k - z_k).
+def augmented_tchebycheff(returns: Values, preferences: Weights, ideal: Weights, augmentation: float = 0.05) -> Values:
+    """Return min_k w_k (r_k - z_k) + augmentation * sum_k (r_k - z_k).
 
     The sum separates points that Tchebycheff alone calls equal, so every maximum is Pareto optimal. Source: Steuer and
     Choo 1983.
 
     Args:
-        returns: [..., objective].
-        preferences: [..., objective].
-        ideal: [..., objective].
-        augmentation: small and positive.
+        returns: [..., objective], r.
+        preferences: [..., objective], w.
+        ideal: [..., objective], z.
+        augmentation: weight of the sum, small and positive.
     """
-    returns, preferences, ideal = _alike(returns, preferences, ideal)
-    return _minimum(preferences * (returns - ideal)) + augmentation * (returns - ideal).sum(-1)
+    returns, weights, best = _alike(returns, preferences, ideal)
+    shortfall = returns - best
+    return _minimum(weights * shortfall) + augmentation * _sum(shortfall)
 
 
-def smooth_tchebycheff(returns: Any, preferences: Any, ideal: Any, smoothing: float = 0.1) -> Any:
-    """Returns -s log sum_k exp(w_k (z_k - r_k) / s): Tchebycheff with a gradient everywhere.
+def smooth_tchebycheff(returns: Values, preferences: Weights, ideal: Weights, smoothing: float = 0.1) -> Values:
+    """Return -s log sum_k exp(w_k (z_k - r_k) / s): Tchebycheff with a gradient everywhere.
 
     At most s log m below `tchebycheff`, and never above it. Source: Lin et al. 2024.
 
     Args:
-        returns: [..., objective].
-        preferences: [..., objective].
-        ideal: [..., objective].
+        returns: [..., objective], r.
+        preferences: [..., objective], w.
+        ideal: [..., objective], z.
         smoothing: s, positive, in the units of the weighted objectives.
 
     Raises:
@@ -63,106 +79,113 @@ def smooth_tchebycheff(returns: Any, preferences: Any, ideal: Any, smoothing: fl
     """
     if not smoothing > 0.0:
         raise ValueError(f"smoothing must be positive, got {smoothing}")
-    returns, preferences, ideal = _alike(returns, preferences, ideal)
-    worst_first = preferences * (ideal - returns) / smoothing
+    returns, weights, best = _alike(returns, preferences, ideal)
+    worst_first = weights * (best - returns) / smoothing
     largest = -_minimum(-worst_first)[..., None]
-    return -smoothing * (_log(_exp(worst_first - largest).sum(-1)) + largest[..., 0])
+    return -smoothing * (_log(_sum(_exp(worst_first - largest))) + largest[..., 0])
 
 
-def pbi(returns: Any, preferences: Any, ideal: Any, penalty: float = 5.0) -> Any:
-    """Returns -(d1 + penalty * d2), penalty-based boundary intersection from the ideal point.
+def pbi(returns: Values, preferences: Weights, ideal: Weights, penalty: float = 5.0) -> Values:
+    """Return -(d1 + penalty * d2), penalty-based boundary intersection from the ideal point.
 
     With u = w / |w|_2: d1 = (z - r).u is the distance left along the preference direction, d2 = |z - r - d1 u|_2 the
     distance from it. Not monotone: a better return far from the direction can be worth less. Source: Zhang and Li 2007.
 
     Args:
-        returns: [..., objective].
-        preferences: [..., objective].
-        ideal: [..., objective].
+        returns: [..., objective], r.
+        preferences: [..., objective], w.
+        ideal: [..., objective], z.
         penalty: theta, not negative.
     """
-    returns, preferences, ideal = _alike(returns, preferences, ideal)
-    direction = preferences / ((preferences**2).sum(-1) ** 0.5)[..., None]
-    along = ((ideal - returns) * direction).sum(-1)
-    away = ((((ideal - returns) - along[..., None] * direction) ** 2).sum(-1) + 1e-24) ** 0.5  # 0 has no gradient
+    returns, weights, best = _alike(returns, preferences, ideal)
+    direction = weights / (_sum(weights**2) ** 0.5)[..., None]
+    along = _sum((best - returns) * direction)
+    away = (_sum(((best - returns) - along[..., None] * direction) ** 2) + 1e-24) ** 0.5  # 0 has no gradient
     return -(along + penalty * away)
 
 
-def nash(returns: Any, preferences: Any, reference: Any) -> Any:
-    """Returns sum_k w_k log(r_k - d_k), the log of the weighted Nash product over the disagreement point d.
+def nash(returns: Values, preferences: Weights, reference: Weights) -> Values:
+    """Return sum_k w_k log(r_k - d_k), the log of the weighted Nash product over the disagreement point d.
 
     Minus infinity where an objective with positive weight does not exceed d. Source: Nash 1950; Kaneko and Nakamura
     1979.
 
     Args:
-        returns: [..., objective].
-        preferences: [..., objective].
-        reference: [..., objective], d: what everybody gets without agreement.
+        returns: [..., objective], r.
+        preferences: [..., objective], w.
+        reference: [..., objective], d: the return without agreement.
     """
-    returns, preferences, reference = _alike(returns, preferences, reference)
-    gains = returns - reference
+    returns, weights, point = _alike(returns, preferences, reference)
+    gains = returns - point
     if isinstance(gains, np.ndarray):
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(preferences > 0.0, preferences * np.log(np.maximum(gains, 0.0)), 0.0).sum(-1)
-    return preferences.xlogy(gains.clamp(min=0.0)).sum(-1)
+            logarithms = np.where(weights > 0.0, weights * np.log(np.maximum(gains, 0.0)), 0.0)
+        return _sum(logarithms)
+    return _sum(weights.xlogy(gains.clamp(min=0.0)))
 
 
-def linear_above_minimum(returns: Any, preferences: Any, minimum: Any) -> Any:
-    """Returns sum_k w_k r_k where r_k >= minimum_k in every objective, minus infinity elsewhere.
+def linear_above_minimum(returns: Values, preferences: Weights, minimum: Weights) -> Values:
+    """Return sum_k w_k r_k where r_k >= minimum_k in every objective, minus infinity elsewhere.
 
-    Requirements first ("energy at least -50"), the preference among what meets them.
+    Requirements first ("energy at least -50"), then the preference among the returns that meet them.
 
     Args:
-        returns: [..., objective].
-        preferences: [..., objective].
+        returns: [..., objective], r.
+        preferences: [..., objective], w.
         minimum: [..., objective]; minus infinity requires nothing.
     """
-    returns, preferences, minimum = _alike(returns, preferences, minimum)
-    falls_short = (returns < minimum).any(-1)
-    values = (preferences * returns).sum(-1)
+    returns, weights, least = _alike(returns, preferences, minimum)
+    falls_short = (returns < least).any(-1)
+    values = _sum(weights * returns)
     if isinstance(values, np.ndarray | np.generic):
         return np.where(falls_short, -np.inf, values)
     return values.masked_fill(falls_short, -float("inf"))
 
 
-def maximin(returns: Any, preferences: Any, reference: Any) -> Any:
-    """Returns min_k (r_k - d_k) / w_k over objectives with positive weight: how far returns reach along the preference.
+def maximin(returns: Values, preferences: Weights, reference: Weights) -> Values:
+    """Return min_k (r_k - d_k) / w_k over objectives with positive weight: how far returns reach along the preference.
 
     Equal weights give the egalitarian (Rawlsian) utility times the number of objectives. Reaches concave parts of the
     front. Source: achievement function, Wierzbicki 1980.
 
     Args:
-        returns: [..., objective].
-        preferences: [..., objective], at least one weight positive.
+        returns: [..., objective], r.
+        preferences: [..., objective], w, at least one weight positive.
         reference: [..., objective], d.
     """
-    returns, preferences, reference = _alike(returns, preferences, reference)
-    idle = preferences <= 0.0
-    scaled = (returns - reference) / (preferences + idle * 1.0)
+    returns, weights, point = _alike(returns, preferences, reference)
+    idle = weights <= 0.0
+    scaled = (returns - point) / (weights + idle * 1.0)
     if isinstance(scaled, np.ndarray):
         return _minimum(np.where(idle, np.inf, scaled))
     return _minimum(scaled.masked_fill(idle, float("inf")))
 
 
-def _alike(returns: Any, *others: Any) -> tuple[Any, ...]:
-    """Returns all arguments as what `returns` is: torch tensors of its type and device, or float64 arrays."""
+def _alike(returns: Values, *others: Weights) -> tuple[Values, ...]:
+    """Return all arguments as what `returns` is: torch tensors of its type and device, or float64 arrays."""
+    given: tuple[Any, ...] = (returns, *others)  # lists too, whatever the annotations promise
     if hasattr(returns, "new_tensor"):
-        arrays = (returns, *(other if hasattr(other, "new_tensor") else returns.new_tensor(other) for other in others))
+        arrays = tuple(value if hasattr(value, "new_tensor") else returns.new_tensor(value) for value in given)
     else:
-        arrays = tuple(np.asarray(array, dtype=np.float64) for array in (returns, *others))
+        arrays = tuple(np.asarray(value, dtype=np.float64) for value in given)
     if len({array.shape[-1] if array.ndim else 0 for array in arrays}) != 1 or arrays[0].ndim == 0:
         shapes = ", ".join(str(tuple(array.shape)) for array in arrays)
         raise ValueError(f"returns, preferences and points must have shape [..., objective] alike, got {shapes}")
     return arrays
 
 
-def _minimum(values: Any) -> Any:
-    return values.amin(-1) if hasattr(values, "amin") else values.min(-1)
+def _sum(values: Values) -> Values:
+    total: Values = values.sum(-1)
+    return total
 
 
-def _exp(values: Any) -> Any:
-    return values.exp() if hasattr(values, "exp") else np.exp(values)
+def _minimum(values: Values) -> Values:
+    return cast(Values, values.amin(-1) if hasattr(values, "amin") else values.min(-1))
 
 
-def _log(values: Any) -> Any:
-    return values.log() if hasattr(values, "log") else np.log(values)
+def _exp(values: Values) -> Values:
+    return cast(Values, values.exp() if hasattr(values, "exp") else np.exp(values))
+
+
+def _log(values: Values) -> Values:
+    return cast(Values, values.log() if hasattr(values, "log") else np.log(values))

@@ -1,10 +1,15 @@
 """Preferences: on the simplex, none lost, the same for the same seed."""
 
+from fractions import Fraction
+from itertools import combinations
 from math import comb
 from time import process_time
 
+import hypothesis.extra.numpy as hnp
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
 
 from morl.preferences import absolute_normal, corner_weights, dirichlet, neighbourhoods, riesz, simplex_lattice
 
@@ -100,6 +105,75 @@ def test_corner_weights_are_the_vertices_of_the_upper_surface(objectives, n):
     found = np.unique(np.round(corners, 9) + 0.0, axis=0)
     assert found.shape == corners.shape  # no vertex twice
     np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def exact_corners(points):
+    """Solve every choice of constraints in rational numbers and keep the solutions that meet all others."""
+    rows = [[Fraction(int(value)) for value in point] for point in points]
+    m = len(rows[0])
+    positive = [[Fraction(int(j == k)) for j in range(m)] + [Fraction(0)] for k in range(m)]
+    constraints = positive + [[*row, Fraction(-1)] for row in rows]
+    found = set()
+    for chosen in combinations(range(len(constraints)), m):
+        solution = solve([constraints[i] for i in chosen] + [[Fraction(1)] * m + [Fraction(0)]])
+        if solution is None or min(solution[:m]) < 0:
+            continue
+        if all(sum(w * p for w, p in zip(solution, row, strict=False)) <= solution[m] for row in rows):
+            found.add(tuple(solution[:m]))
+    return np.array(sorted(tuple(map(float, corner)) for corner in found))
+
+
+def solve(matrix):
+    """Return x with matrix x = (0, ..., 0, 1) by elimination, or None where there is not exactly one."""
+    size = len(matrix)
+    rows = [[*row, Fraction(int(i == size - 1))] for i, row in enumerate(matrix)]
+    for column in range(size):
+        pivot = next((i for i in range(column, size) if rows[i][column] != 0), None)
+        if pivot is None:
+            return None
+        rows[column], rows[pivot] = rows[pivot], rows[column]
+        rows[column] = [value / rows[column][column] for value in rows[column]]
+        for i in range(size):
+            if i != column:
+                factor = rows[i][column]
+                rows[i] = [value - factor * other for value, other in zip(rows[i], rows[column], strict=True)]
+    return [row[-1] for row in rows]
+
+
+GRIDS = st.integers(1, 4).flatmap(
+    lambda m: hnp.arrays(np.int64, st.tuples(st.integers(1, 6), st.just(m)), elements=st.integers(-2, 3))
+)
+
+
+@given(points=GRIDS, units=st.tuples(*[st.sampled_from([1, 2, 1000])] * 4))
+@example(points=np.array([[2, 0], [1, 2], [2, 2]]), units=(1, 1, 1, 1))
+@example(points=np.array([[3, 1, 3, 0], [1, 3, 1, 1], [3, 3, 1, 0], [3, 0, 2, 3]]), units=(1, 1, 1, 1))
+@settings(deadline=None, max_examples=150)
+def test_corner_weights_are_all_corners_and_only_corners(points, units):
+    points = points * np.array(units[: points.shape[1]])
+    expected = exact_corners(points)
+    found = corner_weights(points)
+    assert found.shape == expected.shape
+    distances = np.abs(found[:, None] - expected[None]).max(axis=2)
+    assert distances.min(axis=0).max() < 1e-9
+    assert distances.min(axis=1).max() < 1e-9
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-30, 1e30, 1e300])
+def test_corner_weights_do_not_depend_on_units(unit):
+    points = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.6]])
+    np.testing.assert_allclose(corner_weights(points * unit), corner_weights(points), atol=1e-12)
+    in_other_units = corner_weights(points * [1.0, unit])
+    assert len(in_other_units) == 4
+    inner = in_other_units[(in_other_units > 0.0).all(axis=1)]  # where the best point changes
+    np.testing.assert_allclose(np.sort(inner[:, 0] / inner[:, 1]), np.array([2 / 3, 1.5]) * unit, rtol=1e-9)
+    assert corner_weights(points * [1e300, 1e-300]).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_neighbourhoods_do_not_depend_on_units():
+    lattice = simplex_lattice(3, 4)
+    for unit in (2.0**-990, 2.0**990):
+        np.testing.assert_array_equal(neighbourhoods(lattice * unit, 5), neighbourhoods(lattice, 5))
 
 
 def test_neighbourhoods():

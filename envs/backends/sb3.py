@@ -25,7 +25,7 @@ class ScalarizedVecEnv(VecEnv):
     Where an episode ended, `terminal_observation` has its last observation, and `TimeLimit.truncated` is true where it
     was truncated (the algorithms bootstrap through that) and false where it terminated.
 
-        venv = ScalarisedVecEnv(morl.make_vec("mo-hopper-v5", 4, seed=0), [0.6, 0.2, 0.2])
+        venv = ScalarizedVecEnv(morl.make_vec("mo-hopper-v5", 4, seed=0), [0.6, 0.2, 0.2])
         model = PPO("MlpPolicy", venv).learn(10_000)
         venv.preference = [0.2, 0.2, 0.6]  # from the next step on, also in the middle of an episode
         model.learn(10_000, reset_num_timesteps=False)

@@ -1,4 +1,4 @@
-"""Files that somebody else is writing, or has damaged: read what is new, a bounded amount at a time.
+"""Files that another process writes or has damaged: read new content, a bounded amount at a time.
 
 Only regular files are opened, never links or pipes: whoever may write into a run folder must not be able to show
 other files of this machine, or to make the reader wait.
@@ -13,7 +13,7 @@ from typing import BinaryIO
 WHOLE_FILE_LIMIT = 32 * 2**20
 """Bytes of a file that is read as a whole."""
 READ_LIMIT = 32 * 2**20
-"""Bytes that one call reads of a file that grows; the next call goes on from there."""
+"""Bytes that one call reads of a file that grows; the next call continues there."""
 LINE_LIMIT = 8 * 2**20
 """Bytes of a line; longer lines are left out."""
 _TAIL = 64  # bytes before the reading position that tell whether a file was rewritten in place
@@ -43,11 +43,11 @@ def read_whole(path: Path, limit: int = WHOLE_FILE_LIMIT) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise OSError(f"it has {size / 2**20:.0f} MB, and more than {limit / 2**20:.0f} MB are not read")
-        return file.read(limit)
+        return file.read(size)
 
 
 def version_of(path: Path) -> str:
-    """Return what changes whenever the file does; empty for a missing file."""
+    """Return a text that changes whenever the file does; empty for a missing file."""
     try:
         status = os.lstat(path)
     except OSError:
@@ -57,7 +57,7 @@ def version_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class NewLines:
-    """What a call of `GrowingLines.read` found.
+    """The result of a call of `GrowingLines.read`.
 
     Attributes:
         lines: whole lines that no earlier call returned, without their ends.
@@ -77,7 +77,8 @@ class GrowingLines:
 
     def __init__(self, path: Path, read_limit: int = READ_LIMIT, line_limit: int = LINE_LIMIT) -> None:
         self.path = path
-        self._read_limit, self._line_limit = read_limit, line_limit
+        self._read_limit = read_limit
+        self._line_limit = line_limit
         self._begin()
 
     def _begin(self) -> None:
@@ -114,7 +115,9 @@ class GrowingLines:
 
     def _split(self, content: bytes) -> tuple[int, list[bytes], int]:
         """Return how many bytes are done with, the whole lines in them, and how many lines were too long."""
-        lines, left_out, start = [], 0, 0
+        lines = []
+        left_out = 0
+        start = 0
         while (end := content.find(b"\n", start)) >= 0:
             if self._inside_long_line or end - start > self._line_limit:
                 left_out += 1

@@ -19,7 +19,7 @@ CONFIDENCE = 0.95
 
 
 def attainment_surface(fronts: Sequence[Array], level: int) -> Array:
-    """Returns the corners of what at least `level` of the fronts attain, from left to right: [corner, 2].
+    """Return the corners of what at least `level` of the fronts attain, from left to right: [corner, 2].
 
     A front attains everything that one of its points weakly dominates; level 1 is the best attainment surface,
     len(fronts) the worst, (len(fronts) + 1) // 2 the median. Source: Grunert da Fonseca and Fonseca 2001.
@@ -47,7 +47,7 @@ def attainment_surface(fronts: Sequence[Array], level: int) -> Array:
 
 
 def _heights(front: Array, places: Array) -> Array:
-    """Returns the highest second objective that a front [n, 2] attains together with each first one in `places` [k]."""
+    """Return the highest second objective that a front [n, 2] attains together with each first one in `places` [k]."""
     if not len(front):
         return np.full(len(places), -np.inf)
     ordered = front[np.argsort(front[:, 0])]
@@ -58,24 +58,25 @@ def _heights(front: Array, places: Array) -> Array:
 
 
 def best_of(fronts: Sequence[Array]) -> Array:
-    """Returns the non-dominated points of all fronts together: what at least one of them attains, in any dimension."""
+    """Return the non-dominated points of all fronts together: what at least one of them attains, in any dimension."""
     together = np.concatenate(fronts)
     best: Array = together[non_dominated(together)]
     return best
 
 
 def interquartile_mean(values: Array) -> Array:
-    """Returns the mean over the first axis without its lowest and highest quarter (rounded down).
+    """Return the mean over the first axis without its lowest and highest quarter (rounded down).
 
     Up to three values that is the plain mean.
     """
     cut = len(values) // 4
-    mean: Array = np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
+    with np.errstate(over="ignore"):  # infinite then
+        mean: Array = np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
     return mean
 
 
 def bootstrap_interval(values: Array, seed: int = 0) -> tuple[Array, Array]:
-    """Returns the lower and upper end of a 95 % percentile bootstrap interval of the interquartile mean.
+    """Return the lower and upper end of a 95 % percentile bootstrap interval of the interquartile mean.
 
     Args:
         values: [seed, ...]; resampled along the first axis, all columns alike.
@@ -84,5 +85,6 @@ def bootstrap_interval(values: Array, seed: int = 0) -> tuple[Array, Array]:
     drawn = np.random.default_rng(seed).integers(len(values), size=(len(values), RESAMPLES))
     means = np.stack([interquartile_mean(values[:, column][drawn]) for column in range(values.shape[1])], axis=1)
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN then
+        low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     return low, high

@@ -35,7 +35,7 @@ def plotly_file() -> Path:
 
 
 def front_end_files() -> dict[str, Path]:
-    """Return the files of the front end by the name under which they are served, Plotly's among them."""
+    """Return the files of the front end by their name in an address, Plotly's among them."""
     own = {file.name: file for file in sorted(FRONT_END.iterdir()) if file.suffix in TYPES}
     return {**own, "plotly.min.js": plotly_file()}
 
@@ -67,7 +67,7 @@ class ParetoPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard i
         return base_plugin.FrontendMetadata(es_module_path="/index.js", tab_name="Pareto", disable_reload=True)
 
     def get_plugin_apps(self) -> dict[str, Application]:
-        """Return every address with what answers it."""
+        """Return the application behind each address."""
         files = {f"/{name}": _file(path) for name, path in front_end_files().items()}
         return {
             **files,

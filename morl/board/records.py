@@ -1,25 +1,28 @@
 """What `front.json` and `config.toml` of a run say, checked: wrong values become sentences, older formats defaults."""
 
-import json
-import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.board.text import LARGEST_WHOLE_NUMBER, printable, shown_value, whole_number
+from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
+
 POINTS_SHOWN = 5_000
-"""Points of a published front that are shown; of more, an even choice."""
-LONGEST_NAME = 200
-"""Characters of a name (of an objective, agent or environment) that are shown."""
+"""Points of a reported front that are shown; of more, an even choice."""
 MOST_OBJECTIVES = 32
 """Objectives of a run that is shown; one objective alone has no front."""
+MOST_SETTINGS = 2_000
+DEEPEST_SETTING = 8
+"""Tables within tables of config.toml that become settings of their own; deeper ones are text."""
+Settings = dict[str, bool | int | float | str]
 NOT_A_SETTING = {"seed", "device", "checkpoint_minutes", "time_limit_minutes", "log_every"}
 """Keys of config.toml that do not make another setting: runs that differ in these alone are folded into one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class ReportedFront:
     """What front.json publishes.
 
     Attributes:
@@ -34,7 +37,7 @@ class Published:
 
     agent: str
     env: str
-    env_options: dict[str, Any]
+    env_options: Settings
     seed: int | None
     objectives: tuple[str, ...]
     discount: float
@@ -48,159 +51,80 @@ class Published:
     notes: tuple[str, ...] = ()
 
 
-def as_table(values: Any, name: str) -> NDArray[np.float64]:
-    """Return a JSON list of rows as a finite array [n, objective]; an empty list is [0, 0].
-
-    Raises:
-        ValueError, TypeError: it is something else.
-    """
-    table = np.asarray(values, dtype=np.float64)
-    if table.size == 0:
-        return np.empty((0, 0))
-    if table.ndim != 2 or not np.isfinite(table).all():
-        raise ValueError(f"{name} must be rows of finite numbers, one number for each objective")
-    return table
-
-
 def thinned_rows(count: int, most: int) -> NDArray[np.int64]:
     """Return the numbers 0 to count - 1, or `most` of them, evenly chosen with both ends."""
     chosen: NDArray[np.int64] = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
     return chosen
 
 
-def parse_published(content: bytes) -> Published:
+def parse_reported_front(content: bytes) -> ReportedFront:
     """Return what a front.json says.
 
     Raises:
         ValueError: it is not one, with a sentence that says why.
     """
-    try:
-        record = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"front.json is damaged: {error}") from None
-    try:
-        return _published(record)
-    except KeyError as error:
-        raise ValueError(f"front.json does not say {error.args[0]!r}") from None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"front.json is damaged: {error}") from None
-
-
-def _published(record: dict[str, Any]) -> Published:
-    objectives = tuple(_name(value) for value in record["objectives"])
-    if not 2 <= len(objectives) <= MOST_OBJECTIVES:
-        raise ValueError(f"objectives must be 2 to {MOST_OBJECTIVES} names, got {len(objectives)}")
-    points = as_table(record["points"], "points").reshape(-1, len(objectives))
+    front = parse_front(content)
+    if not 2 <= len(front.objectives) <= MOST_OBJECTIVES:
+        raise ValueError(
+            f"{FRONT} is damaged: objectives must be 2 to {MOST_OBJECTIVES} names, got {len(front.objectives)}"
+        )
+    if front.points.shape[1] != len(front.objectives):
+        raise ValueError(f"{FRONT} is damaged: points must have {len(front.objectives)} numbers each")
     notes = []
-    rows = thinned_rows(len(points), POINTS_SHOWN)
-    if len(rows) < len(points):
-        notes.append(f"the front has {len(points):,} points; {len(rows):,} of them are shown, evenly chosen")
-    preferences, policy_ids = _preferences(record, points), _policy_ids(record, points)
-    missing = [name for name in ("preferences", "policy_ids") if name not in record]
+    rows = thinned_rows(len(front.points), POINTS_SHOWN)
+    if len(rows) < len(front.points):
+        notes.append(f"the front has {len(front.points):,} points; {len(rows):,} of them are shown, evenly chosen")
+    missing = [name for name in front.missing if name in ("preferences", "policy_ids")]
     if missing:
-        notes.append(f"front.json is of another format: it lacks {' and '.join(missing)}")
-    return Published(
-        agent=_name(record.get("agent", "unknown agent")),
-        env=_name(record.get("env", "unknown environment")),
-        env_options=_options(record.get("env_options", {})),
-        seed=record["seed"] if isinstance(record.get("seed"), int) else None,
-        objectives=objectives,
-        discount=_discount(record.get("discount", 1.0)),
-        reference_point=_reference(record.get("reference_point"), len(objectives)),
-        points=points[rows],
+        notes.append(f"{FRONT} is of another format: it lacks {' and '.join(missing)}")
+    return ReportedFront(
+        agent=printable(front.agent),
+        env=printable(front.env),
+        env_options={printable(name): shown_value(value) for name, value in front.env_options.items()},
+        seed=whole_number(front.seed),
+        objectives=tuple(map(printable, front.objectives)),
+        discount=front.discount,
+        reference_point=front.reference_point,
+        points=front.points[rows],
         rows=rows,
-        preferences=preferences[rows],
-        policy_ids=policy_ids[rows],
-        indicators=finite_numbers(record.get("indicators", {})),
-        counts=_counts(record),
+        preferences=front.preferences[rows],
+        policy_ids=front.policy_ids[rows],
+        indicators={printable(name): value for name, value in front.indicators.items()},
+        counts=_shown_counts(front.counts),
         notes=tuple(notes),
     )
 
 
-def _name(value: Any) -> str:
-    return str(value)[:LONGEST_NAME]
+def _shown_counts(counts: Mapping[str, float]) -> dict[str, float]:
+    """Return the counts of front.json with all environment steps as one number, where all of them are said."""
+    shown = {name: value for name, value in counts.items() if name != "updates"}
+    spent = ("training_steps", "pretraining_steps", "evaluation_steps")
+    if all(name in shown for name in spent):
+        shown["environment_steps"] = min(sum(shown[name] for name in spent), LARGEST_WHOLE_NUMBER)
+        del shown["pretraining_steps"]
+        del shown["evaluation_steps"]
+    return shown
 
 
-def _options(value: Any) -> dict[str, Any]:
-    return {_name(key): option for key, option in value.items() if isinstance(option, int | float | str | bool)}
-
-
-def _preferences(record: dict[str, Any], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    given = record.get("preferences")
-    if not given:
-        return np.full(points.shape, np.nan)
-    table = np.asarray([[np.nan if weight is None else weight for weight in row] for row in given], dtype=np.float64)
-    if table.shape != points.shape:
-        raise ValueError(f"preferences have shape {table.shape}, but the points {points.shape}")
-    return table
-
-
-def _policy_ids(record: dict[str, Any], points: NDArray[np.float64]) -> NDArray[np.int64]:
-    given = record.get("policy_ids")
-    if not given:
-        return np.full(len(points), -1, dtype=np.int64)
-    numbers = np.asarray(given, dtype=np.int64)
-    if numbers.shape != (len(points),):
-        raise ValueError(f"policy_ids must be {len(points)} numbers, one for each point")
-    return numbers
-
-
-def _discount(value: Any) -> float:
-    if not 0.0 <= float(value) <= 1.0:
-        raise ValueError(f"discount is {value}, but must lie between 0 and 1")
-    return float(value)
-
-
-def _reference(value: Any, objectives: int) -> tuple[float, ...] | None:
-    if value is None:
-        return None
-    point = as_table([value], "reference_point")
-    if point.shape != (1, objectives):
-        raise ValueError(f"reference_point must be {objectives} numbers, one for each objective")
-    return tuple(point[0].tolist())
-
-
-def finite_numbers(values: Any) -> dict[str, float]:
-    """Return those entries of a JSON object that are finite numbers, by name; none of anything else."""
-    if not isinstance(values, dict):
-        return {}
-    return {
-        _name(name): float(value)
-        for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value)
-    }
-
-
-def _counts(record: dict[str, Any]) -> dict[str, float]:
-    names = ("training_steps", "pretraining_steps", "evaluation_steps", "wall_seconds", "selected_at_step")
-    counts = finite_numbers({name: record[name] for name in names if name in record})
-    if {"training_steps", "pretraining_steps", "evaluation_steps"} <= counts.keys():
-        counts["environment_steps"] = (
-            sum(counts.pop(name) for name in ("pretraining_steps", "evaluation_steps")) + counts["training_steps"]
-        )
-    return counts
-
-
-def parse_config(content: bytes) -> dict[str, Any]:
-    """Return config.toml as one flat table: `agent.learning_rate` and so on.
+def flat_config(content: bytes) -> Settings:
+    """Return config.toml as one flat table: `agent.learning_rate` and so on, each value one that JSON can hold.
 
     Raises:
-        ValueError: it is no TOML.
+        ValueError: it is not TOML, or holds more than a run's settings.
     """
-    try:
-        table = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"config.toml is damaged: {error}") from None
-    return dict(_flat(table, ""))
+    flat: Settings = {}
+    waiting: list[tuple[str, object]] = [("", parse_config(content))]
+    while waiting:
+        prefix, value = waiting.pop()
+        if isinstance(value, Mapping) and prefix.count(".") < DEEPEST_SETTING:
+            waiting += [(f"{prefix}.{key}" if prefix else str(key), inner) for key, inner in value.items()]
+        else:
+            flat[printable(prefix)] = shown_value(value)
+        if len(flat) + len(waiting) > MOST_SETTINGS:
+            raise ValueError(f"{CONFIG} is damaged: it has more than {MOST_SETTINGS:,} settings")
+    return dict(sorted(flat.items()))
 
 
-def _flat(table: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    entries: list[tuple[str, Any]] = []
-    for key, value in table.items():
-        entries += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return entries
-
-
-def setting_of(config: dict[str, Any]) -> dict[str, Any]:
+def setting_of(config: Settings) -> Settings:
     """Return what makes runs seeds of one setting: their configuration without the seed and what changes no result."""
     return {key: value for key, value in config.items() if key not in NOT_A_SETTING}

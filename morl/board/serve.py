@@ -1,4 +1,4 @@
-"""Start TensorBoard with the Pareto tab: what `morl board` does."""
+"""Start TensorBoard with the Pareto tab, the command `morl board`."""
 
 import socket
 import time

@@ -144,7 +144,7 @@ def _known(known_front: ArrayLike | None, objectives: Sequence[str]) -> list[_La
     if known_front is None:
         return []
     points = _checked(known_front, objectives, "known_front")
-    # SharedReplayBuffer, larger than the points: a front that reaches the known one sits inside them. Many rings would be a smear.
+    # Rings larger than the points: a front that reaches the known one sits inside them. Many rings would be a smear.
     size = 90.0 if len(points) <= 100 else 22.0
     return [_Layer(points=points, label=f"known front ({len(points)})", color=GREY, size=size, hollow=True)]
 

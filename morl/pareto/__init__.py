@@ -6,7 +6,7 @@ indicators of many fronts in one call.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from morl.pareto.archive import ParetoArchive
@@ -68,9 +68,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOME:
-        value = getattr(import_module(f"morl.pareto.{_HOME[name]}"), name)
+        value: object = getattr(import_module(f"morl.pareto.{_HOME[name]}"), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module 'morl.pareto' has no attribute {name!r}; it has {', '.join(__all__)}")

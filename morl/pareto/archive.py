@@ -21,14 +21,14 @@ NOT_FINITE = -2
 
 
 class ParetoArchive:
-    """Keeps the non-dominated points it is offered, each with a payload (a policy, a checkpoint name, anything).
+    """The non-dominated points among those it was offered, each with a payload (a policy, a checkpoint name, anything).
 
     Points stay in the order in which they came. Of equal points the first one stays.
 
     Args:
         capacity: the most points to keep; None for no limit. One point too many: the least valuable one goes, one at
             a time, so that values are always those of the set that is left.
-        pruning: what is valuable: "crowding" (far from its neighbours; ends of the front are kept) or "contribution"
+        pruning: the value of a point: "crowding" (far from its neighbours; ends of the front stay) or "contribution"
             (exclusive hypervolume, needs `reference`). Of equal values the newest goes.
         reference: [objective], the reference point of "contribution".
         tolerance: reject a point that improves on a kept one by no more than this in every objective, in the
@@ -71,16 +71,16 @@ class ParetoArchive:
 
     @property
     def points(self) -> Array:
-        """Returns a copy of the points [n, objective]."""
+        """Return a copy of the points [n, objective]."""
         return self._rows[: len(self._payloads)].copy()
 
     @property
     def payloads(self) -> list[Any]:
-        """Returns the payload of each point, in the order of `points`."""
+        """Return the payload of each point, in the order of `points`."""
         return list(self._payloads)
 
-    def add(self, point: ArrayLike, payload: Any = None) -> bool:
-        """Returns whether the point is in the archive after it was offered.
+    def add(self, point: ArrayLike, payload: object = None) -> bool:
+        """Offer a point to the archive; return whether the archive holds it afterwards.
 
         Args:
             point: [objective], finite; the first one fixes the number of objectives.
@@ -108,8 +108,8 @@ class ParetoArchive:
             return self._prune()
         return True
 
-    def add_all(self, points: ArrayLike, payloads: Iterable[Any] | None = None) -> Mask:
-        """Returns a mask [n]: which of the points are in the archive after all of them were offered in order.
+    def add_all(self, points: ArrayLike, payloads: Iterable[object] | None = None) -> Mask:
+        """Offer points in order; return a mask [n] of those that the archive holds afterwards.
 
         Args:
             points: [n, objective], finite.
@@ -144,7 +144,7 @@ class ParetoArchive:
         return candidate
 
     def _prune(self) -> bool:
-        """Returns whether the newest point survives."""
+        """Return whether the newest point survives."""
         size = len(self._payloads)
         keep = np.ones(size, np.bool_)
         if self.convex:
@@ -172,11 +172,11 @@ class ParetoArchive:
         return prune(rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what `load_state_dict` needs: a copy of the points and a list of the payloads as they are."""
+        """Return the state of the archive: a copy of the points, and a list of the payloads, which are not copied."""
         return {"points": self.points, "payloads": self.payloads}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replaces the content by that of `state`; the settings stay those of this archive.
+        """Restore the points and payloads of `state`; the settings stay those of this archive.
 
         Raises:
             ValueError: points of a wrong shape or not finite, or not one payload per point.
@@ -196,14 +196,14 @@ class _Entry:
 
     __slots__ = ("payload", "place")
 
-    def __init__(self, place: int, payload: Any) -> None:
+    def __init__(self, place: int, payload: object) -> None:
         self.place = place
         self.payload = payload
 
 
 @kernel
 def insert(rows: Array, size: int, candidate: Array, tolerance: float, removed: Indices) -> int:
-    """Returns how many of the first `size` rows the candidate replaced, or REJECTED, or NOT_FINITE.
+    """Return how many of the first `size` rows the candidate replaced, or REJECTED, or NOT_FINITE.
 
     Nothing is written before the candidate is known to stay. Then the rows it dominates are closed up, their places
     are written into `removed`, ascending, and the candidate becomes the last row.

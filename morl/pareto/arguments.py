@@ -1,11 +1,10 @@
-"""Checks at the border: what users pass in becomes a C-ordered float64 array, or one clear ValueError.
+"""Validation of arguments: they become C-ordered float64 arrays, or raise one clear ValueError.
 
 Functions that only compare values take infinities as ordinary values, the largest and the smallest. Functions that
 measure a volume or a distance refuse them: infinity minus infinity has no answer.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +18,7 @@ FLOAT64 = np.dtype(np.float64)
 
 @kernel
 def all_finite(values: Array) -> bool:
-    """Returns whether no value of a C-ordered array is infinite or NaN."""
+    """Return whether no value of a C-ordered array is infinite or NaN."""
     bad = 0
     for value in values.reshape(values.size):  # without early exit and in integers, this becomes vector code
         bad += value - value != 0.0
@@ -50,13 +49,13 @@ def _as_float64(values: ArrayLike, name: str) -> Array:
     return array if array.flags.writeable else array.copy()
 
 
-def _shorten(values: Any) -> str:
+def _shorten(values: object) -> str:
     text = repr(values).replace("\n", "")
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def as_points(points: ArrayLike, name: str = "points", *, finite: bool = True, objectives: int | None = None) -> Array:
-    """Returns `points` as a C-ordered float64 array [n, objective]; the same memory where it is one already.
+    """Return `points` as a C-ordered float64 array [n, objective]; the same memory where it is one already.
 
     Args:
         points: [n, objective]; an empty list or array of shape (0,) is an empty set.
@@ -92,7 +91,7 @@ def _first_bad(array: Array, good: NDArray[np.bool_]) -> str:
 
 
 def as_vector(vector: ArrayLike, name: str, objectives: int | None = None) -> Array:
-    """Returns `vector` as a finite float64 array [objective].
+    """Return `vector` as a finite float64 array [objective].
 
     Raises:
         ValueError: not numbers, not one-dimensional, empty, not finite, wrong length.

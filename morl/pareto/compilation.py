@@ -1,4 +1,4 @@
-"""How every kernel of this package is compiled: on first use, cached on disk, without the interpreter lock."""
+"""Decorators that compile the kernels of this package: on first use, cached on disk, without the interpreter lock."""
 
 from collections.abc import Callable
 from typing import TypeVar, cast
@@ -9,7 +9,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def kernel(function: Function) -> Function:
-    """Returns `function` compiled by Numba when it is first called; the next process loads it from disk.
+    """Return `function` compiled by Numba when it is first called; the next process loads it from disk.
 
     Numba does not notice a change in *another* file that a cached kernel calls: after editing kernels, delete
     `__pycache__`.
@@ -18,7 +18,7 @@ def kernel(function: Function) -> Function:
 
 
 def ordered_kernel(function: Function) -> Function:
-    """Returns `function` compiled like `kernel`, for arguments without NaN: comparisons and minima become vector code.
+    """Return `function` compiled like `kernel`, for arguments without NaN: comparisons and minima become vector code.
 
     Results are the same to the last bit: nothing is reordered.
     """
@@ -27,9 +27,9 @@ def ordered_kernel(function: Function) -> Function:
 
 
 def inlined_kernel(function: Function) -> Function:
-    """Returns `function` compiled like `ordered_kernel`, and pasted into every kernel that calls it.
+    """Return `function` compiled like `ordered_kernel`, and pasted into every kernel that calls it.
 
-    For what takes so little time that handing over the arguments, seven numbers per array, would be most of it.
+    For kernels so short that passing the arguments, seven numbers per array, would take most of their time.
     """
     compile_function = numba.njit(
         cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"}, forceinline=True

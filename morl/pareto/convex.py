@@ -14,7 +14,7 @@ MARGIN = 1e-10  # of the objectives' ranges: a smaller lead than this is roundin
 
 
 def convex_coverage_set(points: ArrayLike) -> Mask:
-    """Returns a mask [n] of the points that are the best for some non-negative weight, as few as cover all weights.
+    """Return a mask [n] of the points that are the best for some non-negative weight, as few as cover all weights.
 
     A point stays when a weight w >= 0 gives it a larger w.p than every other point that stays. Of copies the first
     stays; a point on the segment between two others goes, since they serve its weight as well. Source: the pruning
@@ -36,7 +36,7 @@ def convex_coverage_set(points: ArrayLike) -> Mask:
 
 @kernel
 def prune(points: Array) -> Mask:
-    """Returns the mask [n] of the points, non-dominated and different, that a convex coverage set needs."""
+    """Return the mask [n] of the points, non-dominated and different, that a convex coverage set needs."""
     n, m = points.shape
     keep = np.ones(n, np.bool_)
     others = np.empty((n, m))
@@ -53,7 +53,7 @@ def prune(points: Array) -> Mask:
 
 @kernel
 def lead(points: Array, n: int, candidate: Array) -> float:
-    """Returns max over weights w on the simplex of min over the first n points q of w.(candidate - q).
+    """Return max over weights w on the simplex of min over the first n points q of w.(candidate - q).
 
     Measured in units of the objectives' ranges. Positive: some weight selects the candidate alone. This is the value of
     a matrix game; with payoffs made positive it is 1 / max(sum x), M x <= 1, x >= 0, solved by the simplex method in a
@@ -68,10 +68,11 @@ def lead(points: Array, n: int, candidate: Array) -> float:
     for k in range(m):
         low = high = candidate[k]
         for i in range(n):
-            low, high = min(low, points[i, k]), max(high, points[i, k])
-        span = high - low if high > low else 1.0
+            low = min(low, points[i, k])
+            high = max(high, points[i, k])
+        half_span = high / 2 - low / 2 if high > low else 1.0  # halves, since a span can exceed the largest number
         for i in range(n):  # M: positive, since a gap is at most one range
-            tableau[k, i] = 2.0 + (candidate[k] - points[i, k]) / span
+            tableau[k, i] = 2.0 + (candidate[k] / 2 - points[i, k] / 2) / half_span
             tableau[m, i] = -1.0
         tableau[k, n + k] = tableau[k, last] = 1.0
         basis[k] = n + k
@@ -86,14 +87,16 @@ def lead(points: Array, n: int, candidate: Array) -> float:
 
 @kernel
 def _pivot(tableau: Array, basis: NDArray[np.int64], entering: int) -> bool:
-    m, last = tableau.shape[0] - 1, tableau.shape[1] - 1
+    m = tableau.shape[0] - 1
+    last = tableau.shape[1] - 1
     leaving = -1
     smallest = np.inf
     for row in range(m):
         if tableau[row, entering] > 1e-12:
             ratio = tableau[row, last] / tableau[row, entering]
             if ratio < smallest or (ratio == smallest and basis[row] < basis[leaving]):
-                smallest, leaving = ratio, row
+                smallest = ratio
+                leaving = row
     if leaving < 0:
         return False
     divisor = tableau[leaving, entering]

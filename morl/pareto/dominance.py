@@ -16,7 +16,7 @@ SMALL = 128  # up to here one simple kernel is quicker than anything clever
 
 
 def non_dominated(points: ArrayLike, keep_duplicates: bool = False) -> Mask:
-    """Returns a mask [n] of the points that no other point dominates (maximization).
+    """Return a mask [n] of the points that no other point dominates (maximization).
 
     A point dominates another when it is at least as good in every objective and better in one. O(n log n) in two
     objectives, one sort and one sweep in three, blocks of points compared by their quantiles above.
@@ -32,7 +32,7 @@ def non_dominated(points: ArrayLike, keep_duplicates: bool = False) -> Mask:
 
 
 def maximal(values: Array, keep_duplicates: bool = False) -> Mask:
-    """Returns what `non_dominated` does, for an array that is known to be good."""
+    """Return the mask of `non_dominated` for a C-ordered array without NaN, which is not checked."""
     n, m = values.shape
     if n <= SMALL:
         return _of_few(values, keep_duplicates)
@@ -44,7 +44,10 @@ def maximal(values: Array, keep_duplicates: bool = False) -> Mask:
             few = np.ascontiguousarray(few[:, [0, 2, 1]])
             order = descending(few)
         found = np.zeros(few.shape[0], np.bool_)
-        (_sweep_2d if m <= 2 else _sweep_3d)(few, order, found)
+        if m <= 2:
+            _sweep_2d(few, order, found)
+        else:
+            _sweep_3d(few, order, found)
     else:
         found = maximal_in_blocks(few)
         order = descending(few) if keep_duplicates else candidates
@@ -58,7 +61,7 @@ def maximal(values: Array, keep_duplicates: bool = False) -> Mask:
 
 
 def non_dominated_in_stack(points: Array, ends: Indices) -> Mask:
-    """Returns `maximal` of each of the sets points[ends[i]:ends[i + 1]], one after the other: a mask of all points."""
+    """Return `maximal` of each of the sets points[ends[i]:ends[i + 1]], one after the other: a mask of all points."""
     mask = np.empty(points.shape[0], np.bool_)
     _few_by_few(points, ends, mask)
     for i in np.flatnonzero(np.diff(ends) > SMALL):
@@ -94,12 +97,13 @@ def _of_few(points: Array, keep_duplicates: bool) -> Mask:
 
 @kernel
 def not_below_the_best_sum(points: Array) -> Indices:
-    """Returns the indices of the points that one strong point does not dominate: in a cloud, very few.
+    """Return the indices of the points that one strong point does not dominate; of a random cloud, very few.
 
     That is the point with the largest sum of objectives, each divided by its range.
     """
     n, m = points.shape
-    low, high = np.full(m, np.inf), np.full(m, -np.inf)
+    low = np.full(m, np.inf)
+    high = np.full(m, -np.inf)
     for i in range(n):
         for k in range(m):
             low[k] = min(low[k], points[i, k])
@@ -107,13 +111,15 @@ def not_below_the_best_sum(points: Array) -> Indices:
     scale = np.zeros(m)
     for k in range(m):
         scale[k] = 1.0 / (high[k] - low[k]) if high[k] > low[k] else 0.0
-    best, largest = 0, -np.inf
+    best = 0
+    largest = -np.inf
     for i in range(n):
         total = 0.0
         for k in range(m):
             total += (points[i, k] - low[k]) * scale[k]
         if total > largest:  # never with infinite ranges: then it is NaN, and any point will do
-            best, largest = i, total
+            best = i
+            largest = total
     candidates = np.empty(n, np.int64)
     count = 0
     for i in range(n):
@@ -164,7 +170,7 @@ def _sweep_2d(points: Array, order: Indices, mask: Mask) -> None:
 
 @kernel
 def _sweep_3d(points: Array, order: Indices, mask: Mask) -> None:
-    """Passes the points by the first objective, descending, and keeps the staircase of the other two.
+    """Pass the points by the first objective, descending, and keeps the staircase of the other two.
 
     Source: Kung, Luccio, Preparata 1975; the staircase is a sorted array.
     """
@@ -172,8 +178,10 @@ def _sweep_3d(points: Array, order: Indices, mask: Mask) -> None:
     up = np.empty(order.shape[0] + 1)  # descends
     size = 0
     for i in order:
-        x, y = points[i, 1], points[i, 2]
-        first, end = 0, size  # the first step that is lower than y
+        x = points[i, 1]
+        y = points[i, 2]
+        first = 0  # the first step that is lower than y
+        end = size
         while first < end:
             middle = (first + end) // 2
             if up[middle] < y:
@@ -188,17 +196,21 @@ def _sweep_3d(points: Array, order: Indices, mask: Mask) -> None:
             after += 1
         if after == first:
             for j in range(size, first, -1):
-                across[j], up[j] = across[j - 1], up[j - 1]
+                across[j] = across[j - 1]
+                up[j] = up[j - 1]
         elif after > first + 1:
             for j in range(after, size):
-                across[j - after + first + 1], up[j - after + first + 1] = across[j], up[j]
-        across[first], up[first] = x, y
+                across[j - after + first + 1] = across[j]
+                up[j - after + first + 1] = up[j]
+        across[first] = x
+        up[first] = y
         size += 1 - (after - first)
 
 
 @kernel
 def _add_copies(points: Array, order: Indices, mask: Mask) -> None:
     for place in range(1, order.shape[0]):
-        before, here = order[place - 1], order[place]  # copies are neighbours in this order, the first one first
+        before = order[place - 1]  # copies are neighbours in this order, the first one first
+        here = order[place]
         if mask[before] and _at_least(points, here, before):
             mask[here] = True

@@ -1,10 +1,10 @@
 """The non-dominated filter for many points in four and more objectives.
 
-Every point gets a 64-bit word with one lane per objective: in which quantile of that objective it lies. A point can
-only dominate another when it is at least as good in every lane, which one subtraction tells (each lane has a spare
-top bit, so that no lane borrows from the next). Points are sorted along a space-filling curve and cut into blocks of
-64; the lane-wise maximum of a block, its upper corner, says with one more such test that none of its points can
-dominate. Blocks of 64 blocks have corners too. Only the few pairs that pass all this are compared exactly.
+Every point gets a 64-bit word with one bit field for each objective: the quantile of that objective in which it lies.
+A point can only dominate another when it is at least as good in every field, which one subtraction decides (each field
+has a spare top bit, so that none borrows from the next). Points are sorted along a space-filling curve and cut into
+blocks of 64; the maximum of a block in each field, its upper corner, excludes with one more such test that any of its
+points dominates. Blocks of 64 blocks have corners too. Only the few pairs that pass all this are compared exactly.
 
 Memory is O(n), and the time on fronts of 10^3 to 10^5 points is far below n^2 (docs/pareto.md).
 """
@@ -24,8 +24,8 @@ ONE = np.uint64(1)
 
 
 def maximal_in_blocks(points: Array) -> Mask:
-    """Returns a mask [n] of the points that no other point dominates; of copies the first."""
-    words, curve, top_bits = lanes(points)
+    """Return a mask [n] of the points that no other point dominates; of copies the first."""
+    words, curve, top_bits = quantile_words(points)
     order = np.argsort(curve)[::-1]
     mask = np.empty(points.shape[0], np.bool_)
     mask[order] = _maximal(points[order], words[order], order, np.uint64(top_bits))
@@ -33,17 +33,18 @@ def maximal_in_blocks(points: Array) -> Mask:
 
 
 @kernel
-def lanes(points: Array) -> tuple[Words, Words, np.uint64]:
-    """Returns each point's word, its place on the space-filling curve (Morton's Z), and the lanes' top bits.
+def quantile_words(points: Array) -> tuple[Words, Words, np.uint64]:
+    """Return each point's word, its place on the space-filling curve (Morton's Z), and the top bits of the fields.
 
     Quantiles are those of a sample of at most 127 points, so that no outlier can spoil them; objectives beyond the
-    32nd have no lane and are only compared exactly.
+    32nd have no field and are only compared exactly.
     """
     n = points.shape[0]
     m = min(points.shape[1], 32)
     width = min(64 // m, 8)
     most = (1 << (width - 1)) - 1  # the largest quantile that leaves the top bit free
-    words, curve = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+    words = np.zeros(n, np.uint64)
+    curve = np.zeros(n, np.uint64)
     bounds = np.full((m, 128), np.inf)
     top_bits = np.uint64(0)
     for k in range(m):
@@ -75,16 +76,16 @@ def lanes(points: Array) -> tuple[Words, Words, np.uint64]:
 
 @ordered_kernel
 def passes(a: np.uint64, b: np.uint64, top_bits: np.uint64) -> bool:
-    """Returns whether a is at least b in every lane."""
+    """Return whether a is at least b in every field."""
     return bool((((a | top_bits) - b) & top_bits) == top_bits)
 
 
 @ordered_kernel
-def _larger_lanes(a: np.uint64, b: np.uint64, top_bits: np.uint64) -> np.uint64:
+def _maximum(a: np.uint64, b: np.uint64, top_bits: np.uint64) -> np.uint64:
     larger = ((b | top_bits) - a) & top_bits  # where b is at least a
     whole = np.uint64(0)
     spread = larger
-    for _ in range(8):  # the lanes are at most eight bits wide: spread each top bit over its lane
+    for _ in range(8):  # fields are at most eight bits wide: spread each top bit over its field
         whole |= spread
         spread = (spread >> ONE) & ~top_bits
     return (b & whole) | (a & ~whole)
@@ -94,7 +95,7 @@ def _larger_lanes(a: np.uint64, b: np.uint64, top_bits: np.uint64) -> np.uint64:
 def _corners(words: Words, top_bits: np.uint64) -> Words:
     corners = np.zeros((words.shape[0] + BLOCK - 1) // BLOCK, np.uint64)
     for i in range(words.shape[0]):
-        corners[i // BLOCK] = _larger_lanes(corners[i // BLOCK], words[i], top_bits)
+        corners[i // BLOCK] = _maximum(corners[i // BLOCK], words[i], top_bits)
     return corners
 
 

@@ -10,7 +10,7 @@ and then one kernel passes over them. Wrong input raises ValueError, which names
 front that is wrong: `fronts[3] must be finite, got nan at [0, 1]`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,17 @@ from numpy.typing import ArrayLike, NDArray
 from morl.pareto.arguments import all_finite, as_points, as_vector
 from morl.pareto.compilation import kernel, ordered_kernel
 from morl.pareto.dominance import non_dominated_in_stack
-from morl.pareto.indicators import known_points, largest_shortfalls, mean_distances, some_preferences
+from morl.pareto.indicators import (
+    SAFE,
+    best_utilities,
+    distances,
+    known_points,
+    largest_shortfalls,
+    mean_of,
+    products_are_safe,
+    some_preferences,
+    sparsity_of,
+)
 from morl.pareto.order import places_descending
 from morl.pareto.volumes import volumes_in_stack
 
@@ -36,56 +46,64 @@ class _Stack:
 
 
 def hypervolume(fronts: Iterable[ArrayLike], reference: ArrayLike) -> Array:
-    """Returns the volume that each front dominates above `reference` [objective]: an array [front]."""
+    """Return the volume that each front dominates above `reference` [objective]: an array [front]."""
     corner = as_vector(reference, "reference")
     stack = _stack(fronts, corner.shape[0])
     return volumes_in_stack(stack.points, stack.ends, corner)
 
 
 def cardinality(fronts: Iterable[ArrayLike]) -> Indices:
-    """Returns how many different non-dominated points each front has: an array [front]."""
+    """Return how many different non-dominated points each front has: an array [front]."""
     return np.diff(_without_dominated(_stack(fronts)).ends)
 
 
 def sparsity(fronts: Iterable[ArrayLike]) -> Array:
-    """Returns the mean squared gap between neighbours of each front: an array [front]."""
+    """Return the mean squared gap between neighbours of each front: an array [front]."""
     stack = _without_dominated(_stack(fronts))
-    return _sparsities(stack.points, stack.ends)
+    found = _sparsities(stack.points, stack.ends)
+    for i in np.flatnonzero((np.diff(stack.ends) > 1) & ~((found > 1.0 / SAFE) & (found < SAFE))):
+        found[i] = sparsity_of(stack.points[stack.ends[i] : stack.ends[i + 1]])
+    return found
 
 
 def expected_utility(fronts: Iterable[ArrayLike], preferences: ArrayLike) -> Array:
-    """Returns what a user gets from each front, mean over `preferences` [k, objective]: an array [front]."""
+    """Return the best utility in each front, mean over `preferences` [k, objective]: an array [front]."""
     weights = some_preferences(preferences)
     stack = _stack(fronts, weights.shape[1])
+    if not products_are_safe(stack.points, weights):
+        return np.array([mean_of(utilities) for utilities in _one_by_one(stack, weights)])
     means, _ = _utilities(stack.points, stack.ends, weights.T.copy(), np.zeros(weights.shape[0]))
     return means
 
 
 def maximum_utility_loss(fronts: Iterable[ArrayLike], known_front: ArrayLike, preferences: ArrayLike) -> Array:
-    """Returns the worst user's regret beside `known_front` [l, objective] for each front: an array [front]."""
+    """Return the largest utility loss against `known_front` [l, objective], over preferences: an array [front]."""
     weights = some_preferences(preferences)
-    known = (weights @ known_points(known_front, weights.shape[1]).T).max(axis=1)
+    known = best_utilities(known_points(known_front, weights.shape[1]), weights, "known_front")
     stack = _stack(fronts, weights.shape[1])
+    if not products_are_safe(stack.points, weights):
+        with np.errstate(over="ignore"):  # infinite then
+            return np.array([(known - utilities).max() for utilities in _one_by_one(stack, weights)])
     _, losses = _utilities(stack.points, stack.ends, weights.T.copy(), known)
     return losses
 
 
 def igd(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
-    """Returns the inverted generational distance of each front to `known_front` [l, objective]: an array [front]."""
+    """Return the inverted generational distance of each front to `known_front` [l, objective]: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
-    return mean_distances(stack.points, stack.ends, known, False)
+    return distances(stack.points, stack.ends, known, False)
 
 
 def igd_plus(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
-    """Returns how far each front falls short of `known_front` [l, objective] on average: an array [front]."""
+    """Return how far each front falls short of `known_front` [l, objective] on average: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
-    return mean_distances(stack.points, stack.ends, known, True)
+    return distances(stack.points, stack.ends, known, True)
 
 
 def epsilon_additive(fronts: Iterable[ArrayLike], known_front: ArrayLike) -> Array:
-    """Returns by how much each front would have to rise to cover `known_front` [l, objective]: an array [front]."""
+    """Return by how much each front would have to rise to cover `known_front` [l, objective]: an array [front]."""
     known = known_points(known_front)
     stack = _stack(fronts, known.shape[1])
     return largest_shortfalls(stack.points, stack.ends, known)
@@ -103,22 +121,29 @@ def _stack(fronts: Iterable[ArrayLike], objectives: int | None = None) -> _Stack
         else:
             rows.append(as_points(front, f"fronts[{place}]", objectives=objectives))
             objectives = objectives or rows[-1].shape[1] or None  # where nothing else says, the first that has any
-    points = np.concatenate([row for row in rows if row.shape[0] > 0] or [np.empty((0, objectives or 1))])
+    some = [row for row in rows if row.shape[0] > 0] or [np.empty((0, objectives or 1))]
+    points = np.ascontiguousarray(np.concatenate(some))  # NumPy keeps the order of memory where all fronts share one
     if not all_finite(points):
         for place, row in enumerate(rows):
             as_points(row, f"fronts[{place}]")  # raises for the first one that is not finite
     return _Stack(points, np.cumsum([0, *map(len, rows)]))
 
 
+def _one_by_one(stack: _Stack, weights: Array) -> Iterator[Array]:
+    """Yield the best utilities [preference] of each front, whatever the magnitudes."""
+    for i in range(stack.ends.shape[0] - 1):
+        yield best_utilities(stack.points[stack.ends[i] : stack.ends[i + 1]], weights, f"fronts[{i}]")
+
+
 def _without_dominated(stack: _Stack) -> _Stack:
-    """Returns the fronts without dominated points and copies."""
+    """Return the fronts without dominated points and copies."""
     mask = non_dominated_in_stack(stack.points, stack.ends)
     return _Stack(stack.points[mask], np.concatenate([[0], np.cumsum(mask)])[stack.ends])
 
 
 @kernel
 def _sparsities(points: Array, ends: Indices) -> Array:
-    """Returns the sparsity of each of the fronts points[ends[i]:ends[i + 1]], without dominated points and copies."""
+    """Return the sparsity of each of the fronts points[ends[i]:ends[i + 1]], without dominated points and copies."""
     sums = np.zeros(ends.shape[0] - 1)
     for i in range(sums.shape[0]):
         n = ends[i + 1] - ends[i]
@@ -133,7 +158,7 @@ def _sparsities(points: Array, ends: Indices) -> Array:
 
 @ordered_kernel
 def _utilities(points: Array, ends: Indices, weights: Array, known: Array) -> tuple[Array, Array]:
-    """Returns mean and worst case over preferences, of max_p w.p and of known - max_p w.p: two arrays [front].
+    """Return mean and worst case over preferences, of max_p w.p and of known - max_p w.p: two arrays [front].
 
     Args:
         points: [n, objective], the fronts end to end.
@@ -141,9 +166,12 @@ def _utilities(points: Array, ends: Indices, weights: Array, known: Array) -> tu
         weights: [objective, preference].
         known: [preference], the utility to compare with.
     """
-    fronts, preferences = ends.shape[0] - 1, weights.shape[1]
-    means, losses = np.zeros(fronts), np.full(fronts, -np.inf)
-    utility, best = np.empty(preferences), np.empty(preferences)
+    fronts = ends.shape[0] - 1
+    preferences = weights.shape[1]
+    means = np.zeros(fronts)
+    losses = np.full(fronts, -np.inf)
+    utility = np.empty(preferences)
+    best = np.empty(preferences)
     for i in range(fronts):
         best[:] = -np.inf
         for p in range(ends[i], ends[i + 1]):

@@ -17,7 +17,7 @@ Indices = NDArray[np.int64]
 
 @kernel
 def hypervolume_2d(points: Array, order: Indices) -> float:
-    """Returns the area under `points` [n, 2]; `order` [n] sorts them by the second objective, descending."""
+    """Return the area under `points` [n, 2]; `order` [n] sorts them by the second objective, descending."""
     area = 0.0
     widest = 0.0
     for i in order:
@@ -29,7 +29,7 @@ def hypervolume_2d(points: Array, order: Indices) -> float:
 
 @kernel
 def hypervolume_3d(points: Array, order: Indices) -> float:
-    """Returns the volume under `points` [n, 3]; `order` [n] sorts them by the third objective, descending.
+    """Return the volume under `points` [n, 3]; `order` [n] sorts them by the third objective, descending.
 
     Source: Beume et al. 2009, dimension sweep in O(n log n); here the staircase is a sorted array, not a tree: steps
     that come at its front move all others, so the objective that grows is the one along it.

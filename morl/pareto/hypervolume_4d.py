@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @ordered_kernel
 def hypervolume_4d(points: Array, n: int, front: Array, steps: Array) -> float:
-    """Returns the volume under the first `n` rows of `points` [., 4], sorted by the fourth objective, descending.
+    """Return the volume under the first `n` rows of `points` [., 4], sorted by the fourth objective, descending.
 
     Args:
         points: [n or more, 4], positive.
@@ -31,11 +31,15 @@ def hypervolume_4d(points: Array, n: int, front: Array, steps: Array) -> float:
     while level < n and points[level, 3] == points[0, 3]:
         level += 1
     volume = _first_level(points, level, front, steps)
-    count, height, total = level, points[0, 3], 0.0
+    count = level
+    height = points[0, 3]
+    total = 0.0
     for i in range(level, n):
         total += volume * (height - points[i, 3])
         height = points[i, 3]
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        x = points[i, 0]
+        y = points[i, 1]
+        z = points[i, 2]
         gain = exclusive_3d(front, count, x, y, z, steps)
         if gain > 0.0:
             volume += gain
@@ -45,7 +49,7 @@ def hypervolume_4d(points: Array, n: int, front: Array, steps: Array) -> float:
 
 @ordered_kernel
 def _first_level(points: Array, n: int, front: Array, steps: Array) -> float:
-    """Returns the 3-D volume under the first `n` points, by one sweep, and writes them to `front`."""
+    """Return the 3-D volume under the first `n` points, by one sweep, and writes them to `front`."""
     for i in range(n):
         place = i
         while place > 0 and front[2, place - 1] < points[i, 2]:
@@ -66,7 +70,7 @@ def _first_level(points: Array, n: int, front: Array, steps: Array) -> float:
 
 @ordered_kernel
 def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: Array) -> float:
-    """Returns the volume below (x, y, z) that the first `count` points of `front` do not cover.
+    """Return the volume below (x, y, z) that the first `count` points of `front` do not cover.
 
     At each height the covered part of the base is a strip on the left (from deeper points), a strip below (from wider
     points) and a few steps between them.
@@ -108,16 +112,26 @@ def exclusive_3d(front: Array, count: int, x: float, y: float, z: float, steps: 
 
 @ordered_kernel
 def replace(front: Array, count: int, x: float, y: float, z: float) -> int:
-    """Returns the size of the front after the point has joined it and those that it dominates have left."""
+    """Return the size of the front after the point has joined it and those that it dominates have left."""
     write = 0
     for j in range(count):
         write += front[2, j] > z
-    held_x, held_y, held_z = x, y, z  # the row that waits for a place
+    held_x = x  # the row that waits for a place
+    held_y = y
+    held_z = z
     for j in range(write, count):  # only points that are not higher can be dominated
         if (front[0, j] > x) | (front[1, j] > y):
-            next_x, next_y, next_z = front[0, j], front[1, j], front[2, j]
-            front[0, write], front[1, write], front[2, write] = held_x, held_y, held_z
-            held_x, held_y, held_z = next_x, next_y, next_z
+            next_x = front[0, j]
+            next_y = front[1, j]
+            next_z = front[2, j]
+            front[0, write] = held_x
+            front[1, write] = held_y
+            front[2, write] = held_z
+            held_x = next_x
+            held_y = next_y
+            held_z = next_z
             write += 1
-    front[0, write], front[1, write], front[2, write] = held_x, held_y, held_z
+    front[0, write] = held_x
+    front[1, write] = held_y
+    front[2, write] = held_z
     return write + 1

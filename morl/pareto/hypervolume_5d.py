@@ -16,46 +16,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto.compilation import inlined_kernel, ordered_kernel
-from morl.pareto.hypervolume_subsets import AREAS, hypervolume_of_words
+from morl.pareto.hypervolume_subsets import hypervolume_of_words, workspace
 from morl.pareto.order import places_descending
 
 Array = NDArray[np.float64]
 Words = NDArray[np.uint64]
 
-MOST_5D = 8191  # points; their ranks, from 1, leave the top bit of a lane free
+MOST_5D = 8191  # points; their ranks, from 1, leave the top bit of their 16 free
 COUNTED = 256  # points, up to which comparing all pairs is quicker than sorting
 TOP_BITS = np.uint64(0x8000800080008000)
 RANKS = ~TOP_BITS
 ONES = np.uint64(0x0001000100010001)
 RANK = np.uint64(0x7FFF)
-NONE, ONE = np.uint64(0), np.uint64(1)
-FIFTEEN, LANE, HIGH = np.uint64(15), np.uint64(16), np.uint64(48)
+NONE = np.uint64(0)
+ONE = np.uint64(1)
+FIFTEEN = np.uint64(15)
+WIDTH = np.uint64(16)
+HIGH = np.uint64(48)
 FIRST, SECOND, THIRD, FOURTH = (RANK << np.uint64(16 * k) for k in range(4))
 
 
 @ordered_kernel
 def hypervolume_5d(columns: Array, n: int) -> float:
-    """Returns the volume under the first `n`, up to 8191, points of `columns` [5, n or more], positive."""
+    """Return the volume under the first `n`, up to 8191, points of `columns` [5, n or more], positive."""
     words, table = _pack(columns, n)
     order = places_descending(columns[4], n)
-    above, candidates, limited = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
-    rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
-    areas, sets = np.empty((2, AREAS)), np.empty((3, n + 1), np.uint64)
+    above = np.empty(n, np.uint64)
+    candidates = np.empty(n, np.uint64)
+    limited = np.empty(n, np.uint64)
+    work = workspace(n)
+    rows = work.rows
     total = 0.0
     count = 0
     for i in order:
         corner, left = _limit(words[i], above, count, candidates, limited)
         base = 1.0
         for k in range(4):
-            lane = LANE * np.uint64(k)
-            start = table[k, (corner >> lane) & RANK]
+            shift = WIDTH * np.uint64(k)
+            start = table[k, (corner >> shift) & RANK]
             base *= columns[k, i] - start
             for j in range(left):
-                rows[j, k] = table[k, (limited[j] >> lane) & RANK] - start
+                rows[j, k] = table[k, (limited[j] >> shift) & RANK] - start
         if left == 1:
             base -= rows[0, 0] * rows[0, 1] * rows[0, 2] * rows[0, 3]
         elif left > 1:
-            base -= hypervolume_of_words(limited, left, 16, rows, front, steps, areas, sets)
+            base -= hypervolume_of_words(limited, left, 16, work)
         total += base * columns[4, i]
         count = _enter(words[i], above, count)
     return total
@@ -63,11 +68,13 @@ def hypervolume_5d(columns: Array, n: int) -> float:
 
 @ordered_kernel
 def _pack(columns: Array, n: int) -> tuple[Words, Array]:
-    """Returns the words of n points, the fourth objective in the highest lane, and the value of each rank [4, n + 1].
+    """Return the words of n points, the fourth objective in the highest bits, and the value of each rank [4, n + 1].
 
     Ranks begin with 1, and rank 0 is the value 0.
     """
-    words, table, ranks = np.zeros(n, np.uint64), np.zeros((4, n + 1)), np.empty(n, np.int64)
+    words = np.zeros(n, np.uint64)
+    table = np.zeros((4, n + 1))
+    ranks = np.empty(n, np.int64)
     for k in range(4):
         if n <= COUNTED:
             for i in range(n):
@@ -77,7 +84,8 @@ def _pack(columns: Array, n: int) -> tuple[Words, Array]:
         else:
             order = places_descending(columns[k], n)
             for place in range(n):
-                i, before = order[place], order[max(place - 1, 0)]
+                i = order[place]
+                before = order[max(place - 1, 0)]
                 equal = place > 0 and columns[k, i] == columns[k, before]
                 ranks[i] = ranks[before] if equal else n - place
         for i in range(n):
@@ -88,7 +96,7 @@ def _pack(columns: Array, n: int) -> tuple[Words, Array]:
 
 @inlined_kernel
 def _at_least(a: np.uint64, b: np.uint64) -> bool:
-    return bool((((a | TOP_BITS) - b) & TOP_BITS) == TOP_BITS)  # no lane borrows: the top bits stay
+    return bool((((a | TOP_BITS) - b) & TOP_BITS) == TOP_BITS)  # no rank borrows from the next: the top bits stay
 
 
 @inlined_kernel
@@ -99,7 +107,7 @@ def _minimum(a: np.uint64, b: np.uint64) -> np.uint64:
 
 @ordered_kernel
 def _limit(box: np.uint64, above: Words, count: int, candidates: Words, limited: Words) -> tuple[np.uint64, int]:
-    """Returns the corner where the box begins, and how many of the first `count` points of `above` are left.
+    """Return the corner where the box begins, and how many of the first `count` points of `above` are left.
 
     They are limited to the box, reach beyond the corner, and are written to `limited`. `above` and `limited` descend in
     the fourth objective, so a later candidate is never better than an earlier one, but for ties.
@@ -133,24 +141,26 @@ def _limit(box: np.uint64, above: Words, count: int, candidates: Words, limited:
 
 @inlined_kernel
 def _corner(box: np.uint64, above: Words, count: int, candidates: Words) -> np.uint64:
-    """Returns where the box begins, in each objective, and writes the points limited to the box to `candidates`."""
+    """Return where the box begins, in each objective, and writes the points limited to the box to `candidates`."""
     first = second = third = fourth = NONE
     covered = 0
     for place in range(count):  # all in arithmetic, without choices: this becomes vector code
         word = _minimum(above[place], box)
         candidates[place] = word
-        lower = ((box - word) + RANKS) & TOP_BITS  # the top bits of the lanes in which it is lower than the box
+        lower = ((box - word) + RANKS) & TOP_BITS  # top bits: in which objectives it is lower than the box
         covered += lower == NONE
         only_one = NONE - np.uint64((lower & (lower - ONE)) == NONE)  # all bits or none
         cut = word & (lower - (lower >> FIFTEEN)) & only_one
-        first, second = max(first, cut & FIRST), max(second, cut & SECOND)
-        third, fourth = max(third, cut & THIRD), max(fourth, cut & FOURTH)
+        first = max(first, cut & FIRST)
+        second = max(second, cut & SECOND)
+        third = max(third, cut & THIRD)
+        fourth = max(fourth, cut & FOURTH)
     return box if covered > 0 else first | second | third | fourth
 
 
 @ordered_kernel
 def _enter(word: np.uint64, above: Words, count: int) -> int:
-    """Returns how many points stay above once the word has been sorted in by the fourth objective."""
+    """Return how many points stay above once the word has been sorted in by the fourth objective."""
     covered = 0
     for j in range(count):
         covered += _at_least(word, above[j])

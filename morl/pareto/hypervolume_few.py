@@ -10,11 +10,13 @@ never has to remove it.
 Source: While, Bradstreet, Barone 2012 (WFG); ranks packed into words are ours.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto.compilation import ordered_kernel
-from morl.pareto.hypervolume_subsets import AREAS, hypervolume_of_words
+from morl.pareto.hypervolume_subsets import Workspace, hypervolume_of_words, workspace
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -28,52 +30,61 @@ SEVEN = np.uint64(7)
 NONE = np.uint64(0)
 
 
+class RankedPoints(NamedTuple):
+    """Points as words of ranks, one set of points for each depth of the recursion, and memory to measure them.
+
+    Attributes:
+        words: [depth, point], ranks; those at the depth that is measured are the input, lower ones are overwritten.
+        table: [8, 128], the value of each rank.
+        orders: [depth, point], memory: the points by their last objective but one.
+        work: memory for the volumes in four objectives.
+    """
+
+    words: Words
+    table: Array
+    orders: Indices
+    work: Workspace
+
+
+@ordered_kernel
+def ranked_points(depths: int, n: int) -> RankedPoints:
+    """Return memory for up to `n` points at `depths` depths; its content is undefined."""
+    return RankedPoints(
+        np.empty((depths, n), np.uint64),
+        np.empty((8, MOST + 1)),
+        np.empty((depths, n), np.int64),
+        workspace(n),
+    )
+
+
 @ordered_kernel
 def hypervolume_of_few(points: Array, orders: Indices) -> float:
-    """Returns the volume under `points` [n, objective], positive, 1 to 127 of them, with up to eight objectives.
+    """Return the volume under `points` [n, objective], positive, 1 to 127 of them, with up to eight objectives.
 
     Args:
         points: [n, objective], descending in the last objective.
         orders: [objective, n], the points by each objective, ascending.
     """
     n, m = points.shape
-    words, table = np.empty((m + 1, n), np.uint64), np.empty((8, MOST + 1))
-    pack(m, n, points, orders, words, table)
-    few_orders = np.empty((m + 1, n), np.int64)
-    rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
-    areas, sets = np.empty((2, AREAS)), np.empty((3, n + 1), np.uint64)
-    return hypervolume_few(m, n, words, table, few_orders, rows, front, steps, areas, sets)
+    ranked = ranked_points(m + 1, n)
+    pack(m, n, points, orders, ranked.words, ranked.table)
+    return hypervolume_few(m, n, ranked)
 
 
 @ordered_kernel
-def hypervolume_few(
-    d: int,
-    n: int,
-    words: Words,
-    table: Array,
-    orders: Indices,
-    rows: Array,
-    front: Array,
-    steps: Array,
-    areas: Array,
-    sets: Words,
-) -> float:
-    """Returns the volume under the first n points of words[d]; overwrites words[:d].
+def hypervolume_few(d: int, n: int, ranked: RankedPoints) -> float:
+    """Return the volume under the first n points at depth d; overwrites the words of the depths below.
 
     Args:
         d: the points differ only in their first d objectives, 1 to 8, and descend in the last of them.
         n: number of points.
-        words: [depth, point], ranks.
-        table: [8, 128], the value of each rank.
-        orders: [depth, point], work space.
-        rows: [point, 4], work space like the following ones.
-        front: see `hypervolume_of_words`.
-        steps: see there.
-        areas: see there.
-        sets: see there.
+        ranked: the points, `ranked.words[d]`, and memory.
     """
     if d == 4:
-        return _four(n, words, table, rows, front, steps, areas, sets)
+        return _four(n, ranked.words, ranked.table, ranked.work)
+    words = ranked.words
+    table = ranked.table
+    orders = ranked.orders
     total = volume(words[d, 0], table)
     orders[d, 0] = 0
     for p in range(1, n):
@@ -82,14 +93,14 @@ def hypervolume_few(
         if left <= 4:
             total -= union_of_four(d - 1, left, words, table)
         else:
-            total -= hypervolume_few(d - 1, left, words, table, orders, rows, front, steps, areas, sets)
+            total -= hypervolume_few(d - 1, left, ranked)
         _enter(d, p, words, orders)
     return total
 
 
 @ordered_kernel
 def volume(word: np.uint64, table: Array) -> float:
-    """Returns the volume of the box under a point."""
+    """Return the volume of the box under a point."""
     product = 1.0
     for k in range(8):
         product *= table[k, (word >> np.uint64(8 * k)) & RANK]
@@ -109,7 +120,7 @@ def _minimum(a: np.uint64, b: np.uint64) -> np.uint64:
 
 @ordered_kernel
 def union_of_four(d: int, n: int, words: Words, table: Array) -> float:
-    """Returns the volume of the union of up to four boxes, by inclusion and exclusion."""
+    """Return the volume of the union of up to four boxes, by inclusion and exclusion."""
     if n == 0:
         return 0.0
     a = words[d, 0]
@@ -128,27 +139,27 @@ def union_of_four(d: int, n: int, words: Words, table: Array) -> float:
 
 @ordered_kernel
 def _union_of_three(a: np.uint64, b: np.uint64, c: np.uint64, table: Array) -> float:
-    ab, ac, bc = _minimum(a, b), _minimum(a, c), _minimum(b, c)
+    ab = _minimum(a, b)
+    ac = _minimum(a, c)
+    bc = _minimum(b, c)
     single = volume(a, table) + volume(b, table) + volume(c, table)
     return single - volume(ab, table) - volume(ac, table) - volume(bc, table) + volume(_minimum(ab, c), table)
 
 
 @ordered_kernel
-def _four(
-    n: int, words: Words, table: Array, rows: Array, front: Array, steps: Array, areas: Array, sets: Words
-) -> float:
+def _four(n: int, words: Words, table: Array, work: Workspace) -> float:
     factor = 1.0
     for k in range(4, 8):
         factor *= table[k, (words[4, 0] >> np.uint64(8 * k)) & RANK]
     for i in range(n):
         for k in range(4):
-            rows[i, k] = table[k, (words[4, i] >> np.uint64(8 * k)) & RANK]
-    return factor * hypervolume_of_words(words[4], n, 8, rows, front, steps, areas, sets)
+            work.rows[i, k] = table[k, (words[4, i] >> np.uint64(8 * k)) & RANK]
+    return factor * hypervolume_of_words(words[4], n, 8, work)
 
 
 @ordered_kernel
 def limit(d: int, p: int, words: Words, orders: Indices) -> int:
-    """Returns how many of the points before p are left, limited to its box; writes them to words[d - 1].
+    """Return how many of the points before p are left, limited to its box; writes them to words[d - 1].
 
     They come in descending order of objective d - 2, so a later one is never better than an earlier one, but for ties.
     """
@@ -177,7 +188,7 @@ def limit(d: int, p: int, words: Words, orders: Indices) -> int:
 
 @ordered_kernel
 def _enter(d: int, p: int, words: Words, orders: Indices) -> None:
-    """Sorts point p into the order of the points before it by the last objective but one."""
+    """Sort point p into the order of the points before it by the last objective but one."""
     shift = BYTE * np.uint64(d - 2)
     rank = (words[d, p] >> shift) & RANK
     place = p
@@ -189,7 +200,7 @@ def _enter(d: int, p: int, words: Words, orders: Indices) -> None:
 
 @ordered_kernel
 def pack(d: int, n: int, values: Array, orders: Indices, words: Words, table: Array) -> None:
-    """Writes the ranks of n points in their first d objectives, d <= 8, to words[d], and fills `table`.
+    """Write the ranks of n points in their first d objectives, d <= 8, to words[d], and fills `table`.
 
     Args:
         d: number of objectives.

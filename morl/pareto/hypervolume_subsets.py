@@ -12,10 +12,12 @@ area(s + p) = area(s) + x_p * max(0, y_p - height(s)), which becomes vector code
 Source: the subsets are ours; the sweep for more points is that of `hypervolume_4d`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.pareto.compilation import inlined_kernel
+from morl.pareto.compilation import inlined_kernel, ordered_kernel
 from morl.pareto.hypervolume_4d import hypervolume_4d
 
 Array = NDArray[np.float64]
@@ -23,36 +25,64 @@ Words = NDArray[np.uint64]
 
 MOST_SUBSETS = 10  # points; from here on the table, 2^n, takes longer than the sweep
 AREAS = (1 << MOST_SUBSETS) + 24  # and not a power of two, which would put the rows of a table on the same cache lines
-ONE, NONE = np.uint64(1), np.uint64(0)
+ONE = np.uint64(1)
+NONE = np.uint64(0)
+
+
+class Workspace(NamedTuple):
+    """Memory for the volume of up to n points in four objectives.
+
+    Attributes:
+        rows: [n, 4], the values of the points: the only input among these arrays.
+        front: [3, n + 1], the front of the sweep.
+        steps: [2, n + 1], the staircase of the sweep, or the levels of the second and the third objective.
+        areas: [2, AREAS], of each subset the area and the largest value in the first objective.
+        sets: [3, n + 1], the points at each level or above, one bit each, and their places.
+    """
+
+    rows: Array
+    front: Array
+    steps: Array
+    areas: Array
+    sets: Words
+
+
+@ordered_kernel
+def workspace(n: int) -> Workspace:
+    """Return memory for up to `n` points; its content is undefined."""
+    return Workspace(
+        np.empty((n, 4)),
+        np.empty((3, n + 1)),
+        np.empty((2, n + 1)),
+        np.empty((2, AREAS)),
+        np.empty((3, n + 1), np.uint64),
+    )
 
 
 @inlined_kernel
-def hypervolume_of_words(
-    words: Words, n: int, lane: int, rows: Array, front: Array, steps: Array, areas: Array, sets: Words
-) -> float:
-    """Returns the volume under the first `n` words, which descend in the fourth objective.
+def hypervolume_of_words(words: Words, n: int, width: int, work: Workspace) -> float:
+    """Return the volume under the first `n` words, which descend in the fourth objective.
 
     Args:
-        words: [point], ranks in four objectives, the first one in the lowest lane; higher lanes do not matter.
+        words: [point], ranks in four objectives, the first one in the lowest bits; higher bits do not matter.
         n: how many of them count.
-        lane: the width of a lane in bits; the top bit of each lane is 0.
-        rows: [n or more, 4], the values of the words.
-        front: [3, n + 1 or more], work space for the sweep.
-        steps: [2, n + 1 or more], work space: of the sweep, or the levels of the second and the third objective.
-        areas: [2, AREAS], work space: of each subset the area and the largest value in the first objective.
-        sets: [3, n + 1 or more], work space: the points at each level or above, one bit each, and their places.
+        width: bits for each rank, of which the top one is 0.
+        work: memory for `n` points; `work.rows` holds the values of the words.
     """
     if n > MOST_SUBSETS:
-        return hypervolume_4d(rows, n, front, steps)
-    _fill(n, rows, areas)
-    _find_places(words, n, lane, sets)
-    rank = (ONE << np.uint64(lane - 1)) - ONE
+        return hypervolume_4d(work.rows, n, work.front, work.steps)
+    rows = work.rows
+    steps = work.steps
+    sets = work.sets
+    _fill(n, rows, work.areas)
+    _find_places(words, n, width, sets)
+    rank = (ONE << np.uint64(width - 1)) - ONE
     for i in range(n):
         for k in range(2):
-            place = (sets[2, i] >> np.uint64(lane * (k + 1))) & rank
+            place = (sets[2, i] >> np.uint64(width * (k + 1))) & rank
             steps[k, place] = rows[i, k + 1]
             sets[k, place] = ONE << np.uint64(i)
-    return _sum(n, areas, steps, sets)
+    return _sum(n, work.areas, steps, sets)
 
 
 @inlined_kernel
@@ -60,7 +90,8 @@ def _fill(n: int, rows: Array, areas: Array) -> None:
     areas[0, 0] = areas[1, 0] = 0.0
     size = 1
     for i in range(n):
-        x, y = rows[i, 3], rows[i, 0]
+        x = rows[i, 3]
+        y = rows[i, 0]
         for subset in range(size):
             height = areas[1, subset]
             top = max(height, y)
@@ -70,12 +101,13 @@ def _fill(n: int, rows: Array, areas: Array) -> None:
 
 
 @inlined_kernel
-def _find_places(words: Words, n: int, lane: int, sets: Words) -> None:
-    """Writes how many points are larger in each objective, in all lanes at once; of equal ones the first is larger."""
+def _find_places(words: Words, n: int, width: int, sets: Words) -> None:
+    """Write how many points are larger in each objective, all objectives at once; of equal ones the first is larger."""
     ones = np.uint64(0)
     for k in range(4):
-        ones |= ONE << np.uint64(lane * k)
-    top_bits, to_bottom = ones << np.uint64(lane - 1), np.uint64(lane - 1)
+        ones |= ONE << np.uint64(width * k)
+    top_bits = ones << np.uint64(width - 1)
+    to_bottom = np.uint64(width - 1)
     for i in range(n):
         larger = np.uint64(0)
         for j in range(i):

@@ -14,13 +14,14 @@ an AND over objectives answer the question for 64 points j at once, without comp
 Source: While, Bradstreet, Barone 2012, "A fast way of calculating exact hypervolumes"; the bit sets are ours.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.pareto.compilation import ordered_kernel
 from morl.pareto.hypervolume_4d import hypervolume_4d
-from morl.pareto.hypervolume_few import MOST, hypervolume_few, pack, union_of_four
-from morl.pareto.hypervolume_subsets import AREAS
+from morl.pareto.hypervolume_few import MOST, RankedPoints, hypervolume_few, pack, ranked_points, union_of_four
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -30,46 +31,50 @@ ONE = np.uint64(1)
 NONE = np.uint64(0)
 
 
+class Slices(NamedTuple):
+    """The points of the sub-problem in each dimension, and memory to measure them.
+
+    Attributes:
+        rows: [dimension, n, objective], values.
+        orders: [dimension, objective, n], the points by each objective, ascending.
+        at_least: [dimension, objective, word, n], one bit for each point that is at least as good as this one.
+        ranked: memory for sub-problems of few points.
+    """
+
+    rows: Array
+    orders: Indices
+    at_least: Bits
+    ranked: RankedPoints
+
+
 @ordered_kernel
 def hypervolume_wfg(points: Array, orders: Indices) -> float:
-    """Returns the volume under `points` [n, objective], positive and non-dominated, with five objectives or more.
+    """Return the volume under `points` [n, objective], positive and non-dominated, with five objectives or more.
 
     Args:
         points: [n, objective], descending in the last objective.
         orders: [objective, n], the points by each objective, ascending.
     """
     n, m = points.shape
-    words = np.empty((m + 1, n), np.uint64)
-    table = np.empty((8, MOST + 1))
-    few_orders = np.empty((m + 1, n), np.int64)
-    rows, front, steps = np.empty((n, 4)), np.empty((3, n + 1)), np.empty((2, n + 1))
-    areas, sets = np.empty((2, AREAS)), np.empty((3, n + 1), np.uint64)
-    all_orders = np.empty((m + 1, m, n), np.int64)  # first axis: the dimension of the sub-problem
-    all_orders[m] = orders
-    all_rows = np.empty((m + 1, n, m))
-    all_rows[m] = points
-    at_least = np.empty((m + 1, m, (n + 63) // 64, n), np.uint64)
-    return _slices(m, n, all_rows, all_orders, at_least, words, table, few_orders, rows, front, steps, areas, sets)
+    slices = Slices(
+        np.empty((m + 1, n, m)),
+        np.empty((m + 1, m, n), np.int64),
+        np.empty((m + 1, m, (n + 63) // 64, n), np.uint64),
+        ranked_points(m + 1, n),
+    )
+    slices.rows[m] = points
+    slices.orders[m] = orders
+    return _volume_of_slices(m, n, slices)
 
 
 @ordered_kernel
-def _slices(
-    d: int,
-    n: int,
-    all_rows: Array,
-    orders: Indices,
-    at_least: Bits,
-    words: Bits,
-    table: Array,
-    few_orders: Indices,
-    rows: Array,
-    front: Array,
-    steps: Array,
-    areas: Array,
-    sets: Bits,
-) -> float:
-    """Returns the volume of the sub-problem in dimension d: n rows, and their orders by each objective."""
-    _fill_bits(d, n, all_rows, orders, at_least)
+def _volume_of_slices(d: int, n: int, slices: Slices) -> float:
+    """Return the volume of the sub-problem in dimension d, n rows with their orders by each objective."""
+    rows = slices.rows
+    orders = slices.orders
+    at_least = slices.at_least
+    ranked = slices.ranked
+    _fill_bits(d, n, rows, orders, at_least)
     dominators = np.empty(((n + 63) // 64, n), np.uint64)
     here = np.empty(dominators.shape[0], np.uint64)
     label = np.empty(n, np.int64)
@@ -77,22 +82,20 @@ def _slices(
     for p in range(n):
         volume = 1.0
         for k in range(d - 1):
-            volume *= all_rows[d, p, k]
+            volume *= rows[d, p, k]
         left = _limit(d, p, at_least, dominators, here, label)
-        _gather(d, n, p, left, all_rows, orders, label)
+        _gather(d, n, p, left, rows, orders, label)
         if left > 4 and d == 5:
-            volume -= hypervolume_4d(all_rows[4], left, front, steps)
+            volume -= hypervolume_4d(rows[4], left, ranked.work.front, ranked.work.steps)
         elif left > MOST or d > 9:
-            volume -= _slices(
-                d - 1, left, all_rows, orders, at_least, words, table, few_orders, rows, front, steps, areas, sets
-            )
+            volume -= _volume_of_slices(d - 1, left, slices)
         elif left > 0:
-            pack(d - 1, left, all_rows[d - 1], orders[d - 1], words, table)
+            pack(d - 1, left, rows[d - 1], orders[d - 1], ranked.words, ranked.table)
             if left <= 4:
-                volume -= union_of_four(d - 1, left, words, table)
+                volume -= union_of_four(d - 1, left, ranked.words, ranked.table)
             else:
-                volume -= hypervolume_few(d - 1, left, words, table, few_orders, rows, front, steps, areas, sets)
-        total += volume * all_rows[d, p, d - 1]
+                volume -= hypervolume_few(d - 1, left, ranked)
+        total += volume * rows[d, p, d - 1]
     return total
 
 
@@ -120,7 +123,7 @@ def _fill_bits(d: int, n: int, rows: Array, orders: Indices, at_least: Bits) -> 
 
 @ordered_kernel
 def _limit(d: int, p: int, at_least: Bits, dominators: Bits, here: Bits, label: Indices) -> int:
-    """Returns how many of the points before p are left, limited to its box; marks them with 0 in `label`, others -1."""
+    """Return how many of the points before p are left, limited to its box; marks them with 0 in `label`, others -1."""
     words = (p + 63) // 64
     for word in range(words):
         everyone = ~NONE if 64 * (word + 1) <= p else (ONE << np.uint64(p & 63)) - ONE
@@ -149,7 +152,7 @@ def _limit(d: int, p: int, at_least: Bits, dominators: Bits, here: Bits, label: 
 
 @ordered_kernel
 def _gather(d: int, n: int, p: int, left: int, rows: Array, orders: Indices, label: Indices) -> None:
-    """Writes the sub-problem of the points left: limited rows by their last objective, and their orders."""
+    """Write the sub-problem of the points left: limited rows by their last objective, and their orders."""
     count = 0
     for place in range(n - 1, -1, -1):
         i = orders[d, d - 2, place]

@@ -14,7 +14,7 @@ LONG = 32  # equal values in a row, from which on it pays to look at all objecti
 
 
 def descending(points: Array) -> Indices:
-    """Returns indices that put `points` [n, objective] in descending lexicographic order, copies by index.
+    """Return indices that put `points` [n, objective] in descending lexicographic order, copies by index.
 
     NumPy sorts the first objective with vector instructions, much faster than any comparison sort. Short runs of equal
     values are then put in order by the other objectives. Where runs are long, values are few: a point's ranks in all
@@ -31,7 +31,7 @@ def descending(points: Array) -> Indices:
 
 @kernel
 def falls(points: Array, order: Indices, objective: int) -> bool:
-    """Returns whether an objective is smaller in the second half of a long order than in the first, on the whole."""
+    """Return whether an objective is smaller in the second half of a long order than in the first, on the whole."""
     if order.shape[0] < 1000:
         return False
     half = order.shape[0] // 2
@@ -61,9 +61,10 @@ def _bits(most: int) -> int:
 
 @kernel
 def _keys(points: Array, orders: Indices) -> tuple[Keys, bool]:
-    """Returns a key for each point, the larger the earlier it comes, and whether everything fits into 64 bits."""
+    """Return a key for each point, the larger the earlier it comes, and whether everything fits into 64 bits."""
     n, m = points.shape
-    keys, ranks = np.zeros(n, np.uint64), np.empty(n, np.uint64)
+    keys = np.zeros(n, np.uint64)
+    ranks = np.empty(n, np.uint64)
     used = _bits(n - 1)
     for k in range(m):
         rank = 0
@@ -113,7 +114,7 @@ def _comes_first(points: Array, a: int, b: int) -> bool:
 
 @kernel
 def merge_sort(points: Array, order: Indices, start: int, stop: int) -> None:
-    """Sorts order[start:stop] in descending lexicographic order of `points`, copies by index."""
+    """Sort order[start:stop] in descending lexicographic order of `points`, copies by index."""
     for i in range(start, stop, 8):  # runs of eight by insertion, then merge pairs of runs
         for j in range(i + 1, min(i + 8, stop)):
             moving = order[j]
@@ -129,7 +130,8 @@ def merge_sort(points: Array, order: Indices, start: int, stop: int) -> None:
         for left in range(start, stop, 2 * width):
             middle = min(left + width, stop)
             right = min(left + 2 * width, stop)
-            i, j = left, middle
+            i = left
+            j = middle
             for place in range(left, right):
                 if j >= right or (i < middle and _comes_first(points, order[i], order[j])):
                     merged[place - start] = order[i]
@@ -144,8 +146,9 @@ def merge_sort(points: Array, order: Indices, start: int, stop: int) -> None:
 
 @ordered_kernel
 def places_descending(values: Array, n: int) -> Indices:
-    """Returns indices that put the first `n` values in descending order; of equal ones the first comes first."""
-    order, merged = np.empty(n, np.int64), np.empty(n, np.int64)
+    """Return indices that put the first `n` values in descending order; of equal ones the first comes first."""
+    order = np.empty(n, np.int64)
+    merged = np.empty(n, np.int64)
     for start in range(0, n, 8):  # runs of eight by insertion, then merge pairs of runs
         for i in range(start, min(start + 8, n)):
             place = i
@@ -156,7 +159,9 @@ def places_descending(values: Array, n: int) -> Indices:
     width = 8
     while width < n:
         for left in range(0, n, 2 * width):
-            i, middle, right = left, min(left + width, n), min(left + 2 * width, n)
+            i = left
+            middle = min(left + width, n)
+            right = min(left + 2 * width, n)
             j = middle
             for place in range(left, right):
                 first = j >= right or (i < middle and values[order[i]] >= values[order[j]])

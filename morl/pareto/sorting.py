@@ -1,11 +1,11 @@
-"""Fronts behind the front: ranks, and how crowded each point is among its neighbours."""
+"""Non-dominated sorting and crowding distance."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from morl.pareto.arguments import as_points
 from morl.pareto.compilation import kernel, ordered_kernel
-from morl.pareto.dominance_blocks import lanes, passes
+from morl.pareto.dominance_blocks import passes, quantile_words
 from morl.pareto.order import descending, merge_sort
 
 Array = NDArray[np.float64]
@@ -17,7 +17,7 @@ FEW = 256  # points, up to which one kernel that sorts by itself is quicker than
 
 
 def non_dominated_sort(points: ArrayLike) -> Indices:
-    """Returns the rank of each point [n]: 0 for the non-dominated ones, 1 for those left without them, and so on.
+    """Return the rank of each point [n]: 0 for the non-dominated ones, 1 for those left without them, and so on.
 
     Copies share a rank. Points are passed in descending lexicographic order, so none dominates an earlier one, and the
     right front for each is found by binary search. Source: in two objectives Jensen 2003, O(n log n); above, efficient
@@ -48,7 +48,7 @@ def _ranks(points: Array, order: Indices) -> Indices:
     if points.shape[0] > 0 and points.shape[1] <= 2:
         _rank_2d(points, order, ranks)
     elif points.shape[0] > 0:
-        words, _, top_bits = lanes(points)
+        words, _, top_bits = quantile_words(points)
         _rank(points, words, np.uint64(top_bits), order, ranks)
     return ranks
 
@@ -71,7 +71,8 @@ def _rank_2d(points: Array, order: Indices, ranks: Indices) -> None:
         if points[i, 0] == points[before, 0] and points[i, last] == points[before, last] and i != before:
             ranks[i] = ranks[before]
             continue
-        low, high = 0, fronts
+        low = 0
+        high = fronts
         while low < high:
             middle = (low + high) // 2
             if highest[middle] >= points[i, last]:
@@ -89,7 +90,8 @@ def _rank(points: Array, words: Words, top_bits: np.uint64, order: Indices, rank
     n = points.shape[0]
     blocks = np.empty((n, BLOCK), np.int64)  # a front is a chain of blocks of its members, the newest block first
     block_words = np.empty((n, BLOCK), np.uint64)
-    filled, older = np.zeros(n, np.int64), np.full(n, -1)
+    filled = np.zeros(n, np.int64)
+    older = np.full(n, -1)
     newest = np.full(n, -1)
     fronts = used = 0
     before = -1
@@ -97,7 +99,8 @@ def _rank(points: Array, words: Words, top_bits: np.uint64, order: Indices, rank
         if before >= 0 and _same(points, i, before):
             ranks[i] = ranks[before]
             continue
-        low, high = 0, fronts  # the first front with no member that dominates i
+        low = 0  # the first front with no member that dominates i
+        high = fronts
         while low < high:
             middle = (low + high) // 2
             block = newest[middle]
@@ -149,7 +152,7 @@ def _dominated_by(
 
 
 def crowding_distance(points: ArrayLike) -> Array:
-    """Returns the crowding distance of each point [n]: infinite at the ends, small where neighbours are close.
+    """Return the crowding distance of each point [n]: infinite at the ends, small where neighbours are close.
 
     Per objective, the gap between a point's two neighbours divided by the range of that objective; the mean over
     objectives. The largest and the smallest value of an objective are ends (of equal ones the first by index at the
@@ -187,7 +190,7 @@ def _originals(points: Array, order: Indices) -> Indices:
 
 @kernel
 def _crowding(columns: Array, orders: Indices) -> tuple[Array, bool]:
-    """Returns the distances [n], and whether two points are equal in the first objective."""
+    """Return the distances [n], and whether two points are equal in the first objective."""
     m, n = columns.shape
     distances = np.zeros(n)
     values = np.empty(n)  # of one objective, ascending
@@ -224,7 +227,8 @@ def _add_gaps_with_ties(values: Array, order: Indices, span: float, distances: A
         stop = start
         first = last = order[start]  # by index, of the points with this value
         while stop < n and values[stop] == values[start]:
-            first, last = min(first, order[stop]), max(last, order[stop])
+            first = min(first, order[stop])
+            last = max(last, order[stop])
             stop += 1
         distances[first] += (values[stop] - values[start]) / span if stop < n else np.inf
         distances[last] += (values[start] - values[start - 1]) / span if start > 0 else np.inf

@@ -1,4 +1,4 @@
-"""Staircases: what boxes with one corner at the origin cover of a plane, and the area that changes when one comes.
+"""Staircases: the region of a plane covered by boxes with one corner at the origin, and the area that a new box adds.
 
 Step i, from `start` to `stop`, covers everything left of steps[0, i] and below steps[1, i]; the first row ascends, the
 second descends, both strictly. Everything left of `wall` and everything below `floor` is covered as well.
@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 @ordered_kernel
 def add_step(steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float) -> tuple[int, float]:
-    """Returns the new end of a staircase that also covers the box up to (x, y), and the area gained by it."""
+    """Return the new end of a staircase that also covers the box up to (x, y), and the area gained by it."""
     first = stop  # the first step lower than y
     if stop - start > 16:
         low = start
@@ -41,17 +41,20 @@ def add_step(steps: Array, start: int, stop: int, wall: float, floor: float, x: 
     gain += (x - edge) * (y - (steps[1, after] if after < stop else floor))
     if after == first:
         for j in range(stop, first, -1):
-            steps[0, j], steps[1, j] = steps[0, j - 1], steps[1, j - 1]
+            steps[0, j] = steps[0, j - 1]
+            steps[1, j] = steps[1, j - 1]
     elif after > first + 1:
         for j in range(after, stop):
-            steps[0, j - after + first + 1], steps[1, j - after + first + 1] = steps[0, j], steps[1, j]
-    steps[0, first], steps[1, first] = x, y
+            steps[0, j - after + first + 1] = steps[0, j]
+            steps[1, j - after + first + 1] = steps[1, j]
+    steps[0, first] = x
+    steps[1, first] = y
     return stop + 1 - (after - first), gain
 
 
 @ordered_kernel
 def widen_wall(steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float) -> tuple[int, float]:
-    """Returns the first of the steps left when the wall moves to `x`, and the area that it covers up to `y`."""
+    """Return the first of the steps left when the wall moves to `x`, and the area that it covers up to `y`."""
     gain = 0.0
     while start < stop and steps[0, start] <= x:
         gain += (steps[0, start] - wall) * (y - steps[1, start])
@@ -64,7 +67,7 @@ def widen_wall(steps: Array, start: int, stop: int, wall: float, floor: float, x
 def raise_floor(
     steps: Array, start: int, stop: int, wall: float, floor: float, x: float, y: float
 ) -> tuple[int, float]:
-    """Returns the end of the steps left when the floor is raised to `y`, and the area that it covers up to `x`."""
+    """Return the end of the steps left when the floor is raised to `y`, and the area that it covers up to `x`."""
     gain = 0.0
     while start < stop and steps[1, stop - 1] <= y:
         gain += (steps[1, stop - 1] - floor) * (x - steps[0, stop - 1])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from morl.pareto.arguments import all_finite, as_points, as_vector
+from morl.pareto.arguments import as_points, as_vector
 from morl.pareto.compilation import kernel
 from morl.pareto.contributions import contributions_2d, contributions_3d, contributions_4d, contributions_few
 from morl.pareto.dominance import maximal, non_dominated, not_below_the_best_sum
@@ -15,16 +15,26 @@ from morl.pareto.hypervolume_5d import MOST_5D, hypervolume_5d
 from morl.pareto.hypervolume_few import MOST, hypervolume_of_few
 from morl.pareto.hypervolume_wfg import hypervolume_wfg
 from morl.pareto.order import descending, falls, places_descending
+from morl.pareto.scaling import (
+    SMALLEST_UNIT_VOLUME,
+    UnitBoxes,
+    differences,
+    limits,
+    times_power_of_two,
+    unit_boxes,
+    within,
+)
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 FEW = 256  # points, up to which one kernel that sorts by counting is quicker than NumPy's sort between two kernels
+NO_LIMITS = (0.0, math.inf)
 MANY = 512  # points, from which on the sweep in four objectives is worth a look for a strong point first
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """Returns the volume that `points` dominate above `reference`, exactly; 0.0 for an empty set.
+    """Return the volume that `points` dominate above `reference`, exactly; 0.0 for an empty set.
 
     HV(P, r) = volume of the union over p in P of the boxes [r, p] (Zitzler and Thiele 1998). Only points
     strictly better than the reference in every objective count. Not scale-free: it carries the product of the
@@ -35,39 +45,41 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
         reference: [objective], finite.
 
     Raises:
-        ValueError: a wrong shape, NaN or infinity.
+        ValueError: a wrong shape, NaN or infinity, or magnitudes so different that the volume is lost to underflow.
     """
     corner = as_vector(reference, "reference")
     rows = as_points(points, objectives=corner.shape[0])
-    volume = _volume(rows, corner)
-    if 0.0 < volume < math.inf or rows.shape[0] == 0:
-        return volume
-    boxes, exponent = _unit_boxes(rows, corner)
-    return _times_power_of_two(_volume(boxes, np.zeros_like(corner)), exponent)
+    return measure(rows, corner)
 
 
-def _unit_boxes(points: Array, corner: Array) -> tuple[Array, int]:
-    """Returns the boxes [n, objective] in units of powers of two in which none is above 1, and their exponents' sum.
+def measure(points: Array, corner: Array, name: str = "points") -> float:
+    """Return the hypervolume of checked `points` [n, objective] above `corner` [objective], at any magnitude.
 
-    A volume, or an area on the way to it, can be beyond the largest or below the smallest number where this one is not.
+    Args:
+        points: [n, objective], finite.
+        corner: [objective], finite.
+        name: the name of `points` for the error message.
+
+    Raises:
+        ValueError: the points exceed the corner by amounts of too many different magnitudes.
     """
-    boxes = points / 2 - corner / 2
-    _, exponents = np.frexp(boxes.max(axis=0))
-    with np.errstate(over="ignore"):  # what lies far below the reference does not count, minus infinity neither
-        return np.ldexp(boxes, -exponents), int(exponents.sum()) + boxes.shape[1]
+    volume = _volume(points, corner, limits(corner.shape[0]))
+    if not math.isnan(volume):
+        return volume
+    units = unit_boxes(points, corner)
+    volume = _volume(units.boxes, np.zeros_like(corner), NO_LIMITS)
+    if volume < SMALLEST_UNIT_VOLUME and not units.lossless and units.exponent > 0:
+        raise ValueError(_too_wide(units, name))
+    return times_power_of_two(volume, units.exponent)
 
 
-def _times_power_of_two(value: float, exponent: int) -> float:
-    try:
-        return math.ldexp(value, exponent)
-    except OverflowError:
-        return math.inf
-
-
-def _boxes(points: ArrayLike, reference: ArrayLike) -> Array:
-    """Returns the points that count, [n, objective], relative to the reference."""
-    corner = as_vector(reference, "reference")
-    return _above(as_points(points, objectives=corner.shape[0]), corner)
+def _too_wide(units: UnitBoxes, name: str = "points") -> str:
+    """Return the error message for boxes whose volumes underflow in any units."""
+    orders = np.log10(np.maximum(units.boxes.min(axis=0), 5e-324)).round().astype(int)
+    return (
+        f"{name} must exceed the reference by amounts of similar magnitude for a volume in float64, "
+        f"got amounts that differ by factors of up to {[f'1e{-order}' for order in orders.tolist()]} in the objectives"
+    )
 
 
 @kernel
@@ -88,14 +100,18 @@ def _above(points: Array, corner: Array) -> Array:
     return boxes[:count]
 
 
-def _volume(points: Array, corner: Array) -> float:
+def _volume(points: Array, corner: Array, within_limits: tuple[float, float]) -> float:
+    """Return the hypervolume, or NaN where a box has a coordinate outside the limits."""
     m = corner.shape[0]
+    smallest, largest = within_limits
     if 2 <= m <= 5 and points.shape[0] <= FEW:
-        return (_few_2d3d if m <= 3 else _few_4d if m == 4 else _few_5d)(points, corner)
+        return _few(points, corner, smallest, largest)
     boxes = _above(points, corner)
     n = boxes.shape[0]
     if n == 0:
         return 0.0
+    if not within(boxes, smallest, largest):
+        return math.nan
     if m == 1:
         return float(boxes.max())
     if n > MOST and m >= 5:  # fewer are not worth a filter: the recursion meets dominated points with grace
@@ -118,18 +134,21 @@ def _volume(points: Array, corner: Array) -> float:
 
 
 @kernel
-def _few_2d3d(points: Array, corner: Array) -> float:
-    """Returns the hypervolume of few points in two or three objectives: one kernel costs a microsecond or two."""
-    boxes = _above(points, corner)
-    order = places_descending(boxes[:, boxes.shape[1] - 1].copy(), boxes.shape[0])
-    return hypervolume_2d(boxes, order) if boxes.shape[1] == 2 else hypervolume_3d(boxes, order)
+def _few(points: Array, corner: Array, smallest: float, largest: float) -> float:
+    """Return the hypervolume of few points in two to five objectives: one kernel costs a microsecond or two.
 
-
-@kernel
-def _few_4d(points: Array, corner: Array) -> float:
-    """Returns the hypervolume of few points in four objectives."""
+    NaN where a box has a coordinate outside the limits.
+    """
     boxes = _above(points, corner)
-    return _in_order_4d(boxes, places_descending(boxes[:, 3].copy(), boxes.shape[0]))
+    if not within(boxes, smallest, largest):
+        return np.nan
+    m = boxes.shape[1]
+    if m == 5:
+        return _few_5d(boxes)
+    order = places_descending(boxes[:, m - 1].copy(), boxes.shape[0])
+    if m == 2:
+        return hypervolume_2d(boxes, order)
+    return hypervolume_3d(boxes, order) if m == 3 else _in_order_4d(boxes, order)
 
 
 @kernel
@@ -143,9 +162,7 @@ def _in_order_4d(boxes: Array, order: Indices) -> float:
 
 
 @kernel
-def _few_5d(points: Array, corner: Array) -> float:
-    """Returns the hypervolume of few points in five objectives."""
-    boxes = _above(points, corner)
+def _few_5d(boxes: Array) -> float:
     candidates = not_below_the_best_sum(boxes)
     columns = np.empty((5, candidates.shape[0]))
     for place in range(candidates.shape[0]):
@@ -155,34 +172,32 @@ def _few_5d(points: Array, corner: Array) -> float:
 
 
 def volumes_in_stack(points: Array, ends: Indices, corner: Array) -> Array:
-    """Returns the volume of each of the sets points[ends[i]:ends[i + 1]] above `corner`: an array [set]."""
+    """Return the volume of each of the sets points[ends[i]:ends[i + 1]] above `corner`: an array [set].
+
+    Raises:
+        ValueError: as `measure`, for one of the sets.
+    """
     volumes = np.zeros(ends.shape[0] - 1)
     one_by_one = np.diff(ends) > 0
     if 2 <= corner.shape[0] <= 5:
-        _few_by_few(points, ends, corner, volumes)
-        one_by_one = np.diff(ends) > FEW
+        smallest, largest = limits(corner.shape[0])
+        _few_by_few(points, ends, corner, smallest, largest, volumes)
+        one_by_one = (np.diff(ends) > FEW) | np.isnan(volumes)
     for i in np.flatnonzero(one_by_one):
-        volumes[i] = _volume(points[ends[i] : ends[i + 1]], corner)
+        volumes[i] = measure(points[ends[i] : ends[i + 1]], corner, f"fronts[{i}]")
     return volumes
 
 
 @kernel
-def _few_by_few(points: Array, ends: Indices, corner: Array, volumes: Array) -> None:
-    m = corner.shape[0]
+def _few_by_few(points: Array, ends: Indices, corner: Array, smallest: float, largest: float, volumes: Array) -> None:
     for i in range(volumes.shape[0]):
         few = points[ends[i] : ends[i + 1]]
-        if few.shape[0] == 0 or few.shape[0] > FEW:
-            continue
-        if m <= 3:
-            volumes[i] = _few_2d3d(few, corner)
-        elif m == 4:
-            volumes[i] = _few_4d(few, corner)
-        else:
-            volumes[i] = _few_5d(few, corner)
+        if 0 < few.shape[0] <= FEW:
+            volumes[i] = _few(few, corner, smallest, largest)
 
 
 def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
-    """Returns the exclusive volume of each point [n]: what no other non-dominated point covers.
+    """Return the exclusive volume of each point [n]: what no other non-dominated point covers.
 
     Dominated points get 0 and take nothing from others (in moocore's convention); copies of a point share all they
     have and get 0; points that do not exceed the reference in every objective get 0.
@@ -192,16 +207,43 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
         reference: [objective], finite.
 
     Raises:
-        ValueError: a wrong shape, NaN or infinity.
+        ValueError: a wrong shape, NaN or infinity, or magnitudes so different that a volume is lost to underflow.
     """
     corner = as_vector(reference, "reference")
     rows = as_points(points, objectives=corner.shape[0])
+    smallest, largest = limits(corner.shape[0])
     with np.errstate(over="ignore"):
-        contributions = _contributions(rows - corner)
-    if not all_finite(contributions):
-        boxes, exponent = _unit_boxes(rows, corner)
-        contributions = np.array([_times_power_of_two(value, exponent) for value in _contributions(boxes).tolist()])
+        boxes = rows - corner
+    contribute = _contributions
+    if not (boxes + corner == rows).all():  # dominance among the boxes may be another than among the points
+        kept = non_dominated(rows, keep_duplicates=True)
+        if not kept.all():
+            contributions = np.zeros(rows.shape[0])
+            contributions[kept] = hypervolume_contributions(rows[kept], corner)
+            return contributions
+        if not non_dominated(boxes).all():
+            contribute = _contributions_one_by_one
+    counting = (boxes > 0.0).all(axis=1)
+    if within(boxes[counting], smallest, largest):
+        return contribute(boxes)
+    units = unit_boxes(rows, corner)
+    in_units = contribute(units.boxes)
+    _, place, copies = np.unique(rows[counting], axis=0, return_inverse=True, return_counts=True)
+    unsure = (in_units < SMALLEST_UNIT_VOLUME) & (copies[place.ravel()] == 1) & non_dominated(rows[counting])
+    if unsure.any() and not units.lossless and units.exponent > 0:
+        raise ValueError(_too_wide(units))
+    contributions = np.zeros(rows.shape[0])
+    contributions[counting] = [times_power_of_two(value, units.exponent) for value in in_units.tolist()]
     return contributions
+
+
+def _contributions_one_by_one(boxes: Array) -> Array:
+    """Return the exclusive volumes [n] of boxes [n, objective], also of those that others cover."""
+    counting = (boxes > 0.0).all(axis=1)
+    gains = np.zeros(boxes.shape[0])
+    for i in np.flatnonzero(counting):
+        gains[i] = _gain(np.delete(boxes, i, axis=0), boxes[i])
+    return gains
 
 
 def _contributions(boxes: Array) -> Array:
@@ -226,7 +268,7 @@ def _contributions(boxes: Array) -> Array:
 
 
 def _exclusive(boxes: Array) -> Array:
-    """Returns the exclusive volumes [n] of non-dominated, different boxes in one, four or more objectives."""
+    """Return the exclusive volumes [n] of non-dominated, different boxes in one, four or more objectives."""
     n, m = boxes.shape
     if m == 1:
         return boxes[:, 0]
@@ -243,7 +285,7 @@ def _exclusive(boxes: Array) -> Array:
 
 
 def hypervolume_improvement(points: ArrayLike, candidates: ArrayLike, reference: ArrayLike) -> float | Array:
-    """Returns how much the hypervolume of `points` grows when a candidate joins them, each candidate on its own.
+    """Return how much the hypervolume of `points` grows when a candidate joins them, each candidate on its own.
 
     Only the part of the set below the candidate is measured: HVI(c) = volume [r, c] - HV({min(p, c)}, r).
 
@@ -256,32 +298,53 @@ def hypervolume_improvement(points: ArrayLike, candidates: ArrayLike, reference:
         ValueError: a wrong shape, NaN or infinity.
     """
     corner = as_vector(reference, "reference")
-    boxes = _boxes(points, corner)
+    rows = as_points(points, objectives=corner.shape[0])
     try:
         only_one = np.ndim(candidates) == 1 and np.size(candidates) > 0
     except ValueError:  # rows of different lengths: `as_points` says so
         only_one = False
     if only_one:
-        candidate = as_vector(candidates, "candidates", corner.shape[0]) - corner
-        return _gain(boxes, candidate)
-    rows = as_points(candidates, "candidates", objectives=corner.shape[0]) - corner
-    return np.array([_gain(boxes, row) for row in rows])
+        rows_of_candidates = as_vector(candidates, "candidates", corner.shape[0])[None]
+    else:
+        rows_of_candidates = as_points(candidates, "candidates", objectives=corner.shape[0])
+    smallest, largest = limits(corner.shape[0])
+    boxes = _above(rows, corner)
+    safe = within(boxes, smallest, largest)
+    gains = np.zeros(rows_of_candidates.shape[0])
+    for place, candidate in enumerate(rows_of_candidates):
+        box, doublings = differences(candidate, corner)
+        if safe and doublings == 0 and within(box[None], smallest, largest):
+            gains[place] = _gain(boxes, box)
+        elif (candidate > corner).all():
+            gains[place] = _gain_in_units(rows, candidate, corner)
+    return float(gains[0]) if only_one else gains
+
+
+def _gain_in_units(rows: Array, candidate: Array, corner: Array) -> float:
+    """Return the hypervolume that a candidate [objective] adds to `rows` [n, objective], at any magnitude."""
+    limited = np.minimum(rows, candidate)
+    if (limited == candidate).all(axis=1).any():
+        return 0.0
+    units = unit_boxes(candidate[None], corner)
+    box: float = math.prod(units.boxes[0].tolist())
+    with np.errstate(over="ignore"):  # what lies far below the corner does not count, minus infinity neither
+        others = np.ldexp(limited / 2 - corner / 2, 1 - units.exponents)
+    return times_power_of_two(max(box - _volume(others, np.zeros_like(corner), NO_LIMITS), 0.0), units.exponent)
 
 
 def _gain(boxes: Array, candidate: Array) -> float:
-    if not (candidate > 0.0).all():
-        return 0.0
+    """Return the volume that the box `candidate` [objective] adds to `boxes` [n, objective]."""
     limited = np.minimum(boxes, candidate)
     if (limited == candidate).all(axis=1).any():
         return 0.0
     box: float = math.prod(candidate.tolist())
-    return max(box - _volume(limited, np.zeros(limited.shape[1])), 0.0)
+    return max(box - _volume(limited, np.zeros(limited.shape[1]), NO_LIMITS), 0.0)
 
 
 def hypervolume_approximate(
     points: ArrayLike, reference: ArrayLike, samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
-    """Returns an unbiased estimate of the hypervolume and its standard error.
+    """Return an unbiased estimate of the hypervolume and its standard error.
 
     In polar coordinates HV = c E[R(w)^m], where w is a direction drawn uniformly from the positive part of the
     sphere, R(w) = max_p min_k (p_k - r_k) / w_k is how far the dominated region reaches along it, and c is the volume
@@ -302,12 +365,13 @@ def hypervolume_approximate(
         raise ValueError(f"samples must be an integer of at least 2, got {samples!r}")
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
-    boxes = _boxes(points, reference)
-    n, m = boxes.shape
+    corner = as_vector(reference, "reference")
+    units = unit_boxes(as_points(points, objectives=corner.shape[0]), corner)
+    n, m = units.boxes.shape
     if n == 0:
         return 0.0, 0.0
-    largest = boxes.max(axis=0)
-    boxes = boxes[non_dominated(boxes)] / largest
+    largest = units.boxes.max(axis=0)
+    boxes = units.boxes[non_dominated(units.boxes)] / largest
     generator = np.random.default_rng(seed)
     reach = np.empty(samples)
     block = max(1, 1_000_000 // boxes.size)  # keeps the temporary [block, n, objective] within some megabytes
@@ -318,4 +382,6 @@ def hypervolume_approximate(
     ball = math.pi ** (m / 2) / math.gamma(m / 2 + 1) / 2**m
     volumes = reach**m * ball
     unit = math.prod(largest.tolist())
-    return float(volumes.mean()) * unit, float(volumes.std(ddof=1) / math.sqrt(samples)) * unit
+    mean = float(volumes.mean()) * unit
+    error = float(volumes.std(ddof=1) / math.sqrt(samples)) * unit
+    return times_power_of_two(mean, units.exponent), times_power_of_two(error, units.exponent)

@@ -88,3 +88,34 @@ def test_cardinality_counts_different_non_dominated_points():
     points = [[0, 1], [1, 0], [0, 1], [0, 0]]
     assert cardinality(points) == 2 == non_dominated(points).sum()
     assert cardinality([]) == 0
+
+
+ORDERS = {
+    "transposed": lambda front: front.T.copy().T,
+    "Fortran": np.asfortranarray,
+    "every second row": lambda front: np.repeat(front, 2, axis=0)[::2],
+    "backwards": lambda front: front[::-1].copy()[::-1],
+    "a column block": lambda front: np.hstack([front, front])[:, : front.shape[1]],
+    "read-only": lambda front: np.frombuffer(front.tobytes()).reshape(front.shape),
+    "big-endian": lambda front: front.astype(">f8"),
+    "single precision": lambda front: front.astype(np.float32),
+    "unaligned": lambda front: (
+        np.frombuffer(b"x" + front.tobytes(), np.uint8)[1:].view(np.float64).reshape(front.shape)
+    ),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_any_memory_order_is_taken(name, order):
+    generator = np.random.default_rng(0)
+    fronts = [np.round(generator.random((n, 3)) * 8) / 8 for n in (5, 0, 9)]  # exact in single precision too
+    arguments = arguments_of(name, 3, generator)
+    expected = getattr(history, name)(fronts, *arguments)
+    change = ORDERS[order]
+    np.testing.assert_array_equal(getattr(history, name)([change(front) for front in fronts], *arguments), expected)
+    np.testing.assert_array_equal(getattr(history, name)([change(fronts[0])], *arguments), expected[:1])
+    moved = [np.asfortranarray(argument) for argument in arguments]
+    np.testing.assert_array_equal(getattr(history, name)(fronts, *moved), expected)
+    single = getattr(morl.pareto, name)
+    assert single(change(fronts[2]), *arguments) == pytest.approx(expected[2])

@@ -1,14 +1,12 @@
 """Hypervolume, contributions and improvement: against exact arithmetic, independent libraries and their own laws."""
 
-from fractions import Fraction
-from itertools import combinations
-
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st
 import moocore
 import numpy as np
 import pygmo
 import pytest
+from exact import exact_hypervolume
 from hypothesis import assume, given, settings
 
 from morl.pareto import (
@@ -18,20 +16,6 @@ from morl.pareto import (
     hypervolume_improvement,
     non_dominated,
 )
-
-
-def exact_hypervolume(points, reference):
-    """Inclusion and exclusion in rational numbers: slow, and right to the last digit."""
-    boxes = [[Fraction(float(x)) - Fraction(float(r)) for x, r in zip(p, reference, strict=True)] for p in points]
-    boxes = [box for box in boxes if min(box) > 0]
-    total = Fraction(0)
-    for size in range(1, len(boxes) + 1):
-        for chosen in combinations(boxes, size):
-            volume = Fraction(1)
-            for coordinates in zip(*chosen, strict=True):
-                volume *= min(coordinates)
-            total += volume if size % 2 else -volume
-    return total
 
 
 def sphere(n, m, generator):

@@ -1,5 +1,6 @@
 """Run folders for the tests of the board: written in the format of real ones, without training."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.board import answers
+from morl.board.library import Library
 from morl.experiment.front import indicators_of
 from morl.preferences import finest_lattice
 
@@ -53,8 +56,8 @@ def write_run(folder: Path, **given: Any) -> Path:
     }
     (folder / "front.json").write_text(json.dumps(record, indent=1))
     settings = {
-        "algorithm": record["agent"],
-        "environment": record["env"],
+        "agent_name": record["agent"],
+        "env": record["env"],
         "total_steps": steps[-1],
         "seed": seed,
         **config,
@@ -93,3 +96,22 @@ def add_evaluation(folder: Path, step: int, points: NDArray[np.float64], referen
             json.dumps(line) + "\n"
             for line in (metrics, {**evaluated, "pretraining_steps": 10, "evaluation_steps": step // 10})
         )
+
+
+def decoded(array: dict[str, Any]) -> NDArray[Any]:
+    """Return an array that travelled as base64."""
+    kind = next(name for name in ("float64", "float32", "int32") if name in array)
+    content = base64.b64decode(array[kind])
+    return np.frombuffer(content, dtype=f"<{np.dtype(kind).str[1:]}").reshape(array["shape"])
+
+
+def library_of(root: Path) -> Library:
+    """Return the runs under a folder, read."""
+    library = Library(root)
+    library.refresh(least_seconds=0.0)
+    return library
+
+
+def runs_by_name(library: Library) -> dict[str, Any]:
+    """Return the entries of the list of runs by name."""
+    return {run["name"]: run for run in answers.listing(library)["runs"]}

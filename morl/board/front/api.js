@@ -17,7 +17,7 @@ export async function loadRuns() {
   return answer;
 }
 
-/** Returns the published fronts of runs by name, their arrays decoded. */
+/** Returns the reported fronts of runs by name, their arrays decoded. */
 export async function loadFronts(names) {
   const answer = offline ? picked(inside.fronts, names) : await ask("fronts", { runs: names });
   for (const front of Object.values(answer)) {
@@ -39,9 +39,9 @@ export async function loadCurves(names, settings) {
   return { runs: picked(inside.curves.runs, names), settings: complete(inside.curves.settings, names, settings) };
 }
 
-/** Returns the seeds of each setting folded into one, at a training step (null: as published). */
+/** Returns the seeds of each setting folded into one, at a training step (null: as reported). */
 export async function loadFolds(names, step, settings) {
-  const at = step === null ? "published" : String(lastOf(Object.keys(inside?.folds ?? {}).map(Number), step));
+  const at = step === null ? "reported" : String(lastOf(Object.keys(inside?.folds ?? {}).map(Number), step));
   const answer = offline ? complete(inside.folds[at] ?? {}, names, settings) : await ask("folds", { runs: names, step });
   for (const fold of Object.values(answer)) {
     for (const [name, surface] of Object.entries(fold.surfaces)) fold.surfaces[name] = decoded(surface);

@@ -143,7 +143,7 @@ function difference(value) {
 
 /** Returns the lines that load and evaluate a policy, each with a button that copies it. */
 function loadLines(best, byHand) {
-  if (state.step !== null) return [element("p", { class: "hint" }, "This is how training stood at an earlier step: a run keeps the policies of its published front only.")];
+  if (state.step !== null) return [element("p", { class: "hint" }, "This is how training stood at an earlier step: a run keeps the policies of its reported front only.")];
   if (!best.run.loadable) return [element("p", { class: "hint" }, "This run's front.json cannot be read: its policies cannot be loaded by preference.")];
   const { rows } = best.cloud;
   const whole = rows.values[rows.values.length - 1] === rows.values.length - 1;

@@ -36,7 +36,7 @@ function pointsShown() {
 
 function asJson(points) {
   const { env, objectives, discount } = problem();
-  return `${JSON.stringify({ env, objectives, discount, step: state.step ?? "published", points }, null, 1)}\n`;
+  return `${JSON.stringify({ env, objectives, discount, step: state.step ?? "reported", points }, null, 1)}\n`;
 }
 
 function asCsv(points) {

@@ -38,7 +38,7 @@ export function timeSlider() {
     slider.max = steps.length;
     slider.disabled = play.disabled = steps.length === 0;
     slider.value = state.step === null ? steps.length : steps.filter((step) => step <= state.step).length - 1;
-    output.textContent = state.step === null ? "published front (best evaluation)" : `step ${state.step.toLocaleString("en-US")}`;
+    output.textContent = state.step === null ? "reported front (best evaluation)" : `step ${state.step.toLocaleString("en-US")}`;
     slider.setAttribute("aria-valuetext", output.textContent);
   });
   listen(["histories", "selected", "problem", "step"], redraw);
@@ -150,7 +150,7 @@ function timeLine(count = panels) {
 
 export function indicatorsTable() {
   const place = element("div", { class: "scroll" });
-  const title = element("h2", {}, "Indicators of the published fronts");
+  const title = element("h2", {}, "Indicators of the reported fronts");
   const redraw = oncePerFrame(() => place.replaceChildren(table()));
   listen(["listing", "selected", "problem", "fold", "folds", "view"], redraw);
   watchTheme(redraw);

@@ -7,7 +7,7 @@ export function byName(...tables) {
 
 export const state = {
   listing: { problems: [], settings: [], runs: [], others: [], logdir: "" },
-  fronts: byName(), // run name -> published front
+  fronts: byName(), // run name -> reported front
   histories: byName(), // run name -> fronts over training
   curves: { runs: byName(), settings: {} },
   folds: {}, // setting key -> folded seeds, at `step`
@@ -16,7 +16,7 @@ export const state = {
   pattern: "",
   fold: false,
   view: "plane",
-  step: null, // training step; null shows what the runs publish
+  step: null, // training step; null shows what the runs report
   preference: [],
   utility: "linear",
   minimum: [],

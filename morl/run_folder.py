@@ -1,0 +1,411 @@
+"""The run folder's format: names of its files, and the records in them, for the writer and for every reader.
+
+| file | holds |
+|---|---|
+| `config.toml` | resolved settings: `agent_name`, `env`, the fields of `Settings`, `[env_options]` and `[agent]` |
+| `command.txt` | the command line that started the run |
+| `system.json` | `SystemRecord`: versions, device, backends |
+| `front.json` | `FrontRecord`: the best front so far, its policy files with their SHA-256, and all counts |
+| `fronts.jsonl` | one `EvaluationRecord` for each evaluation |
+| `metrics.jsonl` | one object of numbers for each log line, with `training_steps` |
+| `policies/` | `<policy id>.pt`: all that acting needs, one file for each policy |
+| `checkpoints/` | all that resuming needs |
+| `tensorboard/` | TensorBoard events |
+
+JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
+disks write run folders too.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypedDict, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIG = "config.toml"
+COMMAND = "command.txt"
+SYSTEM = "system.json"
+FRONT = "front.json"
+EVALUATIONS = "fronts.jsonl"
+METRICS = "metrics.jsonl"
+POLICIES = "policies"
+CHECKPOINTS = "checkpoints"
+EVENTS = "tensorboard"
+RESUME_NOTE = "resume-note.txt"
+
+NAMES = frozenset({CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE})
+"""Everything that a run writes into its folder."""
+
+COUNTS = ("selected_at_step", "training_steps", "pretraining_steps", "evaluation_steps", "updates", "wall_seconds")
+"""Entries of front.json that count: when the front was found, and what the run has spent so far."""
+
+LONGEST_NAME = 200
+"""Characters that are read of a name of an objective, agent or environment."""
+
+JSON = Mapping[str, object]
+FloatArray = NDArray[np.float64]
+IndexArray = NDArray[np.int64]
+
+
+class SystemRecord(TypedDict):
+    """What `system.json` holds.
+
+    `device` is the resolved one ("cpu", "cuda"); `update_backend` executes the updates ("eager", "numba"; None where
+    the agent does not say); `env_backend` steps the training environments.
+    """
+
+    morl: str
+    python: str
+    platform: str
+    processor: str
+    device: str
+    update_backend: str | None
+    env_backend: str | None
+    packages: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """One line of `fronts.jsonl`.
+
+    Attributes:
+        training_steps: environment steps of training when the evaluation was made.
+        points: [n, objective] mean discounted returns.
+        preferences: [n, objective]; NaN where a policy has none.
+        policy_ids: [n].
+        indicators: name -> value; None where a value is not finite.
+    """
+
+    training_steps: int
+    points: FloatArray
+    preferences: FloatArray
+    policy_ids: IndexArray
+    indicators: Mapping[str, float | None]
+
+    def to_line(self) -> bytes:
+        """Return the record as one line of strict JSON."""
+        return json_line(vars(self))
+
+
+@dataclass(frozen=True)
+class PolicyReference:
+    """A policy file that `front.json` publishes: policy id and SHA-256 of its content."""
+
+    policy_id: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Return the file's path inside the run folder."""
+        return f"{POLICIES}/{self.policy_id}.pt"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the entry of front.json."""
+        return {"id": self.policy_id, "file": self.name, "sha256": self.sha256}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrontRecord:
+    """What `front.json` publishes.
+
+    Attributes:
+        agent: the agent's name.
+        env: the environment's id.
+        env_options: arguments of the environment's constructor.
+        seed: the run's seed; None where not said.
+        objectives: names of the objectives.
+        discount: evaluation discount.
+        reference_point: [objective] of the hypervolume; None where not said.
+        points: [n, objective] mean discounted returns, finite.
+        preferences: [n, objective]; NaN where a policy has none.
+        policy_ids: [n] ids of the policies behind the points; -1 where not said.
+        indicators: name -> finite value.
+        undiscounted_points: [n, objective]; NaN where not said.
+        constraints: objective -> {"bound": text, "violations": [n], ...}, where the user has constrained objectives.
+        extra: more that the agent says about the front.
+        counts: `COUNTS`, as far as they are said.
+        policies: the policy files.
+        missing: entries that every version since 0.1 writes and that this file lacks.
+    """
+
+    agent: str
+    env: str
+    env_options: Mapping[str, bool | int | float | str]
+    seed: int | None
+    objectives: tuple[str, ...]
+    discount: float
+    reference_point: tuple[float, ...] | None
+    points: FloatArray
+    preferences: FloatArray
+    policy_ids: IndexArray
+    indicators: Mapping[str, float]
+    undiscounted_points: FloatArray
+    constraints: Mapping[str, JSON] = field(default_factory=dict)
+    extra: JSON = field(default_factory=dict)
+    counts: Mapping[str, float] = field(default_factory=dict)
+    policies: tuple[PolicyReference, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def violations(self) -> FloatArray:
+        """Return by how much each point [n] breaks the user's constraints, where it does most; 0 without any."""
+        largest = np.zeros(len(self.points))
+        for constraint in self.constraints.values():
+            violations = np.asarray(constraint["violations"], dtype=np.float64)
+            if violations.shape != largest.shape:
+                raise ValueError(f"violations must be {len(largest)} numbers, one for each point")
+            largest = np.maximum(largest, violations)
+        return largest
+
+    def to_json(self) -> dict[str, object]:
+        """Return the record as `front.json` spells it."""
+        entries: dict[str, object] = {
+            "agent": self.agent,
+            "env": self.env,
+            "env_options": dict(self.env_options),
+            "seed": self.seed,
+            "objectives": self.objectives,
+            "discount": self.discount,
+            "reference_point": self.reference_point,
+            "points": self.points,
+            "preferences": self.preferences,
+            "policy_ids": self.policy_ids,
+            "indicators": self.indicators,
+            "undiscounted_points": self.undiscounted_points,
+        }
+        if self.constraints:
+            entries["constraints"] = self.constraints
+        entries |= self.extra
+        entries["policies"] = [policy.to_json() for policy in self.policies]
+        return cast(dict[str, object], strict_json(entries | dict(self.counts)))
+
+
+# --- Writing ----------------------------------------------------------------------------------------------------------
+
+
+def strict_json(value: object) -> object:
+    """Return `value` with arrays as lists, and None for numbers that JSON does not know (NaN, infinities)."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): strict_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict_json(item) for item in value]
+    return value
+
+
+def json_line(record: JSON) -> bytes:
+    """Return a record as one line of strict JSON."""
+    return json.dumps(strict_json(record), allow_nan=False).encode() + b"\n"
+
+
+def json_text(record: JSON) -> str:
+    """Return a record as a file of strict JSON."""
+    return json.dumps(strict_json(record), indent=1, allow_nan=False) + "\n"
+
+
+# --- Reading ----------------------------------------------------------------------------------------------------------
+
+
+def parse_front(content: bytes) -> FrontRecord:
+    """Return the record of a `front.json`.
+
+    Raises:
+        ValueError: it is not one, with a sentence that says why.
+    """
+    try:
+        record = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{FRONT} is damaged: {error}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{FRONT} is damaged: it must be a JSON object, not {type(record).__name__}")
+    try:
+        return _front_record(record)
+    except KeyError as error:
+        raise ValueError(f"{FRONT} does not say {error.args[0]!r}") from None
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{FRONT} is damaged: {error}") from None
+
+
+def _front_record(record: Mapping[str, object]) -> FrontRecord:
+    objectives = tuple(short_name(value) for value in as_list(record["objectives"], "objectives"))
+    points = _rows(record["points"], "points", len(objectives))
+    seed = record.get("seed")
+    required = ("preferences", "policy_ids", "undiscounted_points")
+    parsed = FrontRecord(
+        agent=short_name(record.get("agent", "unknown agent")),
+        env=short_name(record.get("env", "unknown environment")),
+        env_options=_options(record.get("env_options")),
+        seed=seed if isinstance(seed, int) else None,
+        objectives=objectives,
+        discount=_discount(record.get("discount", 1.0)),
+        reference_point=_reference_point(record.get("reference_point"), len(objectives)),
+        points=points,
+        preferences=_preferences(record.get("preferences"), points),
+        policy_ids=_policy_ids(record.get("policy_ids"), len(points)),
+        indicators=finite_numbers(record.get("indicators")),
+        undiscounted_points=_undiscounted(record.get("undiscounted_points"), points),
+        constraints=_constraints(record.get("constraints")),
+        counts=finite_numbers({name: record[name] for name in COUNTS if name in record}),
+        policies=_policy_files(record.get("policies")),
+        missing=tuple(name for name in required if name not in record),
+    )
+    _ = parsed.violations  # raises where the constraints do not fit the points
+    return parsed
+
+
+def parse_evaluation(line: bytes) -> EvaluationRecord:
+    """Return a line of `fronts.jsonl`.
+
+    Raises:
+        ValueError, KeyError, TypeError, OverflowError: it is not one.
+    """
+    record = json.loads(line)
+    points = as_table(record["points"], "points")
+    return EvaluationRecord(
+        training_steps=int(record["training_steps"]),
+        points=points,
+        preferences=_preferences(record.get("preferences"), points),
+        policy_ids=_policy_ids(record.get("policy_ids"), len(points)),
+        indicators=finite_numbers(record.get("indicators")),
+    )
+
+
+def parse_config(content: bytes) -> dict[str, object]:
+    """Return the nested table of a `config.toml`; a byte order mark is passed over.
+
+    Raises:
+        ValueError: it is not TOML.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{CONFIG} is damaged: {error}") from None
+
+
+def as_list(value: object, name: str) -> list[object]:
+    """Return a JSON list.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, not {type(value).__name__}")
+    return value
+
+
+def as_table(values: object, name: str) -> FloatArray:
+    """Return a JSON list of rows as a finite array [n, objective]; an empty list is [0, 0].
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    try:
+        table = np.asarray(values, dtype=np.float64)
+    except OverflowError:  # an integer of hundreds of digits
+        raise ValueError(f"{name} must be numbers that a float64 can hold") from None
+    if table.size == 0:
+        return np.empty((0, 0))
+    if table.ndim != 2 or not np.isfinite(table).all():
+        raise ValueError(f"{name} must be rows of finite numbers, one number for each objective")
+    return table
+
+
+def finite_numbers(values: object) -> dict[str, float]:
+    """Return those entries of a JSON object that are finite numbers, by name; none of anything else."""
+    if not isinstance(values, Mapping):
+        return {}
+    numbers = {}
+    for name, value in values.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            try:
+                number = float(value)
+            except OverflowError:  # an integer of hundreds of digits
+                continue
+            if math.isfinite(number):
+                numbers[short_name(name)] = number
+    return numbers
+
+
+def short_name(value: object) -> str:
+    """Return a name as text, cut to `LONGEST_NAME` characters."""
+    return str(value)[:LONGEST_NAME]
+
+
+def _rows(values: object, name: str, objectives: int) -> FloatArray:
+    table = as_table(values, name)
+    return table if table.size else np.empty((0, objectives))
+
+
+def _options(value: object) -> dict[str, bool | int | float | str]:
+    options = value if isinstance(value, Mapping) else {}
+    return {short_name(key): option for key, option in options.items() if isinstance(option, bool | int | float | str)}
+
+
+def _discount(value: object) -> float:
+    if not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"discount is {value!r:.50}, but must lie between 0 and 1")
+    return float(value)
+
+
+def _reference_point(value: object, objectives: int) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    point = as_table([value], "reference_point")
+    if point.shape != (1, objectives):
+        raise ValueError(f"reference_point must be {objectives} numbers, one for each objective")
+    return tuple(point[0].tolist())
+
+
+def _preferences(value: object, points: FloatArray) -> FloatArray:
+    if not value:
+        return np.full(points.shape, np.nan)
+    rows = [as_list(row, "preferences") for row in as_list(value, "preferences")]
+    table = np.asarray([[np.nan if weight is None else weight for weight in row] for row in rows], dtype=np.float64)
+    if table.shape != points.shape:
+        raise ValueError(f"preferences have shape {table.shape}, but the points {points.shape}")
+    return table
+
+
+def _policy_ids(value: object, count: int) -> IndexArray:
+    if not value:
+        return np.full(count, -1, dtype=np.int64)
+    numbers = np.asarray(value, dtype=np.int64)
+    if numbers.shape != (count,):
+        raise ValueError(f"policy_ids must be {count} numbers, one for each point")
+    return numbers
+
+
+def _undiscounted(value: object, points: FloatArray) -> FloatArray:
+    if not value:
+        return np.full(points.shape, np.nan)
+    table = as_table(value, "undiscounted_points")
+    if table.shape != points.shape:
+        raise ValueError(f"undiscounted_points have shape {table.shape}, but the points {points.shape}")
+    return table
+
+
+def _constraints(value: object) -> dict[str, JSON]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
+        raise ValueError("constraints must be an object of objects, one for each constrained objective")
+    return value
+
+
+def _policy_files(value: object) -> tuple[PolicyReference, ...]:
+    files = []
+    for entry in [] if value is None else as_list(value, "policies"):
+        if not isinstance(entry, dict):
+            raise ValueError("policies must be objects with id and sha256")
+        policy_id = entry["id"]
+        if isinstance(policy_id, bool) or not isinstance(policy_id, int):
+            raise ValueError(f"the id of a policy must be an integer, not {policy_id!r:.50}")
+        files.append(PolicyReference(policy_id, str(entry["sha256"])))
+    return tuple(files)

@@ -1,0 +1,130 @@
+"""Numbers that runs share: problems, settings, reference points, and several seeds folded into one."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from board_runs import decoded, library_of, quarter_circle, runs_by_name, write_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import morl
+from morl.board import answers
+from morl.board.folds import attainment_surface, best_of, bootstrap_interval, interquartile_mean
+from morl.pareto import hypervolume, non_dominated
+
+
+def test_problems_have_their_known_front_and_settings_their_labels(tmp_path: Path) -> None:
+    names = {"objectives": ["treasure", "time"], "env": "deep-sea-treasure-v0"}
+    for seed in range(3):
+        write_run(tmp_path / f"slow-{seed}", seed=seed, config={"learning_rate": 0.1}, **names)
+        write_run(tmp_path / f"fast-{seed}", seed=seed, config={"learning_rate": 0.2}, **names)
+    listing = answers.listing(library_of(tmp_path))
+    (problem,) = listing["problems"]
+    expected = morl.envs.specs["deep-sea-treasure-v0"].known_front
+    assert expected is not None
+    np.testing.assert_array_equal(decoded(problem["known_front"]), expected(0.99))
+    labels = {setting["label"]: setting["runs"] for setting in listing["settings"]}
+    assert labels == {
+        "pd-morl, learning rate 0.2": ["fast-0", "fast-1", "fast-2"],
+        "pd-morl, learning rate 0.1": ["slow-0", "slow-1", "slow-2"],
+    }
+
+
+def test_hypervolumes_share_one_reference_point(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", reference_point=[-1.0, -2.0], seed=1)
+    write_run(tmp_path / "b", reference_point=[-3.0, -1.0], seed=2)
+    library = library_of(tmp_path)
+    runs = runs_by_name(library)
+    assert answers.listing(library)["problems"][0]["reference_point"] == (-3.0, -2.0)
+    for name, seed in (("a", 1), ("b", 2)):
+        assert runs[name]["indicators"]["hypervolume"] == hypervolume(quarter_circle(8, 2, seed), [-3.0, -2.0])
+        assert "its reference point is another" in runs[name]["notes"][0]
+    curve = answers.curves(library, ["a"])["runs"]["a"]
+    assert curve["indicators"]["hypervolume"][-1] == pytest.approx(runs["a"]["indicators"]["hypervolume"])
+
+
+def test_runs_of_other_settings_of_the_problem_are_another_problem(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", discount=1.0)
+    write_run(tmp_path / "c", env_options={"depth": 3})
+    write_run(tmp_path / "d", objectives=["speed", "cost"])
+    assert len(answers.listing(library_of(tmp_path))["problems"]) == 4
+
+
+FRONTS = st.lists(
+    arrays(np.float64, st.tuples(st.integers(0, 6), st.just(2)), elements=st.integers(0, 8)), min_size=1, max_size=5
+)
+
+
+@given(fronts=FRONTS, level=st.integers(1, 5))
+@settings(deadline=None)
+def test_attainment_surface_bounds_what_level_fronts_dominate(fronts: list[Any], level: int) -> None:
+    level = min(level, len(fronts))
+    surface = attainment_surface(fronts, level)
+    for target in np.stack(np.meshgrid(np.arange(-1, 10), np.arange(-1, 10)), axis=-1).reshape(-1, 2):
+        attained_by = sum(bool((front >= target).all(axis=1).any()) for front in fronts)
+        assert bool((surface >= target).all(axis=1).any()) == (attained_by >= level)
+    assert (np.diff(surface[:, 0]) > 0).all()
+    assert (np.diff(surface[:, 1]) < 0).all()
+
+
+def test_attainment_level_out_of_range_is_refused() -> None:
+    for level in (0, 3):
+        with pytest.raises(ValueError, match="level is"):
+            attainment_surface([np.zeros((1, 2))] * 2, level)
+
+
+def test_interquartile_mean_lies_within_its_interval_of_known_width() -> None:
+    assert interquartile_mean(np.array([0.0, 1.0, 2.0, 1_000.0])) == 1.5
+    assert interquartile_mean(np.array([1.0, 2.0, 6.0])) == 3.0
+    values = np.random.default_rng(0).normal(size=(400, 2)) + np.array([0.0, 5.0])
+    low, high = bootstrap_interval(values)
+    assert (low < interquartile_mean(values)).all()
+    assert (interquartile_mean(values) < high).all()
+    np.testing.assert_allclose(
+        high - low, 2 * 1.96 * 1.09 / 20, rtol=0.2
+    )  # standard error of the mean of the middle half
+    same = np.full((3, 1), 7.0)
+    assert bootstrap_interval(same) == (7.0, 7.0)
+
+
+def test_seeds_fold_into_one(tmp_path: Path) -> None:
+    points = [quarter_circle(6, 2, seed) for seed in range(5)]
+    for seed in range(5):
+        steps = [100, 200 + 100 * (seed % 2)]
+        config = {"total_steps": 300}
+        write_run(tmp_path / f"seed-{seed}", seed=seed, points=points[seed], steps=steps, config=config)
+    library = library_of(tmp_path)
+    names = list(library.folders)
+    (fold,) = answers.folds(library, names).values()
+    assert fold["runs"] == names
+    for name, level in (("best", 1), ("median", 3), ("worst", 5)):
+        np.testing.assert_array_equal(decoded(fold["surfaces"][name]), attainment_surface(points, level))
+    volumes = [run["indicators"]["hypervolume"] for run in runs_by_name(library).values()]
+    folded = fold["indicators"]["hypervolume"]
+    assert folded["mean"] == pytest.approx(interquartile_mean(np.array(volumes)))
+    assert min(volumes) <= folded["low"] <= folded["mean"] <= folded["high"] <= max(volumes)
+    (earlier,) = answers.folds(library, names, step=150).values()
+    np.testing.assert_allclose(
+        decoded(earlier["surfaces"]["best"]), attainment_surface([front / 2 for front in points], 1)
+    )
+    curves = answers.curves(library, names)
+    (curve,) = curves["settings"].values()
+    assert curve["training_steps"] == [100, 200]  # where every seed has an evaluation
+    assert curve["environment_steps"][0] == 120
+    mean = curve["indicators"]["hypervolume"]["mean"][0]
+    assert mean == pytest.approx(
+        np.sort([curves["runs"][name]["indicators"]["hypervolume"][0] for name in names])[1:4].mean()
+    )
+
+
+def test_three_objectives_fold_into_their_best_points(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / f"seed-{seed}", seed=seed, objectives=["a", "b", "c"])
+    (fold,) = answers.folds(library_of(tmp_path), [f"seed-{seed}" for seed in range(3)]).values()
+    together = np.concatenate([quarter_circle(8, 3, seed) for seed in range(3)])
+    np.testing.assert_array_equal(decoded(fold["surfaces"]["best"]), together[non_dominated(together)])
+    np.testing.assert_array_equal(best_of([together]), together[non_dominated(together)])

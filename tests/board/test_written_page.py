@@ -1,0 +1,79 @@
+"""The page as one file, and the figures that share its colours."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from board_runs import quarter_circle, write_run
+
+from morl.board.library import Library
+from morl.board.page import page_data, self_contained_page, write_page
+from morl.board.plugin import front_end_files
+from morl.experiment.figures import PALETTE, comparison_figure, save_figure, short_labels
+
+
+def test_page_holds_all_data_and_no_markup_of_others(tmp_path: Path) -> None:
+    name = "</script><script>alert(1)</script>"
+    runs = [write_run(tmp_path / f"seed-{seed}", seed=seed, objectives=["speed", name]) for seed in range(2)]
+    write_page(runs, tmp_path / "front.html")
+    page = (tmp_path / "front.html").read_text()
+    assert name not in page
+    assert page.count("<script") == page.count("</script>") == 4
+    for loads in ("src=", "href="):
+        assert loads not in page.split("<script")[0]
+    assert "default-src &#x27;none&#x27;" in page
+    start = page.index('id="morl-data">') + len('id="morl-data">')
+    data = json.loads(page[start : page.index("</script>", start)])
+    library = Library(runs={run.as_posix(): run for run in runs})
+    assert data == json.loads(json.dumps(page_data(library)))
+    assert set(data["folds"]) == {"reported", "1000", "2000"}
+
+
+def test_pages_that_cannot_be_written_are_refused_in_a_sentence(tmp_path: Path, morl_cli: Any) -> None:
+    write_run(tmp_path / "run")
+    for run, page, word in (
+        ("run", "front.txt", ".html"),
+        ("missing", "front.html", "no front"),
+        ("run", "no/front.html", "no"),
+    ):
+        code, _, complaint = morl_cli("front", tmp_path / run, "--html", tmp_path / page)
+        assert (code, complaint.count("\n")) == (2, 1)
+        assert word in complaint
+    assert not list(tmp_path.glob("*.html"))
+    assert morl_cli("board", tmp_path / "missing")[0] == 2
+
+
+def test_page_contains_every_module() -> None:
+    page = self_contained_page(Library(runs={}))
+    for name in front_end_files():
+        if name.endswith(".js") and name != "plotly.min.js":
+            assert f'"board/{name}"' in page
+
+
+def test_figures_and_page_share_one_palette() -> None:
+    theme = front_end_files()["theme.js"].read_text()
+    assert ", ".join(f'"{colour}"' for colour in PALETTE) in theme
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_figure_files_are_reproducible_and_have_real_fonts(suffix: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        fronts = {"a": quarter_circle(5), "b": quarter_circle(5, seed=1)}
+        save_figure(comparison_figure(fronts, ["speed", "energy"]), tmp_path / f"{name}{suffix}")
+    content = (tmp_path / f"one{suffix}").read_bytes()
+    assert content == (tmp_path / f"two{suffix}").read_bytes()
+    if suffix == ".pdf":
+        assert b"/Type3" not in content  # journals refuse these fonts
+    if suffix == ".svg":
+        assert b">energy</text>" in content
+    with pytest.raises(ValueError, match="must end in"):
+        save_figure(comparison_figure({"a": [[1.0, 2.0]]}, ["a", "b"]), tmp_path / "front.bmp")
+
+
+def test_labels_leave_out_what_all_share() -> None:
+    folders = [Path("/home/me/runs/a/seed-0"), Path("/home/me/runs/b/seed-0")]
+    assert short_labels(folders) == ["a/seed-0", "b/seed-0"]
+    assert short_labels(folders[:1]) == ["/home/me/runs/a/seed-0"]
+    assert short_labels([Path("x"), Path("y")]) == ["x", "y"]
+    assert short_labels([Path("runs/x"), Path("runs/x")]) == ["x", "x"]
