@@ -2,12 +2,13 @@
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/c_morl.py    about two minutes on two free cores
     python benchmarks/c_morl.py --quick                                      a minute
-    python benchmarks/c_morl.py --growth                                     tables over policies, objectives, lanes
+    python benchmarks/c_morl.py --growth                                     tables over policies, objectives, envs
 
 A policy-step is one environment step of one policy, with all that it costs to act, to remember and to learn from it:
-both sides have two networks of 64 x 64 tanh units, 8 lanes x 512 steps between updates, 10 epochs of 32 minibatches of
-128, Adam, gradient and value clipping. M runs of Stable-Baselines3 one after the other make as many policy-steps per
-second as one of them; its torch uses one thread, and two where there are two cores, and its better figure counts.
+both sides have two networks of 64 x 64 tanh units, 8 environments x 512 steps between updates, 10 epochs of 32
+minibatches of 128, Adam, gradient and value clipping. M runs of Stable-Baselines3 one after the other make as many
+policy-steps per second as one of them; its torch uses one thread, and two where there are two cores, and its better
+figure counts.
 Chunks of whole updates alternate between all systems. Evaluation is a system of its own. Physics alone is the floor:
 the batch's own stepping call, without actions, observations or rewards. The time of the whole Hopper-2d run is computed
 from what was measured: 8.0M steps of initialization, 4.0M of extension, and the 4.0M of evaluation that it counts.
@@ -30,15 +31,19 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from morl.agents.c_morl.agent import CMORL, Config
+from morl.agents.c_morl.agent import CMORL
+from morl.agents.c_morl.config import Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 HOPPER = "cmorl-hopper-2d-v0"
-LANES, STEPS, EPOCHS, MINIBATCHES = 8, 512, 10, 32
-SAMPLES = LANES * STEPS
+ENVS = 8
+STEPS = 512
+EPOCHS = 10
+MINIBATCHES = 32
+SAMPLES = ENVS * STEPS
 
 Advance = Callable[[], tuple[int, float, float]]  # policy-steps, seconds of the clock and of the processor
 
@@ -49,7 +54,7 @@ def timed(work: Callable[[], int]) -> tuple[int, float, float]:
     return steps, perf_counter() - wall, process_time() - processor
 
 
-def ours(policies: int, env: str = HOPPER, lanes: int = LANES, solver: str | None = None) -> Advance:
+def ours(policies: int, env: str = HOPPER, envs_per_policy: int = ENVS, solver: str | None = None) -> Advance:
     """Returns one update of a population after the other: initialization, or extension by `solver`."""
     stated = problem(env)
     sizes: dict[str, Any] = {"samples_per_update": SAMPLES, "epochs": EPOCHS, "minibatches": MINIBATCHES}
@@ -58,8 +63,8 @@ def ours(policies: int, env: str = HOPPER, lanes: int = LANES, solver: str | Non
     initial = {"initial_divisions": policies - 1, "initial_steps": 10**9}
     changes = initial if solver is None else extension | {"initial_steps": stated.num_objectives * SAMPLES}
     tasks = policies if solver is None else policies * stated.num_objectives
-    agent = CMORL(stated, Config(**sizes | changes), 0, tasks * lanes, torch.device("cpu"))
-    envs = make_vec(env, tasks * lanes)
+    agent = CMORL(stated, Config(**sizes | changes), 0, tasks * envs_per_policy, torch.device("cpu"))
+    envs = make_vec(env, tasks * envs_per_policy)
     random = np.random.default_rng(0)
     learning = agent.learn(envs, 10**12, lambda preferences, *_: 100.0 + random.random(preferences.shape))
     while solver is not None and agent.round == 0:
@@ -82,7 +87,7 @@ def stable_baselines(threads: int) -> Advance:
 
     sizes = {"n_steps": STEPS, "batch_size": SAMPLES // MINIBATCHES, "n_epochs": EPOCHS}
     network = {"net_arch": [64, 64], "activation_fn": torch.nn.Tanh}
-    model = PPO("MlpPolicy", DummyVecEnv([build] * LANES), policy_kwargs=network, device="cpu", **sizes)
+    model = PPO("MlpPolicy", DummyVecEnv([build] * ENVS), policy_kwargs=network, device="cpu", **sizes)
     model.learn(SAMPLES)
 
     def work() -> int:
@@ -94,16 +99,16 @@ def stable_baselines(threads: int) -> Advance:
     return partial(timed, work)
 
 
-def physics(lanes: int) -> Advance:
+def physics(num_envs: int) -> Advance:
     """Returns physics alone, for as many environment steps as an update has."""
-    envs = make_vec(HOPPER, lanes)
+    envs = make_vec(HOPPER, num_envs)
     envs.reset(seed=0)
     batch, skip = envs.batch, envs.template.frame_skip  # type: ignore[attr-defined]
 
     def work() -> int:
         for _ in range(STEPS):
             batch.step(nstep=skip)
-        return STEPS * lanes
+        return STEPS * num_envs
 
     return partial(timed, work)
 
@@ -161,16 +166,16 @@ def main() -> None:
         show(measure(policies, rounds), "M = 2")
         objectives = {"m = 2": ours(6), "m = 3": ours(6 - 3, "cmorl-hopper-3d-v0")}
         show(measure(objectives, rounds), "m = 2")
-        lanes = {f"{count} lanes": ours(6, lanes=count) for count in (4, 8, 16, 32)}
-        show(measure(lanes, rounds), "8 lanes")
+        environments = {f"{count} environments": ours(6, envs_per_policy=count) for count in (4, 8, 16, 32)}
+        show(measure(environments, rounds), "8 environments")
         return
     threads = (1,) if arguments.quick else tuple(range(1, min(2, os.cpu_count() or 1) + 1))
     systems = {f"Stable-Baselines3 PPO, {count} threads": stable_baselines(count) for count in threads}
     systems["C-MORL, initialization, M = 6"] = ours(6)
-    for solver in ("ipo",) if arguments.quick else ("ipo", "cpo", "lagrangian", "compat"):
+    for solver in ("ipo",) if arguments.quick else ("ipo", "cpo", "lagrangian", "reference-code"):
         systems[f"C-MORL, extension by {solver}, 10 tasks"] = ours(5, solver=solver)
     systems["evaluation, 10 snapshots x 5 episodes"] = evaluation()
-    systems["physics alone, 48 lanes"] = physics(48)
+    systems["physics alone, 48 environments"] = physics(48)
     rows = measure(systems, rounds)
     peers = [name for name in rows if name.startswith("Stable")]
     show(rows, min(peers, key=lambda name: rows[name][0]))

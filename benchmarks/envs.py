@@ -1,16 +1,16 @@
-"""Environment steps per second: our vector back ends beside mo-gymnasium's, Gymnasium's and envpool, in one run.
+"""Environment steps per second: our vector backends beside mo-gymnasium's, Gymnasium's and envpool, in one run.
 
-    .venv/bin/python benchmarks/envs.py [--lanes 8 64] [--cores 1 2] [--seconds 2.0] [--quick] [ID ...]
+    .venv/bin/python benchmarks/envs.py [--num-envs 8 64] [--cores 1 2] [--seconds 2.0] [--quick] [ID ...]
 
-All candidates step the same number of lanes with the same random actions, in turns, in this one process (medians over
-the rounds). Two rates: environment steps per second of wall clock, which needs the cores to itself, and per second of
-processor time (children included), which holds on a busy machine too. Beside MOSyncVectorEnv there is a third: per
+All candidates step the same number of environments with the same random actions, in turns, in this one process (medians
+over the rounds). Two rates: environment steps per second of wall clock, which needs the cores to itself, and per second
+of processor time (children included), which holds on a busy machine too. Beside MOSyncVectorEnv there is a third: per
 second of processor time of the calling thread alone, which is what the wall clock would show if no other process ran.
 `cores` pins the process, so that thread pools have that many threads. The floor is MuJoCo's `mj_step` alone: no reward,
 no observation, no Python between substeps.
 
-Peers: MOSyncVectorEnv (mo-gymnasium); AsyncVectorEnv (Gymnasium, one process per lane, with `LinearReward` around each
-environment, because vector rewards crash it at the first reset); envpool, which has no vector rewards and steps the
+Peers: MOSyncVectorEnv (mo-gymnasium); AsyncVectorEnv (Gymnasium, one process per environment, with `LinearReward`
+around each, because vector rewards crash it at the first reset); envpool, which has no vector rewards and steps the
 single-objective task of the same name. A peer that is not installed is named below the table.
 """
 
@@ -52,7 +52,7 @@ ENVPOOL = {
     "mo-humanoid-v5": "Humanoid-v5",
 }
 ROUNDS = 5
-MOST_MODELS = 64  # one MuJoCo model per lane: more of them would fill the memory
+MOST_MODELS = 64  # one MuJoCo model per environment: more of them would fill the memory
 MOST_PROCESSES = 8
 
 Step = Callable[[Any], Any]
@@ -75,44 +75,59 @@ def processor_seconds() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def rate(step: Step, actions: list[Any], lanes: int, seconds: float) -> Rate:
+def rate(step: Step, actions: list[Any], num_envs: int, seconds: float) -> Rate:
     """Return the rates over about `seconds`."""
-    count, wall, cpu, caller = 0, time.perf_counter(), processor_seconds(), time.thread_time()
+    count = 0
+    wall = time.perf_counter()
+    cpu = processor_seconds()
+    caller = time.thread_time()
     while time.perf_counter() - wall < seconds:
         for action in actions:
             step(action)
         count += len(actions)
-    spent = (time.perf_counter() - wall, processor_seconds() - cpu, time.thread_time() - caller)
-    return Rate(*(count * lanes / max(seconds, 1e-9) for seconds in spent))
+    return Rate(
+        wall=count * num_envs / max(time.perf_counter() - wall, 1e-9),
+        cpu=count * num_envs / max(processor_seconds() - cpu, 1e-9),
+        caller=count * num_envs / max(time.thread_time() - caller, 1e-9),
+    )
 
 
-def ours(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001 - one shape for all
-    vector_env = make_vec(env_id, lanes, seed=0)
+def median_rate(rates: list[Rate]) -> Rate:
+    """Return the median of each rate."""
+    return Rate(
+        wall=median(rate.wall for rate in rates),
+        cpu=median(rate.cpu for rate in rates),
+        caller=median(rate.caller for rate in rates),
+    )
+
+
+def ours(env_id: str, num_envs: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001 - one shape for all
+    vector_env = make_vec(env_id, num_envs, seed=0)
     vector_env.reset()
     return vector_env.step, vector_env.close
 
 
-def mo_sync(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001
+def mo_sync(env_id: str, num_envs: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001
     from mo_gymnasium.wrappers.vector import MOSyncVectorEnv
 
-    vector_env = MOSyncVectorEnv([lambda: make(env_id) for _ in range(lanes)])
+    vector_env = MOSyncVectorEnv([lambda: make(env_id) for _ in range(num_envs)])
     vector_env.reset(seed=0)
     return vector_env.step, vector_env.close
 
 
-def asynchronous(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001
+def asynchronous(env_id: str, num_envs: int, cores: int) -> tuple[Step, Callable[[], None]]:  # noqa: ARG001
     from gymnasium.vector import AsyncVectorEnv
     from mo_gymnasium.wrappers import LinearReward
 
-    vector_env = AsyncVectorEnv([lambda: LinearReward(make(env_id)) for _ in range(lanes)])
+    vector_env = AsyncVectorEnv([lambda: LinearReward(make(env_id)) for _ in range(num_envs)])
     vector_env.reset(seed=0)
     return vector_env.step, vector_env.close
 
 
-def envpool(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], None]]:
+def envpool(env_id: str, num_envs: int, cores: int) -> tuple[Step, Callable[[], None]]:
     import envpool as peer
 
-    vector_env = peer.make_gymnasium(ENVPOOL[env_id], num_envs=lanes, num_threads=cores, seed=0)
+    vector_env = peer.make_gymnasium(ENVPOOL[env_id], num_envs=num_envs, num_threads=cores, seed=0)
     vector_env.reset()
     return lambda actions: vector_env.step(actions.astype(np.float64)), vector_env.close
 
@@ -120,13 +135,13 @@ def envpool(env_id: str, lanes: int, cores: int) -> tuple[Step, Callable[[], Non
 PEERS = {"MOSyncVectorEnv": mo_sync, "AsyncVectorEnv": asynchronous, "envpool": envpool}
 
 
-def available(peer: str, env_id: str, lanes: int) -> bool:
+def available(peer: str, env_id: str, num_envs: int) -> bool:
     """Return whether a peer can run this at all."""
     if peer == "envpool":
         return env_id in ENVPOOL and importlib.util.find_spec("envpool") is not None
     if peer == "AsyncVectorEnv":
-        return env_id in ENVPOOL and lanes <= MOST_PROCESSES
-    return lanes <= MOST_MODELS or env_id in TABULAR
+        return env_id in ENVPOOL and num_envs <= MOST_PROCESSES
+    return num_envs <= MOST_MODELS or env_id in TABULAR
 
 
 def floor(env_id: str, actions: list[Any], seconds: float) -> float:
@@ -137,10 +152,12 @@ def floor(env_id: str, actions: list[Any], seconds: float) -> float:
     import mujoco
 
     env.reset(seed=0)
-    spent, count, start = 0.0, 0, time.perf_counter()
+    spent = 0.0
+    count = 0
+    start = time.perf_counter()
     while time.perf_counter() - start < seconds:
-        for lanes in actions:
-            env.data.ctrl[:] = lanes[0]
+        for batch in actions:
+            env.data.ctrl[:] = batch[0]
             before = time.thread_time()
             mujoco.mj_step(env.model, env.data, nstep=env.frame_skip)
             spent += time.thread_time() - before
@@ -150,13 +167,15 @@ def floor(env_id: str, actions: list[Any], seconds: float) -> float:
     return spent / count
 
 
-def compare(env_id: str, lanes: int, cores: int, seconds: float) -> list[str]:
+def compare(env_id: str, num_envs: int, cores: int, seconds: float) -> list[str]:
     """Return the cells of one row of the table."""
-    own_env = make_vec(env_id, lanes)
+    own_env = make_vec(env_id, num_envs)
     own_env.action_space.seed(0)
-    actions = [own_env.action_space.sample() for _ in range(max(16, (2048 if env_id in TABULAR else 256) // lanes))]
-    running = {"ours": ours(env_id, lanes, cores)}
-    running |= {peer: start(env_id, lanes, cores) for peer, start in PEERS.items() if available(peer, env_id, lanes)}
+    actions = [own_env.action_space.sample() for _ in range(max(16, (2048 if env_id in TABULAR else 256) // num_envs))]
+    running = {"ours": ours(env_id, num_envs, cores)}
+    for peer, start in PEERS.items():
+        if available(peer, env_id, num_envs):
+            running[peer] = start(env_id, num_envs, cores)
     for step, _ in running.values():
         step(actions[0])  # compiles, starts threads
     rates: dict[str, list[Rate]] = {name: [] for name in running}
@@ -164,12 +183,13 @@ def compare(env_id: str, lanes: int, cores: int, seconds: float) -> list[str]:
     for _ in range(ROUNDS):
         least.append(floor(env_id, actions, seconds / ROUNDS))
         for name, (step, _) in running.items():
-            rates[name].append(rate(step, actions, lanes, seconds / ROUNDS))
+            rates[name].append(rate(step, actions, num_envs, seconds / ROUNDS))
     for _, close in running.values():
         close()
-    middle = {name: Rate(*map(median, zip(*found, strict=True))) for name, found in rates.items()}
-    mine, bottom = middle["ours"], median(least)
-    cells = [env_id, str(cores), str(lanes), str(own_env.metadata["backend"]), _short(mine.wall), _short(mine.cpu)]
+    middle = {name: median_rate(found) for name, found in rates.items()}
+    mine = middle["ours"]
+    bottom = median(least)
+    cells = [env_id, str(cores), str(num_envs), str(own_env.metadata["backend"]), _short(mine.wall), _short(mine.cpu)]
     cells.append(f"{1e6 * bottom:.1f} ({100 / (mine.cpu * bottom) - 100:+.0f} %)" if bottom else "-")
     for peer in PEERS:
         other = middle.get(peer)
@@ -183,27 +203,29 @@ def compare(env_id: str, lanes: int, cores: int, seconds: float) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ids", nargs="*", default=[*TABULAR, *ENVPOOL])
-    parser.add_argument("--lanes", type=int, nargs="+", default=[8, 64])
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[8, 64])
     parser.add_argument("--cores", type=int, nargs="+", default=sorted({1, len(os.sched_getaffinity(0))}))
     parser.add_argument("--seconds", type=float, default=2.0, help="per candidate and row")
     parser.add_argument("--quick", action="store_true", help="a few rows, briefly: does it run")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.ids, arguments.lanes, arguments.cores = ["deep-sea-treasure-v0", "mo-hopper-v5"], [8], [1]
+        arguments.ids = ["deep-sea-treasure-v0", "mo-hopper-v5"]
+        arguments.num_envs = [8]
+        arguments.cores = [1]
         arguments.seconds = 0.2
     warnings.simplefilter("ignore")
     make("deep-sea-treasure-v0")  # imports mo-gymnasium
     cpus = sorted(os.sched_getaffinity(0))
     print(f"load before: {os.getloadavg()[0]:.1f} on {len(cpus)} cores")
     print("ratios by wall clock / processor time / calling thread")
-    print("| environment | cores | lanes | back end | steps/s | steps/CPU-s | floor, us (ours above it) |", end="")
+    print("| environment | cores | num_envs | backend | steps/s | steps/CPU-s | floor, us (ours above it) |", end="")
     print("".join(f" ours / {peer} |" for peer in PEERS))
     print("|---" * (7 + len(PEERS)) + "|")
     for env_id in arguments.ids:
         for cores in arguments.cores:
             os.sched_setaffinity(0, cpus[:cores])
-            for lanes in arguments.lanes:
-                print(f"| {' | '.join(compare(env_id, lanes, cores, arguments.seconds))} |", flush=True)
+            for num_envs in arguments.num_envs:
+                print(f"| {' | '.join(compare(env_id, num_envs, cores, arguments.seconds))} |", flush=True)
     print(f"load after: {os.getloadavg()[0]:.1f}")
     if importlib.util.find_spec("envpool") is None:
         print("envpool is not installed (pip install 'morl-suite[bench]'), so it was not measured")

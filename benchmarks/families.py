@@ -8,7 +8,7 @@ Undiscounted returns, mean over episodes and its standard error; the same seeds 
 
 import argparse
 
-from morl.envs.families.baselines import YARDSTICKS, measure
+from morl.envs.families.baselines import BASELINES, measure
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     episodes = 20 if arguments.quick else arguments.episodes
     print("| environment | policy | mean return | standard error |")
     print("|---|---|---|---|")
-    for env_id, policies in YARDSTICKS.items():
+    for env_id, policies in BASELINES.items():
         for policy in policies:
             mean, error = measure(env_id, policy, episodes=episodes)
             cells = (", ".join(f"{value:.{digits}g}" for value in part) for part, digits in ((mean, 6), (error, 2)))

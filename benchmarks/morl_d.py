@@ -32,10 +32,11 @@ import torch
 from _turns import Clock, System, ratio, take_turns, training
 from stable_baselines3 import SAC as StableSAC
 
-from morl.agents.morl_d.agent import MORLD, Config
+from morl.agents.morl_d.agent import MORLD
+from morl.agents.morl_d.config import Config
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 try:
@@ -44,23 +45,28 @@ try:
 except ModuleNotFoundError:
     MOSAC = None
 
-ENV, POPULATION, BATCH, STARTS, NEVER = "mo-halfcheetah-v5", 6, 128, 200, 10**9
+ENV = "mo-halfcheetah-v5"
+POPULATION = 6
+BATCH = 128
+STARTS = 200
+NEVER = 10**9
 
 
 def agent_of(width: int, lanes: int, **settings: Any) -> MORLD:
     """Returns our agent before its first update."""
     numbers: dict[str, Any] = {"population": POPULATION, "batch_size": BATCH, "hidden_sizes": (width, width)}
-    numbers |= {"exchange_every": NEVER, "random_exploration_steps": STARTS, "learning_starts": STARTS, "preset": "sb"}
+    numbers |= {"exchange_every": NEVER, "learning_starts": STARTS}
     return MORLD(problem(ENV), Config(**numbers | settings), seed=0, num_envs=lanes, device=torch.device("cpu"))
 
 
 def ours(width: int, lanes: int, **settings: Any) -> System:
     """Returns our agent on its own vector environment, before its first update."""
-    agent = agent_of(width, lanes, **settings)
+    agent = agent_of(width, lanes, replay="shared", random_exploration_steps=STARTS, **settings)
     loop = agent.learn(make_vec(ENV, lanes), NEVER, lambda preferences, *_: np.zeros_like(preferences))
     while agent.steps < STARTS - lanes:
         next(loop)
-    agent.due, agent.steps = 0.0, STARTS
+    agent.updates_due = 0.0
+    agent.steps = STARTS
     said = "".join(f", {name} {value}" for name, value in settings.items())
     return System(f"MORL/D, {POPULATION} policies, {lanes} lanes{said}", f"2 x {width}", training(agent, loop, lanes))
 
@@ -96,7 +102,7 @@ def stable(width: int) -> System:
 
 def stable_inside(width: int) -> System:
     """Returns the same SAC as a solver of MORL/D, on one lane."""
-    agent = agent_of(width, 1, preset="vanilla", solver="sb3:SAC")
+    agent = agent_of(width, 1, solver="sb3:SAC")
     envs = make_vec(ENV, 1)
     agent.solver.run(envs, STARTS + 1)
 
@@ -151,9 +157,9 @@ def evaluation() -> None:
 
 def memory() -> None:
     """Prints the memory of six policies whose shared replay is full."""
-    agent = agent_of(256, 12)
-    agent.solver.rings.rows.fill_(0.5)
-    agent.solver.rings.added[:] = agent.solver.rings.capacity
+    agent = agent_of(256, 12, replay="shared")
+    agent.solver.replay.rows.fill_(0.5)
+    agent.solver.replay.added[:] = agent.solver.replay.capacity
     agent.solver.learn(2, np.tile(np.arange(POPULATION), (POPULATION, 1)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"Memory of six policies with a full shared replay of a million transitions: {peak:,.0f} MiB at most")

@@ -52,7 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "parameters: soft": {"transfer": "soft", **NEAR},
     "parameters: best": {"transfer": "best", **NEAR},
     "networks: shared-layers": {"networks": "shared-layers"},
-    "networks: conditioned": {"networks": "conditioned", "replay": "shared"},
+    "networks: conditioned": {"networks": "conditioned", "replay": "shared", "workers": None},
     "adaptation: psa": {"adaptation": "psa"},
     "adaptation: corner-weights": {"adaptation": "corner-weights"},
     "sb-psa": {"preset": "sb-psa"},

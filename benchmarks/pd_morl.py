@@ -29,10 +29,11 @@ import numpy as np
 import torch
 from _turns import Clock, System, ratio, take_turns, training
 
-from morl.agents.pd_morl.discrete import PDMORL, Config
+from morl.agents.pd_morl.config import DiscreteConfig
+from morl.agents.pd_morl.discrete import PDMORL
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
-from morl.experiment.session import build_evaluator
+from morl.experiment.components import build_evaluator
 from morl.learning.processor import prepared_processor
 
 try:
@@ -45,15 +46,15 @@ HIDDEN_WIDTHS = (256, 256, 256, 256)  # both publish these
 CAPACITY, STARTS, SAMPLED_PREFERENCES, NEVER = 10_000, 100, 4, 10**9
 
 SHARED = {"net_arch": list(HIDDEN_WIDTHS), "buffer_size": CAPACITY, "learning_starts": STARTS}
-SHARED |= {"initial_epsilon": Config.exploration_start, "final_epsilon": Config.exploration_end}
-SHARED |= {"epsilon_decay_steps": Config.exploration_steps, "seed": 0, "device": "cpu", "log": False}
+SHARED |= {"initial_epsilon": DiscreteConfig.exploration_start, "final_epsilon": DiscreteConfig.exploration_end}
+SHARED |= {"epsilon_decay_steps": DiscreteConfig.exploration_steps, "seed": 0, "device": "cpu", "log": False}
 EXAMPLE = {"max_grad_norm": 0.1, "homotopy_decay_steps": 10_000, "target_net_update_freq": 1000}  # theirs
 
 
 def ours(env: str, lanes: int, batch: int) -> System:
     """Returns our agent on its own vector environment, before its first update."""
     sizes = {"batch_size": batch, "hidden_sizes": HIDDEN_WIDTHS, "buffer_size": CAPACITY}
-    config = Config(**sizes, random_exploration_steps=STARTS, learning_starts=STARTS, key_update_steps=NEVER)
+    config = DiscreteConfig(**sizes, random_exploration_steps=STARTS, learning_starts=STARTS, key_update_steps=NEVER)
     agent = PDMORL(problem(env), config, seed=0, num_envs=lanes, device=torch.device("cpu"))
     loop = agent.learn(make_vec(env, lanes), NEVER, lambda preferences, *_: np.zeros_like(preferences))
     while agent.steps < STARTS:
@@ -130,9 +131,9 @@ def compare(env: str, rounds: int, steps: int, threads: tuple[int, ...]) -> None
 def key_update_seconds(env: str) -> float:
     """Returns what one evaluation of our key preferences takes; none of them is timed above."""
     task = problem(env)
-    agent = PDMORL(task, Config(hidden_sizes=HIDDEN_WIDTHS), seed=0, num_envs=10, device=torch.device("cpu"))
+    agent = PDMORL(task, DiscreteConfig(hidden_sizes=HIDDEN_WIDTHS), seed=0, num_envs=10, device=torch.device("cpu"))
     evaluator, keys = build_evaluator(env, {}, task.discount), agent.keys.preferences
-    evaluate = partial(evaluator, agent.act, np.zeros(len(keys), dtype=np.int64), keys, Config.key_episodes)
+    evaluate = partial(evaluator, agent.act, np.zeros(len(keys), dtype=np.int64), keys, DiscreteConfig.key_episodes)
     evaluate(seed=0)  # builds the environments
     return min(timeit.repeat(lambda: evaluate(seed=1), number=1, repeat=3))
 
@@ -152,7 +153,7 @@ def main() -> None:
         for env in ENVIRONMENTS:
             compare(env, rounds, steps, threads)
         for env in ENVIRONMENTS:
-            share = 1e6 * key_update_seconds(env) / Config.key_update_steps
+            share = 1e6 * key_update_seconds(env) / DiscreteConfig.key_update_steps
             print(f"\nOur key evaluations, not timed above, add {share:.0f} us to a step of {env}.")
 
 

@@ -1,4 +1,4 @@
-"""What each option of MO-TD3-HER is worth: improved mode with one option changed at a time, seeds as one batch.
+"""What each option of MO-TD3-HER is worth: the defaults with one option changed at a time, seeds as one batch.
 
     OMP_WAIT_POLICY=passive python benchmarks/pd_morl_ablations.py --out runs/ablations      hours; can be stopped
     python benchmarks/pd_morl_ablations.py --quick                                           two minutes
@@ -20,28 +20,28 @@ import morl
 ENVIRONMENTS = ("pgmorl-swimmer-v0", "pgmorl-halfcheetah-v0")
 BASE = {"hidden_sizes": (64, 64), "batch_size": 64, "learning_rate": 1e-3, "learning_starts": 1_000}
 BASE |= {"random_exploration_steps": 5_000, "key_update_steps": 20_000, "key_episodes": 1, "discount": 0.99}
-BASE |= {"exploration_noise": 0.1, "noise_correlation": 0.0, "units": "typical-reward"}  # whatever a tuned file says
-BASE |= {"actor_angle": 0.0, "angle_start_step": 0, "relabelling_starts": 0}
+BASE |= {"exploration_noise": 0.1, "noise_correlation": 0.0, "reward_scale": "rms"}  # whatever a tuned file says
+BASE |= {"actor_angle": 0.0, "angle_start_step": 0, "relabeling_starts": 0}
 KEYS = {"key_update_steps": 5_000}  # where directions matter, keys are measured more often
-THE_PAPER = {"mode": "paper", "discount": 0.995, "units": "raw", "actor_angle": 10.0}
+THE_PAPER = {"preset": "paper", "discount": 0.995, "reward_scale": "none", "actor_angle": 10.0}
 OPTIONS: dict[str, dict[str, Any]] = {
     "improved": {},
     "paper, without key pre-training": {"key_pretraining_steps": 0} | THE_PAPER | KEYS,
     "paper, 20,000 steps for each key": {"key_pretraining_steps": 20_000} | THE_PAPER | KEYS,
     "time limits end episodes": {"time_limits": "end"},
-    "raw units": {"units": "raw"},
+    "rewards not scaled": {"reward_scale": "none"},
     "no layer norm": {"hidden_norm": "none"},
     "gradient of tanh": {"action_gradient": "tanh"},
     "actor learns at once": {"actor_start": "at-once"},
-    "noise of 0.3 with memory 0.9": {"noise_correlation": 0.9, "exploration_noise": 0.3},
+    "noise of 0.3 with correlation 0.9": {"noise_correlation": 0.9, "exploration_noise": 0.3},
     "actor every 10th update": {"policy_delay": 10},
     "noise of 0.2 on target actions": {"target_noise": 0.2, "target_noise_clip": 0.5},
-    "latest actor is published": {"evaluation_actor": "latest"},
+    "latest actor is evaluated": {"evaluation_actor": "latest"},
     "squared loss": {"loss": "squared"},
-    "relabelled from |z|": {"relabel_from": "absolute-normal"},
-    "relabelled from Dirichlet": {"relabel_from": "dirichlet"},
-    "no relabelling": {"relabelled_share": 0.0},
-    "relabelling from step 30,000 on": {"relabelling_starts": 30_000},
+    "relabeled from |z|": {"relabel_from": "absolute-normal"},
+    "relabeled from Dirichlet": {"relabel_from": "dirichlet"},
+    "no relabeling": {"relabeled_share": 0.0},
+    "relabeling from step 30,000 on": {"relabeling_starts": 30_000},
     "angle in the actor": {"actor_angle": 10.0} | KEYS,
     "angle in the actor, 11 keys": {"actor_angle": 10.0, "key_divisions": 10} | KEYS,
     "angle in actor and critic": {"actor_angle": 10.0, "critic_angle": 1.0} | KEYS,

@@ -24,7 +24,7 @@ import torch
 from _turns import Clock, System, ratio, take_turns, training
 from stable_baselines3 import TD3
 
-from morl.agents.pd_morl.config import Config
+from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.continuous import ContinuousPDMORL
 from morl.envs import make_vec
 from morl.envs.core.registry import problem
@@ -38,9 +38,10 @@ except ModuleNotFoundError:
 ENVIRONMENT, LANES, BATCH, STARTS, NEVER = "mo-hopper-v5", 10, 256, 300, 10**9
 
 
-def ours(name: str, learners: int, width: int, eager: bool = False, **config: Any) -> System:
+def ours(name: str, learners: int, width: int, preset: str = "improved", **config: Any) -> System:
     """Returns some learners of our agent on their own vector environment, before their first update."""
-    settings = Config(
+    settings = ContinuousConfig.preset(
+        preset,
         hidden_sizes=(width, width),
         batch_size=BATCH,
         random_exploration_steps=STARTS,
@@ -51,8 +52,6 @@ def ours(name: str, learners: int, width: int, eager: bool = False, **config: An
     )
     seeds: Any = 0 if learners == 1 else tuple(range(learners))
     agent = ContinuousPDMORL(problem(ENVIRONMENT), settings, seeds, LANES, torch.device("cpu"))
-    if eager:
-        agent.td3.compiled = None
     evaluates = [lambda preferences, *_: np.zeros_like(preferences)] * learners
     loop = agent.learn(make_vec(ENVIRONMENT, LANES * learners), NEVER, *evaluates)
     while agent.steps < STARTS:
@@ -109,11 +108,11 @@ def compare(width: int, rounds: int, steps: int, threads: tuple[int, ...], learn
         peers["CAPQL"] = [capql(width, n) for n in threads]
     one_step = partial(ours, learners=1, width=width)
     mine = [
-        one_step("MO-TD3-HER, paper mode, actor every 2nd update", mode="paper", policy_delay=2),
-        one_step("MO-TD3-HER, improved mode"),
-        one_step("MO-TD3-HER, improved mode, eager", eager=True),
-        one_step("MO-TD3-HER, improved mode, eager, bfloat16", precision="bfloat16"),
-        ours("MO-TD3-HER, improved mode", learners, width),
+        one_step("MO-TD3-HER, preset paper, actor every 2nd update", preset="paper", policy_delay=2),
+        one_step("MO-TD3-HER"),
+        one_step("MO-TD3-HER, eager", backend="eager"),
+        one_step("MO-TD3-HER, eager, bfloat16", precision="bfloat16"),
+        ours("MO-TD3-HER", learners, width),
     ]
     every = [system for systems in peers.values() for system in systems]
     take_turns([*every, *mine], rounds, steps)

@@ -1,17 +1,27 @@
-"""Vector-reward environments: registration, checking, vector back ends, and what is known about each of them."""
+"""Vector-reward environments: registration, checking, vector backends, and what is known about each of them.
 
+Rooms, each of which may use those after it: `classic`, `mujoco` and `families` hold environments, `backends` the ways
+to step many at once, `core` the contract.
+"""
+
+from morl.envs.backends.check import check_env
 from morl.envs.backends.vector import make_vec
-from morl.envs.core.check import ContractViolation, check_env
-from morl.envs.core.contract import VectorEnvironment
-from morl.envs.core.registry import make, problem, register, specs
-from morl.envs.core.spec import Spec
+from morl.envs.classic.entries import ENTRIES as CLASSIC
+from morl.envs.core.check import ContractViolation
+from morl.envs.core.contract import MultiObjectiveVectorEnv
+from morl.envs.core.entry import EnvEntry
+from morl.envs.core.registry import add_entries, make, problem, register, specs
 from morl.envs.core.state import StateNotCapturable
+from morl.envs.families.entries import ENTRIES as FAMILIES
+from morl.envs.mujoco.entries import ENTRIES as MUJOCO
+
+add_entries((*CLASSIC, *MUJOCO, *FAMILIES))
 
 __all__ = [
     "ContractViolation",
-    "Spec",
+    "EnvEntry",
+    "MultiObjectiveVectorEnv",
     "StateNotCapturable",
-    "VectorEnvironment",
     "check_env",
     "make",
     "make_vec",

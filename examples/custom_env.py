@@ -3,22 +3,18 @@
 Run it with `.venv/bin/python examples/custom_env.py`; docs/your_environment.md explains it line by line.
 """
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numba import njit
-from numpy.typing import NDArray
 
 import morl
 from morl.envs import check_env, register
 from morl.envs.backends.kernels import KernelVectorEnv
+from morl.envs.core.types import Array, Info, Options, Step
 
 ROAD = 12  # cells to the goal
 FUEL = np.array([0.1, 0.5, 1.2])  # burnt by moving 1, 2 or 3 cells
-
-Array = NDArray[Any]
 
 
 class Van(gymnasium.Env[Array, int]):
@@ -29,13 +25,13 @@ class Van(gymnasium.Env[Array, int]):
         self.action_space = Discrete(3)
         self.reward_space = Box(np.array([-1.0, -2.0], np.float32), np.zeros(2, np.float32))
 
-    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Array, Info]:
         """Put the van at the start of the road."""
         super().reset(seed=seed)
         self.position = 0
         return np.array([0.0], np.float32), {}
 
-    def step(self, action: int) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> Step:
         """Drive 1, 2 or 3 cells."""
         self.position += int(action) + 1
         reward = np.array([-1.0, -FUEL[action]])
@@ -44,12 +40,12 @@ class Van(gymnasium.Env[Array, int]):
 
 @njit
 def advance(actions: Array, position: Array, observations: Array, rewards: Array, terminated: Array) -> None:
-    for lane in range(actions.size):
-        position[lane] += actions[lane] + 1
-        observations[lane, 0] = position[lane]
-        rewards[lane, 0] = -1.0
-        rewards[lane, 1] = -FUEL[actions[lane]]
-        terminated[lane] = position[lane] >= ROAD
+    for env in range(actions.size):
+        position[env] += actions[env] + 1
+        observations[env, 0] = position[env]
+        rewards[env, 0] = -1.0
+        rewards[env, 1] = -FUEL[actions[env]]
+        terminated[env] = position[env] >= ROAD
 
 
 class VanBatch(KernelVectorEnv):
@@ -58,14 +54,14 @@ class VanBatch(KernelVectorEnv):
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None) -> None:
         van = Van()
         super().__init__(num_envs, van.observation_space, van.action_space, van.reward_space, max_episode_steps)
-        self.lanes_state = {"position": np.zeros(num_envs, dtype=np.int64)}
+        self.arrays = {"position": np.zeros(num_envs, dtype=np.int64)}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        self.lanes_state["position"][mask] = 0
+        self.arrays["position"][mask] = 0
         observations[mask] = 0.0
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
-        advance(actions, self.lanes_state["position"], observations, rewards, terminated)
+        advance(actions, self.arrays["position"], observations, rewards, terminated)
 
 
 register(

@@ -4,26 +4,47 @@ The public names below load on first use, so `import morl` costs next to nothing
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from morl.version import VERSION
 
 if TYPE_CHECKING:
+    from morl.acting import Policy, load_policy
     from morl.envs import make_vec
-    from morl.experiment.runner import Run, load, resume, train, train_seeds
+    from morl.experiment.front import Front
+    from morl.experiment.resuming import resume
+    from morl.experiment.run import Run, evaluate, load
+    from morl.experiment.training import train, train_seeds
 
-__version__ = "0.1.0"
-__all__ = ["Run", "load", "make_vec", "resume", "train", "train_seeds"]
+__version__ = VERSION
+__all__ = [
+    "Front",
+    "Policy",
+    "Run",
+    "evaluate",
+    "load",
+    "load_policy",
+    "make_vec",
+    "resume",
+    "train",
+    "train_seeds",
+]
 
 _HOME = {
-    "Run": "morl.experiment.runner",
-    "load": "morl.experiment.runner",
+    "Front": "morl.experiment.front",
+    "Policy": "morl.acting",
+    "Run": "morl.experiment.run",
+    "evaluate": "morl.experiment.run",
+    "load": "morl.experiment.run",
+    "load_policy": "morl.acting",
     "make_vec": "morl.envs",
-    "resume": "morl.experiment.runner",
-    "train": "morl.experiment.runner",
-    "train_seeds": "morl.experiment.runner",
+    "resume": "morl.experiment.resuming",
+    "train": "morl.experiment.training",
+    "train_seeds": "morl.experiment.training",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'morl' has no attribute {name!r}; it has {', '.join(__all__)}")

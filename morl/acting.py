@@ -17,7 +17,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.actor_critic import action_map
+from morl.evaluation import ActInputs
+from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder
@@ -119,7 +120,7 @@ class _Network:
         num_objectives = len(self.spec.objectives)
         normalizer = () if data.mean is None else (self.row_width,)
         expected: dict[str, tuple[int, ...]] = {
-            "parameters": (self.network.num_parameters + self.num_log_stds,),
+            "parameters": (self.spec.ensemble * self.network.num_parameters + self.num_log_stds,),
             "mean": normalizer,
             "scale": normalizer,
             "preference": (num_objectives,),
@@ -149,7 +150,7 @@ class _Network:
                 return Categorical.masked(outputs, masks)
 
     def greedy(self, stack: _Stack, inputs: Tensor, preferences: Tensor, masks: Tensor | None) -> Tensor:
-        """Return argmax_a u(Q(s, a)) [policy, batch, 1].
+        """Return argmax_a u(Q(s, a)) [policy, batch, 1], where Q is the mean of the policy's networks.
 
         Computed in float64: utilities such as Tchebycheff's have near ties everywhere, and these must fall the same way
         whatever else is in the batch, or else a policy would not do again what it was archived for.
@@ -160,8 +161,10 @@ class _Network:
             preferences: [policy, batch, objective].
             masks: [policy, batch, choice], true where a choice is allowed.
         """
-        outputs = self.network(stack.parameters.double(), inputs.double())
-        values = outputs.view(*outputs.shape[:2], self.num_actions, len(self.spec.objectives))
+        policies, batch, _ = inputs.shape
+        parameters = stack.parameters.double().view(-1, self.network.num_parameters)
+        outputs = self.network(parameters, inputs.double().repeat_interleave(self.spec.ensemble, dim=0))
+        values = outputs.view(policies, -1, batch, self.num_actions, len(self.spec.objectives)).mean(dim=1)
         rows = inputs[..., : self.row_width].double()
         utilities = bind_utility(self.utility, self.augmented, preferences.double(), stack.bounds.double())(
             values, rows
@@ -191,6 +194,12 @@ class PolicyBank:
     def ids(self) -> list[int]:
         """Return the ids of all policies."""
         return list(self._policies)
+
+    @property
+    def act_inputs(self) -> ActInputs:
+        """Return what `act` takes beside observations, preferences and policies."""
+        discrete = isinstance(self.spec.action_space, spaces.Discrete)
+        return ActInputs(accrued=self.spec.augmented_units is not None, masks=discrete)
 
     def __getitem__(self, policy_id: int) -> PolicyData:
         """Return a policy by its id."""

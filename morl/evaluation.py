@@ -1,81 +1,117 @@
 """Evaluation: many policies, preferences and episodes as one wide rollout."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
-Act = Callable[..., NDArray[Any]]
+from morl.protocols import (
+    Actions,
+    FloatArray,
+    IndexArray,
+    Observations,
+    UsesAccruedReward,
+    UsesActionMasks,
+    VectorEnvironment,
+)
+
+Act: TypeAlias = Callable[..., Actions]
 """(observations [env, ...], preferences [env, objective], policies [env]) -> actions [env, ...].
 
-Where it has a parameter `accrued`, it is also given what the episode has paid so far: [env, objective + 1], the
-discounted sum of rewards and the discount of the next one (gamma^t). Where it has a parameter `masks` and the
-environment's infos hold an "action_mask", it is given that: [env, choice], true where a choice is allowed.
+What `ActInputs` says it takes, it is also given: `accrued` [env, objective + 1], the discounted sum of the episode's
+rewards so far and the discount of the next one (gamma^t); `masks` [env, choice], true where a choice is allowed, where
+the environment's infos hold an "action_mask".
 """
 
-MakeVec = Callable[[int], VectorEnv[Any, Any, Any]]
-"""Number of lanes -> vector environment."""
+
+class ActInputs(NamedTuple):
+    """What an `Act` takes beside observations, preferences and policies."""
+
+    accrued: bool = False
+    """The accrued reward."""
+    masks: bool = False
+    """Action masks."""
+
+    @staticmethod
+    def of(agent: object) -> "ActInputs":
+        """Return the inputs of an agent's `act`."""
+        return ActInputs(
+            accrued=isinstance(agent, UsesAccruedReward) and agent.uses_accrued_reward,
+            masks=isinstance(agent, UsesActionMasks) and agent.uses_action_masks,
+        )
+
+
+NO_INPUTS = ActInputs()
+
+MakeVec: TypeAlias = Callable[[int], VectorEnvironment]
+"""Number of environments -> vector environment."""
 
 
 @dataclass(frozen=True)
 class Returns:
-    """What an evaluation found, averaged over episodes.
+    """Mean returns of an evaluation over its episodes.
 
     Attributes:
-        discounted: [policy, objective] sum of gamma^t r_t.
-        undiscounted: [policy, objective] sum of r_t.
-        lengths: [policy] episode length in steps.
+        discounted: [row, objective] sum of gamma^t r_t.
+        undiscounted: [row, objective] sum of r_t.
+        lengths: [row] episode length in steps.
     """
 
-    discounted: NDArray[np.float64]
-    undiscounted: NDArray[np.float64]
-    lengths: NDArray[np.float64]
+    discounted: FloatArray
+    undiscounted: FloatArray
+    lengths: FloatArray
 
 
 class Evaluator:
     """Runs evaluations in environments of its own and counts their steps.
 
-    Episode j of row i always starts from the same seed, whatever else is evaluated beside it and in whatever lane, so
-    that evaluations are comparable and evaluating more often changes nothing.
+    Episode j of row i always starts from the same seed, whatever else is evaluated beside it and in whichever
+    environment, so that evaluations are comparable and evaluating more often changes nothing.
+
+    Args:
+        make_vec: builds a vector environment with same-step autoreset.
+        discount: of the discounted returns, in (0, 1].
+        max_envs: the most environments that step at once.
+        horizon: episodes are cut after this many steps.
     """
 
-    def __init__(self, make_vec: MakeVec, discount: float, max_lanes: int, horizon: int) -> None:
+    def __init__(self, make_vec: MakeVec, discount: float, max_envs: int, horizon: int) -> None:
         self.make_vec = make_vec
         self.discount = discount
-        self.max_lanes = max_lanes
+        self.max_envs = max_envs
         self.horizon = horizon
-        """Episodes without an end of their own are cut after this many steps."""
         self.steps = 0
-        """Environment steps so far, idle lanes included: they were simulated too."""
-        self._environments: dict[int, VectorEnv[Any, Any, Any]] = {}
+        """Environment steps so far, idle environments included: they were simulated too."""
+        self._environments: dict[int, VectorEnvironment] = {}
 
     def __call__(
         self,
         act: Act,
-        policies: NDArray[np.int64],
-        preferences: NDArray[np.float64],
+        policies: IndexArray,
+        preferences: FloatArray,
         episodes: int,
         seed: int,
+        inputs: ActInputs = NO_INPUTS,
     ) -> Returns:
         """Return the mean returns of each row (policy, preference).
 
         Args:
-            act: how to act; called once per step for all lanes.
-            policies: [row] policy numbers.
+            act: chooses actions; called once per step for all environments.
+            policies: [row] policy ids.
             preferences: [row, objective] preferences; NaN where a policy has none.
             episodes: episodes per row, at least 1.
             seed: episode j of row i is seeded with seed + i * episodes + j.
+            inputs: what `act` takes beside these.
         """
         rows = len(policies) * episodes
         parts = []
-        for start in range(0, rows, self.max_lanes):
-            jobs = np.arange(start, min(start + self.max_lanes, rows)) // episodes
-            parts.append(self._roll_out(act, policies[jobs], preferences[jobs], seed + start))
-        discounted, undiscounted, lengths = (np.concatenate(part) for part in zip(*parts, strict=True))
+        for start in range(0, rows, self.max_envs):
+            jobs = np.arange(start, min(start + self.max_envs, rows)) // episodes
+            parts.append(self._roll_out(act, policies[jobs], preferences[jobs], seed + start, inputs))
+        discounted = np.concatenate([part[0] for part in parts])
+        undiscounted = np.concatenate([part[1] for part in parts])
+        lengths = np.concatenate([part[2] for part in parts])
         return Returns(
             discounted.reshape(len(policies), episodes, -1).mean(axis=1),
             undiscounted.reshape(len(policies), episodes, -1).mean(axis=1),
@@ -83,47 +119,59 @@ class Evaluator:
         )
 
     def _roll_out(
-        self, act: Act, policies: NDArray[np.int64], preferences: NDArray[np.float64], seed: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Run one episode in every lane, all side by side, until the last has ended."""
-        lanes = len(policies)
-        envs = self._lanes(lanes)
+        self, act: Act, policies: IndexArray, preferences: FloatArray, seed: int, inputs: ActInputs
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Run one episode in every environment at once, until the last has ended.
+
+        Args:
+            act: chooses actions.
+            policies: [env] policy ids.
+            preferences: [env, objective].
+            seed: of the first environment.
+            inputs: what `act` takes beside these.
+
+        Returns:
+            Discounted and undiscounted returns [env, objective] and lengths [env].
+        """
+        num_envs = len(policies)
+        envs = self._envs(num_envs)
         observations, infos = envs.reset(seed=seed)
-        asked = inspect.signature(act).parameters
-        discounted, undiscounted = np.zeros_like(preferences), np.zeros_like(preferences)
-        lengths = np.zeros(lanes)
-        running, factor = np.ones(lanes, dtype=np.bool_), 1.0
+        discounted = np.zeros_like(preferences)
+        undiscounted = np.zeros_like(preferences)
+        lengths = np.zeros(num_envs)
+        running = np.ones(num_envs, dtype=np.bool_)
+        factor = 1.0
 
-        def choose(rows: NDArray[np.int64]) -> NDArray[Any]:
+        def choose(rows: IndexArray) -> Actions:
             extras = {}
-            if "accrued" in asked:
+            if inputs.accrued:
                 extras["accrued"] = np.column_stack([discounted[rows], np.full(len(rows), factor)])
-            if "masks" in asked and "action_mask" in infos:
+            if inputs.masks and "action_mask" in infos:
                 extras["masks"] = infos["action_mask"][rows]
-            return act(select_lanes(observations, rows), preferences[rows], policies[rows], **extras)
+            return act(select_rows(observations, rows), preferences[rows], policies[rows], **extras)
 
-        actions = np.array(choose(np.arange(lanes)))  # our own, to write into
+        actions = np.array(choose(np.arange(num_envs)))  # our own, to write into
         for _ in range(self.horizon):
             observations, rewards, terminated, truncated, infos = envs.step(actions)
-            counted = rewards * running[:, None]  # a lane that has ended goes on with an episode that nobody counts
+            counted = rewards * running[:, None]  # an environment whose episode has ended is stepped, uncounted
             discounted += factor * counted
             undiscounted += counted
             lengths += running
             factor *= self.discount
-            self.steps += lanes
+            self.steps += num_envs
             running &= ~(terminated | truncated)
             if not running.any():
                 break
-            # Lanes that have ended repeat their last action, where nothing forbids it: only the others are worth a
-            # forward pass.
-            rows = np.arange(lanes) if "action_mask" in infos else np.flatnonzero(running)
+            # Environments whose episode has ended repeat their last action, unless a mask might forbid it: only the
+            # others are worth a forward pass.
+            rows = np.arange(num_envs) if "action_mask" in infos else np.flatnonzero(running)
             actions[rows] = choose(rows)
         return discounted, undiscounted, lengths
 
-    def _lanes(self, count: int) -> VectorEnv[Any, Any, Any]:
-        if count not in self._environments:
-            self._environments[count] = self.make_vec(count)
-        return self._environments[count]
+    def _envs(self, num_envs: int) -> VectorEnvironment:
+        if num_envs not in self._environments:
+            self._environments[num_envs] = self.make_vec(num_envs)
+        return self._environments[num_envs]
 
     def close(self) -> None:
         """Close the environments."""
@@ -131,12 +179,12 @@ class Evaluator:
             envs.close()
 
 
-def select_lanes(observations: Any, rows: NDArray[np.int64]) -> Any:
+def select_rows(observations: Observations, rows: IndexArray) -> Observations:
     """Return some rows of a batch of observations of any space."""
     match observations:
         case dict():
-            return {key: select_lanes(part, rows) for key, part in observations.items()}
+            return {key: select_rows(part, rows) for key, part in observations.items()}
         case tuple():
-            return tuple(select_lanes(part, rows) for part in observations)
+            return tuple(select_rows(part, rows) for part in observations)
         case _:
             return observations[rows]

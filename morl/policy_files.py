@@ -5,8 +5,10 @@ observation statistics, preference). `morl.acting` acts with it.
 """
 
 import hashlib
+import io
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,8 @@ class PolicySpec:
     """[objective] units of the accrued reward that follows the observation; None for a policy that does not see it."""
     utility: str = "linear"
     """Utility of action values: a name of `morl.learning.scalarization.UTILITIES`, or "module:name"."""
+    ensemble: int = 1
+    """Networks whose mean action values count; their parameters follow one another."""
     utility_of_shares: bool = False
     """Whether the utility sees shares of the range between `PolicyData.bounds` instead of raw returns."""
 
@@ -104,7 +108,7 @@ class PolicyData:
     spec: PolicySpec
     """The shape of the policy."""
     parameters: Tensor
-    """[n] float32: of the network, then (gaussian) the log standard deviations."""
+    """[n] float32: of the network (or networks), then (gaussian) the log standard deviations."""
     mean: NDArray[np.floating[Any]] | None = None
     """[width] mean of the observations; None where observations are not normalized."""
     scale: NDArray[np.floating[Any]] | None = None
@@ -154,15 +158,27 @@ def save_policy(file: Path, data: PolicyData, preference: FloatArray | None = No
         data: the policy.
         preference: [objective] what the policy was selected for; default: the preference it acts for.
     """
-    wanted = data.preference if preference is None else preference
-    content = {"format": FORMAT, **_tensors(data.state_dict()), "wanted": torch.as_tensor(np.array(wanted))}
-    content["sha256"] = _digest(content)
     partial = file.with_name(f".partial-{file.name}")
     with partial.open("wb") as stream:
-        torch.save(content, stream)
+        stream.write(policy_bytes(data.state_dict(), preference))
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(partial, file)
+
+
+def policy_bytes(state: Mapping[str, Any], preference: FloatArray | None = None) -> bytes:
+    """Return the content of a policy file; equal policies have equal content.
+
+    Args:
+        state: what `PolicyData.state_dict` returned.
+        preference: [objective] what the policy was selected for; default: the preference it acts for.
+    """
+    wanted = state["preference"] if preference is None else preference
+    content = {"format": FORMAT, **_tensors(state), "wanted": torch.as_tensor(np.array(wanted))}
+    content["sha256"] = _digest(content)
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    return stream.getvalue()
 
 
 def read_policy(file: Path) -> PolicyFile:
@@ -174,23 +190,44 @@ def read_policy(file: Path) -> PolicyFile:
     Raises:
         ValueError: the file is missing, damaged, altered, or of another format.
     """
-    content = _read(file)
-    return PolicyFile(PolicyData.of_state_dict(content), np.asarray(content["wanted"]))
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"policy file {file} is missing or damaged: {error}") from error
+    return parse_policy(content, str(file))
 
 
-def _read(file: Path) -> dict[str, Any]:
+def parse_policy(content: bytes, name: str) -> PolicyFile:
+    """Return a policy file from its bytes; no code in them is run.
+
+    Args:
+        content: of the file.
+        name: what messages call the file.
+
+    Raises:
+        ValueError: the content is damaged, altered, or of another format.
+    """
+    fields = _parse(content, name)
+    return PolicyFile(PolicyData.of_state_dict(fields), np.asarray(fields["wanted"]))
+
+
+def _parse(file_content: bytes, name: str) -> dict[str, Any]:
     """Return the content of a policy file after checking its format and hash."""
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(io.BytesIO(file_content)) as archive:
+            expanded = sum(entry.file_size for entry in archive.infolist())
+        if expanded > len(file_content):  # torch does not compress
+            raise ValueError(f"it would expand to {expanded:,} bytes")
+        content = torch.load(io.BytesIO(file_content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a damaged archive
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"policy file {file} is missing or damaged: {reason}") from error
+        raise ValueError(f"policy file {name} is missing or damaged: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format", 1) if isinstance(content, dict) else "unknown"
-        raise ValueError(f"policy file {file} has format {found}, but this version of morl reads format {FORMAT}")
+        raise ValueError(f"policy file {name} has format {found}, but this version of morl reads format {FORMAT}")
     sha256 = content.pop("sha256", None)
     if sha256 != _digest(content):
-        raise ValueError(f"policy file {file} is damaged: its content does not match its SHA-256")
+        raise ValueError(f"policy file {name} is damaged: its content does not match its SHA-256")
     return {
         name: value.numpy() if isinstance(value, Tensor) and name != "parameters" else value
         for name, value in content.items()

@@ -92,7 +92,7 @@ class EvaluationRecord:
 
 
 @dataclass(frozen=True)
-class PolicyFile:
+class PolicyReference:
     """A policy file that `front.json` publishes: policy id and SHA-256 of its content."""
 
     policy_id: int
@@ -102,6 +102,10 @@ class PolicyFile:
     def name(self) -> str:
         """Return the file's path inside the run folder."""
         return f"{POLICIES}/{self.policy_id}.pt"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the entry of front.json."""
+        return {"id": self.policy_id, "file": self.name, "sha256": self.sha256}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,7 @@ class FrontRecord:
         indicators: name -> finite value.
         undiscounted_points: [n, objective]; NaN where not said.
         constraints: objective -> {"bound": text, "violations": [n], ...}, where the user has constrained objectives.
+        extra: more that the agent says about the front.
         counts: `COUNTS`, as far as they are said.
         policies: the policy files.
         missing: entries that every version since 0.1 writes and that this file lacks.
@@ -140,8 +145,9 @@ class FrontRecord:
     indicators: Mapping[str, float]
     undiscounted_points: FloatArray
     constraints: Mapping[str, JSON] = field(default_factory=dict)
+    extra: JSON = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
-    policies: tuple[PolicyFile, ...] = ()
+    policies: tuple[PolicyReference, ...] = ()
     missing: tuple[str, ...] = ()
 
     @property
@@ -173,9 +179,8 @@ class FrontRecord:
         }
         if self.constraints:
             entries["constraints"] = self.constraints
-        entries["policies"] = [
-            {"id": policy.policy_id, "file": policy.name, "sha256": policy.sha256} for policy in self.policies
-        ]
+        entries |= self.extra
+        entries["policies"] = [policy.to_json() for policy in self.policies]
         return cast(dict[str, object], strict_json(entries | dict(self.counts)))
 
 
@@ -394,7 +399,7 @@ def _constraints(value: object) -> dict[str, JSON]:
     return value
 
 
-def _policy_files(value: object) -> tuple[PolicyFile, ...]:
+def _policy_files(value: object) -> tuple[PolicyReference, ...]:
     files = []
     for entry in [] if value is None else as_list(value, "policies"):
         if not isinstance(entry, dict):
@@ -402,5 +407,5 @@ def _policy_files(value: object) -> tuple[PolicyFile, ...]:
         policy_id = entry["id"]
         if isinstance(policy_id, bool) or not isinstance(policy_id, int):
             raise ValueError(f"the id of a policy must be an integer, not {policy_id!r:.50}")
-        files.append(PolicyFile(policy_id, str(entry["sha256"])))
+        files.append(PolicyReference(policy_id, str(entry["sha256"])))
     return tuple(files)

@@ -173,6 +173,26 @@ def test_a_conditioned_network_acts_for_the_preference_of_each_row() -> None:
     assert not np.array_equal(actions[0], actions[1])
 
 
+def test_an_ensemble_acts_on_the_mean_of_its_action_values() -> None:
+    # Without hidden layers the mean of two networks is the network with their mean parameters.
+    single = spec_of("action-values", hidden_sizes=(), conditioned=True)
+    first, second = (data_of(single, seed).parameters for seed in (1, 2))
+    mean = replace(data_of(single), parameters=(first + second) / 2)
+    ensemble = spec_of("action-values", hidden_sizes=(), conditioned=True, ensemble=2)
+    pair = replace(mean, spec=ensemble, parameters=torch.cat([first, second]))
+    observations = observations_of(single.observation_space, 50)
+    preferences = np.random.default_rng(0).dirichlet(np.ones(2), 50)
+    acted = []
+    for data in (mean, pair, replace(mean, parameters=first)):
+        bank = PolicyBank(data.spec, CPU)
+        bank.add(0, data)
+        acted.append(bank.act(observations, preferences, np.zeros(50, dtype=np.int64)))
+    np.testing.assert_array_equal(acted[0], acted[1])
+    assert not np.array_equal(acted[0], acted[2])
+    with pytest.raises(ValueError, match="parameters"):
+        PolicyBank(ensemble, CPU).add(0, mean)
+
+
 def test_action_values_are_weighed_by_the_utility_and_the_accrued_reward() -> None:
     spec = spec_of(
         "action-values",

@@ -8,7 +8,7 @@ import toys
 from numpy.typing import NDArray
 
 from morl.envs import make_vec
-from morl.evaluation import Evaluator
+from morl.evaluation import ActInputs, Evaluator
 from morl.seeding import derived_seed, stream
 
 GAMMA = 0.9
@@ -19,8 +19,8 @@ def act(observations: Any, preferences: NDArray[np.float64], policies: NDArray[n
     return (policies + (preferences[:, 0] > 0.5) + (observations[:, 0] > 0)) % 3 - 1
 
 
-def evaluator(max_lanes: int = 64, horizon: int = 100) -> Evaluator:
-    return Evaluator(lambda count: make_vec("toy-walk-v0", count), GAMMA, max_lanes, horizon)
+def evaluator(max_envs: int = 64, horizon: int = 100) -> Evaluator:
+    return Evaluator(lambda count: make_vec("toy-walk-v0", count), GAMMA, max_envs, horizon)
 
 
 def by_hand(policy: int, preference: NDArray[np.float64], episodes: int, seed: int, horizon: int = 100) -> Any:
@@ -45,10 +45,10 @@ POLICIES = np.array([0, 1, 2, 0, 1])
 PREFERENCES = np.array([[1.0, 0.0], [0.2, 0.8], [0.6, 0.4], [0.0, 1.0], [np.nan, np.nan]])
 
 
-@pytest.mark.parametrize("max_lanes", [1, 4, 15, 1000])
+@pytest.mark.parametrize("max_envs", [1, 4, 15, 1000])
 @pytest.mark.parametrize("horizon", [5, 100])
-def test_returns_equal_a_loop_over_episodes(max_lanes: int, horizon: int) -> None:
-    evaluate = evaluator(max_lanes, horizon)
+def test_returns_equal_a_loop_over_episodes(max_envs: int, horizon: int) -> None:
+    evaluate = evaluator(max_envs, horizon)
     found = evaluate(act, POLICIES, PREFERENCES, 3, seed=40)
     for row in range(5):
         episodes = by_hand(POLICIES[row], PREFERENCES[row], 3, 40 + 3 * row, horizon)
@@ -59,7 +59,7 @@ def test_returns_equal_a_loop_over_episodes(max_lanes: int, horizon: int) -> Non
 
 
 def test_it_counts_every_step_that_was_simulated() -> None:
-    evaluate = evaluator(max_lanes=4)
+    evaluate = evaluator(max_envs=4)
     toys.STEPS.clear()
     evaluate(act, POLICIES, PREFERENCES, 3, seed=1)
     evaluate(act, POLICIES[:1], PREFERENCES[:1], 1, seed=2)
@@ -114,7 +114,7 @@ def test_a_negative_seed_is_refused(make: Any) -> None:
         make(-1, "network")
 
 
-def test_what_an_episode_has_paid_is_told_to_who_asks() -> None:
+def test_the_accrued_reward_is_passed_to_an_agent_that_takes_it() -> None:
     told: list[NDArray[np.float64]] = []
 
     def accruing(observations: Any, preferences: Any, policies: Any, accrued: NDArray[np.float64]) -> Any:
@@ -122,7 +122,7 @@ def test_what_an_episode_has_paid_is_told_to_who_asks() -> None:
         return act(observations, preferences, policies)
 
     evaluate = evaluator()
-    found = evaluate(accruing, POLICIES, PREFERENCES, 1, seed=7)
+    found = evaluate(accruing, POLICIES, PREFERENCES, 1, seed=7, inputs=ActInputs(accrued=True))
     np.testing.assert_array_equal(told[0], np.tile([0.0, 0.0, 1.0], (5, 1)))
     for step, accrued in enumerate(told):
         np.testing.assert_allclose(accrued[:, -1], GAMMA**step)

@@ -3,330 +3,420 @@
 The algorithm in five lines:
   1. Pareto initialization: M policies learn side by side by PPO, each for one fixed preference w. The critic predicts
      the *vector* of returns; the policy follows the advantage sum_k w_k sigma_k A_k.
-  2. Snapshots of them are evaluated and archived. The archive keeps what is not dominated.
-  3. Policy selection: N members, those that are extreme in an objective first, then those with the widest gaps around.
-  4. Pareto extension: from each selected member r and for each objective l, maximize G_l such that every other
-     G_j stays above G_j^r - (1 - beta) |G_j^r|. All (member, objective) tasks of a round are one population.
-  5. Snapshots are archived, and 3 and 4 repeat. A user with preference w is given the member with the highest w.G.
+  2. Snapshots of them are evaluated and archived. The archive keeps the non-dominated ones.
+  3. Policy selection: N archived policies, the extreme ones first, then those with the largest crowding distances.
+  4. Pareto extension: from each selected policy r and for each objective l, maximize G_l such that every other
+     G_j stays above G_j^r - (1 - beta) |G_j^r|. All (policy, objective) tasks of a round are one population.
+  5. Snapshots are archived, and 3 and 4 repeat. A user with preference w is given the policy with the highest w.G.
 
 Where this file departs from the authors' code, and why (docs/c_morl.md has the list with measurements):
   - The constraint is the paper's, against the reference policy's returns; the published code's extension is
-    `solver = "compat"`: its barrier never sees those returns, and objectives are extended one after the other.
+    `solver = "reference-code"`: its barrier does not depend on those returns, and it extends objectives in turn.
   - Thresholds are beta-shares of the *loss*, so that they make sense for negative returns.
   - Every step counts (the authors: one in eight); time limits are bootstrapped through unless nothing is discounted.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from morl.agents.c_morl.archive import Member, mixtures, prune_archive, select
+from morl.acting import PolicyBank
+from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
 from morl.agents.c_morl.config import Config
-from morl.agents.c_morl.constraints import parse_constraints, report, violations
-from morl.agents.c_morl.stages import Wave
-from morl.learning.acting import PolicyBank
-from morl.learning.actor_critic import action_map, actor_critic
+from morl.agents.c_morl.constraints import bounds_of, parse_constraints, violation_report, violations
+from morl.agents.c_morl.solvers import extension_solver
+from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
+from morl.learning.actions import action_map
 from morl.learning.observations import encoder, final_observations
-from morl.learning.population import fresh_states
+from morl.learning.population import initial_states
+from morl.learning.ppo import actor_critic
+from morl.learning.rollouts import TransitionSizes
+from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import finest_lattice, simplex_lattice
-from morl.protocols import Evaluate, Problem
+from morl.protocols import (
+    Actions,
+    BoolArray,
+    Evaluate,
+    FloatArray,
+    IndexArray,
+    Observations,
+    Problem,
+    StateDict,
+    VectorEnvironment,
+)
 from morl.seeding import derived_seed
 
-Array = NDArray[np.float64]
+
+def policy_spec(problem: Problem, config: Config) -> PolicySpec:
+    """Return the specification of all policies: their network, spaces and encoding.
+
+    Args:
+        problem: the environment.
+        config: settings.
+    """
+    return PolicySpec(
+        agent="c-morl",
+        head="categorical" if isinstance(problem.action_space, spaces.Discrete) else "gaussian",
+        hidden_sizes=config.hidden_sizes,
+        activation="tanh",
+        observation_space=problem.observation_space,
+        action_space=problem.action_space,
+        objectives=problem.objectives,
+        one_hot=config.one_hot,
+    )
 
 
 class CMORL:
-    """C-MORL on a batch of environment lanes; satisfies `morl.protocols.Agent`."""
+    """C-MORL on a batch of environments; satisfies `morl.protocols.Agent`, `Constrained` and `UsesActionMasks`.
+
+    Args:
+        problem: spaces, objectives, discount and reference point of the environment.
+        config: settings.
+        seed: of all random streams.
+        num_envs: number of environments that `learn` is given.
+        device: where networks live.
+
+    Raises:
+        ValueError: settings do not fit the environment, or each other.
+    """
 
     config_class = Config
+    uses_action_masks = True
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
-        self.problem, self.config, self.seed, self.lanes, self.device = problem, config, seed, num_envs, device
+        self.problem = problem
+        self.config = config
+        self.seed = seed
+        self.num_envs = num_envs
         self.discount = problem.discount if config.discount is None else config.discount
         if config.constraints and self.discount != problem.discount:
             raise ValueError(
                 f"discount is {self.discount}, but must be {problem.discount} where there are constraints: they bound"
                 " returns that are discounted by it"
             )
-        self.objectives = problem.num_objectives
+        self.num_objectives = problem.num_objectives
         self.constraints = parse_constraints(config.constraints, problem.objectives)
-        self.free = [k for k in range(self.objectives) if k not in {each.objective for each in self.constraints}]
+        bounded = {each.objective for each in self.constraints}
+        self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
         self.encode, width = encoder(problem.observation_space, config.one_hot)
-        self.network = actor_critic(
-            width, problem.action_space, self.objectives, config.hidden_sizes, config.initial_std
-        )
         self.to_environment = action_map(problem.action_space)
-        self.widths = {"observation": width, "action": self.network.log_stds or 1, "objective": self.objectives}
-        if isinstance(problem.action_space, spaces.Discrete):
-            self.widths["mask"] = int(problem.action_space.n)  # forbidden choices count when acting *and* when learning
-        self.actors = PolicyBank(self.network, device)
+        self.network = actor_critic(
+            width, problem.action_space, self.num_objectives, config.hidden_sizes, config.initial_std
+        )
+        self.setup = StageSetup(
+            network=self.network,
+            config=config,
+            bounds=bounds_of(self.constraints, self.num_objectives),
+            targets=np.eye(self.num_objectives)[self.free_objectives],
+            sizes=TransitionSizes(
+                observation=width,
+                action=self.network.log_stds or 1,
+                objectives=self.num_objectives,
+                choices=int(problem.action_space.n) if isinstance(problem.action_space, spaces.Discrete) else 0,
+            ),
+            num_envs=num_envs,
+            discount=self.discount,
+            device=device,
+            backend=config.backend,
+        )
+        self.bank = PolicyBank(policy_spec(problem, config), device)
+        self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
 
-        grid = self._initial_preferences()
-        self.initial_updates = config.initial_steps // (len(grid) * config.samples_per_update)
+        preferences = self._initial_preferences()
+        self.initial_updates = config.initial_steps // (len(preferences) * config.samples_per_update)
         if self.initial_updates == 0:
-            least = len(grid) * config.samples_per_update
+            least = len(preferences) * config.samples_per_update
             raise ValueError(
                 f"initial_steps is {config.initial_steps}, but must be at least {least}: one update for each policy"
             )
-        states = fresh_states(self.network, len(grid), width, self.objectives, derived_seed(seed, "networks"))
-        unknown = np.full(self.objectives, np.nan)
-        self.members = {
-            number: Member(number, state, unknown, preference, config.learning_rate)
-            for number, (state, preference) in enumerate(zip(states, grid, strict=True))
-        }
-        for member in self.members.values():
-            self.actors.add(member.number, member.state)
-        self.archive: list[int] = []  # numbers of the members on the front
-        self.chosen: list[int] = []  # numbers of the members that were ever selected
-        self.queue: list[tuple[int, list[float]]] = [(member, list(w)) for member, w in enumerate(grid.tolist())]
-        self.round = 0  # 0: initialization
-        self.wave: Wave | None = None  # the tasks under way
-        self.random = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
-        self.steps = self.pretraining_steps = self.updates = 0
-        self.next_number = len(grid)
-        self.observations: NDArray[Any] | None = None  # [lane, width] not normalized; None: episodes have not begun
-        self.masks: NDArray[Any] | None = None  # [lane, choice] allowed choices
+        states = initial_states(self.network, len(preferences), self.setup.sizes, derived_seed(seed, "networks"))
+        unknown = np.full(self.num_objectives, np.nan)
+        no_multipliers = np.zeros(self.num_objectives)
+        self.snapshots: dict[int, Snapshot] = {}  # of the archive and of the pending tasks, by policy id
+        for policy_id, (state, preference) in enumerate(zip(states, preferences, strict=True)):
+            self._add(Snapshot(policy_id, state, unknown, preference, config.learning_rate, no_multipliers))
+        self.archive: list[int] = []  # ids of the policies on the front
+        self.selected: list[int] = []  # ids of the archived policies that were ever selected
+        self.pending = [Task(policy_id, weights) for policy_id, weights in enumerate(preferences)]
+        self.round = 0  # 0: initialization, then the rounds of extension
+        self.steps = 0
+        self.pretraining_steps = 0
+        self.updates = 0
+        self.next_id = len(preferences)
+        self.observations: NDArray[np.float32] | None = None  # [env, width] encoded; None: reset envs
+        self.masks: BoolArray | None = None  # [env, choice] allowed choices
         self.diagnostics: dict[str, float] = {}
-
-    def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, evaluate: Evaluate) -> Iterator[None]:
-        """Run C-MORL; one iteration is one step of every lane and, where a rollout is complete, one update."""
-        self._warn_of_a_run_without_learning(total_steps)
-        while self.steps < total_steps:
-            wave = self.wave or self._begin_wave()
-            observations = self._begin_episodes(envs, wave) if self.observations is None else self.observations
-            self.observations = self._step(envs, wave, observations)
-            if wave.experience.full:
-                self.diagnostics = wave.improve(self.observations, self.random)
-                self.updates += self.config.epochs * self.config.minibatches
-                if wave.snapshot_due:
-                    self._archive(wave.snapshots(self.next_number), evaluate)
-                if wave.finished:
-                    self._end_wave(evaluate)
-            yield
+        self.stage = self._next_stage()
+        self.backend: str = self.stage.tasks.backend
+        self.setup = replace(self.setup, backend=self.stage.tasks.backend)  # chosen, and a fallback logged, once
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 
-    def _initial_preferences(self) -> Array:
-        """Return the grid of initial preferences [policy, objective]; constrained objectives have no weight."""
-        divisions, free = self.config.initial_divisions, len(self.free)
-        if divisions == 0:
-            lattice = np.full((1, free), 1.0 / free)
+    def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
+        """Run Algorithm 1; one iteration is one step of every environment and, after a full rollout, one update.
+
+        Args:
+            envs: `num_envs` environments.
+            total_steps: environment steps of training, those taken before included.
+            evaluate: evaluates snapshots.
+        """
+        self._warn_of_a_run_without_learning(total_steps)
+        while self.steps < total_steps:
+            if self.stage.finished:
+                self.stage = self._next_stage()  # the rest of Pareto initialization, then one extension after another
+            self._collect_step(envs)
+            if self.stage.tasks.rollout.full:
+                self._update()  # PPO, or C-MORL-IPO, -CPO or Lagrangian, of all tasks at once
+                if self.stage.snapshot_due:
+                    self._archive(self.stage.snapshots(self.next_id), evaluate)
+                if self.stage.finished and not self.pending:
+                    self._archive(self._interpolations(), evaluate)
+            yield
+
+    def _initial_preferences(self) -> FloatArray:
+        """Return the grid of initial preferences [policy, objective]; objectives with a bound have no weight."""
+        divisions = self.config.initial_divisions
+        num_free = len(self.free_objectives)
+        if divisions is None:
+            lattice = finest_lattice(num_free, max(6, num_free))
+        elif divisions == 0:
+            lattice = np.full((1, num_free), 1.0 / num_free)
         else:
-            lattice = simplex_lattice(free, divisions) if divisions else finest_lattice(free, max(6, free))
-        grid = np.zeros((len(lattice), self.objectives))
-        grid[:, self.free] = lattice
+            lattice = simplex_lattice(num_free, divisions)
+        grid = np.zeros((len(lattice), self.num_objectives))
+        grid[:, self.free_objectives] = lattice
         return grid
 
     def _warn_of_a_run_without_learning(self, total_steps: int) -> None:
-        if self.steps > 0:
-            return
-        lanes_of_each = self.lanes // self._side_by_side()
-        least = -(-self.config.samples_per_update // lanes_of_each) * self.lanes
-        if total_steps < least:
+        least = self.stage.tasks.rollout.num_steps * self.num_envs
+        if self.steps == 0 and total_steps < least:
             warnings.warn(
                 f"c-morl: total_steps is {total_steps:,}, but must be at least {least:,} for a first update: the front"
-                " will be that of policies that have learnt nothing",
+                " will be that of untrained policies",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
-    def _select(self) -> None:
-        """Queue the tasks of the next round: every selected member once for each free objective."""
-        numbers = self.archive or sorted(self.members)
-        count = self.config.selected or (5 if self.objectives == 2 else 6)
-        points = np.stack([self.members[number].returns[self.free] for number in numbers])
-        before = {row for row, number in enumerate(numbers) if number in self.chosen}
-        rows = select(points, count, before)
-        self.chosen = [number for number in self.chosen if number in numbers]
-        self.chosen += sorted({numbers[row] for row in rows} - set(self.chosen))
-        targets = np.eye(self.objectives)[self.free]
-        # "compat" extends one member objective after objective: its tasks begin with the first, `Wave` goes on.
-        first = targets[:1] if self.config.solver == "compat" else targets
-        self.queue = [(numbers[row], target.tolist()) for row in rows for target in first]
-        self.round += 1
+    def _next_stage(self) -> Stage:
+        """Start the pending tasks, or as many of them as share the environments equally; first select new ones if none.
 
-    def _begin_wave(self) -> Wave:
-        """Start as many of the queued tasks side by side as share the lanes equally; without any, select new ones."""
-        if not self.queue:
-            self._select()
-        size = self._side_by_side()
-        tasks, self.queue = self.queue[:size], self.queue[size:]
-        starts = [self.members[number] for number, _ in tasks]
-        self.wave = self._new_wave(size)
-        self.wave.begin(starts, np.array([weights for _, weights in tasks]))
+        Environments are reset, because other policies step them from now on.
+        """
+        if not self.pending:
+            self.round += 1
+            self.pending = self._select_tasks()
+        num_tasks = max(count for count in range(1, len(self.pending) + 1) if self.num_envs % count == 0)
+        tasks = self.pending[:num_tasks]
+        self.pending = self.pending[num_tasks:]
+        stage = self._new_stage(num_tasks)
+        stage.start([self.snapshots[task.policy_id] for task in tasks], np.array([task.weights for task in tasks]))
         self.observations = None
-        return self.wave
+        return stage
 
-    def _side_by_side(self) -> int:
-        """Return how many of the queued tasks can share the lanes equally."""
-        return max(size for size in range(1, len(self.queue) + 1) if self.lanes % size == 0)
+    def _new_stage(self, num_tasks: int) -> Stage:
+        if self.round == 0:
+            return InitializationStage(self.setup, num_tasks, self.initial_updates)
+        return ExtensionStage(self.setup, num_tasks, self.config.extension_updates, extension_solver(self.config))
 
-    def _new_wave(self, policies: int) -> Wave:
-        planned = self.config.extension_updates if self.round else self.initial_updates
-        targets = np.eye(self.objectives)[self.free]
-        return Wave(
-            self.network,
-            self.config,
+    def _select_tasks(self) -> list[Task]:
+        """Return the tasks of the next round: each selected policy once for every objective to be maximized."""
+        ids = self.archive or sorted(self.snapshots)
+        count = self.config.selected or (5 if self.num_objectives == 2 else 6)
+        points = np.stack([self.snapshots[policy_id].returns[self.free_objectives] for policy_id in ids])
+        before = {row for row, policy_id in enumerate(ids) if policy_id in self.selected}
+        chosen = [ids[row] for row in select_policies(points, count, before)]
+        self.selected = [policy_id for policy_id in self.selected if policy_id in ids]
+        self.selected += sorted(set(chosen) - set(self.selected))
+        solver = extension_solver(self.config)
+        targets = self.setup.targets[:1] if solver.objectives_in_turn else self.setup.targets
+        return [Task(policy_id, target) for policy_id in chosen for target in targets]
+
+    def _archive(self, candidates: list[Snapshot], evaluate: Evaluate) -> None:
+        """Evaluate candidates side by side, and keep those that the archive has room for."""
+        if not candidates:
+            return
+        for snapshot in candidates:
+            self._add(snapshot)
+        ids = np.array([snapshot.policy_id for snapshot in candidates])
+        preferences = np.stack([snapshot.preference for snapshot in candidates])
+        returns = evaluate(preferences, self.config.snapshot_episodes, ids)
+        self.next_id += len(candidates)
+        for snapshot, row in zip(candidates, returns, strict=True):
+            self.snapshots[snapshot.policy_id] = replace(snapshot, returns=row)
+        offered = np.array([*self.archive, *ids.tolist()])
+        points = np.stack([self.snapshots[policy_id].returns for policy_id in offered])
+        rows = prune_archive(
+            points,
             self.constraints,
-            self.widths,
-            policies=policies,
-            lanes=self.lanes // policies,
-            discount=self.discount,
-            extending=self.round > 0,
-            planned=planned,
-            targets=targets,
-            device=self.device,
+            self.problem.reference_point,
+            capacity=self.config.archive_capacity,
+            tolerance=self.config.duplicate_tolerance,
         )
-
-    def _end_wave(self, evaluate: Evaluate) -> None:
-        self.wave = None
-        if self.config.interpolate and not self.queue and len(self.archive) > 1:
-            unknown = np.full(self.objectives, np.nan)
-            states = mixtures([self.members[number] for number in self.archive])
-            rate = self.config.extension_learning_rate
-            numbered = enumerate(states, self.next_number)
-            self._archive([Member(number, state, unknown, unknown, rate) for number, state in numbered], evaluate)
-
-    def _archive(self, candidates: list[Member], evaluate: Evaluate) -> None:
-        """Evaluate candidates side by side and keep what the archive then holds."""
-        for member in candidates:
-            self.actors.add(member.number, member.state)
-        numbers = np.array([member.number for member in candidates])
-        preferences = np.stack([member.preference for member in candidates])
-        returns = evaluate(preferences, self.config.snapshot_episodes, numbers)
-        self.next_number += len(candidates)
-        for member, row in zip(candidates, returns, strict=True):
-            self.members[member.number] = replace(member, returns=row)
-        offered = np.array([*self.archive, *numbers.tolist()])
-        points = np.stack([self.members[number].returns for number in offered])
-        limits = (self.config.archive_capacity, self.config.duplicate_tolerance)
-        rows = prune_archive(points, self.constraints, self.problem.reference_point, *limits)
         self.archive = offered[rows].tolist()
-        needed = {*self.archive, *(number for number, _ in self.queue)}
-        self.members = {number: member for number, member in self.members.items() if number in needed}
-        self.actors.keep(needed)
+        needed = {*self.archive, *(task.policy_id for task in self.pending)}
+        self.snapshots = {policy_id: snapshot for policy_id, snapshot in self.snapshots.items() if policy_id in needed}
+        self.bank.keep(needed)
 
-    # --- Collecting ---------------------------------------------------------------------------------------------------
+    def _interpolations(self) -> list[Snapshot]:
+        """Return the policies half-way between neighbours of the archive, where `interpolate` asks for them."""
+        if not self.config.interpolate or len(self.archive) < 2:
+            return []
+        states = interpolate_weights([self.snapshots[policy_id] for policy_id in self.archive])
+        unknown = np.full(self.num_objectives, np.nan)
+        return [
+            Snapshot(
+                policy_id=policy_id,
+                state=state,
+                returns=unknown,
+                preference=unknown,
+                learning_rate=self.config.extension_learning_rate,
+                multipliers=np.zeros(self.num_objectives),
+            )
+            for policy_id, state in enumerate(states, self.next_id)
+        ]
 
-    def _begin_episodes(self, envs: VectorEnv[Any, Any, Any], wave: Wave) -> NDArray[np.float32]:
-        """Return the first observations [lane, width] of new episodes."""
+    # --- Collecting and learning --------------------------------------------------------------------------------------
+
+    def _collect_step(self, envs: VectorEnvironment) -> None:
+        """Step every environment once, each with the policy that owns it, and store the transition."""
+        tasks = self.stage.tasks
+        if self.observations is None:
+            self.observations = self._reset(envs)
+        inputs = tasks.rollout.normalize_and_update(self.observations)
+        masks = None if self.masks is None else self.masks.reshape((*inputs.shape[:2], -1))
+        chosen = tasks.population.act(inputs, masks, self.generator)
+        actions = self.to_environment(chosen.reshape(self.num_envs, -1))
+        observations, rewards, terminated, truncated, infos = envs.step(actions)
+        self.steps += self.num_envs
+        tasks.rollout.add(inputs, chosen, rewards, terminated, truncated, masks)
+        self.masks = infos.get("action_mask")
+        self.observations = self.encode(observations)
+        cut = np.flatnonzero(truncated & ~terminated)
+        if cut.size and self.discount < 1.0:  # without discount an endless task has no value: the limit is its end
+            last = self.observations.copy()
+            last[cut] = self.encode(final_observations(infos, cut))
+            values = tasks.population.values(tasks.rollout.normalize(last))
+            tasks.rollout.bootstrap_truncated(values)
+
+    def _reset(self, envs: VectorEnvironment) -> NDArray[np.float32]:
+        """Reset the environments and return their encoded observations [env, width]."""
         observations, infos = envs.reset(seed=derived_seed(self.seed, "environments", self.steps))
-        wave.experience.begin_episodes()
+        self.stage.tasks.reset_episodes()
         self.masks = infos.get("action_mask")
         return self.encode(observations)
 
-    def _step(
-        self, envs: VectorEnv[Any, Any, Any], wave: Wave, observations: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Take one step in every lane, each with the policy that owns it, and return the observations after it."""
-        population, experience = wave.population, wave.experience
-        seen = experience.observe(observations)
-        masks = None if self.masks is None else self.masks.reshape(*seen.shape[:2], -1)
-        chosen = population.act(seen, masks, self.random)
-        actions = self.to_environment(chosen.reshape(self.lanes, -1))
-        reached, rewards, terminated, truncated, infos = envs.step(actions)
-        self.steps += self.lanes
-        experience.add(seen, chosen, rewards, terminated, truncated, masks)
-        self.masks = infos.get("action_mask")
-        following = self.encode(reached)
-        cut = np.flatnonzero(truncated & ~terminated)
-        if cut.size and self.discount < 1.0:  # without discount an endless task has no value: the limit is the end
-            last = following.copy()
-            last[cut] = self.encode(final_observations(infos, cut))
-            experience.bootstrap_truncated(population.values(experience.normalize(last)))
-        return following
+    def _update(self) -> None:
+        """Run one policy update of all tasks of the stage."""
+        assert self.observations is not None
+        self.diagnostics = self.stage.update(self.observations, self.generator)
+        self.updates += self.config.epochs * self.config.minibatches
 
     # --- Acting -------------------------------------------------------------------------------------------------------
 
+    def _add(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot, and let it act."""
+        self.snapshots[snapshot.policy_id] = snapshot
+        statistics = snapshot.state["observation_statistics"]
+        data = PolicyData(
+            spec=self.bank.spec,
+            parameters=snapshot.state["parameters"][: self.network.actor_parameters],
+            mean=statistics["mean"].copy(),
+            scale=1.0 / np.sqrt(statistics["variance"] + 1e-8),
+            preference=snapshot.preference,
+        )
+        self.bank.add(snapshot.policy_id, data)
+
     def act(
         self,
-        observations: Any,
-        preferences: NDArray[np.float64],  # noqa: ARG002
-        policies: NDArray[np.int64],
-        masks: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
-        """Return the most likely actions [env, ...] of the members `policies` [env]; they need no preference."""
-        return self.to_environment(self.actors.act(self.encode(observations), policies, masks))
+        observations: Observations,
+        preferences: FloatArray,
+        policies: IndexArray,
+        masks: BoolArray | None = None,
+    ) -> Actions:
+        """Return the most likely actions [env, ...].
 
-    def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:  # noqa: ARG002
-        """Return the archive (before the first snapshot: the untrained policies), each with the weights it has."""
-        numbers = self.archive or sorted(self.members)
-        return np.array(numbers), np.stack([self.members[number].preference for number in numbers])
+        Args:
+            observations: a batch of the environment's observation space.
+            preferences: [env, objective]; not read, policies are not conditioned.
+            policies: [env] the id of the policy of each row.
+            masks: [env, choice] allowed choices; None: all are.
+        """
+        return self.bank.act(observations, preferences, policies, masks=masks)
+
+    def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:  # noqa: ARG002
+        """Return the archive, before the first snapshot the untrained policies: ids [n] and preferences [n, objective].
+
+        Args:
+            preferences: not read: each policy has the preference that it was trained for, NaN after extension.
+        """
+        ids = self.archive or sorted(self.snapshots)
+        return np.array(ids), np.stack([self.snapshots[policy_id].preference for policy_id in ids])
 
     def metrics(self) -> dict[str, float]:
-        """Return what tells how learning goes. docs/c_morl.md explains each."""
+        """Return training metrics; docs/c_morl.md explains each."""
         values = {"round": float(self.round), "archive_size": float(len(self.archive)), **self.diagnostics}
         if self.archive:
-            points = np.stack([self.members[number].returns for number in self.archive])
+            points = np.stack([self.snapshots[policy_id].returns for policy_id in self.archive])
             best = zip(self.problem.objectives, points.max(axis=0).tolist(), strict=True)
             values |= {f"archive/best_{name}": value for name, value in best}
         return values
 
-    def violations(self, points: Array) -> Array:
-        """Return by how much points [n, objective] break the constraints where they do most [n]; 0 without any."""
-        worst: Array = violations(self.constraints, points).max(axis=1, initial=0.0)
+    def violations(self, points: FloatArray) -> FloatArray:
+        """Return the largest violation of a constraint [n] by each point [n, objective]; 0 where all are satisfied."""
+        worst: FloatArray = violations(self.constraints, points).max(axis=1, initial=0.0)
         return worst
 
-    def front_metadata(self, points: Array) -> dict[str, Any]:
-        """Return what front.json should say about its points [n, objective]: by how much they break each constraint."""
-        return report(self.constraints, self.config.constraints, points)
+    def front_metadata(self, points: FloatArray) -> dict[str, object]:
+        """Return what front.json says about its points [n, objective]: the violations of each constraint."""
+        return violation_report(self.constraints, self.config.constraints, points)
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 
-    _PLAIN_STATE = (
+    _STATE = (
         "archive",
-        "chosen",
-        "queue",
+        "selected",
         "round",
         "steps",
         "pretraining_steps",
         "updates",
-        "next_number",
+        "next_id",
         "observations",
         "masks",
         "diagnostics",
     )
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that exact resuming needs."""
-        return {name: getattr(self, name) for name in self._PLAIN_STATE} | {
-            "members": [vars(member) for member in self.members.values()],
-            "actors": self.actors.export(self.actors.rows),
-            "wave": None if self.wave is None else self.wave.state_dict(),
-            "random": self.random.get_state(),
+    def state_dict(self) -> dict[str, object]:
+        """Return everything that exact resuming needs, as plain data."""
+        return {name: getattr(self, name) for name in self._STATE} | {
+            "snapshots": [vars(snapshot) for snapshot in self.snapshots.values()],
+            "pending": [vars(task) for task in self.pending],
+            "num_tasks": len(self.stage.tasks.population),
+            "stage": self.stage.state_dict(),
+            "generator": self.generator.get_state(),
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned, for the same problem, settings and number of lanes."""
-        for name in self._PLAIN_STATE:
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned, for the same problem, settings and number of environments."""
+        for name in self._STATE:
             setattr(self, name, state[name])
-        self.members = {entry["number"]: Member(**entry) for entry in state["members"]}
-        self.actors.load_policies(state["actors"])
-        self.random.set_state(state["random"])
-        self.wave = None
-        if state["wave"] is not None:
-            self.wave = self._new_wave(len(state["wave"]["weights"]))
-            self.wave.load_state_dict(state["wave"])
+        self.bank.keep(())
+        self.snapshots = {}
+        for entry in state["snapshots"]:
+            self._add(Snapshot(**entry))
+        self.pending = [Task(**entry) for entry in state["pending"]]
+        self.stage = self._new_stage(state["num_tasks"])
+        self.stage.load_state_dict(state["stage"])
+        self.generator.set_state(state["generator"])
 
     def reset_episodes(self) -> None:
-        """Begin new episodes at the next step: for environments whose state cannot be saved."""
+        """Start new episodes at the next step: called where the environment's state could not be saved."""
         self.observations = None
 
-    def export_policies(self) -> dict[int, dict[str, Any]]:
-        """Return what acting needs, and the archive value, by policy number."""
-        numbers = self.archive or sorted(self.members)
-        return {
-            number: row | {"archive_value": self.members[number].returns.copy()}
-            for number, row in self.actors.export(numbers).items()
-        }
-
-    def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
-        """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
-        self.actors.load_policies(policies)
+    def export_policies(self) -> dict[int, PolicyData]:
+        """Return the archive, before the first snapshot the untrained policies, by policy id."""
+        return {policy_id: self.bank[policy_id] for policy_id in self.archive or sorted(self.snapshots)}

@@ -1,63 +1,63 @@
-"""Archived policies: who stays, who is picked to be extended, and mixtures of neighbours."""
+"""The archive of C-MORL: which policies stay, which are extended next, and interpolations of neighbours."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from morl.agents.c_morl.constraints import Constraint, violations
+from morl.learning.normalization import MeanStdState
 from morl.learning.population import TrainingState
 from morl.pareto import ParetoArchive, crowding_distance, non_dominated
-
-Array = NDArray[np.float64]
+from morl.protocols import FloatArray
 
 
 @dataclass(frozen=True)
-class Member:
-    """A policy as it was when it was evaluated: all that acting and learning go on from.
+class Snapshot:
+    """A policy at the moment it was archived: everything that acting and further learning need.
 
     Attributes:
-        number: its number for life.
+        policy_id: its permanent id.
         state: its training state.
-        returns: [objective] archive value: mean discounted returns when it was archived; NaN before any evaluation.
-        preference: [objective] the weights it was trained for; NaN for what constrained extension made.
-        learning_rate: at the time.
-        multipliers: [objective] of the user's bounds at the time; None where it did not learn.
+        returns: [objective] archive value: mean discounted returns of its evaluation; NaN before it.
+        preference: [objective] weights it was trained for; NaN for a policy of extension or interpolation.
+        learning_rate: at that moment.
+        multipliers: [objective] of the user's bounds at that moment.
     """
 
-    number: int
+    policy_id: int
     state: TrainingState
-    returns: Array
-    preference: Array
+    returns: FloatArray
+    preference: FloatArray
     learning_rate: float
-    multipliers: Array | None = None
+    multipliers: FloatArray
 
 
 def prune_archive(
-    points: Array,
+    points: FloatArray,
     constraints: Sequence[Constraint],
     reference_point: tuple[float, ...] | None,
     capacity: int,
     tolerance: float,
 ) -> list[int]:
-    """Return the rows of returns [n, objective] that an archive keeps of them, ascending.
+    """Return the rows of returns [n, objective] that an archive keeps, ascending.
 
-    Kept are, in this order of filters: points that keep all constraints, unless there is none (then the smallest
-    violations count as objectives beside the others); points better than the reference point in every objective that is
-    to be optimized, unless there is none; non-dominated points, without near duplicates; the least crowded `capacity`.
+    The filters, in this order: points that satisfy all constraints (where there is none, the smallest violations count
+    as one more objective); points better than the reference point in every objective without a constraint (where there
+    is none, all); non-dominated points without near duplicates; the `capacity` least crowded.
 
     Args:
-        points: [n, objective]; of near duplicates the first one stays.
-        constraints: bounds on single objectives; these are not optimized.
-        reference_point: [objective] or None.
+        points: [n, objective]; the first of near duplicates stays.
+        constraints: bounds on single objectives, which are not optimized.
+        reference_point: [objective], or None.
         capacity: largest number of points kept.
         tolerance: a point that improves on a kept one by no more than this share of the front's range in every
             objective is a near duplicate.
     """
-    rows, bounded = np.arange(len(points)), [each.objective for each in constraints]
+    rows = np.arange(len(points))
+    bounded = [each.objective for each in constraints]
     broken = violations(constraints, points).max(axis=1, initial=0.0)
     columns = np.delete(points, bounded, axis=1)
     if (broken == 0.0).any():
@@ -74,36 +74,61 @@ def prune_archive(
     return sorted(archive.payloads)
 
 
-def select(points: Array, count: int, chosen_before: Collection[int]) -> list[int]:
-    """Return `count` rows of points [n, objective] to be extended: extremes first, then the least crowded.
+def select_policies(points: FloatArray, count: int, selected_before: Collection[int]) -> list[int]:
+    """Return the rows to extend (section 5.2): extremes first, then the largest crowding distances.
 
-    Rows that were chosen before come last; a row appears twice only where there are fewer points than `count`.
+    Args:
+        points: [n, objective] returns of the archive.
+        count: number of rows returned, N; a row is repeated only where there are fewer points.
+        selected_before: rows of policies that were selected in an earlier round; they come last.
     """
     crowding = crowding_distance(points)
-    again = np.array([row in chosen_before for row in range(len(points))])
+    again = np.array([row in selected_before for row in range(len(points))])
     order = np.lexsort([-crowding, again])
     return [int(order[place % len(order)]) for place in range(count)]
 
 
-def mixtures(members: Sequence[Member]) -> list[TrainingState]:
-    """Return for each pair of nearest neighbours the policy half-way between them in the space of weights."""
-    points = np.stack([member.returns for member in members])
+def interpolate_weights(snapshots: Sequence[Snapshot]) -> list[TrainingState]:
+    """Return for each pair of nearest neighbours the policy half-way between them in parameter space.
+
+    Args:
+        snapshots: the archive; neighbours are near in returns, each objective in units of its range.
+    """
+    points = np.stack([snapshot.returns for snapshot in snapshots])
     scaled = points / _ranges(points)
     distances = np.square(scaled[:, None] - scaled[None]).sum(axis=2)
     np.fill_diagonal(distances, np.inf)
     nearest = distances.argmin(axis=1)
     pairs = sorted({(min(one, int(two)), max(one, int(two))) for one, two in enumerate(nearest)})
-    return [_mean(members[one].state, members[two].state) for one, two in pairs if one != two]
+    return [_midpoint(snapshots[one].state, snapshots[two].state) for one, two in pairs if one != two]
 
 
-def _ranges(points: Array) -> Array:
-    """Return the range of each objective [objective], 1 where there is none."""
+def _ranges(points: FloatArray) -> FloatArray:
+    """Return the range of each objective [objective], 1 where all values are equal."""
     ranges = np.ptp(points, axis=0)
     return np.where(ranges > 0.0, ranges, 1.0)
 
 
-def _mean(one: Any, other: Any) -> Any:
-    if isinstance(one, dict):
-        return {key: _mean(value, other[key]) for key, value in one.items()}
-    # A state from a checkpoint is on the CPU, a new one where learning is.
-    return torch.lerp(one, other.to(one.device), 0.5) if isinstance(one, torch.Tensor) else 0.5 * (one + other)
+def _midpoint(one: TrainingState, other: TrainingState) -> TrainingState:
+    """Return the training state half-way between two."""
+    return {
+        "parameters": _mean_tensor(one["parameters"], other["parameters"]),
+        "first_moments": _mean_tensor(one["first_moments"], other["first_moments"]),
+        "second_moments": _mean_tensor(one["second_moments"], other["second_moments"]),
+        "steps": _mean_tensor(one["steps"], other["steps"]),
+        "observation_statistics": _mean_statistics(one["observation_statistics"], other["observation_statistics"]),
+        "reward_statistics": _mean_statistics(one["reward_statistics"], other["reward_statistics"]),
+    }
+
+
+def _mean_tensor(one: Tensor, other: Tensor) -> Tensor:
+    # A state from a checkpoint is on the CPU, a new one on the device of learning.
+    return torch.lerp(one, other.to(one.device), 0.5)
+
+
+def _mean_statistics(one: MeanStdState, other: MeanStdState) -> MeanStdState:
+    return {
+        "count": 0.5 * (one["count"] + other["count"]),
+        "mean": 0.5 * (one["mean"] + other["mean"]),
+        "variance": 0.5 * (one["variance"] + other["variance"]),
+    }

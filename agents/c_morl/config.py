@@ -1,106 +1,233 @@
 """Settings of C-MORL."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
+
+from morl.learning.backends import BackendSetting
+
+SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of C-MORL: the authors' for Hopper-2d, but for the solver, and smaller updates for shorter runs."""
+    """Settings of C-MORL: the authors' for Hopper-2d, with the paper's solver, and smaller updates for shorter runs."""
 
     initial_steps: int = 64_000
     """Environment steps of Pareto initialization, of all policies together. Two thirds of all steps are a good share;
-    the default fits the 100,000 of a run that says nothing else; a run that ends before never extends (authors: 8.0M of
-    12.0M; they say 1.0M of 1.5M)."""
+    the default suits a run of 100,000 steps, and a run that ends earlier never extends (authors: 8.0M of 12.0M true
+    steps, which their count puts at 1.0M of 1.5M)."""
     initial_divisions: int | None = None
-    """Resolution of the grid of initial preferences; as fine as 6 policies, or one per objective, allow by default.
+    """Divisions of the simplex lattice of initial preferences; None: the finest lattice of at most 6 policies, or one
+    policy per objective where there are more objectives (authors: 6 policies, on Ant-2d 3).
 
-    0 is a single policy with equal weights, that extension makes the whole front of: where one policy can be good in
-    everything, it has all the steps."""
+    0 is a single policy with equal weights, from which extension makes the whole front: where one policy can be good in
+    every objective, it has all the steps."""
     samples_per_update: int = 1024
-    """Transitions of each policy between two updates, rounded up to whole steps of its lanes (authors: 4096, 8 lanes x
-    512 steps)."""
+    """Transitions of each policy between two updates, rounded up to whole steps of its environments (authors: 4096, 8
+    environments x 512 steps)."""
     epochs: int = 10
-    """Passes over them in each update."""
+    """Passes over the samples in each update (authors' value)."""
     minibatches: int = 16
     """Gradient steps in each pass (authors: 32)."""
     learning_rate: float = 3e-4
-    """Adam's step size at first; in initialization it falls linearly to 0."""
+    """Adam's initial step size; it falls linearly to 0 in initialization (authors' value)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Widths of the hidden layers (tanh) of actor and critic."""
+    """Units of the hidden layers (tanh) of actor and critic (authors' value)."""
     initial_std: float = 1.0
     """Standard deviation of a fresh policy's continuous actions, in units of half their range (authors: 1 in the
     environment's units)."""
     one_hot: bool = False
-    """Encode integer observations as one-hot, of the joint state where there are few (authors: raw integers)."""
+    """Encode integer observations one-hot, as one joint state where there are few (authors: raw integers)."""
     discount: float | None = None
-    """Discount factor of learning; the environment's evaluation discount where not given."""
-    trace: float = 0.95
-    """Lambda of the generalized advantages."""
-    clip: float = 0.2
-    """Half width of the trust interval of probability ratios, and of values."""
+    """Discount factor of training; None: the environment's discount of evaluation."""
+    gae_lambda: float = 0.95
+    """Lambda of the generalized advantages (authors' value)."""
+    clip_range: float = 0.2
+    """Half width of the interval around 1 that probability ratios are clipped to, and of the interval around the old
+    value for values (authors' value)."""
     entropy_weight: float = 0.0
-    """Weight of the entropy bonus."""
-    solver: Literal["ipo", "cpo", "lagrangian", "compat"] = "ipo"
-    """Extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or the published code's."""
+    """Weight of the entropy bonus (authors' value)."""
+    solver: SolverName = "ipo"
+    """Solver of extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or what the authors'
+    published code does (docs/c_morl.md)."""
     selected: int | None = None
-    """Members extended in each round, N; 5 of two objectives, 6 of more where not given."""
+    """Policies extended in each round, N; None: 5 with two objectives, 6 with more (authors' values)."""
     extension_updates: int = 20
-    """Updates of each task of a round, K'."""
+    """Updates of each task of a round, K' (authors' value)."""
     extension_learning_rate: float = 1e-4
-    """Adam's step size in extension; in "compat" always what it was when the member was archived."""
+    """Adam's step size in extension (authors: what was left when the policy was archived, as in "reference-code")."""
     beta: float = 0.9
-    """Share of a reference return that constraints keep, beta."""
+    """Share of a reference return that constraints keep, beta (authors' value)."""
     barrier_t: float = 20.0
-    """Sharpness of the interior point barrier, t."""
+    """t of the interior point barrier, whose weight is 1 / t (authors' value)."""
     trust_radius: float = 0.01
-    """Largest mean divergence of a trust region step."""
+    """Largest mean Kullback-Leibler divergence of a trust region step, delta."""
     multiplier_rate: float = 0.1
-    """Step size of dual ascent, in deviations of the return."""
+    """Step size of dual ascent, per standard deviation of the return."""
     constraints: dict[str, str] = field(default_factory=dict)
     """Bounds on the discounted return of objectives that need not be optimized, such as: energy ">= -50"."""
     snapshot_updates: int = 10
-    """Updates between two snapshots in initialization; there is one after the first 1, 2, 4, 8, ... as well."""
+    """Updates between two snapshots in initialization; there is one after 1, 2, 4, 8, ... updates as well (authors: 10
+    for continuous actions, 1 for discrete ones)."""
     extension_snapshot_updates: int = 1
-    """Updates between two snapshots in extension."""
+    """Updates between two snapshots in extension (authors' value)."""
     snapshot_episodes: int = 5
-    """Episodes that evaluate a snapshot."""
+    """Episodes that evaluate a snapshot (authors: 5 on Hopper-2d, else 10)."""
     archive_capacity: int = 200
-    """Most members of the archive (authors: 100 in their logs, 200 in their last code)."""
+    """Largest number of policies in the archive (authors: 100 in their logs, 200 in their last code)."""
     duplicate_tolerance: float = 1e-3
-    """A member must improve on every other by this share of the front's range in some objective."""
+    """A policy must improve on every other by this share of the front's range in some objective (authors: duplicates
+    are kept)."""
     interpolate: bool = False
-    """After initialization and each round, also archive mixtures of neighbours (half-way in weight space) that are not
-    dominated."""
+    """After initialization and after each round, also archive non-dominated policies half-way between neighbours in
+    parameter space."""
+    backend: BackendSetting = "auto"
+    """Backend that executes PPO's gradient steps; "auto": "numba" where it supports the settings, else "eager"."""
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "paper": {
+            "initial_steps": 8_000_000,
+            "samples_per_update": 4096,
+            "minibatches": 32,
+            "snapshot_episodes": 10,
+        },
+        "reference-code": {
+            "initial_steps": 8_000_000,
+            "samples_per_update": 4096,
+            "minibatches": 32,
+            "snapshot_episodes": 10,
+            "archive_capacity": 100,
+            "solver": "reference-code",
+        },
+    }
+    """Published settings: name -> the fields that differ from the defaults. "paper": the authors' sizes at the true
+    number of environment steps, with the paper's solver; "reference-code": their logged runs, with their code's."""
+
+    @classmethod
+    def preset(cls, name: str, **changes: object) -> Self:
+        """Return published settings with changes.
+
+        Args:
+            name: of `PRESETS`.
+            changes: fields that differ from the preset.
+
+        Raises:
+            ValueError: there is no such preset.
+        """
+        if name not in cls.PRESETS:
+            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
+        values: dict[str, object] = {**cls.PRESETS[name], **changes}
+        return cls(**values)  # type: ignore[arg-type]
+
+    @classmethod
+    def paper(cls) -> Self:
+        """Return the authors' sizes with the paper's solver, C-MORL-IPO."""
+        return cls.preset("paper")
+
+    @classmethod
+    def reference_code(cls) -> Self:
+        """Return the settings of the authors' logged runs with the solver of their published code."""
+        return cls.preset("reference-code")
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        sizes = (
-            "initial_steps",
-            "samples_per_update",
-            "epochs",
-            "minibatches",
-            "learning_rate",
-            "clip",
-            "selected",
-            "initial_std",
-        )
-        of_extension = ("extension_updates", "extension_learning_rate", "extension_snapshot_updates")
-        of_solvers = ("barrier_t", "trust_radius", "multiplier_rate")
-        of_the_archive = ("snapshot_updates", "snapshot_episodes", "archive_capacity")
-        for name in (*sizes, *of_extension, *of_solvers, *of_the_archive):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be finite and greater than 0")
+        """Check every value, and that every changed setting has an effect.
+
+        Raises:
+            ValueError: a value is out of range, settings exclude each other, or a setting has no effect.
+        """
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
         if self.initial_divisions is not None and self.initial_divisions < 0:
             raise ValueError(f"initial_divisions is {self.initial_divisions}, but must be at least 0")
-        for name in ("beta", "trace", "entropy_weight", "duplicate_tolerance", "discount"):
-            if getattr(self, name) is not None and not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must lie between 0 and 1")
+        for name in _SHARES:
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
         if self.minibatches > self.samples_per_update:
             raise ValueError(
                 f"minibatches is {self.minibatches}, but must be at most samples_per_update, {self.samples_per_update}"
             )
-        if self.constraints and self.solver == "compat":
-            raise ValueError('solver is "compat", but must be another one where there are constraints: it knows none')
         if not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every width must be greater than 0")
+        refuse_without_effect(self)
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {"solver": get_args(SolverName), "backend": get_args(BackendSetting)}
+"""Fields that must be one of several names."""
+_POSITIVE = (
+    "initial_steps",
+    "samples_per_update",
+    "epochs",
+    "minibatches",
+    "learning_rate",
+    "clip_range",
+    "selected",
+    "initial_std",
+    "extension_updates",
+    "extension_learning_rate",
+    "extension_snapshot_updates",
+    "barrier_t",
+    "trust_radius",
+    "multiplier_rate",
+    "snapshot_updates",
+    "snapshot_episodes",
+    "archive_capacity",
+)
+"""Fields that must be finite and greater than 0; None is allowed where the type allows it."""
+_SHARES = ("beta", "gae_lambda", "entropy_weight", "duplicate_tolerance", "discount")
+"""Fields that must lie between 0 and 1; None is allowed where the type allows it."""
+
+
+class Condition(NamedTuple):
+    """When a setting has an effect.
+
+    Attributes:
+        holds: whether the setting is read under these settings.
+        requirement: the condition in words, for the message.
+    """
+
+    holds: Callable[[Config], bool]
+    requirement: str
+
+
+EFFECTIVE: Mapping[str, Condition] = {
+    "barrier_t": Condition(
+        lambda config: config.solver in ("ipo", "reference-code"), 'solver must be "ipo" or "reference-code"'
+    ),
+    "trust_radius": Condition(lambda config: config.solver == "cpo", 'solver must be "cpo"'),
+    "multiplier_rate": Condition(
+        lambda config: config.solver == "lagrangian" or bool(config.constraints),
+        'solver must be "lagrangian", or there must be constraints',
+    ),
+    "extension_learning_rate": Condition(
+        lambda config: config.solver != "reference-code" or config.interpolate,
+        'solver must be another one than "reference-code", or interpolate true',
+    ),
+    "constraints": Condition(
+        lambda config: config.solver != "reference-code", 'solver must be another one than "reference-code"'
+    ),
+}
+"""Field -> when it has an effect; fields that are not listed always have one."""
+
+
+def refuse_without_effect(config: Config) -> None:
+    """Check that every setting that differs from its default is read.
+
+    Args:
+        config: the settings.
+
+    Raises:
+        ValueError: a setting differs from its default but has no effect with the others.
+    """
+    defaults: dict[str, object] = {each.name: each.default for each in fields(config)} | {"constraints": {}}
+    for name, (holds, requirement) in EFFECTIVE.items():
+        value = getattr(config, name)
+        if value != defaults[name] and not holds(config):
+            raise ValueError(f"{name} is {value!r}, which has no effect: {requirement}")

@@ -1,253 +1,453 @@
-"""A wave of C-MORL: tasks that learn side by side as one population, unconstrained or with any of the solvers."""
+"""The two stages of C-MORL's Algorithm 1: Pareto initialization and Pareto extension.
+
+The tasks of a stage learn side by side as one population. In initialization each maximizes w.G for a preference w; in
+extension each maximizes one objective of a selected policy, under constraints on the others.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.agents.c_morl.archive import Member
+from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import (
-    Constraint,
-    Limits,
-    dual_ascent_step,
-    interior_point_loss,
+    Bounds,
+    ConstraintState,
+    constraint_state,
     lagrangian_weights,
-    limits_of,
-    published_loss,
     reference_thresholds,
-    units_of,
 )
-from morl.agents.c_morl.return_estimates import ReturnEstimates
-from morl.agents.c_morl.trust_region import trust_region_step
-from morl.learning.actor_critic import ActorCritic
+from morl.agents.c_morl.episode_statistics import EpisodeStatistics
+from morl.agents.c_morl.solvers import ConstrainedUpdate, ConstraintSolver, initialization_solver
+from morl.learning.advantages import compute_advantages, scalar_advantages
+from morl.learning.backends import BackendSetting, choose_backend, make_update
 from morl.learning.population import Population
-from morl.learning.ppo import Epochs, improve, probability_ratios, scalar_advantages
-from morl.learning.rollouts import Experience, compute_advantages
+from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update, probability_ratios
+from morl.learning.rollouts import RolloutBuffer, TransitionSizes
+from morl.protocols import FloatArray, StateDict
 
-Array = NDArray[np.float64]
 
+@dataclass(frozen=True)
+class Task:
+    """A policy that waits to be trained.
 
-class Wave:
-    """Tasks under way: policy p maximizes weights[p].G, and in extension keeps its other returns above thresholds.
-
-    Args:
-        network: actor and critic.
-        config: of the agent.
-        constraints: the user's bounds.
-        widths: as for `Experience`.
-        policies: number of tasks.
-        lanes: environment lanes of each.
-        discount: of learning.
-        extending: whether this is Pareto extension, not initialization.
-        planned: updates of each task.
-        targets: [objective to be optimized, objective] its unit vectors; "compat" goes through all of them in turn.
-        device: where to learn.
+    Attributes:
+        policy_id: of the archived policy that it starts from.
+        weights: [objective] of the returns that it maximizes: a preference, or the unit vector of one objective.
     """
 
-    def __init__(
-        self,
-        network: ActorCritic,
-        config: Config,
-        constraints: Sequence[Constraint],
-        widths: Mapping[str, int],
-        *,
-        policies: int,
-        lanes: int,
-        discount: float,
-        extending: bool,
-        planned: int,
-        targets: Array,
-        device: torch.device,
-    ) -> None:
-        steps = -(-config.samples_per_update // lanes)
-        self.config, self.extending, self.planned, self.targets = config, extending, planned, targets
-        self.experience = Experience(policies, lanes, steps, widths, discount)
-        self.population = Population(network, self.experience, device)
-        shape = (policies, widths["objective"])
-        self.signs, self.bounds = np.ones(shape[1]), np.full(shape[1], -np.inf)
-        for each in constraints:
-            self.signs[each.objective], self.bounds[each.objective] = each.sign, each.sign * each.bound
-        self.updates = self.leg = 0
-        self.origins = np.zeros(policies, dtype=np.int64)
-        self.weights, self.multipliers = np.zeros(shape), np.zeros(shape)
-        self.preferences = np.full(shape, np.nan)
-        self.estimates = ReturnEstimates(np.zeros(shape))
-        self.references = np.full(shape, np.nan)  # returns of the policies that the tasks began with
-        self.rates = np.full(policies, config.learning_rate)
+    policy_id: int
+    weights: FloatArray
 
-    def begin(self, starts: Sequence[Member], weights: Array) -> None:
-        """Put in the policies that the tasks begin with, and each task's weights [policy, objective]."""
-        for policy, member in enumerate(starts):
-            self.population.place(policy, member.state)
-        self.origins = np.array([member.number for member in starts])
-        self.weights = weights
-        if not self.extending:
-            self.preferences = weights
-            return
-        self.estimates = ReturnEstimates(np.stack([member.returns for member in starts]))
-        self.rates = np.full(len(starts), self.config.extension_learning_rate)
-        none = np.zeros(self.weights.shape[1])
-        self.multipliers = np.stack([none if each.multipliers is None else each.multipliers for each in starts])
-        if self.config.solver == "compat":
-            self.rates = np.array([member.learning_rate for member in starts])
+
+@dataclass(frozen=True)
+class StageSetup:
+    """What all stages of a run have in common.
+
+    Attributes:
+        network: the shape of actor and critic.
+        config: of the agent.
+        bounds: the user's constraints.
+        targets: [free objective, objective] unit vectors of the objectives without a bound.
+        sizes: widths of a transition.
+        num_envs: number of environments.
+        discount: of training.
+        device: where learning takes place.
+        backend: setting that chooses the backend of PPO's gradient steps.
+    """
+
+    network: ActorCritic
+    config: Config
+    bounds: Bounds
+    targets: FloatArray
+    sizes: TransitionSizes
+    num_envs: int
+    discount: float
+    device: torch.device
+    backend: BackendSetting
+
+
+class EvaluatedRollout(NamedTuple):
+    """A full rollout with advantages.
+
+    Attributes:
+        samples: of `compute_advantages`.
+        sigma: [policy, objective] standard deviations of the rewards' discounted sums.
+        reward_std: the same in float64.
+    """
+
+    samples: dict[str, Tensor]
+    sigma: Tensor
+    reward_std: FloatArray
+
+
+class TaskPopulation:
+    """The policies of a stage, one per task, and everything that learns with them.
+
+    Attributes:
+        population: the policies with optimizer and rollout.
+        statistics: estimates of the policies' returns.
+        origins: [policy] ids of the archived policies that the tasks started from.
+        weights: [policy, objective] of the returns that are maximized.
+        multipliers: [policy, objective] of the Lagrangian.
+        learning_rates: [policy] Adam's step sizes.
+        envs_per_policy: environments of each task.
+        backend: the backend that executes PPO's gradient steps.
+
+    Args:
+        setup: of the run.
+        num_tasks: number of tasks; they share the environments equally.
+        solver: of the constraints.
+    """
+
+    def __init__(self, setup: StageSetup, num_tasks: int, solver: ConstraintSolver) -> None:
+        config = setup.config
+        self.setup = setup
+        self.solver = solver
+        self.envs_per_policy = setup.num_envs // num_tasks
+        num_steps = -(-config.samples_per_update // self.envs_per_policy)
+        rollout = RolloutBuffer(num_tasks, self.envs_per_policy, num_steps, setup.sizes, setup.discount)
+        self.population = Population(setup.network, rollout, setup.device)
+        self.ppo_settings = PPOSettings(
+            epochs=config.epochs,
+            minibatches=config.minibatches,
+            clip_range=config.clip_range,
+            value_clip_range=config.clip_range,
+            entropy_weight=config.entropy_weight if solver.entropy_bonus else 0.0,
+        )
+        ppo = PPO(setup.network, self.population.parameters, self.population.optimizer, self.ppo_settings)
+        self.backend = choose_backend(ppo, setup.backend)
+        self.gradient_step = make_update(ppo, self.backend)
+        shape = (num_tasks, setup.sizes.objectives)
+        self.statistics = EpisodeStatistics(np.zeros(shape), self.envs_per_policy, setup.discount)
+        self.origins = np.zeros(num_tasks, dtype=np.int64)
+        self.weights: FloatArray = np.zeros(shape)
+        self.multipliers: FloatArray = np.zeros(shape)
+        self.learning_rates = np.full(num_tasks, config.learning_rate)
 
     @property
-    def legs(self) -> int:
-        """Return how many objectives a task goes through, one after the other."""
-        return len(self.targets) if self.extending and self.config.solver == "compat" else 1
+    def rollout(self) -> RolloutBuffer:
+        """Return the rollout buffer."""
+        return self.population.rollout
 
-    @property
-    def finished(self) -> bool:
-        """Return whether all updates are done."""
-        return self.leg == self.legs
+    def start(self, snapshots: Sequence[Snapshot], weights: FloatArray) -> None:
+        """Load the policies that the tasks start from.
 
-    @property
-    def snapshot_due(self) -> bool:
-        """Return whether the policies, as they are after the latest update, should be archived.
-
-        They are after the last update of a leg (which the count shows as 0), after every so many, and in initialization
-        also after the first 1, 2, 4, 8, ...: a run that stops soon has a front that is half as old as it is, at worst.
+        Args:
+            snapshots: one archived policy for each task.
+            weights: [policy, objective] of the returns to maximize.
         """
-        if self.extending:
-            return self.updates % self.config.extension_snapshot_updates == 0
-        return self.updates % self.config.snapshot_updates == 0 or self.updates & (self.updates - 1) == 0
+        for policy, snapshot in enumerate(snapshots):
+            self.population.load_training_state(policy, snapshot.state)
+        self.origins = np.array([snapshot.policy_id for snapshot in snapshots])
+        self.weights = weights
 
-    def snapshots(self, first_number: int) -> list[Member]:
-        """Return the policies as they are, numbered from `first_number`; their returns are not known yet."""
-        unknown = np.full(self.weights.shape[1], np.nan)
+    def reset_episodes(self) -> None:
+        """Discard the rollout and the episodes under way: all environments were reset."""
+        self.rollout.reset_episodes()
+        self.statistics.reset_episodes()
+
+    def snapshots(self, first_id: int, preferences: FloatArray) -> list[Snapshot]:
+        """Return the policies as they are; their returns are not known yet.
+
+        Args:
+            first_id: id of the first one; ids are consecutive.
+            preferences: [policy, objective] that they are archived with.
+        """
+        unknown = np.full(self.setup.sizes.objectives, np.nan)
+        multipliers = np.where(self.setup.bounds.constrained, self.multipliers, 0.0)
         return [
-            Member(
-                first_number + policy,
-                self.population.member(policy),
-                unknown,
-                self.preferences[policy],
-                float(self.rates[policy]),
-                np.where(np.isfinite(self.bounds), self.multipliers[policy], 0.0),
+            Snapshot(
+                policy_id=first_id + policy,
+                state=self.population.training_state(policy),
+                returns=unknown,
+                preference=preferences[policy],
+                learning_rate=float(self.learning_rates[policy]),
+                multipliers=multipliers[policy],
             )
             for policy in range(len(self.population))
         ]
 
-    def improve(self, observations: NDArray[Any], random: torch.Generator) -> dict[str, float]:
-        """Learn from a full experience and return what it was like.
+    # --- The parts of an update, in their order -----------------------------------------------------------------------
+
+    def evaluate_rollout(self, final_observations: NDArray[np.float32]) -> EvaluatedRollout:
+        """Compute the advantages of the full rollout, and include its episodes in the statistics.
 
         Args:
-            observations: [lane, width], not normalized, where the experience led.
-            random: generator of the permutations.
+            final_observations: [env, width] encoded, not normalized: after the last step.
         """
-        config, experience, population = self.config, self.experience, self.population
-        last = experience.normalize(observations)
-        samples, sigmas = compute_advantages(experience, population.network, population.parameters, last, config.trace)
-        deviations = sigmas.double().cpu().numpy()
-        if not self.extending:
-            self.rates = np.full(len(population), config.learning_rate * (1.0 - self.updates / self.planned))
-        self.estimates.observe(experience, population.values(last), deviations)
-        if self.extending and np.isnan(self.references).all():
-            # The first experience was made by the references themselves; tasks that share one pool their episodes.
-            # It is not the archive value that is taken: that is of the deterministic policy.
-            shared = self.origins[:, None] == self.origins
-            self.references = shared @ self.estimates.returns / shared.sum(axis=1, keepdims=True)
-        limits, dual = self._limits(deviations, sigmas)
-        self.multipliers = dual_ascent_step(self.multipliers, dual, config.multiplier_rate)
+        population = self.population
+        final = self.rollout.normalize(final_observations)
+        samples, sigma = compute_advantages(
+            self.rollout, population.network, population.parameters, final, self.setup.config.gae_lambda
+        )
+        reward_std = sigma.double().cpu().numpy()
+        self.statistics.update(self.rollout, population.values(final), reward_std)
+        return EvaluatedRollout(samples, sigma, reward_std)
+
+    def user_thresholds(self) -> FloatArray:
+        """Return the user's bounds [policy, objective] on returns without a time limit; -inf without a bound.
+
+        A bound is on the return that an evaluation sees, which ends at the time limit: the tail beyond is added.
+        """
+        thresholds: FloatArray = self.setup.bounds.thresholds + self.setup.bounds.signs * self.statistics.tails
+        return thresholds
+
+    def improve(
+        self, rollout: EvaluatedRollout, thresholds: FloatArray, generator: torch.Generator
+    ) -> dict[str, float]:
+        """Run the constrained policy update, and make room for the next rollout; return the means of its metrics.
+
+        Args:
+            rollout: the full rollout with advantages.
+            thresholds: [policy, objective] of the constraints, for signs * returns; -inf without a constraint.
+            generator: of the minibatches.
+        """
+        samples, sigma, reward_std = rollout
+        signs = self.setup.bounds.signs
+        lengths = self.statistics.discounted_lengths
+        constraints = constraint_state(self.statistics.returns, thresholds, signs, reward_std, lengths, sigma)
+        slacks = constraints.slacks.double().cpu().numpy()
+        self.multipliers = self.solver.next_multipliers(self.multipliers, slacks)
         weights = self.weights
         if self.multipliers.any():
-            weights = lagrangian_weights(weights, self.multipliers, self.signs, deviations)
-        vector = samples["target"] - samples["value"]
-        samples["advantage"] = scalar_advantages(vector * sigmas.unsqueeze(1), sigmas.new_tensor(weights)).unsqueeze(2)
-        samples["vector_advantage"] = vector - vector.mean(dim=1, keepdim=True)
-        found = self._learn(samples, limits, random)
-        if limits.constrained.any():
-            gains = self._gains(samples) * limits.slopes.abs()  # in the critic's units
-            self.estimates.carry(gains.double().cpu().numpy() * deviations)
-        found |= {"slack": limits.slacks.clamp(max=1e3).min(), "multiplier": torch.tensor(self.multipliers.max())}
-        experience.clear()
-        self._count()
-        return {name: float(value.double().mean()) for name, value in found.items()}
+            weights = lagrangian_weights(weights, self.multipliers, signs, reward_std)
+        advantages = samples["target"] - samples["value"]
+        mixed = scalar_advantages(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
+        samples["advantage"] = mixed.unsqueeze(2)
+        samples["vector_advantage"] = advantages - advantages.mean(dim=1, keepdim=True)
 
-    def _learn(self, samples: dict[str, Tensor], limits: Limits, random: torch.Generator) -> dict[str, Tensor]:
-        """Take the steps of the solver, in place."""
-        config, population = self.config, self.population
-        epochs = Epochs(
-            epochs=config.epochs,
-            minibatches=config.minibatches,
-            clip=config.clip,
-            value_clip=config.clip,
-            # A trust region step has no bonus: the bonus alone would drag the actor while the critic learns.
-            entropy_weight=0.0 if self.extending and config.solver == "cpo" else config.entropy_weight,
+        update = ConstrainedUpdate(self.population, samples, constraints, sigma.new_tensor(self.weights))
+        metrics = self.solver.step_actors(update)
+        metrics |= ppo_update(
+            self.gradient_step,
+            samples,
+            self.ppo_settings,
+            sigma.new_tensor(self.learning_rates),
+            generator,
+            self.solver.policy_loss(update),
         )
-        loss, found = None, {}
-        if self.extending and config.solver == "ipo":
-            targets = samples["vector_advantage"].new_tensor(self.weights)
-            units = units_of(limits, samples["vector_advantage"], targets)
-            loss = interior_point_loss(limits, units, config.barrier_t, config.clip)
-        elif self.extending and config.solver == "compat":
-            loss = published_loss(config.beta, config.barrier_t, config.clip)
-        elif self.extending and config.solver == "cpo":
-            found = trust_region_step(population.network, population.parameters, samples, limits, config.trust_radius)
-            population.network.split(population.optimizer.first_moments)[0].zero_()  # the actor keeps no momentum
-            loss = _no_policy_loss
-        rates = samples["advantage"].new_tensor(self.rates)
-        return found | improve(
-            population.network, population.parameters, population.optimizer, samples, epochs, rates, random, loss
-        )
+        if constraints.constrained.any():
+            self.statistics.add_gains(self._predicted_gains(samples, constraints) * reward_std)
+        metrics["slack"] = constraints.slacks.clamp(max=1e3).min()
+        metrics["multiplier"] = torch.tensor(self.multipliers.max())
+        self.rollout.clear()
+        return {name: float(value.double().mean()) for name, value in metrics.items()}
 
     @torch.no_grad()
-    def _gains(self, samples: dict[str, Tensor]) -> Tensor:
-        """Return mean_i[(rho_i - 1) A_ij]: what an update adds to returns [policy, objective] per step of an episode.
+    def _predicted_gains(self, samples: Mapping[str, Tensor], constraints: ConstraintState) -> FloatArray:
+        """Return h mean_i[(rho_i - 1) A_ij]: the change of returns [policy, objective] by the update, in sigmas.
 
-        Ratios count no further than the trust interval: in many dimensions a few large ones would be all of the mean.
+        Ratios are clipped: in many dimensions a few large ones would make up all of the mean.
         """
-        actor, _ = self.population.network.split(self.population.parameters)
-        _, ratios = probability_ratios(self.population.network, actor, samples)
-        trusted = ratios.clamp(1.0 - self.config.clip, 1.0 + self.config.clip) - 1.0
-        return (trusted.unsqueeze(2) * samples["vector_advantage"]).mean(dim=1)
+        network = self.population.network
+        clip_range = self.setup.config.clip_range
+        actor, _ = network.split(self.population.parameters)
+        _, ratios = probability_ratios(network, actor, samples)
+        changes = ratios.clamp(1.0 - clip_range, 1.0 + clip_range) - 1.0
+        gains = (changes.unsqueeze(2) * samples["vector_advantage"]).mean(dim=1)
+        return (gains * constraints.dslack_dadvantage.abs()).double().cpu().numpy()
 
-    def _limits(self, deviations: Array, like: Tensor) -> tuple[Limits, Array]:
-        """Return the limits of this update, and the slacks [policy, objective] that multipliers answer for."""
-        thresholds = self.bounds + self.signs * self.estimates.beyond
-        if self.extending and self.config.solver != "compat":
-            relative = np.where(self.weights > 0, -np.inf, reference_thresholds(self.references, self.config.beta))
-            thresholds = np.where(np.isfinite(self.bounds), thresholds, relative)
-        lengths = self.estimates.lengths(self.experience.lanes, self.experience.discount)
-        limits = limits_of(self.estimates.returns, thresholds, self.signs, deviations, lengths, like)
-        primal_dual = self.config.solver == "lagrangian" or not self.extending
-        slacks = limits.slacks.double().cpu().numpy()
-        return limits, slacks if primal_dual else np.full_like(slacks, np.inf)
+    _STATE = ("origins", "weights", "multipliers", "learning_rates")
 
-    def _count(self) -> None:
-        self.updates += 1
-        if self.updates == self.planned:
-            self.updates, self.leg = 0, self.leg + 1
-            if not self.finished:
-                self.weights = np.broadcast_to(self.targets[self.leg], self.weights.shape).copy()
+    def state_dict(self) -> dict[str, object]:
+        """Return the policies, their statistics and what each task maximizes."""
+        return {name: getattr(self, name) for name in self._STATE} | {
+            "population": self.population.state_dict(),
+            "statistics": self.statistics.state_dict(),
+        }
 
-    _PLAIN_STATE = (
-        "updates",
-        "leg",
-        "origins",
-        "weights",
-        "multipliers",
-        "preferences",
-        "references",
-        "rates",
-    )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the wave goes on from."""
-        plain = {name: getattr(self, name) for name in self._PLAIN_STATE}
-        parts = {"population": self.population.state_dict(), "estimates": self.estimates.state_dict()}
-        return plain | parts | {"extending": self.extending}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned, in a wave of the same sizes."""
-        for name in self._PLAIN_STATE:
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned, for the same sizes."""
+        for name in self._STATE:
             setattr(self, name, state[name])
         self.population.load_state_dict(state["population"])
-        self.estimates.load_state_dict(state["estimates"])
+        self.statistics.load_state_dict(state["statistics"])
 
 
-def _no_policy_loss(ratios: Tensor, batch: Mapping[str, Tensor]) -> Tensor:  # noqa: ARG001 - the critic learns alone
-    return torch.zeros_like(ratios[:, 0])
+class InitializationStage:
+    """Pareto initialization (section 5.1): PPO for fixed preferences; multipliers keep the user's bounds.
+
+    Args:
+        setup: of the run.
+        num_tasks: policies that learn side by side.
+        num_updates: updates of each.
+    """
+
+    def __init__(self, setup: StageSetup, num_tasks: int, num_updates: int) -> None:
+        self.config = setup.config
+        self.tasks = TaskPopulation(setup, num_tasks, initialization_solver(setup.config))
+        self.num_updates = num_updates
+        self.updates = 0
+
+    def start(self, snapshots: Sequence[Snapshot], weights: FloatArray) -> None:
+        """Begin with untrained policies.
+
+        Args:
+            snapshots: one for each task.
+            weights: [policy, objective] their preferences.
+        """
+        self.tasks.start(snapshots, weights)
+
+    @property
+    def finished(self) -> bool:
+        """Return whether all updates are done."""
+        return self.updates == self.num_updates
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Return whether it is the last update, one of every `snapshot_updates`, or one of the first 1, 2, 4, 8, ...
+
+        With the latter a run that stops soon has a front that is half as old as it is, at worst.
+        """
+        is_power_of_two = self.updates & (self.updates - 1) == 0
+        return self.finished or self.updates % self.config.snapshot_updates == 0 or is_power_of_two
+
+    def snapshots(self, first_id: int) -> list[Snapshot]:
+        """Return the policies as they are, each with its preference; ids are consecutive from `first_id`."""
+        return self.tasks.snapshots(first_id, self.tasks.weights)
+
+    def update(self, final_observations: NDArray[np.float32], generator: torch.Generator) -> dict[str, float]:
+        """Run one PPO update of all policies on the full rollout, with a learning rate that falls linearly to 0.
+
+        Args:
+            final_observations: [env, width] encoded, not normalized: after the last step of the rollout.
+            generator: of the minibatches.
+
+        Returns:
+            Metrics, means over policies.
+        """
+        self.tasks.learning_rates[:] = self.config.learning_rate * (1.0 - self.updates / self.num_updates)
+        rollout = self.tasks.evaluate_rollout(final_observations)
+        metrics = self.tasks.improve(rollout, self.tasks.user_thresholds(), generator)
+        self.updates += 1
+        return metrics
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the tasks and the number of updates."""
+        return {"updates": self.updates, "tasks": self.tasks.state_dict()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned, for as many tasks."""
+        self.updates = state["updates"]
+        self.tasks.load_state_dict(state["tasks"])
+
+
+class ExtensionStage:
+    """Pareto extension (section 5.3): maximize one objective of selected policies, the others constrained.
+
+    max_pi G_l  such that  G_j >= G_j^r - (1 - beta) |G_j^r|  for all j other than l, from the reference policy r.
+
+    Args:
+        setup: of the run.
+        num_tasks: (reference policy, objective) pairs that learn side by side.
+        num_updates: updates of each.
+        solver: of the constrained problem.
+    """
+
+    def __init__(self, setup: StageSetup, num_tasks: int, num_updates: int, solver: ConstraintSolver) -> None:
+        self.setup = setup
+        self.solver = solver
+        self.tasks = TaskPopulation(setup, num_tasks, solver)
+        self.num_updates = num_updates
+        self.updates = 0  # for the current objective
+        self.objective_index = 0  # of the objectives that a task maximizes in turn
+        self.reference_returns: FloatArray = np.full((num_tasks, setup.sizes.objectives), np.nan)
+
+    def start(self, references: Sequence[Snapshot], weights: FloatArray) -> None:
+        """Begin with the reference policies.
+
+        Args:
+            references: the archived policy that each task extends.
+            weights: [policy, objective] unit vectors of the objectives that are maximized.
+        """
+        tasks = self.tasks
+        tasks.start(references, weights)
+        returns = np.stack([reference.returns for reference in references])
+        tasks.statistics = EpisodeStatistics(returns, tasks.envs_per_policy, self.setup.discount)
+        tasks.multipliers = np.stack([reference.multipliers for reference in references])
+        tasks.learning_rates = np.array([self.solver.extension_learning_rate(reference) for reference in references])
+
+    @property
+    def finished(self) -> bool:
+        """Return whether all updates are done, for all objectives that a task maximizes in turn."""
+        return self.objective_index == (len(self.setup.targets) if self.solver.objectives_in_turn else 1)
+
+    @property
+    def snapshot_due(self) -> bool:
+        """Return whether it is the last update for an objective, or one of every `extension_snapshot_updates`."""
+        return self.updates % self.setup.config.extension_snapshot_updates == 0  # 0 after the last for an objective
+
+    def snapshots(self, first_id: int) -> list[Snapshot]:
+        """Return the policies as they are, without preferences; ids are consecutive from `first_id`."""
+        return self.tasks.snapshots(first_id, np.full_like(self.tasks.weights, np.nan))
+
+    def update(self, final_observations: NDArray[np.float32], generator: torch.Generator) -> dict[str, float]:
+        """Run one constrained policy update of all tasks on the full rollout.
+
+        Args:
+            final_observations: [env, width] encoded, not normalized: after the last step of the rollout.
+            generator: of the minibatches.
+
+        Returns:
+            Metrics, means over tasks.
+        """
+        rollout = self.tasks.evaluate_rollout(final_observations)
+        if np.isnan(self.reference_returns).all():
+            self.reference_returns = self._pooled_returns()
+        metrics = self.tasks.improve(rollout, self._thresholds(), generator)
+        self.updates += 1
+        if self.updates == self.num_updates:
+            self._next_objective()
+        return metrics
+
+    def _pooled_returns(self) -> FloatArray:
+        """Return the returns of the reference policies [policy, objective], from the rollout that they collected.
+
+        Tasks with the same reference share their episodes. Archive values are of the deterministic policies instead.
+        """
+        shared = self.tasks.origins[:, None] == self.tasks.origins
+        returns: FloatArray = shared @ self.tasks.statistics.returns / shared.sum(axis=1, keepdims=True)
+        return returns
+
+    def _thresholds(self) -> FloatArray:
+        """Return the thresholds [policy, objective]: the user's bounds, and else shares of the reference returns."""
+        thresholds = self.tasks.user_thresholds()
+        if not self.solver.keeps_reference_returns:
+            return thresholds
+        kept = reference_thresholds(self.reference_returns, self.setup.config.beta)
+        kept = np.where(self.tasks.weights > 0, -np.inf, kept)
+        return np.where(self.setup.bounds.constrained, thresholds, kept)
+
+    def _next_objective(self) -> None:
+        self.updates = 0
+        self.objective_index += 1
+        if not self.finished:
+            self.tasks.weights = np.broadcast_to(
+                self.setup.targets[self.objective_index], self.tasks.weights.shape
+            ).copy()
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the tasks and the progress."""
+        return {
+            "updates": self.updates,
+            "objective_index": self.objective_index,
+            "reference_returns": self.reference_returns,
+            "tasks": self.tasks.state_dict(),
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned, for as many tasks."""
+        self.updates = state["updates"]
+        self.objective_index = state["objective_index"]
+        self.reference_returns = state["reference_returns"]
+        self.tasks.load_state_dict(state["tasks"])
+
+
+Stage: TypeAlias = InitializationStage | ExtensionStage
+"""What `CMORL.learn` runs."""

@@ -1,1 +1,1 @@
-"""The parts of MORL/D (`morl.agents.morl_d.agent`): one trait of the taxonomy in each file."""
+"""MORL/D (`morl.agents.morl_d.agent`): the loop, and one file for each group of traits of its taxonomy."""

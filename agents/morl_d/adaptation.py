@@ -1,19 +1,22 @@
-"""Weight vectors: the first ones, and how they change (PSA; corner weights)."""
+"""Weight vectors: the first ones, and their adaptation (PSA, corner weights)."""
 
 from math import comb
 
 import numpy as np
-from numpy.typing import NDArray
 
-from morl.agents.morl_d.cooperation import shares
+from morl.agents.morl_d.cooperation import normalize
 from morl.preferences import corner_weights, dirichlet, riesz, simplex_lattice
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
+from morl.protocols import FloatArray
 
 
-def first_weights(kind: str | None, objectives: int, population: int, seed: int) -> Array:
-    """Return the first weight vectors [policy, objective]: riesz, lattice, dirichlet, or corners in turn.
+def first_weights(kind: str, objectives: int, population: int, seed: int) -> FloatArray:
+    """Return the first weight vectors [policy, objective].
+
+    Args:
+        kind: riesz, lattice, dirichlet, or corners (the unit vectors in turn).
+        objectives: number of objectives.
+        population: number of policies.
+        seed: of random weights.
 
     Raises:
         ValueError: there is no lattice of that size.
@@ -28,7 +31,7 @@ def first_weights(kind: str | None, objectives: int, population: int, seed: int)
     return riesz(objectives, population, seed)
 
 
-def _lattice(objectives: int, population: int) -> Array:
+def _lattice(objectives: int, population: int) -> FloatArray:
     divisions = 1
     sizes = [comb(divisions + objectives - 1, objectives - 1)]
     while sizes[-1] < population:
@@ -43,50 +46,50 @@ def _lattice(objectives: int, population: int) -> Array:
     return simplex_lattice(objectives, divisions)
 
 
-def psa(weights: Array, values: Array, front: Array, factor: float, nearest: float = 0.01) -> Array:
-    """Return weights that push every policy away from its nearest neighbour in the archive.
+def psa(weights: FloatArray, returns: FloatArray, front: FloatArray, factor: float, same: float = 0.01) -> FloatArray:
+    """Return weights [policy, objective] that push every policy away from its nearest neighbour in the archive.
 
     Pareto simulated annealing: for policy i and the member v' of the archive that is closest to its return v_i, among
-    those that are not all but the same, w_ij is multiplied by 1 + delta where v_ij >= v'_j and divided by it elsewhere,
-    then normalized. A weight of zero stays zero, so the ends of the front keep what they are for. Source: Czyzak and
-    Jaszkiewicz 1998.
+    those farther away than `same`, w_ij is multiplied by 1 + delta where v_ij >= v'_j and divided by it elsewhere, then
+    normalized. A weight of zero stays zero, so the ends of the front keep their weights. Source: Czyzak and Jaszkiewicz
+    1998.
 
     Args:
         weights: [policy, objective].
-        values: [policy, objective] mean returns.
-        front: [k, objective] the archive's points.
+        returns: mean returns [policy, objective].
+        front: points of the archive [k, objective].
         factor: delta.
-        nearest: a member closer than this is the same; distances are Euclidean, in shares of the archive's range.
+        same: a member of the archive at most this far away counts as the policy itself; the distance is Euclidean, in
+            shares of the archive's range.
     """
-    everything = shares(values, front), shares(front, front)
-    distances = np.linalg.norm(everything[0][:, None] - everything[1][None], axis=2)
-    distances[distances <= nearest] = np.inf
+    distances = np.linalg.norm(normalize(returns, front)[:, None] - normalize(front, front)[None], axis=2)
+    distances[distances <= same] = np.inf
     closest = front[distances.argmin(axis=1)]
-    change = np.where(values >= closest, 1.0 + factor, 1.0 / (1.0 + factor))
+    change = np.where(returns >= closest, 1.0 + factor, 1.0 / (1.0 + factor))
     change[np.isinf(distances.min(axis=1))] = 1.0
     adapted = weights * change
-    normalized: Array = adapted / adapted.sum(axis=1, keepdims=True)
+    normalized: FloatArray = adapted / adapted.sum(axis=1, keepdims=True)
     return normalized
 
 
-def next_corners(front: Array, visited: Array, wanted: int) -> Array:
-    """Return at most `wanted` corner weights of the archive [k, objective], the farthest from all visited ones.
+def next_corners(front: FloatArray, visited: FloatArray, count: int) -> FloatArray:
+    """Return at most `count` corner weights of the archive [k, objective], the farthest from all visited ones.
 
     The largest possible gain over a set of policies lies at a corner weight (Roijers 2016). OLS and GPI-LS order
-    corners by a bound on that gain; here the order is by distance, in weight space, from every weight trained for.
+    corners by a bound on that gain; here the order is by distance, in weight space, from every visited weight.
 
     Args:
-        front: [n, objective] the archive's points.
-        visited: [v, objective] weights that policies were trained for.
-        wanted: how many.
+        front: points of the archive [n, objective].
+        visited: weights that policies were trained for [v, objective].
+        count: largest number of corner weights.
     """
-    chosen: list[Array] = []
-    corners, known = corner_weights(front), visited
-    while len(chosen) < wanted:
-        distances = np.linalg.norm(corners[:, None] - known[None], axis=2).min(axis=1)
+    chosen: list[FloatArray] = []
+    corners = corner_weights(front)
+    while len(chosen) < count:
+        distances = np.linalg.norm(corners[:, None] - visited[None], axis=2).min(axis=1)
         farthest = int(distances.argmax())
         if distances[farthest] < 1e-3:
             break
         chosen.append(corners[farthest])
-        known = np.vstack([known, corners[farthest]])
+        visited = np.vstack([visited, corners[farthest]])
     return np.array(chosen).reshape(-1, front.shape[1])

@@ -2,185 +2,224 @@
 
 The framework in five lines:
   1. Weight vectors split the problem into scalar ones: policy i maximizes the utility u(return; lambda_i, ideal z).
-  2. Policies are trained by any solver, side by side in one batched update, each in lanes of its own.
-  3. At every exchange all are evaluated, in one wide rollout, and offered to an archive; the archive is the result.
+  2. A solver trains the active policies side by side, in one batched update, each in environments of its own.
+  3. At every exchange all policies are evaluated, in one wide rollout, and offered to an archive, which is the result.
   4. Neighbours cooperate: they share experience, copy or soft-copy parameters, or have (parts of) networks in common.
-  5. Weights adapt to what the archive lacks, and who trains next is selected.
+  5. Weights adapt to gaps in the archive, and the policies that train next are selected.
 
 Every trait of the paper's taxonomy is a setting (`morl.agents.morl_d.config`), the published instantiations are
-presets of them. Where this file departs from the authors' code, and why (docs/morl_d.md has the list):
-  - As many policies as the lanes allow train at the same time, not one after another; `selected 1` is the original.
-  - Critics learn every objective on its own, not only the utility: they still mean something when weights change.
-  - Distances between returns are taken in shares of the archive's range; evaluation is deterministic, an episode each.
-  - A transferred policy brings its critics along, which judge that very policy.
+presets. Deviations from the authors' code, and their reasons (docs/morl_d.md has the list):
+  - As many policies as divide num_envs train at the same time, not one after another; `selected 1` is the original.
+  - Critics learn every objective on its own, not only the utility: they stay valid when weights change.
+  - Distances between returns are in shares of the archive's range; evaluation is deterministic, an episode each.
+  - A transferred policy brings its critics along, which were trained on that very policy.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.acting import PolicyBank
 from morl.agents.morl_d import adaptation, cooperation, selection
-from morl.agents.morl_d.config import Config, resolved
+from morl.agents.morl_d.config import Config
+from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.factory import build
-from morl.agents.morl_d.validation import check_lanes
+from morl.agents.morl_d.policies import policy_data
+from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver, TransitionSolver
+from morl.agents.morl_d.validation import check_num_envs
 from morl.pareto import ParetoArchive
-from morl.protocols import Evaluate, Problem
+from morl.policy_files import PolicyData
+from morl.protocols import (
+    Actions,
+    Evaluate,
+    FloatArray,
+    IndexArray,
+    Observations,
+    Problem,
+    StateDict,
+    VectorEnvironment,
+)
 from morl.seeding import derived_seed, stream
 
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
-TURN = 1_000
-"""Steps that a solver which steps the environments itself takes at most between two yields."""
+MAX_STEPS_PER_YIELD = 1_000
+"""Environment steps that a solver which steps the environments itself takes at most between two yields."""
 
 
 class MORLD:
     """A population of policies for a set of weights; satisfies `morl.protocols.Agent`.
 
-    Policies 0 to population - 1 are the members as they are; archived policies have numbers of their own from there on.
+    The policy ids 0 to population - 1 are those of the members; archived policies have permanent ids from there on.
+
+    Args:
+        problem: the environment.
+        config: settings.
+        seed: of all random streams.
+        num_envs: number of sub-environments.
+        device: where networks live.
     """
 
     config_class = Config
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
-        self.config, self.seed, self.device = resolved(config), seed, device
-        config = self.config
-        self.objectives, self.population = problem.num_objectives, config.population
-        self.parts = build(problem, config, seed, num_envs, device)
-        self.solver, self.lanes, self.bounds = self.parts.solver, self.parts.lanes, self.parts.bounds
-        self.slots, self.utility = self.parts.slots, self.parts.utility
+        self.config = config
+        self.seed = seed
+        self.device = device
+        self.uses_accrued_reward = config.augmented_state
+        self.objectives = problem.num_objectives
+        self.population = config.population
+        self.components = build(problem, config, seed, num_envs, device)
+        self.solver = self.components.solver
+        self.backend = self.solver.backend  # that executes the updates
+        self.collector = self.components.collector
+        self.bounds = self.components.bounds
+        self.num_active = self.components.num_active
         self.random = stream(seed, "selection")
         self.weights = adaptation.first_weights(config.weights, self.objectives, self.population, seed)
-        self.visited = self.weights.copy()  # all weights that policies were trained for
+        self.visited_weights = self.weights.copy()  # [v, objective]: all weights that policies were trained for
         self.neighbours = cooperation.find_neighbours(config.neighbourhood, self.weights, config.neighbours)
-        limited = config.archive_capacity if config.archive == "bounded" else None
-        self.archive = ParetoArchive(limited, convex=config.archive == "convex")
-        self.returns = np.zeros((self.population, 0, self.objectives))  # [policy, episode, objective], none yet
-        self.gains = np.full((self.population, self.objectives), np.nan)  # what the last training added to the returns
-        self.turns = np.zeros(self.population, dtype=np.int64)  # how often each policy has trained
-        self.taken = np.zeros(self.population, dtype=np.int64)  # steps that each policy has taken
-        self.active = selection.round_robin(self.population, self.slots, 0)
-        self.steps = self.pretraining_steps = self.updates = self.turn = 0
-        self.next_exchange, self.archived = config.exchange_every, 0
-        self.due = 0.0  # updates that the steps so far have earned and that are still to be made
-        self.imported: dict[int, dict[str, Any]] = {}
-        self.stacked: tuple[Any, tuple[Tensor, ...]] | None = None
-        self._train_selected()
+        capacity = config.archive_capacity if config.archive == "bounded" else None
+        self.archive = ParetoArchive(capacity, convex=config.archive == "convex")  # payloads are policy ids
+        self.bank = PolicyBank(self.components.spec, device)  # members and archived policies
+        self.bank_version: tuple[int, int, int] | None = None  # of the members in the bank
+        self.num_archived = 0  # policies that ever entered the archive
+        self.returns = np.zeros((self.population, 0, self.objectives))  # [policy, episode, objective]; no episodes yet
+        self.gains = np.full((self.population, self.objectives), np.nan)  # change of the returns by the last training
+        self.times_trained = np.zeros(self.population, dtype=np.int64)  # [policy]: exchanges since which it was active
+        self.policy_steps = np.zeros(self.population, dtype=np.int64)  # [policy]: environment steps that it took
+        self.active = selection.round_robin(self.population, self.num_active, 0)
+        self.steps = 0
+        self.pretraining_steps = 0
+        self.updates = 0
+        self.exchanges = 0
+        self.next_exchange = config.exchange_every
+        self.updates_due = 0.0  # updates of each active policy that its steps have earned and that are still to be made
+        self._load(self.active)
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 
-    def learn(self, envs: VectorEnv[Any, Any, Any], total_steps: int, evaluate: Evaluate) -> Iterator[None]:
-        """Run MORL/D; one iteration is one step of every lane and the updates that it earns."""
-        check_lanes(self.config, envs.num_envs, self.parts.name)
+    def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
+        """Run MORL/D; one iteration is one step of every sub-environment and the updates that it earns.
+
+        Args:
+            envs: vector environment with rewards [env, objective].
+            total_steps: environment steps at which to stop.
+            evaluate: measures the returns of policies.
+        """
+        check_num_envs(self.config, self.components.solver_name, envs.num_envs)
         if self.returns.shape[1] == 0:
-            self._assess(evaluate)
+            self._evaluate_population(evaluate)
             self.neighbours = self._find_neighbours()
-            self._train_selected()
+            self._load(self.active)
         while self.steps < total_steps:
             if self.steps >= self.next_exchange:
                 self._exchange(evaluate)
                 self.next_exchange += self.config.exchange_every
-            if self.parts.steps_envs:
-                most = min(total_steps, self.next_exchange, self.steps + TURN) - self.steps
-                taken, updates = self.solver.run(envs, most)
-                self.steps, self.updates = self.steps + taken, self.updates + updates
+            if isinstance(self.solver, SelfSteppingSolver):
+                until = min(total_steps, self.next_exchange, self.steps + MAX_STEPS_PER_YIELD)
+                steps, updates = self.solver.run(envs, until - self.steps)
+                self.steps += steps
+                self.updates += updates
             else:
-                self._interact(envs)
+                self._sample_experience(envs, self.solver)
+                self._improve_policies(self.solver, envs.num_envs)
             yield
 
     def _exchange(self, evaluate: Evaluate) -> None:
-        """Assess what training achieved, cooperate, adapt the weights, and select who trains next."""
+        """Evaluate the trained population, cooperate, adapt the weights, and select the policies that train next."""
         self.solver.store()
-        self.turns[self.active] += 1
-        self._train_others()
-        before = self.returns.mean(axis=1)
-        self._assess(evaluate)
-        self.gains[self.active] = (self.returns.mean(axis=1) - before)[self.active]
+        self.times_trained[self.active] += 1
+        if isinstance(self.solver, TransitionSolver):
+            self._improve_inactive_policies(self.solver)
+        returns_before = self.returns.mean(axis=1)
+        self._evaluate_population(evaluate)
+        self.gains[self.active] = (self.returns.mean(axis=1) - returns_before)[self.active]
         self._cooperate()
         self._adapt_weights()
         if self.config.neighbourhood_update == "dynamic":
             self.neighbours = self._find_neighbours()
+        self.exchanges += 1
         self._select()
-        self._train_selected()
+        self._load(self.active)
 
-    def _interact(self, envs: VectorEnv[Any, Any, Any]) -> None:
-        """Take one step in every lane and learn from it."""
-        if self.lanes.observations is None:
-            self.lanes.begin(envs, derived_seed(self.seed, "environments", self.steps))
-        assert self.lanes.observations is not None
-        observations = self._by_slot(self.lanes.observations)
-        actions = self.solver.explore(observations).cpu().numpy().reshape(envs.num_envs, -1)
-        if self.parts.epsilon_mixing:
-            actions = self._mixed(actions)
-        transitions = self.lanes.step(envs, self.parts.actions.to_environment(actions))
+    def _sample_experience(self, envs: VectorEnvironment, solver: TransitionSolver) -> None:
+        """Take one step in every sub-environment with the active policies, and store the transitions."""
+        if self.collector.observations is None:
+            self.collector.reset(envs, derived_seed(self.seed, "environments", self.steps))
+        assert self.collector.observations is not None
+        observations = self._by_policy(self.collector.observations)
+        actions = solver.explore(observations).cpu().numpy().reshape(envs.num_envs, -1)
+        if self.components.exploration is not None:
+            actions = self._with_random_actions(actions, self.components.exploration)
+        transitions = self.collector.step(envs, self.components.actions.to_environment(actions))
         transitions["action"] = actions
-        self.bounds.see(transitions["total"][transitions["ended"][:, 0]])
-        self.solver.observe({name: self._by_slot(column) for name, column in transitions.items()})
+        self.bounds.observe(transitions["total"][transitions["ended"][:, 0]])
+        solver.observe({name: self._by_policy(column) for name, column in transitions.items()})
         self.steps += envs.num_envs
-        self.taken[self.active] += envs.num_envs // self.slots
-        if not self.parts.epsilon_mixing or (self._known() >= self.config.learning_starts).all():  # on policy: at once
-            self.due += envs.num_envs // self.slots * self.config.updates_per_step
-            self.updates += self.solver.learn(int(self.due), self._sources(self.active))
-            self.due -= int(self.due)
+        self.policy_steps[self.active] += envs.num_envs // self.num_active
 
-    def _mixed(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Return the actions [lane, width] with a share of random ones: all at the start, then what is scheduled."""
-        known = self._known()
-        rates = np.where(known < self.config.random_exploration_steps, 1.0, self.parts.exploration(known))
-        random = self.random.random((len(actions), 1)) < rates.repeat(len(actions) // self.slots)[:, None]
-        return np.where(random, self.parts.actions.random(len(actions), self.random), actions)
+    def _with_random_actions(self, actions: NDArray[Any], schedule: ExplorationSchedule) -> NDArray[Any]:
+        """Return actions [env, width] of which a scheduled share is replaced by random ones."""
+        probabilities = schedule.probability(self._experience_steps()).repeat(len(actions) // self.num_active)
+        chosen = self.random.random((len(actions), 1)) < probabilities[:, None]
+        return np.where(chosen, self.components.actions.random(len(actions), self.random), actions)
 
-    def _known(self) -> Indices:
-        """Return how many steps of experience the policies that train may learn from, at most [slot]."""
-        if self.config.replay == "shared" or self.config.networks == "conditioned":
-            return np.full(self.slots, self.taken.sum())
-        return self.taken[self.active]
+    def _improve_policies(self, solver: TransitionSolver, num_envs: int) -> None:
+        """Take the updates that the last step of each sub-environment has earned; on policy, when a rollout is full."""
+        warming_up = (self._experience_steps() < self.config.learning_starts).any()
+        if self.components.exploration is not None and warming_up:
+            return
+        self.updates_due += num_envs // self.num_active * self.config.updates_per_step
+        self.updates += solver.learn(int(self.updates_due), self._replay_sources(self.active))
+        self.updates_due -= int(self.updates_due)
+
+    def _improve_inactive_policies(self, solver: TransitionSolver) -> None:
+        """Update every policy that did not train since the last exchange, from its experience or what is shared."""
+        if self.config.offline_updates == 0 or self.config.networks != "separate":
+            return
+        ready = np.flatnonzero(solver.ready(self._replay_sources(np.arange(self.population))))
+        inactive = np.setdiff1d(ready, self.active)
+        for start in range(0, len(inactive), self.num_active):
+            group = inactive[start : start + self.num_active]
+            padded = np.resize(group, self.num_active)  # repeated policies are trained twice and stored once
+            self._load(padded)
+            updates = solver.learn(self.config.offline_updates, self._replay_sources(padded))
+            self.updates += updates * len(group) // self.num_active
+            solver.store(len(group))
 
     # --- The parts of an exchange -------------------------------------------------------------------------------------
 
-    def _assess(self, evaluate: Evaluate) -> None:
-        """Evaluate all policies, an episode a row, and offer them to the archive."""
+    def _evaluate_population(self, evaluate: Evaluate) -> None:
+        """Evaluate all policies, each episode in a row of its own, and update the archive and the ideal point."""
         episodes = self.config.evaluation_episodes
         policies = np.repeat(np.arange(self.population), episodes)
-        found = evaluate(self.weights[policies], 1, policies)
-        self.returns = found.reshape(self.population, episodes, self.objectives)
-        for policy, value in enumerate(self.returns.mean(axis=1)):
-            entry: dict[str, Any] = {"number": self.population + self.archived}
-            if self.archive.add(value, entry):
-                self.archived += 1
-                entry |= self._member(policy)  # copied only if it stays
-        self.bounds.update(self.returns.mean(axis=1), self.archive.points)
-
-    def _train_others(self) -> None:
-        """Let every policy that did not train take a few updates: from shared experience, or what it has of its own."""
-        ready = self.solver.ready(self._sources(np.arange(self.population)))
-        others = np.setdiff1d(np.flatnonzero(ready), self.active)
-        if self.config.offline_updates == 0 or self.config.networks != "separate":
-            return
-        for start in range(0, len(others), self.slots):
-            some = others[start : start + self.slots]
-            padded = np.resize(some, self.slots)  # what is trained twice is written back once
-            self._load(padded)
-            self.updates += (
-                self.solver.learn(self.config.offline_updates, self._sources(padded)) * len(some) // self.slots
-            )
-            self.solver.store(len(some))
+        self.returns = evaluate(self.weights[policies], 1, policies).reshape(self.population, episodes, self.objectives)
+        mean_returns = self.returns.mean(axis=1)
+        for policy, point in enumerate(mean_returns):
+            policy_id = self.population + self.num_archived
+            if self.archive.add(point, policy_id):
+                self.bank.add(policy_id, self._policy(policy))
+                self.num_archived += 1
+        self.bank.keep({*range(self.population), *self.archive.payloads})
+        self.bounds.update(mean_returns, self.archive.points)
+        self.bank_version = None
 
     def _cooperate(self) -> None:
         """Exchange parameters between neighbours."""
         match self.config.transfer:
             case "first-sweep":
-                sources = cooperation.successors(self.active, self.neighbours, self.turns == 0)
+                sources = cooperation.successors(self.active, self.neighbours, self.times_trained == 0)
             case "always":
-                sources = cooperation.successors(self.active, self.neighbours, np.ones(self.population, dtype=np.bool_))
+                everybody = np.ones(self.population, dtype=np.bool_)
+                sources = cooperation.successors(self.active, self.neighbours, everybody)
             case "best":
-                sources = cooperation.replacements(self._worths(), self.neighbours)
+                sources = cooperation.replacements(self._utilities(), self.neighbours)
             case "soft":
-                cooperation.drift(self.solver.members, self.active, self.neighbours, self.config.soft_rate)
+                members = self.solver.members
+                cooperation.soft_transfer(members, self.active, self.neighbours, self.config.soft_rate)
                 return
             case _:
                 return
@@ -189,60 +228,67 @@ class MORLD:
 
     def _adapt_weights(self) -> None:
         """Move weights to where the archive lacks policies."""
+        front = self.archive.points
         if self.config.adaptation == "psa":
-            values, front = self.returns.mean(axis=1), self.archive.points
-            self.weights = adaptation.psa(self.weights, values, front, self.config.psa_factor)
+            self.weights = adaptation.psa(self.weights, self.returns.mean(axis=1), front, self.config.psa_factor)
         elif self.config.adaptation == "corner-weights":
-            corners = adaptation.next_corners(self.archive.points, self.visited, self.slots)
+            corners = adaptation.next_corners(front, self.visited_weights, self.num_active)
             for policy, corner in zip(self.active, corners, strict=False):
                 self.weights[policy] = corner
-            self.visited = np.vstack([self.visited, corners])
+            self.visited_weights = np.vstack([self.visited_weights, corners])
+
+    def _find_neighbours(self) -> IndexArray:
+        """Return each policy's neighbours [policy, k], itself first."""
+        positions = self.weights
+        if self.config.neighbourhood_space == "objectives":
+            positions = cooperation.normalize(self.returns.mean(axis=1), self.archive.points)
+        return cooperation.find_neighbours(self.config.neighbourhood, positions, self.config.neighbours)
 
     def _select(self) -> None:
-        """Choose who trains until the next exchange; who takes over lanes begins new episodes there."""
-        before, self.turn = self.active, self.turn + 1
-        values = self.returns.mean(axis=1)
+        """Select the policies that train until the next exchange; new ones start with new episodes."""
+        before = self.active
+        returns = self.returns.mean(axis=1)
         match self.config.selection:
             case "random":
-                chosen = np.sort(self.random.choice(self.population, size=self.slots, replace=False))
+                self.active = np.sort(self.random.choice(self.population, size=self.num_active, replace=False))
             case "tournament":
-                chosen = selection.tournament(values, self.slots, self.random)
+                self.active = selection.tournament(returns, self.num_active, self.random)
             case "most-promising":
-                chosen = selection.most_promising(values, self.gains, self.archive.points, self.slots)
+                self.active = selection.most_promising(returns, self.gains, self.archive.points, self.num_active)
             case _:
-                chosen = selection.round_robin(self.population, self.slots, self.turn)
-        self.active = chosen
-        if not np.array_equal(before, chosen):
-            self.lanes.observations = None
+                self.active = selection.round_robin(self.population, self.num_active, self.exchanges)
+        if not np.array_equal(before, self.active):
+            self.collector.observations = None
 
-    def _train_selected(self) -> None:
-        self._load(self.active)
+    # --- Inputs of the solver -----------------------------------------------------------------------------------------
 
-    def _load(self, policies: Indices) -> None:
-        values = self.returns[policies].sum(axis=1) / max(1, self.returns.shape[1])
-        arrays = (self.weights[policies], self.bounds.rows(), values)
-        self.solver.load(policies, *map(self._tensor, arrays))
+    def _load(self, policies: IndexArray) -> None:
+        """Let the solver train `policies`, for their weights and the present bounds."""
+        mean_returns = self.returns[policies].sum(axis=1) / max(1, self.returns.shape[1])
+        self.solver.load(
+            policies,
+            self._tensor(self.weights[policies]),
+            self._tensor(self.bounds.as_array()),
+            self._tensor(mean_returns),
+        )
 
-    # --- What is worth what, and who is near whom ---------------------------------------------------------------------
-
-    def _worths(self) -> Array:
-        """Return what the returns of every policy are worth to every policy [policy, other], under the criterion."""
-        lowest, ideal = self.bounds.rows()
-        weights = self.weights[:, None, None]
+    def _utilities(self) -> FloatArray:
+        """Return the utility of the returns of every `other` policy to every `policy` [policy, other] (SER or ESR)."""
+        utility = self.components.utility
+        lowest, ideal = self.bounds.as_array()
         if self.config.criterion == "esr":  # expected utility of the return
-            worths = self.utility(self.returns[None], weights, lowest, ideal).mean(axis=2)
-        else:  # utility of the expected return
-            worths = self.utility(self.returns.mean(axis=1)[None], weights[:, 0], lowest, ideal)
-        return np.asarray(worths)
+            of_episodes = utility(self.returns[None], self.weights[:, None, None], lowest, ideal)
+            return np.asarray(of_episodes.mean(axis=2))
+        return np.asarray(utility(self.returns.mean(axis=1)[None], self.weights[:, None], lowest, ideal))
 
-    def _find_neighbours(self) -> Indices:
-        places = self.weights
-        if self.config.neighbourhood_space == "objectives":
-            places = cooperation.shares(self.returns.mean(axis=1), self.archive.points)
-        return cooperation.find_neighbours(self.config.neighbourhood, places, self.config.neighbours)
+    def _experience_steps(self) -> IndexArray:
+        """Return the environment steps of experience that each active policy may learn from, at most [active]."""
+        if self.config.replay == "shared" or self.config.networks == "conditioned":
+            return np.full(self.num_active, self.policy_steps.sum())
+        return self.policy_steps[self.active]
 
-    def _sources(self, policies: Indices) -> Indices:
-        """Return the rings [policy, k] that policies learn from."""
+    def _replay_sources(self, policies: IndexArray) -> IndexArray:
+        """Return the policies [policy, k] whose replay buffers each of `policies` samples from."""
         match self.config.replay:
             case "shared":
                 return np.tile(np.arange(self.population), (len(policies), 1))
@@ -250,115 +296,109 @@ class MORLD:
                 return self.neighbours[policies]
         return policies[:, None]
 
-    def _by_slot(self, column: NDArray[Any]) -> Tensor:
-        """Return a column [lane, width] as [slot, lane, width]: each policy has a block of neighbouring lanes."""
-        return self._tensor(column).view(self.slots, -1, column.shape[1])
+    def _by_policy(self, column: NDArray[Any]) -> Tensor:
+        """Return a column [env, width] as [active, env, width]: each active policy has a block of environments."""
+        return self._tensor(column).view(self.num_active, -1, column.shape[1])
 
-    def _tensor(self, array: Any) -> Tensor:
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.asarray(array, dtype=np.float32), device=self.device)
 
     # --- Acting -------------------------------------------------------------------------------------------------------
 
     def act(
         self,
-        observations: Any,
-        preferences: Array,  # noqa: ARG002
-        policies: Indices,
-        accrued: Array | None = None,
-    ) -> NDArray[Any]:
+        observations: Observations,
+        preferences: FloatArray,  # noqa: ARG002
+        policies: IndexArray,
+        accrued: FloatArray | None = None,
+    ) -> Actions:
         """Return the deterministic actions [env, ...]; every policy acts for the weights that it was trained for.
 
-        `accrued` [env, objective + 1] is what the episode has paid so far, and the discount of the next reward; nothing
-        yet where not given.
+        Args:
+            observations: batch of the observation space.
+            preferences: ignored.
+            policies: policy ids [env].
+            accrued: accrued rewards and discounts of the next rewards [env, objective + 1]; default: those at the start
+                of an episode.
         """
-        rows = self.lanes.rows_of(observations, accrued)
-        numbers, member, counts = np.unique(policies, return_inverse=True, return_counts=True)
-        places = np.empty(len(policies), dtype=np.int64)  # of each row among those of its policy
-        places[np.argsort(member, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
-        inputs = np.zeros((len(numbers), counts.max(), rows.shape[1]), dtype=np.float32)
-        inputs[member, places] = rows
-        actions = self.solver.greedy(*self._stacked(numbers, self._tensor(inputs)))
-        return self.parts.actions.to_environment(actions.cpu().numpy()[member, places])
+        self._update_bank()
+        own_preferences = np.stack([self.bank[policy_id].preference for policy_id in policies.tolist()])
+        return self.bank.act(observations, own_preferences, policies, accrued)
 
-    def _stacked(self, numbers: Indices, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return actors [policy, n], inputs, preferences [policy, objective] and bounds [policy, 2, objective]."""
-        key = (self.steps, self.updates, self.turn, numbers.tobytes())
-        if self.stacked is None or self.stacked[0] != key:
-            entries = self._entries()
-            chosen = [entries[number] for number in numbers.tolist()]
-            actors = torch.stack([entry["actor"] for entry in chosen]).to(self.device)
-            preferences = self._tensor([entry["preference"] for entry in chosen])
-            self.stacked = key, (actors, preferences, self._tensor([entry["bounds"] for entry in chosen]))
-        actors, preferences, bounds = self.stacked[1]
-        return actors, inputs, preferences, bounds
+    def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:  # noqa: ARG002
+        """Return the ids [n] of the members and the archive, and the weights that each was trained for [n, objective].
 
-    def _member(self, policy: int) -> dict[str, Any]:
-        """Return what acting needs of a member, a copy: its actor, weights, and the bounds of its utility."""
-        row = 0 if self.config.networks == "conditioned" else policy
-        actor = self.solver.members["actor"][row].clone()
-        return {"actor": actor, "preference": self.weights[policy].copy(), "bounds": self.bounds.rows()}
+        Args:
+            preferences: ignored; no policy is conditioned on them at evaluation.
+        """
+        archived = self.archive.payloads
+        weights = [*self.weights, *(self.bank[policy_id].preference for policy_id in archived)]
+        return np.array([*range(self.population), *archived]), np.array(weights)
 
-    def _entries(self) -> dict[int, dict[str, Any]]:
-        """Return what acting needs of every policy, by number: the members, then the archive."""
-        if self.imported:
-            return self.imported
-        self.solver.store()
-        entries = {policy: self._member(policy) for policy in range(self.population)}
-        return entries | {entry["number"]: entry for entry in self.archive.payloads}
+    def export_policies(self) -> dict[int, PolicyData]:
+        """Return members and archived policies by id."""
+        self._update_bank()
+        return {policy_id: self.bank[policy_id] for policy_id in sorted(self.bank.ids)}
 
-    def policies(self, preferences: Array) -> tuple[Indices, Array]:  # noqa: ARG002
-        """Return the archive and the members as they are, each with the weights that it was trained for."""
-        numbers = [*range(self.population), *(entry["number"] for entry in self.archive.payloads)]
-        weights = [*self.weights, *(entry["preference"] for entry in self.archive.payloads)]
-        return np.array(numbers), np.array(weights)
+    def _update_bank(self) -> None:
+        """Copy the members into the bank, where they changed since the last call."""
+        version = (self.steps, self.updates, self.exchanges)
+        if version != self.bank_version:
+            self.solver.store()
+            for policy in range(self.population):
+                self.bank.add(policy, self._policy(policy))
+            self.bank_version = version
+
+    def _policy(self, member: int) -> PolicyData:
+        """Return a member as it is now."""
+        row = 0 if self.config.networks == "conditioned" else member
+        actor = self.solver.members["actor"][row]
+        columns = self.components.normalized_columns
+        return policy_data(self.components.spec, actor, columns, self.weights[member], self.bounds.as_array())
 
     def metrics(self) -> dict[str, float]:
-        """Return what tells how learning goes; read only when it is logged. docs/morl_d.md explains each."""
-        values: dict[str, float] = {"archive_size": float(len(self.archive)), "exchanges": float(self.turn)}
-        values |= self.solver.metrics()
-        return values
+        """Return training metrics; called at logging time only. docs/morl_d.md explains each."""
+        own = {"archive_size": float(len(self.archive)), "exchanges": float(self.exchanges)}
+        return own | self.solver.metrics()
 
-    # --- Saving -------------------------------------------------------------------------------------------------------
+    # --- Checkpoints --------------------------------------------------------------------------------------------------
 
     _PLAIN_STATE = (
-        *("steps", "pretraining_steps", "updates", "turn", "next_exchange", "archived", "due"),
-        *("weights", "visited", "neighbours", "returns", "gains", "turns", "taken", "active"),
+        *("steps", "pretraining_steps", "updates", "exchanges", "next_exchange", "num_archived", "updates_due"),
+        *("weights", "visited_weights", "neighbours", "returns", "gains", "times_trained", "policy_steps", "active"),
     )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that exact resuming needs."""
+        """Return the complete state for a checkpoint; a run that is resumed from it goes on bit for bit."""
         self.solver.store()
+        archived = {policy_id: self.bank[policy_id].state_dict() for policy_id in self.archive.payloads}
         return {name: getattr(self, name) for name in self._PLAIN_STATE} | {
             "solver": self.solver.state_dict(),
             "archive": self.archive.state_dict(),
+            "archived_policies": archived,
             "bounds": self.bounds.state_dict(),
-            "lanes": self.lanes.state_dict(),
+            "collector": self.collector.state_dict(),
             "random": self.random.bit_generator.state,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned, for the same problem, settings and number of lanes."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned, for the same problem, settings and number of environments."""
         for name in self._PLAIN_STATE:
             value = state[name]
             setattr(self, name, value.copy() if isinstance(value, np.ndarray) else value)
         self.archive.load_state_dict(state["archive"])
+        self.bank.keep(())
+        for policy_id, policy in state["archived_policies"].items():
+            self.bank.add(policy_id, PolicyData.of_state_dict(policy))
+        self.bank_version = None
         self.bounds.load_state_dict(state["bounds"])
-        self._train_selected()  # preferences and bounds; parameters come with the solver's state
+        self._load(self.active)  # preferences and bounds; parameters come with the solver's state
         self.solver.load_state_dict(state["solver"])
-        self.lanes.load_state_dict(state["lanes"])
+        self.collector.load_state_dict(state["collector"])
         self.random.bit_generator.state = state["random"]
-        self.imported, self.stacked = {}, None
 
     def reset_episodes(self) -> None:
-        """Begin new episodes at the next step: for environments whose state cannot be saved."""
-        self.lanes.observations = None
-        if self.parts.steps_envs:
+        """Reset the environments at the next step: for environments whose state cannot be saved."""
+        self.collector.observations = None
+        if isinstance(self.solver, SelfSteppingSolver):
             self.solver.reset_episodes()
-
-    def export_policies(self) -> dict[int, dict[str, Any]]:
-        """Return what acting needs, by policy number: small, without critics, replay or optimizer."""
-        return {number: dict(entry) for number, entry in self._entries().items()}
-
-    def import_policies(self, policies: Mapping[int, Mapping[str, Any]]) -> None:
-        """Take over policies that `export_policies` returned; enough to act, not to go on learning."""
-        self.imported, self.stacked = {number: dict(entry) for number, entry in policies.items()}, None

@@ -1,224 +1,239 @@
-"""The settings of MORL/D: the traits of its taxonomy, the numbers of its solvers, and presets that set several traits.
+"""The settings of MORL/D: the traits of its taxonomy, the numbers of its solvers, and the published instantiations."""
 
-A trait that is not given is as the preset says; the preset says what is not as in `VANILLA`.
-"""
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
-
-Preset = Literal["vanilla", "sb", "psa", "sb-psa", "transfer", "tchebycheff", "eupg", "moea-d", "pg-morl", "gpi-ls"]
+SolverOption: TypeAlias = int | float | bool | str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of MORL/D; the numbers are by default those that its authors used on mo-halfcheetah."""
+    """Settings of MORL/D; the defaults are its plainest member: independent solvers, fixed weights and an archive.
 
-    preset: Preset = "vanilla"
-    """What the traits are that are not given: a named instantiation of the framework (docs/morl_d.md has the table)."""
+    The numbers are by default those that its authors used on mo-halfcheetah. A setting that has no effect under the
+    others is refused when the agent is built (`morl.agents.morl_d.validation`).
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
+        "vanilla": {},
+        "sb": {"replay": "shared"},
+        "psa": {"adaptation": "psa"},
+        "sb-psa": {"replay": "shared", "adaptation": "psa"},
+        "transfer": {"neighbourhood": "nearest", "transfer": "first-sweep", "selected": 1},
+        "tchebycheff": {"utility": "tchebycheff", "scale": "range"},
+        "eupg": {
+            "solver": "eupg",
+            "criterion": "esr",
+            "augmented_state": True,
+            "utility": "tchebycheff",
+            "scale": "range",
+            "epochs": 1,
+            "minibatches": 1,
+        },
+        "moea-d": {
+            "utility": "tchebycheff",
+            "scale": "range",
+            "weights": "lattice",
+            "neighbourhood": "nearest",
+            "transfer": "best",
+            "replay": "neighbours",
+        },
+        "pg-morl": {"weights": "lattice", "solver": "ppo", "selection": "most-promising", "archive": "bounded"},
+        "gpi-ls": {
+            "networks": "conditioned",
+            "weights": "corners",
+            "adaptation": "corner-weights",
+            "replay": "shared",
+            "archive": "convex",
+        },
+    }
+    """Name of a published instantiation -> the fields that differ from the defaults; docs/morl_d.md has the table."""
+
     population: int = 6
-    """Policies, each with a weight vector of its own."""
+    """Number of policies, each with a weight vector of its own."""
     exchange_every: int = 50_000
     """Environment steps, of all policies together, between two exchanges."""
     evaluation_episodes: int = 5
     """Episodes of each policy in the evaluation of an exchange."""
 
-    solver: str | None = None
-    """What solves the scalar problems: sac, discrete-sac, td3, dqn, ppo, eupg, or sb3:NAME for an algorithm of
+    solver: str = "auto"
+    """Algorithm that solves the scalar problems: sac, discrete-sac, td3, dqn, ppo, eupg, or sb3:NAME for one of
     Stable-Baselines3 (sb3:TQC of sb3-contrib); auto is sac for continuous and dqn for discrete actions."""
-    criterion: Literal["ser", "esr"] | None = None
-    """Utility of the expected return (SER), or expected utility of the return (ESR)."""
-    utility: str | None = None
-    """What a return is worth: linear, tchebycheff, augmented-tchebycheff, smooth-tchebycheff, pbi, or a function
-    "module:name" of (returns, preferences, ideal) that works on tensors."""
-    reference: Literal["static", "running"] | None = None
-    """Where the ideal point comes from: `ideal`, or the best return seen so far in each objective."""
+    solver_kwargs: dict[str, SolverOption] = field(default_factory=dict)
+    """Further arguments of the constructor of an sb3:NAME solver, such as: ent_coef 0.01; those of its policy are
+    spelled policy_kwargs.NAME."""
+    criterion: Literal["ser", "esr"] = "ser"
+    """Optimality criterion: utility of the expected return (SER), or expected utility of the return (ESR)."""
+    utility: str = "linear"
+    """Scalarization: linear, tchebycheff, augmented-tchebycheff, smooth-tchebycheff, pbi, or a function "module:name"
+    of (returns, preferences, ideal) that computes on NumPy arrays and on tensors."""
+    reference: Literal["static", "running"] = "running"
+    """Source of the ideal point: `ideal`, or the best return seen so far in each objective."""
     ideal: tuple[float, ...] | None = None
-    """The ideal point (static), in the units of discounted returns."""
+    """The static ideal point [objective], in units of discounted returns; none with reference running."""
     ideal_margin: float = 0.0
-    """How far the ideal point lies beyond the best return, as a share of the range seen (tau)."""
-    scale: Literal["none", "range"] | None = None
-    """Whether the utility sees raw returns, or each objective's share of the range between worst and best."""
-    condition: Literal["state", "accrued"] | None = None
-    """What policies act on: the observation, or also what the episode has paid so far."""
+    """Distance of the running ideal point beyond the best return, as a share of the range of returns (tau)."""
+    scale: Literal["none", "range"] = "none"
+    """Returns as the utility sees them: raw, or each objective's share of the range between worst and best."""
+    augmented_state: bool = False
+    """Whether policies observe the accrued reward of the episode and the discount of the next reward too."""
 
-    weights: Literal["riesz", "lattice", "dirichlet", "corners"] | None = None
-    """First weight vectors: well spread for any number, a simplex lattice, random, or the corners in turn."""
-    adaptation: Literal["none", "psa", "corner-weights"] | None = None
-    """How weights change at an exchange: not, away from the nearest member of the archive (PSA), or to where the
-    best policy of the archive changes (corner weights, as OLS and GPI-LS)."""
+    weights: Literal["riesz", "lattice", "dirichlet", "corners"] = "riesz"
+    """First weight vectors: Riesz s-energy (any number), a simplex lattice, random, or the corners in turn."""
+    adaptation: Literal["none", "psa", "corner-weights"] = "none"
+    """Adaptation of the weights at an exchange: none, away from the nearest member of the archive (PSA), or to where
+    the best policy of the archive changes (corner weights, as OLS and GPI-LS)."""
     psa_factor: float = 0.1
-    """By how much PSA raises a weight (delta)."""
-    neighbourhood: Literal["none", "nearest", "all"] | None = None
-    """With whom a policy cooperates."""
+    """Relative change of a weight by PSA (delta)."""
+    neighbourhood: Literal["none", "nearest", "all"] = "none"
+    """Policies that a policy cooperates with."""
     neighbours: int = 1
     """Number of nearest neighbours."""
-    neighbourhood_space: Literal["weights", "objectives"] | None = None
-    """Where neighbours are near: weight vectors, or returns (each objective by its range)."""
-    neighbourhood_update: Literal["static", "dynamic"] | None = None
-    """Whether neighbours are found once or after every exchange."""
-    transfer: Literal["none", "first-sweep", "always", "soft", "best"] | None = None
-    """What parameters neighbours exchange: none; trained policies replace untrained neighbours; trained ones
-    replace neighbours always; neighbours drift towards trained ones; the policy that serves my weights best replaces
-    mine (MOEA/D's replacement)."""
+    neighbourhood_space: Literal["weights", "objectives"] = "weights"
+    """Space in which neighbours are near: weight vectors, or returns (each objective by its range)."""
+    neighbourhood_update: Literal["static", "dynamic"] = "static"
+    """Whether neighbours are computed once or after every exchange."""
+    transfer: Literal["none", "first-sweep", "always", "soft", "best"] = "none"
+    """Exchange of parameters between neighbours: none; trained policies replace neighbours that never trained; they
+    replace neighbours always; neighbours move towards trained ones; the neighbour with the highest utility for a
+    policy's weights replaces it (MOEA/D's replacement)."""
     soft_rate: float = 0.05
-    """How far a soft transfer moves parameters, from 0 to 1."""
-    networks: Literal["separate", "shared-layers", "conditioned"] | None = None
+    """Share of the distance that a soft transfer moves parameters, from 0 to 1."""
+    networks: Literal["separate", "shared-layers", "conditioned"] = "separate"
     """Networks of the population: one each, first layers in common, or one network that takes the weights as input."""
     shared_layers: int = 1
-    """How many first layers are in common."""
-    replay: Literal["own", "neighbours", "shared"] | None = None
-    """Whose experience a policy learns from."""
-    selection: Literal["round-robin", "random", "tournament", "most-promising"] | None = None
-    """Which policies train until the next exchange, where not all do."""
+    """Number of first layers in common."""
+    replay: Literal["own", "neighbours", "shared"] = "own"
+    """Experience that a policy learns from: its own, its neighbours' too, or everybody's."""
+    selection: Literal["round-robin", "random", "tournament", "most-promising"] = "round-robin"
+    """Rule that selects the policies that train until the next exchange, where not all do."""
     selected: int | None = None
-    """Policies that train side by side; the most that divides the lanes evenly where not given."""
-    archive: Literal["pareto", "bounded", "convex"] | None = None
-    """What the archive keeps: all non-dominated policies, `archive_capacity` of them, or those that are the best for
+    """Number of policies that train side by side; None: the largest that divides num_envs evenly."""
+    archive: Literal["pareto", "bounded", "convex"] = "pareto"
+    """Contents of the archive: all non-dominated policies, `archive_capacity` of them, or those that are the best for
     some linear preference."""
     archive_capacity: int = 50
     """Policies that a bounded archive keeps."""
 
     discount: float | None = None
-    """Discount factor of learning; the environment's evaluation discount where not given."""
+    """Discount factor of learning; None: the environment's evaluation discount."""
     hidden_sizes: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers."""
+    """Units of each hidden layer."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few."""
     batch_size: int = 128
     """Transitions of each policy in an update."""
     updates_per_step: float = 1.0
-    """Gradient updates of a policy per environment step that it takes."""
+    """Gradient updates of a policy per environment step that it takes (update-to-data ratio)."""
     offline_updates: int = 10
     """Gradient updates, at an exchange, of every policy that did not train since the last one."""
     actor_learning_rate: float = 3e-4
-    """Adam's step size for policies."""
+    """Step size of Adam for policies, and of an sb3:NAME solver."""
     critic_learning_rate: float = 1e-3
-    """Adam's step size for critics and temperatures."""
+    """Step size of Adam for critics and temperatures."""
     tau: float = 0.005
     """Rate of the target networks' soft updates (tau)."""
     policy_delay: int = 2
-    """Critic updates between two of the policy, which then makes up for them."""
+    """Critic updates between two of the policy, which is then updated as many times."""
     temperature: float | None = None
-    """Weight of the entropy (alpha) in SAC; learnt where not given."""
+    """Weight of the entropy in SAC (alpha); None: learned."""
     target_entropy_scale: float | None = None
-    """The learnt temperature keeps the entropy at -scale x action dimensions (1 where not given) or at scale x the
-    largest possible entropy of discrete actions (0.3 where not given)."""
+    """Target of a learned temperature: entropy -scale x action dimensions, or scale x log(actions) for discrete ones;
+    None: the usual one of the solver, 1 for sac and 0.3 for discrete-sac."""
     buffer_size: int = 1_000_000
-    """Transitions kept: of each policy, or by all together where replay is shared."""
+    """Transitions in replay: of each policy, or of all together where replay is shared."""
     random_exploration_steps: int = 1_000
-    """Steps that a policy acts at random before it acts by itself. These and the next are counted for each policy
-    on its own, or for all together where they learn from the same experience: replay shared, networks conditioned."""
+    """Steps with uniformly random actions before a policy acts itself. These and `learning_starts` count the steps of
+    each policy, or of all together where they learn from the same experience: replay shared, networks conditioned."""
     learning_starts: int = 1_000
     """Steps before a policy's first update."""
     exploration_start: float | None = None
-    """Probability of a random action after the random steps; where not given, 1 for dqn and 0 for others."""
+    """First probability of a random action after the random steps; None: the solver's own, 1 for dqn, 0 for others."""
     exploration_end: float | None = None
-    """Probability of a random action in the end; where not given, 0.05 for dqn and 0 for others."""
+    """Last probability of a random action; None: the solver's own, 0.05 for dqn, 0 for others."""
     exploration_steps: int = 100_000
     """Steps over which that probability falls linearly."""
     rollout_steps: int = 128
-    """Steps of each lane between two updates of ppo and eupg."""
-    epochs: int | None = None
-    """Passes of ppo and eupg over their samples; as the preset says where not given (10; eupg 1, as published)."""
-    minibatches: int | None = None
-    """Gradient steps in each pass; as the preset says where not given (8; eupg 1, as published)."""
+    """Steps of each environment between two updates of an on-policy solver."""
+    epochs: int = 10
+    """Passes of ppo and eupg over their samples."""
+    minibatches: int = 8
+    """Gradient steps in each pass."""
     entropy_weight: float = 0.0
     """Weight of the entropy bonus of ppo and eupg."""
-    trace: float = 0.95
-    """Lambda of the advantages of ppo and eupg."""
+    gae_lambda: float = 0.95
+    """Lambda of the advantages of ppo and eupg (GAE)."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the products between hidden layers."""
+    """Precision of the products between hidden layers; bfloat16 needs the eager backend."""
+    backend: Literal["auto", "eager", "numba"] = "auto"
+    """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager."""
     workers: int | None = None
-    """Threads that train the population, each its own part with a random stream of its own; where not given, 2 if
-    the hidden layers are at least 128 wide, and 1 for small ones, which would only wait for each other, and for
-    compiled updates (SAC with linear utility), which share out the processors themselves."""
+    """Threads that train the population, each a part of it with a random stream of its own; None: 2 where hidden
+    layers have 128 units or more and updates are eager, else 1 (compiled updates have threads of their own)."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        limits = dict.fromkeys(_POSITIVE, "greater than 0") | dict.fromkeys(_SHARES, "between 0 and 1")
-        limits |= dict.fromkeys(_COUNTS, "at least 0")
-        for name, limit in limits.items():
+        """Refuse values that are out of range."""
+        for name, (limit, fits) in _LIMITS.items():
             value = getattr(self, name)
-            if value is not None and not _FITS[limit](value):
+            if value is not None and not fits(value):
                 raise ValueError(f"{name} is {value}, but must be finite and {limit}")
         if not self.hidden_sizes or not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but must have widths, each greater than 0")
 
+    @classmethod
+    def preset(cls, name: str, **changes: object) -> Self:
+        """Return a published instantiation of the framework.
 
-_POSITIVE = (
-    *("population", "exchange_every", "evaluation_episodes", "psa_factor", "neighbours", "shared_layers"),
-    *("archive_capacity", "batch_size", "updates_per_step", "actor_learning_rate", "critic_learning_rate"),
-    *("policy_delay", "buffer_size", "learning_starts", "exploration_steps", "rollout_steps", "epochs"),
-    *("minibatches", "workers", "selected", "target_entropy_scale"),
-)
-_SHARES = ("tau", "exploration_start", "exploration_end", "soft_rate", "trace", "discount")
-_COUNTS = ("ideal_margin", "entropy_weight", "offline_updates", "random_exploration_steps", "temperature")
-_FITS: dict[str, Callable[[float], bool]] = {
-    "greater than 0": lambda value: 0 < value < float("inf"),
-    "between 0 and 1": lambda value: 0 <= value <= 1,
-    "at least 0": lambda value: 0 <= value < float("inf"),
+        Args:
+            name: one of `PRESETS`.
+            changes: fields that differ from the preset.
+
+        Raises:
+            ValueError: there is no such preset, or a value is out of range.
+        """
+        if name not in cls.PRESETS:
+            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
+        fields: dict[str, object] = {**cls.PRESETS[name], **changes}
+        return cls(**fields)  # type: ignore[arg-type]
+
+
+Limit: TypeAlias = tuple[str, Callable[[float], bool]]
+
+_POSITIVE: Final[Limit] = ("greater than 0", lambda value: 0 < value < float("inf"))
+_SHARE: Final[Limit] = ("between 0 and 1", lambda value: 0 <= value <= 1)
+_NOT_NEGATIVE: Final[Limit] = ("at least 0", lambda value: 0 <= value < float("inf"))
+_LIMITS: Final[Mapping[str, Limit]] = {
+    "population": _POSITIVE,
+    "exchange_every": _POSITIVE,
+    "evaluation_episodes": _POSITIVE,
+    "ideal_margin": _NOT_NEGATIVE,
+    "psa_factor": _POSITIVE,
+    "neighbours": _POSITIVE,
+    "soft_rate": _SHARE,
+    "shared_layers": _POSITIVE,
+    "selected": _POSITIVE,
+    "archive_capacity": _POSITIVE,
+    "discount": _SHARE,
+    "batch_size": _POSITIVE,
+    "updates_per_step": _POSITIVE,
+    "offline_updates": _NOT_NEGATIVE,
+    "actor_learning_rate": _POSITIVE,
+    "critic_learning_rate": _POSITIVE,
+    "tau": _SHARE,
+    "policy_delay": _POSITIVE,
+    "temperature": _NOT_NEGATIVE,
+    "target_entropy_scale": _POSITIVE,
+    "buffer_size": _POSITIVE,
+    "random_exploration_steps": _NOT_NEGATIVE,
+    "learning_starts": _POSITIVE,
+    "exploration_start": _SHARE,
+    "exploration_end": _SHARE,
+    "exploration_steps": _POSITIVE,
+    "rollout_steps": _POSITIVE,
+    "epochs": _POSITIVE,
+    "minibatches": _POSITIVE,
+    "entropy_weight": _NOT_NEGATIVE,
+    "gae_lambda": _SHARE,
+    "workers": _POSITIVE,
 }
-
-VANILLA: dict[str, Any] = {
-    "solver": "auto",
-    "criterion": "ser",
-    "utility": "linear",
-    "reference": "running",
-    "scale": "none",
-    "condition": "state",
-    "weights": "riesz",
-    "adaptation": "none",
-    "neighbourhood": "none",
-    "neighbourhood_space": "weights",
-    "neighbourhood_update": "static",
-    "transfer": "none",
-    "networks": "separate",
-    "replay": "own",
-    "selection": "round-robin",
-    "archive": "pareto",
-    "epochs": 10,
-    "minibatches": 8,
-}
-"""The plainest member of the family: independent solvers with fixed weights, and an archive."""
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "vanilla": {},
-    "sb": {"replay": "shared"},
-    "psa": {"adaptation": "psa"},
-    "sb-psa": {"replay": "shared", "adaptation": "psa"},
-    "transfer": {"neighbourhood": "nearest", "transfer": "first-sweep", "selected": 1},
-    "tchebycheff": {"utility": "tchebycheff", "scale": "range"},
-    "eupg": {
-        "solver": "eupg",
-        "criterion": "esr",
-        "condition": "accrued",
-        "utility": "tchebycheff",
-        "scale": "range",
-        "epochs": 1,
-        "minibatches": 1,
-    },
-    "moea-d": {
-        "utility": "tchebycheff",
-        "scale": "range",
-        "weights": "lattice",
-        "neighbourhood": "nearest",
-        "transfer": "best",
-        "replay": "neighbours",
-    },
-    "pg-morl": {"weights": "lattice", "solver": "ppo", "selection": "most-promising", "archive": "bounded"},
-    "gpi-ls": {
-        "networks": "conditioned",
-        "weights": "corners",
-        "adaptation": "corner-weights",
-        "replay": "shared",
-        "archive": "convex",
-    },
-}
-"""Preset -> what differs from `VANILLA`."""
-
-
-def resolved(config: Config) -> Config:
-    """Return the settings with every trait filled in: what was given, else the preset's, else `VANILLA`'s."""
-    chosen = VANILLA | PRESETS[config.preset]
-    return replace(config, **{name: value for name, value in chosen.items() if getattr(config, name) is None})

@@ -1,31 +1,40 @@
-"""Who cooperates with whom, and which policies replace which: pure functions on indices and returns."""
+"""Neighbourhoods, and the exchange of parameters between neighbours: pure functions of indices and returns."""
 
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.preferences import neighbourhoods
-
-Array = NDArray[np.float64]
-Indices = NDArray[np.int64]
+from morl.protocols import BoolArray, FloatArray, IndexArray
 
 
-def find_neighbours(kind: str | None, places: Array, count: int) -> Indices:
-    """Return each policy's neighbours [policy, k], itself first, for places [policy, ...] in weight or return space."""
-    size = {"none": 1, "nearest": 1 + count, "all": len(places)}[kind or "none"]
-    return neighbourhoods(places, size)
+def find_neighbours(kind: str, positions: FloatArray, count: int) -> IndexArray:
+    """Return each policy's neighbours [policy, k], itself first.
+
+    Args:
+        kind: none, nearest or all.
+        positions: of the policies in weight space or objective space [policy, dimension].
+        count: number of nearest neighbours.
+    """
+    size = {"none": 1, "nearest": 1 + count, "all": len(positions)}[kind]
+    return neighbourhoods(positions, size)
 
 
-def shares(points: Array, of: Array) -> Array:
-    """Return points [n, objective] with every objective as a share of the range of `of` [k, objective]."""
-    low, high = of.min(axis=0), of.max(axis=0)
-    ranged: Array = (points - low) / np.where(high > low, high - low, 1.0)
-    return ranged
+def normalize(points: FloatArray, front: FloatArray) -> FloatArray:
+    """Return points with every objective as a share of the range of a front; raw differences where the range is 0.
+
+    Args:
+        points: [n, objective].
+        front: [k, objective].
+    """
+    low = front.min(axis=0)
+    high = front.max(axis=0)
+    normalized: FloatArray = (points - low) / np.where(high > low, high - low, 1.0)
+    return normalized
 
 
-def successors(trained: Indices, neighbours: Indices, replaceable: NDArray[np.bool_]) -> Indices:
+def successors(trained: IndexArray, neighbours: IndexArray, replaceable: BoolArray) -> IndexArray:
     """Return for each policy the one it continues from [policy]: a trained neighbour if it is replaceable, else itself.
 
     Args:
@@ -40,30 +49,41 @@ def successors(trained: Indices, neighbours: Indices, replaceable: NDArray[np.bo
     return sources
 
 
-def replacements(worths: Array, neighbours: Indices) -> Indices:
-    """Return for each policy the one that serves it best in its neighbourhood [policy]; itself among equals.
+def replacements(utilities: FloatArray, neighbours: IndexArray) -> IndexArray:
+    """Return for each policy the neighbour with the highest utility for it [policy]; itself among equals (MOEA/D).
 
     Args:
-        worths: [policy, other]: what the return of `other` is worth to `policy`.
+        utilities: of the returns of every `other` policy to every `policy` [policy, other].
         neighbours: [policy, k], itself first.
     """
-    near = np.take_along_axis(worths, neighbours, axis=1)
-    best: Indices = np.take_along_axis(neighbours, near.argmax(axis=1)[:, None], axis=1)[:, 0]
+    in_neighbourhood = np.take_along_axis(utilities, neighbours, axis=1)
+    best: IndexArray = np.take_along_axis(neighbours, in_neighbourhood.argmax(axis=1)[:, None], axis=1)[:, 0]
     return best
 
 
-def copy_members(members: Mapping[str, Tensor], sources: Indices) -> None:
-    """Replace every policy by a copy of the one it continues from, in place."""
+def copy_members(members: Mapping[str, Tensor], sources: IndexArray) -> None:
+    """Replace every policy by a copy of the one it continues from, in place.
+
+    Args:
+        members: state of the population by name, each [policy, ...].
+        sources: index of the policy to copy [policy].
+    """
     changed = np.flatnonzero(sources != np.arange(len(sources)))
     if len(changed):
         for tensor in members.values():
             tensor[changed] = tensor[sources[changed]].clone()
 
 
-def drift(members: Mapping[str, Tensor], trained: Indices, neighbours: Indices, rate: float) -> None:
+def soft_transfer(members: Mapping[str, Tensor], trained: IndexArray, neighbours: IndexArray, rate: float) -> None:
     """Move the networks of the neighbours of trained policies towards them, in place.
 
-    theta_j <- theta_j + rate (theta_i - theta_j). Optimizer states stay, as does what is not a network.
+    theta_j <- theta_j + rate (theta_i - theta_j). Optimizer states and everything else that is no network stay.
+
+    Args:
+        members: state of the population by name, each [policy, ...].
+        trained: policies that have just trained.
+        neighbours: [policy, k], itself first.
+        rate: share of the distance, from 0 to 1.
     """
     before = {name: members[name].clone() for name in ("actor", "critic", "target", "parameters") if name in members}
     for policy in trained.tolist():

@@ -1,176 +1,257 @@
-"""The parts of a MORL/D, built from its settings; impossible combinations are refused here, with the reason."""
+"""Construction of a MORL/D from its settings."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from numpy.typing import NDArray
+from torch import Tensor
 
+from morl.agents.morl_d.actions import ActionMap, DiscreteActions, action_map
+from morl.agents.morl_d.collector import Collector
 from morl.agents.morl_d.config import Config
-from morl.agents.morl_d.experience import Lanes
-from morl.agents.morl_d.exploration import Rate, exploration_rate
-from morl.agents.morl_d.scalarization import (
-    Accrual,
-    Bounds,
+from morl.agents.morl_d.exploration import ExplorationSchedule
+from morl.agents.morl_d.policies import policy_spec
+from morl.agents.morl_d.return_bounds import ReturnBounds
+from morl.agents.morl_d.settings_in_use import ON_POLICY
+from morl.agents.morl_d.solvers.algorithms import AlgorithmBuilder
+from morl.agents.morl_d.solvers.off_policy import OffPolicy
+from morl.agents.morl_d.solvers.on_policy import OnPolicy
+from morl.agents.morl_d.solvers.protocol import AnySolver, TransitionSolver
+from morl.agents.morl_d.validation import check, choose_solver, num_active
+from morl.learning.observations import Encoder, encoder
+from morl.learning.ppo import actor_critic
+from morl.learning.rollouts import RolloutBuffer, TransitionSizes
+from morl.learning.scalarization import (
+    AugmentedState,
+    ScaledUtility,
+    UtilityFn,
+    bind_utility,
     check_utility,
     find_utility,
     scaled_utility,
-    worth_of,
 )
-from morl.agents.morl_d.solvers.off_policy import Judge, OffPolicy
-from morl.agents.morl_d.solvers.on_policy import OnPolicy
-from morl.agents.morl_d.solvers.td3 import TD3Learner
-from morl.agents.morl_d.validation import ON_POLICY, check
-from morl.learning.actions import BoundedActions
-from morl.learning.actor_critic import actor_critic
-from morl.learning.discrete_sac import DiscreteSAC
-from morl.learning.dqn import DQN
-from morl.learning.observations import encoder
-from morl.learning.off_policy import Hyperparameters, Learner
-from morl.learning.sac import SAC
+from morl.policy_files import PolicySpec
 from morl.protocols import Problem
 
 
-class Choices:
-    """Discrete actions: rows [env, 1] of numbers from zero, and the environment's, from wherever those begin."""
-
-    def __init__(self, space: spaces.Discrete) -> None:
-        self.width, self.count, self.first = 1, int(space.n), int(space.start)
-
-    def to_environment(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Return actions [env] of the space."""
-        return actions[:, 0].astype(np.int64) + self.first
-
-    def random(self, count: int, random: np.random.Generator) -> NDArray[Any]:
-        """Return uniformly random rows [count, 1]."""
-        return random.integers(self.count, size=(count, 1))
-
-
-class Ranges(BoundedActions):
-    """Continuous actions: rows [env, width] in [-1, 1], and the environment's."""
-
-    def random(self, count: int, random: np.random.Generator) -> NDArray[Any]:
-        """Return uniformly random rows [count, width]."""
-        return random.uniform(-1.0, 1.0, (count, self.width))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Components:
-    """What a MORL/D is made of.
+    """The parts of a MORL/D.
 
     Attributes:
-        name: of the solver.
-        solver: what solves the scalar problems.
-        lanes: what policies see.
+        solver_name: the solver that the settings choose.
+        solver: trains the active policies on their scalar problems.
+        spec: specification of all policies.
+        normalized_columns: number of observation columns whose statistics `solver.members["actor"]` holds, all or none.
+        collector: steps the environments.
         bounds: ideal point and worst returns.
-        slots: policies that train side by side.
-        utility: (returns, preferences, lowest, ideal) -> values, of arrays and tensors.
-        actions: rows of actions as networks make them, and the environment's.
-        epsilon_mixing: whether random actions are mixed in while collecting.
-        exploration: how many, by what is known.
-        steps_envs: whether the solver steps the environments itself.
+        num_active: number of policies that train side by side.
+        utility: of returns, preferences, lowest and ideal returns, arrays or tensors.
+        actions: from rows of actions to the environment's.
+        exploration: schedule of the random actions that are mixed in; None for solvers that learn from their own
+            actions only.
+    """
+
+    solver_name: str
+    solver: AnySolver
+    spec: PolicySpec
+    normalized_columns: int
+    collector: Collector
+    bounds: ReturnBounds
+    num_active: int
+    utility: ScaledUtility
+    actions: ActionMap
+    exploration: ExplorationSchedule | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverInputs:
+    """Everything that a solver is built from.
+
+    Attributes:
+        name: the solver that the settings choose.
+        problem: the environment.
+        config: settings.
+        discount: of learning.
+        num_envs: number of sub-environments.
+        num_active: number of policies that train side by side.
+        augmented: layout of the observations.
+        utility: of returns, preferences, lowest and ideal returns.
+        actions: from rows of actions to the environment's.
+        seed: of all random streams.
+        device: where networks live.
     """
 
     name: str
-    solver: Any
-    lanes: Lanes
-    bounds: Bounds
-    slots: int
-    utility: Any
-    actions: Choices | Ranges
-    epsilon_mixing: bool
-    exploration: Rate
-    steps_envs: bool = False
+    problem: Problem
+    config: Config
+    discount: float
+    num_envs: int
+    num_active: int
+    augmented: AugmentedState
+    utility: ScaledUtility
+    actions: ActionMap
+    seed: int
+    device: torch.device
 
-
-LEARNERS: dict[str, Any] = {"sac": SAC, "discrete-sac": DiscreteSAC, "dqn": DQN, "td3": TD3Learner}
+    @property
+    def observation_width(self) -> int:
+        """Return the number of columns that networks observe, accrued rewards included."""
+        return self.augmented.observation_width + self.augmented.width
 
 
 def build(problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> Components:
-    """Return the parts for resolved settings.
+    """Return the parts of a MORL/D.
+
+    Args:
+        problem: the environment.
+        config: settings.
+        seed: of all random streams.
+        num_envs: number of sub-environments.
+        device: where networks live.
 
     Raises:
-        ValueError: settings exclude each other, or do not fit the environment or the number of lanes.
+        ValueError: settings exclude each other, have no effect, or do not fit the environment.
     """
-    slots, name = check(config, problem, num_envs)
-    discount = problem.discount if config.discount is None else config.discount
-    encode, width = encoder(problem.observation_space, config.one_hot)
-    reference = np.zeros(problem.num_objectives) if problem.reference_point is None else problem.reference_point
-    accrual = Accrual(width, np.maximum(1.0, np.abs(reference)), config.condition == "accrued")
-    ideal = None if config.reference == "running" else np.array(config.ideal)
-    lowest = None if problem.reference_point is None else np.array(problem.reference_point)
-    bounds = Bounds(problem.num_objectives, ideal, config.ideal_margin, lowest)
-    chosen = find_utility(config.utility or "")
-    if ":" in (config.utility or ""):
-        check_utility(config.utility or "", chosen, problem.num_objectives)
-    utility = scaled_utility(chosen, config.scale == "range")
-    space = problem.action_space
-    actions = Choices(space) if isinstance(space, spaces.Discrete) else Ranges(space)
-    widths = {"observation": width + accrual.width, "action": actions.width, "objective": problem.num_objectives}
-    solver: Any
-    parts = (Lanes(num_envs, encode, accrual, discount), bounds, slots, utility, actions)
-    rate = exploration_rate(config, greedy=name == "dqn")
-    if name.startswith("sb3:"):
-        adapter: Any = import_module("morl.agents.morl_d.solvers.sb3")  # nobody else waits for Stable-Baselines3
-        algorithm = name.removeprefix("sb3:")
-        solver = adapter.StableBaselines(algorithm, problem, config, discount, num_envs, seed, device)
-        return Components(name, solver, *parts, epsilon_mixing=False, exploration=rate, steps_envs=True)
-    if name in ON_POLICY:
-        if name == "eupg":
-            widths["objective"] = 1  # its critic predicts the utility
-        network = actor_critic(widths["observation"], space, widths["objective"], config.hidden_sizes)
-        whole = Accrual(0, accrual.units, enabled=False)  # judges returns of whole episodes
-        lanes = num_envs // slots
-        solver = OnPolicy(name, network, _judge(utility, whole), widths, config, discount, slots, lanes, seed, device)
-        return Components(name, solver, *parts, epsilon_mixing=False, exploration=rate)
-    learner = _learner(name, widths, config, discount, actions, device)
-    columns = {"observation": widths["observation"], "action": actions.width, "reward": problem.num_objectives}
-    columns |= {"next_observation": widths["observation"], "terminated": 1}
-    solver = OffPolicy(learner, _judge(utility, accrual), columns, config, slots, seed, device)
-    return Components(name, solver, *parts, epsilon_mixing=True, exploration=rate)
-
-
-def _judge(utility: Any, accrual: Accrual) -> Judge:
-    return lambda preferences, limits: worth_of(utility, accrual, preferences, limits)
-
-
-def _learner(
-    name: str,
-    widths: Mapping[str, int],
-    config: Config,
-    discount: float,
-    actions: Choices | Ranges,
-    device: torch.device,
-) -> Callable[[int, torch.Generator], Learner]:
-    """Return what builds off-policy learners of any number of policies."""
-    objectives = widths["objective"]
-    inputs = widths["observation"] + (objectives if config.networks == "conditioned" else 0)
-    outputs = actions.count if isinstance(actions, Choices) else actions.width
-    numbers = hyperparameters(config, discount, outputs, isinstance(actions, Choices))
-    kind: Any = LEARNERS[name]
-    return lambda population, generator: kind(inputs, outputs, objectives, population, numbers, generator, device)
-
-
-def hyperparameters(config: Config, discount: float, actions: int, discrete: bool) -> Hyperparameters:
-    """Return the numbers of an off-policy learner with `actions` choices or dimensions."""
-    if discrete:
-        entropy = math.log(actions) * (0.3 if config.target_entropy_scale is None else config.target_entropy_scale)
-    else:
-        entropy = -actions * (1.0 if config.target_entropy_scale is None else config.target_entropy_scale)
-    return Hyperparameters(
-        discount=discount,
-        hidden_sizes=config.hidden_sizes,
-        actor_learning_rate=config.actor_learning_rate,
-        critic_learning_rate=config.critic_learning_rate,
-        tau=config.tau,
-        policy_delay=config.policy_delay,
-        temperature=config.temperature,
-        target_entropy=entropy,
-        precision=torch.bfloat16 if config.precision == "bfloat16" else torch.float32,
-        shared_layers=config.shared_layers if config.networks == "shared-layers" else 0,
+    check(config, problem, num_envs)
+    name = choose_solver(config, problem).name
+    encode, observation_width = encoder(problem.observation_space, config.one_hot)
+    inputs = SolverInputs(
+        name=name,
+        problem=problem,
+        config=config,
+        discount=problem.discount if config.discount is None else config.discount,
+        num_envs=num_envs,
+        num_active=num_active(config, name, num_envs),
+        augmented=_augmented_state(problem, config, observation_width),
+        utility=_utility(problem, config),
+        actions=action_map(problem.action_space),
+        seed=seed,
+        device=device,
     )
+    if name.startswith("sb3:"):
+        return _with_stable_baselines(inputs, encode)
+    solver: TransitionSolver
+    exploration = None
+    if name in ON_POLICY:
+        solver = _on_policy(inputs)
+    else:
+        solver = _off_policy(inputs)
+        exploration = ExplorationSchedule(config, greedy=name == "dqn")
+    spec = policy_spec(config, problem, name, inputs.augmented)
+    return _components(inputs, encode, solver, spec, exploration)
+
+
+def _components(
+    inputs: SolverInputs,
+    encode: Encoder,
+    solver: AnySolver,
+    spec: PolicySpec,
+    exploration: ExplorationSchedule | None,
+) -> Components:
+    return Components(
+        solver_name=inputs.name,
+        solver=solver,
+        spec=spec,
+        normalized_columns=inputs.observation_width if inputs.name in ON_POLICY else 0,
+        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount),
+        bounds=ReturnBounds.of(inputs.config, inputs.problem),
+        num_active=inputs.num_active,
+        utility=inputs.utility,
+        actions=inputs.actions,
+        exploration=exploration,
+    )
+
+
+def _augmented_state(problem: Problem, config: Config, observation_width: int) -> AugmentedState:
+    """Return the layout of observations; the unit of an accrued reward is the reference point's, at least 1."""
+    reference = np.zeros(problem.num_objectives) if problem.reference_point is None else problem.reference_point
+    return AugmentedState(observation_width, np.maximum(1.0, np.abs(reference)), config.augmented_state)
+
+
+def _utility(problem: Problem, config: Config) -> ScaledUtility:
+    """Return the utility of returns, preferences, lowest and ideal returns; a user's own one is tried first."""
+    utility = find_utility(config.utility)
+    if ":" in config.utility:
+        check_utility(config.utility, utility, problem.num_objectives)
+    return scaled_utility(utility, config.scale == "range")
+
+
+def _bind(utility: ScaledUtility, augmented: AugmentedState) -> Callable[[Tensor, Tensor], UtilityFn]:
+    """Return the map from preferences [policy, 1 or batch, objective] and bounds [policy, 2, objective] to utility."""
+    return lambda preferences, bounds: bind_utility(utility, augmented, preferences, bounds)
+
+
+# --- Solvers ----------------------------------------------------------------------------------------------------------
+
+
+def _off_policy(inputs: SolverInputs) -> OffPolicy:
+    """Return SAC, discrete SAC, TD3 or DQN."""
+    config = inputs.config
+    objectives = inputs.problem.num_objectives
+    width = inputs.observation_width
+    algorithm = AlgorithmBuilder(
+        name=inputs.name,
+        config=config,
+        discount=inputs.discount,
+        observation_width=width + (objectives if config.networks == "conditioned" else 0),
+        actions=inputs.actions.count if isinstance(inputs.actions, DiscreteActions) else inputs.actions.width,
+        objectives=objectives,
+        device=inputs.device,
+    )
+    return OffPolicy(
+        build=algorithm,
+        bind_utility=_bind(inputs.utility, inputs.augmented),
+        columns={
+            "observation": width,
+            "action": inputs.actions.width,
+            "reward": objectives,
+            "next_observation": width,
+            "terminated": 1,
+        },
+        config=config,
+        num_active=inputs.num_active,
+        seed=inputs.seed,
+        device=inputs.device,
+    )
+
+
+def _on_policy(inputs: SolverInputs) -> OnPolicy:
+    """Return PPO, or EUPG, whose critic predicts the utility of the return instead of the objectives."""
+    expected_utility = inputs.name == "eupg"
+    width = inputs.observation_width
+    critic_outputs = 1 if expected_utility else inputs.problem.num_objectives
+    rollout = RolloutBuffer(
+        num_policies=inputs.num_active,
+        envs_per_policy=inputs.num_envs // inputs.num_active,
+        num_steps=inputs.config.rollout_steps,
+        sizes=TransitionSizes(observation=width, action=inputs.actions.width, objectives=critic_outputs),
+        discount=1.0 if expected_utility else inputs.discount,  # the utility is that of a discounted return
+    )
+    whole_episodes = AugmentedState(0, inputs.augmented.units, enabled=False)  # it evaluates returns, not values
+    return OnPolicy(
+        network=actor_critic(width, inputs.problem.action_space, critic_outputs, inputs.config.hidden_sizes),
+        bind_utility=_bind(inputs.utility, whole_episodes),
+        rollout=rollout,
+        config=inputs.config,
+        expected_utility=expected_utility,
+        seed=inputs.seed,
+        device=inputs.device,
+    )
+
+
+def _with_stable_baselines(inputs: SolverInputs, encode: Encoder) -> Components:
+    """Return the parts of a MORL/D whose solver is an algorithm of Stable-Baselines3, imported here and only here."""
+    adapter = import_module("morl.agents.morl_d.solvers.sb3")
+    solver, spec = adapter.build(
+        name=inputs.name.removeprefix("sb3:"),
+        problem=inputs.problem,
+        config=inputs.config,
+        discount=inputs.discount,
+        num_envs=inputs.num_envs,
+        seed=inputs.seed,
+        device=inputs.device,
+    )
+    return _components(inputs, encode, solver, spec, None)

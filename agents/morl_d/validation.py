@@ -1,92 +1,118 @@
-"""Which traits go together: every impossible combination is refused at start, with the reason."""
+"""Validation of the settings: combinations that cannot work are refused before a run starts, with the reason."""
+
+from importlib import import_module
 
 from gymnasium import spaces
 
 from morl.agents.morl_d.config import Config
+from morl.agents.morl_d.settings_in_use import OFF_POLICY, ON_POLICY, SOFT, Solver, refuse_ineffective
 from morl.protocols import Problem
 
-CONTINUOUS, DISCRETE = ("sac", "td3", "ppo"), ("dqn", "discrete-sac", "ppo", "eupg")
-ON_POLICY = ("ppo", "eupg")
-VALUE_BASED = ("dqn", "discrete-sac", "sac")
+CONTINUOUS = ("sac", "td3", "ppo")
+DISCRETE = ("dqn", "discrete-sac", "ppo", "eupg")
 
 
-def check(config: Config, problem: Problem, num_envs: int) -> tuple[int, str]:
-    """Return how many policies train side by side, and the name of the solver.
+def choose_solver(config: Config, problem: Problem) -> Solver:
+    """Return the solver that settings and the action space choose.
 
     Args:
-        config: resolved settings.
+        config: settings.
         problem: the environment.
-        num_envs: number of lanes.
 
     Raises:
-        ValueError: settings exclude each other, or do not fit the environment or the number of lanes.
+        ValueError: there is no such solver, or it does not fit the spaces.
     """
-    name = _solver(config, problem)
-    _check_reference(config, problem)
-    _check_utility(config, name)
-    _check_cooperation(config, name)
-    return check_lanes(config, num_envs, name), name
-
-
-def check_lanes(config: Config, num_envs: int, name: str) -> int:
-    """Return how many policies train side by side in that many lanes.
-
-    Raises:
-        ValueError: settings do not fit the number of lanes.
-    """
-    slots = _slots(config, num_envs, name)
-    if config.networks == "shared-layers" and slots != config.population:
-        raise ValueError(
-            f"networks is 'shared-layers', but only {slots} of {config.population} policies train side by side: layers"
-            " that all have in common need all, so give num_envs as a multiple of population"
-        )
-    if config.transfer == "first-sweep" and slots == config.population:
-        raise ValueError(
-            "transfer is 'first-sweep', but all policies train side by side, so none is left to continue from another:"
-            " set selected below population, or transfer 'always' or 'best'"
-        )
-    interrupted = slots < config.population or config.transfer != "none"
-    if name in ON_POLICY and interrupted and config.exchange_every < config.rollout_steps * num_envs:
-        raise ValueError(
-            f"exchange_every is {config.exchange_every}, but whoever trains with solver {name!r} needs"
-            f" {config.rollout_steps * num_envs} steps to fill a rollout (rollout_steps x num_envs)"
-        )
-    return slots
-
-
-def _solver(config: Config, problem: Problem) -> str:
     discrete = isinstance(problem.action_space, spaces.Discrete)
     bounded = isinstance(problem.action_space, spaces.Box) and problem.action_space.is_bounded()
     if not discrete and not bounded:
         raise ValueError(
             f"{problem.id} has actions {problem.action_space}, but MORL/D needs a Discrete choice or a bounded Box"
         )
-    name = config.solver or "auto"
+    name = config.solver
     if name == "auto":
-        return "dqn" if discrete else "sac"
+        return Solver.built_in("dqn" if discrete else "sac")
     if name.startswith("sb3:"):
         if not isinstance(problem.observation_space, spaces.Box):
             raise ValueError(
                 f"solver is {name!r}, but {problem.id} has observations {problem.observation_space}, no Box"
             )
-        return name
-    known = DISCRETE if discrete else CONTINUOUS
+        adapter = import_module("morl.agents.morl_d.solvers.sb3")  # other solvers do not import Stable-Baselines3
+        return Solver(name, adapter.settings_read(name.removeprefix("sb3:")))
     if name not in (*CONTINUOUS, *DISCRETE):
+        known = ", ".join(sorted({*CONTINUOUS, *DISCRETE}))
+        raise ValueError(f"solver is {name!r}, but must be one of auto, {known}, or sb3:NAME")
+    fitting = DISCRETE if discrete else CONTINUOUS
+    if name not in fitting:
         raise ValueError(
-            f"solver is {name!r}, but must be one of auto, {', '.join(sorted({*CONTINUOUS, *DISCRETE}))}, or sb3:NAME"
+            f"solver is {name!r}, but {problem.id} has actions {problem.action_space}: take one of {', '.join(fitting)}"
         )
-    if name not in known:
-        raise ValueError(
-            f"solver is {name!r}, but {problem.id} has actions {problem.action_space}: take one of {', '.join(known)}"
-        )
-    return name
+    return Solver.built_in(name)
 
 
-def _slots(config: Config, num_envs: int, name: str) -> int:
-    """Return how many policies train side by side, each in as many lanes as the others."""
-    if name.startswith("sb3:"):
+def check(config: Config, problem: Problem, num_envs: int) -> None:
+    """Check that settings fit each other, the environment and the number of sub-environments.
+
+    Args:
+        config: settings.
+        problem: the environment.
+        num_envs: number of sub-environments.
+
+    Raises:
+        ValueError: they do not; one sentence says why.
+    """
+    solver = choose_solver(config, problem)
+    _check_reference(config, problem)
+    _check_utility(config, solver.name)
+    _check_cooperation(config)
+    _check_networks(config, solver.name)
+    refuse_ineffective(config, solver)
+    check_num_envs(config, solver.name, num_envs)
+
+
+def check_num_envs(config: Config, solver_name: str, num_envs: int) -> None:
+    """Check that settings fit a number of sub-environments.
+
+    Args:
+        config: settings.
+        solver_name: as `choose_solver` returns it.
+        num_envs: number of sub-environments.
+
+    Raises:
+        ValueError: they do not; one sentence says why.
+    """
+    active = num_active(config, solver_name, num_envs)
+    if config.networks == "shared-layers" and active != config.population:
+        raise ValueError(
+            f"networks is 'shared-layers', but only {active} of {config.population} policies train side by side: layers"
+            " that all have in common need all, so give num_envs as a multiple of population"
+        )
+    if config.transfer == "first-sweep" and active == config.population:
+        raise ValueError(
+            "transfer is 'first-sweep', but all policies train side by side, so none is left to continue from another:"
+            " set selected below population, or transfer 'always' or 'best'"
+        )
+    interrupted = active < config.population or config.transfer != "none"
+    if solver_name in ON_POLICY and interrupted and config.exchange_every < config.rollout_steps * num_envs:
+        raise ValueError(
+            f"exchange_every is {config.exchange_every}, but a policy that trains with solver {solver_name!r} needs"
+            f" {config.rollout_steps * num_envs} steps to fill a rollout (rollout_steps x num_envs)"
+        )
+
+
+def num_active(config: Config, solver_name: str, num_envs: int) -> int:
+    """Return the number of policies that train side by side, each in equally many sub-environments.
+
+    Args:
+        config: settings.
+        solver_name: as `choose_solver` returns it.
+        num_envs: number of sub-environments.
+
+    Raises:
+        ValueError: `selected` does not fit the solver, the population or the number of sub-environments.
+    """
+    if solver_name.startswith("sb3:"):
         if config.selected not in (None, 1):
-            raise ValueError(f"selected is {config.selected}, but {name!r} trains one policy at a time: take 1")
+            raise ValueError(f"selected is {config.selected}, but {solver_name!r} trains one policy at a time: take 1")
         return 1
     if config.selected is None:
         most = min(config.population, num_envs)
@@ -95,15 +121,16 @@ def _slots(config: Config, num_envs: int, name: str) -> int:
         raise ValueError(f"selected is {config.selected}, but must be at most population, which is {config.population}")
     if num_envs % config.selected:
         raise ValueError(
-            f"selected is {config.selected}, but num_envs is {num_envs}: every policy needs as many lanes as the"
+            f"selected is {config.selected}, but num_envs is {num_envs}: every policy needs as many environments as the"
             " others, so num_envs must be a multiple of selected"
         )
     return config.selected
 
 
 def _check_reference(config: Config, problem: Problem) -> None:
-    ideal, lowest = config.ideal, problem.reference_point
-    if config.reference == "static" and config.utility != "linear":
+    ideal = config.ideal
+    lowest = problem.reference_point
+    if config.reference == "static":
         if ideal is None:
             raise ValueError("reference is 'static', but ideal is not given: give it, or reference 'running'")
         if len(ideal) != problem.num_objectives:
@@ -111,7 +138,7 @@ def _check_reference(config: Config, problem: Problem) -> None:
     if config.reference == "running" and ideal is not None:
         raise ValueError(f"ideal is {ideal}, but reference is 'running': set reference 'static'")
     if config.reference == "static" and config.ideal_margin > 0.0:
-        raise ValueError(f"ideal_margin is {config.ideal_margin}, but reference is 'static': say it in ideal")
+        raise ValueError(f"ideal_margin is {config.ideal_margin}, but reference is 'static': add the margin to ideal")
     if ideal is None or lowest is None or config.scale == "none":
         return
     if not all(high > low for high, low in zip(ideal, lowest, strict=True)):
@@ -120,28 +147,30 @@ def _check_reference(config: Config, problem: Problem) -> None:
         )
 
 
-def _check_utility(config: Config, name: str) -> None:
-    if config.criterion == "esr" and (config.condition != "accrued" or name != "eupg"):
+def _check_utility(config: Config, solver_name: str) -> None:
+    augmentable = OFF_POLICY - {"td3"} | {"eupg"}
+    if config.criterion == "esr" and not (config.augmented_state and solver_name == "eupg"):
         raise ValueError(
-            "criterion is 'esr', which needs solver 'eupg' and condition 'accrued': only EUPG's gradient is that of the"
-            f" expected utility, and only a policy that sees what was paid can weigh it (solver is {name!r}, condition"
-            f" {config.condition!r})"
+            "criterion is 'esr', which needs solver 'eupg' and augmented_state: only EUPG's gradient is that of the"
+            " expected utility, and only a policy that observes the accrued reward can weigh it (solver is"
+            f" {solver_name!r}, augmented_state {config.augmented_state})"
         )
-    if name == "eupg" and config.criterion != "esr":
+    if solver_name == "eupg" and config.criterion != "esr":
         raise ValueError("solver is 'eupg', but criterion is 'ser': EUPG maximizes the expected utility, set 'esr'")
-    if config.condition == "accrued" and name not in (*VALUE_BASED, "eupg"):
+    if config.augmented_state and solver_name not in augmentable:
         raise ValueError(
-            f"condition is 'accrued', but solver is {name!r}: take one of {', '.join((*VALUE_BASED, 'eupg'))}"
+            f"augmented_state is True, but solver is {solver_name!r}: take one of {', '.join(sorted(augmentable))}"
         )
-    if name == "td3" and config.utility != "linear":
-        raise ValueError(f"utility is {config.utility!r}, but solver 'td3' climbs linear utilities only: take 'sac'")
-    if name.startswith("sb3:") and config.utility != "linear":
+    if solver_name == "td3" and config.utility != "linear":
+        raise ValueError(f"utility is {config.utility!r}, but solver 'td3' maximizes linear utilities only: take 'sac'")
+    if solver_name.startswith("sb3:") and config.utility != "linear":
         raise ValueError(
-            f"utility is {config.utility!r}, but solver {name!r} is paid a weighted sum of rewards: take 'linear'"
+            f"utility is {config.utility!r}, but solver {solver_name!r} maximizes a weighted sum of rewards: take"
+            " 'linear'"
         )
 
 
-def _check_cooperation(config: Config, name: str) -> None:
+def _check_cooperation(config: Config) -> None:
     if config.neighbourhood == "nearest" and config.neighbours >= config.population:
         raise ValueError(
             f"neighbours is {config.neighbours}, but must be below population, which is {config.population}"
@@ -149,28 +178,33 @@ def _check_cooperation(config: Config, name: str) -> None:
     for trait, value in (("transfer", config.transfer), ("replay", config.replay)):
         if config.neighbourhood == "none" and value in ("first-sweep", "always", "soft", "best", "neighbours"):
             raise ValueError(f"{trait} is {value!r}, but neighbourhood is 'none': take 'nearest' or 'all'")
-    _check_networks(config, name)
 
 
-def _check_networks(config: Config, name: str) -> None:
-    replays = name in (*VALUE_BASED, "td3")
-    if not replays and config.replay != "own":
-        raise ValueError(f"replay is {config.replay!r}, but solver {name!r} has no replay that policies could share")
-    if not replays and config.networks != "separate":
-        raise ValueError(f"networks is {config.networks!r}, but solver {name!r} has separate networks only")
-    if name == "td3" and config.networks == "shared-layers":
-        raise ValueError("networks is 'shared-layers', but solver is 'td3': take sac, discrete-sac or dqn")
-    if name.startswith("sb3:") and config.transfer == "soft":
+def _check_networks(config: Config, solver_name: str) -> None:
+    if solver_name not in OFF_POLICY:
+        if config.replay != "own":
+            raise ValueError(
+                f"replay is {config.replay!r}, but solver {solver_name!r} has no replay that policies could share"
+            )
+        if config.networks != "separate":
+            raise ValueError(f"networks is {config.networks!r}, but solver {solver_name!r} has separate networks only")
+    if solver_name == "td3" and config.networks == "shared-layers":
+        raise ValueError(
+            f"networks is 'shared-layers', but solver is 'td3': take one of {', '.join(sorted(SOFT | {'dqn'}))}"
+        )
+    if solver_name.startswith("sb3:") and config.transfer == "soft":
         raise ValueError("transfer is 'soft', but policies of Stable-Baselines3 are only copied whole: take another")
     if config.networks == "conditioned" and config.transfer != "none":
         raise ValueError(
             f"transfer is {config.transfer!r}, but networks is 'conditioned': one network has nothing to transfer"
         )
-    if config.networks == "shared-layers" and config.transfer != "none":
-        raise ValueError(
-            f"transfer is {config.transfer!r}, but networks is 'shared-layers': only 'none' keeps these layers alike"
-        )
-    if config.networks == "shared-layers" and config.shared_layers > len(config.hidden_sizes):
-        raise ValueError(
-            f"shared_layers is {config.shared_layers}, but there are only {len(config.hidden_sizes)} hidden layers"
-        )
+    if config.networks == "shared-layers":
+        if config.transfer != "none":
+            raise ValueError(
+                f"transfer is {config.transfer!r}, but networks is 'shared-layers': only 'none' keeps these layers"
+                " alike"
+            )
+        if config.shared_layers > len(config.hidden_sizes):
+            raise ValueError(
+                f"shared_layers is {config.shared_layers}, but there are only {len(config.hidden_sizes)} hidden layers"
+            )

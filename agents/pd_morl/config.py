@@ -1,188 +1,351 @@
-"""Settings of PD-MORL for continuous actions, and the two modes that decide those that are not given."""
+"""Settings of PD-MORL for discrete and for continuous actions, and the published values as presets."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from math import inf
+from typing import Any, ClassVar, Literal, Self
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
 
-PAPER: dict[str, Any] = {
-    "time_limits": "end",
-    "loss": "huber",
-    "actor_angle": 10.0,
-    "critic_angle": 1.0,
-    "angle_start_step": 0,
-    "units": "raw",
-    "hidden_norm": "none",
-    "action_gradient": "tanh",
-    "evaluation_actor": "latest",
-    "actor_start": "at-once",
-    "policy_delay": 10,
-    "target_noise": 0.2,
-    "target_noise_clip": 0.5,
-    "noise_correlation": 0.0,
-    "relabel_from": "absolute-normal",
-    "relabelling_starts": 100_000,
-    "hidden_sizes": (400, 400),
-    "batch_size": 256,
-    "learning_rate": 3e-4,
-    "learning_starts": 1_536,
-    "random_exploration_steps": 100_000,
-    "key_pretraining_steps": 2_000_000,
-    "key_update_steps": 5_000,
-    "key_episodes": 3,
-}
-"""The authors' settings."""
-IMPROVED: dict[str, Any] = {
-    "time_limits": "bootstrap",
-    "loss": "huber",
-    "actor_angle": 0.0,
-    "critic_angle": 0.0,
-    "angle_start_step": 0,
-    "units": "typical-reward",
-    "hidden_norm": "layer",
-    "action_gradient": "leaky",
-    "evaluation_actor": "target",
-    "actor_start": "after-random-exploration",
-    "policy_delay": 2,
-    "target_noise": 0.05,
-    "target_noise_clip": 0.1,
-    "noise_correlation": 0.0,
-    "relabel_from": "dirichlet-corners",
-    "relabelling_starts": 0,
-    "hidden_sizes": (128, 128),
-    "batch_size": 128,
-    "learning_rate": 1e-3,
-    "learning_starts": 1_000,
-    "random_exploration_steps": 5_000,
-    "key_pretraining_steps": 0,
-    "key_update_steps": 50_000,
-    "key_episodes": 1,
-}
-"""What is better, and runs on a laptop: docs/pd_morl.md says why, and what was measured."""
+
+@dataclass(frozen=True)
+class Range:
+    """Allowed values of a number.
+
+    Attributes:
+        contains: returns whether a value is allowed.
+        words: the rule, as the end of a sentence after "must".
+    """
+
+    contains: Callable[[float], bool]
+    words: str
+
+
+SHARE = Range(lambda value: 0.0 <= value <= 1.0, "lie between 0 and 1")
+POSITIVE = Range(lambda value: 0.0 < value < inf, "be finite and greater than 0")
+NOT_NEGATIVE = Range(lambda value: 0.0 <= value < inf, "be finite and not negative")
+CORRELATION = Range(
+    lambda value: 0.0 <= value < 1.0, "be at least 0 and less than 1: noise that never changes explores nothing"
+)
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """Condition on the other settings under which a setting has an effect.
+
+    Attributes:
+        holds: returns whether the condition holds, for all settings.
+        words: the condition, as the end of a sentence after "it needs".
+    """
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+RELABELING = Requirement(lambda config: config.relabeled_share > 0, "relabeled_share greater than 0")
+
+
+class PresetConfig:
+    """Settings with published values by name; refuses values that cannot work and settings without effect.
+
+    Attributes:
+        PRESETS: name -> the settings in which the preset differs from the defaults.
+        RANGES: setting -> its allowed values; None is always allowed where the type has it.
+        REQUIREMENTS: setting -> the condition under which it has an effect, for settings that others can disable.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]]
+    RANGES: ClassVar[Mapping[str, Range]]
+    REQUIREMENTS: ClassVar[Mapping[str, Requirement]]
+    hidden_sizes: tuple[int, ...]
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> Self:
+        """Return the settings of a preset with some changes.
+
+        Args:
+            name: a key of `PRESETS`.
+            changes: settings by name, which win over those of the preset.
+
+        Raises:
+            ValueError: there is no such preset, or a value cannot work.
+        """
+        if name not in cls.PRESETS:
+            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
+        settings: dict[str, Any] = {**cls.PRESETS[name], **changes}
+        return cls(**settings)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Self:
+        """Return the authors' settings with some changes.
+
+        Args:
+            changes: settings by name, which win over the authors'.
+        """
+        return cls.preset("paper", **changes)
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, and settings that have no effect.
+
+        Raises:
+            ValueError: names the setting, its value and what would be right.
+        """
+        for name, allowed in self.RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not allowed.contains(value):
+                raise ValueError(f"{name} is {value}, but must {allowed.words}")
+        if not all(size > 0 for size in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
+        for name, requirement in self.REQUIREMENTS.items():
+            value = getattr(self, name)
+            if value not in self._known_values(name) and not requirement.holds(self):
+                raise ValueError(f"{name} is {value}, but has no effect: it needs {requirement.words}")
+
+    def _known_values(self, name: str) -> list[object]:
+        """Return the values of a setting that are nobody's choice: the default and those of the presets."""
+        return [getattr(type(self), name), *(preset[name] for preset in self.PRESETS.values() if name in preset)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """Settings of MO-TD3-HER; those that are not given are set by `mode`, and stand resolved in config.toml."""
+class DiscreteConfig(PresetConfig):
+    """Settings of MO-DDQN-HER.
 
-    mode: Literal["improved", "paper"] = "improved"
-    """Which settings fill in for those that are not given: `IMPROVED` or `PAPER`."""
-    time_limits: Literal["bootstrap", "end"] | None = None
-    """Whether values are bootstrapped through time limits, or these end an episode. Improved: bootstrap, paper: end."""
-    loss: Literal["huber", "squared"] | None = None
-    """Of the critics. Both modes: huber."""
-    actor_angle: float | None = None
-    """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree. Improved: 0, paper: 10."""
-    critic_angle: float | None = None
-    """Weight of the angle in the critics' loss, per degree. Improved: 0, paper: 1."""
-    angle_start_step: int | None = None
-    """Environment steps before which no angle is in a loss: while keys are poor it points astray. Both modes: 0."""
-    units: Literal["typical-reward", "raw"] | None = None
-    """Measure each objective in units of its typical reward, found in the random phase, and angles from the reference
-    point, so that the scale of rewards does not matter; or all as it is. Improved: typical-reward, paper: raw."""
-    hidden_norm: Literal["layer", "none"] | None = None
-    """Layer normalization of the critics' hidden layers. Improved: layer, paper: none."""
-    action_gradient: Literal["leaky", "tanh"] | None = None
-    """How the slope of a utility at an action passes the actor's tanh: by the derivative, or by that but never lost on
-    the way back from the end of the range, so that a saturated actor can turn round. Improved: leaky, paper: tanh."""
-    actor_start: Literal["after-random-exploration", "at-once"] | None = None
-    """When the actor begins to learn: with the critics, or later, so that it does not follow some that know nothing
-    yet. Improved: after-random-exploration, paper: at-once."""
-    evaluation_actor: Literal["target", "latest"] | None = None
-    """Which actor is evaluated and published: the target network, an average of the latest few hundred that trembles
-    less than any single one; or the one that learns and explores. Improved: target, paper: latest."""
-    policy_delay: int | None = None
-    """Critic updates per update of the actor and the target networks. Improved: 2, paper: 10 (Hopper 20)."""
-    target_noise: float | None = None
-    """Standard deviation of the noise on target actions, in units of half the action range. Values are those of a
-    policy that trembles by as much: much of it teaches gaits that waste effort. Improved: 0.05, paper: 0.2."""
-    target_noise_clip: float | None = None
-    """Largest noise on target actions, in the same units. Improved: 0.1, paper: 0.5."""
-    relabel_from: RelabelFrom | None = None
-    """Where redrawn preferences come from. Improved: dirichlet-corners, paper: absolute-normal."""
-    relabelling_starts: int | None = None
-    """Environment steps before which no preference is redrawn. Improved: 0, paper: 100,000."""
-    random_exploration_steps: int | None = None
-    """Environment steps with uniformly random actions. Improved: 5,000, paper: 100,000."""
-    key_pretraining_steps: int | None = None
-    """Environment steps that each key trains a policy of its own before training proper, counted as `pretraining_steps`
-    and never part of the authors' count. Improved: 0, paper: 2,000,000."""
-    learning_rate: float | None = None
-    """Adam's step size, of actor and critics. Improved: 1e-3, paper: 3e-4."""
+    The defaults are the authors' settings for Deep Sea Treasure, except for `target_action` and `oracle_keys`.
+    """
+
+    target_action: Literal["paper", "aligned", "utility"] = "aligned"
+    """Score by which the target chooses its action: S_c w.Q as published (paper, eq. 6), the same measured from the
+    reference point, which works for negative objectives too, or w.Q alone."""
+    learning_rate: float = 3e-4
+    """Adam's step size."""
+    learning_rate_half_life: float | None = None
+    """Updates after which the step size is half, and after three times as many a quarter; None: constant (authors)."""
     discount: float | None = None
-    """Discount factor of learning; where not given the environment's, or 0.995 where that is 1."""
-    batch_size: int | None = None
-    """Transitions per update. Improved: 128, paper: 256."""
+    """Discount factor of learning; None: the environment's own."""
+    batch_size: int = 32
+    """Transitions per update."""
+    updates_per_step: float = 1.0
+    """Gradient updates per environment step."""
+    hidden_sizes: tuple[int, ...] = (256, 256, 256, 256)
+    """Units of each hidden layer (authors: 4 x 256, fruit tree 4 x 512)."""
+    critics: int = 1
+    """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
+    with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
+    one_hot: bool = False
+    """Encode integer observations as one-hot: the joint state, if it has few values (authors: raw integers)."""
+    buffer_size: int = 2_500
+    """Environment transitions kept (authors: 10,000 entries, three quarters of them relabeled copies)."""
+    relabeled_share: float = 0.75
+    """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
+    relabel_from: RelabelFrom = "absolute-normal"
+    """Distribution of redrawn preferences: `morl.agents.pd_morl.hindsight.RelabelFrom`."""
+    tau: float = 0.005
+    """Rate of the target network's soft update, after every gradient update."""
+    random_exploration_steps: int = 640
+    """Environment steps with uniformly random actions at the start (authors: 64 for each of 10 workers)."""
+    learning_starts: int = 192
+    """Environment steps before the first update (authors: 2 x batch x N_w)."""
+    exploration_start: float = 0.8
+    """Probability of a random action after the random steps."""
+    exploration_end: float = 0.05
+    """Probability of a random action at the end."""
+    exploration_steps: int = 750_000
+    """Environment steps over which the probability falls linearly (authors: 75,000 for each of 10 workers)."""
+    preference_divisions: int | None = None
+    """Divisions of the lattice that preferences for acting are drawn from (authors: 100, fruit tree 20); None: 100, or
+    as fine as 5,000 preferences allow."""
+    oracle_keys: bool = False
+    """Take the key returns from the known front, as the authors do, instead of measuring them in training."""
+    key_update_steps: int = 5_000
+    """Environment steps between two evaluations of the key preferences."""
+    key_episodes: int = 1
+    """Episodes for each key preference in an evaluation."""
+
+    PRESETS = {  # noqa: RUF012  (a ClassVar of the base class)
+        "improved": {},
+        "paper": {"target_action": "paper", "oracle_keys": True},
+    }
+    RANGES = {  # noqa: RUF012
+        "learning_rate": POSITIVE,
+        "learning_rate_half_life": POSITIVE,
+        "discount": SHARE,
+        "batch_size": POSITIVE,
+        "updates_per_step": POSITIVE,
+        "critics": POSITIVE,
+        "buffer_size": POSITIVE,
+        "relabeled_share": SHARE,
+        "tau": SHARE,
+        "random_exploration_steps": NOT_NEGATIVE,
+        "learning_starts": POSITIVE,
+        "exploration_start": SHARE,
+        "exploration_end": SHARE,
+        "exploration_steps": POSITIVE,
+        "preference_divisions": POSITIVE,
+        "key_update_steps": POSITIVE,
+        "key_episodes": POSITIVE,
+    }
+    REQUIREMENTS = {  # noqa: RUF012
+        "relabel_from": RELABELING,
+        "exploration_steps": Requirement(
+            lambda config: config.exploration_start != config.exploration_end,
+            "exploration_end different from exploration_start",
+        ),
+        "key_update_steps": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
+        "key_episodes": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
+    }
+
+
+def _has_angle(config: "ContinuousConfig") -> bool:
+    return config.actor_angle > 0 or config.critic_angle > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuousConfig(PresetConfig):
+    """Settings of MO-TD3-HER.
+
+    The defaults are the preset "improved" (docs/pd_morl.md has reasons and measurements).
+    """
+
+    time_limits: Literal["bootstrap", "end"] = "bootstrap"
+    """Whether values are bootstrapped through time limits, or time limits count as terminal."""
+    loss: Literal["huber", "squared"] = "huber"
+    """Loss of the critics."""
+    actor_angle: float = 0.0
+    """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree."""
+    critic_angle: float = 0.0
+    """Weight of the angle between I(w) and Q_i in the critics' loss, per degree."""
+    angle_start_step: int = 0
+    """Environment steps before which no angle is in a loss: the directions of keys that are still poor mislead."""
+    reward_scale: Literal["rms", "none"] = "rms"
+    """Unit of each objective's values: its root mean square reward in the replay at the first update, with angles
+    measured from the reference point, so that the scale of rewards does not matter; or the reward's own, with angles
+    measured from zero."""
+    hidden_norm: Literal["layer", "none"] = "layer"
+    """Layer normalization of the critics' hidden layers."""
+    action_gradient: Literal["leaky", "tanh"] = "leaky"
+    """Derivative of the actor's output layer: that of tanh, or that with a lower bound for gradients that lead back
+    from the ends of the action range, so that a saturated actor recovers."""
+    actor_start: Literal["after-random-exploration", "at-once"] = "after-random-exploration"
+    """When the actor's updates start: with those of the critics, or only once random exploration is over, so that the
+    actor does not follow untrained critics."""
+    evaluation_actor: Literal["target", "latest"] = "target"
+    """Actor that is evaluated and reported: the target network, an average of the latest few hundred actors, which
+    varies less between evaluations; or the actor that learns and explores."""
+    policy_delay: int = 2
+    """Critic updates per update of the actor and the target networks (authors: 10, Hopper 20; TD3: 2)."""
+    target_noise: float = 0.05
+    """Standard deviation of the noise on target actions, in units of half the action range. Q-values then describe the
+    perturbed policy; large noise favors inefficient gaits."""
+    target_noise_clip: float = 0.1
+    """Largest noise on target actions, in units of half the action range."""
+    relabel_from: RelabelFrom = "dirichlet-corners"
+    """Distribution of redrawn preferences: `morl.agents.pd_morl.hindsight.RelabelFrom`."""
+    relabeling_starts: int = 0
+    """Environment steps before which no preference is redrawn."""
+    random_exploration_steps: int = 5_000
+    """Environment steps with uniformly random actions at the start."""
+    key_pretraining_steps: int = 0
+    """Environment steps for which each key preference trains a policy of its own before training proper. They are
+    counted as `pretraining_steps` (authors: not counted)."""
+    learning_rate: float = 1e-3
+    """Adam's step size, of actor and critics."""
+    discount: float | None = None
+    """Discount factor of learning; None: the environment's own, or the authors' 0.995 if that is 1."""
+    batch_size: int = 128
+    """Transitions per update."""
     updates_per_step: float = 1.0
     """Critic updates per environment step."""
-    hidden_sizes: tuple[int, ...] | None = None
-    """Widths of the hidden layers of actor and critics. Improved: 128 128, paper: 400 400."""
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    """Units of each hidden layer, of actor and critics."""
     buffer_size: int = 500_000
-    """Raw transitions kept (authors: 2,000,000 entries, three quarters of them relabelled copies)."""
-    relabelled_share: float = 0.75
+    """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
+    relabeled_share: float = 0.75
     """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
     tau: float = 0.005
-    """Rate of the target networks' soft update (tau)."""
+    """Rate of the target networks' soft update."""
     exploration_noise: float = 0.1
-    """Standard deviation of the noise on actions in training, in the same units."""
-    noise_correlation: float | None = None
-    """Share of the noise on actions that stays from one step to the next (its variance is kept); of random actions as
-    well. Both modes: 0."""
+    """Standard deviation of the noise on actions in training, in units of half the action range."""
+    noise_correlation: float = 0.0
+    """Correlation m of the exploration noise from one step to the next: n <- m n + sqrt(1 - m^2) z, an AR(1) process
+    of unit variance. Uniformly random actions are correlated in the same way."""
     max_grad_norm: float = 100.0
     """Largest norm of the gradient of the actor, and of both critics together."""
-    learning_starts: int | None = None
-    """Environment steps before the first update. Improved: 1,000, paper: 1,536 (2 x batch x N_w)."""
+    learning_starts: int = 1_000
+    """Environment steps before the first update (authors: 2 x batch x N_w)."""
     preference_divisions: int | None = None
-    """Resolution of the grid that acting preferences are drawn from; as fine as 5,000 preferences allow where not given
-    (authors: 1,000)."""
+    """Divisions of the lattice that preferences for acting are drawn from (authors: 1,000); None: 100, or as fine as
+    5,000 preferences allow."""
     key_divisions: int | None = None
-    """Resolution of the lattice of keys; one per objective and their mean where not given."""
-    key_update_steps: int | None = None
-    """Environment steps between two evaluations of the keys. Improved: 50,000, only to watch, paper: 5,000."""
-    key_episodes: int | None = None
-    """Episodes of each key evaluation. Improved: 1, paper: 3."""
+    """Divisions of the lattice of key preferences; None: one key for each objective, and their mean."""
+    key_update_steps: int = 50_000
+    """Environment steps between two evaluations of the key preferences. Without an angle they only detect collapse."""
+    key_episodes: int = 1
+    """Episodes for each key preference in an evaluation."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the products between hidden layers; bfloat16 takes the eager update, and pays for wide networks only."""
+    """Precision of the products between hidden layers; bfloat16 needs the eager backend and pays for wide networks."""
+    backend: Literal["auto", "eager", "numba"] = "auto"
+    """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager."""
 
-    def __post_init__(self) -> None:
-        """Fill in what the mode decides, and refuse values that cannot work."""
-        for name, value in (PAPER if self.mode == "paper" else IMPROVED).items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, value)
-        self._validate()
-
-    def _validate(self) -> None:
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        for name in {"relabelled_share", "tau", "discount", "noise_correlation"} & given.keys():
-            if not 0.0 <= given[name] <= 1.0:
-                raise ValueError(f"{name} is {given[name]}, but must lie between 0 and 1")
-        if given["noise_correlation"] == 1.0:
-            raise ValueError("noise_correlation is 1.0, but must be less: noise that never changes explores nothing")
-        positive = {"policy_delay", "learning_rate", "batch_size", "updates_per_step", "buffer_size"}
-        positive |= {"max_grad_norm", "learning_starts", "preference_divisions"}
-        positive |= {"key_divisions", "key_update_steps", "key_episodes"}
-        for name in sorted(positive & given.keys()):
-            if not 0 < given[name] < float("inf"):
-                raise ValueError(f"{name} is {given[name]}, but must be finite and greater than 0")
-        not_negative = {
-            "actor_angle",
-            "critic_angle",
-            "angle_start_step",
-            "random_exploration_steps",
-            "key_pretraining_steps",
-        }
-        not_negative |= {"relabelling_starts", "target_noise", "target_noise_clip", "exploration_noise"}
-        for name in sorted(not_negative):
-            if not 0 <= given[name] < float("inf"):
-                raise ValueError(f"{name} is {given[name]}, but must be finite and not negative")
-        if not all(width > 0 for width in given["hidden_sizes"]):
-            raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every width must be greater than 0")
-
-
-Value = TypeVar("Value")
-
-
-def decided(value: Value | None) -> Value:
-    """Return a setting that the mode has filled in where it was not given."""
-    assert value is not None
-    return value
+    PRESETS = {  # noqa: RUF012  (a ClassVar of the base class)
+        "improved": {},
+        "paper": {
+            "time_limits": "end",
+            "actor_angle": 10.0,
+            "critic_angle": 1.0,
+            "reward_scale": "none",
+            "hidden_norm": "none",
+            "action_gradient": "tanh",
+            "evaluation_actor": "latest",
+            "actor_start": "at-once",
+            "policy_delay": 10,
+            "target_noise": 0.2,
+            "target_noise_clip": 0.5,
+            "relabel_from": "absolute-normal",
+            "relabeling_starts": 100_000,
+            "hidden_sizes": (400, 400),
+            "batch_size": 256,
+            "learning_rate": 3e-4,
+            "learning_starts": 1_536,
+            "random_exploration_steps": 100_000,
+            "key_pretraining_steps": 2_000_000,
+            "key_update_steps": 5_000,
+            "key_episodes": 3,
+        },
+    }
+    RANGES = {  # noqa: RUF012
+        "actor_angle": NOT_NEGATIVE,
+        "critic_angle": NOT_NEGATIVE,
+        "angle_start_step": NOT_NEGATIVE,
+        "policy_delay": POSITIVE,
+        "target_noise": NOT_NEGATIVE,
+        "target_noise_clip": NOT_NEGATIVE,
+        "relabeling_starts": NOT_NEGATIVE,
+        "random_exploration_steps": NOT_NEGATIVE,
+        "key_pretraining_steps": NOT_NEGATIVE,
+        "learning_rate": POSITIVE,
+        "discount": SHARE,
+        "batch_size": POSITIVE,
+        "updates_per_step": POSITIVE,
+        "buffer_size": POSITIVE,
+        "relabeled_share": SHARE,
+        "tau": SHARE,
+        "exploration_noise": NOT_NEGATIVE,
+        "noise_correlation": CORRELATION,
+        "max_grad_norm": POSITIVE,
+        "learning_starts": POSITIVE,
+        "preference_divisions": POSITIVE,
+        "key_divisions": POSITIVE,
+        "key_update_steps": POSITIVE,
+        "key_episodes": POSITIVE,
+    }
+    REQUIREMENTS = {  # noqa: RUF012
+        "angle_start_step": Requirement(_has_angle, "actor_angle or critic_angle greater than 0"),
+        "target_noise_clip": Requirement(lambda config: config.target_noise > 0, "target_noise greater than 0"),
+        "relabel_from": RELABELING,
+        "relabeling_starts": RELABELING,
+        "noise_correlation": Requirement(
+            lambda config: config.exploration_noise > 0 or config.random_exploration_steps > 0,
+            "exploration_noise or random_exploration_steps greater than 0",
+        ),
+        "precision": Requirement(lambda config: len(config.hidden_sizes) > 1, "at least two hidden layers"),
+    }

@@ -1,238 +1,255 @@
-"""What PD-MORL's learners experience: lanes with preferences of their own, and a replay relabelled in hindsight.
+"""Hindsight over preferences: a replay buffer whose transitions are learned from under other preferences as well.
 
-Shared by both variants of PD-MORL (docs/pd_morl.md).
+Rewards are vectors, so a transition is valid for every preference; only the preference is redrawn. The authors store
+relabeled copies; here transitions are stored once and preferences are redrawn when a batch is sampled.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.backends.numba.threads import Workers
-from morl.learning.observations import encoder, final_observations
+from morl.agents.pd_morl.learners import Learners, rows
 from morl.learning.replay import ReplayBuffer
-from morl.preferences import finest_lattice, simplex_lattice
-from morl.protocols import Problem
-from morl.seeding import derived_seed, stream
+from morl.protocols import BoolArray, FloatArray, StateDict
 
 RelabelFrom = Literal["absolute-normal", "dirichlet", "dirichlet-corners", "grid"]
-"""Where redrawn preferences come from: |z| / ||z||_1 as in the authors' code, which is densest at equal weights; the
-uniform distribution on the simplex; the same with one in eight a corner of the simplex; or the grid of acting."""
+"""Distribution of redrawn preferences: |z| / ||z||_1 as in the authors' code, which is densest at equal weights; the
+uniform distribution on the simplex; the same with one preference in eight a corner of the simplex; or uniform on the
+lattice of preferences for acting."""
 
-Batch = dict[str, Tensor]
-"""Column -> [learner, batch, width]."""
+DrawPreferences = Callable[[Sequence[int], torch.Generator], Tensor]
+"""Shape [..., objective], random stream -> preferences of that shape, on the stream's device."""
+
+Batch = Mapping[str, Tensor]
+"""Column -> [learner, batch, width]: the columns of `Transitions`, with redrawn preferences."""
+
+CORNER_CHANCE = 8
+"""One preference in so many is a corner of the simplex, under "dirichlet-corners"."""
 
 
-def acting_grid(objectives: int, divisions: int | None, most: int = 5_000) -> NDArray[np.float64]:
-    """Return the grid [n, objective] that acting preferences are drawn from; as fine as `most` allows by default."""
-    return simplex_lattice(objectives, divisions) if divisions else finest_lattice(objectives, most)
+# --- Distributions of preferences -------------------------------------------------------------------------------------
 
 
 def absolute_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return random preferences |z| / ||z||_1 with z ~ N(0, I): the hindsight distribution of the authors' code."""
+    """Return random preferences |z| / ||z||_1 with z ~ N(0, I): the hindsight distribution of the authors' code.
+
+    Args:
+        shape: [..., objective].
+        generator: random stream.
+    """
     magnitudes = torch.randn(*shape, generator=generator, device=generator.device).abs_()
     return magnitudes / magnitudes.sum(dim=-1, keepdim=True)
 
 
 def dirichlet(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Return random preferences that are uniform on the simplex: Dirichlet(1, ..., 1)."""
+    """Return random preferences that are uniform on the simplex: Dirichlet(1, ..., 1).
+
+    Args:
+        shape: [..., objective].
+        generator: random stream.
+    """
     exponentials = torch.empty(*shape, device=generator.device).exponential_(generator=generator)
     return exponentials / exponentials.sum(dim=-1, keepdim=True)
 
 
-def reset(envs: VectorEnv[Any, Any, Any], seeds: Sequence[int], lanes: int) -> Any:
-    """Return the first observations of all lanes; lane j of learner i is seeded with seeds[i] + j."""
-    if len(seeds) == 1:
-        return envs.reset(seed=seeds[0])[0]
-    lane_seeds: Any = [seed + lane for seed in seeds for lane in range(lanes)]
-    return envs.reset(seed=lane_seeds)[0]
-
-
-class Experience:
-    """What the lanes of one or several learners see, the preferences they act for, and all that they remember.
-
-    Learner i owns lanes i * lanes to (i + 1) * lanes, a ring of the replay, and random streams of its own, so that what
-    it experiences does not depend on who learns beside it.
+def dirichlet_corners(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return random preferences of which one in eight is a corner of the simplex, the others uniform on it.
 
     Args:
-        problem: the environment's spaces and objectives.
-        seeds: one for each learner.
-        lanes: of each learner.
-        grid: [n, objective] acting preferences in lexicographic order; lane i of a learner draws from the i-th part
-            (the paper's sub-spaces) and keeps a preference for an episode.
+        shape: [..., objective].
+        generator: random stream.
+    """
+    device = generator.device
+    objectives = shape[-1]
+    preferences = dirichlet(shape, generator)
+    # A number below `objectives`, which is the corner's, in one case of eight.
+    corner = torch.randint(CORNER_CHANCE * objectives, shape[:-1], generator=generator, device=device).unsqueeze(-1)
+    corners = (corner == torch.arange(objectives, device=device)).float()
+    return torch.where(corner < objectives, corners, preferences)
+
+
+def from_grid(grid: Tensor, shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Return random rows of a grid.
+
+    Args:
+        grid: [n, objective].
+        shape: [..., objective].
+        generator: random stream.
+    """
+    return grid[torch.randint(len(grid), shape[:-1], generator=generator, device=generator.device)]
+
+
+def preference_distribution(source: RelabelFrom, grid: FloatArray, device: torch.device) -> DrawPreferences:
+    """Return the function that draws preferences from a distribution.
+
+    Args:
+        source: name of the distribution.
+        grid: [n, objective] preferences for acting.
+        device: of the random streams.
+    """
+    distributions: dict[RelabelFrom, DrawPreferences] = {
+        "absolute-normal": absolute_normal,
+        "dirichlet": dirichlet,
+        "dirichlet-corners": dirichlet_corners,
+        "grid": partial(from_grid, torch.as_tensor(grid, dtype=torch.float32, device=device)),
+    }
+    return distributions[source]
+
+
+# --- Replay -----------------------------------------------------------------------------------------------------------
+
+
+class Transitions(NamedTuple):
+    """One transition of every environment: what the replay stores, in the order in which a row holds it."""
+
+    observation: NDArray[Any]
+    """[learner * env, observation_width]."""
+    action: NDArray[Any]
+    """[learner * env, action_width] as the networks take it."""
+    reward: FloatArray
+    """[learner * env, objective]."""
+    next_observation: NDArray[Any]
+    """[learner * env, observation_width]; where an episode has ended, its last observation."""
+    terminated: BoolArray
+    """[learner * env, 1] where nothing is bootstrapped from the next observation."""
+    preference: FloatArray
+    """[learner * env, objective] that the action was chosen for."""
+
+
+@dataclass(frozen=True)
+class HindsightBatches:
+    """Batches for several updates: places in the replay, and the preferences to learn from them for."""
+
+    rows: Tensor
+    """[learner, row, width] everything stored; a row is a transition, in the order of `Transitions`."""
+    index: Tensor
+    """[learner, update, batch] row of each transition."""
+    preferences: Tensor
+    """[learner, update, batch, objective], some of them redrawn."""
+    noise: Tensor
+    """[learner, update, batch, action_width], standard normal."""
+
+    def __len__(self) -> int:
+        """Return the number of updates."""
+        return self.index.shape[1]
+
+
+class HindsightReplay:
+    """The latest transitions of every learner, and batches of them with redrawn preferences.
+
+    Args:
+        learners: each has a ring of transitions and a random stream of its own.
+        capacity: transitions that each learner keeps, at least one for each of its environments.
+        observation_width: numbers that make an encoded observation.
         action_width: numbers that make an action.
-        capacity: transitions that each learner remembers.
-        device: where the replay lies.
-        one_hot: encode integer observations as one-hot.
+        num_objectives: length of the reward vector.
+        draw_preferences: distribution of redrawn preferences.
+
+    Raises:
+        ValueError: the capacity is smaller than the number of environments.
     """
 
     def __init__(
         self,
-        problem: Problem,
-        seeds: Sequence[int],
-        lanes: int,
-        grid: NDArray[np.float64],
-        action_width: int,
+        learners: Learners,
         capacity: int,
-        device: torch.device,
-        one_hot: bool = False,
+        observation_width: int,
+        action_width: int,
+        num_objectives: int,
+        draw_preferences: DrawPreferences,
     ) -> None:
-        if capacity < lanes:
-            raise ValueError(f"buffer_size is {capacity}, but must be at least num_envs, {lanes}")
-        self.encode, self.width = encoder(problem.observation_space, one_hot)
-        self.seeds, self.lanes, self.grid, self.device = tuple(seeds), lanes, grid, device
-        columns = {"observation": self.width, "action": action_width, "reward": problem.num_objectives}
-        columns |= {"next_observation": self.width, "terminated": 1, "preference": problem.num_objectives}
-        self.replay = ReplayBuffer(capacity, columns, device, population=len(seeds))
-        self.sampling = [torch.Generator(device).manual_seed(derived_seed(seed, "replay")) for seed in seeds]
-        self.workers = Workers(len(seeds) if device.type == "cpu" else 1)
-        self.exploration = [stream(seed, "exploration") for seed in seeds]
-        parts = np.array_split(np.arange(len(grid)), min(lanes, len(grid)))
-        self.part_starts = np.array([parts[lane % len(parts)][0] for lane in range(lanes)])
-        self.part_sizes = np.array([len(parts[lane % len(parts)]) for lane in range(lanes)])
-        self.observations: NDArray[np.float32] | None = None  # [lane, width]; None: episodes have not begun
-        self.preferences = np.zeros((len(seeds) * lanes, problem.num_objectives))  # [lane, objective]
+        if capacity < learners.num_envs:
+            raise ValueError(f"buffer_size is {capacity}, but must be at least num_envs, {learners.num_envs}")
+        self.learners = learners
+        self.draw_preferences = draw_preferences
+        columns = {
+            "observation": observation_width,
+            "action": action_width,
+            "reward": num_objectives,
+            "next_observation": observation_width,
+            "terminated": 1,
+            "preference": num_objectives,
+        }
+        self.buffer = ReplayBuffer(capacity, columns, learners.device, population=len(learners))
+        self._streams = [
+            torch.Generator(learners.device).manual_seed(seed) for seed in learners.derived_seeds("replay")
+        ]
 
-    def begin(self, envs: VectorEnv[Any, Any, Any], step: int) -> None:
-        """Begin an episode in every lane; `step` tells apart the times that this is done."""
-        observations = reset(envs, [derived_seed(seed, "environments", step) for seed in self.seeds], self.lanes)
-        self.observations = self.encode(observations)
-        self._draw_preferences(np.ones(len(self.preferences), dtype=np.bool_))
+    def __len__(self) -> int:
+        """Return the number of transitions held for each learner."""
+        return len(self.buffer)
 
-    def remember(
-        self,
-        actions: NDArray[Any],
-        observations: Any,
-        rewards: NDArray[np.float64],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        infos: Mapping[str, Any],
-        stops: NDArray[np.bool_],
-    ) -> None:
-        """Store one transition per lane; where an episode ended, the next observation is the episode's last.
+    def add(self, transitions: Transitions) -> None:
+        """Store one transition of every environment.
 
         Args:
-            actions: [lane, action_width] as the networks see them; the next five are what the environments returned.
-            observations: as above.
-            rewards: as above.
-            terminated: as above.
-            truncated: as above.
-            infos: as above.
-            stops: [lane] where nothing is bootstrapped from the next observation.
+            transitions: [learner * env, ...].
         """
-        encoded = self.encode(observations)
-        following, ended = encoded, terminated | truncated
-        if ended.any():
-            following = encoded.copy()
-            lanes = np.flatnonzero(ended)
-            following[lanes] = self.encode(final_observations(infos, lanes))
-        columns: dict[str, Any] = {"observation": self.observations, "action": actions, "reward": rewards}
-        columns |= {"next_observation": following, "terminated": stops[:, None], "preference": self.preferences}
-        self.replay.add(**{name: self.by_learner(column) for name, column in columns.items()})
-        self.observations = encoded
-        self._draw_preferences(ended)
+        self.buffer.add(**{name: self.learners.split(column) for name, column in transitions._asdict().items()})
 
-    def batches(self, count: int, size: int, relabelled_share: float, relabel_from: RelabelFrom) -> Iterator[Batch]:
-        """Yield `count` batches in which a share of the preferences is redrawn, with `noise` like the actions."""
-        _, index, preferences, noise = self.draw(count, size, relabelled_share, relabel_from)
-        for number in range(count):
-            batch = self.replay.gather(index[:, number])
-            yield batch | {"preference": preferences[:, number], "noise": noise[:, number]}
+    def draw(self, count: int, batch_size: int, relabeled_share: float) -> HindsightBatches:
+        """Return batches for `count` updates, drawn at once, which is several times cheaper than one by one.
 
-    def draw(
-        self, count: int, size: int, relabelled_share: float, relabel_from: RelabelFrom
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Draw `count` batches at once, which is several times cheaper than one by one.
+        Transitions are uniform with replacement. Each keeps its preference or, with probability `relabeled_share`, gets
+        one from the hindsight distribution.
 
-        Returns:
-            The replay [learner, row, ...], rows of it [learner, count, size]; preferences [..., objective], a share of
-            them redrawn; standard normal noise [..., action].
+        Args:
+            count: updates.
+            batch_size: transitions of each update, for each learner.
+            relabeled_share: share of the preferences that is redrawn, between 0 and 1.
         """
-        shape, learners, width = (max(count, 0), size), len(self.seeds), self.replay.columns["action"]
-        index = torch.empty(learners, *shape, dtype=torch.int64, device=self.device)
-        preferences = torch.empty(*index.shape, self.grid.shape[1], device=self.device)
-        noise = torch.empty(*index.shape, width, device=self.device)
+        shape = (len(self.learners), count, batch_size)
+        device = self.learners.device
+        index = torch.empty(shape, dtype=torch.int64, device=device)
+        preferences = torch.empty(*shape, self.buffer.columns["preference"], device=device)
+        noise = torch.empty(*shape, self.buffer.columns["action"], device=device)
+        stored = self.buffer.column("preference")
+        for learner, stream in enumerate(self._streams):
+            torch.randint(len(self.buffer), shape[1:], generator=stream, out=index[learner])
+            kept = stored[learner].index_select(0, index[learner].view(-1)).view_as(preferences[learner])
+            preferences[learner] = self._relabel(kept, relabeled_share, stream)
+            noise[learner].normal_(generator=stream)
+        return HindsightBatches(rows=self.buffer.rows, index=index, preferences=preferences, noise=noise)
 
-        def draw(learner: int, _: Any) -> None:
-            generator, held = self.sampling[learner], self.replay.column("preference")[learner]
-            torch.randint(len(self.replay), shape, generator=generator, out=index[learner])
-            kept = held.index_select(0, index[learner].view(-1)).view_as(preferences[learner])
-            if relabelled_share > 0.0:
-                chances = torch.rand(*shape, 1, generator=generator, device=self.device)
-                redrawn = self._redraw(kept.shape, relabel_from, generator)
-                kept = torch.where((chances < relabelled_share).expand_as(kept), redrawn, kept)
-            preferences[learner] = kept
-            noise[learner].normal_(generator=generator)
+    def batches(self, count: int, batch_size: int, relabeled_share: float) -> Iterator[Batch]:
+        """Yield the transitions and preferences of batches for `count` updates one by one, drawn at once.
 
-        self.workers.each(learners, draw)
-        return self.replay.rows, index, preferences, noise
+        Args:
+            count: updates.
+            batch_size: transitions of each update, for each learner.
+            relabeled_share: share of the preferences that is redrawn, between 0 and 1.
+        """
+        drawn = self.draw(count, batch_size, relabeled_share)
+        for update in range(count):
+            yield self.buffer.gather(drawn.index[:, update]) | {"preference": drawn.preferences[:, update]}
 
-    def states(self) -> Tensor:
-        """Return what networks see of every lane [learner, lane, width + objectives]: observation and preference."""
-        return torch.cat([self.by_learner(self.observations), self.by_learner(self.preferences)], dim=-1)
+    def _relabel(self, preferences: Tensor, share: float, stream: torch.Generator) -> Tensor:
+        """Return preferences [update, batch, objective] of which a random share is redrawn."""
+        if share == 0.0:
+            return preferences
+        chances = torch.rand(*preferences.shape[:-1], 1, generator=stream, device=self.learners.device)
+        redrawn = self.draw_preferences(preferences.shape, stream)
+        return torch.where((chances < share).expand_as(preferences), redrawn, preferences)
 
-    def by_learner(self, array: Any) -> Tensor:
-        """Return an array [learner * lane, ...] as a tensor [learner, lane, ...] of float32 on the device."""
-        values = np.asarray(array, dtype=np.float32)
-        return torch.as_tensor(values.reshape(len(self.seeds), self.lanes, *values.shape[1:]), device=self.device)
+    def state_dict(self, learner: int = 0) -> StateDict:
+        """Return the transitions and the random stream of one learner.
 
-    def uniform(self, *shape: int) -> NDArray[np.float64]:
-        """Return uniform numbers in [0, 1) [learner * lane, *shape], each learner's from its own stream."""
-        return np.concatenate([generator.random((self.lanes, *shape)) for generator in self.exploration])
+        Args:
+            learner: number of the learner.
+        """
+        return {"buffer": self.buffer.state_dict(rows(learner)), "stream": self._streams[learner].get_state()}
 
-    def normal(self, *shape: int) -> NDArray[np.float64]:
-        """Return standard normal numbers [learner * lane, *shape], each learner's from its own stream."""
-        return np.concatenate([generator.standard_normal((self.lanes, *shape)) for generator in self.exploration])
+    def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
+        """Restore one learner from the result of `state_dict`; all learners must come from the same step.
 
-    def _draw_preferences(self, begun: NDArray[np.bool_]) -> None:
-        """Give each lane of a mask [lane] a new preference out of its part of the grid."""
-        self.preferences = self.preferences.copy()
-        for learner, generator in enumerate(self.exploration):
-            lanes = slice(learner * self.lanes, (learner + 1) * self.lanes)
-            if begun[lanes].any():  # a learner's stream must not depend on how the others' episodes go
-                rows = self.part_starts + (generator.random(self.lanes) * self.part_sizes).astype(np.int64)
-                self.preferences[lanes] = np.where(begun[lanes, None], self.grid[rows], self.preferences[lanes])
-
-    def _redraw(self, shape: torch.Size, relabel_from: RelabelFrom, generator: torch.Generator) -> Tensor:
-        match relabel_from:
-            case "absolute-normal":
-                return absolute_normal(shape, generator)
-            case "grid":
-                rows = torch.randint(len(self.grid), shape[:-1], generator=generator, device=self.device)
-                return torch.as_tensor(self.grid, dtype=torch.float32, device=self.device)[rows]
-        preferences = dirichlet(shape, generator)
-        if relabel_from == "dirichlet-corners":
-            # The number of a corner in one case of eight, a number beyond all corners otherwise.
-            corner = torch.randint(8 * shape[-1], shape[:-1], generator=generator, device=self.device).unsqueeze(-1)
-            corners = (corner == torch.arange(shape[-1], device=self.device)).float()
-            preferences = torch.where(corner < shape[-1], corners, preferences)
-        return preferences
-
-    def state_dict(self, learner: int = 0) -> dict[str, Any]:
-        """Return everything that one learner needs to go on exactly."""
-        rows = slice(learner * self.lanes, (learner + 1) * self.lanes)
-        return {
-            "observations": None if self.observations is None else self.observations[rows],
-            "preferences": self.preferences[rows],
-            "replay": self.replay.state_dict(slice(learner, learner + 1)),
-            "sampling": self.sampling[learner].get_state(),
-            "exploration": self.exploration[learner].bit_generator.state,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], learner: int = 0) -> None:
-        """Take over what `state_dict` returned; all learners must come from the same step."""
-        rows = slice(learner * self.lanes, (learner + 1) * self.lanes)
-        if state["observations"] is None:
-            self.observations = None
-        else:
-            if self.observations is None:
-                self.observations = np.zeros((len(self.preferences), self.width), dtype=np.float32)
-            self.observations[rows] = state["observations"]
-        self.preferences[rows] = state["preferences"]
-        self.replay.load_state_dict(state["replay"], slice(learner, learner + 1))
-        self.sampling[learner].set_state(state["sampling"])
-        self.exploration[learner].bit_generator.state = state["exploration"]
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
+        self.buffer.load_state_dict(state["buffer"], rows(learner))
+        self._streams[learner].set_state(state["stream"])

@@ -1,73 +1,108 @@
-"""PD-MORL's pre-training: one TD3 policy for each key preference, all trained at once (authors' code, settings file).
+"""Key pre-training of MO-TD3-HER: one TD3 policy for each key preference, all trained as one population.
 
-It finds the returns that the interpolator starts from. The authors run it as separate programs whose steps they do not
-count; here its steps are the run's `pretraining_steps`.
+It finds the returns that the interpolator starts from, with the settings of the authors' code. The authors run it as
+separate programs whose steps they do not count; here its steps are the run's `pretraining_steps`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
-from morl.agents.pd_morl.hindsight import Experience, reset
+from morl.agents.pd_morl.episodes import EnvStep, Episodes
+from morl.agents.pd_morl.hindsight import HindsightReplay, absolute_normal
 from morl.agents.pd_morl.interpolator import KeyPreferences
-from morl.evaluation import select_lanes
+from morl.agents.pd_morl.learners import Learners, rows
+from morl.evaluation import select_rows
 from morl.learning.actions import BoundedActions
+from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
-from morl.protocols import Evaluate, Problem
+from morl.protocols import (
+    Actions,
+    Evaluate,
+    FloatArray,
+    IndexArray,
+    Observations,
+    Problem,
+    StateDict,
+    VectorEnvironment,
+)
 from morl.seeding import derived_seed
 
-BATCH_SIZE, DISCOUNT, POLICY_DELAY, CAPACITY = 100, 0.99, 2, 500_000  # delay: 5 for the authors' Swimmer, 10 for Hopper
-RANDOM_STEPS, LEARNING_STARTS = 25_000, 200  # random steps: 10,000 for their Swimmer and Hopper
-EXPLORATION_NOISE, JITTER = 0.1, 0.05
-"""Standard deviations of the noise on actions, and on the preference given to the networks, anew at every step."""
-EVALUATION_STEPS, EVALUATION_EPISODES = 50_000, 10
-"""Steps between two evaluations of a key policy: 100 episodes of 500 steps."""
+# The authors' settings for Walker2d, HalfCheetah and Ant.
+BATCH_SIZE = 100
+DISCOUNT = 0.99
+POLICY_DELAY = 2
+"""Critic updates per update of the actor (authors' Swimmer: 5, Hopper: 10)."""
+BUFFER_SIZE = 500_000
+RANDOM_EXPLORATION_STEPS = 25_000
+"""Environment steps with random actions for each key (authors' Swimmer and Hopper: 10,000)."""
+LARGEST_RANDOM_SHARE = 10
+"""At most one step in so many is random, so that a short pre-training keeps 90 % for learning."""
+LEARNING_STARTS = 200
+EXPLORATION_NOISE = 0.1
+"""Standard deviation of the noise on actions, in units of half the action range."""
+PREFERENCE_NOISE = 0.05
+"""Standard deviation, and largest size, of the noise on the preference given to the networks at every step."""
+EVALUATION_STEPS = 50_000
+"""Environment steps of each key between two evaluations: 100 episodes of 500 steps."""
+EVALUATION_EPISODES = 10
 
 
 class KeyPretraining:
-    """A population of [learner * key] policies on the learners' own lanes.
+    """A population of policies [learner * key] on the learners' own environments.
 
     Args:
         problem: the environment's spaces and objectives.
-        seeds: of the learners.
-        num_envs: lanes of each learner; keys share them equally, lanes that are left over stand still.
-        keys: whose returns are found.
+        learners: their environments are shared equally by their keys; any that are left over stand still.
+        keys: key preferences whose returns are found.
         steps_per_key: environment steps of each key's policy.
-        hidden_sizes: of the networks.
-        device: where they live.
+        hidden_sizes: units of each hidden layer.
+        backend: that executes the updates.
+
+    Raises:
+        ValueError: a learner has fewer environments than keys.
     """
 
     def __init__(
         self,
         problem: Problem,
-        seeds: Sequence[int],
-        num_envs: int,
+        learners: Learners,
         keys: KeyPreferences,
         steps_per_key: int,
         hidden_sizes: tuple[int, ...],
-        device: torch.device,
+        backend: Literal["auto", "eager", "numba"] = "auto",
     ) -> None:
-        count = len(keys.preferences)
-        if num_envs < count:
-            raise ValueError(f"num_envs is {num_envs}, but key pre-training needs at least {count}: one for each key")
-        self.seeds, self.num_envs, self.device = tuple(seeds), num_envs, device
-        self.keys, self.steps_per_key = keys, steps_per_key
-        self.random_exploration_steps = min(RANDOM_STEPS, steps_per_key // 10)  # one that is short has to learn as well
+        if learners.num_envs < len(keys):
+            raise ValueError(
+                f"num_envs is {learners.num_envs}, but key pre-training needs at least {len(keys)}: one for each key"
+            )
+        self.learners = learners
+        self.keys = keys
+        self.steps_per_key = steps_per_key
+        self.random_exploration_steps = min(RANDOM_EXPLORATION_STEPS, steps_per_key // LARGEST_RANDOM_SHARE)
         self.actions = BoundedActions(problem.action_space)
-        self.lanes = num_envs // count
-        own_seeds = [derived_seed(seed, "key", key) for seed in seeds for key in range(count)]
-        learners = np.arange(len(seeds))[:, None] * num_envs
-        self.used = (learners + np.arange(self.lanes * count)).ravel()  # [learner * key * lane] -> lane of envs
-        capacity = max(self.lanes, min(CAPACITY, steps_per_key))
-        self.experience = Experience(
-            problem, own_seeds, self.lanes, keys.preferences, self.actions.width, capacity, device
+        envs_per_key = learners.num_envs // len(keys)
+        first_envs = np.arange(len(learners)) * learners.num_envs
+        self.env_indices = np.add.outer(first_envs, np.arange(envs_per_key * len(keys))).ravel()
+        """[learner * key * env] the environment of each in the vector environment [learner * env]."""
+        seeds = [derived_seed(seed, "key", key) for seed in learners.seeds for key in range(len(keys))]
+        self.policies = Learners(seeds, envs_per_key, learners.device)
+        """Each key's policy is a learner of its own."""
+        self.episodes = Episodes(problem, self.policies, keys.preferences, time_limits="end")
+        self.replay = HindsightReplay(
+            self.policies,
+            capacity=max(envs_per_key, min(BUFFER_SIZE, steps_per_key)),
+            observation_width=self.episodes.observation_width,
+            action_width=self.actions.width,
+            num_objectives=problem.num_objectives,
+            draw_preferences=absolute_normal,
         )
-        self.targets = np.tile(np.repeat(keys.preferences, self.lanes, axis=0), (len(seeds), 1))  # [lane, objective]
+        key_of_env = np.repeat(keys.preferences, envs_per_key, axis=0)
+        self.key_preferences = np.tile(key_of_env, (len(learners), 1))
+        """[learner * key * env, objective]."""
         settings = TD3Settings(
             hidden_sizes=hidden_sizes,
             discount=DISCOUNT,
@@ -75,93 +110,109 @@ class KeyPretraining:
             max_grad_norm=100.0,
             loss="huber",
         )
-        width = self.experience.width + problem.num_objectives
-        self.td3 = TD3(width, self.actions.width, problem.num_objectives, settings, own_seeds, device)
-        self.steps = 0  # of each key
+        state_width = self.episodes.observation_width + problem.num_objectives
+        self.td3 = TD3(state_width, self.actions.width, problem.num_objectives, settings, seeds, learners.device)
+        self.update = make_update(self.td3, backend)
+        self.steps = 0
+        """Environment steps of each key so far."""
 
-    def learn(self, envs: VectorEnv[Any, Any, Any], evaluates: Sequence[Evaluate]) -> Iterator[int]:
-        """Train the key policies; yield the number of environment steps that each learner has just taken."""
-        experience = self.experience
-        if experience.observations is None:
-            observations = reset(
-                envs, [derived_seed(seed, "key environments", self.steps) for seed in self.seeds], self.num_envs
-            )
-            experience.observations = experience.encode(select_lanes(observations, self.used))
-            self._jitter()
+    def learn(self, envs: VectorEnvironment, evaluates: Sequence[Evaluate]) -> Iterator[int]:
+        """Train the policies of the keys; yield the number of environment steps that each learner has just taken.
+
+        Args:
+            envs: [learner * env].
+            evaluates: one for each learner.
+        """
+        if self.episodes.observations is None:
+            observations = self.learners.reset(envs, "key environments", self.steps)
+            self.episodes.observations = self.episodes.encode(select_rows(observations, self.env_indices))
+            self._perturb_preferences()
         while self.steps < self.steps_per_key:
             actions = self._explore()
-            all_actions = np.zeros((len(evaluates) * self.num_envs, self.actions.width))
-            all_actions[self.used] = actions
-            self._remember(actions, *envs.step(self.actions.to_environment(all_actions)))
-            self.steps += self.lanes
-            due = self.steps - LEARNING_STARTS - self.td3.updates
-            if due > 0:
-                self._update(due)
-            if self.steps % EVALUATION_STEPS < self.lanes or self.steps >= self.steps_per_key:
-                self.keys.measure(evaluates, EVALUATION_EPISODES, np.arange(len(self.keys.preferences)) + 1)
-            yield self.num_envs
+            all_actions = np.zeros((self.learners.total_envs, self.actions.width))
+            all_actions[self.env_indices] = actions
+            step = EnvStep._make(envs.step(self.actions.to_environment(all_actions)))
+            self.replay.add(self.episodes.advance(actions, step.select(self.env_indices)))
+            self._perturb_preferences()
+            self.steps += self.policies.num_envs
+            self._update(self.steps - LEARNING_STARTS - self.td3.updates)
+            if self.steps % EVALUATION_STEPS < self.policies.num_envs or self.steps >= self.steps_per_key:
+                self.keys.measure(evaluates, EVALUATION_EPISODES, np.arange(len(self.keys)) + 1)
+            yield self.learners.num_envs
 
-    def act(
-        self, observations: Any, preferences: NDArray[np.float64], keys: NDArray[np.int64], learner: int
-    ) -> NDArray[Any]:
-        """Return the deterministic actions [env, ...] of the policies of `keys` [env] under their preferences."""
-        count = len(self.keys.preferences)
-        states = np.concatenate([self.experience.encode(observations), preferences], axis=1, dtype=np.float32)
-        every = self.td3.act(
-            torch.as_tensor(states, device=self.device).expand(count, -1, -1),
-            self.td3.actors[learner * count : (learner + 1) * count],
+    def act(self, observations: Observations, preferences: FloatArray, keys: IndexArray, learner: int) -> Actions:
+        """Return the deterministic actions [env, ...] of the policies of some keys.
+
+        Args:
+            observations: [env, ...] of the environment's observation space.
+            preferences: [env, objective] w, an input of the networks.
+            keys: [env] number of the key whose policy acts.
+            learner: whose policies act.
+        """
+        states = np.concatenate([self.episodes.encode(observations), preferences], axis=1, dtype=np.float32)
+        actions = self.td3.act(
+            torch.as_tensor(states, device=self.learners.device).expand(len(self.keys), -1, -1),
+            self.td3.actors[rows(learner, len(self.keys))],
         )
-        return self.actions.to_environment(every.cpu().numpy()[keys, np.arange(len(states))])
+        return self.actions.to_environment(actions.cpu().numpy()[keys, np.arange(len(states))])
 
-    def _update(self, due: int) -> None:
-        rows, index, preferences, noise = self.experience.draw(due, BATCH_SIZE, 0.0, "grid")
-        scale = torch.ones_like(preferences[:, 0, 0])
-        self.td3.learn(SampledBatches(rows, self.experience.width, index, preferences, preferences, noise, scale))
+    def _update(self, count: int) -> None:
+        """Take `count` gradient steps with all policies, if any."""
+        if count <= 0:
+            return
+        drawn = self.replay.draw(count, BATCH_SIZE, relabeled_share=0.0)
+        batches = SampledBatches(
+            rows=drawn.rows,
+            index=drawn.index,
+            observation_width=self.episodes.observation_width,
+            action_width=self.actions.width,
+            condition=drawn.preferences,
+            weight=drawn.preferences,
+            noise=drawn.noise.unsqueeze(2),
+            scale=torch.ones_like(drawn.preferences[:, 0, 0]),
+        )
+        self.update(batches)
 
-    def _explore(self) -> NDArray[np.float64]:
-        """Return actions [learner * key * lane, action_width]: random at first, later the policies' own with noise."""
+    def _explore(self) -> FloatArray:
+        """Return actions [learner * key * env, action_width]: random at first, later the policies' own with noise."""
         if self.steps < self.random_exploration_steps:
-            return 2.0 * self.experience.uniform(self.actions.width) - 1.0
-        own = self.td3.act(self.experience.states()).flatten(0, 1).cpu().numpy()
-        return np.clip(own + EXPLORATION_NOISE * self.experience.normal(self.actions.width), -1.0, 1.0)
+            return 2.0 * self.policies.uniform(self.actions.width) - 1.0
+        actions = self.td3.act(self.episodes.states()).flatten(0, 1).cpu().numpy()
+        return np.clip(actions + EXPLORATION_NOISE * self.policies.normal(self.actions.width), -1.0, 1.0)
 
-    def _remember(
-        self,
-        actions: NDArray[np.float64],
-        observations: Any,
-        rewards: NDArray[np.float64],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        infos: Mapping[str, Any],
-    ) -> None:
-        """Store what the lanes in use have seen; as in the authors' code, time limits end episodes."""
-        used = self.used
-        last = {"final_obs": infos["final_obs"][used]} if "final_obs" in infos else {}
-        stops = terminated[used] | truncated[used]
-        seen = select_lanes(observations, used)
-        self.experience.remember(actions, seen, rewards[used], terminated[used], truncated[used], last, stops)
-        self._jitter()
+    def _perturb_preferences(self) -> None:
+        """Give every environment its key with a little noise, w = |k + e| / ||k + e||_1, as the authors do."""
+        noise = PREFERENCE_NOISE * self.policies.normal(self.key_preferences.shape[1])
+        perturbed = np.abs(self.key_preferences + np.clip(noise, -PREFERENCE_NOISE, PREFERENCE_NOISE))
+        self.episodes.preferences.current = perturbed / perturbed.sum(axis=1, keepdims=True)
 
-    def _jitter(self) -> None:
-        """Give every lane its key with a little noise: |w + e| / ||w + e||_1."""
-        noise = np.clip(JITTER * self.experience.normal(self.targets.shape[1]), -JITTER, JITTER)
-        moved = np.abs(self.targets + noise)
-        self.experience.preferences = moved / moved.sum(axis=1, keepdims=True)
+    def state_dict(self, learner: int = 0) -> StateDict:
+        """Return the complete state of one learner's keys.
 
-    def state_dict(self, learner: int = 0) -> dict[str, Any]:
-        """Return all that the keys of one learner need to go on exactly."""
-        count = len(self.keys.preferences)
-        mine = range(learner * count, (learner + 1) * count)
+        Args:
+            learner: number of the learner.
+        """
+        policies = rows(learner, len(self.keys))
+        numbers = range(policies.start, policies.stop)
         return {
             "steps": self.steps,
-            "td3": self.td3.state_dict(slice(mine.start, mine.stop)),
-            "experience": [self.experience.state_dict(policy) for policy in mine],
+            "td3": self.td3.state_dict(policies),
+            "episodes": [self.episodes.state_dict(policy) for policy in numbers],
+            "replay": [self.replay.state_dict(policy) for policy in numbers],
         }
 
-    def load_state_dict(self, state: Mapping[str, Any], learner: int = 0) -> None:
-        """Take over a state that `state_dict` returned."""
-        first = learner * len(self.keys.preferences)
+    def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
+        """Restore one learner's keys from the result of `state_dict`.
+
+        Args:
+            state: result of `state_dict`.
+            learner: number of the learner.
+        """
+        policies = rows(learner, len(self.keys))
         self.steps = state["steps"]
-        self.td3.load_state_dict(state["td3"], slice(first, first + len(state["experience"])))
-        for policy, experience in enumerate(state["experience"], start=first):
-            self.experience.load_state_dict(experience, policy)
+        self.td3.load_state_dict(state["td3"], policies)
+        for policy, episodes, replay in zip(
+            range(policies.start, policies.stop), state["episodes"], state["replay"], strict=True
+        ):
+            self.episodes.load_state_dict(episodes, policy)
+            self.replay.load_state_dict(replay, policy)

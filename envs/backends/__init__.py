@@ -1,0 +1,1 @@
+"""Vector backends: batch kernels, single environments one after the other, worker processes."""

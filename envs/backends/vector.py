@@ -1,43 +1,65 @@
-"""`make_vec`: any environment as a batch of lanes that steps at once, on the fastest back end it has."""
+"""`make_vec`: any environment as a batch that steps at once, on the fastest backend it has."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.vector import AutoresetMode, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from morl.envs.backends.processes import ProcessVectorEnv
 from morl.envs.backends.synchronous import SynchronousVectorEnv
 from morl.envs.core import state
-from morl.envs.core.contract import VectorEnvironment
-from morl.envs.core.registry import EnvBuilder, env_name, find, make, objective_names, specs
+from morl.envs.core.contract import MultiObjectiveVectorEnv
+from morl.envs.core.registry import (
+    build_single,
+    call_builder,
+    env_name,
+    find,
+    make_batch_form,
+    objective_names,
+    specs,
+    vector_reward_length,
+)
+from morl.envs.core.types import (
+    ActionBatch,
+    BuildEnv,
+    Env,
+    EnvBuilder,
+    EnvOption,
+    Info,
+    ObservationBatch,
+    Options,
+    SavedState,
+    Seed,
+    VectorStep,
+)
+from morl.protocols import StateDict, VectorEnvironment
 
 BACKENDS = ("synchronous", "processes")
 
 
 def make_vec(
-    env: EnvBuilder, num_envs: int = 1, seed: int | None = None, *, backend: str | None = None, **env_options: Any
-) -> VectorEnvironment:
-    """Return `num_envs` lanes of an environment; `metadata["backend"]` names the back end.
+    env: EnvBuilder, num_envs: int = 1, seed: int | None = None, *, backend: str | None = None, **env_options: EnvOption
+) -> MultiObjectiveVectorEnv:
+    """Return `num_envs` environments that step at once; `metadata["backend"]` names the backend.
 
-    `step` returns observations, rewards float64 [env, objective], terminated [env], truncated [env] and infos. A lane
-    whose episode ended is reset within the same step; `infos["final_obs"][lane]` then holds the last observation, for
-    the lanes where `infos["_final_obs"]` is true. `reset(seed=s)` seeds lane i with s + i, as Gymnasium does.
+    `step` returns observations, rewards float64 [env, objective], terminated [env], truncated [env] and infos. An
+    environment whose episode ended is reset within the same step; `infos["final_obs"][index]` then holds the last
+    observation, where `infos["_final_obs"]` is true. `reset(seed=s)` seeds environment i with s + i, as Gymnasium does.
 
     Args:
-        env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env`.
-        num_envs: number of lanes, at least 1.
+        env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env` or a vector environment. It is
+            called with the options, and with `num_envs` where it has a parameter of that name.
+        num_envs: number of environments, at least 1.
         seed: seed of the first `reset()` that is not given one.
         backend: None for the fastest that equals the single environment: its batch form, or else "synchronous".
-            "processes" spreads lanes over the cores, which pays where a step takes longer than about 0.1 ms.
+            "processes" spreads environments over the cores, which pays off where a step takes longer than about 0.1 ms.
         env_options: passed to the environment's constructor.
 
     Raises:
-        ValueError: unknown id or back end, wrong options, a scalar reward; later, from `step`, rewards that are NaN,
+        ValueError: unknown id or backend, wrong options, a scalar reward; later, from `step`, rewards that are NaN,
             infinite or of the wrong length.
     """
     if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
@@ -46,41 +68,86 @@ def make_vec(
         raise ValueError(f"seed must be a non-negative integer or None, got {seed!r}")
     if backend not in (None, *BACKENDS):
         raise ValueError(f"backend must be None or one of {', '.join(BACKENDS)}, got {backend!r}")
-    name = env_name(env)
-    spec = find(env) if isinstance(env, str) else None
-    batched = backend is None and name in specs  # a batch form of somebody else's could pay scalars
-    if batched and spec is not None and _takes(spec, env_options):
-        batch: Any = gymnasium.make_vec(spec, int(num_envs), vectorization_mode="vector_entry_point", **env_options)
-        vector_env = batch if isinstance(batch, VectorEnvironment) else ForeignVectorEnv(name, batch)
+    if isinstance(env, str):
+        vector_env = _of_id(env, int(num_envs), backend, env_options)
     else:
-        lanes = ProcessVectorEnv if backend == "processes" else SynchronousVectorEnv
-        vector_env = lanes(name, partial(_build, env, spec, env_options), int(num_envs))
-    vector_env.objectives = objective_names(name, vector_env.num_objectives)
+        vector_env = _of_callable(env, int(num_envs), backend, env_options)
+    vector_env.objectives = objective_names(env_name(env), vector_env.num_objectives)
     vector_env.first_seed = None if seed is None else int(seed)
     return vector_env
 
 
-def _build(env: EnvBuilder, spec: EnvSpec | None, env_options: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
-    """Return one environment, also in a worker process where nobody has registered its id yet."""
-    if spec is not None:
-        gymnasium.registry.setdefault(spec.id, spec)
-    return make(env if spec is None else spec.id, **env_options)
+def _of_id(
+    env_id: str, num_envs: int, backend: str | None, env_options: dict[str, EnvOption]
+) -> MultiObjectiveVectorEnv:
+    """Return environments of a registered id."""
+    name = env_name(env_id)
+    spec = find(env_id)
+    if backend is None and name in specs and _batch_form_takes(spec, env_options):
+        # An id that is not in `specs` may have a batch form of somebody else's, with scalar rewards.
+        return _with_contract(name, make_batch_form(name, num_envs, **env_options))
+    return _of_singles(name, partial(build_single, name, spec, env_options), num_envs, backend)
 
 
-def _takes(spec: EnvSpec, env_options: Mapping[str, Any]) -> bool:
-    """Return whether the batch form has all these options; one that it lacks sends us to the synchronous back end."""
-    entry = spec.vector_entry_point
-    if entry is None or "render_mode" in env_options:  # batch forms draw no pictures
+def _of_callable(
+    builder: Callable[..., object], num_envs: int, backend: str | None, env_options: dict[str, EnvOption]
+) -> MultiObjectiveVectorEnv:
+    """Return environments of a user's callable, which may build a single or a vector environment."""
+    name = env_name(builder)
+    built = call_builder(name, builder, num_envs, env_options)
+    if isinstance(built, VectorEnv):
+        if built.num_envs != num_envs:
+            built.close()
+            raise ValueError(
+                f"{name} builds a vector environment of {built.num_envs}, and num_envs is {num_envs}: "
+                "give the callable a parameter num_envs"
+            )
+        if backend is not None:
+            built.close()
+            raise ValueError(f"backend must be None for {name}, which builds a vector environment, got {backend!r}")
+        return _with_contract(name, built)
+    build = partial(build_single, name, builder, env_options)
+    if backend == "processes":
+        built.close()
+        return _of_singles(name, build, num_envs, backend)
+    return _of_singles(name, _first_then(built, build), num_envs, backend)
+
+
+def _of_singles(name: str, build: BuildEnv, num_envs: int, backend: str | None) -> MultiObjectiveVectorEnv:
+    """Return single environments, one after the other or in processes."""
+    kind = ProcessVectorEnv if backend == "processes" else SynchronousVectorEnv
+    return kind(name, build, num_envs)
+
+
+def _first_then(first: Env, build: BuildEnv) -> BuildEnv:
+    """Return a function whose first call returns `first`, which is built already, and whose others build."""
+    ready = [first]
+    return lambda: ready.pop() if ready else build()
+
+
+def _batch_form_takes(spec: EnvSpec, env_options: dict[str, EnvOption]) -> bool:
+    """Return whether there is a batch form that has all these options; without it, single environments are stepped."""
+    entry_point = spec.vector_entry_point
+    if entry_point is None or "render_mode" in env_options:  # batch forms draw no pictures
         return False
-    creator: Callable[..., Any] = load_env_creator(entry) if isinstance(entry, str) else entry
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     parameters = inspect.signature(creator).parameters
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
         return True
     return set(env_options) | set(spec.kwargs) <= set(parameters)
 
 
-class ForeignVectorEnv(VectorWrapper, VectorEnvironment):
-    """A user's own batch environment: its rewards are checked and its state is saved object by object."""
+def _with_contract(name: str, envs: VectorEnvironment) -> MultiObjectiveVectorEnv:
+    return envs if isinstance(envs, MultiObjectiveVectorEnv) else ForeignVectorEnv(name, envs)
+
+
+class ForeignVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
+    """A user's own vector environment: its rewards are checked and its state is saved object by object.
+
+    Args:
+        env_id: id, for messages.
+        env: with same-step autoreset and a `reward_space` of shape (objectives,).
+    """
 
     def __init__(self, env_id: str, env: VectorEnvironment) -> None:
         super().__init__(env)
@@ -89,23 +156,21 @@ class ForeignVectorEnv(VectorWrapper, VectorEnvironment):
                 f"{env_id}: metadata['autoreset_mode'] of its batch form must be AutoresetMode.SAME_STEP, "
                 f"got {env.metadata.get('autoreset_mode')!r}"
             )
-        shape = getattr(getattr(env, "reward_space", None), "shape", None)
-        if shape is None or len(shape) != 1:
-            raise ValueError(f"{env_id}: its batch form must have a reward_space of shape (objectives,), got {shape}")
         self.env_id = env_id
-        self.num_objectives = int(shape[0])
+        self.num_objectives = vector_reward_length(env_id, env)
         self.objectives = objective_names(env_id, self.num_objectives)
         self.metadata = {"backend": "registered", **env.metadata}
         self.first_seed = None
         self.steps = 0
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset all lanes; the first reset without a seed takes the constructor's."""
-        seed, self.first_seed = (self.first_seed if seed is None else seed), None
-        return self.env.reset(seed=seed, options=options)
+    def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
+        """Reset all environments; the first reset without a seed takes the constructor's."""
+        given = self.first_seed if seed is None else seed
+        self.first_seed = None
+        return self.env.reset(seed=given, options=options)  # type: ignore[arg-type] # Gymnasium's takes lists too
 
-    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step all lanes and check the rewards."""
+    def step(self, actions: ActionBatch) -> VectorStep:
+        """Step all environments and check the rewards."""
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         self.steps += 1
         rewards = np.asarray(rewards, dtype=np.float64)
@@ -115,17 +180,23 @@ class ForeignVectorEnv(VectorWrapper, VectorEnvironment):
         wrong = np.flatnonzero(~np.isfinite(rewards).all(axis=1))
         if wrong.size:
             raise ValueError(
-                f"{self.env_id}: the reward at step {self.steps} of lane {wrong[0]} must be "
+                f"{self.env_id}: the reward at step {self.steps} of environment {wrong[0]} must be "
                 f"{self.num_objectives} finite numbers, got {rewards[wrong[0]].tolist()}"
             )
         return observations, rewards, terminated, truncated, infos
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the batch environment as plain data."""
+    def state_dict(self) -> SavedState:
+        """Return the state of the vector environment as plain data."""
         own = getattr(self.env, "state_dict", None)
-        return {"first_seed": self.first_seed, "steps": self.steps, "env": own() if own else state.capture(self.env)}
+        try:
+            inner = own() if own is not None else state.capture(self.env)
+        except state.StateNotCapturable:
+            raise
+        except Exception as error:
+            raise state.StateNotCapturable(f"{self.env_id}: its state_dict() raised {error!r}") from error
+        return {"first_seed": self.first_seed, "steps": self.steps, "env": inner}
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+    def load_state_dict(self, saved: StateDict) -> None:
         """Continue exactly where `saved` was taken."""
         own = getattr(self.env, "load_state_dict", None)
         if own is not None:
@@ -133,4 +204,5 @@ class ForeignVectorEnv(VectorWrapper, VectorEnvironment):
         else:
             self.env.reset(seed=0)
             state.restore(self.env, saved["env"])
-        self.first_seed, self.steps = saved["first_seed"], saved["steps"]
+        self.first_seed = saved["first_seed"]
+        self.steps = saved["steps"]

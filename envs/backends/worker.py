@@ -1,4 +1,4 @@
-"""What a worker process of `morl.envs.backends.processes` does, and the shared memory through which it is watched."""
+"""Worker processes of `morl.envs.backends.processes`: their main loop, and the memory shared with the parent."""
 
 import copy
 import multiprocessing
@@ -9,50 +9,59 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-import gymnasium
 import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 from numpy.typing import NDArray
 
 from morl.envs.backends.synchronous import SynchronousVectorEnv
 from morl.envs.core.contract import RewardGuard, WrongReward
+from morl.envs.core.quiet import SILENT_PYGAME
 from morl.envs.core.state import StateNotCapturable
+from morl.envs.core.types import Action, Array, BuildEnv, Info, Observation, ObservationBatch, Options, Step
+
+Tree: TypeAlias = Any
+"""An array, a `SharedArray`, or nested dicts and tuples of them."""
+Command: TypeAlias = Any
+"""Data of a command to a worker, or its answer: anything that can be pickled."""
+Infos: TypeAlias = list[tuple[int, Info]]
+"""Indices of environments, and their infos."""
 
 
-class Board(NamedTuple):
-    """What the workers write and the parent reads, a row per lane."""
+class SharedBuffers(NamedTuple):
+    """Arrays that the workers write and the parent reads, a row for each environment."""
 
-    observations: Any
+    observations: ObservationBatch
     rewards: NDArray[np.float64]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     progress: NDArray[np.int64]
-    """[env, 3]: is the environment at work right now (0 or 1), its steps since it was seeded, its seed (-1: none)."""
+    """[env, 3]: whether it is stepping now (0 or 1), its steps since it was seeded, its seed (-1: none)."""
 
 
 class SharedArray(NamedTuple):
     """An array in shared memory, as it is sent to a worker."""
 
     memory: Any
+    """A buffer of `multiprocessing`."""
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
 
 
-def mapped(tree: Any, function: Callable[[Any], Any]) -> Any:
+def map_leaves(tree: Tree, function: Callable[[Tree], Tree]) -> Tree:
     """Return nested dicts and tuples of the same form, with `function` applied to their leaves."""
     if isinstance(tree, dict):
-        return {key: mapped(part, function) for key, part in tree.items()}
-    if isinstance(tree, Board):
-        return Board(*(mapped(part, function) for part in tree))
+        return {key: map_leaves(part, function) for key, part in tree.items()}
+    if isinstance(tree, SharedBuffers):
+        return SharedBuffers._make(map_leaves(part, function) for part in tree)
     if isinstance(tree, tuple) and not isinstance(tree, SharedArray):
-        return tuple(mapped(part, function) for part in tree)
+        return tuple(map_leaves(part, function) for part in tree)
     return function(tree)
 
 
-def view(shared: SharedArray) -> NDArray[Any]:
-    """Return the array that lies in shared memory."""
+def view(shared: SharedArray) -> Array:
+    """Return the array in shared memory."""
     count = int(np.prod(shared.shape))
     return np.frombuffer(shared.memory, dtype=shared.dtype, count=count).reshape(shared.shape)
 
@@ -65,86 +74,99 @@ class Failure(NamedTuple):
     trace: str
 
 
-class WatchedLane(RewardGuard):
-    """Notes on the board what it is about to do, so that the parent can tell where a process died."""
+class WatchedEnv(RewardGuard):
+    """Writes what it is about to do into shared memory, so that the parent can name the step where a process died."""
 
     progress: NDArray[np.int64]
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Reset, between two notes."""
-        self._note(self.lane_seed if seed is None else seed, 0 if seed is not None else self.steps)
+    def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
+        """Reset, with its progress noted before and after."""
+        self._note(self.last_seed if seed is None else seed, 0 if seed is not None else self.steps)
         result = super().reset(seed=seed, options=options)
         self.progress[0] = 0
         return result
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, between two notes."""
-        self._note(self.lane_seed, self.steps + 1)
+    def step(self, action: Action) -> Step:
+        """Step, with its progress noted before and after."""
+        self._note(self.last_seed, self.steps + 1)
         result = super().step(action)
         self.progress[0] = 0
         return result
 
     def _note(self, seed: int | None, step: int) -> None:
-        self.progress[:] = 1, step, -1 if seed is None else min(seed, np.iinfo(np.int64).max)
+        self.progress[0] = 1
+        self.progress[1] = step
+        self.progress[2] = -1 if seed is None else min(seed, np.iinfo(np.int64).max)
 
 
-class Block(SynchronousVectorEnv):
-    """The lanes of one worker: their observations go to the board, their infos are kept lane by lane."""
+class WorkerEnvs(SynchronousVectorEnv):
+    """The environments of one worker: observations are written to shared memory, infos are kept one by one.
 
-    guard = WatchedLane
+    Args:
+        env_id: id, for messages.
+        build: builds one environment.
+        rows: which of all environments these are.
+        buffers: shared arrays of all environments.
+    """
 
-    def __init__(self, env_id: str, build: Callable[[], gymnasium.Env[Any, Any]], lanes: slice, board: Board) -> None:
-        super().__init__(env_id, build, lanes.stop - lanes.start, first_lane=lanes.start)
-        self.lanes, self.copy = lanes, False
-        self.rows: Board = mapped(board, itemgetter(lanes))
-        self._observations = self.rows.observations
-        for lane, progress in zip(self.envs, self.rows.progress, strict=True):
-            lane.progress = progress  # type: ignore[attr-defined]
-        self.kept: list[tuple[int, dict[str, Any]]] = []
+    guard = WatchedEnv
 
-    def _add_info(self, vector_infos: dict[str, Any], env_info: dict[str, Any], env_num: int) -> dict[str, Any]:
+    def __init__(self, env_id: str, build: BuildEnv, rows: slice, buffers: SharedBuffers) -> None:
+        super().__init__(env_id, build, rows.stop - rows.start, first_index=rows.start)
+        self.first = rows.start
+        self.copy = False
+        self.buffers: SharedBuffers = map_leaves(buffers, itemgetter(rows))
+        self._observations = self.buffers.observations
+        for env, progress in zip(self.envs, self.buffers.progress, strict=True):
+            env.progress = progress  # type: ignore[attr-defined]
+        self.infos: Infos = []
+
+    def _add_info(self, vector_infos: Info, env_info: Info, env_num: int) -> Info:
         if env_info:
-            self.kept.append((self.lanes.start + env_num, copy.deepcopy(env_info)))
+            self.infos.append((self.first + env_num, copy.deepcopy(env_info)))
         return vector_infos
 
-    def obey(self, command: str, data: Any) -> Any:
-        """Do what the parent asks and return the answer."""
-        self.kept = []
+    def execute(self, command: str, data: Command) -> Command:
+        """Execute a command of the parent and return the answer."""
+        self.infos = []
         if command == "step":
-            _, *outcome, _ = self.step(data)
-            for row, value in zip(self.rows[1:4], outcome, strict=True):
-                row[...] = value
-            return self.kept
+            _, rewards, terminated, truncated, _ = self.step(data)
+            self.buffers.rewards[...] = rewards
+            self.buffers.terminated[...] = terminated
+            self.buffers.truncated[...] = truncated
+            return self.infos
         if command == "reset":
             seeds, mask, options = data
             if mask.any():
                 self.reset(seed=seeds, options={**(options or {}), "reset_mask": mask} if not mask.all() else options)
-            return self.kept
+            return self.infos
         if command == "call":
             name, arguments, keywords = data
             return self.call(name, *arguments, **keywords)
         if command == "state":
-            return self.state_dict()["lanes"]
-        return self.load_state_dict({"first_seed": None, "lanes": data})
+            return self.state_dict()["envs"]
+        return self.load_state_dict({"first_seed": None, "envs": data})
 
 
-def work(pipe: Connection, shared: Any, lanes: slice, env_id: str, build: CloudpickleWrapper) -> None:
-    """Build the lanes and obey the parent until it says close, or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides what it means
+def work(pipe: Connection, shared: Tree, rows: slice, env_id: str, build: CloudpickleWrapper) -> None:
+    """Build the environments of a worker and execute commands until the parent sends "close", or dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what to do
+    os.environ.update({**SILENT_PYGAME, **os.environ})
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    block, answer = None, None
+    envs: WorkerEnvs | None = None
+    answer: Command = None
     try:
-        block = Block(env_id, build.fn, lanes, mapped(shared, view))
+        envs = WorkerEnvs(env_id, build.fn, rows, map_leaves(shared, view))
     except Exception as error:
         answer = _failure(error)
     pipe.send(answer)
-    while block is not None:
+    while envs is not None:
         command, data = pipe.recv()
         if command == "close":
-            block.close()
+            envs.close()
             return
         try:
-            answer = block.obey(command, data)
+            answer = envs.execute(command, data)
         except Exception as error:
             answer = _failure(error)
         pipe.send(answer)

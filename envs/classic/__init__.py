@@ -1,0 +1,1 @@
+"""Tabular and classic-control environments of mo-gymnasium: batch forms, known fronts, repairs."""

@@ -1,23 +1,23 @@
 """Known Pareto fronts, computed from the dynamics: `(discount, **env_options) -> points [n, objective]`.
 
-`minecart_deterministic` alone is not the front but the best returns known (`Spec.best_known_front`): no indicator that
-needs the true front may use it.
+`minecart_deterministic` alone is not the front but the best returns known (`EnvEntry.best_known_front`): no indicator
+that needs the true front may use it.
 """
 
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.envs.core.types import Array, EnvOption
 from morl.pareto import non_dominated
 
 Points = NDArray[np.float64]
 ROCK = -10.0
 
 
-def deep_sea_treasure(discount: float, dst_map: NDArray[Any] | None = None, **_: Any) -> Points:
+def deep_sea_treasure(discount: float, dst_map: Array | None = None, **_: EnvOption) -> Points:
     """Return the front [treasure, time] of a deep-sea-treasure map.
 
     Treasures end the episode, so a route is the shortest path through open water (breadth-first search). A treasure on
@@ -27,7 +27,8 @@ def deep_sea_treasure(discount: float, dst_map: NDArray[Any] | None = None, **_:
 
     sea = np.asarray(DEFAULT_MAP if dst_map is None else dst_map, dtype=np.float64)
     found = sorted(_treasure_distances(sea, start=(0, 10 if sea.shape[1] > 11 else 0)))
-    best, points = -np.inf, []
+    best = -np.inf
+    points = []
     for steps, treasure in found:
         value = float(np.float32(treasure)) * discount ** (steps - 1)
         if value > best:
@@ -38,7 +39,9 @@ def deep_sea_treasure(discount: float, dst_map: NDArray[Any] | None = None, **_:
 
 def _treasure_distances(sea: Points, start: tuple[int, int]) -> list[tuple[int, float]]:
     """Return (steps, value) of every treasure that can be reached without touching another one."""
-    distance, queue, found = {start: 0}, deque([start]), []
+    distance = {start: 0}
+    queue = deque([start])
+    found = []
     while queue:
         row, column = cell = queue.popleft()
         if sea[cell] > 0:
@@ -52,21 +55,21 @@ def _treasure_distances(sea: Points, start: tuple[int, int]) -> list[tuple[int, 
     return found
 
 
-def deep_sea_treasure_concave(discount: float, **env_options: Any) -> Points:
+def deep_sea_treasure_concave(discount: float, **env_options: EnvOption) -> Points:
     """Return the front of the concave map (Vamplew et al. 2011), 10 points."""
     from mo_gymnasium.envs.deep_sea_treasure.deep_sea_treasure import CONCAVE_MAP
 
     return deep_sea_treasure(discount, **{"dst_map": CONCAVE_MAP, **env_options})
 
 
-def deep_sea_treasure_mirrored(discount: float, **env_options: Any) -> Points:
+def deep_sea_treasure_mirrored(discount: float, **env_options: EnvOption) -> Points:
     """Return the front of the mirrored map (Felten et al. 2022): the same points as the concave map's."""
     from mo_gymnasium.envs.deep_sea_treasure.deep_sea_treasure import MIRRORED_MAP
 
     return deep_sea_treasure(discount, **{"dst_map": MIRRORED_MAP, **env_options})
 
 
-def fruit_tree(discount: float, depth: int = 6, **_: Any) -> Points:
+def fruit_tree(discount: float, depth: int = 6, **_: EnvOption) -> Points:
     """Return the 2**depth leaves [n, 6], discounted to the step on which they are reached; all are non-dominated."""
     from mo_gymnasium.envs.fruit_tree.fruit_tree import FRUITS
 
@@ -74,13 +77,18 @@ def fruit_tree(discount: float, depth: int = 6, **_: Any) -> Points:
     return leaves * discount ** (depth - 1)
 
 
-GOLD, GEM, HOME, ENEMIES, DEATH = (0, 2), (1, 4), (4, 2), ((0, 3), (1, 2)), 0.1
+GOLD = (0, 2)
+GEM = (1, 4)
+HOME = (4, 2)
+ENEMIES = ((0, 3), (1, 2))
+DEATH = 0.1
+"""Chance that an enemy kills."""
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1))
 Place = tuple[tuple[int, int], bool, bool]
 """Where the gatherer stands, and whether it carries gold and gem."""
 
 
-def resource_gathering(discount: float, **_: Any) -> Points:
+def resource_gathering(discount: float, **_: EnvOption) -> Points:
     """Return the exact front [survival, gold, gem] over deterministic policies, limit of 100 steps.
 
     Pareto value iteration: the set of each place is the union over moves of the undominated returns behind it. An enemy
@@ -116,7 +124,7 @@ def _after(values: dict[Place, Points], place: Place, move: tuple[int, int], dis
     return following
 
 
-def minecart_deterministic(discount: float, **env_options: Any) -> Points:
+def minecart_deterministic(discount: float, **env_options: EnvOption) -> Points:
     """Return the best known returns [first ore, second ore, fuel]: a lower bound on the front, not the front.
 
     Replays the plans of `minecart_plans` in the batch kernel; a plan that does not reach home under `env_options`
@@ -127,11 +135,12 @@ def minecart_deterministic(discount: float, **env_options: Any) -> Points:
 
     longest = max(map(len, PLANS))
     actions = np.array([[int(action) for action in plan.ljust(longest, "5")] for plan in PLANS])  # 5: do nothing
-    lanes = MinecartKernel(len(PLANS), **{"config": _deterministic_mines(), **env_options})
-    lanes.reset(seed=0)
-    returns, driving = np.zeros((len(PLANS), 3)), np.ones(len(PLANS), dtype=np.bool_)
+    envs = MinecartKernel(len(PLANS), **{"config": _deterministic_mines(), **env_options})
+    envs.reset(seed=0)
+    returns = np.zeros((len(PLANS), 3))
+    driving = np.ones(len(PLANS), dtype=np.bool_)
     for step in range(longest):
-        _, rewards, terminated, _, _ = lanes.step(actions[:, step])
+        _, rewards, terminated, _, _ = envs.step(actions[:, step])
         returns[driving] += discount**step * rewards[driving]
         driving &= ~terminated
     return _undominated(returns[~driving])

@@ -1,15 +1,11 @@
 """Fruit Tree Navigation in batch (Yang et al. 2019): a binary tree of depth 5, 6 or 7 whose leaves pay 6 nutrients."""
 
-from typing import Any
-
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numba import njit
-from numpy.typing import NDArray
 
-from morl.envs.backends.kernels import KernelVectorEnv, begin
-
-Array = NDArray[Any]
+from morl.envs.backends.kernels import KernelVectorEnv, set_rows
+from morl.envs.core.types import Array
 
 
 @njit(cache=True, nogil=True)
@@ -17,15 +13,15 @@ def advance(
     actions: Array, node: Array, leaves: Array, depth: int, observations: Array, rewards: Array, terminated: Array
 ) -> None:
     """Go left (0) or right (1). `node`, `observations`: [env, 2] level and index; `leaves`: [2**depth, 6]."""
-    for lane in range(actions.size):
-        level = node[lane, 0] + 1
-        index = 2 * node[lane, 1] + actions[lane]
-        node[lane, 0] = observations[lane, 0] = level
-        node[lane, 1] = observations[lane, 1] = index
-        terminated[lane] = level == depth
+    for env in range(actions.size):
+        level = node[env, 0] + 1
+        index = 2 * node[env, 1] + actions[env]
+        node[env, 0] = observations[env, 0] = level
+        node[env, 1] = observations[env, 1] = index
+        terminated[env] = level == depth
         if level == depth:
             for nutrient in range(leaves.shape[1]):
-                rewards[lane, nutrient] = leaves[index, nutrient]
+                rewards[env, nutrient] = leaves[index, nutrient]
 
 
 class FruitTreeKernel(KernelVectorEnv):
@@ -46,11 +42,11 @@ class FruitTreeKernel(KernelVectorEnv):
         self.depth = depth
         self.leaves = np.array(FRUITS[str(depth)], dtype=np.float32).astype(np.float64)  # float32, as the single form
         self.root = np.zeros(2, dtype=np.int32)
-        self.lanes_state = {"node": np.zeros((num_envs, 2), dtype=np.int32)}
+        self.arrays = {"node": np.zeros((num_envs, 2), dtype=np.int32)}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        for rows in (self.lanes_state["node"], observations):
-            begin(mask, rows, self.root)
+        for rows in (self.arrays["node"], observations):
+            set_rows(mask, rows, self.root)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
-        advance(actions, self.lanes_state["node"], self.leaves, self.depth, observations, rewards, terminated)
+        advance(actions, self.arrays["node"], self.leaves, self.depth, observations, rewards, terminated)

@@ -2,42 +2,56 @@
 
 Each action lasts `frame_skip` sub-steps. The order of events in a sub-step is mo-gymnasium's: the action first, then
 the end of the episode, then motion, then the base; so the action still acts once in the sub-step after the sale. Ore is
-drawn from each lane's own generator, as in our repaired single environment (`upstream.SeededOre`).
+drawn from each environment's own generator, as in our repaired single form (`mo_gymnasium_patches.SeededOre`).
 """
 
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
+from llvmlite.ir import IRBuilder, Value
 from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-from morl.envs.backends.kernels import KernelVectorEnv, LaneStreams, begin
+from morl.envs.backends.kernels import KernelVectorEnv, set_rows
+from morl.envs.backends.streams import RandomStreams
+from morl.envs.core.types import Array
 
-Array = NDArray[Any]
-
-MINE, LEFT, RIGHT, ACCELERATE, BRAKE = 0, 1, 2, 3, 4
-ROTATION, ACCELERATION, DECELERATION = 10.0, 0.0075, 1.0
-STANDSTILL, MAX_SPEED = 0.001, 1.0
-MINE_RADIUS, BASE_RADIUS = 0.14, 0.15
+MINE, LEFT, RIGHT, ACCELERATE, BRAKE = range(5)
+ROTATION = 10.0
+ACCELERATION = 0.0075
+DECELERATION = 1.0
+STANDSTILL = 0.001
+MAX_SPEED = 1.0
+MINE_RADIUS = 0.14
+BASE_RADIUS = 0.15
 FUEL_IDLE = -0.005
 FUEL_EXTRA = np.array([-0.05, 0.0, 0.0, -0.025, 0.0, 0.0])  # per sub-step, for each action
 X, Y, SPEED, ANGLE, FIRST_ORE, SECOND_ORE, DEPARTED = range(7)  # columns of `carts`
 
 
 @intrinsic
-def fused_multiply_add(typing_context: Any, a: Any, b: Any, c: Any) -> Any:  # noqa: ARG001 - Numba's signature
+def fused_multiply_add(typing_context: object, a: object, b: object, c: object) -> object:  # noqa: ARG001 - Numba's form
     """Return a * b + c with one rounding, which is how NumPy's `dot` (BLAS) adds the second product."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        return builder.fma(*arguments)
+    def generate(context: object, builder: IRBuilder, signature: object, arguments: list[Value]) -> Value:  # noqa: ARG001
+        first, second, summand = arguments
+        return builder.fma(first, second, summand)
 
     return types.float64(types.float64, types.float64, types.float64), generate
+
+
+class World(NamedTuple):
+    """What does not change: mines [mine, 6], capacity of a cart, fuel [action] of a step, sub-steps of a step."""
+
+    mines: Array
+    capacity: float
+    fuel: Array
+    frame_skip: int
 
 
 @njit(cache=True, nogil=True)
@@ -127,24 +141,24 @@ def observe(cart: Array, capacity: float, observation: Array) -> None:
 def advance(
     actions: Array,
     carts: Array,
-    mines: Array,
-    capacity: float,
-    fuel: Array,
-    frame_skip: int,
+    world: World,
     normals: Array,
     positions: Array,
     observations: Array,
     rewards: Array,
     terminated: Array,
 ) -> None:
-    """Step every lane: `frame_skip` sub-steps of the same action."""
-    for lane in range(actions.size):
-        cart, action, home = carts[lane], actions[lane], False
-        rewards[lane, 2] = fuel[action]
+    """Step every environment: `frame_skip` sub-steps of the same action."""
+    mines, capacity, fuel, frame_skip = world
+    for env in range(actions.size):
+        cart = carts[env]
+        action = actions[env]
+        home = False
+        rewards[env, 2] = fuel[action]
         for _ in range(frame_skip):
             steer(cart, action)
             if action == MINE and cart[SPEED] < STANDSTILL:
-                positions[lane] = dig(cart, mines, normals[lane], positions[lane], capacity)
+                positions[env] = dig(cart, mines, normals[env], positions[env], capacity)
             if home:
                 break
             roll(cart)
@@ -153,10 +167,10 @@ def advance(
             elif cart[DEPARTED] == 1.0:
                 home = True
                 for ore in range(2):
-                    rewards[lane, ore] = np.float32(cart[FIRST_ORE + ore])  # the single environment pays float32
+                    rewards[env, ore] = np.float32(cart[FIRST_ORE + ore])  # the single environment pays float32
                     cart[FIRST_ORE + ore] = 0.0
-        observe(cart, capacity, observations[lane])
-        terminated[lane] = home
+        observe(cart, capacity, observations[env])
+        terminated[env] = home
 
 
 class MinecartKernel(KernelVectorEnv):
@@ -174,29 +188,29 @@ class MinecartKernel(KernelVectorEnv):
 
             config = str(Path(minecart.__file__).parent / "mine_config.json")
         data = json.loads(Path(config).read_text())
-        self.capacity = float(data["capacity"])
+        highest = np.array([data["capacity"], data["capacity"], 0], np.float32)
         super().__init__(
             num_envs,
             observation_space=Box(-np.ones(7, np.float32), np.ones(7, np.float32)),
             action_space=Discrete(6),
-            reward_space=Box(np.array([0, 0, -1], np.float32), np.array([self.capacity] * 2 + [0], np.float32)),
+            reward_space=Box(np.array([0, 0, -1], np.float32), highest),
             max_episode_steps=max_episode_steps,
-            streams=LaneStreams("standard_normal", reserve=2 * frame_skip, num_envs=num_envs),
+            streams=RandomStreams("standard_normal", reserve=2 * frame_skip, num_envs=num_envs),
         )
-        self.frame_skip = frame_skip
         fuel = np.float32(FUEL_IDLE * frame_skip) + (FUEL_EXTRA * frame_skip).astype(np.float32)
-        self.fuel = fuel.astype(np.float64)
-        self.mines = np.array([[m["x"], m["y"], *m["distributions"][0], *m["distributions"][1]] for m in data["mines"]])
-        self.home, self.first = np.array([0.0, 0.0, 0.0, 45.0, 0.0, 0.0, 0.0]), np.zeros(7, dtype=np.float32)
-        observe(self.home, self.capacity, self.first)
-        self.lanes_state = {"carts": np.zeros((num_envs, 7))}
+        mines = np.array([[m["x"], m["y"], *m["distributions"][0], *m["distributions"][1]] for m in data["mines"]])
+        self.world = World(mines, float(data["capacity"]), fuel.astype(np.float64), frame_skip)
+        self.home = np.array([0.0, 0.0, 0.0, 45.0, 0.0, 0.0, 0.0])
+        self.first = np.zeros(7, dtype=np.float32)
+        observe(self.home, self.world.capacity, self.first)
+        self.arrays = {"carts": np.zeros((num_envs, 7))}
 
     def _start(self, mask: Array, observations: Array) -> None:
-        begin(mask, self.lanes_state["carts"], self.home)
-        begin(mask, observations, self.first)
+        set_rows(mask, self.arrays["carts"], self.home)
+        set_rows(mask, observations, self.first)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         assert self.streams is not None
-        carts, draws, positions = self.lanes_state["carts"], self.streams.draws, self.streams.position
-        constants = (self.mines, self.capacity, self.fuel, self.frame_skip)
-        advance(actions, carts, *constants, draws, positions, observations, rewards, terminated)
+        draws = self.streams.draws
+        positions = self.streams.position
+        advance(actions, self.arrays["carts"], self.world, draws, positions, observations, rewards, terminated)

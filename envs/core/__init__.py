@@ -1,0 +1,1 @@
+"""The contract of environments: entries, registration, checks, validation, saved state."""

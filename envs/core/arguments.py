@@ -1,19 +1,19 @@
-"""What `reset` and `step` of every back end are given: read the same way everywhere, or refused in one sentence."""
+"""Validation of the arguments of `reset` and `step`, the same in every backend."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import gymnasium
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from morl.envs.core.types import ActionBatch, Array, Space
 
 
-def lane_seeds(seed: Any, num_envs: int) -> list[int | None]:
-    """Return a seed per lane: seed + lane for an integer, the sequence as it is, None for None.
+def env_seeds(seed: object, num_envs: int) -> list[int | None]:
+    """Return a seed for each environment: seed + index for an integer, the sequence as it is, None for None.
 
     Raises:
         ValueError: something else, or another number of them.
@@ -21,24 +21,24 @@ def lane_seeds(seed: Any, num_envs: int) -> list[int | None]:
     if seed is None:
         return [None] * num_envs
     if _is_seed(seed):
-        return [int(seed) + lane for lane in range(num_envs)]
-    listed = isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str)
-    if not listed or len(seed) != num_envs or not all(one is None or _is_seed(one) for one in seed):
+        return [int(seed) + index for index in range(num_envs)]
+    listed = list(seed) if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) else []
+    if len(listed) != num_envs or not all(one is None or _is_seed(one) for one in listed):
         raise ValueError(
-            f"seed must be None, a non-negative integer, or {num_envs} of them (one for each lane), got {seed!r}"
+            f"seed must be None, a non-negative integer, or {num_envs} of them (one for each environment), got {seed!r}"
         )
-    return [None if one is None else int(one) for one in seed]
+    return [None if one is None else int(one) for one in listed]
 
 
-def _is_seed(value: Any) -> bool:
+def _is_seed(value: object) -> TypeGuard[int]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 0)
 
 
 def reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:
-    """Return which lanes a reset with these options begins anew [env]: `options["reset_mask"]`, or all.
+    """Return which environments a reset with these options resets [env]: `options["reset_mask"]`, or all.
 
     Raises:
-        ValueError: a mask that is not one boolean for each lane, at least one of them true.
+        ValueError: a mask that is not one boolean for each environment, at least one of them true.
     """
     if not options or "reset_mask" not in options:
         return np.ones(num_envs, dtype=np.bool_)
@@ -49,16 +49,26 @@ def reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> NDArray[np.b
     return mask
 
 
-def require_begun(begun: Array | bool, mask: NDArray[np.bool_]) -> None:
-    """Raise ResetNeeded where a reset leaves out lanes that have no episode yet."""
-    if not (begun | mask).all():
-        raise gymnasium.error.ResetNeeded("the first reset must begin all lanes, without options['reset_mask']")
+def require_reset(was_reset: Array | bool, mask: NDArray[np.bool_]) -> None:
+    """Raise ResetNeeded where a reset leaves out environments that have never been reset.
+
+    Args:
+        was_reset: [env] whether each has been reset before, or one answer for all.
+        mask: [env] which are reset now.
+    """
+    if not (was_reset | mask).all():
+        raise gymnasium.error.ResetNeeded("the first reset must reset all environments, without options['reset_mask']")
 
 
-class Actions:
-    """Checks the actions of `num_envs` lanes; spaces made of others (Dict, Tuple) are left to the environments."""
+class ActionCheck:
+    """Checks a batch of actions; spaces made of others (Dict, Tuple) are left to the environments.
 
-    def __init__(self, space: gymnasium.Space[Any], num_envs: int) -> None:
+    Args:
+        space: action space of one environment.
+        num_envs: number of environments.
+    """
+
+    def __init__(self, space: Space, num_envs: int) -> None:
         known = isinstance(
             space,
             gymnasium.spaces.Box
@@ -72,12 +82,12 @@ class Actions:
         self.first = int(getattr(space, "start", 0)) if self.discrete else 0
         self.number = int(getattr(space, "n", 0)) if self.discrete else 0
 
-    def __call__(self, actions: Any) -> Any:
+    def __call__(self, actions: ActionBatch) -> ActionBatch:
         """Return the actions as an array [env, ...]; of another kind of space, as they are.
 
         Raises:
             ValueError: another shape, fractions where integers are wanted, numbers that are not finite, or an action
-                outside a Discrete space. A Box may be exceeded: environments cut actions off themselves.
+                outside a Discrete space. A Box may be exceeded: environments clip actions themselves.
         """
         if self.shape is None:
             return actions
@@ -89,31 +99,32 @@ class Actions:
             wanted = f"{'numbers' if self.continuous else 'integers'} of shape {self.shape}"
             raise ValueError(f"actions must be {wanted}, got {array.dtype} of shape {array.shape}")
         if self.discrete:
-            lane = first_outside(array, self.first, self.first + self.number)
-            if lane >= 0:
+            index = first_outside(array, self.first, self.first + self.number)
+            if index >= 0:
                 last = self.first + self.number - 1
-                raise ValueError(f"the action of lane {lane} must be in {self.first} .. {last}, got {array[lane]}")
+                allowed = f"{self.first} .. {last}"
+                raise ValueError(f"the action of environment {index} must be in {allowed}, got {array[index]}")
         elif self.continuous and array.dtype.kind == "f":
-            lane = first_not_finite(array.reshape(len(array), -1))
-            if lane >= 0:
-                raise ValueError(f"the action of lane {lane} must be finite, got {array[lane].tolist()}")
+            index = first_not_finite(array.reshape(len(array), -1))
+            if index >= 0:
+                raise ValueError(f"the action of environment {index} must be finite, got {array[index].tolist()}")
         return array
 
 
 @njit(cache=True, nogil=True)
 def first_outside(actions: Array, low: int, high: int) -> int:
-    """Return the first lane whose action is not in low .. high - 1, or -1."""
-    for lane in range(actions.size):
-        if actions[lane] < low or actions[lane] >= high:
-            return lane
+    """Return the first index [env] whose action is not in low .. high - 1, or -1."""
+    for env in range(actions.size):
+        if actions[env] < low or actions[env] >= high:
+            return env
     return -1
 
 
 @njit(cache=True, nogil=True)
 def first_not_finite(rows: Array) -> int:
-    """Return the first lane with an entry that is infinite or not a number, or -1."""
-    for lane in range(rows.shape[0]):
-        for index in range(rows.shape[1]):
-            if not math.isfinite(rows[lane, index]):
-                return lane
+    """Return the first row [env, entry] with an entry that is infinite or not a number, or -1."""
+    for env in range(rows.shape[0]):
+        for entry in range(rows.shape[1]):
+            if not math.isfinite(rows[env, entry]):
+                return env
     return -1

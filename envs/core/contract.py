@@ -1,17 +1,29 @@
-"""What every back end offers, and the watch at the border: a reward that is not a finite vector stops the run."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Base class of all vector environments, and reward validation."""
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from morl.envs.core.types import (
+    Action,
+    ActionBatch,
+    Array,
+    Env,
+    Info,
+    Observation,
+    ObservationBatch,
+    Options,
+    SavedState,
+    Step,
+)
+from morl.protocols import StateDict
 
 
-class VectorEnvironment(VectorEnv[Any, Any, Any]):
+class MultiObjectiveVectorEnv(VectorEnv[ObservationBatch, ActionBatch, Array]):
     """Gymnasium's VectorEnv with float64 rewards [env, objective], same-step autoreset and a state that can be saved.
 
-    `metadata["backend"]` names the back end.
+    `metadata["backend"]` names the backend.
     """
 
     num_objectives: int
@@ -19,7 +31,7 @@ class VectorEnvironment(VectorEnv[Any, Any, Any]):
     first_seed: int | None = None
     """Seed of the first `reset()` that is not given one."""
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> SavedState:
         """Return all that the next steps depend on, as nested dicts and lists of arrays, numbers and strings.
 
         Raises:
@@ -27,7 +39,7 @@ class VectorEnvironment(VectorEnv[Any, Any, Any]):
         """
         raise NotImplementedError
 
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+    def load_state_dict(self, saved: StateDict) -> None:
         """Continue exactly where `saved` was taken, in an environment built with the same arguments."""
         raise NotImplementedError
 
@@ -36,25 +48,32 @@ class WrongReward(ValueError):
     """A reward that is not a finite vector of the right length."""
 
 
-class RewardGuard(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Passes float64 rewards [objective] on and raises ValueError for any other, naming env, lane, seed and step."""
+class RewardGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
+    """Returns float64 rewards [objective] and raises ValueError for any other, naming id, environment, seed and step.
 
-    def __init__(self, env: gymnasium.Env[Any, Any], env_id: str, lane: int, num_objectives: int) -> None:
+    Args:
+        env: the environment whose rewards are checked.
+        env_id: its id, for the message.
+        index: its number in the vector environment, for the message.
+        num_objectives: length of the reward vector.
+    """
+
+    def __init__(self, env: Env, env_id: str, index: int, num_objectives: int) -> None:
         super().__init__(env)
         self.env_id = env_id
-        self.lane = lane
+        self.index = index
         self.num_objectives = num_objectives
-        self.lane_seed: int | None = None
+        self.last_seed: int | None = None
         self.steps = 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
         """Reset, remembering the seed for the message."""
         if seed is not None:
-            self.lane_seed = seed
+            self.last_seed = seed
             self.steps = 0
         return self.env.reset(seed=seed, options=options)
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> Step:
         """Step, checking the reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self.steps += 1
@@ -63,10 +82,10 @@ class RewardGuard(gymnasium.Wrapper[Any, Any, Any, Any]):
             raise WrongReward(self.complaint(vector))
         return observation, vector, terminated, truncated, info
 
-    def complaint(self, reward: np.ndarray[Any, Any]) -> str:
+    def complaint(self, reward: NDArray[np.float64]) -> str:
         """Return the one sentence that says what is wrong with `reward`."""
-        seed = "" if self.lane_seed is None else f", seed {self.lane_seed}"
+        seed = "" if self.last_seed is None else f", seed {self.last_seed}"
         return (
-            f"{self.env_id}: the reward at step {self.steps} of lane {self.lane}{seed} must be "
+            f"{self.env_id}: the reward at step {self.steps} of environment {self.index}{seed} must be "
             f"{self.num_objectives} finite numbers, got {reward.tolist()}"
         )

@@ -1,84 +1,59 @@
-"""Registering and building single environments, and the table `specs` of what their rewards mean."""
+"""Registering, finding and building single environments, and the table `specs` of what is known about each id.
 
+Other users of Gymnasium in the same process see nothing of this but new ids: those that are morl's own, and "morl/ID"
+for each id of another package that has a batch form or repairs here. Registrations of others are never changed.
+"""
+
+import copy
 import importlib
+import inspect
 import math
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from numbers import Real
-from typing import Any
+from typing import TypedDict, Unpack
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import VectorEnv
 
-from morl.envs.classic import mo_gymnasium_patches
-from morl.envs.core.catalogue import ROWS
-from morl.envs.core.spec import FrontFunction, Spec, SpecTable, nearest
-from morl.envs.families import family_ids
-from morl.envs.mujoco import ids as mujoco_ids
-from morl.protocols import Problem
-
-EnvBuilder = str | Callable[..., gymnasium.Env[Any, Any]]
+from morl.envs.core.entry import EntryPoint, EntryTable, EnvEntry, FrontFunction, VectorEntryPoint, nearest
+from morl.envs.core.quiet import quiet
+from morl.envs.core.types import Env, EnvOption
+from morl.envs.core.types import EnvBuilder as EnvBuilder  # part of the public names of this module
+from morl.protocols import Problem, VectorEnvironment
 
 DEFAULT_DISCOUNT = 0.99
+NAMESPACE = "morl/"
+"""Gymnasium knows our repaired and batched forms of the environments of other packages as "morl/ID"."""
 
-_DEEP_SEA_TREASURE = "morl.envs.classic.deep_sea_treasure:DeepSeaTreasureKernel"
-_MINECART = "morl.envs.classic.minecart:MinecartKernel"
-_MOUNTAIN_CAR = "morl.envs.classic.mountain_car:MountainCarKernel"
+_ENTRIES: dict[str, EnvEntry] = {}
+specs = EntryTable(_ENTRIES)
 
-VECTOR_ENTRY_POINTS = {
-    "deep-sea-treasure-v0": _DEEP_SEA_TREASURE,
-    "deep-sea-treasure-concave-v0": _DEEP_SEA_TREASURE,
-    "deep-sea-treasure-mirrored-v0": _DEEP_SEA_TREASURE,
-    "fruit-tree-v0": "morl.envs.classic.fruit_tree:FruitTreeKernel",
-    "minecart-v0": _MINECART,
-    "minecart-deterministic-v0": _MINECART,
-    "breakable-bottles-v0": "morl.envs.classic.bottles:BreakableBottlesKernel",
-    "resource-gathering-v0": "morl.envs.classic.tabular:ResourceGatheringKernel",
-    "four-room-v0": "morl.envs.classic.tabular:FourRoomKernel",
-    "fishwood-v0": "morl.envs.classic.tabular:FishWoodKernel",
-    "water-reservoir-v0": "morl.envs.classic.water_reservoir:WaterReservoirKernel",
-    "mo-mountaincar-v0": _MOUNTAIN_CAR,
-    "mo-mountaincar-3d-v0": _MOUNTAIN_CAR,
-    "mo-mountaincar-timemove-v0": _MOUNTAIN_CAR,
-    "mo-mountaincar-timespeed-v0": _MOUNTAIN_CAR,
-    "mo-mountaincarcontinuous-v0": "morl.envs.classic.mountain_car:ContinuousMountainCarKernel",
-    "mo-hopper-v5": "morl.envs.mujoco.tasks:hopper",
-    "mo-hopper-2obj-v5": "morl.envs.mujoco.tasks:hopper",
-    "mo-halfcheetah-v4": "morl.envs.mujoco.tasks:half_cheetah_4",
-    "mo-halfcheetah-v5": "morl.envs.mujoco.tasks:half_cheetah",
-    "mo-walker2d-v5": "morl.envs.mujoco.tasks:walker2d",
-    "mo-swimmer-v5": "morl.envs.mujoco.tasks:swimmer",
-    "mo-ant-v5": "morl.envs.mujoco.tasks:ant",
-    "mo-ant-2obj-v5": "morl.envs.mujoco.tasks:ant",
-    "mo-humanoid-v5": "morl.envs.mujoco.tasks:humanoid",
-    "mo-reacher-v5": "morl.envs.mujoco.tasks:reacher",
-    **mujoco_ids.VECTOR_ENTRY_POINTS,
-    **family_ids.VECTOR_ENTRY_POINTS,
-}
-"""Our batch form of each environment that has one; mo-gymnasium's are hung into Gymnasium's own registry."""
 
-for _ids in (mujoco_ids, family_ids):
-    ROWS.update(_ids.ROWS)
-    _ids.register_all()
+class Registration(TypedDict, total=False):
+    """Further arguments of `gymnasium.register` that `register` passes on."""
 
-specs = SpecTable(ROWS)
+    vector_entry_point: VectorEntryPoint | None
+    kwargs: dict[str, EnvOption] | None
+    nondeterministic: bool
+    order_enforce: bool
+    additional_wrappers: tuple[gymnasium.envs.registration.WrapperSpec, ...]
 
 
 def register(
     id: str,  # noqa: A002 - Gymnasium's name for it
-    entry_point: str | Callable[..., gymnasium.Env[Any, Any]] | None = None,
+    entry_point: EntryPoint | None = None,
     *,
     objectives: Sequence[str],
     reference_point: Sequence[float] | None = None,
     discount: float = DEFAULT_DISCOUNT,
     known_front: FrontFunction | None = None,
     max_episode_steps: int | None = None,
-    vector_entry_point: str | Callable[..., Any] | None = None,
-    kwargs: dict[str, Any] | None = None,
+    **registration: Unpack[Registration],
 ) -> None:
-    """Register an environment with Gymnasium and add its row to `specs`.
+    """Register an environment with Gymnasium and add its entry to `specs`.
 
     Args:
         id: Gymnasium id such as "my-env-v0".
@@ -86,96 +61,141 @@ def register(
         objectives: a name for each entry of the reward vector; all of them are maximized.
         reference_point: the worst return that counts in the hypervolume, one number per objective.
         discount: the discount of reported returns, in (0, 1].
-        known_front: `(discount, **env_options)` -> the true front [n, objective], if known.
+        known_front: `(discount, **env_options)` -> the true front [point, objective], if known.
         max_episode_steps: time limit in steps; reaching it truncates the episode.
-        vector_entry_point: "module:Class" or a callable that builds the batch form (docs/environments.md).
-        kwargs: options for the entry points.
+        registration: further arguments of `gymnasium.register`: `vector_entry_point`, "module:Class" or a callable that
+            builds the batch form (docs/environments.md), and `kwargs`, options for both entry points, among them.
 
     Raises:
         ValueError: a malformed argument; nothing is registered then.
     """
     if not isinstance(id, str) or not id:
         raise ValueError(f"id must be a Gymnasium id such as 'my-env-v0', got {id!r}")
+    vector_entry_point = registration.get("vector_entry_point")
     if entry_point is None and vector_entry_point is None:
         raise ValueError(f"{id}: entry_point must be 'module:Class' or a callable, got None")
-    if isinstance(objectives, str) or not all(isinstance(name, str) and name for name in objectives):
-        raise ValueError(f"{id}: objectives must be names such as ('speed', 'energy'), got {objectives!r}")
-    if not objectives or len(set(objectives)) != len(objectives):
-        raise ValueError(f"{id}: objectives must be at least one name, all different, got {tuple(objectives)!r}")
-    if not isinstance(discount, Real) or not 0 < discount <= 1:
-        raise ValueError(f"{id}: discount must lie in (0, 1], got {discount!r}")
-    if reference_point is not None:
-        _check_reference(id, reference_point, len(objectives))
+    _check_rewards(id, objectives, reference_point, discount)
     if known_front is not None and not callable(known_front):
         raise ValueError(f"{id}: known_front must be a function of the discount, got {known_front!r}")
     if max_episode_steps is not None and (not isinstance(max_episode_steps, int) or max_episode_steps < 1):
         raise ValueError(f"{id}: max_episode_steps must be a positive integer or None, got {max_episode_steps!r}")
-    reference = None if reference_point is None else tuple(float(value) for value in reference_point)
-    row = Spec(id, tuple(objectives), float(discount), reference, known_front, "registered by the user")
+    entry = EnvEntry(
+        id=id,
+        objectives=tuple(objectives),
+        discount=float(discount),
+        reference_point=None if reference_point is None else tuple(float(value) for value in reference_point),
+        source="registered by the user",
+        known_front=known_front,
+        vector_entry_point=vector_entry_point,
+        max_episode_steps=max_episode_steps,
+        entry_point=entry_point,
+        kwargs=dict(registration.get("kwargs") or {}),
+    )
+    registration["kwargs"] = dict(entry.kwargs)
     gymnasium.register(
         id,
         entry_point=entry_point,
         max_episode_steps=max_episode_steps,
         disable_env_checker=True,  # Gymnasium's passive checker knows scalar rewards only; `check_env` is ours
-        vector_entry_point=vector_entry_point,
-        kwargs=dict(kwargs or {}),
+        **registration,
     )
-    ROWS[id] = row
+    _ENTRIES[id] = entry
 
 
-def _check_reference(env_id: str, reference_point: Sequence[float], num_objectives: int) -> None:
+def _check_rewards(
+    env_id: str, objectives: Sequence[str], reference_point: Sequence[float] | None, discount: float
+) -> None:
+    """Raise ValueError for malformed objective names, reference point or discount."""
+    if isinstance(objectives, str) or not all(isinstance(name, str) and name for name in objectives):
+        raise ValueError(f"{env_id}: objectives must be names such as ('speed', 'energy'), got {objectives!r}")
+    if not objectives or len(set(objectives)) != len(objectives):
+        raise ValueError(f"{env_id}: objectives must be at least one name, all different, got {tuple(objectives)!r}")
+    if not isinstance(discount, Real) or not 0 < discount <= 1:
+        raise ValueError(f"{env_id}: discount must lie in (0, 1], got {discount!r}")
+    if reference_point is None:
+        return
     try:
         finite = all(math.isfinite(value) for value in reference_point)
         length = len(reference_point)
     except TypeError:
         finite, length = False, -1
-    if not finite or length != num_objectives:
+    if not finite or length != len(objectives):
         raise ValueError(
-            f"{env_id}: reference_point must be {num_objectives} finite numbers (one per objective), "
+            f"{env_id}: reference_point must be {len(objectives)} finite numbers (one per objective), "
             f"got {reference_point!r}"
         )
 
 
-def _load_mo_gymnasium() -> None:
-    """Import mo-gymnasium, so that its ids exist, and hang our batch kernels into Gymnasium's registry."""
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")  # no environment makes a sound; a missing card makes noise
-    importlib.import_module("mo_gymnasium")
-    for env_id, entry_point in VECTOR_ENTRY_POINTS.items():
-        gymnasium.registry[env_id].vector_entry_point = entry_point
+def add_entries(entries: Iterable[EnvEntry]) -> None:
+    """Add entries of `morl.envs` itself to `specs` and register the ids that are morl's own with Gymnasium.
 
-
-_load_mo_gymnasium()
+    The own id of an environment of another package is "morl/ID": the repaired single form and, where there is one, the
+    batch form.
+    """
+    for entry in entries:
+        _ENTRIES[entry.id] = entry
+        if entry.entry_point is not None:
+            gymnasium.register(
+                entry.id,
+                entry_point=entry.entry_point,
+                vector_entry_point=entry.vector_entry_point,
+                max_episode_steps=entry.max_episode_steps,
+                disable_env_checker=True,
+                kwargs=dict(entry.kwargs),
+            )
+        elif entry.vector_entry_point is not None or entry.repairs:
+            batched = entry.vector_entry_point is not None
+            gymnasium.register(
+                NAMESPACE + entry.id,
+                entry_point=partial(make, entry.id, max_episode_steps=-1),
+                vector_entry_point=partial(make_batch_form, entry.id) if batched else None,
+                max_episode_steps=entry.max_episode_steps,
+                disable_env_checker=True,
+            )
 
 
 def find(env: str) -> EnvSpec:
-    """Return Gymnasium's registration of an id, importing the module of "module:Name-v0".
+    """Return Gymnasium's registration of an id, with our batch form where there is one.
+
+    Imports the module of "module:Name-v0", and mo-gymnasium when the id is not known without it.
 
     Raises:
         ValueError: no such id (with the nearest names) or no such module.
     """
-    module, _, name = env.rpartition(":")
+    module = env.rpartition(":")[0]
     if module:
         try:
             importlib.import_module(module)
         except ModuleNotFoundError as error:
             raise ValueError(f"environment {env!r}: there is no module {error.name!r}") from error
+    name = env_name(env)
     if name not in gymnasium.registry:
-        raise ValueError(f"there is no environment {name!r}{nearest(name, [*gymnasium.registry, *specs])}")
-    return gymnasium.registry[name]
+        with quiet():
+            importlib.import_module("mo_gymnasium")
+    if name not in gymnasium.registry:
+        known = [one for one in gymnasium.registry if not one.startswith(NAMESPACE)]
+        raise ValueError(f"there is no environment {name!r}{nearest(name, [*known, *specs])}")
+    spec = gymnasium.registry[name]
+    if name not in _ENTRIES or _ENTRIES[name].vector_entry_point is None:
+        return spec
+    with_batch_form = copy.copy(spec)  # the registration itself belongs to everybody in this process
+    with_batch_form.vector_entry_point = _ENTRIES[name].vector_entry_point
+    return with_batch_form
 
 
 def env_name(env: EnvBuilder) -> str:
     """Return the id of an environment, without its module; for a callable, the callable's name."""
     if isinstance(env, str):
-        return env.rpartition(":")[2]
+        name = env.rpartition(":")[2]
+        inner = name.removeprefix(NAMESPACE)
+        return inner if inner in _ENTRIES else name
     if not callable(env):
         raise TypeError(f"env must be an environment id or a callable that builds one, got {env!r}")
     return getattr(env, "__name__", type(env).__name__)
 
 
-def make(env: EnvBuilder, **env_options: Any) -> gymnasium.Env[Any, Any]:
-    """Return one environment, with the known faults of mo-gymnasium's repaired (`morl.envs.classic.mo_gymnasium_patches`).
+def make(env: EnvBuilder, **env_options: EnvOption) -> Env:
+    """Return one environment, with the known faults of the package that it comes from repaired (`EnvEntry.repairs`).
 
     Args:
         env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env`.
@@ -184,27 +204,52 @@ def make(env: EnvBuilder, **env_options: Any) -> gymnasium.Env[Any, Any]:
     Raises:
         ValueError: unknown id (with the nearest names), a missing extra package, or options it does not take.
     """
-    name = env_name(env)
-    builder = partial(gymnasium.make, find(env), disable_env_checker=True) if isinstance(env, str) else env
-    try:
-        with mo_gymnasium_patches.quiet(name):
-            built = builder(**env_options)
-    except gymnasium.error.DependencyNotInstalled as error:
-        extra = ROWS[name].requires if name in ROWS else ""
-        raise ValueError(f"{name} needs {extra or 'a package'}, which is not installed: {error}") from error
-    except ModuleNotFoundError as error:
-        extra = ROWS[name].requires if name in ROWS else ""
-        raise ValueError(f"{name} needs {extra or 'a module'}, which is not installed: {error}") from error
-    except (TypeError, AttributeError, AssertionError) as error:
-        if not env_options:
-            raise  # the environment's own fault, not the options'
-        raise ValueError(f"{name} cannot be built with {env_options}: {error}") from error
+    return build_single(env_name(env), find(env) if isinstance(env, str) else env, env_options)
+
+
+def build_single(name: str, source: EnvSpec | Callable[..., object], env_options: dict[str, EnvOption]) -> Env:
+    """Return one environment of a registration or of a user's callable, repaired.
+
+    Args:
+        name: id, for messages and for what is known about it.
+        source: Gymnasium's registration, or a callable that takes the options.
+        env_options: passed to the environment's constructor.
+    """
+    builder = partial(gymnasium.make, source, disable_env_checker=True) if isinstance(source, EnvSpec) else source
+    built = construct(name, builder, env_options)
     if not isinstance(built, gymnasium.Env):
         raise TypeError(f"{name} must build a gymnasium.Env, got {type(built).__name__}")
-    return mo_gymnasium_patches.repair(name, built)
+    for repair in _ENTRIES[name].repairs if name in _ENTRIES else ():
+        module, _, wrapper = repair.partition(":")
+        with quiet():
+            repaired: Env = getattr(importlib.import_module(module), wrapper)(built)
+            built = repaired
+    return built
 
 
-def reward_length(name: str, env: gymnasium.Env[Any, Any]) -> int:
+def construct(name: str, builder: Callable[..., object], options: dict[str, EnvOption]) -> object:
+    """Return `builder(**options)`, quietly; errors that the options or a missing package cause are ValueErrors."""
+    entry = _ENTRIES.get(name)
+    extra = "" if entry is None else entry.requires
+    try:
+        with quiet(warns_of_total_mass=entry is not None and entry.warns_of_total_mass):
+            return builder(**options)
+    except gymnasium.error.DependencyNotInstalled as error:
+        raise ValueError(f"{name} needs {extra or 'a package'}, which is not installed: {error}") from error
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{name} needs {extra or 'a module'}, which is not installed: {error}") from error
+    except (TypeError, AttributeError, AssertionError) as error:
+        if not options:
+            raise  # the environment's own fault, not the options'
+        raise ValueError(f"{name} cannot be built with {options}: {error}") from error
+
+
+def make_batch_form(env_id: str, num_envs: int = 1, **env_options: EnvOption) -> VectorEnvironment:
+    """Return the batch form of an id that has one: a vector environment with rewards [env, objective]."""
+    return gymnasium.make_vec(find(env_id), num_envs, vectorization_mode="vector_entry_point", **env_options)
+
+
+def reward_length(name: str, env: Env) -> int:
     """Return the number of objectives: read off `reward_space`, or failing that the first reward (steps the env).
 
     Raises:
@@ -226,38 +271,89 @@ def reward_length(name: str, env: gymnasium.Env[Any, Any]) -> int:
     return int(shape[0])
 
 
+def vector_reward_length(name: str, envs: VectorEnvironment) -> int:
+    """Return the number of objectives of a vector environment, read off its `reward_space`.
+
+    Raises:
+        ValueError: it has no reward space of shape (objectives,).
+    """
+    shape = getattr(getattr(envs, "reward_space", None), "shape", None)
+    if shape is None or len(shape) != 1:
+        raise ValueError(f"{name}: its batch form must have a reward_space of shape (objectives,), got {shape}")
+    return int(shape[0])
+
+
 def objective_names(name: str, num_objectives: int) -> tuple[str, ...]:
     """Return the names in `specs`, or objective_0, ... for an unknown id or options that change the reward's length."""
-    row = ROWS.get(name)
-    if row is not None and len(row.objectives) == num_objectives:
-        return row.objectives
+    entry = _ENTRIES.get(name)
+    if entry is not None and len(entry.objectives) == num_objectives:
+        return entry.objectives
     return tuple(f"objective_{index}" for index in range(num_objectives))
 
 
-def problem(env: EnvBuilder, **env_options: Any) -> Problem:
-    """Return all that an agent is told about an environment; its `known_front` has the options bound.
+def problem(env: EnvBuilder, **env_options: EnvOption) -> Problem:
+    """Return an environment as agents see it; its `known_front` has the options bound.
 
     Raises:
-        ValueError: as `make`, or a scalar reward.
+        ValueError: unknown id, wrong options, a missing package, or a scalar reward.
     """
     name = env_name(env)
-    built = make(env, **env_options)
+    built = make(env, **env_options) if isinstance(env, str) else call_builder(name, env, 1, env_options)
     try:
-        num_objectives = reward_length(name, built)
+        if isinstance(built, VectorEnv):
+            num_objectives = vector_reward_length(name, built)
+            observation_space = built.single_observation_space
+            action_space = built.single_action_space
+        else:
+            num_objectives = reward_length(name, built)
+            observation_space = built.observation_space
+            action_space = built.action_space
     finally:
         built.close()
-    row = ROWS.get(name)
-    if row is not None and len(row.objectives) != num_objectives:
-        row = None  # an option changed the reward vector: the row does not speak of this environment
+    entry = _ENTRIES.get(name)
+    if entry is not None and len(entry.objectives) != num_objectives:
+        entry = None  # an option changed the reward vector: the entry does not describe this environment
     known_front = None
-    if row is not None and row.known_front is not None:
-        known_front = partial(row.known_front, **env_options)
+    if entry is not None and entry.known_front is not None:
+        known_front = partial(entry.known_front, **env_options)
     return Problem(
         id=name,
-        observation_space=built.observation_space,
-        action_space=built.action_space,
+        observation_space=observation_space,
+        action_space=action_space,
         objectives=objective_names(name, num_objectives),
-        discount=DEFAULT_DISCOUNT if row is None else row.discount,
-        reference_point=None if row is None else row.reference_point,
+        discount=DEFAULT_DISCOUNT if entry is None else entry.discount,
+        reference_point=None if entry is None else entry.reference_point,
         known_front=known_front,
     )
+
+
+def call_builder(
+    name: str, builder: Callable[..., object], num_envs: int, env_options: dict[str, EnvOption]
+) -> Env | VectorEnvironment:
+    """Return what a user's callable builds: a single environment, or a vector environment.
+
+    Args:
+        name: of the callable, for messages.
+        builder: called with the options, and with `num_envs` where it has a parameter of that name.
+        num_envs: number of environments.
+        env_options: passed to the callable.
+
+    Raises:
+        TypeError: it builds something else.
+    """
+    if _takes_num_envs(builder):
+        built = construct(name, builder, {"num_envs": num_envs, **env_options})
+    else:
+        built = construct(name, builder, env_options)
+    if not isinstance(built, gymnasium.Env | VectorEnv):
+        raise TypeError(
+            f"{name} must build a gymnasium.Env or a gymnasium.vector.VectorEnv, got {type(built).__name__}"
+        )
+    return built
+
+
+def _takes_num_envs(builder: Callable[..., object]) -> bool:
+    try:
+        return "num_envs" in inspect.signature(builder).parameters
+    except (TypeError, ValueError):  # a callable without a signature, written in C for example
+        return False

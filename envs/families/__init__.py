@@ -1,0 +1,1 @@
+"""Task families of the papers that need no physics engine: building, offloading, queues."""

@@ -13,26 +13,27 @@ C-MORL's first observation was a scalar spread over all 29 inputs; here it is th
 after 480 hours; here that is a time limit, which truncates.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box
 from numba import njit
-from numpy.typing import NDArray
 
-from morl.envs.backends.kernels import KernelVectorEnv, LaneStreams
-from morl.envs.core.single import single_lane
+from morl.envs.backends.kernels import KernelVectorEnv
+from morl.envs.backends.single import single_form
+from morl.envs.backends.streams import RandomStreams
+from morl.envs.core.types import Array
 from morl.envs.families.building_model import FIRST, ZONES
 from morl.envs.families.building_year import load
 from morl.envs.families.quantiles import normals
-
-Array = NDArray[Any]
 
 HORIZON = 480
 NUMBER = len(ZONES)
 PADDED = 24  # zones and one more: whole SIMD registers
 INPUTS = 2 * PADDED + 4
-TARGET, HOTTEST, NOISE = 20.0, 40.0, 0.02
+TARGET = 20.0  # deg C
+HOTTEST = 40.0  # deg C
+NOISE = 0.02
 STARTS = 200
 ACTIVITY = 120.0  # W per person
 OUTDOOR, IRRADIANCE, GROUND, CARBON, PRICE = range(5)
@@ -45,7 +46,8 @@ on the |a|_1 of each floor in the hour before and in the one before that."""
 @njit(cache=True, nogil=True)
 def people_heat(temperature: float) -> float:
     """Return the sensible heat of a person in W at the mean `temperature` (EnergyPlus; its linear term is left out)."""
-    a, t = ACTIVITY, temperature
+    a = ACTIVITY
+    t = temperature
     constant = 6.461927 + 0.946892 * a + 0.0000255737 * a * a
     return (
         constant + t * (0.0000589172 * a * a - 0.0627909 * a) - t * t * (0.19855 - 0.000940018 * a + 1.49532e-6 * a * a)
@@ -53,44 +55,44 @@ def people_heat(temperature: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def add_noise(lane: int, clocks: Array, year: Array, draws: Array, positions: Array) -> None:
+def add_noise(env: int, clocks: Array, year: Array, draws: Array, positions: Array) -> None:
     """Draw this hour's carbon intensity and price."""
-    first, second = normals(draws[lane, positions[lane]], draws[lane, positions[lane] + 1])
-    positions[lane] += 2
-    hour = int(clocks[lane, HOUR])
-    clocks[lane, NOISY_CARBON] = year[hour, CARBON] + NOISE * first
-    clocks[lane, NOISY_PRICE] = year[hour, PRICE] + NOISE * second
+    first, second = normals(draws[env, positions[env]], draws[env, positions[env] + 1])
+    positions[env] += 2
+    hour = int(clocks[env, HOUR])
+    clocks[env, NOISY_CARBON] = year[hour, CARBON] + NOISE * first
+    clocks[env, NOISY_PRICE] = year[hour, PRICE] + NOISE * second
 
 
 @njit(cache=True, nogil=True)
-def observe(lane: int, temperature: Array, clocks: Array, year: Array, people: float, observations: Array) -> None:
+def observe(env: int, temperature: Array, clocks: Array, year: Array, people: float, observations: Array) -> None:
     """Write temperatures, outdoor, irradiance, ground, heat of a person, carbon, price; all between 0 and 1."""
-    hour = int(clocks[lane, HOUR])
+    hour = int(clocks[env, HOUR])
     for zone in range(NUMBER):
-        observations[lane, zone] = temperature[lane, zone] / HOTTEST
-    observations[lane, NUMBER] = min(max((year[hour, OUTDOOR] + 40.0) / 80.0, 0.0), 1.0)
-    observations[lane, NUMBER + 1] = year[hour, IRRADIANCE]
-    observations[lane, NUMBER + 2] = min(max((year[hour, GROUND] + 40.0) / 80.0, 0.0), 1.0)
-    observations[lane, NUMBER + 3] = min(max((people / 1000.0 + 1.0) / 2.0, 0.0), 1.0)
-    observations[lane, NUMBER + 4] = min(max(clocks[lane, NOISY_CARBON], 0.0), 1.0)
-    observations[lane, NUMBER + 5] = min(max(clocks[lane, NOISY_PRICE], 0.0), 1.0)
+        observations[env, zone] = temperature[env, zone] / HOTTEST
+    observations[env, NUMBER] = min(max((year[hour, OUTDOOR] + 40.0) / 80.0, 0.0), 1.0)
+    observations[env, NUMBER + 1] = year[hour, IRRADIANCE]
+    observations[env, NUMBER + 2] = min(max((year[hour, GROUND] + 40.0) / 80.0, 0.0), 1.0)
+    observations[env, NUMBER + 3] = min(max((people / 1000.0 + 1.0) / 2.0, 0.0), 1.0)
+    observations[env, NUMBER + 4] = min(max(clocks[env, NOISY_CARBON], 0.0), 1.0)
+    observations[env, NUMBER + 5] = min(max(clocks[env, NOISY_PRICE], 0.0), 1.0)
 
 
 @njit(cache=True, nogil=True)
 def start(
     mask: Array, temperature: Array, clocks: Array, year: Array, draws: Array, positions: Array, observations: Array
 ) -> None:
-    """Begin at 20 degrees at a random hour from 1 to 200 in the lanes of `mask` [env]."""
-    for lane in range(mask.size):
-        if mask[lane]:
+    """Begin at 20 degrees at a random hour from 1 to 200 in the environments of `mask` [env]."""
+    for env in range(mask.size):
+        if mask[env]:
             for zone in range(NUMBER):
-                temperature[lane, zone] = TARGET
+                temperature[env, zone] = TARGET
             for column in range(clocks.shape[1]):
-                clocks[lane, column] = 0.0
-            clocks[lane, HOUR] = 1 + int(STARTS * draws[lane, positions[lane]])
-            positions[lane] += 1
-            add_noise(lane, clocks, year, draws, positions)
-            observe(lane, temperature, clocks, year, people_heat(TARGET), observations)
+                clocks[env, column] = 0.0
+            clocks[env, HOUR] = 1 + int(STARTS * draws[env, positions[env]])
+            positions[env] += 1
+            add_noise(env, clocks, year, draws, positions)
+            observe(env, temperature, clocks, year, people_heat(TARGET), observations)
 
 
 @njit(cache=True, nogil=True)
@@ -99,12 +101,15 @@ def heat(model: Array, inputs: Array, following: Array) -> None:
 
     `model`: [input, PADDED], `inputs`: temperatures, actions, both PADDED, then people, ground, outdoor, irradiance.
     Four inputs a round and zones along memory: three times as fast as one by one, and, other than with BLAS, the order
-    of the sums does not depend on the number of lanes.
+    of the sums does not depend on the number of environments.
     """
     for zone in range(PADDED):
         following[zone] = 0.0
     for row in range(0, INPUTS, 4):
-        one, two, three, four = inputs[row], inputs[row + 1], inputs[row + 2], inputs[row + 3]
+        one = inputs[row]
+        two = inputs[row + 1]
+        three = inputs[row + 2]
+        four = inputs[row + 3]
         for zone in range(PADDED):
             following[zone] += (
                 model[row, zone] * one
@@ -115,22 +120,32 @@ def heat(model: Array, inputs: Array, following: Array) -> None:
 
 
 @njit(cache=True, nogil=True)
-def pay(lane: int, error: Array, power: Array, clocks: Array, highest_price: float, rewards: Array) -> None:
+def pay(env: int, error: Array, power: Array, clocks: Array, highest_price: float, rewards: Array) -> None:
     """Write the rewards. `error`: sum of |T' - 20| per floor, `power`: |a|_1 per floor; 3 or 9 objectives."""
-    ramps = clocks[lane, ELAPSED] >= 2.0
+    ramps = clocks[env, ELAPSED] >= 2.0
     if rewards.shape[1] == 3:
-        before = clocks[lane, POWER] + clocks[lane, POWER + 1] + clocks[lane, POWER + 2]
-        earlier = clocks[lane, POWER + 3] + clocks[lane, POWER + 4] + clocks[lane, POWER + 5]
-        rewards[lane, 0] = NUMBER - (error[0] + error[1] + error[2]) / 20.0
-        rewards[lane, 1] = NUMBER - clocks[lane, NOISY_PRICE] / highest_price * (power[0] + power[1] + power[2])
-        rewards[lane, 2] = NUMBER - abs(before - earlier) if ramps else 0.0
+        before = clocks[env, POWER] + clocks[env, POWER + 1] + clocks[env, POWER + 2]
+        earlier = clocks[env, POWER + 3] + clocks[env, POWER + 4] + clocks[env, POWER + 5]
+        rewards[env, 0] = NUMBER - (error[0] + error[1] + error[2]) / 20.0
+        rewards[env, 1] = NUMBER - clocks[env, NOISY_PRICE] / highest_price * (power[0] + power[1] + power[2])
+        rewards[env, 2] = NUMBER - abs(before - earlier) if ramps else 0.0
     else:
         for floor in range(3):
             zones = FIRST[floor + 1] - FIRST[floor]
-            change = abs(clocks[lane, POWER + floor] - clocks[lane, POWER + 3 + floor])
-            rewards[lane, floor] = zones - error[floor] / 20.0
-            rewards[lane, 3 + floor] = zones - power[floor] / 20.0
-            rewards[lane, 6 + floor] = zones - change if ramps else 0.0
+            change = abs(clocks[env, POWER + floor] - clocks[env, POWER + 3 + floor])
+            rewards[env, floor] = zones - error[floor] / 20.0
+            rewards[env, 3 + floor] = zones - power[floor] / 20.0
+            rewards[env, 6 + floor] = zones - change if ramps else 0.0
+
+
+class Building(NamedTuple):
+    """What does not change in a year of a building."""
+
+    model: Array
+    """[input, PADDED] the step of one hour (`heat`)."""
+    year: Array
+    """[hour, 5] weather and tariffs."""
+    highest_price: float
 
 
 @njit(cache=True, nogil=True)
@@ -138,50 +153,55 @@ def advance(
     actions: Array,
     temperature: Array,
     clocks: Array,
-    model: Array,
-    year: Array,
-    highest_price: float,
+    building: Building,
     draws: Array,
     positions: Array,
     observations: Array,
     rewards: Array,
 ) -> None:
-    """Let an hour pass in every lane. `actions`: [env, zone], cut off at -1 and 1; `temperature`: [env, zone]."""
-    inputs, following, error, power = np.zeros(INPUTS), np.empty(PADDED), np.empty(3), np.empty(3)
-    for lane in range(actions.shape[0]):
-        if clocks[lane, ELAPSED] > 0.0:  # the first hour of an episode has been observed already
-            clocks[lane, HOUR] += 1.0
-            add_noise(lane, clocks, year, draws, positions)
-        mean, hour = 0.0, int(clocks[lane, HOUR])
+    """Let an hour pass in every environment. `actions`: [env, zone], clipped to [-1, 1]; `temperature`: [env, zone]."""
+    model, year, highest_price = building
+    inputs = np.zeros(INPUTS)
+    following = np.empty(PADDED)
+    error = np.empty(3)
+    power = np.empty(3)
+    for env in range(actions.shape[0]):
+        if clocks[env, ELAPSED] > 0.0:  # the first hour of an episode has been observed already
+            clocks[env, HOUR] += 1.0
+            add_noise(env, clocks, year, draws, positions)
+        mean = 0.0
+        hour = int(clocks[env, HOUR])
         for floor in range(3):
             power[floor] = 0.0
             for zone in range(FIRST[floor], FIRST[floor + 1]):
-                mean += temperature[lane, zone] / NUMBER
-                inputs[zone] = temperature[lane, zone]
-                inputs[PADDED + zone] = min(max(actions[lane, zone], -1.0), 1.0)
+                mean += temperature[env, zone] / NUMBER
+                inputs[zone] = temperature[env, zone]
+                inputs[PADDED + zone] = min(max(actions[env, zone], -1.0), 1.0)
                 power[floor] += abs(inputs[PADDED + zone])
         people = people_heat(mean)
-        inputs[INPUTS - 4], inputs[INPUTS - 3] = people, year[hour, GROUND]
-        inputs[INPUTS - 2], inputs[INPUTS - 1] = year[hour, OUTDOOR], year[hour, IRRADIANCE]
+        inputs[INPUTS - 4] = people
+        inputs[INPUTS - 3] = year[hour, GROUND]
+        inputs[INPUTS - 2] = year[hour, OUTDOOR]
+        inputs[INPUTS - 1] = year[hour, IRRADIANCE]
         heat(model, inputs, following)
         for floor in range(3):
             error[floor] = 0.0
             for zone in range(FIRST[floor], FIRST[floor + 1]):
                 error[floor] += abs(following[zone] - TARGET)
-                temperature[lane, zone] = min(max(following[zone], 0.0), HOTTEST)
-        pay(lane, error, power, clocks, highest_price, rewards)
+                temperature[env, zone] = min(max(following[zone], 0.0), HOTTEST)
+        pay(env, error, power, clocks, highest_price, rewards)
         for floor in range(3):
-            clocks[lane, POWER + 3 + floor] = clocks[lane, POWER + floor]
-            clocks[lane, POWER + floor] = power[floor]
-        clocks[lane, ELAPSED] += 1.0
-        observe(lane, temperature, clocks, year, people, observations)
+            clocks[env, POWER + 3 + floor] = clocks[env, POWER + floor]
+            clocks[env, POWER + floor] = power[floor]
+        clocks[env, ELAPSED] += 1.0
+        observe(env, temperature, clocks, year, people, observations)
 
 
 class BuildingKernel(KernelVectorEnv):
     """The batch form of building-3d-v0 and building-9d-v0.
 
     Args:
-        num_envs: number of lanes.
+        num_envs: number of environments.
         max_episode_steps: time limit in hours.
         per_floor: nine objectives, comfort, energy and ramping of each floor, instead of three of the whole building.
         data: folder with a real year, and perhaps a building (`building_year`); None is the synthetic year.
@@ -202,30 +222,30 @@ class BuildingKernel(KernelVectorEnv):
             action_space=Box(-1.0, 1.0, (NUMBER,), np.float32),
             reward_space=Box(-np.inf, np.inf, (objectives,), np.float32),
             max_episode_steps=max_episode_steps,
-            streams=LaneStreams("random", reserve=5, num_envs=num_envs),
+            streams=RandomStreams("random", reserve=5, num_envs=num_envs),
         )
         share = year.irradiance / year.irradiance.max()
-        self.year = np.stack([year.outdoor, share, year.ground, year.carbon, year.price], axis=1)
-        self.highest_price = float(year.price.max())
-        self.model = np.zeros((INPUTS, PADDED))
-        self.model[:NUMBER, :NUMBER] = step.a.T
-        self.model[PADDED : PADDED + NUMBER, :NUMBER] = step.b[:, 3:-1].T
-        self.model[2 * PADDED :, :NUMBER] = step.b[:, [0, 1, 2, -1]].T
-        self.lanes_state = {"temperature": np.zeros((num_envs, NUMBER)), "clocks": np.zeros((num_envs, POWER + 6))}
+        hours = np.stack([year.outdoor, share, year.ground, year.carbon, year.price], axis=1)
+        model = np.zeros((INPUTS, PADDED))
+        model[:NUMBER, :NUMBER] = step.a.T
+        model[PADDED : PADDED + NUMBER, :NUMBER] = step.b[:, 3:-1].T
+        model[2 * PADDED :, :NUMBER] = step.b[:, [0, 1, 2, -1]].T
+        self.building = Building(model, hours, float(year.price.max()))
+        self.arrays = {"temperature": np.zeros((num_envs, NUMBER)), "clocks": np.zeros((num_envs, POWER + 6))}
 
     def _start(self, mask: Array, observations: Array) -> None:
         assert self.streams is not None
-        temperature, clocks = self.lanes_state.values()
-        start(mask, temperature, clocks, self.year, self.streams.draws, self.streams.position, observations)
+        temperature, clocks = self.arrays.values()
+        start(mask, temperature, clocks, self.building.year, self.streams.draws, self.streams.position, observations)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         assert self.streams is not None
         terminated[:] = False
-        temperature, clocks = self.lanes_state.values()
-        model = self.model, self.year, self.highest_price
-        chance = self.streams.draws, self.streams.position
-        advance(actions, temperature, clocks, *model, *chance, observations, rewards)
+        temperature, clocks = self.arrays.values()
+        draws = self.streams.draws
+        positions = self.streams.position
+        advance(actions, temperature, clocks, self.building, draws, positions, observations, rewards)
 
 
-building = single_lane(BuildingKernel)
+building = single_form(BuildingKernel)
 """The single form of both ids."""

@@ -2,31 +2,41 @@
 
 Shape and sizes are those of the ASHRAE 90.1 large-office prototype (US Department of Energy): a basement and a bottom,
 a middle and a top floor of 73.1 m x 48.7 m, each floor with a core, four perimeter zones 4.57 m deep and a plenum.
-Heat coefficients are BEAR's for this prototype (the model behind SustainGym and C-MORL). The sizes of the data centres
+Heat coefficients are BEAR's for this prototype (the model behind SustainGym and C-MORL). The sizes of the data centers
 are ours, and walls follow the plan instead of BEAR's bounding boxes; a `building.npz` replaces all of it
 (`morl.envs.families.building_year`).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from morl.envs.core.types import Array
 
-LENGTH, WIDTH, DEPTH = 73.1, 48.7, 4.57  # m: footprint, depth of the perimeter zones
-HEIGHT, PLENUM_HEIGHT, BASEMENT_HEIGHT = 2.74, 1.22, 2.44  # m
+LENGTH = 73.1  # m
+WIDTH = 48.7  # m
+DEPTH = 4.57  # m, of the perimeter zones
+HEIGHT = 2.74  # m
+PLENUM_HEIGHT = 1.22  # m
+BASEMENT_HEIGHT = 2.44  # m
 WINDOWS = 0.4  # share of the outer walls, plenum included
-DATA_CENTRE, BASEMENT_DATA_CENTRE = 10.0, 25.0  # m, sides of square rooms; ours
-WALL, FLOOR, OUTER_WALL, ROOF, CEILING, GROUND_FLOOR, WINDOW = 6.299, 3.839, 0.984, 0.228, 4.488, 3.839, 2.615  # W/m2/K
+DATA_CENTER = 10.0  # m, side of a square room; ours
+BASEMENT_DATA_CENTER = 25.0  # m, likewise
+WALL = 6.299  # W/m2/K, as the six that follow
+FLOOR = 3.839
+OUTER_WALL = 0.984
+ROOF = 0.228
+CEILING = 4.488
+GROUND_FLOOR = 3.839
+WINDOW = 2.615
 GROUND_SHARE = 0.5  # of the ground floor's conductance that counts
 AIR = 1.225 * 1000.0  # J/m3/K: only air stores heat
 POWER = 8000.0  # W of each zone's unit at full action
 SOLAR = 0.252 * 0.01 * 60 / 8  # heat gain coefficient of windows, loss, and the authors' factor 60 / |time zone|
 HOUR = 3600.0  # s
 
-FLOOR_ROOMS = ("core", "south", "east", "north", "west", "data centre", "plenum")
-ZONES = ("basement", "basement data centre", *(f"{floor} {room}" for floor in range(3) for room in FLOOR_ROOMS))
+FLOOR_ROOMS = ("core", "south", "east", "north", "west", "data center", "plenum")
+ZONES = ("basement", "basement data center", *(f"{floor} {room}" for floor in range(3) for room in FLOOR_ROOMS))
 FIRST = (0, 9, 16, 23)
 """The first zone of each floor in C-MORL's count, and the end: the basement belongs to the bottom floor."""
 
@@ -52,21 +62,23 @@ class Step(NamedTuple):
 def office() -> Building:
     """Return the 23-zone office. Nobody is in it (C-MORL runs it with zero people), so the first input is idle."""
     zones = len(ZONES)
-    conductance, inputs, volume = np.zeros((zones, zones)), np.zeros((zones, 4 + zones)), np.zeros(zones)
+    conductance = np.zeros((zones, zones))
+    inputs = np.zeros((zones, 4 + zones))
+    volume = np.zeros(zones)
     sides = np.array([LENGTH, WIDTH, LENGTH, WIDTH])
-    core = (LENGTH - 2 * DEPTH) * (WIDTH - 2 * DEPTH) - DATA_CENTRE**2
-    areas = np.array([core, *((sides - DEPTH) * DEPTH), DATA_CENTRE**2])  # trapezoids around the core
-    cellar = np.array([LENGTH * WIDTH - BASEMENT_DATA_CENTRE**2, BASEMENT_DATA_CENTRE**2])
+    core = (LENGTH - 2 * DEPTH) * (WIDTH - 2 * DEPTH) - DATA_CENTER**2
+    areas = np.array([core, *((sides - DEPTH) * DEPTH), DATA_CENTER**2])  # trapezoids around the core
+    cellar = np.array([LENGTH * WIDTH - BASEMENT_DATA_CENTER**2, BASEMENT_DATA_CENTER**2])
 
     def join(one: int, other: int, value: float) -> None:
         conductance[one, other] += value
         conductance[other, one] += value
 
     volume[:2] = cellar * BASEMENT_HEIGHT
-    join(0, 1, WALL * 4 * BASEMENT_DATA_CENTRE * BASEMENT_HEIGHT)
+    join(0, 1, WALL * 4 * BASEMENT_DATA_CENTER * BASEMENT_HEIGHT)
     inputs[:2, 1] = cellar * GROUND_FLOOR * GROUND_SHARE
     slab = FLOOR * CEILING / (FLOOR + CEILING)
-    for room, area in enumerate(areas):  # the basement's data centre lies below the core
+    for room, area in enumerate(areas):  # the basement's data center lies below the core
         join(0, 2 + room, slab * (area - (cellar[1] if room == 0 else 0.0)))
     join(1, 2, slab * cellar[1])
     for floor in range(3):
@@ -79,7 +91,7 @@ def office() -> Building:
             inputs[first + 1 + side, 2] = OUTER_WALL * (sides[side] * HEIGHT - window) + WINDOW * window
             inputs[first + 1 + side, -1] = SOLAR * window
             inputs[plenum, 2] += OUTER_WALL * sides[side] * PLENUM_HEIGHT
-        join(first, first + 5, WALL * 4 * DATA_CENTRE * HEIGHT)
+        join(first, first + 5, WALL * 4 * DATA_CENTER * HEIGHT)
         for room, area in enumerate(areas):
             join(first + room, plenum, CEILING * area)
             if floor < 2:

@@ -15,14 +15,12 @@ import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from morl.envs.core.types import Array
 from morl.envs.families.building_model import ZONES, Step, hourly, office
-
-Array = NDArray[Any]
 
 HOURS = 8760
 NEEDED = 200 + 480  # hours that episodes can reach
@@ -75,11 +73,19 @@ def load(folder: str | None) -> tuple[Year, Step]:
     if folder is None:
         year = synthetic_year()
     else:
-        weather = _column(Path(folder) / "weather.epw", 8, 6), _column(Path(folder) / "weather.epw", 8, 13)
-        tariff = _column(Path(folder) / "carbon_intensity.csv", 1, 0), _column(Path(folder) / "pricing.csv", 1, "price")
-        length = min(map(len, (*weather, *tariff, ground_temperature())))
-        columns = [column[:length] for column in (*weather, ground_temperature(), *tariff)]
-        year = Year(*columns)
+        outdoor = _column(Path(folder) / "weather.epw", 8, 6)
+        irradiance = _column(Path(folder) / "weather.epw", 8, 13)
+        ground = ground_temperature()
+        carbon = _column(Path(folder) / "carbon_intensity.csv", 1, 0)
+        price = _column(Path(folder) / "pricing.csv", 1, "price")
+        length = min(map(len, (outdoor, irradiance, ground, carbon, price)))
+        year = Year(
+            outdoor=outdoor[:length],
+            irradiance=irradiance[:length],
+            ground=ground[:length],
+            carbon=carbon[:length],
+            price=price[:length],
+        )
     peak = float(year.irradiance.max())
     if peak <= 0 or year.price.max() <= 0:
         raise ValueError(

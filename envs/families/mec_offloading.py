@@ -11,15 +11,16 @@ docs/task_families.md. Waiting for the dispatcher does not count, as in the auth
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numba import njit
-from numpy.typing import NDArray
 
-from morl.envs.backends.kernels import KernelVectorEnv, LaneStreams
-from morl.envs.core.single import single_lane
+from morl.envs.backends.kernels import KernelVectorEnv
+from morl.envs.backends.single import single_form
+from morl.envs.backends.streams import RandomStreams
+from morl.envs.core.types import Array
 from morl.envs.families.processor_sharing import (
     COMING,
     RUNNING,
@@ -33,22 +34,24 @@ from morl.envs.families.processor_sharing import (
 )
 from morl.envs.families.quantiles import exponential, poisson
 
-Array = NDArray[Any]
 Range = tuple[float, float]
 
 HORIZON = 100
 STEP = 1.0  # s
-USERS, LOAD = 10, 0.1  # load of each user, as a share of all servers
+USERS = 10
+LOAD = 0.1  # of each user, as a share of all servers
 CYCLES_PER_BIT = 1e3  # eta
 ENERGY_FACTOR = 5e-31  # kappa, J s^2 per cycle^3
 BANDWIDTH = 16.6e6  # Hz
 POWER = 0.01  # W, of the sender
 NOISE = 10 ** (-174 / 10) * 1e-3 * BANDWIDTH  # W: -174 dBm/Hz
-CLOUD_DISTANCE, EDGE_DISTANCE = (1000.0, 2000.0), (50.0, 500.0)  # m
-SMALLEST, LARGEST = 0.1, 100.0  # Mbit
+CLOUD_DISTANCE = (1000.0, 2000.0)  # m
+EDGE_DISTANCE = (50.0, 500.0)  # m
+SMALLEST = 0.1  # Mbit
+LARGEST = 100.0  # Mbit
 BINS = 60
 EDGES, WAITING, TASK = range(3)
-"""Columns of `lanes` [env, 3]: edge servers there are, tasks that wait, size of the task to place (Mbit; 0: none)."""
+"""Columns of `status` [env, 3]: edge servers there are, tasks that wait, size of the task to place (Mbit; 0: none)."""
 CLOCK, RATE = range(2)
 """Columns of `links` [env, server, 2]: clock of the server (GHz, 0 where there is none), rate of its link (Mbit/s)."""
 HISTOGRAM = 5
@@ -69,6 +72,26 @@ def link_rate(distance: float, fading: float, shannon: bool, antenna_gain: float
     ratio = gain * 10 ** (antenna_gain / 10) if shannon else (gain / NOISE) ** 2
     signal = POWER * ratio / NOISE
     return 1e-6 * BANDWIDTH * math.log1p(signal) / math.log(2.0)
+
+
+class State(NamedTuple):
+    """Arrays of all environments."""
+
+    status: Array
+    """[env, 3]: edge servers, waiting tasks, size of the task to place."""
+    links: Array
+    """[env, server, 2]: clock of the server, rate of its link."""
+    tasks: Array
+    """[env, server, kind, task], of `processor_sharing`."""
+    servers: Array
+    """[env, server, column], of `processor_sharing`."""
+
+
+class Scratch(NamedTuple):
+    """One server of `processor_sharing`, to try things out on: its tasks and itself."""
+
+    tasks: Array
+    servers: Array
 
 
 class Contexts(NamedTuple):
@@ -95,145 +118,150 @@ def speed(clock: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def next_task(lane: int, lanes: Array, links: Array, draws: Array, positions: Array) -> None:
+def next_task(env: int, status: Array, links: Array, draws: Array, positions: Array) -> None:
     """Let a Poisson number of tasks arrive (mean 1 a step) and take the next; sizes give the servers the load LOAD."""
     power = 0.0
     for server in range(links.shape[1]):
-        power += speed(links[lane, server, CLOCK])
-    mean, position = STEP * power / (LOAD * USERS), positions[lane]
-    lanes[lane, WAITING] += poisson(draws[lane, position], 1.0, NONE)
-    lanes[lane, TASK] = 0.0
-    if lanes[lane, WAITING] > 0:
-        lanes[lane, WAITING] -= 1
-        lanes[lane, TASK] = min(max(mean * exponential(draws[lane, position + 1]), SMALLEST), LARGEST)
-    positions[lane] = position + 2
+        power += speed(links[env, server, CLOCK])
+    mean, position = STEP * power / (LOAD * USERS), positions[env]
+    status[env, WAITING] += poisson(draws[env, position], 1.0, NONE)
+    status[env, TASK] = 0.0
+    if status[env, WAITING] > 0:
+        status[env, WAITING] -= 1
+        status[env, TASK] = min(max(mean * exponential(draws[env, position + 1]), SMALLEST), LARGEST)
+    positions[env] = position + 2
 
 
 @njit(cache=True, nogil=True)
 def prospect(
-    lane: int, server: int, lanes: Array, links: Array, tasks: Array, servers: Array, scratch: Array, scratched: Array
+    env: int,
+    server: int,
+    status: Array,
+    links: Array,
+    tasks: Array,
+    servers: Array,
+    tasks_scratch: Array,
+    servers_scratch: Array,
 ) -> tuple[float, float]:
     """Return the reward of sending the waiting task to `server`."""
-    size, clock = lanes[lane, TASK], links[lane, server, CLOCK]
+    size, clock = status[env, TASK], links[env, server, CLOCK]
     if size == 0.0:
         return 0.0, 0.0
-    upload = size / links[lane, server, RATE]
+    upload = size / links[env, server, RATE]
     energy = POWER * upload + ENERGY_FACTOR * CYCLES_PER_BIT * (clock * 1e9) ** 2 * size * 1e6
-    without = remaining(tasks, servers, lane, server, speed(clock), scratch, scratched)
-    if servers[lane, server, COMING] == 0:
-        after = remaining_with(tasks, servers, lane, server, speed(clock), upload, size)
+    without = remaining(tasks, servers, env, server, speed(clock), tasks_scratch, servers_scratch)
+    if servers[env, server, COMING] == 0:
+        after = remaining_with(tasks, servers, env, server, speed(clock), upload, size)
     else:
-        send(tasks, servers, lane, server, upload, size)
-        after = remaining(tasks, servers, lane, server, speed(clock), scratch, scratched)
-        servers[lane, server, COMING] -= 1  # take it back
+        send(tasks, servers, env, server, upload, size)
+        after = remaining(tasks, servers, env, server, speed(clock), tasks_scratch, servers_scratch)
+        servers[env, server, COMING] -= 1  # take it back
     return without - after, -energy
 
 
 @njit(cache=True, nogil=True)
-def observe(lane: int, lanes: Array, links: Array, tasks: Array, servers: Array, observations: Array) -> None:
+def observe(env: int, status: Array, links: Array, tasks: Array, servers: Array, observations: Array) -> None:
     """Write a row of channels per server: task, link, clock, number of tasks there, histogram of what is left."""
-    edges = int(lanes[lane, EDGES])
+    edges = int(status[env, EDGES])
     for server in range(observations.shape[1]):
         absent = server > edges
         for channel in range(CHANNELS):
-            observations[lane, server, channel] = -1.0 if absent else 0.0
+            observations[env, server, channel] = -1.0 if absent else 0.0
         if absent:
             continue
-        running, coming = int(servers[lane, server, RUNNING]), int(servers[lane, server, COMING])
-        observations[lane, server, 0] = lanes[lane, TASK]
-        observations[lane, server, 1] = links[lane, server, RATE] / 100.0
-        observations[lane, server, 2] = links[lane, server, CLOCK]
-        observations[lane, server, 3] = running + coming
-        observations[lane, server, 4] = edges
+        running, coming = int(servers[env, server, RUNNING]), int(servers[env, server, COMING])
+        observations[env, server, 0] = status[env, TASK]
+        observations[env, server, 1] = links[env, server, RATE] / 100.0
+        observations[env, server, 2] = links[env, server, CLOCK]
+        observations[env, server, 3] = running + coming
+        observations[env, server, 4] = edges
         for task in range(running):
-            left = tasks[lane, server, TARGET, task] - servers[lane, server, VIRTUAL]
-            observations[lane, server, HISTOGRAM + min(int(left), BINS - 1)] += 1.0
+            left = tasks[env, server, TARGET, task] - servers[env, server, VIRTUAL]
+            observations[env, server, HISTOGRAM + min(int(left), BINS - 1)] += 1.0
         for task in range(coming):
-            observations[lane, server, HISTOGRAM + min(int(tasks[lane, server, SIZE, task]), BINS - 1)] += 1.0
-        observations[lane, server, HISTOGRAM + BINS] = 1.0
-        observations[lane, server, HISTOGRAM + BINS + 1] = 1.0 if lanes[lane, TASK] > 0.0 else 0.0
+            observations[env, server, HISTOGRAM + min(int(tasks[env, server, SIZE, task]), BINS - 1)] += 1.0
+        observations[env, server, HISTOGRAM + BINS] = 1.0
+        observations[env, server, HISTOGRAM + BINS + 1] = 1.0 if status[env, TASK] > 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True)
 def start(
     mask: Array,
     contexts: Contexts,
-    lanes: Array,
-    links: Array,
-    tasks: Array,
-    servers: Array,
+    state: State,
     draws: Array,
     positions: Array,
     observations: Array,
 ) -> None:
-    """Draw context, distances and fading of an episode for the lanes of `mask` [env]; the servers are empty."""
-    for lane in range(mask.size):
-        if not mask[lane]:
+    """Draw context, distances and fading of an episode for the environments of `mask` [env]; the servers are empty."""
+    status, links, tasks, servers = state
+    for env in range(mask.size):
+        if not mask[env]:
             continue
-        position = positions[lane]
-        edges = contexts.fewest + int((contexts.most - contexts.fewest + 1) * draws[lane, position])
+        position = positions[env]
+        edges = contexts.fewest + int((contexts.most - contexts.fewest + 1) * draws[env, position])
         for server in range(links.shape[1]):
             clocks = contexts.cloud_clock if server == 0 else contexts.edge_clock
             distances = CLOUD_DISTANCE if server == 0 else EDGE_DISTANCE
-            clock = between(clocks[0], clocks[1], draws[lane, position + 3 * server + 1])
-            distance = between(distances[0], distances[1], draws[lane, position + 3 * server + 2])
-            fading = max(exponential(draws[lane, position + 3 * server + 3]), 1e-12)
-            links[lane, server, CLOCK] = 0.0 if server > edges else clock
-            links[lane, server, RATE] = link_rate(distance, fading, contexts.shannon, contexts.antenna_gain)
+            clock = between(clocks[0], clocks[1], draws[env, position + 3 * server + 1])
+            distance = between(distances[0], distances[1], draws[env, position + 3 * server + 2])
+            fading = max(exponential(draws[env, position + 3 * server + 3]), 1e-12)
+            links[env, server, CLOCK] = 0.0 if server > edges else clock
+            links[env, server, RATE] = link_rate(distance, fading, contexts.shannon, contexts.antenna_gain)
             for column in range(3):
-                servers[lane, server, column] = 0.0
-        positions[lane] = position + 3 * links.shape[1] + 1
-        lanes[lane, EDGES], lanes[lane, WAITING] = edges, 0.0
-        next_task(lane, lanes, links, draws, positions)
-        observe(lane, lanes, links, tasks, servers, observations)
+                servers[env, server, column] = 0.0
+        positions[env] = position + 3 * links.shape[1] + 1
+        status[env, EDGES], status[env, WAITING] = edges, 0.0
+        next_task(env, status, links, draws, positions)
+        observe(env, status, links, tasks, servers, observations)
 
 
 @njit(cache=True, nogil=True)
 def advance(
     actions: Array,
-    lanes: Array,
-    links: Array,
-    tasks: Array,
-    servers: Array,
-    scratch: Array,
-    scratched: Array,
+    state: State,
+    scratch: Scratch,
     draws: Array,
     positions: Array,
     observations: Array,
     rewards: Array,
 ) -> None:
-    """Place the task of every lane, let STEP seconds pass, take the next task."""
-    for lane in range(actions.size):
-        server = actions[lane]
-        if server > lanes[lane, EDGES]:
+    """Place the task of every environment, let STEP seconds pass, take the next task."""
+    status, links, tasks, servers = state
+    tasks_scratch, servers_scratch = scratch
+    for env in range(actions.size):
+        server = actions[env]
+        if server > status[env, EDGES]:
             server = 0  # the mask forbids it; the cloud is always there
-        delay, energy = prospect(lane, server, lanes, links, tasks, servers, scratch, scratched)
-        rewards[lane, 0], rewards[lane, 1] = delay, energy
-        size = lanes[lane, TASK]
+        delay, energy = prospect(env, server, status, links, tasks, servers, tasks_scratch, servers_scratch)
+        rewards[env, 0] = delay
+        rewards[env, 1] = energy
+        size = status[env, TASK]
         if size > 0.0:
-            send(tasks, servers, lane, server, size / links[lane, server, RATE], size)
-        for each in range(int(lanes[lane, EDGES]) + 1):
-            run(tasks, servers, lane, each, speed(links[lane, each, CLOCK]), STEP)
-        next_task(lane, lanes, links, draws, positions)
-        observe(lane, lanes, links, tasks, servers, observations)
+            send(tasks, servers, env, server, size / links[env, server, RATE], size)
+        for each in range(int(status[env, EDGES]) + 1):
+            run(tasks, servers, env, each, speed(links[env, each, CLOCK]), STEP)
+        next_task(env, status, links, draws, positions)
+        observe(env, status, links, tasks, servers, observations)
 
 
 @njit(cache=True, nogil=True)
-def all_prospects(
-    lanes: Array, links: Array, tasks: Array, servers: Array, scratch: Array, scratched: Array, rewards: Array
-) -> None:
+def all_prospects(state: State, scratch: Scratch, rewards: Array) -> None:
     """Write what each action would pay to `rewards` [env, server, objective]; absent servers are left as they are."""
-    for lane in range(rewards.shape[0]):
-        for server in range(int(lanes[lane, EDGES]) + 1):
-            delay, energy = prospect(lane, server, lanes, links, tasks, servers, scratch, scratched)
-            rewards[lane, server, 0], rewards[lane, server, 1] = delay, energy
+    status, links, tasks, servers = state
+    tasks_scratch, servers_scratch = scratch
+    for env in range(rewards.shape[0]):
+        for server in range(int(status[env, EDGES]) + 1):
+            delay, energy = prospect(env, server, status, links, tasks, servers, tasks_scratch, servers_scratch)
+            rewards[env, server, 0] = delay
+            rewards[env, server, 1] = energy
 
 
 class MecOffloadingKernel(KernelVectorEnv):
     """The batch form of mec-offloading-v0.
 
     Args:
-        num_envs: number of lanes.
+        num_envs: number of environments.
         max_episode_steps: time limit in steps of one second.
         edges: fewest and most edge servers; drawn anew each episode. GMORL trains on (1, 8).
         cloud_clock: lowest and highest clock of the cloud in GHz. GMORL trains on (3.5, 4.5).
@@ -269,7 +297,7 @@ class MecOffloadingKernel(KernelVectorEnv):
             action_space=Discrete(servers),
             reward_space=Box(-np.inf, 0.0, (2,), np.float32),
             max_episode_steps=max_episode_steps,
-            streams=LaneStreams("random", reserve=3 * servers + 5, num_envs=num_envs),
+            streams=RandomStreams("random", reserve=3 * servers + 5, num_envs=num_envs),
         )
         self.contexts = Contexts(
             fewest=int(edges[0]),
@@ -279,38 +307,40 @@ class MecOffloadingKernel(KernelVectorEnv):
             shannon=rate_model == "shannon",
             antenna_gain=float(antenna_gain),
         )
-        self.scratch: tuple[Array, Array] = (np.zeros((1, 1, 3, ROOM)), np.zeros((1, 1, 3)))
-        self.lanes_state = {
-            "lanes": np.zeros((num_envs, 3)),
+        self.scratch = Scratch(np.zeros((1, 1, 3, ROOM)), np.zeros((1, 1, 3)))
+        self.arrays = {
+            "status": np.zeros((num_envs, 3)),
             "links": np.zeros((num_envs, servers, 2)),
             "tasks": np.zeros((num_envs, servers, 3, ROOM)),
             "servers": np.zeros((num_envs, servers, 3)),
         }
 
+    @property
+    def state(self) -> State:
+        """The arrays as compiled loops take them."""
+        return State(**self.arrays)
+
     def _start(self, mask: Array, observations: Array) -> None:
         assert self.streams is not None
-        lanes, links, tasks, servers = self.lanes_state.values()
-        draws, positions = self.streams.draws, self.streams.position
-        start(mask, self.contexts, lanes, links, tasks, servers, draws, positions, observations)
+        start(mask, self.contexts, self.state, self.streams.draws, self.streams.position, observations)
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         assert self.streams is not None
         terminated[:] = False
-        lanes, links, tasks, servers = self.lanes_state.values()
-        chance = self.streams.draws, self.streams.position
-        advance(actions, lanes, links, tasks, servers, *self.scratch, *chance, observations, rewards)
+        draws = self.streams.draws
+        positions = self.streams.position
+        advance(actions, self.state, self.scratch, draws, positions, observations, rewards)
 
     def _infos(self) -> dict[str, Array]:
-        present = self.lanes_state["links"][:, :, CLOCK] > 0.0
+        present = self.state.links[:, :, CLOCK] > 0.0
         return {"action_mask": present.astype(np.int8)}
 
     def prospects(self) -> Array:
         """Return the reward that each action would earn now [env, server, objective]; -inf for absent servers."""
-        rewards = np.full(self.lanes_state["links"].shape, -np.inf)
-        lanes, links, tasks, servers = self.lanes_state.values()
-        all_prospects(lanes, links, tasks, servers, *self.scratch, rewards)
+        rewards = np.full(self.state.links.shape, -np.inf)
+        all_prospects(self.state, self.scratch, rewards)
         return rewards
 
 
-mec_offloading = single_lane(MecOffloadingKernel)
+mec_offloading = single_form(MecOffloadingKernel)
 """The single form of mec-offloading-v0."""

@@ -10,134 +10,136 @@ to leave last), READY (seconds until arrival of those on their way) and SIZE (Mb
 Two arrays rather than six in a named tuple: Numba counts references to each array it takes out of a tuple.
 """
 
-from typing import Any
-
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from morl.envs.core.types import Array
 
 TARGET, READY, SIZE = range(3)
 VIRTUAL, RUNNING, COMING = range(3)
 
 
 @njit(cache=True, nogil=True)
-def send(tasks: Array, servers: Array, lane: int, server: int, delay: float, size: float) -> None:
+def send(tasks: Array, servers: Array, env: int, server: int, delay: float, size: float) -> None:
     """Send `size` Mbit, there in `delay` seconds."""
-    last = int(servers[lane, server, COMING])
-    if servers[lane, server, RUNNING] + last == tasks.shape[3]:
+    last = int(servers[env, server, COMING])
+    if servers[env, server, RUNNING] + last == tasks.shape[3]:
         raise ValueError("no server has room for more tasks: let the episode end earlier")
-    tasks[lane, server, READY, last] = delay
-    tasks[lane, server, SIZE, last] = size
-    servers[lane, server, COMING] = last + 1
+    tasks[env, server, READY, last] = delay
+    tasks[env, server, SIZE, last] = size
+    servers[env, server, COMING] = last + 1
 
 
 @njit(cache=True, nogil=True)
-def join(tasks: Array, servers: Array, lane: int, server: int, which: int) -> None:
+def join(tasks: Array, servers: Array, env: int, server: int, which: int) -> None:
     """Let the task `which` of those on their way begin to run."""
-    target = servers[lane, server, VIRTUAL] + tasks[lane, server, SIZE, which]
-    place = int(servers[lane, server, RUNNING])
-    servers[lane, server, RUNNING] = place + 1
-    while place > 0 and tasks[lane, server, TARGET, place - 1] < target:
-        tasks[lane, server, TARGET, place] = tasks[lane, server, TARGET, place - 1]
+    target = servers[env, server, VIRTUAL] + tasks[env, server, SIZE, which]
+    place = int(servers[env, server, RUNNING])
+    servers[env, server, RUNNING] = place + 1
+    while place > 0 and tasks[env, server, TARGET, place - 1] < target:
+        tasks[env, server, TARGET, place] = tasks[env, server, TARGET, place - 1]
         place -= 1
-    tasks[lane, server, TARGET, place] = target
-    last = int(servers[lane, server, COMING]) - 1
-    tasks[lane, server, READY, which] = tasks[lane, server, READY, last]
-    tasks[lane, server, SIZE, which] = tasks[lane, server, SIZE, last]
-    servers[lane, server, COMING] = last
+    tasks[env, server, TARGET, place] = target
+    last = int(servers[env, server, COMING]) - 1
+    tasks[env, server, READY, which] = tasks[env, server, READY, last]
+    tasks[env, server, SIZE, which] = tasks[env, server, SIZE, last]
+    servers[env, server, COMING] = last
 
 
 @njit(cache=True, nogil=True)
-def run(tasks: Array, servers: Array, lane: int, server: int, speed: float, duration: float) -> float:
+def run(tasks: Array, servers: Array, env: int, server: int, speed: float, duration: float) -> float:
     """Return the time that all tasks together spend in the next `duration` seconds, and let these pass.
 
     With an infinite duration it is the sum of all remaining delays: the integral of the number of unfinished tasks.
     """
-    running, coming = int(servers[lane, server, RUNNING]), int(servers[lane, server, COMING])
-    virtual, left, spent = servers[lane, server, VIRTUAL], duration, 0.0
+    running, coming = int(servers[env, server, RUNNING]), int(servers[env, server, COMING])
+    virtual = servers[env, server, VIRTUAL]
+    left = duration
+    spent = 0.0
     while left > 0.0 and running + coming > 0:
         phase, first = left, -1
         for task in range(coming):
-            if tasks[lane, server, READY, task] <= phase:
-                phase, first = tasks[lane, server, READY, task], task
-        next_to_leave = tasks[lane, server, TARGET, running - 1] if running > 0 else np.inf
+            if tasks[env, server, READY, task] <= phase:
+                phase, first = tasks[env, server, READY, task], task
+        next_to_leave = tasks[env, server, TARGET, running - 1] if running > 0 else np.inf
         departs = running > 0 and (next_to_leave - virtual) * running <= phase * speed
         if departs:
             phase = min(phase, (next_to_leave - virtual) * running / speed)
         spent += (running + coming) * phase
         left -= phase
         for task in range(coming):
-            tasks[lane, server, READY, task] -= phase
+            tasks[env, server, READY, task] -= phase
         if departs:
             virtual, running = next_to_leave, running - 1
             continue
         virtual += phase * speed / max(running, 1)
         if first >= 0:
-            servers[lane, server, RUNNING], servers[lane, server, VIRTUAL] = running, virtual
-            join(tasks, servers, lane, server, first)
+            servers[env, server, RUNNING], servers[env, server, VIRTUAL] = running, virtual
+            join(tasks, servers, env, server, first)
             running, coming = running + 1, coming - 1
-    servers[lane, server, RUNNING], servers[lane, server, VIRTUAL] = running, virtual
+    servers[env, server, RUNNING], servers[env, server, VIRTUAL] = running, virtual
     return spent
 
 
 @njit(cache=True, nogil=True)
 def remaining(
-    tasks: Array, servers: Array, lane: int, server: int, speed: float, scratch: Array, scratch_server: Array
+    tasks: Array, servers: Array, env: int, server: int, speed: float, scratch: Array, scratch_server: Array
 ) -> float:
     """Return the sum of the remaining delays of all tasks of a server, in seconds; both scratches hold one server."""
-    running, coming = int(servers[lane, server, RUNNING]), int(servers[lane, server, COMING])
+    running, coming = int(servers[env, server, RUNNING]), int(servers[env, server, COMING])
     if coming == 0:
-        return all_running(tasks, servers, lane, server) / speed
+        return all_running(tasks, servers, env, server) / speed
     for column in range(3):
-        scratch_server[0, 0, column] = servers[lane, server, column]
+        scratch_server[0, 0, column] = servers[env, server, column]
     for task in range(running):
-        scratch[0, 0, TARGET, task] = tasks[lane, server, TARGET, task]
+        scratch[0, 0, TARGET, task] = tasks[env, server, TARGET, task]
     for task in range(coming):
-        scratch[0, 0, READY, task] = tasks[lane, server, READY, task]
-        scratch[0, 0, SIZE, task] = tasks[lane, server, SIZE, task]
+        scratch[0, 0, READY, task] = tasks[env, server, READY, task]
+        scratch[0, 0, SIZE, task] = tasks[env, server, SIZE, task]
     return run(scratch, scratch_server, 0, 0, speed, np.inf)
 
 
 @njit(cache=True, nogil=True)
 def remaining_with(
-    tasks: Array, servers: Array, lane: int, server: int, speed: float, delay: float, size: float
+    tasks: Array, servers: Array, env: int, server: int, speed: float, delay: float, size: float
 ) -> float:
     """Return what `remaining` would be after `send`, for a server to which nothing is on its way: closed form.
 
     The tasks run on for `delay` seconds while one more waits; then all run, the new one in its place among them.
     """
-    running, virtual, left, spent = int(servers[lane, server, RUNNING]), servers[lane, server, VIRTUAL], delay, 0.0
-    while running > 0 and (tasks[lane, server, TARGET, running - 1] - virtual) * running <= left * speed:
-        phase = min(left, (tasks[lane, server, TARGET, running - 1] - virtual) * running / speed)
+    running = int(servers[env, server, RUNNING])
+    virtual = servers[env, server, VIRTUAL]
+    left = delay
+    spent = 0.0
+    while running > 0 and (tasks[env, server, TARGET, running - 1] - virtual) * running <= left * speed:
+        phase = min(left, (tasks[env, server, TARGET, running - 1] - virtual) * running / speed)
         spent += (running + 1) * phase
         left -= phase
-        running, virtual = running - 1, tasks[lane, server, TARGET, running - 1]
+        running, virtual = running - 1, tasks[env, server, TARGET, running - 1]
     spent += (running + 1) * left
     served = virtual + left * speed / max(running, 1)
     newcomer, total = served + size, 0.0
     for together in range(running + 1, 0, -1):
-        if running == 0 or newcomer <= tasks[lane, server, TARGET, running - 1]:
+        if running == 0 or newcomer <= tasks[env, server, TARGET, running - 1]:
             leaves, newcomer = newcomer, np.inf
         else:
             running -= 1
-            leaves = tasks[lane, server, TARGET, running]
+            leaves = tasks[env, server, TARGET, running]
         total += together * together * (leaves - served)
         served = leaves
     return spent + total / speed
 
 
 @njit(cache=True, nogil=True)
-def all_running(tasks: Array, servers: Array, lane: int, server: int) -> float:
+def all_running(tasks: Array, servers: Array, env: int, server: int) -> float:
     """Return the sum of the remaining delays of tasks that all run already, times the speed of the server.
 
     The closed form: while k tasks are left, each step of the sorted remaining sizes x lasts k * (x_i - x_(i-1)) / speed
     and counts for k tasks.
     """
-    served, total = servers[lane, server, VIRTUAL], 0.0
-    for left in range(int(servers[lane, server, RUNNING]), 0, -1):
-        target = tasks[lane, server, TARGET, left - 1]
+    served, total = servers[env, server, VIRTUAL], 0.0
+    for left in range(int(servers[env, server, RUNNING]), 0, -1):
+        target = tasks[env, server, TARGET, left - 1]
         total += left * left * (target - served)
         served = target
     return total

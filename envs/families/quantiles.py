@@ -1,4 +1,4 @@
-"""Uniform draws made into others, for kernels: a `LaneStreams` row holds one kind of number, and this is enough.
+"""Uniform draws made into others, for kernels: a row of `RandomStreams` holds draws of one kind only.
 
 All take draws in [0, 1).
 """
@@ -11,7 +11,9 @@ from numba import njit
 @njit(cache=True, nogil=True)
 def poisson(uniform: float, rate: float, none: float) -> int:
     """Return the Poisson variate of `rate` at the quantile `uniform`; `none` is exp(-rate)."""
-    count, probability, total = 0, none, none
+    count = 0
+    probability = none
+    total = none
     while uniform >= total and probability > 0.0:
         count += 1
         probability *= rate / count

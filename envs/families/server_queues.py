@@ -8,18 +8,15 @@ The action mask allows the queues that hold customers, all of them when none doe
 pays nothing, and by an exchange argument no policy gains by it while another queue waits.
 """
 
-from typing import Any
-
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numba import njit
-from numpy.typing import NDArray
 
-from morl.envs.backends.kernels import KernelVectorEnv, LaneStreams
-from morl.envs.core.single import single_lane
+from morl.envs.backends.kernels import KernelVectorEnv
+from morl.envs.backends.single import single_form
+from morl.envs.backends.streams import RandomStreams
+from morl.envs.core.types import Array
 from morl.envs.families.quantiles import poisson
-
-Array = NDArray[Any]
 
 CAPACITY = 500
 HORIZON = 500
@@ -32,29 +29,33 @@ RATES[64] = (0.00053, 0.00038)
 def advance(
     actions: Array,
     lengths: Array,
-    rates: Array,
-    none: Array,
+    arrivals: Array,
     draws: Array,
     positions: Array,
     observations: Array,
     rewards: Array,
     allowed: Array,
 ) -> None:
-    """Serve, then let arrive. `lengths`, `allowed`: [env, queue]; `rates`, `none`: [queue]."""
-    for lane in range(actions.size):
-        served = actions[lane]
-        if lengths[lane, served] > 0:
-            lengths[lane, served] -= 1
-            rewards[lane, served] = 1.0
+    """Serve a queue, then let customers arrive.
+
+    `lengths`, `allowed`: [env, queue]; `arrivals`: [2, queue] rate of arrivals, and chance that nobody arrives.
+    """
+    rates = arrivals[0]
+    none = arrivals[1]
+    for env in range(actions.size):
+        served = actions[env]
+        if lengths[env, served] > 0:
+            lengths[env, served] -= 1
+            rewards[env, served] = 1.0
         waiting = False
         for queue in range(rates.size):
-            arrived = poisson(draws[lane, positions[lane] + queue], rates[queue], none[queue])
-            lengths[lane, queue] = min(lengths[lane, queue] + arrived, CAPACITY)
-            waiting |= lengths[lane, queue] > 0
-        positions[lane] += rates.size
+            arrived = poisson(draws[env, positions[env] + queue], rates[queue], none[queue])
+            lengths[env, queue] = min(lengths[env, queue] + arrived, CAPACITY)
+            waiting |= lengths[env, queue] > 0
+        positions[env] += rates.size
         for queue in range(rates.size):
-            observations[lane, queue] = lengths[lane, queue]
-            allowed[lane, queue] = lengths[lane, queue] > 0 or not waiting
+            observations[env, queue] = lengths[env, queue]
+            allowed[env, queue] = lengths[env, queue] > 0 or not waiting
 
 
 class ServerQueuesKernel(KernelVectorEnv):
@@ -69,30 +70,31 @@ class ServerQueuesKernel(KernelVectorEnv):
             action_space=Discrete(queues),
             reward_space=Box(0.0, 1.0, (queues,), np.float32),
             max_episode_steps=max_episode_steps,
-            streams=LaneStreams("random", reserve=queues, num_envs=num_envs, length=32 * queues),
+            streams=RandomStreams("random", reserve=queues, num_envs=num_envs, length=32 * queues),
         )
         first, step = RATES[queues]
-        self.rates = first + step * np.arange(queues)
-        self.none = np.exp(-self.rates)  # the chance that nobody joins a queue
-        self.lanes_state = {
+        rates = first + step * np.arange(queues)
+        self.arrivals = np.stack([rates, np.exp(-rates)])
+        self.arrays = {
             "lengths": np.zeros((num_envs, queues), dtype=np.int64),
             "allowed": np.ones((num_envs, queues), dtype=np.int8),
         }
 
     def _start(self, mask: Array, observations: Array) -> None:
-        self.lanes_state["lengths"][mask] = observations[mask] = 0
-        self.lanes_state["allowed"][mask] = 1
+        self.arrays["lengths"][mask] = observations[mask] = 0
+        self.arrays["allowed"][mask] = 1
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         assert self.streams is not None
-        draws, positions, lanes = self.streams.draws, self.streams.position, self.lanes_state
-        chances = (self.rates, self.none, draws, positions)
+        draws = self.streams.draws
+        positions = self.streams.position
         terminated[:] = False
-        advance(actions, lanes["lengths"], *chances, observations, rewards, lanes["allowed"])
+        lengths = self.arrays["lengths"]
+        advance(actions, lengths, self.arrivals, draws, positions, observations, rewards, self.arrays["allowed"])
 
     def _infos(self) -> dict[str, Array]:
-        return {"action_mask": self.lanes_state["allowed"]}
+        return {"action_mask": self.arrays["allowed"]}
 
 
-server_queues = single_lane(ServerQueuesKernel)
+server_queues = single_form(ServerQueuesKernel)
 """The single form of server-queues-v0."""

@@ -2,8 +2,8 @@
 
 C-MORL's published logs (arXiv 2410.02236) were made on `mo-*-v4` ids with 500 steps an episode. Gymnasium's v4 classes
 are frozen and warn that they are out of date; the v5 classes step the same models. Two things differ, and both are
-undone here: v5 adds contact forces to ant and humanoid (options, in the table of `morl.envs.mujoco.ids`), and v5 pays
-the bonus for standing only while the robot stands, v4 also on the step on which it falls (`PaysTheFall`).
+undone here: v5 adds contact forces to ant and humanoid (options, in `morl.envs.mujoco.entries`), and v5 pays
+the bonus for standing only while the robot stands, v4 also on the step on which it falls (`BonusOnFall`).
 """
 
 from mo_gymnasium.envs.mujoco.ant_v5 import MOAntEnv
@@ -11,7 +11,7 @@ from mo_gymnasium.envs.mujoco.hopper_v5 import MOHopperEnv
 from mo_gymnasium.envs.mujoco.humanoid_v5 import MOHumanoidEnv
 
 
-class PaysTheFall:
+class BonusOnFall:
     """The bonus for standing as v4 pays it: on every step of an episode that ends with a fall."""
 
     is_healthy: bool
@@ -19,23 +19,23 @@ class PaysTheFall:
     _healthy_reward: float
 
     @property
-    def pays_the_fall(self) -> bool:
-        """Return whether the step of the fall is paid: wherever a fall ends the episode."""
+    def bonus_on_fall(self) -> bool:
+        """Return whether the step of the fall earns the bonus: wherever a fall ends the episode."""
         return self._terminate_when_unhealthy
 
     @property
     def healthy_reward(self) -> float:
         """Return the bonus for the current state."""
-        return float(self.is_healthy or self.pays_the_fall) * self._healthy_reward
+        return float(self.is_healthy or self.bonus_on_fall) * self._healthy_reward
 
 
-class Hopper(PaysTheFall, MOHopperEnv):
+class Hopper(BonusOnFall, MOHopperEnv):
     """Hopper: speed, 10 times the height gained, and (cost_objective) the negative energy."""
 
 
-class Ant(PaysTheFall, MOAntEnv):
+class Ant(BonusOnFall, MOAntEnv):
     """Ant: speed along x and y, and (cost_objective) the negative energy."""
 
 
-class Humanoid(PaysTheFall, MOHumanoidEnv):
+class Humanoid(BonusOnFall, MOHumanoidEnv):
     """Humanoid: speed and the negative energy."""

@@ -12,11 +12,11 @@ the origin. With v the displacement of the robot's root in a step over the time 
 | hopper | 1.5 v + 1 - 0.0002 u, 12 (z - z0) + 1 - 0.0002 u | z <= 0.4, or pitch or a joint at 90 degrees or more |
 | hopper3 | 1.5 v + 1, 12 (z - z0) + 1, 5 - u | as hopper |
 | ant | v_x + 1 - 0.5 u, v_y + 1 - 0.5 u | the state is not finite |
-| humanoid | 1.25 v + 3, 6 - 4 u, with v of the centre of mass | z outside [1, 2] |
+| humanoid | 1.25 v + 3, 6 - 4 u, with v of the center of mass | z outside [1, 2] |
 
 Source: PG-MORL's code (github mit-gfx/PGMORL at 1232c27, folder `environments`) and PD-MORL's copy of it (35aa1bc),
-which adds the noise at resets. Models: `morl.envs.mujoco.models`. Each formula is written once, for lanes; the single
-environment is a lane of its own.
+which adds the noise at resets. Models: `morl.envs.mujoco.models`. Each formula is written once, for a batch; the
+single environment is a batch of one.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,12 @@ from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.spaces import Box
 from gymnasium.utils import EzPickle
 
+from morl.envs.core.types import Action, Array, EnvOption, Step
 from morl.envs.mujoco import models as mujoco_models
-from morl.envs.mujoco.batch import Array, Fields, Task, batch_form
+from morl.envs.mujoco.batch import Fields, MujocoVectorEnv, Task, Template, batch_form
 from morl.envs.mujoco.loops import inside, squared_sums
 from morl.envs.mujoco.tasks import (
-    Rewards,
+    Outcome,
     columns,
     finite,
     mass_center,
@@ -42,33 +43,31 @@ from morl.envs.mujoco.tasks import (
     uniform_start,
 )
 
-Outcome = tuple[Rewards, Array]
+
+def effort(env: Template, actions: Array) -> Array:
+    """Return u = |action|^2 with actions clipped to their range [env]."""
+    clipped = np.clip(actions, env.action_space.low, env.action_space.high)
+    return np.asarray(squared_sums(clipped.astype(np.float64)))
 
 
-def effort(env: Any, actions: Array) -> Array:
-    """Return u = |action|^2 with actions cut to their range [lane]."""
-    cut = np.clip(actions, env.action_space.low, env.action_space.high)
-    return np.asarray(squared_sums(cut.astype(np.float64)))
-
-
-def speed(env: Any, before: Array, after: Array) -> Array:
-    """Return v = displacement over time [lane, entry]."""
+def speed(env: Template, before: Array, after: Array) -> Array:
+    """Return v = displacement over time [env, entry]."""
     return np.asarray((after - before) / env.dt)
 
 
-def swimmer_outcome(env: Any, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:  # noqa: ARG001
+def swimmer_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:  # noqa: ARG001
     """Return (v, 0.3 - 0.15 u); never over."""
     paid = columns(speed(env, before, after)[:, 0], 0.3 - 0.15 * effort(env, actions))
     return paid, np.zeros(len(paid), dtype=np.bool_)
 
 
-def halfcheetah_outcome(env: Any, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
+def halfcheetah_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
     """Return (min(v, 4) + 1, 5 - u); over at a pitch of 50 degrees."""
     paid = columns(np.minimum(speed(env, before, after)[:, 0], 4) + 1, 5 - effort(env, actions))
     return paid, ~(np.abs(fields["qpos"][:, 2]) < np.deg2rad(50))
 
 
-def walker2d_outcome(env: Any, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
+def walker2d_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
     """Return (v + 1, 5 - u); over when the torso is too low, too high or too steep."""
     z, pitch = fields["qpos"][:, 1], fields["qpos"][:, 2]
     paid = columns(speed(env, before, after)[:, 0] + 1, 5 - effort(env, actions))
@@ -76,39 +75,39 @@ def walker2d_outcome(env: Any, fields: Fields, before: Array, after: Array, acti
 
 
 def hopper_fallen(fields: Fields) -> Array:
-    """Return whether the torso is at 0.4 or lower, or its pitch or a joint at 90 degrees or more [lane]."""
+    """Return whether the torso is at 0.4 or lower, or its pitch or a joint at 90 degrees or more [env]."""
     upright = inside(fields["qpos"][:, :6], 2, -np.deg2rad(90), np.deg2rad(90))
     return np.asarray(~((fields["qpos"][:, 1] > 0.4) & upright))
 
 
-def hopper_outcome(env: Any, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
+def hopper_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
     """Return (1.5 v + 1 - 0.0002 u, 12 (z - z0) + 1 - 0.0002 u)."""
     others = 1 - 2e-4 * effort(env, actions)
     jump = 12 * (fields["qpos"][:, 1] - env.init_qpos[1])
     return columns(1.5 * speed(env, before, after)[:, 0] + others, jump + others), hopper_fallen(fields)
 
 
-def hopper3_outcome(env: Any, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
+def hopper3_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
     """Return (1.5 v + 1, 12 (z - z0) + 1, 5 - u)."""
     jump = 12 * (fields["qpos"][:, 1] - env.init_qpos[1])
     paid = columns(1.5 * speed(env, before, after)[:, 0] + 1, jump + 1, 5 - effort(env, actions))
     return paid, hopper_fallen(fields)
 
 
-def ant_place(env: Any, fields: Fields) -> Array:
-    """Return the torso's place on the ground [lane, 2]."""
+def ant_place(env: Template, fields: Fields) -> Array:
+    """Return the torso's place on the ground [env, 2]."""
     return fields["xpos"][:, env.model.body("torso").id, :2]
 
 
-def ant_outcome(env: Any, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
+def ant_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
     """Return (v_x + 1 - 0.5 u, v_y + 1 - 0.5 u); over when the state is not finite."""
     forward, sideways = speed(env, before, after).T
     others = 1 - 0.5 * effort(env, actions)
     return columns(forward + others, sideways + others), ~finite(fields)
 
 
-def humanoid_observation(env: Any, fields: Fields) -> Array:
-    """Return positions, velocities, inertias, body velocities, motor forces, and zeros for contact forces [lane, 376].
+def humanoid_observation(env: Template, fields: Fields) -> Array:
+    """Return positions, velocities, inertias, body velocities, motor forces, and zeros for contact forces [env, 376].
 
     PG-MORL's MuJoCo (2.x) left contact forces at zero unless a sensor asked for them.
     """
@@ -117,7 +116,7 @@ def humanoid_observation(env: Any, fields: Fields) -> Array:
     return np.concatenate((state_after(2)(env, fields), *derived, contacts), axis=1)
 
 
-def humanoid_outcome(env: Any, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
+def humanoid_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
     """Return (1.25 v + 3, 6 - 4 u), u of the actions as they come; over when the torso is too low or too high."""
     z = fields["qpos"][:, 2]
     effort_uncut = squared_sums(actions.astype(np.float64))
@@ -188,7 +187,7 @@ class PgMorlEnv(MujocoEnv, EzPickle):
 
     metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}  # noqa: RUF012
 
-    def __init__(self, robot: str, reset_noise: Literal["pdmorl", "pgmorl"] = "pdmorl", **options: Any) -> None:
+    def __init__(self, robot: str, reset_noise: Literal["pdmorl", "pgmorl"] = "pdmorl", **options: EnvOption) -> None:
         EzPickle.__init__(self, robot, reset_noise, **options)
         self._robot = find(robot)
         if reset_noise not in self._robot.noise:
@@ -205,7 +204,9 @@ class PgMorlEnv(MujocoEnv, EzPickle):
         self.metadata = {**self.metadata, "render_fps": round(1 / self.dt)}
         size = self._robot.task.observe(self, self._fields()).shape[1]
         self.observation_space = Box(-np.inf, np.inf, (size,), np.float64)
-        self.reward_dim = len(self._robot.task.outcome(self, self._fields(), *self._rest())[0][0])
+        place = self._robot.task.track(self, self._fields())
+        still = np.zeros((1, self.model.nu), dtype=np.float32)
+        self.reward_dim = len(self._robot.task.outcome(self, self._fields(), place, place, still)[0][0])
         self.reward_space = Box(-np.inf, np.inf, (self.reward_dim,), np.float32)
 
     def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
@@ -216,17 +217,13 @@ class PgMorlEnv(MujocoEnv, EzPickle):
         return model, mujoco.MjData(model)
 
     def _fields(self) -> Fields:
-        """Return the fields that the task reads, as a batch of one lane."""
+        """Return the fields that the task reads, as a batch of one environment."""
         return {name: getattr(self.data, name)[None] for name in ("qpos", "qvel", "ctrl", *self._robot.task.fields)}
 
-    def _rest(self) -> tuple[Array, Array, Array]:
-        """Return the arguments of `Task.outcome` for a robot at rest."""
-        place = self._robot.task.track(self, self._fields())
-        return place, place, np.zeros((1, self.model.nu), dtype=np.float32)
-
-    def step(self, action: Any) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
+    def step(self, action: Action) -> Step:  # type: ignore[override] # Gymnasium's has a scalar reward
         """Apply the action for `frame_skip` physics steps."""
-        task, fields = self._robot.task, self._fields()
+        task = self._robot.task
+        fields = self._fields()
         actions = np.asarray(action)
         before = task.track(self, fields).copy()
         self.do_simulation(actions, self.frame_skip)
@@ -235,12 +232,15 @@ class PgMorlEnv(MujocoEnv, EzPickle):
 
     def reset_model(self) -> Array:
         """Start an episode."""
-        self.set_state(*self._robot.task.start(self, self.np_random))  # type: ignore[no-untyped-call]
+        positions, velocities = self._robot.task.start(self, self.np_random)
+        self.set_state(positions, velocities)  # type: ignore[no-untyped-call]
         first: Array = self._robot.task.observe(self, self._fields())[0]
         return first
 
 
-def batch(num_envs: int = 1, max_episode_steps: int | None = None, *, robot: str, **options: Any) -> Any:
+def batch(
+    num_envs: int = 1, max_episode_steps: int | None = None, *, robot: str, **options: EnvOption
+) -> MujocoVectorEnv:
     """Return the batch form of a robot's task."""
     build = batch_form("morl.envs.mujoco.pgmorl:PgMorlEnv", find(robot).task)
     return build(num_envs, max_episode_steps, robot=robot, **options)

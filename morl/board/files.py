@@ -43,7 +43,7 @@ def read_whole(path: Path, limit: int = WHOLE_FILE_LIMIT) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise OSError(f"it has {size / 2**20:.0f} MB, and more than {limit / 2**20:.0f} MB are not read")
-        return file.read(limit)
+        return file.read(size)
 
 
 def version_of(path: Path) -> str:

@@ -1,48 +1,80 @@
 """Checkpoints: folders that appear whole or not at all, with a manifest of hashes; loading runs no pickled code."""
 
 import hashlib
+import io
 import json
-import os
-import shutil
+import zipfile
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 import torch
 
-FORMAT = 1
+from morl.board.files import open_regular
+from morl.experiment.files import FileMark, NewFile, make_folder, remove_tree, rename, write_whole
+from morl.run_folder import CHECKPOINTS
+
+FORMAT = 2
+LARGEST_EXPANSION = 1.01
+"""Largest size of the content of a file in units of the file's: torch does not compress."""
 
 
-def save(folder: Path, identity: Mapping[str, Any], states: Mapping[str, Any]) -> None:
+def save(folder: Path, identity: Mapping[str, object], states: Mapping[str, Any]) -> None:
     """Write a checkpoint: one file `<name>.pt` for each state, and `manifest.json` with the identity and all hashes.
 
     Everything is written to a folder beside it first and then moved into place, so that a run killed at any moment, or
     out of disk, leaves either the whole checkpoint or none. An older one of the same name is moved aside before and
     removed after: at no moment is there none.
+
+    Args:
+        folder: the checkpoint, `checkpoints/step-<step>`.
+        identity: entries of the manifest.
+        states: plain data by name.
+
+    Raises:
+        OSError: naming the file that cannot be written.
     """
     partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    remove_tree(partial)
+    make_folder(partial)
     hashes = {}
     try:
         for name, state in states.items():
             file = partial / f"{name}.pt"
-            save_file(file, state)
-            hashes[file.name] = _hash(file)
-        _write_synced(partial / "manifest.json", json.dumps({"format": FORMAT, **identity, "hashes": hashes}, indent=2))
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)  # on a full disk it would only be in the way
+            hashes[file.name] = _save_new(file, state).sha256
+        manifest = json.dumps({"format": FORMAT, **identity, "hashes": hashes}, indent=2)
+        write_whole(partial / "manifest.json", manifest.encode())
+    except Exception:
+        remove_tree(partial)  # on a full disk it would only be in the way
         raise
     replaced = folder.with_name(f".replaced-{folder.name}")
-    shutil.rmtree(replaced, ignore_errors=True)
+    remove_tree(replaced)
     if folder.exists():
-        os.replace(folder, replaced)
-    os.replace(partial, folder)
-    shutil.rmtree(replaced, ignore_errors=True)
+        rename(folder, replaced)
+    rename(partial, folder)
+    remove_tree(replaced)
 
 
-def load(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a checkpoint.
+
+    Raises:
+        ValueError: it is missing or damaged, or of another format.
+    """
+    try:
+        with open_regular(folder / "manifest.json") as stream:
+            manifest: dict[str, Any] = json.loads(stream.read())
+        dict(manifest["hashes"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"checkpoint {folder} is damaged: its manifest.json cannot be read ({error})") from error
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"checkpoint {folder} has format {manifest.get('format')}, but this version reads {FORMAT}")
+    return manifest
+
+
+def load(folder: Path, identity: Mapping[str, object]) -> dict[str, Any]:
     """Return the states of a checkpoint by name, after checking its manifest.
 
     Args:
@@ -52,19 +84,13 @@ def load(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: it is damaged, of another format, or belongs to another agent or environment.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        hashes = dict(manifest["hashes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"checkpoint {folder} is damaged: its manifest.json cannot be read ({error})") from error
-    if manifest.get("format") != FORMAT:
-        raise ValueError(f"checkpoint {folder} has format {manifest.get('format')}, but this version reads {FORMAT}")
+    manifest = read_manifest(folder)
     for key, expected in identity.items():
         if manifest.get(key) != expected:
             raise ValueError(f"checkpoint {folder} is foreign: its {key} is {manifest.get(key)!r}, not {expected!r}")
+    hashes = dict(manifest["hashes"])
     for name, expected in hashes.items():
-        file = folder / name
-        if not file.is_file() or _hash(file) != expected:
+        if Path(name).name != name or _hash(folder / name) != expected:
             raise ValueError(
                 f"checkpoint {folder} is damaged: {name} does not match its hash; delete that folder to"
                 " resume from an older one"
@@ -73,43 +99,84 @@ def load(folder: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def newest(run_dir: Path) -> Path | None:
-    """Return the newest checkpoint of a run, if there is one."""
-    folder = run_dir / "checkpoints"
-    # A run killed between moving one aside and the next into its place has both under other names.
-    return max(folder.glob("step-*"), default=None) or max(folder.glob(".replaced-step-*"), default=None)
+    """Return the newest checkpoint of a run, if there is one.
+
+    A run killed between moving one aside and the next into its place has both under other names.
+    """
+    folder = run_dir / CHECKPOINTS
+    found = [*folder.glob("step-*"), *folder.glob(".replaced-step-*")]
+    return max(found, key=_age, default=None)
+
+
+def _age(folder: Path) -> tuple[str, bool]:
+    """Return what sorts checkpoints by their step, and a moved one before the one in its place."""
+    return folder.name.removeprefix(".replaced-"), not folder.name.startswith(".")
 
 
 def rotate(run_dir: Path, keep: int = 2) -> None:
     """Remove all but the newest checkpoints, and what a kill left half-written."""
-    folder = run_dir / "checkpoints"
-    for old in [*sorted(folder.glob("step-*"))[:-keep], *folder.glob(".*-step-*")]:
-        shutil.rmtree(old)
+    folder = run_dir / CHECKPOINTS
+    for old in [*sorted(folder.glob("step-*"))[:-keep], *sorted(folder.glob(".*-step-*"))]:
+        remove_tree(old)
 
 
-def save_file(file: Path, state: Any) -> None:
-    """Write one state (tensors, arrays, numbers, strings, lists, dicts) so that it reaches the disk whole."""
+def save_file(file: Path, state: object) -> None:
+    """Write one state (tensors, arrays, numbers, strings, lists, dicts) so that it reaches the disk whole.
+
+    Raises:
+        OSError: naming the file, if it cannot be written.
+    """
     partial = file.with_name(f".partial-{file.name}")
-    with partial.open("wb") as stream:
-        torch.save(_to_tensors(state), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)
+    remove_tree(partial)
+    _save_new(partial, state)
+    rename(partial, file)
+
+
+def _save_new(file: Path, state: object) -> FileMark:
+    """Write one state to a new file and return its size and hash."""
+    stream = NewFile(file)
+    try:
+        torch.save(_to_tensors(state), cast(IO[bytes], stream))
+        stream.close()
+    except RuntimeError:
+        if stream.error is not None:  # torch hides why a write failed
+            raise stream.error from None
+        raise
+    finally:
+        stream.abandon()
+    return stream.mark
 
 
 def load_file(file: Path) -> Any:
     """Return a state that `save_file` wrote. Only plain data is loaded: no code in the file is run.
 
     Raises:
-        ValueError: the file is missing or damaged.
+        ValueError: the file is missing or damaged, or no regular file.
     """
     try:
-        return _from_tensors(torch.load(file, map_location="cpu", weights_only=True))
+        with open_regular(file) as stream:
+            return load_stream(stream)
     except Exception as error:  # torch raises a dozen types for a damaged archive
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{file} is missing or damaged: {reason}") from error
 
 
-def _to_tensors(state: Any) -> Any:
+def load_stream(stream: BinaryIO) -> Any:
+    """Return the state in an open file that `save_file` wrote.
+
+    Raises:
+        Exception: of any type, where the file is damaged.
+    """
+    size = stream.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(stream) as archive:
+        expanded = sum(entry.file_size for entry in archive.infolist())
+    if expanded > LARGEST_EXPANSION * size:
+        raise ValueError(f"it would expand to {expanded:,} bytes")
+    stream.seek(0)
+    return _from_tensors(torch.load(stream, map_location="cpu", weights_only=True))
+
+
+def _to_tensors(state: object) -> object:
     """Spell arrays as marked tensors, because loading with weights_only refuses NumPy's own pickles."""
     match state:
         case np.ndarray():
@@ -128,7 +195,7 @@ def _to_tensors(state: Any) -> Any:
             return state
 
 
-def _from_tensors(state: Any) -> Any:
+def _from_tensors(state: object) -> object:
     match state:
         case {"__array__": tensor}:
             return tensor.numpy()
@@ -140,20 +207,10 @@ def _from_tensors(state: Any) -> Any:
             return state
 
 
-def _hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_synced(file: Path, text: str) -> None:
-    with file.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def write_text(file: Path, text: str) -> None:
-    """Write a text file that appears whole or not at all."""
-    partial = file.with_name(f".partial-{file.name}")
-    _write_synced(partial, text)
-    os.replace(partial, file)
+def _hash(file: Path) -> str | None:
+    """Return the SHA-256 of a regular file; None for anything else."""
+    try:
+        with open_regular(file) as stream:
+            return hashlib.file_digest(cast(BufferedReader, stream), "sha256").hexdigest()
+    except OSError:
+        return None

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic
 
@@ -13,13 +13,22 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread po
 
 import tyro
 
-from morl.experiment.settings import AgentConfig, Settings, file_arguments, option, parse, tuned_arguments
+from morl.experiment.parsing import option, parse
+from morl.experiment.settings import (
+    AgentConfig,
+    Settings,
+    Source,
+    combine,
+    env_options_of,
+    settings_description,
+)
+from morl.experiment.toml import read_table
 
 USAGE = """\
 usage: morl COMMAND ...
 
   morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
-  morl resume RUN [--total-steps N]     go on where a run stopped, bit for bit
+  morl resume RUN [--total-steps N]     resume a run where it stopped, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
   morl board [runs]                     look at fronts in TensorBoard, choose a policy
@@ -33,29 +42,31 @@ usage: morl COMMAND ...
 class Train(Generic[AgentConfig]):
     """Train an agent on an environment."""
 
-    algorithm: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="AGENT")]]
+    agent_name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="AGENT")]]
     """Name of an agent (morl list agents), or your own module:Class."""
-    environment: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ENV")]]
+    env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ENV")]]
     """Gymnasium id (morl list envs), or your own module:Name-v0."""
     run_dir: Path | None = None
-    """The run folder; runs/AGENT/ENV/seed-SEED where not given."""
+    """The run folder; default: runs/AGENT/ENV/seed-SEED."""
     seeds: int = 1
     """Train this many seeds, counted up from --seed, in one process; each has its own run folder (RUN_DIR/seed-S)."""
     config: Path | None = None
     """TOML file of settings, over the tuned ones and under the flags."""
     overwrite: bool = False
-    """Replace a run folder that exists."""
+    """Replace the run that the folder holds."""
     settings: Annotated[Settings[AgentConfig], tyro.conf.arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resume:
-    """Go on with a run from its newest checkpoint."""
+    """Resume a run from its newest checkpoint."""
 
     run: tyro.conf.Positional[Path]
     """The run folder."""
     total_steps: int | None = None
     """Train until this many steps in all."""
+    trust: bool = False
+    """Import the modules that the run folder names for agent and environment: they run as your own code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +78,13 @@ class Evaluate:
     episodes: int = 10
     """Episodes of each policy."""
     preference: tuple[float, ...] | None = None
-    """Evaluate the policy that serves this preference best; the whole front where neither it nor a row is given."""
+    """Evaluate the policy with the highest utility for this preference; default: the whole front."""
     row: int | None = None
     """Evaluate the policy of this row of front.json."""
     seed: int = 0
     """Seed of the evaluation."""
+    trust: bool = False
+    """Import the module that the run folder names for the environment: it runs as your own code."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +106,7 @@ class Board:
     logdir: tyro.conf.Positional[Path] = Path("runs")
     """The folder whose runs are shown."""
     port: int | None = None
-    """6006, or the next one that is free, where not given."""
+    """Default: 6006, or the next one that is free."""
     host: str = "localhost"
     """Who may connect; localhost is this machine alone."""
 
@@ -110,48 +123,50 @@ class List:
 
 def train(args: Sequence[str]) -> None:
     """Run `morl train`."""
-    from morl.agents import find_agent
-
     if not args or args[0] in ("-h", "--help"):
         args = ["pd-morl", "deep-sea-treasure-v0", "--help"]
     if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
         raise ValueError("morl train needs an agent and an environment first: morl train AGENT ENV [options]")
-    algorithm, environment = args[0], args[1]
-    from morl.envs.core.registry import env_name, problem
-
-    schema: Any = Train[find_agent(algorithm, problem(environment).action_space).config_class]  # type: ignore[misc]
+    agent_name, env = args[0], args[1]
+    from morl.envs.core.registry import env_name
     from morl.experiment import report
-    from morl.experiment.runner import start
+    from morl.experiment.components import find_task
+    from morl.experiment.training import start
 
     file = option(args, "--config")
-    given = [*([] if file is None else file_arguments(Path(file))), *args[2:]]
-    tuned = tuned_arguments(algorithm, env_name(environment), given)
-    chosen = parse(schema, [*args[:2], *tuned, *given], "morl train")
+    sources: list[Source] = [*([] if file is None else [read_table(Path(file))]), args[2:]]
+    task = find_task(agent_name, env, env_options_of(agent_name, env_name(env), sources))
+    config_class = task.agent_class.config_class
+    combined = combine(config_class, agent_name, env_name(env), sources)
+    schema: Any = Train[config_class]  # type: ignore[valid-type]
+    description = settings_description(agent_name, config_class)
+    chosen = parse(schema, [*args[:2], *combined.arguments], "morl train", description)
     if chosen.seeds < 1:
         raise ValueError(f"seeds is {chosen.seeds}, but must be at least 1")
-    first = chosen.settings.seed
-    settings = [replace(chosen.settings, seed=first + number) for number in range(chosen.seeds)]
+    first = task.experiment(combined.resolved(chosen.settings))
+    experiments = [first.with_seed(first.settings.seed + number) for number in range(chosen.seeds)]
     folders = None if chosen.run_dir is None else [chosen.run_dir]
     if folders is not None and chosen.seeds > 1:
-        folders = [folders[0] / f"seed-{one.seed}" for one in settings]
-    for run in start(algorithm, environment, settings, folders, chosen.overwrite, progress=True):
+        folders = [folders[0] / f"seed-{one.settings.seed}" for one in experiments]
+    for run in start(experiments, folders, chosen.overwrite, progress=True):
         report.show_run(run)
 
 
 def resume(args: Sequence[str]) -> None:
     """Run `morl resume`."""
     chosen = parse(Resume, args, "morl resume")
-    from morl.experiment import report, runner
+    from morl.experiment import report, resuming
 
-    report.show_run(runner.resume(chosen.run, chosen.total_steps, progress=True))
+    report.show_run(resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True))
 
 
 def evaluate(args: Sequence[str]) -> None:
     """Run `morl evaluate`."""
     chosen = parse(Evaluate, args, "morl evaluate")
-    from morl.experiment import report, runner
+    from morl.experiment import report
+    from morl.experiment.run import load
 
-    run = runner.load(chosen.run)
+    run = load(chosen.run, trust=chosen.trust)
     returns = run.evaluate(chosen.preference, chosen.episodes, chosen.seed, row=chosen.row)
     report.show_returns(run, chosen.row if chosen.preference is None else run.best_row(chosen.preference), returns)
 
@@ -159,7 +174,8 @@ def evaluate(args: Sequence[str]) -> None:
 def front(args: Sequence[str]) -> None:
     """Run `morl front`."""
     chosen = parse(ShowFront, args, "morl front")
-    from morl.experiment import report, runner
+    from morl.experiment import report
+    from morl.experiment.run import load
 
     if not chosen.runs:
         raise ValueError("morl front needs at least one run folder: morl front RUN... [--plot FILE.png]")
@@ -168,7 +184,7 @@ def front(args: Sequence[str]) -> None:
 
         write_page(list(chosen.runs), chosen.html)
         print(f"page written to {chosen.html}")  # noqa: T201
-    report.show_fronts([runner.load(run) for run in chosen.runs], chosen.plot)
+    report.show_fronts([load(run) for run in chosen.runs], chosen.plot)
 
 
 def board(args: Sequence[str]) -> None:

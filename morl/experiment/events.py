@@ -15,28 +15,44 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.experiment.files import AppendOnlyFile, replace_content
+from morl.experiment.files import AppendOnlyFile, FileMark, make_folder, refuse_special, write_whole
 
 POINT_CLOUD = {"material": {"cls": "PointsMaterial", "size": 0.02}}
 """three.js settings of the mesh plugin: points two hundredths of the front's extent wide."""
 
 
-def cut_events(folder: Path, last_step: int) -> None:
-    """Remove what the event files of a folder recorded after `last_step`, and records that were only half written.
+def event_files(folder: Path) -> list[Path]:
+    """Return the event files of a folder, oldest first; what a killed process left half-made is none."""
+    return sorted(file for file in folder.glob("events.out.tfevents.*") if file.name.rpartition(".")[2].isdecimal())
+
+
+def cut_events(path: Path, last_step: int) -> None:
+    """Remove what an event file recorded after `last_step`, and a record that was only half written.
 
     TensorBoard has a message for this, `SessionLog.START`, which its Python reader heeds. The reader that it uses by
     default (tensorboard-data-server 0.7.2) does not, so the events themselves have to go.
 
+    Args:
+        path: the file.
+        last_step: training step of the last event that stays.
+
     Raises:
-        OSError: naming the file, if a file cannot be rewritten.
+        OSError: naming the file, if it cannot be rewritten.
     """
     from tensorboard.compat.proto import event_pb2
 
-    for path in sorted(folder.glob("*.tfevents.*")):
-        content = path.read_bytes()
-        kept = [record for record in _records(content) if event_pb2.Event.FromString(record[12:-4]).step <= last_step]
-        if b"".join(kept) != content:
-            replace_content(path, b"".join(kept))
+    refuse_special(path)
+    content = path.read_bytes()
+    kept = []
+    for record in _records(content):
+        try:
+            step = event_pb2.Event.FromString(record[12:-4]).step
+        except Exception:  # protobuf's DecodeError, which is not typed: not a record of TensorBoard's
+            continue
+        if step <= last_step:
+            kept.append(record)
+    if b"".join(kept) != content:
+        write_whole(path, b"".join(kept))
 
 
 def _records(content: bytes) -> Iterator[bytes]:
@@ -48,6 +64,15 @@ def _records(content: bytes) -> Iterator[bytes]:
             return
         yield content[start:end]
         start = end
+
+
+def _new_name(folder: Path) -> str:
+    """Return the name of a new event file, behind all others: TensorBoard reads files in the order of their names.
+
+    Where the clock went backwards, the name does not.
+    """
+    last = max((int(file.name.rpartition(".")[2]) for file in event_files(folder)), default=0)
+    return f"events.out.tfevents.{max(time.time_ns(), last + 1):020d}"
 
 
 class EventFile:
@@ -65,14 +90,23 @@ class EventFile:
         from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard asks for "tfevents" in the name and reads files in the order of their names.
-        self._file = AppendOnlyFile(folder / f"events.out.tfevents.{time.time_ns():020d}")
+        make_folder(folder)
+        self._file = AppendOnlyFile(folder / _new_name(folder))
         self._records = RecordWriter(self._file)
         self._add(0, file_version="brain.Event:2")
         self._add(first_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
-    def _add(self, step: int, **content: Any) -> None:
+    @property
+    def path(self) -> Path:
+        """Return the file."""
+        return self._file.path
+
+    @property
+    def mark(self) -> FileMark:
+        """Return how far the file has been written."""
+        return self._file.mark
+
+    def _add(self, step: int, **content: object) -> None:
         from tensorboard.compat.proto import event_pb2
 
         event = event_pb2.Event(wall_time=time.time(), step=step, **content)

@@ -1,16 +1,16 @@
 """The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
 
-import json
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.board.files import read_whole
 from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
 from morl.preferences import finest_lattice, simplex_lattice
+from morl.run_folder import FRONT, FrontRecord, parse_front
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,9 @@ def evaluation_preferences(objectives: int, divisions: int | None) -> NDArray[np
     return finest_lattice(objectives, 250) if divisions is None else simplex_lattice(objectives, divisions)
 
 
-def normalised_preference(preference: Any, objectives: tuple[str, ...]) -> NDArray[np.float64]:
+def normalized_preference(
+    preference: Sequence[float] | NDArray[np.float64], objectives: tuple[str, ...]
+) -> NDArray[np.float64]:
     """Return a preference scaled to sum one.
 
     Raises:
@@ -97,45 +99,61 @@ def normalised_preference(preference: Any, objectives: tuple[str, ...]) -> NDArr
     return scaled
 
 
-def front_record(front: Front) -> dict[str, Any]:
-    """Return the entries of front.json that speak of the front; NaN preferences are spelled null."""
-    return {
-        "objectives": list(front.objectives),
-        "discount": front.discount,
-        "reference_point": list(front.reference_point),
-        "points": front.points.tolist(),
-        "preferences": [[None if math.isnan(w) else w for w in row] for row in front.preferences.tolist()],
-        "policy_ids": front.policy_ids.tolist(),
-        "indicators": front.indicators,
-        "undiscounted_points": front.undiscounted_points.tolist(),
-    }
+def read_front(run_dir: Path, known_front: NDArray[np.float64] | None = None) -> tuple[Front, FrontRecord]:
+    """Return the published front of a run, and the whole record of front.json.
 
-
-def read_front(file: Path, known_front: NDArray[np.float64] | None) -> Front:
-    """Return the front of a run's front.json.
+    Args:
+        run_dir: the run folder.
+        known_front: [k, objective] the true front, if it is known.
 
     Raises:
-        ValueError: the file is missing or damaged.
+        ValueError: front.json is missing or damaged.
     """
+    file = run_dir / FRONT
     try:
-        record = json.loads(file.read_text())
-        objectives = tuple(record["objectives"])
-        shape = (-1, len(objectives))
-        preferences = [[np.nan if weight is None else weight for weight in row] for row in record["preferences"]]
-        points = np.asarray(record["points"], dtype=np.float64).reshape(shape)
-        return Front(
-            points=points,
-            preferences=np.asarray(preferences, dtype=np.float64).reshape(shape),
-            policy_ids=np.asarray(record["policy_ids"], dtype=np.int64),
-            indicators=record["indicators"],
-            objectives=objectives,
-            discount=record["discount"],
-            reference_point=tuple(record["reference_point"]),
-            known_front=known_front,
-            undiscounted_points=np.asarray(record["undiscounted_points"], dtype=np.float64).reshape(shape),
-            violations=np.array(
-                [each["violations"] for each in record.get("constraints", {}).values()] or np.zeros((1, len(points)))
-            ).max(axis=0),
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = parse_front(read_whole(file))
+        lacking = [*record.missing, *(["reference_point"] if record.reference_point is None else [])]
+        if lacking:
+            raise ValueError(f"it lacks {', '.join(lacking)}: another version of morl wrote it")
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file} is missing or damaged: {error}") from error
+    return front_of(record, known_front), record
+
+
+def front_of(record: FrontRecord, known_front: NDArray[np.float64] | None) -> Front:
+    """Return the front that a record publishes.
+
+    Args:
+        record: of a front with a reference point.
+        known_front: [k, objective] the true front, if it is known.
+    """
+    assert record.reference_point is not None
+    return Front(
+        points=record.points,
+        preferences=record.preferences,
+        policy_ids=record.policy_ids,
+        indicators=dict(record.indicators),
+        objectives=record.objectives,
+        discount=record.discount,
+        reference_point=record.reference_point,
+        known_front=known_front,
+        undiscounted_points=record.undiscounted_points,
+        violations=record.violations,
+    )
+
+
+def known_front_of(record: FrontRecord) -> NDArray[np.float64] | None:
+    """Return the true front [n, objective] of a run's problem where `morl.envs.specs` knows it.
+
+    The id is only looked up there: no environment is built, and nothing that a run folder names is imported.
+    """
+    from morl.envs import specs
+
+    function = specs[record.env].known_front if record.env in specs else None
+    if function is None:
+        return None
+    try:
+        points = np.asarray(function(record.discount, **record.env_options), dtype=np.float64)
+    except Exception:  # options of a run folder that mean nothing to this version of the environment
+        return None
+    return points if points.ndim == 2 and points.shape[1] == len(record.objectives) else None

@@ -1,14 +1,24 @@
 """Several seeds trained as one batch: one agent with a learner for each seed, a run folder for each learner."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from morl.protocols import (
+    Actions,
+    Evaluate,
+    FloatArray,
+    IndexArray,
+    Observations,
+    SavedPolicy,
+    StateDict,
+    VectorEnvironment,
+)
 
 
 class Member:
     """One learner of an agent that trains several, seen as an agent of its own (`morl.protocols.Agent`).
+
+    It cannot learn or be restored by itself: `learn` and `load_state_dict` raise.
 
     Args:
         together: the agent; its methods take the number of a learner.
@@ -16,7 +26,8 @@ class Member:
     """
 
     def __init__(self, together: Any, learner: int) -> None:
-        self.together, self.learner = together, learner
+        self.together = together
+        self.learner = learner
 
     @property
     def steps(self) -> int:
@@ -33,24 +44,43 @@ class Member:
         """Return the gradient updates of this learner."""
         return int(self.together.updates)
 
-    def act(self, observations: Any, preferences: NDArray[np.float64], policies: NDArray[np.int64]) -> NDArray[Any]:
+    @property
+    def backend(self) -> str:
+        """Return the name of the backend that executes the updates."""
+        name: str = self.together.backend
+        return name
+
+    def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
+        """Refuse: all learners learn together."""
+        raise NotImplementedError("one of several learners does not learn by itself")
+
+    def act(self, observations: Observations, preferences: FloatArray, policies: IndexArray) -> Actions:
         """Return the deterministic actions [env, ...] of this learner."""
-        actions: NDArray[Any] = self.together.act(observations, preferences, policies, self.learner)
+        actions: Actions = self.together.act(observations, preferences, policies, self.learner)
         return actions
 
-    def policies(self, preferences: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return what the front should show."""
-        numbers: tuple[NDArray[np.int64], NDArray[np.float64]] = self.together.policies(preferences)
-        return numbers
+    def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
+        """Return the candidates for the front: policy ids [n] and the preference each acts for [n, objective]."""
+        candidates: tuple[IndexArray, FloatArray] = self.together.policies(preferences)
+        return candidates
 
     def metrics(self) -> dict[str, float]:
-        """Return what tells how this learner does."""
+        """Return the training metrics of this learner."""
         return dict(self.together.metrics(self.learner))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of this learner, as a run of its own would have it."""
         return dict(self.together.state_dict(self.learner))
 
-    def export_policies(self) -> dict[int, Mapping[str, Any]]:
-        """Return what acting needs."""
-        return dict(self.together.export_policies(self.learner))
+    def load_state_dict(self, state: StateDict) -> None:
+        """Refuse: a run that is resumed has one learner."""
+        raise NotImplementedError("one of several learners is not restored by itself")
+
+    def reset_episodes(self) -> None:
+        """Refuse: a run that is resumed has one learner."""
+        raise NotImplementedError("one of several learners is not restored by itself")
+
+    def export_policies(self) -> Mapping[int, SavedPolicy]:
+        """Return copies of this learner's policies by id."""
+        policies: Mapping[int, SavedPolicy] = self.together.export_policies(self.learner)
+        return policies

@@ -1,26 +1,25 @@
-"""What a run leaves behind while it trains: `metrics.jsonl`, `fronts.jsonl` and TensorBoard events.
+"""Records of a run while it trains: `metrics.jsonl`, `fronts.jsonl` (`morl.run_folder`) and TensorBoard events.
 
-The two JSON files are strict JSON, one object per line, each with the step it was recorded at ("training_steps");
-a number that is not finite is `null`. A line has reached the operating system when the call that writes it returns.
-Whatever cannot be written is an `OSError` that names the file. matplotlib and tensorboard are imported on first use.
+A line has reached the operating system when the call that writes it returns. Whatever cannot be written is an `OSError`
+that names the file. matplotlib and tensorboard are imported on first use.
 """
 
 import io
-import json
 import math
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.experiment.events import EventFile, cut_events
+from morl.experiment.events import EventFile
 from morl.experiment.figures import front_figure
-from morl.experiment.files import AppendOnlyFile, replace_content
+from morl.experiment.files import AppendOnlyFile, FileMark, make_folder, remove, remove_tree
+from morl.experiment.records import RecordMarks, cut_back
+from morl.run_folder import EVALUATIONS, EVENTS, METRICS, EvaluationRecord, json_line, parse_evaluation
 
 FIGURE_SHARE = 0.05
 """Figures take at most this share of a run's time: six objectives cost a second each, and TensorBoard shows ten."""
@@ -42,8 +41,11 @@ class Recorder:
         run_dir: the run folder; created when it is missing.
         objectives: the name of each objective.
         known_front: the true front [point, objective], drawn behind the found one; None where it is not known.
-        resume_step: None starts new records. A number continues the records of a run that was saved at this training
-            step: what was recorded later, or only half written, is removed first.
+        resume: None starts new records. Marks continue the records of a run from a checkpoint: what was recorded
+            later, or only half written, is removed first.
+
+    Attributes:
+        notes: how the records were altered behind the run's back, one sentence each.
 
     Raises:
         OSError: naming the file, here and in every method, if a record cannot be written.
@@ -55,30 +57,41 @@ class Recorder:
         run_dir: Path,
         objectives: Sequence[str],
         known_front: NDArray[np.float64] | None = None,
-        resume_step: int | None = None,
+        resume: RecordMarks | None = None,
     ) -> None:
-        self._folder = run_dir / "tensorboard"
+        self._run_dir = run_dir
+        self._folder = run_dir / EVENTS
         self._objectives = tuple(objectives)
         self._known_front = known_front
-        self._steps = resume_step or 0
+        self._steps = 0 if resume is None else resume.step
         self._history: list[NDArray[np.float64]] = []  # the fronts so far, thinned out
         self._drawn_at = -1  # training step of the last figure
         self._next_figure = 0.0  # on the clock of time.monotonic
+        self.notes: list[str] = []
+        self._older: dict[str, FileMark] = {}  # event files of earlier parts of the run
 
-        run_dir.mkdir(parents=True, exist_ok=True)
-        cut_records(run_dir / "metrics.jsonl", resume_step)
-        for front in cut_records(run_dir / "fronts.jsonl", resume_step):
-            self._remember(np.array(front["points"], dtype=np.float64).reshape(-1, len(self._objectives)))
-        if resume_step is not None:
-            cut_events(self._folder, resume_step)
-        elif self._folder.exists():
-            shutil.rmtree(self._folder)
-        first_step = 0 if resume_step is None else resume_step + 1
+        make_folder(run_dir)
+        if resume is None:
+            remove(run_dir / METRICS)
+            remove(run_dir / EVALUATIONS)
+            if self._folder.is_dir():
+                remove_tree(self._folder)
+        else:
+            self.notes = cut_back(run_dir, resume)
+            self._older = {name: mark for name, mark in resume.files.items() if name.startswith(f"{EVENTS}/")}
+            self._read_history(run_dir / EVALUATIONS)
+        first_step = 0 if resume is None else resume.step + 1
         with ExitStack() as opened:  # closes what is open already if the next file cannot be
-            self._metrics = opened.enter_context(closing(AppendOnlyFile(run_dir / "metrics.jsonl")))
-            self._fronts = opened.enter_context(closing(AppendOnlyFile(run_dir / "fronts.jsonl")))
+            self._metrics = opened.enter_context(closing(AppendOnlyFile(run_dir / METRICS)))
+            self._fronts = opened.enter_context(closing(AppendOnlyFile(run_dir / EVALUATIONS)))
             self._events = opened.enter_context(closing(EventFile(self._folder, first_step)))
             self._files = opened.pop_all()
+
+    @property
+    def marks(self) -> dict[str, FileMark]:
+        """Return how far each file has been written, by its path inside the run folder."""
+        events = {f"{EVENTS}/{self._events.path.name}": self._events.mark}
+        return {METRICS: self._metrics.mark, EVALUATIONS: self._fronts.mark, **self._older, **events}
 
     def metrics(self, steps: int, values: Mapping[str, Any]) -> None:
         """Record numbers (or one-element tensors) at a training step: one line and one TensorBoard event.
@@ -88,7 +101,7 @@ class Recorder:
         """
         numbers = {name: _number(name, value) for name, value in values.items()}
         self._steps = steps
-        self._metrics.write(_line({"training_steps": steps, **numbers}))
+        self._metrics.write(json_line({"training_steps": steps, **numbers}))
         self._events.scalars(steps, numbers)
 
     def front(
@@ -108,19 +121,20 @@ class Recorder:
             policy_ids: [point] the policy behind each point.
             indicators: name -> value, recorded in TensorBoard as `front/<name>`.
         """
-        record = {
-            "training_steps": steps,
-            "points": points,
-            "preferences": preferences,
-            "policy_ids": policy_ids,
-            "indicators": dict(indicators),
-        }
+        record = EvaluationRecord(
+            training_steps=steps,
+            points=points,
+            preferences=preferences,
+            policy_ids=np.asarray(policy_ids, dtype=np.int64),
+            indicators=dict(indicators),
+        )
         self._steps = steps
-        self._fronts.write(_line(record))
+        self._fronts.write(record.to_line())
         scalars = {f"front/{name}": float(value) for name, value in indicators.items() if value is not None}
         self._events.scalars(steps, scalars)
         if len(self._objectives) == 3:
-            self._events.point_cloud(steps, "front/mesh", *self._cloud(points))
+            places, colors = self._cloud(points)
+            self._events.point_cloud(steps, "front/mesh", places, colors)
         if time.monotonic() >= self._next_figure:
             self._draw(steps, points)
         self._remember(points)
@@ -144,8 +158,7 @@ class Recorder:
         if self._drawn_at != self._steps:
             self._draw(self._steps, points)
         folder = self._folder / "policies"
-        if folder.exists():  # rows of the same run before it was resumed
-            shutil.rmtree(folder)
+        remove_tree(folder)  # rows of the same run before it was resumed
         common = {name: _plain(value) for name, value in hyper_parameters.items() if value is not None}
         shown = np.unique(np.linspace(0, len(points) - 1, min(len(points), POLICIES_SHOWN)).round().astype(int))
         for row in shown:
@@ -160,6 +173,12 @@ class Recorder:
     def close(self) -> None:
         """Close all files."""
         self._files.close()
+
+    def _read_history(self, file: Path) -> None:
+        """Remember the fronts of the evaluations so far."""
+        for line in file.read_bytes().splitlines() if file.exists() else []:
+            points = parse_evaluation(line).points
+            self._remember(points if points.size else np.empty((0, len(self._objectives))))
 
     def _remember(self, points: NDArray[np.float64]) -> None:
         """Keep a front for later figures; when there are many, every second one goes."""
@@ -195,55 +214,7 @@ class Recorder:
         return (together - lowest) / np.where(extent > 0, extent, 1.0), colors
 
 
-def cut_records(path: Path, last_step: int | None) -> list[dict[str, Any]]:
-    """Return the records of a JSON-lines file up to `last_step`, and remove the later ones from the file.
-
-    A last line that was only half written is removed too. The file is replaced as a whole or not at all. Without a
-    `last_step` the file is removed.
-
-    Raises:
-        ValueError: if a line that is not the last one is no record.
-    """
-    if last_step is None:
-        path.unlink(missing_ok=True)
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    kept: list[bytes] = []
-    records: list[dict[str, Any]] = []
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):  # what follows the last line end is half a line
-        try:
-            record = json.loads(line)
-            keep = record["training_steps"] <= last_step
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f'{path}, line {number} must be a JSON object with "training_steps"') from None
-        if keep:
-            kept.append(line + b"\n")
-            records.append(record)
-    if b"".join(kept) != content:
-        replace_content(path, b"".join(kept))
-    return records
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    """Return a record as one line of strict JSON."""
-    return json.dumps(_strict(record), allow_nan=False).encode() + b"\n"
-
-
-def _strict(value: Any) -> Any:
-    """Return `value` with arrays as lists and numbers that JSON does not know (NaN, infinities) as None."""
-    if isinstance(value, np.ndarray | np.generic):
-        value = value.tolist()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    return value
-
-
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: SupportsFloat) -> float:
     """Return a metric as a float."""
     try:
         return float(value)
@@ -251,7 +222,7 @@ def _number(name: str, value: Any) -> float:
         raise ValueError(f"metric {name!r} must be a number or a one-element tensor, not {value!r}") from None
 
 
-def _plain(value: Any) -> bool | float | str:
+def _plain(value: object) -> bool | float | str:
     """Return a hyper-parameter as TensorBoard can show it."""
     if isinstance(value, np.generic):
         value = value.item()

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from morl.evaluation import Returns
 from morl.experiment.front import Front
-from morl.experiment.runner import Run
+from morl.experiment.run import Run
 
 _CONSOLE = Console(soft_wrap=False)
 ROWS_SHOWN = 40
@@ -20,7 +20,7 @@ ROWS_SHOWN = 40
 
 def show_run(run: Run) -> None:
     """Print the front of a run, its folder and how to look at it."""
-    show_front(run.front, f"{run.algorithm} on {run.problem.id}, seed {run.settings.seed}")
+    show_front(run.front, f"{run.agent_name} on {run.env_id}, seed {run.seed}")
     _CONSOLE.print(f"run folder   {escape(str(run.directory))}", soft_wrap=True)
     _CONSOLE.print(f"look at it   tensorboard --logdir {escape(str(run.directory))}", soft_wrap=True)
     record = (run.directory / "front.json").as_posix()

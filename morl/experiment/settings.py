@@ -1,32 +1,36 @@
 """The settings of a run: a frozen dataclass is the schema, TOML files are values, tyro is the only parser.
 
-Precedence: dataclass defaults < configs/<agent>/<env-id>.toml < --config FILE < flags (or arguments of `morl.train`).
+Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --config FILE < flags (or arguments of
+`morl.train`), each a `morl.experiment.layers.Layer`.
 """
 
-import contextlib
-import io
-import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
-from importlib import resources
-from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-import tyro
+from morl.experiment.layers import (
+    PRESET,
+    Layer,
+    Option,
+    find_preset,
+    layer_of_flags,
+    layer_of_table,
+    merged_options,
+    open_tables,
+    presets_of,
+    tuned_layer,
+    tuned_table,
+)
+from morl.experiment.parsing import parse
+from morl.experiment.toml import write_table
 
 AgentConfig = TypeVar("AgentConfig")
-Parsed = TypeVar("Parsed")
-
-
-OPEN_TABLES = ("env_options", "constraints")
-"""Settings that are tables with keys of the user's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Generic[AgentConfig]):
-    """All that determines a run, its agent's settings included."""
+    """Everything that determines a run, its agent's settings included."""
 
     agent: AgentConfig
     """Settings of the agent."""
@@ -35,21 +39,22 @@ class Settings(Generic[AgentConfig]):
     seed: int = 0
     """The one integer that every random stream is derived from."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks live; auto takes CUDA where there is one."""
+    """Where networks live; auto is the CPU."""
     num_envs: int = 10
-    """Lanes of the vector environment that the agent learns from."""
-    backend: Literal["processes", "synchronous"] | None = None
-    """Back end of the environments: processes pay for slow Python ones; the fastest of equals where not given."""
+    """Number of environments that the agent learns from."""
+    env_backend: Literal["processes", "synchronous"] | None = None
+    """Backend that steps the environments: processes pay off for slow Python environments. Default: the fastest of
+    those that give the same results."""
     env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
-    """Arguments of the environment's constructor, such as: depth 7."""
+    """Arguments of the environment's constructor, such as: depth 7. May be repeated; values are read as in TOML."""
     discount: float | None = None
-    """Evaluation discount; the environment's own where not given."""
+    """Discount factor of evaluation; default: the environment's own."""
     reference_point: tuple[float, ...] | None = None
-    """Reference point of the hypervolume; the environment's own where not given."""
+    """Reference point of the hypervolume; default: the environment's own."""
     evaluate_every: int = 10_000
     """Environment steps between two evaluations."""
     evaluation_divisions: int | None = None
-    """Resolution of the evaluation grid of preferences; about 100 to 250 preferences where not given."""
+    """Resolution of the evaluation grid of preferences; default: the finest of at most 250 preferences."""
     evaluation_episodes: int = 5
     """Episodes for each preference or policy in an evaluation."""
     log_every: int = 1_000
@@ -75,178 +80,194 @@ class Settings(Generic[AgentConfig]):
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
 
 
-def resolve(agent: Any, agent_name: str, env_id: str, overrides: Mapping[str, Any]) -> Settings[Any]:
-    """Return the settings for an agent class and environment: defaults, tuned file, then `overrides`.
+# --- Resolving --------------------------------------------------------------------------------------------------------
+
+Source = Mapping[str, object] | Sequence[str]
+"""Where settings come from: a table (a TOML file's, or keyword arguments), or command-line flags."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings, and what they began with.
+
+    Attributes:
+        settings: the settings; `device` is never "auto".
+        preset: the preset; None for the defaults.
+    """
+
+    settings: Settings[Any]
+    preset: str | None
+
+
+@dataclass(frozen=True)
+class Combined:
+    """All layers as one list of flags for the parser, and what does not pass through it.
+
+    Attributes:
+        arguments: the flags, in the order of precedence.
+        env_options: the environment's options.
+        agent_tables: settings of the agent that are tables with values of any type.
+        preset: the preset; None for the defaults.
+    """
+
+    arguments: list[str]
+    env_options: dict[str, Option]
+    agent_tables: dict[str, dict[str, Option]]
+    preset: str | None
+
+    def resolved(self, parsed: Settings[Any]) -> Resolved:
+        """Return the settings that were parsed from `arguments`, with what did not pass through the parser."""
+        device = "cpu" if parsed.device == "auto" else parsed.device
+        agent = replace(parsed.agent, **self.agent_tables) if self.agent_tables else parsed.agent
+        return Resolved(replace(parsed, agent=agent, env_options=self.env_options, device=device), self.preset)
+
+
+def env_options_of(agent_name: str, env_id: str, sources: Sequence[Source]) -> dict[str, Option]:
+    """Return the environment's options; arguments as for `combine`. They are needed before the agent is known."""
+    sources = [tuned_table(agent_name, env_id), *sources]
+    tables = [
+        layer_of_flags(source) if not isinstance(source, Mapping) else layer_of_table(_options_alone(source))
+        for source in sources
+    ]
+    return merged_options("env_options", tables)
+
+
+def combine(config_class: type[Any], agent_name: str, env_id: str, sources: Sequence[Source]) -> Combined:
+    """Return all settings in the order of precedence: preset, tuned file, then the sources, later over earlier ones.
+
+    Args:
+        config_class: settings of the agent.
+        agent_name: the agent's name, for the tuned file.
+        env_id: the environment's id, for the tuned file.
+        sources: `--config` and flags, or the arguments of a call.
+
+    Raises:
+        ValueError: a source is malformed, or there is no such preset.
+    """
+    tables = open_tables(config_class)
+    layers = [
+        layer_of_config(source, config_class) if isinstance(source, Mapping) else layer_of_flags(source, tables)
+        for source in sources
+    ]
+    chosen = next((layer.preset for layer in reversed(layers) if layer.preset is not None), None)
+    layers.insert(0, tuned_layer(tuned_table(agent_name, env_id), chosen, config_class))
+    return _combined(config_class, agent_name, layers, chosen or layers[0].preset)
+
+
+def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer], preset: str | None) -> Combined:
+    """Return the layers behind a preset."""
+    stack = list(layers)
+    if preset is not None:
+        expanded = find_preset(agent_name, config_class, preset)
+        stack.insert(0, layer_of_table({"agent": expanded}, open_tables(config_class)))
+    words = [word for layer in stack for word in layer.arguments]
+    typed: dict[str, dict[str, Option]] = {}
+    for name, of_text in open_tables(config_class).items():
+        entries = merged_options(f"agent.{name}", stack)
+        if entries:
+            words.append(f"--agent.{name.replace('_', '-')}")
+            words += [str(text).lstrip("-") for entry in entries.items() for text in entry]
+            if not of_text:
+                typed[name] = entries
+    return Combined(words, merged_options("env_options", stack), typed, preset)
+
+
+def resolve(agent_class: Any, agent_name: str, env_id: str, overrides: Mapping[str, object]) -> Settings[Any]:
+    """Return the settings for an agent class and environment: defaults, preset, tuned file, then `overrides`.
+
+    Args:
+        agent_class: the agent.
+        agent_name: its name, for the tuned file.
+        env_id: the environment's id, for the tuned file.
+        overrides: settings by name, those of the agent as the table `agent`; None stands for "not given".
 
     Raises:
         ValueError: a key or value is wrong; one sentence says which and what would be right.
     """
-    chosen = {key: value for key, value in overrides.items() if value is not None}
-    given = list(arguments(chosen))
-    return parse(Settings[agent.config_class], [*tuned_arguments(agent_name, env_id, given), *given])
+    return resolve_sources(agent_class.config_class, agent_name, env_id, [overrides]).settings
 
 
-def parse(schema: type[Parsed], args: Sequence[str], program: str = "morl train") -> Parsed:
-    """Return the schema filled from command-line arguments; on --help print it and exit.
-
-    Raises:
-        ValueError: with tyro's complaint as one sentence.
-    """
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(schema, args=list(args), prog=program)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        raise ValueError(_one_sentence(complaint.getvalue(), schema)) from None
+def resolve_sources(config_class: type[Any], agent_name: str, env_id: str, sources: Sequence[Source]) -> Resolved:
+    """Return the settings; arguments and errors as for `combine`, and values are checked."""
+    combined = combine(config_class, agent_name, env_id, sources)
+    return combined.resolved(parse(schema_of(config_class), combined.arguments))
 
 
-def arguments(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield a nested table spelled as command-line arguments, so that one parser checks files, calls and flags."""
-    for key, value in table.items():
-        name = f"--{prefix}{str(key).replace('_', '-')}"
-        value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's arrays and numbers
-        match value:
-            case Mapping() if key in OPEN_TABLES:
-                if value:
-                    yield name
-                    yield from _options(key, value)
-            case Mapping():
-                yield from arguments(value, f"{prefix}{str(key).replace('_', '-')}.")
-            case bool():
-                yield name if value else f"--{prefix}no-{str(key).replace('_', '-')}"
-            case list() | tuple():
-                yield from (name, *map(str, value))
-            case _:
-                yield from (name, str(value))
-
-
-def _options(table: str, options: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in options.items():
-        plain = value.tolist() if hasattr(value, "tolist") else value
-        if not isinstance(plain, bool | int | float | str):
-            raise ValueError(f"{table} has {key} = {value!r}, but its values must be numbers, switches or words")
-        yield from (str(key), str(plain))
-
-
-def tuned_file(agent_name: str, env_id: str) -> Path | None:
-    """Return the path of the tuned settings for an agent and environment, if there are any."""
-    file = resources.files("morl.configs") / agent_name.replace("-", "_") / f"{env_id}.toml"
-    return Path(str(file)) if file.is_file() else None
-
-
-def tuned_arguments(agent_name: str, env_id: str, given: Sequence[str]) -> list[str]:
-    """Return the tuned settings, spelled as arguments; none where there is no file.
-
-    A file may say in which mode its agent was tuned: where `given` arguments ask for another, only what it says of the
-    run is returned.
-    """
-    file = tuned_file(agent_name, env_id)
-    if file is None:
-        return []
-    table = read_table(file)
-    mode = option(given, "--agent.mode")
-    if mode is not None and mode != table.get("agent", {}).get("mode", mode):
-        del table["agent"]
-    return list(arguments(table))
-
-
-def file_arguments(file: Path) -> list[str]:
-    """Return the settings of a TOML file, spelled as arguments."""
-    # A run's own config.toml also names what it trained; that is said elsewhere on a command line.
-    return list(arguments({k: value for k, value in read_table(file).items() if k not in ("algorithm", "environment")}))
-
-
-def read_table(file: Path) -> dict[str, Any]:
-    """Return what a TOML file holds.
+def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str, object]) -> Resolved:
+    """Return the settings that a run's config.toml holds, whatever tuned files say by now.
 
     Raises:
-        ValueError: the file does not exist or is not TOML.
+        ValueError: a key or value is wrong, such as one of another version.
     """
-    try:
-        return tomllib.loads(file.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"config is {str(file)!r}, but it cannot be read as TOML: {error}") from error
+    layer = layer_of_config(table, config_class)
+    combined = _combined(config_class, agent_name, [layer], layer.preset)
+    return combined.resolved(parse(schema_of(config_class), combined.arguments, program="config.toml"))
 
 
-def option(args: Sequence[str], name: str) -> str | None:
-    """Return the last value given to an option that must be known before all of them are parsed."""
-    value = None
-    for position, word in enumerate(args):
-        if word == name and position + 1 < len(args):
-            value = args[position + 1]
-        if word.startswith(f"{name}="):
-            value = word.partition("=")[2]
-    return value
+def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
+    """Return the schema of all settings of a run, those of its agent included."""
+    return cast(type[Settings[Any]], Settings[config_class])  # type: ignore[valid-type]
 
 
-def to_toml(settings: Settings[Any], algorithm: str, environment: str) -> str:
-    """Return the resolved settings as TOML; `None` is spelled by leaving the key out."""
-    tables = asdict(settings)
-    sections = {name: tables.pop(name) for name in ("env_options", "agent")}
-    lines = [f"algorithm = {_toml(algorithm)}", f"environment = {_toml(environment)}"]
-    lines += [f"{key} = {_toml(value)}" for key, value in tables.items() if value is not None]
-    for name, table in sections.items():
-        if table:
-            lines += [
-                "",
-                f"[{name}]",
-                *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
-            ]
-    return "\n".join(lines) + "\n"
+def _options_alone(table: Mapping[str, object]) -> Mapping[str, object]:
+    return {"env_options": table.get("env_options")}
 
 
-def _toml(value: Any) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-            return f'"{escaped}"'
-        case list() | tuple():
-            return f"[{', '.join(map(_toml, value))}]"
-        case dict():
-            return f"{{{', '.join(f'{_toml(str(key))} = {_toml(entry)}' for key, entry in value.items())}}}"
-        case _:
-            return repr(value)
+def settings_description(agent_name: str, config_class: type[Any]) -> str:
+    """Return what the help says first: the presets of the agent."""
+    names = ", ".join(presets_of(config_class))
+    presets = f"Presets of {agent_name} ({PRESET} NAME): {names}." if names else f"{agent_name} has no presets here."
+    return f"Train an agent on an environment. {presets}"
 
 
-def _one_sentence(box: str, schema: Any) -> str:
-    """Return tyro's boxed complaint as one sentence, with the nearest option where one is unknown."""
-    words: list[str] = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│ ")
-        if text.startswith(("──", "╰─")):
-            break
-        words.append(text)
-    sentence = " ".join(words) or box.strip()
-    if "nrecognized" in sentence:
-        options = [word.strip(",") for word in sentence.split() if word.startswith("--")]
-        known = _option_names(schema)
-        for option in options:
-            bare = option.split("=")[0]
-            near = get_close_matches(bare, known, n=3, cutoff=0.5) or [name for name in known if bare[2:] in name][:3]
-            if near:
-                return f"{sentence}; the nearest known options are {', '.join(near)}"
-    return _plain(sentence)
+# --- config.toml ------------------------------------------------------------------------------------------------------
 
 
-def _plain(sentence: str) -> str:
-    """Return tyro's complaint about a value in the house's form: the argument, the value, what would be right."""
-    not_a_number = re.match(
-        r"Error parsing --(\S+): (invalid literal for int|could not convert string to float).*: (\S+)$", sentence
-    )
-    if not_a_number:
-        name, problem, value = not_a_number.groups()
-        kind = "an integer" if "int" in problem.split() else "a number"
-        return f"{name.replace('-', '_')} is {value}, but must be {kind}"
-    return re.sub(r"^Error parsing [A-Za-z]\w*: ", "", sentence)  # what a dataclass of ours says is a sentence already
+def to_toml(settings: Settings[Any], agent_name: str, env: str, preset: str | None = None) -> str:
+    """Return the resolved settings as TOML; `None` is spelled by leaving the key out.
+
+    Args:
+        settings: the settings.
+        agent_name: the agent's name.
+        env: the environment's id, with its module.
+        preset: the preset that the settings began with.
+
+    Raises:
+        ValueError: a setting cannot be written as TOML.
+    """
+    entries = asdict(settings)
+    sections = {name: entries.pop(name) for name in ("env_options", "agent")}
+    chosen = {} if preset is None else {"preset": preset}
+    sections["agent"] = chosen | sections["agent"]
+    return write_table({"agent_name": agent_name, "env": env} | entries | sections)
 
 
-def _option_names(schema: Any) -> list[str]:
-    help_text = io.StringIO()
-    with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-        tyro.cli(schema, args=["--help"])
-    words = help_text.getvalue().replace(",", " ").split()
-    return sorted({word for word in words if word.startswith("--") and len(word) > 2})
+def layer_of_config(table: Mapping[str, object], config_class: type[Any]) -> Layer:
+    """Return the layer of a run's own config.toml, or of any other settings file.
+
+    A run's file is complete: a setting that it leaves out is None, whatever the default or the preset says.
+
+    Args:
+        table: the file.
+        config_class: settings of the agent.
+    """
+    if "agent_name" not in table:
+        return layer_of_table(table, open_tables(config_class))
+    settings = {key: value for key, value in table.items() if key not in ("agent_name", "env")}
+    agent = cast(Mapping[str, object], settings.pop("agent", {}))
+    layer = layer_of_table(settings | {"agent": agent}, open_tables(config_class))
+    missing = [f"--agent.{name.replace('_', '-')}" for name in optional_fields(config_class) if name not in agent]
+    missing += [f"--{name.replace('_', '-')}" for name in optional_fields(Settings) if name not in settings]
+    nothing = [word for name in missing for word in (name, "None")]
+    return replace(layer, arguments=(*nothing, *layer.arguments))
+
+
+def optional_fields(config_class: type[Any]) -> list[str]:
+    """Return the settings that may be None."""
+    hints = get_type_hints(config_class)
+    unions = {one.name: hints[one.name] for one in fields(config_class)}
+    return [
+        name
+        for name, hint in unions.items()
+        if get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
+    ]

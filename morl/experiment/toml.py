@@ -5,7 +5,6 @@ import tomllib
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import cast
 
 import numpy as np
 
@@ -78,7 +77,9 @@ def toml_value(value: object) -> str:
         case list() | tuple():
             return f"[{', '.join(toml_value(entry) for entry in value)}]"
         case Mapping():
-            entries = [f"{toml_key(str(key))} = {toml_value(entry)}" for key, entry in value.items() if entry is not None]
+            entries = [
+                f"{toml_key(str(key))} = {toml_value(entry)}" for key, entry in value.items() if entry is not None
+            ]
             return f"{{{', '.join(entries)}}}"
         case _:
             raise ValueError(f"a {type(value).__name__} is no number, switch, text, list or table")
@@ -92,10 +93,10 @@ def plain_value(text: str) -> bool | int | float | str:
     if text in ("True", "False"):
         return text == "True"
     try:
-        value = tomllib.loads(f"value = {text}")["value"] if "\n" not in text and "#" not in text else text
+        value: object = tomllib.loads(f"value = {text}")["value"] if "\n" not in text and "#" not in text else text
     except (tomllib.TOMLDecodeError, RecursionError):
         return text
-    return cast(bool | int | float | str, value) if isinstance(value, bool | int | float | str) else text
+    return value if isinstance(value, bool | int | float | str) else text
 
 
 def _quoted(text: str) -> str:

@@ -7,77 +7,106 @@ the utility only chooses; the entropy bonus is part of every objective.
 import torch
 from torch import Tensor
 
-from morl.learning.off_policy import Batch, Hyperparameters, UtilityFn, both
-from morl.learning.soft import SoftActorCritics
-from morl.learning.values import worst_of
+from morl.learning.sac import SACBase, SACSettings
+from morl.learning.sampled_batches import Batch
+from morl.learning.scalarization import UtilityFn
+from morl.learning.values import critic_utilities, worst_of
 
 
-class DiscreteSAC(SoftActorCritics):
-    """Soft actor-critics of a population; satisfies `morl.learning.off_policy.Learner`. Actions count from zero."""
+class DiscreteSAC(SACBase):
+    """Actions are numbers from zero; satisfies `morl.learning.off_policy.OffPolicyAlgorithm`.
+
+    Args:
+        observation_width: columns of an observation.
+        actions: number of actions.
+        objectives: length of the reward vector.
+        settings: settings of the updates.
+        policies: number of policies.
+        generator: random stream of the initial parameters.
+        device: where the networks live.
+    """
 
     def __init__(
         self,
-        observations: int,
+        observation_width: int,
         actions: int,
         objectives: int,
-        population: int,
-        numbers: Hyperparameters,
+        settings: SACSettings,
+        policies: int,
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
-        self.actions, self.objectives = actions, objectives
-        actor_ends, critic_ends = (observations, actions), (observations, actions * objectives)
-        super().__init__(actor_ends, critic_ends, population, numbers, generator, device)
+        self.actions = actions
+        self.objectives = objectives
+        actor = settings.network(observation_width, actions)
+        critic = settings.network(observation_width, actions * objectives)
+        super().__init__(actor, critic, settings, policies, generator, device)
 
-    def update(self, batch: Batch, worth: UtilityFn, number: int, generator: torch.Generator) -> None:  # noqa: ARG002
-        """Take one step with the critics and, every `policy_delay`-th time, as many with actor and temperature."""
-        self._update_critics(batch, worth)
-        if number % self.numbers.policy_delay == 0:
-            for _ in range(self.numbers.policy_delay):
-                self._update_actors(batch["observation"], worth)
+    @torch.no_grad()
+    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Return actions [policy, batch, 1] sampled from the policies (Gumbel-max rule)."""
+        logits = self.actor(self.actors, observations)
+        exponential = torch.empty_like(logits).exponential_(generator=generator)
+        return (logits - exponential.log()).argmax(dim=-1, keepdim=True)
+
+    @torch.no_grad()
+    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:  # noqa: ARG002
+        """Return the most likely actions [policy, batch, 1] of any actors [policy, n]."""
+        return self.actor(actor, observations).argmax(dim=-1, keepdim=True)
+
+    def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return no noise [policy, update, 0, batch, 1]: expectations over actions are exact."""
+        return torch.zeros(self.policies, updates, 0, batch_size, 1, device=generator.device)
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the critics and, every `policy_delay`-th time, actors and temperatures as often; then the targets.
+
+        Args:
+            batch: without noise.
+
+        Returns:
+            critic_loss [], and entropy [policy, 1] and actor_loss [] where actors were updated.
+        """
+        metrics = {"critic_loss": self._update_critics(batch)}
+        if self.actor_is_due(self.updates):
+            for _ in range(self.settings.policy_delay):
+                metrics |= self._update_actors(batch)
         self.move_targets()
-
-    def explore(self, observations: Tensor, worth: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Return actions [policy, batch, 1] drawn from the policies (Gumbel's trick)."""
-        with torch.no_grad():
-            logits = self.actor(self.actors, observations)
-            exponential = torch.empty_like(logits).exponential_(generator=generator)
-            return (logits - exponential.log()).argmax(dim=-1, keepdim=True)
-
-    def greedy(self, actor: Tensor, observations: Tensor, worth: UtilityFn) -> Tensor:  # noqa: ARG002
-        """Return the likeliest actions [policy, batch, 1]."""
-        with torch.no_grad():
-            return self.actor(actor, observations).argmax(dim=-1, keepdim=True)
+        self.updates += 1
+        return metrics
 
     def values(self, critics: Tensor, observations: Tensor) -> Tensor:
         """Return Q_k(s, .) [policy, critic, batch, action, objective] of both critics of each policy."""
         outputs = self.critic(critics.view(2 * len(critics), -1), observations.repeat_interleave(2, dim=0))
         return outputs.view(len(critics), 2, observations.shape[1], self.actions, self.objectives)
 
-    def _update_critics(self, batch: Batch, worth: UtilityFn) -> None:
+    def _update_critics(self, batch: Batch) -> Tensor:
         """Fit Q_kj(s, a) to y_j = r_j + gamma (1 - d) sum_a' pi(a' | s') [Q'_k*j(s', a') - alpha log pi(a' | s')].
 
-        k* is, for each action, the target critic whose vector is worth less.
+        k* is, for each action, the target critic whose vector has the lower utility. Returns the loss.
         """
-        following = batch["next_observation"]
+        following = batch.next_observation
         with torch.no_grad():
             log_probabilities = self.actor(self.actors, following).log_softmax(dim=-1)
-            values = self.values(self.targets, following)
-            soft = worst_of(values, both(worth, values, following))
+            values = self.values(self.target_critics, following)
+            soft = worst_of(values, critic_utilities(batch.utility, values, following))
             soft -= (self.temperature().unsqueeze(-1) * log_probabilities).unsqueeze(-1)
             expected = (log_probabilities.exp().unsqueeze(-1) * soft).sum(dim=2)
-            goal = batch["reward"] + self.numbers.discount * (1.0 - batch["terminated"]) * expected
-        taken = batch["action"].long().view(len(goal), 1, -1, 1, 1).expand(-1, 2, -1, 1, self.objectives)
-        predictions = self.values(self.critics, batch["observation"]).gather(3, taken).squeeze(3)
-        loss = (predictions - goal.unsqueeze(1)).square().sum() / goal.shape[1]
-        self.descend_critics(loss)
+            targets = batch.reward + self.settings.discount * (1.0 - batch.terminated) * expected
+        taken = batch.action.long().view(len(targets), 1, -1, 1, 1).expand(-1, 2, -1, 1, self.objectives)
+        predictions = self.values(self.critics, batch.observation).gather(3, taken).squeeze(3)
+        loss = (predictions - targets.unsqueeze(1)).square().sum() / targets.shape[1]
+        self.step_critics(loss)
+        return loss.detach()
 
-    def _update_actors(self, observations: Tensor, worth: UtilityFn) -> None:
+    def _update_actors(self, batch: Batch) -> dict[str, Tensor]:
         """Minimize sum_a pi(a | s) [alpha log pi(a | s) - min_k u(Q_k(s, a))]; then alpha."""
+        observations = batch.observation
         with torch.no_grad():
-            worths = both(worth, self.values(self.critics, observations), observations).amin(dim=1)
+            values = self.values(self.critics, observations)
+            utilities = critic_utilities(batch.utility, values, observations).amin(dim=1)
         log_probabilities = self.actor(self.actors, observations).log_softmax(dim=-1)
         probabilities = log_probabilities.exp()
         entropy = -(probabilities * log_probabilities).sum(dim=-1)
-        loss = (-self.temperature() * entropy - (probabilities * worths).sum(dim=-1)).mean(dim=1).sum()
-        self.descend_actors(loss, entropy.detach().mean(dim=1, keepdim=True))
+        loss = (-self.temperature() * entropy - (probabilities * utilities).sum(dim=-1)).mean(dim=1).sum()
+        return self.step_actors(loss, entropy.detach().mean(dim=1, keepdim=True))

@@ -43,7 +43,8 @@ class DiagonalGaussian:
 
     def divergence(self, other: "DiagonalGaussian") -> Tensor:
         """Return KL(self || other) [policy, batch]."""
-        variance, other_variance = (2.0 * self.log_std).exp(), (2.0 * other.log_std).exp()
+        variance = (2.0 * self.log_std).exp()
+        other_variance = (2.0 * other.log_std).exp()
         squares = (variance + (self.mean - other.mean).square()) / (2.0 * other_variance)
         return (other.log_std - self.log_std + squares - 0.5).sum(dim=-1)
 
@@ -63,6 +64,10 @@ class Categorical:
         """Return the distribution of logits [policy, batch, choice] over the choices that `mask` allows.
 
         A forbidden choice has probability zero (and no gradient); where nothing is allowed, everything is.
+
+        Args:
+            logits: [policy, batch, choice].
+            mask: [policy, batch, choice] allowed choices; None: all are.
         """
         if mask is not None:
             mask = mask.bool()

@@ -3,73 +3,125 @@
 Every network learns the return of every objective on its own; actions are chosen by the utility of the vector.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from morl.learning.networks import MultilayerPerceptron
-from morl.learning.off_policy import Batch, Hyperparameters, UtilityFn, adam_tensors, begin_tied, first_parameters, tie
+from morl.learning.off_policy import (
+    OffPolicySettings,
+    TensorState,
+    average_shared_gradient,
+    count_shared_parameters,
+    optimizer_tensors,
+    share_parameters,
+)
 from morl.learning.optimizers import Adam, soft_update
+from morl.learning.sampled_batches import Batch
+from morl.learning.scalarization import UtilityFn
 from morl.learning.values import select
 
 
-class DQN:
-    """Action values of a population; satisfies `morl.learning.off_policy.Learner`. Actions count from zero."""
+@dataclass(frozen=True, kw_only=True)
+class DQNSettings(OffPolicySettings):
+    """Settings of DQN, beside those that all off-policy algorithms have.
+
+    Attributes:
+        learning_rate: Adam's step size.
+        shared_layers: first layers that all policies have in common.
+    """
+
+    learning_rate: float = 1e-3
+    shared_layers: int = 0
+
+
+class DQN(TensorState):
+    """Action values of a population; satisfies `morl.learning.off_policy.OffPolicyAlgorithm`.
+
+    Actions are numbers from zero.
+
+    Args:
+        observation_width: columns of an observation.
+        actions: number of actions.
+        objectives: length of the reward vector.
+        settings: settings of the updates.
+        policies: number of policies.
+        generator: random stream of the initial parameters.
+        device: where the networks live.
+    """
 
     def __init__(
         self,
-        observations: int,
+        observation_width: int,
         actions: int,
         objectives: int,
-        population: int,
-        numbers: Hyperparameters,
+        settings: DQNSettings,
+        policies: int,
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
-        self.numbers, self.actions, self.objectives = numbers, actions, objectives
-        widths = (observations, *numbers.hidden_sizes, actions * objectives)
-        self.network = MultilayerPerceptron(widths, inner_dtype=numbers.precision)
-        self.shared = first_parameters(self.network, numbers.shared_layers)
-        self.parameters = begin_tied(self.network.initialize(population, generator), self.shared).to(device)
-        self.parameters.requires_grad_()
-        self.targets = self.parameters.detach().clone()
+        self.settings = settings
+        self.policies = policies
+        self.actions = actions
+        self.objectives = objectives
+        self.network = settings.network(observation_width, actions * objectives)
+        self.shared_parameters = count_shared_parameters(self.network, settings.shared_layers)
+        parameters = share_parameters(self.network.initialize(policies, generator), self.shared_parameters)
+        self.parameters = parameters.to(device, settings.dtype).requires_grad_()
+        self.target_parameters = self.parameters.detach().clone()
         self.optimizer = Adam(self.parameters)
-        self.diagnostics: dict[str, Tensor] = {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all state [policy, ...] by name."""
-        state = {"actor": self.parameters.detach(), "target": self.targets}
-        return state | adam_tensors("actor", self.optimizer)
+        """Return the complete state [policy, ...] by name, not copied; "actor" is the part that acts."""
+        return {
+            "actor": self.parameters.detach(),
+            "target": self.target_parameters,
+            **optimizer_tensors("actor", self.optimizer),
+        }
 
-    def update(self, batch: Batch, worth: UtilityFn, number: int, generator: torch.Generator) -> None:  # noqa: ARG002
-        """Fit Q_j(s, a) to y_j = r_j + gamma (1 - d) Q'_j(s', a*) with a* = argmax_a u(Q(s', a)), by Huber's loss."""
-        following = batch["next_observation"]
-        with torch.no_grad():
-            best = worth(self.values(self.parameters, following), following).argmax(dim=-1)
-            value = select(self.values(self.targets, following), best)
-            goal = batch["reward"] + self.numbers.discount * (1.0 - batch["terminated"]) * value
-        actions = batch["action"].long().squeeze(-1)
-        predictions = select(self.values(self.parameters, batch["observation"]), actions)
-        loss = smooth_l1_loss(predictions, goal, reduction="sum") / goal.shape[1]
-        (gradient,) = torch.autograd.grad(loss, self.parameters)
-        self.optimizer.step(tie(gradient, self.shared), self.numbers.critic_learning_rate)
-        soft_update(self.targets, self.parameters.detach(), self.numbers.tau)
-        self.diagnostics["critic_loss"] = loss.detach()
+    @torch.no_grad()
+    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Return the greedy actions [policy, batch, 1]; the caller mixes in random ones (epsilon-greedy)."""
+        return utility(self.values(self.parameters, observations), observations).argmax(dim=-1, keepdim=True)
 
-    def explore(self, observations: Tensor, worth: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Return the greedy actions [policy, batch, 1]: who collects experience epsilon_mixing in random ones."""
-        with torch.no_grad():
-            return worth(self.values(self.parameters, observations), observations).argmax(dim=-1, keepdim=True)
-
-    def greedy(self, actor: Tensor, observations: Tensor, worth: UtilityFn) -> Tensor:
-        """Return argmax_a u(Q(s, a)) [policy, batch, 1].
+    @torch.no_grad()
+    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:
+        """Return argmax_a u(Q(s, a)) [policy, batch, 1] of any networks [policy, n].
 
         Computed in float64: utilities such as Tchebycheff's have near ties everywhere, and these must fall the same way
-        whatever else is in the batch, or else a policy would not do again what it was archived for.
+        whatever else is in the batch, or else a policy would not repeat the returns that it was archived for.
         """
+        values = self.values(actor.double(), observations.double())
+        return utility(values, observations).argmax(dim=-1, keepdim=True)
+
+    def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return no noise [policy, update, 0, batch, 1]: updates are not random."""
+        return torch.zeros(self.policies, updates, 0, batch_size, 1, device=generator.device)
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Fit Q_j(s, a) to y_j = r_j + gamma (1 - d) Q'_j(s', a*) with a* = argmax_a u(Q(s', a)), by Huber's loss.
+
+        Args:
+            batch: without noise.
+
+        Returns:
+            critic_loss [].
+        """
+        following = batch.next_observation
         with torch.no_grad():
-            values = self.values(actor.double(), observations.double())
-            return worth(values, observations).argmax(dim=-1, keepdim=True)
+            best = batch.utility(self.values(self.parameters, following), following).argmax(dim=-1)
+            value = select(self.values(self.target_parameters, following), best)
+            targets = batch.reward + self.settings.discount * (1.0 - batch.terminated) * value
+        actions = batch.action.long().squeeze(-1)
+        predictions = select(self.values(self.parameters, batch.observation), actions)
+        loss = smooth_l1_loss(predictions, targets, reduction="sum") / targets.shape[1]
+        (gradient,) = torch.autograd.grad(loss, self.parameters)
+        gradient = average_shared_gradient(gradient, self.shared_parameters)
+        self.optimizer.step(gradient, self.settings.learning_rate)
+        soft_update(self.target_parameters, self.parameters.detach(), self.settings.tau)
+        self.updates += 1
+        return {"critic_loss": loss.detach()}
 
     def values(self, parameters: Tensor, observations: Tensor) -> Tensor:
         """Return Q(s, .) [policy, batch, action, objective]."""

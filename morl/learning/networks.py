@@ -12,7 +12,7 @@ from torch.nn.functional import layer_norm
 
 @dataclass(frozen=True)
 class MultilayerPerceptron:
-    """The shape of a network: layer widths from input to output, ReLU or tanh between. It holds no parameters.
+    """The shape of a network: layer widths from input to output, activations between. It holds no parameters.
 
     Parameters stay outside, as one tensor [policy, num_parameters], so that a population is one network call, an
     optimizer step is one operation and a target network is one `lerp_`.
@@ -21,10 +21,10 @@ class MultilayerPerceptron:
     widths: tuple[int, ...]
     layer_norm: bool = False
     """Normalize every hidden layer to mean 0 and variance 1 before its activation (without parameters of its own)."""
-    inner_dtype: torch.dtype = torch.float32
-    """Precision of the products between hidden layers, which are nearly all of the arithmetic; sums are float32."""
+    inner_dtype: torch.dtype | None = None
+    """Precision of the products between hidden layers, nearly all of the arithmetic; default: of the parameters."""
     activation: Literal["relu", "tanh"] = "relu"
-    """What follows every hidden layer."""
+    """Activation of the hidden layers."""
 
     @property
     def num_parameters(self) -> int:
@@ -32,7 +32,7 @@ class MultilayerPerceptron:
         return sum(self._sizes())
 
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
-        """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL's)."""
+        """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL)."""
         parts = []
         for inputs, outputs in pairwise(self.widths):
             deviation = sqrt(2.0 / (inputs + outputs))
@@ -40,15 +40,16 @@ class MultilayerPerceptron:
             parts.append(torch.zeros(population, outputs))
         return torch.cat(parts, dim=1)
 
-    def initialise_orthogonal(self, population: int, generator: torch.Generator, last_gain: float) -> Tensor:
-        """Return fresh parameters [population, num_parameters]: orthogonal weights, zero biases (PPO's custom).
+    def initialize_orthogonal(self, population: int, generator: torch.Generator, last_gain: float) -> Tensor:
+        """Return fresh parameters [population, num_parameters]: orthogonal weights, zero biases (customary in PPO).
 
         Args:
             population: number of policies.
-            generator: of the random numbers.
-            last_gain: size of the last layer's weights; hidden layers have gain 1.
+            generator: random stream.
+            last_gain: gain of the last layer; hidden layers have gain 1.
         """
-        parts, last = [], len(self.widths) - 2
+        parts = []
+        last = len(self.widths) - 2
         for layer, (inputs, outputs) in enumerate(pairwise(self.widths)):
             normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
             orthogonal, triangle = torch.linalg.qr(normal)
@@ -62,12 +63,14 @@ class MultilayerPerceptron:
         """Return the outputs [policy, batch, widths[-1]] for inputs [policy, batch, widths[0]]."""
         # One split has one backward (a concatenation); slicing layer by layer would build a full gradient per slice.
         parts = iter(torch.split(parameters, self._sizes(), dim=1))
-        hidden, last = inputs, len(self.widths) - 2
+        hidden = inputs
+        last = len(self.widths) - 2
         for layer, (wide_in, wide_out) in enumerate(pairwise(self.widths)):
-            weights, biases = next(parts).view(-1, wide_in, wide_out), next(parts).unsqueeze(1)
-            if 0 < layer < last and self.inner_dtype != torch.float32:
+            weights = next(parts).view(-1, wide_in, wide_out)
+            biases = next(parts).unsqueeze(1)
+            if 0 < layer < last and self.inner_dtype is not None:
                 products = torch.bmm(hidden.to(self.inner_dtype), weights.to(self.inner_dtype))
-                hidden = products.float() + biases
+                hidden = products.to(biases.dtype) + biases
             else:
                 hidden = torch.baddbmm(biases, hidden, weights)
             if layer < last:

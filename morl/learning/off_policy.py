@@ -1,99 +1,135 @@
-"""What the learners of a population have in common: how they are built, asked and told. See sac.py, dqn.py."""
+"""The interface that all off-policy algorithms share: settings, state, updates and acting. See td3.py, sac.py, dqn.py.
 
-from collections.abc import Callable, Mapping
+An algorithm updates a population: its parameters and the state of its optimizers are tensors [policy, ...], one row for
+each policy. It counts its updates itself (`updates`); how they are executed is the choice of
+`morl.learning.backends.make_update`.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from morl.learning.networks import MultilayerPerceptron
+from morl.learning.optimizers import Adam
+from morl.learning.sampled_batches import Batch
+from morl.learning.scalarization import UtilityFn
 
-UtilityFn = Callable[[Tensor, Tensor], Tensor]
-"""(vector values [policy, batch, (action,) objective], observations [policy, batch, width]) -> utilities without the
-last axis. How a vector counts is the caller's: critics learn every objective on its own and mean the same under any
-utility."""
-
-Batch = Mapping[str, Tensor]
-"""observation, action, reward, next_observation, terminated: [policy, batch, width]."""
+Precision: TypeAlias = Literal["float32", "float64", "bfloat16"]
+"""Of parameters and arithmetic; bfloat16: float32 parameters, and products between hidden layers in bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hyperparameters:
-    """Numbers that off-policy learners share."""
+class OffPolicySettings:
+    """Settings that all off-policy algorithms have.
 
-    discount: float
+    Attributes:
+        hidden_sizes: units of each hidden layer.
+        discount: gamma.
+        tau: rate of the soft update of target networks.
+        precision: of parameters and arithmetic.
+    """
+
     hidden_sizes: tuple[int, ...]
-    actor_learning_rate: float
-    critic_learning_rate: float
-    tau: float
-    policy_delay: int
-    """Updates of the critics between two of the actor, which then catches up with as many."""
-    temperature: float | None
-    """Weight of the entropy (alpha); learnt where None."""
-    target_entropy: float
-    """What a learnt temperature keeps the entropy at."""
-    precision: torch.dtype
-    shared_layers: int
-    """First layers that all policies have in common."""
+    discount: float
+    tau: float = 0.005
+    precision: Precision = "float32"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of parameters and sums."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    def network(
+        self, inputs: int, outputs: int, *, layer_norm: bool = False, activation: Literal["relu", "tanh"] = "relu"
+    ) -> MultilayerPerceptron:
+        """Return a network with these hidden layers and this precision."""
+        inner_dtype = torch.bfloat16 if self.precision == "bfloat16" else None
+        return MultilayerPerceptron((inputs, *self.hidden_sizes, outputs), layer_norm, inner_dtype, activation)
 
 
-class Learner(Protocol):
-    """Policies that learn side by side. All of their state has a leading policy axis, so that members can be copied."""
+class OffPolicyAlgorithm(Protocol):
+    """A population that learns from replayed transitions, every policy on its own part of a batch."""
 
-    diagnostics: dict[str, Tensor]
+    updates: int
+    """Updates so far."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all state [policy, ...] by name, not copied; "actor" is what acting needs."""
+        """Return the complete state [policy, ...] by name, not copied; "actor" is the part that acts."""
         ...
 
-    def update(self, batch: Batch, worth: UtilityFn, number: int, generator: torch.Generator) -> None:
-        """Take gradient step `number` with every policy on its own part of the batch."""
+    def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return the noise [policy, update, draw, batch, action] of the next updates; draw may be of length 0."""
         ...
 
-    def explore(self, observations: Tensor, worth: UtilityFn, generator: torch.Generator) -> Tensor:
-        """Return actions [policy, batch, ...] to learn from, for observations [policy, batch, width]."""
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Run one update of every policy; return metrics by name, detached."""
         ...
 
-    def greedy(self, actor: Tensor, observations: Tensor, worth: UtilityFn) -> Tensor:
-        """Return the best actions [policy, batch, ...] of any actors [policy, n], these policies' or others'."""
+    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:
+        """Return exploring actions [policy, batch, action] for observations [policy, batch, observation]."""
+        ...
+
+    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:
+        """Return the best actions [policy, batch, action] of any actors [policy, n], rows of `tensors()["actor"]`."""
+        ...
+
+    def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:
+        """Return counters and the tensors of some policies or all; views, not copies."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any], policies: slice = slice(None)) -> None:
+        """Restore a state that `state_dict` returned; all policies must come from the same update."""
         ...
 
 
-def first_parameters(network: MultilayerPerceptron, layers: int) -> int:
-    """Return how many parameters the first layers of a network have; they lie in front."""
+class TensorState:
+    """`state_dict` and `load_state_dict` of an algorithm out of its `tensors` and its count of updates."""
+
+    updates = 0
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the complete state [policy, ...] by name, not copied."""
+        raise NotImplementedError
+
+    def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:
+        """Return counters and the tensors of some policies or all; views, not copies."""
+        return {"updates": self.updates} | {name: tensor[policies] for name, tensor in self.tensors().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], policies: slice = slice(None)) -> None:
+        """Restore a state that `state_dict` returned; all policies must come from the same update."""
+        self.updates = state["updates"]
+        for name, tensor in self.tensors().items():
+            tensor[policies] = state[name]
+
+
+def optimizer_tensors(name: str, optimizer: Adam) -> dict[str, Tensor]:
+    """Return the state of an optimizer as entries of `OffPolicyAlgorithm.tensors`."""
+    return {f"{name}_{key}": value for key, value in optimizer.state_dict().items()}
+
+
+# --- Layers that all policies have in common --------------------------------------------------------------------------
+
+
+def count_shared_parameters(network: MultilayerPerceptron, layers: int) -> int:
+    """Return the number of parameters of the first layers of a network; they are the first of a row."""
     return sum((inputs + 1) * outputs for inputs, outputs in list(pairwise(network.widths))[:layers])
 
 
-def tie(gradient: Tensor, shared: int) -> Tensor:
-    """Return the gradient [policy, n] with its first `shared` entries replaced by their mean over the policies.
-
-    Policies that begin with the same entries then keep them the same: these layers are one, learnt by all.
-    """
-    if shared:
-        gradient[:, :shared] = gradient[:, :shared].mean(dim=0)
-    return gradient
-
-
-def begin_tied(parameters: Tensor, shared: int) -> Tensor:
-    """Return parameters [policy, n] whose first `shared` entries are those of the first policy."""
+def share_parameters(parameters: Tensor, shared: int) -> Tensor:
+    """Copy the first `shared` parameters of the first policy to all policies [policy, n], in place; return them."""
     parameters[:, :shared] = parameters[:1, :shared]
     return parameters
 
 
-def both(worth: UtilityFn, values: Tensor, observations: Tensor) -> Tensor:
-    """Return the utilities [policy, critic, batch, ...] of several critics' vectors, which have an axis more."""
-    return torch.stack([worth(critic, observations) for critic in values.unbind(dim=1)], dim=1)
+def average_shared_gradient(gradient: Tensor, shared: int) -> Tensor:
+    """Replace the first `shared` entries of a gradient [policy, n] by their mean over the policies; return it.
 
-
-def adam_tensors(name: str, optimizer: Any) -> dict[str, Tensor]:
-    """Return the state of an optimizer as entries of `Learner.tensors`."""
-    return {f"{name}_{key}": value for key, value in optimizer.state_dict().items()}
-
-
-def linear_weights(worth: UtilityFn, observations: Tensor, objectives: int) -> Tensor:
-    """Return the weights w [policy, batch, objective] of a utility w.Q + constant: its values at the unit vectors."""
-    shape = (*observations.shape[:2], objectives, objectives)
-    units = torch.eye(objectives, device=observations.device).expand(shape)
-    return worth(units, observations) - worth(torch.zeros_like(units), observations)
+    Parameters that start equal then stay equal: these layers are one, trained by all policies.
+    """
+    if shared:
+        gradient[:, :shared] = gradient[:, :shared].mean(dim=0)
+    return gradient

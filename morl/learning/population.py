@@ -1,27 +1,53 @@
-"""A population of actor-critics that learns side by side: parameters, optimizer and experience of all members."""
+"""A population of actor-critics that learn in one batch: parameters, optimizer and rollout of all policies."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
-from morl.learning.normalization import RunningMeanStd
+from morl.learning.normalization import MeanStdState
 from morl.learning.optimizers import Adam
-from morl.learning.rollouts import Experience
+from morl.learning.ppo import ActorCritic
+from morl.learning.rollouts import RolloutBuffer, TransitionSizes
+from morl.protocols import BoolArray, StateDict
 
-TrainingState = dict[str, Any]
-"""All that one policy goes on learning from: parameters, the optimizer's row, observation and reward moments."""
+
+class TrainingState(TypedDict):
+    """All that one policy's learning continues from; plain data.
+
+    Keys:
+        parameters: [n] of actor and critic.
+        first_moments: [n] Adam's.
+        second_moments: [n] Adam's.
+        steps: scalar, gradient steps so far.
+        observation_statistics: of the observations, each part [width].
+        reward_statistics: of the discounted sums of rewards, each part [objective].
+    """
+
+    parameters: Tensor
+    first_moments: Tensor
+    second_moments: Tensor
+    steps: Tensor
+    observation_statistics: MeanStdState
+    reward_statistics: MeanStdState
 
 
 class Population:
-    """Policies that step and learn together; each can be copied out (`member`) and put in (`place`) on its own."""
+    """Policies that step and learn together; each one's training state can be copied out and loaded on its own.
 
-    def __init__(self, network: ActorCritic, experience: Experience, device: torch.device) -> None:
-        self.network, self.experience, self.device = network, experience, device
-        self.parameters = torch.zeros(experience.policies, network.num_parameters, device=device).requires_grad_()
+    Args:
+        network: the shape of actor and critic.
+        rollout: the buffer, which says how many policies there are.
+        device: of parameters and optimizer.
+    """
+
+    def __init__(self, network: ActorCritic, rollout: RolloutBuffer, device: torch.device) -> None:
+        self.network = network
+        self.rollout = rollout
+        self.device = device
+        self.parameters = torch.zeros(rollout.num_policies, network.num_parameters, device=device).requires_grad_()
         self.optimizer = Adam(self.parameters, epsilon=1e-5)
 
     def __len__(self) -> int:
@@ -30,9 +56,15 @@ class Population:
 
     @torch.no_grad()
     def act(
-        self, observations: NDArray[np.float32], masks: NDArray[Any] | None, generator: torch.Generator
+        self, observations: NDArray[np.float32], masks: BoolArray | None, generator: torch.Generator
     ) -> NDArray[np.float32]:
-        """Return random actions [policy, lane, width] for normalized observations [policy, lane, width]."""
+        """Return random actions [policy, env, width].
+
+        Args:
+            observations: [policy, env, width], normalized.
+            masks: [policy, env, choice] allowed choices; None: all are.
+            generator: of the random numbers.
+        """
         allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
         actor, _ = self.network.split(self.parameters)
         inputs = torch.as_tensor(observations, device=self.device)
@@ -41,50 +73,62 @@ class Population:
 
     @torch.no_grad()
     def values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the critics' values [policy, lane, objective], in their own units, of normalized observations."""
+        """Return the critics' values [policy, env, objective], of normalized rewards, at normalized observations."""
         _, critic = self.network.split(self.parameters)
         inputs = torch.as_tensor(observations, device=self.device)
         values: NDArray[np.float32] = self.network.critic(critic, inputs).cpu().numpy()
         return values
 
-    def member(self, policy: int) -> TrainingState:
+    def training_state(self, policy: int) -> TrainingState:
         """Return a copy of one policy's training state."""
-        tensors = {"parameters": self.parameters.detach(), **self.optimizer.state_dict()}
-        state: TrainingState = {name: value[policy].clone() for name, value in tensors.items()}
-        for name, moments in self._moments().items():
-            state[name] = {key: value[policy].copy() for key, value in moments.state_dict().items()}
-        return state
+        return {
+            "parameters": self.parameters.detach()[policy].clone(),
+            "first_moments": self.optimizer.first_moments[policy].clone(),
+            "second_moments": self.optimizer.second_moments[policy].clone(),
+            "steps": self.optimizer.steps[policy].clone(),
+            "observation_statistics": self.rollout.observation_statistics.row(policy),
+            "reward_statistics": self.rollout.reward_statistics.row(policy),
+        }
 
-    def place(self, policy: int, state: TrainingState) -> None:
-        """Let a policy go on from a training state."""
-        for name, value in {"parameters": self.parameters.detach(), **self.optimizer.state_dict()}.items():
-            value[policy] = state[name]
-        for name, moments in self._moments().items():
-            for key in ("count", "mean", "variance"):
-                getattr(moments, key)[policy] = state[name][key]
+    def load_training_state(self, policy: int, state: TrainingState) -> None:
+        """Let a policy continue from a training state.
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that learning goes on from."""
-        optimizer, experience = self.optimizer.state_dict(), self.experience.state_dict()
-        return {"parameters": self.parameters.detach(), "optimizer": optimizer, "experience": experience}
+        Args:
+            policy: index of the policy.
+            state: copied from a policy of the same network.
+        """
+        self.parameters.detach()[policy] = state["parameters"]
+        self.optimizer.first_moments[policy] = state["first_moments"]
+        self.optimizer.second_moments[policy] = state["second_moments"]
+        self.optimizer.steps[policy] = state["steps"]
+        self.rollout.observation_statistics.set_row(policy, state["observation_statistics"])
+        self.rollout.reward_statistics.set_row(policy, state["reward_statistics"])
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned, for the same sizes."""
+    def state_dict(self) -> dict[str, object]:
+        """Return parameters, optimizer and rollout."""
+        return {
+            "parameters": self.parameters.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "rollout": self.rollout.state_dict(),
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned, for the same sizes."""
         self.parameters.data.copy_(state["parameters"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.experience.load_state_dict(state["experience"])
-
-    def _moments(self) -> dict[str, RunningMeanStd]:
-        experience = self.experience
-        return {"observation_moments": experience.observation_moments, "reward_moments": experience.reward_moments}
+        self.rollout.load_state_dict(state["rollout"])
 
 
-def fresh_states(
-    network: ActorCritic, count: int, observations: int, objectives: int, seed: int
-) -> list[TrainingState]:
-    """Return the training states of `count` policies that have not learnt anything yet."""
+def initial_states(network: ActorCritic, count: int, sizes: TransitionSizes, seed: int) -> list[TrainingState]:
+    """Return the training states of `count` untrained policies.
+
+    Args:
+        network: the shape of actor and critic.
+        count: number of policies.
+        sizes: widths of a transition.
+        seed: of the parameters.
+    """
     generator = torch.Generator().manual_seed(seed)
-    experience = Experience(count, 1, 1, {"observation": observations, "action": 1, "objective": objectives}, 1.0)
-    population = Population(network, experience, torch.device("cpu"))
+    population = Population(network, RolloutBuffer(count, 1, 1, sizes, 1.0), torch.device("cpu"))
     population.parameters.data.copy_(network.initialize(count, generator))
-    return [population.member(policy) for policy in range(count)]
+    return [population.training_state(policy) for policy in range(count)]

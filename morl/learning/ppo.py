@@ -1,196 +1,309 @@
 """Proximal policy optimization of a whole population with vector critics (Schulman et al. 2017, per objective).
 
-Pure functions first, with the equation they compute; then `improve`, the epochs of one update. Losses are averaged
-within a policy and summed over policies, so that a population's update equals the updates of its members.
+First the networks, then the equations as pure functions, then the gradient step, then `ppo_update`, the epochs of one
+update. Losses are averaged within a policy and summed over policies, so that training a population equals training its
+policies one by one. Advantages come from `morl.learning.advantages`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import log
+from typing import Any, Protocol
 
+import gymnasium
+import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
-from morl.learning.distributions import Distribution
+from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
+from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, clip_norms
 
-
-def vector_advantages(
-    rewards: Tensor, values: Tensor, next_values: Tensor, ended: Tensor, discount: float, trace: float
-) -> Tensor:
-    """Return generalized advantages of every objective [step, ..., objective] (Schulman et al. 2016).
-
-    delta_t = r_t + gamma V(s'_t) - V(s_t);  A_t = delta_t + gamma lambda (1 - ended_t) A_{t+1}.
-
-    Args:
-        rewards: [step, ..., objective].
-        values: [step, ..., objective] V(s_t).
-        next_values: [step, ..., objective] V of where step t led, zero where that was terminal; where an episode was
-            cut by its time limit, the value of its last observation, not of the next episode's first.
-        ended: [step, ...] whether the episode ended with step t, by itself or by its time limit.
-        discount: gamma.
-        trace: lambda.
-    """
-    errors = rewards + discount * next_values - values
-    continues = (discount * trace) * (1.0 - ended.to(errors.dtype)).unsqueeze(-1)
-    advantages, following = torch.empty_like(errors), torch.zeros_like(errors[0])
-    for step in range(len(errors) - 1, -1, -1):
-        following = torch.addcmul(errors[step], continues[step], following)
-        advantages[step] = following
-    return advantages
-
-
-def scalar_advantages(advantages: Tensor, weights: Tensor) -> Tensor:
-    """Return sum_k w_k A_k [policy, batch], standardized within each policy.
-
-    Args:
-        advantages: [policy, batch, objective] in the units of the rewards, sigma_k A_k where the critic is normalized.
-        weights: [policy, objective].
-    """
-    mixed = torch.bmm(advantages, weights.unsqueeze(2)).squeeze(2)
-    centred = mixed - mixed.mean(dim=1, keepdim=True)
-    # The unbiased deviation, as torch's std; of a single sample it would be NaN.
-    deviation = (centred.square().sum(dim=1, keepdim=True) / max(mixed.shape[1] - 1, 1)).sqrt()
-    return centred / (deviation + 1e-5)
-
-
-def clipped_gain(ratios: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    """Return min(rho A, clip(rho, 1 - eps, 1 + eps) A), the pessimistic surrogate of each sample."""
-    return torch.minimum(ratios * advantages, ratios.clamp(1.0 - clip, 1.0 + clip) * advantages)
-
-
-def clipped_value_loss(values: Tensor, before: Tensor, targets: Tensor, clip: float) -> Tensor:
-    """Return max((V - G)^2, (V_old + clip(V - V_old, -eps, eps) - G)^2) / 2 of each sample and objective."""
-    near = before + (values - before).clamp(-clip, clip)
-    return 0.5 * torch.maximum((values - targets).square(), (near - targets).square())
-
-
-def minibatches(columns: Mapping[str, Tensor], count: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
-    """Yield `count` equal parts of the samples in random order, a permutation of its own for every policy.
-
-    Args:
-        columns: name -> [policy, sample, width]; what does not divide is left out, another part in every call.
-        count: number of parts.
-        generator: of the permutations.
-    """
-    widths = [column.shape[2] for column in columns.values()]
-    rows = torch.cat(list(columns.values()), dim=2)  # one gather of long rows instead of many of short ones
-    population, samples, width = rows.shape
-    size = samples // count
-    chance = torch.rand(population, samples, generator=generator, device=rows.device)
-    order = chance.argsort(dim=1)[:, : size * count]
-    order += torch.arange(population, device=rows.device).unsqueeze(1) * samples
-    shuffled = rows.view(-1, width).index_select(0, order.flatten()).view(population, count, size, width)
-    for part in range(count):
-        yield dict(zip(columns, torch.split(shuffled[:, part], widths, dim=2), strict=True))
+Samples = Mapping[str, Tensor]
+"""Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
+"action", "log_probability" (of the policies that acted), "value" (the critic's, before the update), "target" (of the
+critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epochs:
-    """How one update goes through its samples.
+class PPOSettings:
+    """Numbers of one PPO update.
 
     Attributes:
         epochs: passes over the samples.
         minibatches: gradient steps in each pass.
-        clip: half width of the trust interval of probability ratios.
-        value_clip: the same for values.
+        clip_range: epsilon, the half width of the interval around 1 that probability ratios are clipped to.
+        value_clip_range: half width of the interval around the old value that values are clipped to.
         value_weight: weight of the value loss.
         entropy_weight: weight of the entropy bonus.
-        max_grad_norm: length to which a policy's gradient is cut.
+        max_grad_norm: norm that each policy's gradient, of actor and critic together, is clipped to.
     """
 
     epochs: int = 10
     minibatches: int = 32
-    clip: float = 0.2
-    value_clip: float = 0.2
+    clip_range: float = 0.2
+    value_clip_range: float = 0.2
     value_weight: float = 0.5
     entropy_weight: float = 0.0
     max_grad_norm: float = 0.5
 
 
-PolicyLoss = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-"""(ratios [policy, batch], minibatch) -> the loss of each policy [policy], to be minimized."""
+# --- Networks --------------------------------------------------------------------------------------------------------
 
 
-def surrogate_loss(clip: float) -> PolicyLoss:
-    """Return PPO's own policy loss: minus the mean clipped gain of the minibatch's scalar advantages."""
+@dataclass(frozen=True)
+class ActorCritic:
+    """The shape of an actor and a vector critic: two separate tanh networks. It holds no parameters.
 
-    def loss(ratios: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        return -clipped_gain(ratios, batch["advantage"].squeeze(2), clip).mean(dim=1)
+    A row of parameters, one policy's, is: actor, log of the standard deviations (continuous actions only), critic.
+    """
 
-    return loss
+    actor: MultilayerPerceptron
+    critic: MultilayerPerceptron
+    """One output for each objective."""
+    log_stds: int
+    """Number of state-independent log standard deviations: the width of continuous actions, 0 for a discrete choice."""
+    initial_std: float = 1.0
+    """Standard deviation of the continuous actions of a fresh policy."""
+
+    @property
+    def actor_parameters(self) -> int:
+        """Return the number of parameters of the actor, at the beginning of a row."""
+        return self.actor.num_parameters + self.log_stds
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the length of a row."""
+        return self.actor_parameters + self.critic.num_parameters
+
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small.
+
+        Args:
+            population: number of rows.
+            generator: of the random numbers.
+        """
+        actor = self.actor.initialize_orthogonal(population, generator, last_gain=0.01)
+        critic = self.critic.initialize_orthogonal(population, generator, last_gain=1.0)
+        return torch.cat([actor, torch.full((population, self.log_stds), log(self.initial_std)), critic], dim=1)
+
+    def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the parameters of the actors [policy, actor_parameters] and of the critics [policy, ...]."""
+        actor, critic = torch.split(parameters, [self.actor_parameters, self.critic.num_parameters], dim=1)
+        return actor, critic
+
+    def distribution(self, actor: Tensor, observations: Tensor, masks: Tensor | None = None) -> Distribution:
+        """Return the policies' distributions over actions.
+
+        Args:
+            actor: [policy, actor_parameters].
+            observations: [policy, batch, width], normalized.
+            masks: [policy, batch, choice], true where a discrete choice is allowed.
+        """
+        weights, log_stds = torch.split(actor, [self.actor.num_parameters, self.log_stds], dim=1)
+        outputs = self.actor(weights, observations)
+        if self.log_stds == 0:
+            return Categorical.masked(outputs, masks)
+        return DiagonalGaussian(outputs, log_stds.unsqueeze(1))
 
 
-def probability_ratios(network: ActorCritic, actor: Tensor, batch: Mapping[str, Tensor]) -> tuple[Distribution, Tensor]:
-    """Return what actors [policy, n] do, and by how much likelier they make the actions of a batch [policy, batch]."""
+def actor_critic(
+    width: int,
+    action_space: gymnasium.Space[Any],
+    objectives: int,
+    hidden_sizes: tuple[int, ...],
+    initial_std: float = 1.0,
+) -> ActorCritic:
+    """Return the networks for an environment.
+
+    Args:
+        width: elements of an encoded observation.
+        action_space: of the environment.
+        objectives: outputs of the critic.
+        hidden_sizes: units of the hidden layers of both networks.
+        initial_std: standard deviation of the continuous actions of a fresh policy.
+
+    Raises:
+        ValueError: actions are neither a Discrete choice nor a Box of floats.
+    """
+    if isinstance(action_space, spaces.Discrete):
+        outputs = int(action_space.n)
+        log_stds = 0
+    elif isinstance(action_space, spaces.Box) and np.issubdtype(action_space.dtype, np.floating):
+        outputs = int(np.prod(action_space.shape))
+        log_stds = outputs
+    else:
+        raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
+    actor = MultilayerPerceptron((width, *hidden_sizes, outputs), activation="tanh")
+    critic = MultilayerPerceptron((width, *hidden_sizes, objectives), activation="tanh")
+    return ActorCritic(actor, critic, log_stds, initial_std)
+
+
+# --- Losses -----------------------------------------------------------------------------------------------------------
+
+
+def probability_ratios(network: ActorCritic, actor: Tensor, batch: Samples) -> tuple[Distribution, Tensor]:
+    """Return the policies and the ratios rho = pi(a | s) / pi_old(a | s) [policy, sample] of a batch.
+
+    Args:
+        network: the shape of actor and critic.
+        actor: [policy, n] parameters of the actors.
+        batch: samples.
+    """
     policy = network.distribution(actor, batch["observation"], batch.get("mask"))
     return policy, (policy.log_probability(batch["action"]) - batch["log_probability"].squeeze(2)).exp()
 
 
-def losses(
-    network: ActorCritic, parameters: Tensor, batch: Mapping[str, Tensor], settings: Epochs, policy_loss: PolicyLoss
+def clipped_surrogate(ratios: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
+    """Return min(rho A, clip(rho, 1 - epsilon, 1 + epsilon) A) of each sample (Schulman et al. 2017, eq. 7).
+
+    Args:
+        ratios: [...] rho.
+        advantages: [...] A.
+        clip_range: epsilon.
+    """
+    return torch.minimum(ratios * advantages, ratios.clamp(1.0 - clip_range, 1.0 + clip_range) * advantages)
+
+
+def clipped_value_loss(values: Tensor, old_values: Tensor, targets: Tensor, clip_range: float) -> Tensor:
+    """Return max((V - G)^2, (V_old + clip(V - V_old, -epsilon, epsilon) - G)^2) / 2 of each sample and objective.
+
+    Args:
+        values: [...] V.
+        old_values: [...] V_old, of the critic before the update.
+        targets: [...] G.
+        clip_range: epsilon.
+    """
+    clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
+    return 0.5 * torch.maximum((values - targets).square(), (clipped - targets).square())
+
+
+PolicyLoss = Callable[[Tensor, Samples], Tensor]
+"""(ratios [policy, sample], minibatch) -> the loss of each policy [policy], to be minimized."""
+
+
+def clipped_surrogate_loss(clip_range: float) -> PolicyLoss:
+    """Return PPO's own policy loss: minus the mean clipped surrogate of the minibatch's scalar advantages."""
+
+    def loss(ratios: Tensor, batch: Samples) -> Tensor:
+        return -clipped_surrogate(ratios, batch["advantage"].squeeze(2), clip_range).mean(dim=1)
+
+    return loss
+
+
+def ppo_loss(
+    network: ActorCritic, parameters: Tensor, batch: Samples, settings: PPOSettings, policy_loss: PolicyLoss
 ) -> tuple[Tensor, Tensor]:
-    """Return the whole loss of each policy [policy] on a minibatch, and the probability ratios [policy, batch]."""
+    """Return policy loss + c_v value loss - c_e entropy [policy] of a minibatch, and the ratios [policy, sample].
+
+    Args:
+        network: the shape of actor and critic.
+        parameters: [policy, n].
+        batch: a minibatch.
+        settings: clip ranges and weights.
+        policy_loss: loss of the actors.
+    """
     actor, critic = network.split(parameters)
     policy, ratios = probability_ratios(network, actor, batch)
     values = network.critic(critic, batch["observation"])
-    value_loss = clipped_value_loss(values, batch["value"], batch["target"], settings.value_clip).mean(dim=(1, 2))
-    loss = policy_loss(ratios, batch) + settings.value_weight * value_loss
+    value_loss = clipped_value_loss(values, batch["value"], batch["target"], settings.value_clip_range)
+    loss = policy_loss(ratios, batch) + settings.value_weight * value_loss.mean(dim=(1, 2))
     if settings.entropy_weight:
         loss = loss - settings.entropy_weight * policy.entropy().mean(dim=1)
     return loss, ratios
 
 
-Step = Callable[[Mapping[str, Tensor], PolicyLoss | None], Tensor]
-"""(minibatch, policy loss or None for PPO's own) -> ratios [policy, batch] before a gradient step taken in place."""
+# --- The update -------------------------------------------------------------------------------------------------------
 
 
-def eager_step(
-    network: ActorCritic, parameters: Tensor, optimizer: Adam, settings: Epochs, learning_rates: Tensor
-) -> Step:
-    """Return the gradient step by torch's automatic differentiation: the reference for every other."""
-    own_loss = surrogate_loss(settings.clip)
+@dataclass(frozen=True)
+class PPO:
+    """A population that PPO updates.
 
-    def step(batch: Mapping[str, Tensor], policy_loss: PolicyLoss | None) -> Tensor:
-        loss, ratios = losses(network, parameters, batch, settings, policy_loss or own_loss)
-        (gradient,) = torch.autograd.grad(loss.sum(), parameters)
-        optimizer.step(clip_norms(gradient, settings.max_grad_norm), learning_rates)
+    Attributes:
+        network: the shape of actor and critic.
+        parameters: [policy, n], requiring gradients; updated in place.
+        optimizer: over `parameters`.
+        settings: epochs, minibatches, clipping and weights.
+    """
+
+    network: ActorCritic
+    parameters: Tensor
+    optimizer: Adam
+    settings: PPOSettings
+
+    def step(self, batch: Samples, learning_rates: Tensor, policy_loss: PolicyLoss | None = None) -> Tensor:
+        """Run one gradient step in place by automatic differentiation: the reference for every backend.
+
+        Args:
+            batch: a minibatch.
+            learning_rates: [policy].
+            policy_loss: loss of the actors; default: PPO's clipped surrogate.
+
+        Returns:
+            The probability ratios [policy, sample] before the step.
+        """
+        policy_loss = policy_loss or clipped_surrogate_loss(self.settings.clip_range)
+        loss, ratios = ppo_loss(self.network, self.parameters, batch, self.settings, policy_loss)
+        (gradient,) = torch.autograd.grad(loss.sum(), self.parameters)
+        self.optimizer.step(clip_norms(gradient, self.settings.max_grad_norm), learning_rates)
         return ratios.detach()
 
-    return step
+
+class GradientStep(Protocol):
+    """`PPO.step` as a backend executes it; `morl.learning.backends.make_update` returns one for a `PPO`."""
+
+    @property
+    def backend(self) -> str:
+        """Return the name of the backend that executes the steps."""
+        ...
+
+    def __call__(self, batch: Samples, learning_rates: Tensor, policy_loss: PolicyLoss | None = None) -> Tensor:
+        """Run one gradient step in place; return the probability ratios [policy, sample] before it."""
+        ...
 
 
-def improve(
-    network: ActorCritic,
-    parameters: Tensor,
-    optimizer: Adam,
-    samples: Mapping[str, Tensor],
-    settings: Epochs,
+def minibatches(samples: Samples, count: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
+    """Yield `count` equal parts of the samples in random order, each policy's permuted independently.
+
+    Args:
+        samples: name -> [policy, sample, width]; a remainder that does not divide is left out of this pass.
+        count: number of parts.
+        generator: of the permutations.
+    """
+    widths = [column.shape[2] for column in samples.values()]
+    rows = torch.cat(list(samples.values()), dim=2)  # one gather of long rows instead of many of short ones
+    num_policies, num_samples, width = rows.shape
+    size = num_samples // count
+    keys = torch.rand(num_policies, num_samples, generator=generator, device=rows.device)
+    order = keys.argsort(dim=1)[:, : size * count]
+    order += torch.arange(num_policies, device=rows.device).unsqueeze(1) * num_samples
+    shuffled = rows.view(-1, width).index_select(0, order.flatten()).view(num_policies, count, size, width)
+    for part in range(count):
+        yield dict(zip(samples, torch.split(shuffled[:, part], widths, dim=2), strict=True))
+
+
+def ppo_update(
+    step: GradientStep,
+    samples: Samples,
+    settings: PPOSettings,
     learning_rates: Tensor,
     generator: torch.Generator,
     policy_loss: PolicyLoss | None = None,
 ) -> dict[str, Tensor]:
-    """Take the gradient steps of one update, in place, and return the last minibatch's `clipped_share` [policy].
-
-    Single precision on a CPU takes the compiled steps of `morl.learning.backends.numba.ppo_kernel`, everything else torch's.
+    """Run one PPO update in place; return `clipped_share` [policy], the share of clipped ratios in the last minibatch.
 
     Args:
-        network: the shape of actor and critic.
-        parameters: [policy, n], requiring gradients.
-        optimizer: over `parameters`.
-        samples: [policy, sample, ...] "observation", "action", "log_probability" (of the acting policies), "value",
-            "target" (both in the critic's units), "advantage" (scalar), "mask" where choices are masked, and whatever
-            `policy_loss` reads.
-        settings: epochs, minibatches, clipping.
+        step: the gradient step of a backend.
+        samples: of one rollout.
+        settings: those of `step`.
         learning_rates: [policy].
         generator: of the permutations.
-        policy_loss: PPO's clipped surrogate where not given.
+        policy_loss: loss of the actors; default: PPO's clipped surrogate.
     """
-    from morl.learning.backends.numba.ppo import compiled_step  # Numba is imported by those who need it
-
-    compiled = parameters.device.type == "cpu" and parameters.dtype == torch.float32
-    step = (compiled_step if compiled else eager_step)(network, parameters, optimizer, settings, learning_rates)
     for _ in range(settings.epochs):
         for batch in minibatches(samples, settings.minibatches, generator):
-            ratios = step(batch, policy_loss)
-    return {"clipped_share": ((ratios - 1.0).abs() > settings.clip).to(parameters.dtype).mean(dim=1)}
+            ratios = step(batch, learning_rates, policy_loss)
+    clipped = (ratios - 1.0).abs() > settings.clip_range
+    return {"clipped_share": clipped.to(ratios.dtype).mean(dim=1)}

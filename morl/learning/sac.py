@@ -1,25 +1,55 @@
 """Soft actor-critic for a population with vector critics, for continuous actions (Haarnoja et al. 2018b).
 
 A critic learns the return of every objective on its own; only the choice between the two critics, and the actor's loss,
-ask for the utility. The entropy bonus is part of every objective: with weights that sum to one the utility of the
-vector target is the target of textbook SAC.
+depend on the utility. The entropy bonus is part of every objective: with weights that sum to one the utility of the
+vector target is the target of textbook SAC. `SACBase` is the part that discrete actions have in common with continuous
+ones (`morl.learning.discrete_sac`).
 """
 
+from dataclasses import dataclass
 from math import log
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from morl.learning.backends.numba.sac import CompiledSoftUpdates, can_compile
-from morl.learning.off_policy import Batch, Hyperparameters, UtilityFn, both
-from morl.learning.sampled_batches import SampledBatches
-from morl.learning.soft import SoftActorCritics
-from morl.learning.values import worst_of
+from morl.learning.networks import MultilayerPerceptron
+from morl.learning.off_policy import (
+    OffPolicySettings,
+    TensorState,
+    average_shared_gradient,
+    count_shared_parameters,
+    optimizer_tensors,
+    share_parameters,
+)
+from morl.learning.optimizers import Adam, soft_update
+from morl.learning.sampled_batches import Batch
+from morl.learning.scalarization import UtilityFn
+from morl.learning.values import critic_utilities, worst_of
 
 LOG_STD_RANGE = (-5.0, 2.0)
-"""Range of the logarithm of the Gaussian's deviation."""
+"""Range of the logarithm of the Gaussian's standard deviation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SACSettings(OffPolicySettings):
+    """Settings of soft actor-critic, beside those that all off-policy algorithms have.
+
+    Attributes:
+        actor_learning_rate: Adam's step size for actors.
+        critic_learning_rate: Adam's step size for critics and temperatures.
+        policy_delay: updates of the critics between two of the actor, which then runs as many at once.
+        temperature: weight of the entropy (alpha); None: learned.
+        target_entropy: entropy that a learned temperature aims at.
+        shared_layers: first layers that all policies have in common.
+    """
+
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 1e-3
+    policy_delay: int = 2
+    temperature: float | None = None
+    target_entropy: float = 0.0
+    shared_layers: int = 0
 
 
 def squashed_gaussian(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,58 +65,173 @@ def squashed_gaussian(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     low, high = LOG_STD_RANGE
     log_std = low + 0.5 * (high - low) * (raw.tanh() + 1.0)
     before = mean + log_std.exp() * noise
-    slope = 2.0 * (log(2.0) - before - softplus(-2.0 * before))
+    log_derivative = 2.0 * (log(2.0) - before - softplus(-2.0 * before))
     log_density = -0.5 * noise.square() - log_std - 0.5 * log(2.0 * torch.pi)
-    return before.tanh(), (log_density - slope).sum(dim=-1)
+    return before.tanh(), (log_density - log_derivative).sum(dim=-1)
 
 
-class SAC(SoftActorCritics):
-    """Soft actor-critics of a population; satisfies `morl.learning.off_policy.Learner`. Actions lie in (-1, 1)."""
+class SACBase(TensorState):
+    """Actors, pairs of critics with their targets, and temperatures of a population: state and gradient steps.
+
+    Both critics of a policy lie in its row: critics [policy, 2 * n].
+
+    Args:
+        actor: shape of the actors.
+        critic: shape of one critic.
+        settings: settings of the updates.
+        policies: number of policies.
+        generator: random stream of the initial parameters.
+        device: where the networks live.
+    """
 
     def __init__(
         self,
-        observations: int,
-        actions: int,
-        objectives: int,
-        population: int,
-        numbers: Hyperparameters,
+        actor: MultilayerPerceptron,
+        critic: MultilayerPerceptron,
+        settings: SACSettings,
+        policies: int,
         generator: torch.Generator,
         device: torch.device,
     ) -> None:
-        self.actions = actions
-        actor_ends, critic_ends = (observations, 2 * actions), (observations + actions, objectives)
-        super().__init__(actor_ends, critic_ends, population, numbers, generator, device)
-        self.compiled = CompiledSoftUpdates(self, LOG_STD_RANGE) if can_compile(self) else None
+        self.settings = settings
+        self.policies = policies
+        self.actor = actor
+        self.critic = critic
+        self.shared_actor_parameters = count_shared_parameters(actor, settings.shared_layers)
+        self.shared_critic_parameters = count_shared_parameters(critic, settings.shared_layers)
+        actors = share_parameters(actor.initialize(policies, generator), self.shared_actor_parameters)
+        pair = [critic.initialize(policies, generator) for _ in range(2)]
+        critics = torch.cat([share_parameters(each, self.shared_critic_parameters) for each in pair], dim=1)
+        self.actors = actors.to(device, settings.dtype).requires_grad_()
+        self.critics = critics.to(device, settings.dtype).requires_grad_()
+        self.target_critics = self.critics.detach().clone()
+        self.log_temperature = torch.zeros(policies, 1, device=device, dtype=settings.dtype)
+        self.actor_optimizer = Adam(self.actors)
+        self.critic_optimizer = Adam(self.critics)
+        self.temperature_optimizer = Adam(self.log_temperature)
 
-    def learn_linear(self, draws: SampledBatches, number: int, generator: torch.Generator) -> None:
-        """Take all updates that were drawn under linear utilities, the first of them `number`, as `update` does."""
-        assert self.compiled is not None
-        policies, updates, size = draws.index.shape
-        period = self.numbers.policy_delay
-        noise = np.zeros((policies, updates, 1 + period, size, self.actions), dtype=np.float32)
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the complete state [policy, ...] by name, not copied; "actor" is the part that acts."""
+        return {
+            "actor": self.actors.detach(),
+            "critic": self.critics.detach(),
+            "target": self.target_critics,
+            "log_temperature": self.log_temperature,
+            **optimizer_tensors("actor", self.actor_optimizer),
+            **optimizer_tensors("critic", self.critic_optimizer),
+            **optimizer_tensors("temperature", self.temperature_optimizer),
+        }
+
+    def temperature(self) -> Tensor:
+        """Return alpha [policy, 1]."""
+        if self.settings.temperature is not None:
+            return torch.full_like(self.log_temperature, self.settings.temperature)
+        return self.log_temperature.exp()
+
+    def actor_is_due(self, update: int) -> bool:
+        """Return whether actors and temperatures are updated after the critics in update number `update`, from 0."""
+        return update % self.settings.policy_delay == 0
+
+    def step_critics(self, loss: Tensor) -> None:
+        """Run one gradient step of all critics on their summed loss."""
+        (gradient,) = torch.autograd.grad(loss, self.critics)
+        for critic in gradient.chunk(2, dim=1):
+            average_shared_gradient(critic, self.shared_critic_parameters)
+        self.critic_optimizer.step(gradient, self.settings.critic_learning_rate)
+
+    def step_actors(self, loss: Tensor, entropy: Tensor) -> dict[str, Tensor]:
+        """Run one gradient step of all actors, and one of the temperatures towards the target entropy.
+
+        Args:
+            loss: sum over policies.
+            entropy: [policy, 1] of the policies now.
+
+        Returns:
+            entropy [policy, 1] and actor_loss [].
+        """
+        (gradient,) = torch.autograd.grad(loss, self.actors)
+        gradient = average_shared_gradient(gradient, self.shared_actor_parameters)
+        self.actor_optimizer.step(gradient, self.settings.actor_learning_rate)
+        excess = entropy - self.settings.target_entropy
+        if self.settings.temperature is None:
+            self.temperature_optimizer.step(excess, self.settings.critic_learning_rate)
+        return {"entropy": excess + self.settings.target_entropy, "actor_loss": loss.detach()}
+
+    def move_targets(self) -> None:
+        """Move the target critics towards the critics."""
+        soft_update(self.target_critics, self.critics.detach(), self.settings.tau)
+
+
+class SAC(SACBase):
+    """Continuous actions in (-1, 1); satisfies `morl.learning.off_policy.OffPolicyAlgorithm`.
+
+    Args:
+        observation_width: columns of an observation.
+        action_width: columns of an action.
+        objectives: length of the reward vector.
+        settings: settings of the updates.
+        policies: number of policies.
+        generator: random stream of the initial parameters.
+        device: where the networks live.
+    """
+
+    def __init__(
+        self,
+        observation_width: int,
+        action_width: int,
+        objectives: int,
+        settings: SACSettings,
+        policies: int,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> None:
+        self.action_width = action_width
+        actor = settings.network(observation_width, 2 * action_width)
+        critic = settings.network(observation_width + action_width, objectives)
+        super().__init__(actor, critic, settings, policies, generator, device)
+
+    @torch.no_grad()
+    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Return actions [policy, batch, action] sampled from the policies."""
+        outputs = self.actor(self.actors, observations)
+        shape = (*outputs.shape[:-1], self.action_width)
+        return squashed_gaussian(outputs, torch.randn(shape, generator=generator, device=outputs.device))[0]
+
+    @torch.no_grad()
+    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:  # noqa: ARG002
+        """Return tanh(mean) [policy, batch, action] of any actors [policy, n]."""
+        return self.actor(actor, observations).chunk(2, dim=-1)[0].tanh()
+
+    def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return the noise of the next updates [policy, update, 1 + policy_delay, batch, action].
+
+        The first draw is of the next actions, the others of the actor's updates; these are zero where none is due.
+        """
+        delay = self.settings.policy_delay
+        shape = (self.policies, batch_size, self.action_width)
+        noise = torch.zeros(self.policies, updates, 1 + delay, *shape[1:], device=generator.device)
         for update in range(updates):
-            for turn in range(1 + (period if (number + update) % period == 0 else 0)):
-                noise[:, update, turn] = torch.randn(policies, size, self.actions, generator=generator)
-        self.compiled(draws, noise, number)
+            draws = 1 + delay if self.actor_is_due(self.updates + update) else 1
+            for draw in range(draws):
+                noise[:, update, draw] = torch.randn(shape, generator=generator, device=generator.device)
+        return noise
 
-    def update(self, batch: Batch, worth: UtilityFn, number: int, generator: torch.Generator) -> None:
-        """Take one step with the critics and, every `policy_delay`-th time, as many with actor and temperature."""
-        self._update_critics(batch, worth, generator)
-        if number % self.numbers.policy_delay == 0:
-            for _ in range(self.numbers.policy_delay):
-                self._update_actors(batch["observation"], worth, generator)
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the critics and, every `policy_delay`-th time, actors and temperatures as often; then the targets.
+
+        Args:
+            batch: with 1 + `policy_delay` draws of noise.
+
+        Returns:
+            critic_loss [], and entropy [policy, 1] and actor_loss [] where actors were updated.
+        """
+        metrics = {"critic_loss": self._update_critics(batch)}
+        if self.actor_is_due(self.updates):
+            for draw in range(self.settings.policy_delay):
+                metrics |= self._update_actors(batch, batch.noise[:, 1 + draw])
         self.move_targets()
-
-    def explore(self, observations: Tensor, worth: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Return actions [policy, batch, action] drawn from the policies."""
-        with torch.no_grad():
-            outputs = self.actor(self.actors, observations)
-            return squashed_gaussian(outputs, self._noise(outputs, generator))[0]
-
-    def greedy(self, actor: Tensor, observations: Tensor, worth: UtilityFn) -> Tensor:  # noqa: ARG002
-        """Return tanh(mean) [policy, batch, action]."""
-        with torch.no_grad():
-            return self.actor(actor, observations).chunk(2, dim=-1)[0].tanh()
+        self.updates += 1
+        return metrics
 
     def values(self, critics: Tensor, observations: Tensor, actions: Tensor) -> Tensor:
         """Return Q_k(s, a) [policy, critic, batch, objective] of both critics of each policy."""
@@ -94,31 +239,27 @@ class SAC(SoftActorCritics):
         outputs = self.critic(critics.view(2 * len(critics), -1), inputs)
         return outputs.view(len(critics), 2, *outputs.shape[1:])
 
-    def _update_critics(self, batch: Batch, worth: UtilityFn, generator: torch.Generator) -> None:
-        """Fit Q_kj(s, a) to y_j = r_j + gamma (1 - d) [Q'_k*j(s', a') - alpha log pi(a' | s')], objective by objective.
+    def _update_critics(self, batch: Batch) -> Tensor:
+        """Fit Q_kj(s, a) to y_j = r_j + gamma (1 - d) [Q'_k*j(s', a') - alpha log pi(a' | s')]; return the loss.
 
-        k* is the target critic whose vector is worth less.
+        k* is the target critic whose vector has the lower utility.
         """
-        following = batch["next_observation"]
+        following = batch.next_observation
         with torch.no_grad():
-            outputs = self.actor(self.actors, following)
-            actions, log_probabilities = squashed_gaussian(outputs, self._noise(outputs, generator))
-            values = self.values(self.targets, following, actions)
-            soft = worst_of(values, both(worth, values, following))
+            actions, log_probabilities = squashed_gaussian(self.actor(self.actors, following), batch.noise[:, 0])
+            values = self.values(self.target_critics, following, actions)
+            soft = worst_of(values, critic_utilities(batch.utility, values, following))
             soft -= (self.temperature() * log_probabilities).unsqueeze(-1)
-            goal = batch["reward"] + self.numbers.discount * (1.0 - batch["terminated"]) * soft
-        errors = self.values(self.critics, batch["observation"], batch["action"]) - goal.unsqueeze(1)
+            targets = batch.reward + self.settings.discount * (1.0 - batch.terminated) * soft
+        errors = self.values(self.critics, batch.observation, batch.action) - targets.unsqueeze(1)
         loss = errors.square().sum() / errors.shape[2]  # a mean over the batch, a sum over everything else
-        self.descend_critics(loss)
+        self.step_critics(loss)
+        return loss.detach()
 
-    def _update_actors(self, observations: Tensor, worth: UtilityFn, generator: torch.Generator) -> None:
+    def _update_actors(self, batch: Batch, noise: Tensor) -> dict[str, Tensor]:
         """Minimize alpha log pi(a | s) - min_k u(Q_k(s, a)); then alpha, towards the target entropy."""
-        outputs = self.actor(self.actors, observations)
-        actions, log_probabilities = squashed_gaussian(outputs, self._noise(outputs, generator))
-        values = self.values(self.critics.detach(), observations, actions)
-        worths = both(worth, values, observations).amin(dim=1)
-        loss = (self.temperature() * log_probabilities - worths).mean(dim=1).sum()
-        self.descend_actors(loss, (-log_probabilities.detach()).mean(dim=1, keepdim=True))
-
-    def _noise(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        return torch.randn(*outputs.shape[:-1], self.actions, generator=generator, device=outputs.device)
+        actions, log_probabilities = squashed_gaussian(self.actor(self.actors, batch.observation), noise)
+        values = self.values(self.critics.detach(), batch.observation, actions)
+        utilities = critic_utilities(batch.utility, values, batch.observation).amin(dim=1)
+        loss = (self.temperature() * log_probabilities - utilities).mean(dim=1).sum()
+        return self.step_actors(loss, (-log_probabilities.detach()).mean(dim=1, keepdim=True))

@@ -1,80 +1,134 @@
-"""What was drawn from a replay for some updates to come, gathered only when it is needed."""
+"""Transitions that were sampled from a replay buffer for some updates, gathered only when an update needs them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from morl.learning.scalarization import UtilityFn
+from morl.learning.values import utility
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The transitions of one update, with what decides how vectors of values are compared.
+
+    Attributes:
+        observation: [policy, batch, observation], the condition of conditioned networks included.
+        action: [policy, batch, action]; a discrete action is its number, width 1.
+        reward: [policy, batch, objective].
+        next_observation: [policy, batch, observation].
+        terminated: [policy, batch, 1], 1 where nothing is bootstrapped from the next observation.
+        noise: [policy, draw, batch, action] standard normal, as many draws as the algorithm's update needs.
+        utility: utility of vectors of values.
+        weight: [policy, batch, objective] w where the utility is w.Q, else None.
+        direction: [policy, batch, objective] in which values should point, or None.
+        origin: [policy, 1, objective] that values are seen from, or None.
+    """
+
+    observation: Tensor
+    action: Tensor
+    reward: Tensor
+    next_observation: Tensor
+    terminated: Tensor
+    noise: Tensor
+    utility: UtilityFn
+    weight: Tensor | None = None
+    direction: Tensor | None = None
+    origin: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampledBatches:
-    """Transitions for several updates of every policy, by the rows of a replay in which they stand.
+    """The transitions of several updates of every policy, as indices of rows of a replay buffer.
 
-    A row begins with observation, action, reward, next observation, and 1 where an episode has terminated. Values are
-    in units of `scale`: w.Q = (w * scale).(Q / scale).
+    A row begins with observation, action, reward, next observation, and 1 where the episode terminated. Values are in
+    units of `scale`: w.Q = (w * scale).(Q / scale).
+
+    Attributes:
+        rows: [policy, row, column].
+        index: [policy, update, batch] rows of each policy.
+        observation_width: columns of an observation.
+        action_width: columns of an action.
+        condition: [policy, update, batch, condition] appended to observation and next observation; may be empty.
+        noise: [policy, update, draw, batch, action] standard normal.
+        scale: [policy, objective].
+        weight: [policy, update, batch, objective] w of linear utilities w.Q, in units of values; None if the utility is
+            not linear.
+        utility: utility of vectors of values; default: w.Q.
+        direction: [policy, update, batch, objective] in which values should point from `origin`, in units of values.
+        origin: [policy, objective].
+
+    Raises:
+        ValueError: neither `weight` nor `utility` is given.
     """
 
     rows: Tensor
-    """[policy, row, ...]."""
-    width: int
-    """Of an observation."""
     index: Tensor
-    """[policy, update, batch] rows of the policy's own."""
+    observation_width: int
+    action_width: int
     condition: Tensor
-    """[policy, update, batch, condition]: what states end with, after the observation; perhaps nothing."""
-    weight: Tensor
-    """[policy, update, batch, objective]: the w of utilities w.Q, in units of values."""
     noise: Tensor
-    """[policy, update, batch, action], standard normal."""
     scale: Tensor
-    """[policy, objective]."""
+    weight: Tensor | None = None
+    utility: UtilityFn | None = None
     direction: Tensor | None = None
-    """[policy, update, batch, objective] where values shall point, from `origin`, in units of values."""
     origin: Tensor | None = None
-    """[policy, objective]."""
+
+    def __post_init__(self) -> None:
+        """Refuse batches that nothing can be compared by."""
+        if self.weight is None and self.utility is None:
+            raise ValueError("weight and utility are None, but one of them must be given")
 
     def __len__(self) -> int:
         """Return the number of updates."""
         return self.index.shape[1]
 
-    def batches(self) -> Iterator[dict[str, Tensor]]:
-        """Yield one batch an update, as `morl.learning.td3.TD3.update` takes it."""
-        policies = torch.arange(len(self.rows), device=self.rows.device).unsqueeze(1)
-        parts = [self.width, self.noise.shape[-1], self.weight.shape[-1], self.width, 1]
-        for number, index in enumerate(self.index.unbind(dim=1)):
-            rows = self.rows[policies, index][..., : sum(parts)]
-            observation, action, reward, following, terminated = torch.split(rows, parts, dim=-1)
-            condition = self.condition[:, number]
-            batch = {
-                "state": torch.cat([observation, condition], dim=-1),
-                "next_state": torch.cat([following, condition], dim=-1),
-                "action": action,
-                "noise": self.noise[:, number],
-                "reward": reward / self.scale.unsqueeze(1),
-                "weight": self.weight[:, number],
-                "continues": 1.0 - terminated,
-            }
-            if self.direction is not None and self.origin is not None:
-                batch |= {"direction": self.direction[:, number], "origin": self.origin.unsqueeze(1)}
-            yield batch
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batch of one update after the other."""
+        for update in range(len(self)):
+            yield self._gather(update)
 
-    @staticmethod
-    def of(batch: Mapping[str, Tensor]) -> "SampledBatches":
-        """Return the draws whose only batch is this one."""
-        state = batch["state"]
-        policies, size, width = state.shape
-        columns = (batch[name] for name in ("state", "action", "reward", "next_state"))
-        rows = torch.cat([*columns, 1.0 - batch["continues"]], dim=-1)
-        direction, origin = batch.get("direction"), batch.get("origin")
-        return SampledBatches(
-            rows=rows,
-            width=width,
-            index=torch.arange(size, device=state.device).expand(policies, 1, size),
-            condition=state[:, None, :, :0],
-            weight=batch["weight"].unsqueeze(1),
-            noise=batch["noise"].unsqueeze(1),
-            scale=torch.ones_like(batch["weight"][:, 0]),
-            direction=None if direction is None else direction.unsqueeze(1),
-            origin=None if origin is None else origin.squeeze(1),
+    def _gather(self, update: int) -> Batch:
+        policies = torch.arange(len(self.rows), device=self.rows.device).unsqueeze(1)
+        widths = [self.observation_width, self.action_width, self.scale.shape[-1], self.observation_width, 1]
+        rows = self.rows[policies, self.index[:, update]][..., : sum(widths)]
+        observation, action, reward, next_observation, terminated = torch.split(rows, widths, dim=-1)
+        condition = self.condition[:, update]
+        weight = None if self.weight is None else self.weight[:, update]
+        return Batch(
+            observation=torch.cat([observation, condition], dim=-1),
+            action=action,
+            reward=reward / self.scale.unsqueeze(1),
+            next_observation=torch.cat([next_observation, condition], dim=-1),
+            terminated=terminated,
+            noise=self.noise[:, update],
+            utility=self.utility or linear_utility(weight),
+            weight=weight,
+            direction=None if self.direction is None else self.direction[:, update],
+            origin=None if self.origin is None else self.origin.unsqueeze(1),
         )
+
+
+def linear_utility(weight: Tensor | None) -> UtilityFn:
+    """Return the utility w.Q for weights [policy, batch, objective]."""
+    assert weight is not None
+
+    def linear(values: Tensor, observations: Tensor) -> Tensor:  # noqa: ARG001
+        return utility(values, weight if values.dim() == weight.dim() else weight.unsqueeze(2))
+
+    return linear
+
+
+def linear_weights(utility: UtilityFn, observations: Tensor, objectives: int) -> Tensor:
+    """Return the weights w [policy, batch, objective] of a utility w.Q + constant: its values at the unit vectors.
+
+    Args:
+        utility: linear in the values.
+        observations: [policy, batch, observation].
+        objectives: number of objectives.
+    """
+    shape = (*observations.shape[:2], objectives, objectives)
+    units = torch.eye(objectives, device=observations.device).expand(shape)
+    return utility(units, observations) - utility(torch.zeros_like(units), observations)

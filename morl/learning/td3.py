@@ -1,33 +1,49 @@
 """TD3 (Fujimoto, van Hoof, Meger, ICML 2018; arXiv 1802.09477) with vector critics, for a whole population at once.
 
-Critics predict vectors of returns; a preference w turns them into the utility w.Q that actors climb. With states that
-include w it is the core of PD-MORL's MO-TD3-HER; with one w per policy it is a solver of MORL/D.
+Critics predict vectors of returns; a preference w turns them into the utility w.Q that actors maximize. With
+observations that include w it is the core of PD-MORL's MO-TD3-HER; with one w per policy it is a solver of MORL/D.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from morl.learning.backends.numba.td3 import CompiledUpdates, can_compile
-from morl.learning.backends.numba.td3_kernel import WAY_BACK
-from morl.learning.networks import MultilayerPerceptron
+from morl.learning.off_policy import OffPolicySettings, TensorState, optimizer_tensors
 from morl.learning.optimizers import Adam, clip_norms, soft_update
-from morl.learning.sampled_batches import SampledBatches
+from morl.learning.sampled_batches import Batch
+from morl.learning.scalarization import UtilityFn
 from morl.learning.values import angle_degrees, pessimistic, utility
+
+EXPLORATION_NOISE = 0.1
+"""Standard deviation of the noise on exploring actions (Fujimoto et al. 2018)."""
+
+MIN_INWARD_DERIVATIVE = 0.25
+"""Least derivative of tanh for a gradient that leads back from the end of the action range, see `leaky`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TD3Settings:
-    """What stays the same over all updates; see `morl.agents.pd_morl.config.Config` for what each one means."""
+class TD3Settings(OffPolicySettings):
+    """Settings of TD3, beside those that all off-policy algorithms have.
 
-    hidden_sizes: tuple[int, ...]
-    discount: float
+    Attributes:
+        learning_rate: Adam's step size, of actor and critics.
+        policy_delay: updates of the critics per update of actor and target networks.
+        target_noise: standard deviation of the noise on target actions, in units of half the action range.
+        target_noise_clip: largest noise on target actions, in the same units.
+        max_grad_norm: largest norm of the gradient of the actor, and of both critics together.
+        loss: of the critics.
+        layer_norm: normalize the hidden layers of the critics.
+        action_gradient: how the gradient at an action passes the actor's tanh: by its derivative, or as `leaky` says.
+        actor_starts: update from which on the actor learns.
+        critic_angle: weight of the angle between direction and values in the loss of the critics, per degree.
+        actor_angle: the same in the loss of the actor.
+    """
+
     learning_rate: float = 3e-4
-    tau: float = 0.005
     policy_delay: int = 2
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
@@ -36,7 +52,6 @@ class TD3Settings:
     layer_norm: bool = False
     action_gradient: Literal["tanh", "leaky"] = "tanh"
     actor_starts: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
     critic_angle: float = 0.0
     actor_angle: float = 0.0
 
@@ -46,164 +61,174 @@ def smoothed(actions: Tensor, noise: Tensor, clip: float) -> Tensor:
     return (actions + noise.clamp(-clip, clip)).clamp(-1.0, 1.0)
 
 
-def leaky(slopes: Tensor, actions: Tensor) -> Tensor:
-    """Return the slopes of a loss behind actions = tanh(x), by those at the actions; never lost on the way back.
+def leaky(gradient: Tensor, actions: Tensor) -> Tensor:
+    """Return the gradient of a loss at x from that at actions = tanh(x), never vanishing where it leads inward.
 
     The derivative of tanh is 1 - a^2: an actor that an early, wrong critic has driven to the end of its range could
-    hardly turn round. A slope that leads back from there counts at least `WAY_BACK`. (Inverting gradients, Hausknecht
-    and Stone 2016, arXiv 1511.04143, weigh every slope by the room ahead; that draws actors away from the ends.)
-    """
-    derivative = 1.0 - actions.square()
-    return slopes * torch.where(slopes * actions > 0, derivative.clamp(min=WAY_BACK), derivative)
-
-
-class TD3:
-    """PolicyBank pi(s) and twin critics Q_i(s, a) of a population, their targets and optimizers.
-
-    Actions lie in [-1, 1]. Parameters are flat rows: actors [policy, n], critics [policy * 2, n], two by two.
+    hardly turn round. Where the gradient leads back from there, the derivative counts at least
+    `MIN_INWARD_DERIVATIVE`. (Inverting gradients, Hausknecht and Stone 2016, arXiv 1511.04143, weigh every gradient by
+    the room ahead; that draws actors away from the ends.)
 
     Args:
-        state_width: numbers that make a state, the preference included where networks are conditioned on it.
-        action_width: numbers that make an action.
+        gradient: [policy, batch, action] of the loss with respect to the actions.
+        actions: [policy, batch, action] in [-1, 1].
+    """
+    derivative = 1.0 - actions.square()
+    inward = gradient * actions > 0
+    return gradient * torch.where(inward, derivative.clamp(min=MIN_INWARD_DERIVATIVE), derivative)
+
+
+class TD3(TensorState):
+    """Policies pi(s) and twin critics Q_i(s, a) of a population; satisfies `OffPolicyAlgorithm`.
+
+    Actions lie in [-1, 1]. Utilities are linear. Both critics of a policy lie in its row: critics [policy, 2 * n].
+
+    Args:
+        observation_width: columns of an observation, the preference included where networks are conditioned on it.
+        action_width: columns of an action.
         objectives: length of the reward vector.
-        settings: see there.
-        initial_seeds: one for each policy: of its first parameters.
+        settings: settings of the updates.
+        initial_seeds: seed of the initial parameters of each policy.
         device: where the networks live.
     """
 
     def __init__(
         self,
-        state_width: int,
+        observation_width: int,
         action_width: int,
         objectives: int,
         settings: TD3Settings,
         initial_seeds: Sequence[int],
         device: torch.device,
     ) -> None:
-        self.settings, self.policies = settings, len(initial_seeds)
-        dtype = getattr(torch, settings.precision)
-        self.actor = MultilayerPerceptron((state_width, *settings.hidden_sizes, action_width), inner_dtype=dtype)
-        widths = (state_width + action_width, *settings.hidden_sizes, objectives)
-        self.critic = MultilayerPerceptron(widths, settings.layer_norm, dtype)
-        actors, critics = [], []
+        self.settings = settings
+        self.policies = len(initial_seeds)
+        self.action_width = action_width
+        self.actor = settings.network(observation_width, action_width)
+        self.critic = settings.network(observation_width + action_width, objectives, layer_norm=settings.layer_norm)
+        actors = []
+        critics = []
         for seed in initial_seeds:
             generator = torch.Generator().manual_seed(seed)
             actors.append(self.actor.initialize(1, generator))
-            critics.append(self.critic.initialize(2, generator))
-        self.actors = torch.cat(actors).to(device).requires_grad_()
-        self.critics = torch.cat(critics).to(device).requires_grad_()
+            critics.append(self.critic.initialize(2, generator).view(1, -1))
+        self.actors = torch.cat(actors).to(device, settings.dtype).requires_grad_()
+        self.critics = torch.cat(critics).to(device, settings.dtype).requires_grad_()
         self.target_actors = self.actors.detach().clone()
         self.target_critics = self.critics.detach().clone()
-        self.actor_optimizer, self.critic_optimizer = Adam(self.actors), Adam(self.critics)
-        self.updates = 0
-        self.compiled = CompiledUpdates(self) if can_compile(self) else None
+        self.actor_optimizer = Adam(self.actors)
+        self.critic_optimizer = Adam(self.critics.detach().view(2 * self.policies, -1))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the complete state [policy, ...] by name, not copied; "actor" is the part that acts."""
+        critic_optimizer = optimizer_tensors("critic", self.critic_optimizer)
+        return {
+            "actor": self.actors.detach(),
+            "critic": self.critics.detach(),
+            "target_actor": self.target_actors,
+            "target": self.target_critics,
+            **optimizer_tensors("actor", self.actor_optimizer),
+            **{name: tensor.view(self.policies, -1) for name, tensor in critic_optimizer.items()},
+        }
+
+    # --- Acting -------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def act(self, states: Tensor, actors: Tensor | None = None) -> Tensor:
-        """Return the deterministic actions [policy, batch, action_width] for states [policy, batch, state_width].
-
-        Those of all policies, or of the rows of `actors` or `target_actors` that are given.
-        """
-        return self.actor(self.actors if actors is None else actors, states).tanh()
-
-    def values(self, parameters: Tensor, states: Tensor, actions: Tensor) -> Tensor:
-        """Return Q_i(s, a) [policy, critic, batch, objective]."""
-        inputs = torch.cat([states, actions], dim=-1).repeat_interleave(len(parameters) // self.policies, dim=0)
-        values = self.critic(parameters, inputs)
-        return values.view(self.policies, -1, *values.shape[1:])
-
-    def learn(self, draws: SampledBatches) -> dict[str, Tensor]:
-        """Take all updates that were drawn; return what `update` returns, of the last."""
-        if self.compiled is not None:
-            return self.compiled(draws)
-        looked_at: dict[str, Tensor] = {}
-        for batch in draws.batches():
-            looked_at = self._update(batch)
-        return looked_at
-
-    def update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take one gradient step of the critics and, every `policy_delay` updates, of actors and targets.
+    def act(self, observations: Tensor, actors: Tensor | None = None) -> Tensor:
+        """Return the deterministic actions [policy, batch, action].
 
         Args:
-            batch: state and next_state [policy, batch, state_width]; action and noise (standard normal)
-                [policy, batch, action_width]; reward and weight (the w of utilities) [policy, batch, objective];
-                continues [policy, batch, 1], 0 where nothing is bootstrapped; direction [policy, batch, objective]
-                and origin [policy, 1, objective], without which no angle is in the losses.
+            observations: [policy, batch, observation].
+            actors: rows of `actors` or `target_actors`; default: the actors of all policies.
+        """
+        return self.actor(self.actors if actors is None else actors, observations).tanh()
+
+    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:  # noqa: ARG002
+        """Return tanh(pi(s)) [policy, batch, action] of any actors [policy, n]."""
+        return self.act(observations, actor)
+
+    @torch.no_grad()
+    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Return actions [policy, batch, action] with Gaussian noise."""
+        actions = self.act(observations)
+        noise = torch.randn(actions.shape, generator=generator, device=actions.device)
+        return (actions + EXPLORATION_NOISE * noise).clamp(-1.0, 1.0)
+
+    # --- Learning -----------------------------------------------------------------------------------------------------
+
+    def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Return the noise on target actions [policy, update, 1, batch, action] of the next updates."""
+        shape = (self.policies, batch_size, self.action_width)
+        noise = [torch.randn(shape, generator=generator, device=generator.device) for _ in range(updates)]
+        return torch.stack(noise, dim=1).unsqueeze(2)
+
+    def values(self, critics: Tensor, observations: Tensor, actions: Tensor) -> Tensor:
+        """Return Q_i(s, a) [policy, critic, batch, objective] of one or both critics of each policy."""
+        number = critics.shape[1] // self.critic.num_parameters
+        inputs = torch.cat([observations, actions], dim=-1).repeat_interleave(number, dim=0)
+        rows = critics if number == 1 else critics.view(number * len(critics), -1)
+        values = self.critic(rows, inputs)
+        return values.view(self.policies, number, *values.shape[1:])
+
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """Update the critics and, every `policy_delay`-th time, the actors and all target networks.
+
+        Args:
+            batch: with one draw of noise, and weights w; the losses have angles where it has directions.
 
         Returns:
-            Detached tensors to look at: loss [policy] of the critics, values [policy, batch, objective] of the first.
+            critic_loss [policy], and values [policy, batch, objective] of the first critic.
         """
-        return self._update(batch) if self.compiled is None else self.compiled(SampledBatches.of(batch))
-
-    def _update(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         settings = self.settings
         with torch.no_grad():
             targets = self.targets(batch)
-        values = self.values(self.critics, batch["state"], batch["action"])
+        values = self.values(self.critics, batch.observation, batch.action)
         error = smooth_l1_loss if settings.loss == "huber" else mse_loss
         errors = error(values, targets.unsqueeze(1).expand_as(values), reduction="none").mean(dim=-1)
-        if settings.critic_angle > 0.0 and "direction" in batch:
-            direction, origin = batch["direction"].unsqueeze(1), batch["origin"].unsqueeze(1)
-            errors = errors + settings.critic_angle * angle_degrees(direction, values - origin)
+        if settings.critic_angle > 0.0 and batch.direction is not None and batch.origin is not None:
+            seen = values - batch.origin.unsqueeze(1)
+            errors = errors + settings.critic_angle * angle_degrees(batch.direction.unsqueeze(1), seen)
         losses = errors.mean(dim=-1).sum(dim=-1)  # [policy]: mean over the batch, sum over critics
         (gradient,) = torch.autograd.grad(losses.sum(), self.critics)
-        clip_norms(gradient.view(self.policies, -1), settings.max_grad_norm)
-        self.critic_optimizer.step(gradient, settings.learning_rate)
+        gradient = clip_norms(gradient, settings.max_grad_norm)
+        self.critic_optimizer.step(gradient.view(2 * self.policies, -1), settings.learning_rate)
         self.updates += 1
         if self.updates % settings.policy_delay == 0:
             self._update_actors(batch)
-        return {"loss": losses.detach(), "values": values[:, 0].detach()}
+        return {"critic_loss": losses.detach(), "values": values[:, 0].detach()}
 
-    def targets(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def targets(self, batch: Batch) -> Tensor:
         """Return y = r + gamma Q'_i(s', a') [policy, batch, objective], i the critic with the lower utility at a'."""
-        settings, states = self.settings, batch["next_state"]
-        noise = settings.target_noise * batch["noise"]
-        actions = smoothed(self.actor(self.target_actors, states).tanh(), noise, settings.target_noise_clip)
-        values = pessimistic(self.values(self.target_critics, states, actions), batch["weight"])
-        return batch["reward"] + settings.discount * batch["continues"] * values
+        settings = self.settings
+        proposed = self.actor(self.target_actors, batch.next_observation).tanh()
+        actions = smoothed(proposed, settings.target_noise * batch.noise[:, 0], settings.target_noise_clip)
+        values = self.values(self.target_critics, batch.next_observation, actions)
+        return batch.reward + settings.discount * (1.0 - batch.terminated) * pessimistic(values, _weight(batch))
 
-    def actor_rate(self) -> float:
-        """Return the learning rate of the actors: none until update `actor_starts`, so that critics learn first."""
-        return self.settings.learning_rate if self.updates > self.settings.actor_starts else 0.0
-
-    def _update_actors(self, batch: Mapping[str, Tensor]) -> None:
-        """Take one step on the loss -w.Q_1(s, pi(s)) plus angle, then move the targets."""
-        first_critics = self.critics.detach()[::2]
-        proposed = self.actor(self.actors, batch["state"])
+    def _update_actors(self, batch: Batch) -> None:
+        """Run one update on the loss -w.Q_1(s, pi(s)) plus angle, then move the targets."""
+        settings = self.settings
+        first_critics = self.critics.detach()[:, : self.critic.num_parameters]
+        proposed = self.actor(self.actors, batch.observation)
         actions = proposed.tanh()
-        values = self.values(first_critics, batch["state"], actions).squeeze(1)
-        losses = -utility(values, batch["weight"])
-        if self.settings.actor_angle > 0.0 and "direction" in batch:
-            losses = losses + self.settings.actor_angle * angle_degrees(batch["direction"], values - batch["origin"])
+        values = self.values(first_critics, batch.observation, actions).squeeze(1)
+        losses = -utility(values, _weight(batch))
+        if settings.actor_angle > 0.0 and batch.direction is not None and batch.origin is not None:
+            losses = losses + settings.actor_angle * angle_degrees(batch.direction, values - batch.origin)
         loss = losses.mean(dim=-1).sum()
-        if self.settings.action_gradient == "tanh":
+        if settings.action_gradient == "tanh":
             (gradient,) = torch.autograd.grad(loss, self.actors)
         else:
-            (slopes,) = torch.autograd.grad(loss, actions, retain_graph=True)
-            (gradient,) = torch.autograd.grad(proposed, self.actors, leaky(slopes, actions.detach()))
-        clip_norms(gradient, self.settings.max_grad_norm)
-        self.actor_optimizer.step(gradient, self.actor_rate())
-        soft_update(self.target_actors, self.actors, self.settings.tau)
-        soft_update(self.target_critics, self.critics, self.settings.tau)
+            (at_actions,) = torch.autograd.grad(loss, actions, retain_graph=True)
+            (gradient,) = torch.autograd.grad(proposed, self.actors, leaky(at_actions, actions.detach()))
+        # With a rate of 0 the optimizer's moments warm up, while the critics learn first.
+        rate = settings.learning_rate if self.updates > settings.actor_starts else 0.0
+        self.actor_optimizer.step(clip_norms(gradient, settings.max_grad_norm), rate)
+        soft_update(self.target_actors, self.actors, settings.tau)
+        soft_update(self.target_critics, self.critics, settings.tau)
 
-    def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:
-        """Return parameters, targets and optimizer states of some policies or all; views, not copies."""
-        start, stop, _ = policies.indices(self.policies)
-        rows = {"actors": policies, "critics": slice(2 * start, 2 * stop)}
-        state: dict[str, Any] = {"updates": self.updates}
-        for role, mine in rows.items():
-            optimizer = self.actor_optimizer if role == "actors" else self.critic_optimizer
-            state[role] = getattr(self, role).detach()[mine]
-            state[f"target_{role}"] = getattr(self, f"target_{role}")[mine]
-            state[f"{role}_optimizer"] = {name: tensor[mine] for name, tensor in optimizer.state_dict().items()}
-        return state
 
-    def load_state_dict(self, state: Mapping[str, Any], policies: slice = slice(None)) -> None:
-        """Take over a state that `state_dict` returned; all policies must come from the same update."""
-        self.updates = state["updates"]
-        for name, mine in self.state_dict(policies).items():
-            if isinstance(mine, Tensor):
-                mine.copy_(state[name])
-            elif isinstance(mine, dict):
-                for part, tensor in mine.items():
-                    tensor.copy_(state[name][part])
+def _weight(batch: Batch) -> Tensor:
+    if batch.weight is None:
+        raise ValueError("weight is None, but TD3 maximizes linear utilities only: it needs the weights of the batch")
+    return batch.weight

@@ -1,8 +1,10 @@
-"""Vector values Q and the preferences that judge them."""
+"""Vector values Q, and the utilities by which they are compared."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
+
+from morl.learning.scalarization import UtilityFn
 
 
 def select(values: Tensor, actions: Tensor) -> Tensor:
@@ -16,19 +18,30 @@ def utility(values: Tensor, preferences: Tensor) -> Tensor:
     return (values * preferences).sum(dim=-1)
 
 
-def worst_of(values: Tensor, worths: Tensor) -> Tensor:
+def critic_utilities(utility: UtilityFn, values: Tensor, observations: Tensor) -> Tensor:
+    """Return the utilities [policy, critic, batch, ...] of the vectors of several critics.
+
+    Args:
+        utility: of the vectors of one critic.
+        values: [policy, critic, batch, ..., objective].
+        observations: [policy, batch, observation].
+    """
+    return torch.stack([utility(critic, observations) for critic in values.unbind(dim=1)], dim=1)
+
+
+def worst_of(values: Tensor, utilities: Tensor) -> Tensor:
     """Return the whole vector of the critic with the lowest utility, entry by entry: [policy, ..., objective].
 
     Args:
         values: [policy, critic, ..., objective].
-        worths: [policy, critic, ...] utility of each vector.
+        utilities: [policy, critic, ...] of each vector.
     """
     if values.shape[1] == 1:
         return values.squeeze(1)
     if values.shape[1] == 2:  # much faster than argmin and gather
-        first = worths[:, 0] <= worths[:, 1]
+        first = utilities[:, 0] <= utilities[:, 1]
         return torch.where(first.unsqueeze(-1), values[:, 0], values[:, 1])
-    lowest = worths.argmin(dim=1, keepdim=True).unsqueeze(-1)
+    lowest = utilities.argmin(dim=1, keepdim=True).unsqueeze(-1)
     return values.gather(1, lowest.expand(-1, 1, *values.shape[2:])).squeeze(1)
 
 

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morl.agents.c_morl.constraints import Limits
-from morl.agents.c_morl.trust_region import (
+from morl.agents.c_morl.constraints import ConstraintState
+from morl.agents.c_morl.solvers.trust_region import (
     DAMPING,
     FISHER_STRIDE,
     conjugate_gradients,
@@ -18,7 +18,7 @@ from morl.agents.c_morl.trust_region import (
     fisher_product,
     trust_region_step,
 )
-from morl.learning.actor_critic import actor_critic
+from morl.learning.ppo import actor_critic
 
 BOX, CHOICE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(4)
 
@@ -76,7 +76,7 @@ def test_the_dual_step_is_optimal(seed: int, constraints: int, spread: float) ->
     r = torch.bmm(gradients @ inverse, target.unsqueeze(2)).squeeze(2)
     s = gradients @ inverse @ gradients.transpose(1, 2)
     step = dual_step(q, r, s, slacks, RADIUS)
-    pulled = step.along.unsqueeze(1) * target + (step.towards.unsqueeze(2) * gradients).sum(1)
+    pulled = step.inverse_lambda.unsqueeze(1) * target + (step.nu_over_lambda.unsqueeze(2) * gradients).sum(1)
     x = (pulled @ inverse[0])[0]
     length = 0.5 * x @ metric[0] @ x
     assert length <= RADIUS * (1 + 1e-6)
@@ -99,10 +99,10 @@ def test_the_dual_step_is_optimal(seed: int, constraints: int, spread: float) ->
 
 
 def test_without_constraints_it_is_the_natural_gradient() -> None:
-    q, r, s = torch.tensor([4.0]), torch.zeros(1, 2), torch.zeros(1, 2, 2)
-    step = dual_step(q, r, s, torch.full((1, 2), float("inf")), RADIUS)
-    assert step.along.item() == pytest.approx((2 * RADIUS / 4.0) ** 0.5)
-    assert step.towards.tolist() == [[0.0, 0.0]]
+    no_constraint = torch.full((1, 2), float("inf"))
+    step = dual_step(torch.tensor([4.0]), torch.zeros(1, 2), torch.zeros(1, 2, 2), no_constraint, RADIUS)
+    assert step.inverse_lambda.item() == pytest.approx((2 * RADIUS / 4.0) ** 0.5)
+    assert step.nu_over_lambda.tolist() == [[0.0, 0.0]]
     assert not step.recovering.item()
 
 
@@ -123,14 +123,14 @@ def test_a_population_takes_the_steps_of_its_members(discrete: bool) -> None:
     infinite = float("inf")
     # No constraint, one that is kept, and one that is broken far beyond what one step can repair.
     slacks = torch.tensor([[infinite, infinite], [infinite, 0.02], [infinite, -5.0]], dtype=torch.float64)
-    limits = Limits(slacks, torch.full((policies, 2), 20.0, dtype=torch.float64))
+    constraints = ConstraintState(slacks, torch.full((policies, 2), 20.0, dtype=torch.float64))
 
     together = parameters.clone()
-    found = trust_region_step(network, together, samples, limits, 0.01)
+    found = trust_region_step(network, together, samples, constraints, 0.01)
     for member in range(policies):
         own = {name: column[member : member + 1] for name, column in samples.items()}
         alone = parameters[member : member + 1].clone()
-        bounds = Limits(slacks[member : member + 1], limits.slopes[member : member + 1])
+        bounds = ConstraintState(slacks[member : member + 1], constraints.dslack_dadvantage[member : member + 1])
         trust_region_step(network, alone, own, bounds, 0.01)
         torch.testing.assert_close(together[member], alone[0], atol=1e-9, rtol=0.0)
 
@@ -146,3 +146,9 @@ def test_a_population_takes_the_steps_of_its_members(discrete: bool) -> None:
     assert gains[0, 0] >= gains[1, 0] - 0.05
     assert slacks[1, 1] + 20.0 * gains[1, 2] >= -1e-3
     assert gains[2, 2] > 0  # the broken constraint is being repaired
+
+
+def test_parallel_constraints_have_a_step() -> None:
+    alike = torch.full((1, 2, 2), 1e7, dtype=torch.float64)
+    step = dual_step(torch.ones(1), torch.full((1, 2), 1e3), alike, torch.tensor([[-1.0, -1.0]]).double(), 0.01)
+    assert all(torch.isfinite(part).all() for part in vars(step).values() if isinstance(part, torch.Tensor))

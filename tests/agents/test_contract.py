@@ -1,5 +1,6 @@
 """The contract of `morl.protocols.Agent`, over every registered agent."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,25 @@ import torch
 import toys
 
 import morl
+from morl.acting import PolicyBank
 from morl.agents import AGENTS, find_agent
+from morl.agents.pd_morl.config import ContinuousConfig
 from morl.envs.core.registry import problem
 from morl.experiment import checkpoint
+from morl.policy_files import PolicyData
 
 CPU = torch.device("cpu")
 WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
-PAPER = {"mode": "paper", "random_exploration_steps": 20, "key_pretraining_steps": 40}
+PAPER = {
+    **ContinuousConfig.PRESETS["paper"],
+    **toys.TINY_CONTINUOUS,
+    "random_exploration_steps": 20,
+    "key_pretraining_steps": 40,
+}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", WALK, toys.TINY),
     "pd-morl, continuous": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS),
-    "pd-morl, continuous, paper": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS | PAPER),
+    "pd-morl, continuous, paper": ("pd-morl", CONTINUOUS, PAPER),
     "c-morl": ("c-morl", WALK, toys.TINY_CMORL | {"interpolate": True}),
     "c-morl, continuous": ("c-morl", CONTINUOUS, toys.TINY_CMORL | {"constraints": {"rest": ">= -9"}}),
     "c-morl, trust region": ("c-morl", CONTINUOUS, toys.TINY_CMORL | {"solver": "cpo"}),
@@ -28,10 +37,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         WALK,
         toys.TINY_CMORL | {"solver": "lagrangian", "constraints": {"rest": "<= 9"}},
     ),
-    "c-morl, published": ("c-morl", WALK, toys.TINY_CMORL | {"solver": "compat"}),
-    "morl-d": ("morl-d", WALK, toys.TINY_MORLD),
-    "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD | {"preset": "sb-psa"}),
-    "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD | {"preset": "gpi-ls"}),
+    "c-morl, reference code": ("c-morl", WALK, toys.TINY_CMORL | {"solver": "reference-code"}),
+    "morl-d": ("morl-d", WALK, toys.TINY_MORLD_OFF_POLICY),
+    "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD_OFF_POLICY | {"preset": "sb-psa"}),
+    "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
     "coins": ("toys:Coins", WALK, {}),
 }
 """What is called -> agent, environment, settings that make it small."""
@@ -42,7 +51,13 @@ def build(name: str, seed: int | tuple[int, ...] = 3, lanes: int = 4) -> Any:
     agent_name, env, settings = CASES[name]
     stated = problem(env)
     agent = find_agent(agent_name, stated.action_space)
-    return agent(stated, agent.config_class(**settings), seed, lanes, CPU)
+    return agent(stated, config_of(agent.config_class, settings), seed, lanes, CPU)
+
+
+def config_of(config_class: Any, settings: dict[str, Any]) -> Any:
+    changes = dict(settings)
+    preset = changes.pop("preset", None)
+    return config_class(**changes) if preset is None else config_class.preset(preset, **changes)
 
 
 def lanes_of(name: str, count: int = 4) -> Any:
@@ -124,10 +139,18 @@ def test_exported_policies_act_the_same(name: str, tmp_path: Path) -> None:
     assert all(envs.single_action_space.contains(action) for action in actions)
     np.testing.assert_array_equal(actions, agent.act(observations, preferences, policies))  # deterministic
 
-    checkpoint.save_file(tmp_path / "policies.pt", exported)
+    plain = {number: data if isinstance(data, dict) else data.state_dict() for number, data in exported.items()}
+    checkpoint.save_file(tmp_path / "policies.pt", plain)
     learn(agent, envs, 300)  # an export is a copy
-    actor = build(name, seed=50, lanes=1)
-    actor.import_policies(checkpoint.load_file(tmp_path / "policies.pt"))
+    saved = checkpoint.load_file(tmp_path / "policies.pt")
+    actor: Any = build(name, seed=50, lanes=1)
+    if hasattr(actor, "import_policies"):
+        actor.import_policies(saved)
+    else:
+        loaded = {number: PolicyData.of_state_dict(state) for number, state in saved.items()}
+        actor = PolicyBank(next(iter(loaded.values())).spec, CPU)
+        for number, data in loaded.items():
+            actor.add(number, data)
     np.testing.assert_array_equal(actor.act(observations, preferences, policies), actions)
 
 
@@ -165,7 +188,7 @@ def test_its_settings_are_documented(name: str) -> None:
 
     config = type(build(name)).config_class
     source = inspect.getsource(config)
-    for field in config.__dataclass_fields__:
+    for field in [each.name for each in dataclasses.fields(config)]:
         assert f"{field}:" in source
         assert source.split(f"    {field}:")[1].split('"""')[0].count("\n    ") <= 2, f"{field} has no docstring"
 

@@ -7,26 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+from decomposed import CONTINUOUS, WALK, tiny
 
 import morl
 from morl.agents.morl_d.agent import MORLD
-from morl.agents.morl_d.config import resolved
 from morl.agents.morl_d.validation import check
 from morl.envs.core.registry import problem
 from morl.experiment.settings import resolve
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "morl_d"
 pytestmark = pytest.mark.usefixtures("without_figures")
-WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
 SOLVERS: list[tuple[str, str, dict[str, Any]]] = [
     ("sac", CONTINUOUS, {"replay": "neighbours", "neighbourhood": "nearest"}),
     ("td3", CONTINUOUS, {"replay": "shared"}),
     ("ppo", CONTINUOUS, {"rollout_steps": 8, "minibatches": 2}),
-    ("dqn", WALK, {"condition": "accrued", "utility": "smooth-tchebycheff", "scale": "range"}),
+    ("dqn", WALK, {"augmented_state": True, "utility": "smooth-tchebycheff", "scale": "range"}),
     ("discrete-sac", WALK, {"networks": "shared-layers", "selected": 3}),
     ("ppo", WALK, {"rollout_steps": 8, "minibatches": 2, "utility": "pbi", "selection": "random"}),
     ("eupg", WALK, {"preset": "eupg", "rollout_steps": 8}),
-    ("sb3:SAC", CONTINUOUS, {"offline_updates": 0}),
+    ("sb3:SAC", CONTINUOUS, {}),
     ("sb3:PPO", WALK, {"rollout_steps": 8, "batch_size": 8, "selection": "random"}),
 ]
 NAMES = [f"{solver}, {env}" for solver, env, _ in SOLVERS]
@@ -34,7 +33,8 @@ SCHEDULE: dict[str, Any] = {"num_envs": 6, "evaluate_every": 120, "evaluation_ep
 
 
 def train(run_dir: Path, solver: str, env: str, settings: dict[str, Any], steps: int) -> Any:
-    config = toys.TINY_MORLD | {"workers": 2, "solver": solver} | settings
+    config = tiny(env, solver=solver, **settings)
+    config |= {"workers": 2} if "workers" in config else {}
     return morl.train("morl-d", env, total_steps=steps, run_dir=run_dir, config=config, seed=4, **SCHEDULE)
 
 
@@ -63,14 +63,15 @@ def test_every_trait_can_be_set_in_a_file_and_by_a_flag(tmp_path: Path, morl_cli
     file = tmp_path / "settings.toml"
     file.write_text(
         'num_envs = 6\ntotal_steps = 60\n[agent]\npreset = "moea-d"\npopulation = 3\nexchange_every = 30\n'
-        'evaluation_episodes = 1\nhidden_widths = [8]\nideal = [9.0, 9.0]\nreference = "static"\nrandom_steps = 0\n'
+        'evaluation_episodes = 1\nhidden_sizes = [8]\nideal = [9.0, 9.0]\nreference = "static"\n'
+        "random_exploration_steps = 0\n"
     )
     run = tmp_path / "run"
     flags = ["--agent.weights", "dirichlet", "--agent.selected", "2", "--agent.neighbourhood-space", "objectives"]
     code, _, error = morl_cli("train", "morl-d", WALK, "--run-dir", run, "--config", file, *flags)
     assert code == 0, error
     written = (run / "config.toml").read_text()
-    for line in ('preset = "moea-d"', 'weights = "dirichlet"', "selected = 2", "ideal = [9.0, 9.0]"):
+    for line in ('transfer = "best"', 'weights = "dirichlet"', "selected = 2", "ideal = [9.0, 9.0]"):
         assert line in written
     assert morl.load(run).front.points.shape[1] == 2
 
@@ -86,7 +87,7 @@ DEEP_SEA: dict[str, Any] = {
     "preset": "tchebycheff",
     "weights": "lattice",
     "population": 32,
-    "condition": "accrued",
+    "augmented_state": True,
     "one_hot": True,
     "networks": "conditioned",
     "replay": "shared",
@@ -118,10 +119,12 @@ def test_tchebycheff_finds_the_whole_concave_front(tmp_path: Path) -> None:
     assert len(run.front.points) == 10
 
 
-def test_settings_of_other_presets_are_accepted() -> None:
-    for file in CONFIGS.glob("*/*.toml"):
+def test_tuned_settings_are_accepted() -> None:
+    files = list(CONFIGS.glob("**/*.toml"))
+    assert len(files) > 5
+    for file in files:
         settings = resolve(MORLD, "morl-d", file.stem, tomllib.loads(file.read_text()))
-        check(resolved(settings.agent), problem(file.stem), settings.num_envs)
+        check(settings.agent, problem(file.stem, **settings.env_options), settings.num_envs)
 
 
 @pytest.mark.slow
@@ -136,7 +139,7 @@ def test_eupg_finds_the_whole_concave_front(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_weighted_sums_serve_only_the_ends_of_it(tmp_path: Path) -> None:
-    run = deep_sea(tmp_path, 160_000, DEEP_SEA | {"preset": "vanilla", "condition": "state", "archive": "convex"})
+    run = deep_sea(tmp_path, 160_000, DEEP_SEA | {"preset": "vanilla", "augmented_state": False, "archive": "convex"})
     assert len(run.front.points) <= 3
     assert run.front.indicators["hypervolume"] < 1095.0
 
@@ -144,9 +147,10 @@ def test_weighted_sums_serve_only_the_ends_of_it(tmp_path: Path) -> None:
 def test_a_concave_point_is_reached_by_tchebycheff_and_by_eupg_but_not_by_weighted_sums(tmp_path: Path) -> None:
     """The fork pays (0, 10), (4, 4) or (10, 0): no weights make the middle the best sum."""
     reached = {}
-    small = {"exchange_every": 240, "population": 3, "weights": "lattice", "evaluation_episodes": 1, "workers": 1}
+    small = {"exchange_every": 240, "population": 3, "weights": "lattice", "evaluation_episodes": 1}
     dqn = small | {"exploration_start": 1.0, "exploration_end": 0.3, "exploration_steps": 300, "hidden_sizes": (16,)}
     dqn |= {
+        "workers": 1,
         "critic_learning_rate": 1e-2,
         "tau": 0.1,
         "batch_size": 32,
@@ -154,10 +158,16 @@ def test_a_concave_point_is_reached_by_tchebycheff_and_by_eupg_but_not_by_weight
         "learning_starts": 40,
         "archive": "convex",
     }
-    pg = small | {"actor_learning_rate": 1e-2, "rollout_steps": 8, "hidden_sizes": (16,), "epochs": 4, "trace": 1.0}
+    pg = small | {
+        "actor_learning_rate": 1e-2,
+        "rollout_steps": 8,
+        "hidden_sizes": (16,),
+        "epochs": 4,
+        "gae_lambda": 1.0,
+    }
     for name, config in (
         ("linear", dqn),
-        ("tchebycheff", dqn | {"preset": "tchebycheff", "condition": "accrued", "archive": "pareto"}),
+        ("tchebycheff", dqn | {"preset": "tchebycheff", "augmented_state": True, "archive": "pareto"}),
         ("eupg", pg | {"preset": "eupg", "entropy_weight": 0.02}),
     ):
         run = morl.train(

@@ -1,4 +1,4 @@
-"""What users of MORL/D trip over: warm-up, ranges of nothing, functions of their own, Stable-Baselines3, refusals."""
+"""What users of MORL/D trip over: warm-up, ranges of nothing, functions of their own, refusals."""
 
 import sys
 from pathlib import Path
@@ -7,21 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import stable_baselines3
 import torch
 import toys
 from decomposed import CONTINUOUS, WALK, answer, build, learn
-from stable_baselines3.common.buffers import ReplayBuffer
 
 import morl
-from morl.agents.morl_d.config import Config, resolved
-from morl.agents.morl_d.exploration import exploration_rate
-from morl.agents.morl_d.scalarization import Bounds
+from morl.agents.morl_d.config import Config
+from morl.agents.morl_d.exploration import ExplorationSchedule
+from morl.agents.morl_d.return_bounds import ReturnBounds
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
-from morl.agents.morl_d.solvers.sb3 import find_algorithm
-from morl.evaluation import Returns
-from morl.experiment.session import Session
-from morl.experiment.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -46,7 +40,8 @@ UTILITIES = ["tchebycheff", "augmented-tchebycheff", "smooth-tchebycheff", "pbi"
 @pytest.mark.parametrize("utility", UTILITIES)
 @pytest.mark.parametrize(("solver", "env"), [("sac", CONTINUOUS), ("ppo", CONTINUOUS), ("discrete-sac", WALK)])
 def test_every_utility_teaches_something_else(utility: str, solver: str, env: str, my_utilities: ModuleType) -> None:
-    numbers: dict[str, Any] = {"solver": solver, "rollout_steps": 8, "scale": "range"}
+    numbers: dict[str, Any] = {"solver": solver, "scale": "range"}
+    numbers |= {"rollout_steps": 8} if solver == "ppo" else {}
     actors = [
         learn(build(env, utility=chosen, **numbers), env).solver.members["actor"] for chosen in ("linear", utility)
     ]
@@ -57,8 +52,8 @@ def test_every_utility_teaches_something_else(utility: str, solver: str, env: st
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        (lambda returns, preferences, ideal: returns.sum(), "must sum up the last axis"),
-        (lambda returns, preferences, ideal: np.exp(np.asarray(returns)).sum(-1), "raises|arrays or tensors"),
+        (lambda returns, preferences, ideal: returns.sum(), "must reduce the last axis"),
+        (lambda returns, preferences, ideal: np.exp(np.asarray(returns)).sum(-1), "raises|keep arrays arrays"),
         (lambda returns: returns.sum(-1), "raises TypeError"),
         (lambda returns, preferences, ideal: returns.sum(-1) > 0, "no finite gradient"),
         (lambda returns, preferences, ideal: (returns - returns).sum(-1) ** 0.5, "no finite gradient"),
@@ -71,15 +66,15 @@ def test_a_function_that_is_no_utility_is_refused_at_start(function: Any, reason
 
 
 def test_a_range_of_nothing_does_not_blow_differences_up() -> None:
-    bounds = Bounds(2, None, 0.0, None)
+    bounds = ReturnBounds(2, None, 0.0, None)
     bounds.update(np.array([[3.0, 5.0]]), np.array([[3.0, 5.0]]))
-    np.testing.assert_allclose(bounds.rows(), [[2.0, 4.0], [3.0, 5.0]])
+    np.testing.assert_allclose(bounds.as_array(), [[2.0, 4.0], [3.0, 5.0]])
     bounds.update(np.array([[4.0, 1.0], [4.0, 5.0]]), np.array([[4.0, 5.0]]))  # one policy dominates all
-    np.testing.assert_allclose(bounds.rows(), [[3.0, 1.0], [4.0, 5.0]])
-    again = Bounds(2, None, 0.0, None)
+    np.testing.assert_allclose(bounds.as_array(), [[3.0, 1.0], [4.0, 5.0]])
+    again = ReturnBounds(2, None, 0.0, None)
     again.load_state_dict(bounds.state_dict())
     again.update(np.array([[4.0, 5.0]]), np.array([[4.0, 5.0]]))
-    np.testing.assert_allclose(again.rows(), [[3.0, 1.0], [4.0, 5.0]])
+    np.testing.assert_allclose(again.as_array(), [[3.0, 1.0], [4.0, 5.0]])
 
 
 def test_a_policy_that_has_reached_the_ideal_still_has_a_direction() -> None:
@@ -87,7 +82,7 @@ def test_a_policy_that_has_reached_the_ideal_still_has_a_direction() -> None:
     for _ in agent.learn(morl.make_vec(CONTINUOUS, 6), 130, lambda *_: np.full((6, 2), 3.0)):
         pass
     assert isinstance(agent.solver, OnPolicy)
-    assert agent.solver.directions.isfinite().all()
+    assert agent.solver.utility_gradients.isfinite().all()
     assert agent.solver.members["actor"].isfinite().all()
 
 
@@ -96,13 +91,14 @@ def test_on_policy_a_replaced_policy_forgets_what_another_one_did(transfer: Any,
     def one_is_best(preferences: Any, episodes: int, policies: Any = None) -> Any:
         return np.array([[1.0, 1.0], [9.0, 9.0], [2.0, 2.0]])[policies]
 
-    agent = build(CONTINUOUS, solver="ppo", rollout_steps=8, transfer=transfer, neighbourhood="all", selected=3)
+    cooperation = {} if transfer == "none" else {"transfer": transfer, "neighbourhood": "all"}
+    agent = build(CONTINUOUS, solver="ppo", rollout_steps=8, selected=3, **cooperation)
     for _ in agent.learn(morl.make_vec(CONTINUOUS, 6), 78, one_is_best):
         pass
-    filled = agent.solver.population.experience.filled
+    filled = agent.solver.population.rollout.filled
     assert filled > 0
     agent._exchange(one_is_best)
-    assert agent.solver.population.experience.filled == (filled if kept else 0)
+    assert agent.solver.population.rollout.filled == (filled if kept else 0)
 
 
 # --- Warm-up and exploration ------------------------------------------------------------------------------------------
@@ -124,30 +120,33 @@ def test_every_policy_warms_up_on_its_own_unless_experience_is_shared() -> None:
 
 
 def test_random_actions_at_the_start_of_every_policy() -> None:
-    agent = build(CONTINUOUS, selected=1, random_exploration_steps=24, exploration_start=0.0)
+    agent = build(CONTINUOUS, selected=1, random_exploration_steps=24)
     agent.active = np.array([1])
-    agent.taken[:] = [600, 18, 0]
+    agent.policy_steps[:] = [600, 18, 0]
     chosen = np.zeros((6, 1))
-    assert (agent._mixed(chosen) != 0.0).all()
-    agent.taken[1] = 24
-    assert (agent._mixed(chosen) == 0.0).all()
+    schedule = agent.components.exploration
+    assert schedule is not None
+    assert (agent._with_random_actions(chosen, schedule) != 0.0).all()
+    agent.policy_steps[1] = 24
+    assert (agent._with_random_actions(chosen, schedule) == 0.0).all()
 
 
 def test_only_who_explores_nothing_by_itself_gets_random_actions_by_default() -> None:
-    config = resolved(Config(exploration_steps=100))
-    np.testing.assert_allclose(exploration_rate(config, greedy=True)([0, 50, 200]), [1.0, 0.525, 0.05])
-    np.testing.assert_allclose(exploration_rate(config, greedy=False)([0, 50, 200]), 0.0)
-    given = resolved(Config(exploration_steps=100, exploration_start=0.4, exploration_end=0.2))
-    np.testing.assert_allclose(exploration_rate(given, greedy=True)(50), 0.3)
-    assert build(WALK).parts.exploration(0) == 1.0
-    assert build(CONTINUOUS).parts.exploration(0) == 0.0
+    config = Config(exploration_steps=100)
+    np.testing.assert_allclose(ExplorationSchedule(config, greedy=True).decayed([0, 50, 200]), [1.0, 0.525, 0.05])
+    np.testing.assert_allclose(ExplorationSchedule(config, greedy=False).decayed([0, 50, 200]), 0.0)
+    given = Config(exploration_steps=100, exploration_start=0.4, exploration_end=0.2)
+    np.testing.assert_allclose(ExplorationSchedule(given, greedy=True).decayed(50), 0.3)
+    starts = {env: build(env).components.exploration.decayed(0) for env in (WALK, CONTINUOUS)}
+    assert starts == {WALK: 1.0, CONTINUOUS: 0.0}
+    assert build(CONTINUOUS, solver="ppo").components.exploration is None
 
 
 def test_compiled_updates_share_out_the_processors_themselves() -> None:
     wide = {"hidden_sizes": (128,), "workers": None}
     compiled, eager = build(CONTINUOUS, **wide).solver, build(CONTINUOUS, utility="pbi", **wide).solver
-    assert len(compiled.groups) == (1 if compiled.at_once else 2)
-    assert not eager.at_once
+    assert len(compiled.groups) == (1 if compiled.backend == "numba" else 2)
+    assert eager.backend == "eager"
     assert len(eager.groups) == 2
 
 
@@ -158,7 +157,7 @@ def test_static_neighbours_in_objective_space_are_those_of_the_first_returns() -
     def returns(preferences: Any, episodes: int, policies: Any = None) -> Any:
         return np.array([[0.0, 9.0], [9.0, 0.0], [1.0, 8.0]])[policies]
 
-    agent = build(neighbourhood="nearest", neighbourhood_space="objectives", weights="lattice")
+    agent = build(replay="neighbours", neighbourhood="nearest", neighbourhood_space="objectives", weights="lattice")
     assert agent.neighbours.tolist() == [[0, 1], [1, 0], [2, 1]]  # nothing is known yet: by weights
     for _ in agent.learn(morl.make_vec(WALK, 6), 130, returns):
         assert agent.neighbours.tolist() == [[0, 2], [1, 2], [2, 0]]
@@ -167,99 +166,17 @@ def test_static_neighbours_in_objective_space_are_those_of_the_first_returns() -
 def test_dynamic_neighbours_follow_weights_that_adapt() -> None:
     found = {}
     for update in ("static", "dynamic"):
-        agent = build(neighbourhood="nearest", neighbourhood_update=update, adaptation="psa", psa_factor=5.0)
+        agent = build(
+            replay="neighbours",
+            neighbourhood="nearest",
+            neighbourhood_update=update,
+            adaptation="psa",
+            psa_factor=5.0,
+        )
         before = agent.neighbours.copy()
         learn(agent, steps=400)
         found[update] = np.array_equal(before, agent.neighbours)
     assert found == {"static": True, "dynamic": False}
-
-
-# --- Stable-Baselines3 ------------------------------------------------------------------------------------------------
-
-OTHERS = [
-    ("sb3:DQN", WALK, {"exploration_steps": 90, "learning_starts": 12}),
-    ("sb3:TD3", CONTINUOUS, {"scale": "range"}),
-    ("sb3:DDPG", CONTINUOUS, {"adaptation": "psa"}),
-    ("sb3:A2C", WALK, {"rollout_steps": 5}),
-]
-
-
-@pytest.mark.parametrize(("solver", "env", "settings"), OTHERS, ids=[solver for solver, _, _ in OTHERS])
-def test_a_run_goes_on_exactly_wherever_it_stopped(solver: str, env: str, settings: Any, tmp_path: Path) -> None:
-    """It stops between two exchanges, where a solver of Stable-Baselines3 is asked for fewer steps than otherwise."""
-    config = toys.TINY_MORLD | {"solver": solver, **settings}
-    schedule: dict[str, Any] = {"num_envs": 6, "evaluate_every": 120, "evaluation_episodes": 1, "device": "cpu"}
-
-    def train(name: str, steps: int) -> None:
-        morl.train("morl-d", env, total_steps=steps, run_dir=tmp_path / name, config=config, seed=4, **schedule)
-
-    train("whole", 240)
-    train("parts", 150)
-    morl.resume(tmp_path / "parts", 240)
-    for part in ("members", "torch", "numpy"):
-        one, other = (toys.states(tmp_path / name, "agent")["agent"]["solver"][part] for name in ("whole", "parts"))
-        assert toys.difference(one, other) == "", part
-    counted = "evaluation_steps"  # the stop was evaluated too
-    assert toys.front(tmp_path / "whole", counted) == toys.front(tmp_path / "parts", counted)
-
-
-def test_a_dqn_of_theirs_explores_as_the_settings_say() -> None:
-    agent = build(solver="sb3:DQN", exploration_steps=100, exploration_end=0.2)
-    learn(agent, steps=400)
-    assert all(model.exploration_rate == pytest.approx(0.2) for model in agent.solver.models)
-
-
-def test_rollouts_are_for_those_on_policy_only() -> None:
-    """Off policy, `n_steps` of Stable-Baselines3 means returns of that many steps."""
-    for model in build(CONTINUOUS, solver="sb3:SAC", rollout_steps=8).solver.models:
-        assert model.n_steps == 1
-        assert type(model.replay_buffer) is ReplayBuffer
-    assert all(model.n_steps == 8 for model in build(solver="sb3:PPO", rollout_steps=8).solver.models)
-
-
-def test_on_scale_range_theirs_are_paid_shares_of_it() -> None:
-    agent = build(
-        solver="sb3:PPO", rollout_steps=4, batch_size=8, scale="range", weights="lattice", neighbourhood="all"
-    )
-    agent.solver.load(np.array([1]), torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 10.0], [4.0, 110.0]]), None)
-    torch.testing.assert_close(agent.solver.preferences, torch.tensor([[0.125, 0.005]]))
-
-
-def test_a_solver_that_steps_by_itself_lets_others_speak_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("morl.agents.morl_d.agent.TURN", 20)
-    agent = build(solver="sb3:A2C", rollout_steps=2, exchange_every=400)
-    stops = [agent.steps for _ in agent.learn(morl.make_vec(WALK, 6), 120, answer)]
-    assert stops == [24, 48, 72, 96, 120]
-
-
-def test_algorithms_of_sb3_contrib_are_found_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    contributed = ModuleType("sb3_contrib")
-    contributed.TQC = stable_baselines3.SAC  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "sb3_contrib", contributed)
-    assert find_algorithm("TQC") is stable_baselines3.SAC
-    with pytest.raises(ValueError, match="neither stable_baselines3 nor sb3_contrib has NOPE"):
-        find_algorithm("NOPE")
-    monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # not installed
-    with pytest.raises(ValueError, match="stable_baselines3 has no TQC and sb3_contrib is not installed"):
-        find_algorithm("TQC")
-
-
-# --- What is published ----------------------------------------------------------------------------------------------
-
-
-def test_a_concave_point_makes_a_front_better(tmp_path: Path) -> None:
-    """It adds nothing to the expected utility, and less than others to what preferences are served on average."""
-    settings = Settings(agent=Config(**toys.TINY_MORLD), num_envs=6)
-    session = Session("morl-d", "toy-concave-v0", settings, tmp_path)
-    session.create_files("toy-concave-v0", "a test")
-    points = np.array([[0.0, 10.0], [4.0, 4.0], [10.0, 0.0]])
-    weights = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
-    session._returns = lambda numbers, *_: Returns(points[numbers], points[numbers], numbers)  # type: ignore[method-assign]
-    for row in ([0, 2], [0, 1, 2]):
-        session.agent.policies = lambda _, row=row: (np.array(row), weights[row])  # type: ignore[method-assign]
-        session.evaluate(scheduled=True)
-    session.close()
-    assert len(toys.front(tmp_path)["points"]) == 3
 
 
 # --- What is refused, and when ----------------------------------------------------------------------------------------
@@ -279,10 +196,10 @@ REFUSED = [
 @pytest.mark.parametrize(("env", "settings", "reason"), REFUSED, ids=[reason for _, _, reason in REFUSED])
 def test_it_is_refused_before_a_run_is_overwritten(env: str, settings: Any, reason: str, tmp_path: Path) -> None:
     settings = dict(settings)
-    lanes = settings.pop("num_envs", 6)
+    num_envs = settings.pop("num_envs", 6)
     (tmp_path / "config.toml").write_text("of an earlier run")
     config = toys.TINY_MORLD | settings
     with pytest.raises(ValueError, match=reason) as refused:
-        morl.train("morl-d", env, run_dir=tmp_path, overwrite=True, config=config, num_envs=lanes)
+        morl.train("morl-d", env, run_dir=tmp_path, overwrite=True, config=config, num_envs=num_envs)
     assert (tmp_path / "config.toml").read_text() == "of an earlier run"
     assert "\n" not in str(refused.value)

@@ -1,5 +1,6 @@
 """Every trait of MORL/D is a switch: the parts by themselves, and what each switch changes in a run."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from decomposed import CONTINUOUS, WALK, answer, build, learn
 
 import morl
 from morl.agents.morl_d import adaptation, cooperation, selection
-from morl.agents.morl_d.config import PRESETS, VANILLA, Config, resolved
-from morl.agents.morl_d.scalarization import Accrual, Bounds, find_utility, scaled_utility, worth_of
+from morl.agents.morl_d.config import Config
+from morl.agents.morl_d.return_bounds import ReturnBounds
+from morl.learning.scalarization import AugmentedState, bind_utility, find_utility, scaled_utility
 from morl.pareto import non_dominated
 
 
@@ -21,18 +23,27 @@ def user_utility(returns: Any, preferences: Any, ideal: Any) -> Any:
 # --- Presets ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_is_what_it_says_and_yields_to_what_is_given(preset: Any) -> None:
-    filled = resolved(Config(preset=preset))
-    for trait, value in (VANILLA | PRESETS[preset]).items():
-        assert getattr(filled, trait) == value
-    assert resolved(Config(preset=preset, archive="bounded")).archive == "bounded"
+@pytest.mark.parametrize("preset", Config.PRESETS)
+def test_a_preset_is_a_value_that_differs_from_the_defaults_in_its_fields(preset: str) -> None:
+    differing = {
+        field.name: getattr(Config.preset(preset), field.name)
+        for field in fields(Config)
+        if getattr(Config.preset(preset), field.name) != getattr(Config(), field.name)
+    }
+    assert differing == Config.PRESETS[preset]
+    assert Config.preset(preset, archive="bounded").archive == "bounded"
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_learns(preset: Any) -> None:
-    agent = learn(build(preset=preset, rollout_steps=8))
-    assert agent.turn >= 1
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="preset is 'morl-d', but must be one of vanilla, sb, psa"):
+        Config.preset("morl-d")
+
+
+@pytest.mark.parametrize("preset", Config.PRESETS)
+def test_every_preset_learns(preset: str) -> None:
+    on_policy = Config.preset(preset).solver in ("ppo", "eupg")
+    agent = learn(build(preset=preset, **({"rollout_steps": 8} if on_policy else {})))
+    assert agent.exchanges >= 1
     assert agent.updates > 0
     assert len(agent.archive) == 3 or agent.config.archive == "convex"
 
@@ -53,12 +64,13 @@ def test_a_utility_is_the_same_for_arrays_and_batches_of_tensors(name: str, scal
     random = np.random.default_rng(0)
     values, weights = random.normal(size=(2, 5, 4, 3)), random.dirichlet(np.ones(3), 2)
     limits = np.stack([np.full((2, 3), -4.0), np.full((2, 3), 4.0)], axis=1)
-    worth = worth_of(utility, Accrual(7, np.ones(3), enabled=False), *map(torch.as_tensor, (weights[:, None], limits)))
-    found = worth(torch.as_tensor(values), torch.zeros(2, 5, 7))
+    plain = AugmentedState(7, np.ones(3), enabled=False)
+    bound = bind_utility(utility, plain, torch.as_tensor(weights[:, None]), torch.as_tensor(limits))
+    found = bound(torch.as_tensor(values), torch.zeros(2, 5, 7))
     for policy in range(2):
         expected = utility(values[policy], weights[policy], limits[policy, 0], limits[policy, 1])
         np.testing.assert_allclose(found[policy], expected, rtol=1e-12)
-    one = worth(torch.as_tensor(values[:, :, 1]), torch.zeros(2, 5, 7))
+    one = bound(torch.as_tensor(values[:, :, 1]), torch.zeros(2, 5, 7))
     np.testing.assert_allclose(one, found[:, :, 1])
 
 
@@ -70,34 +82,34 @@ def test_an_unknown_utility_is_refused() -> None:
 
 def test_the_ideal_point_runs_with_what_is_seen_or_stays() -> None:
     values = np.array([[1.0, 5.0], [3.0, 2.0]])
-    running, static = Bounds(2, None, 0.5, None), Bounds(2, np.array([9.0, 9.0]), 0.5, np.zeros(2))
+    running, static = ReturnBounds(2, None, 0.5, None), ReturnBounds(2, np.array([9.0, 9.0]), 0.5, np.zeros(2))
     for bounds in (running, static):
         bounds.update(values, values)
         bounds.update(values - 1.0, values)
-    np.testing.assert_allclose(running.rows(), [[1.0, 2.0], [4.0, 6.5]])
-    np.testing.assert_allclose(static.rows(), [[0.0, 0.0], [9.0, 9.0]])
+    np.testing.assert_allclose(running.as_array(), [[1.0, 2.0], [4.0, 6.5]])
+    np.testing.assert_allclose(static.as_array(), [[0.0, 0.0], [9.0, 9.0]])
 
 
 def test_returns_of_training_episodes_move_the_ideal_at_the_next_update() -> None:
-    bounds = Bounds(2, None, 0.0, None)
+    bounds = ReturnBounds(2, None, 0.0, None)
     bounds.update(np.array([[1.0, 5.0]]), np.array([[1.0, 5.0]]))
-    bounds.see(np.array([[9.0, -3.0], [0.0, 4.0]]))
-    bounds.see(np.zeros((0, 2)))  # no episode ended
-    np.testing.assert_allclose(bounds.rows()[1], [1.0, 5.0])  # what policies learn from stands still until then
+    bounds.observe(np.array([[9.0, -3.0], [0.0, 4.0]]))
+    bounds.observe(np.zeros((0, 2)))  # no episode ended
+    np.testing.assert_allclose(bounds.as_array()[1], [1.0, 5.0])  # what policies learn from stands still until then
     bounds.update(np.array([[2.0, 4.0]]), np.array([[1.0, 5.0], [2.0, 4.0]]))
-    np.testing.assert_allclose(bounds.rows(), [[1.0, 4.0], [9.0, 5.0]])
+    np.testing.assert_allclose(bounds.as_array(), [[1.0, 4.0], [9.0, 5.0]])
 
 
 def test_an_agent_remembers_the_best_returns_of_its_own_episodes() -> None:
     agent, envs = build(random_exploration_steps=0), morl.make_vec(WALK, 6)
-    step, totals = agent.lanes.step, []
+    step, totals = agent.collector.step, []
 
     def recording(*arguments: Any) -> Any:
         found = step(*arguments)
         totals.extend(found["total"][found["ended"][:, 0]])
         return found
 
-    agent.lanes.step = recording  # type: ignore[method-assign]
+    agent.collector.step = recording  # type: ignore[method-assign]
     learning = agent.learn(envs, 600, evaluate=lambda weights, episodes, policies: np.full((len(policies), 2), -1e6))
     for _ in range(50):
         next(learning)
@@ -105,16 +117,16 @@ def test_an_agent_remembers_the_best_returns_of_its_own_episodes() -> None:
 
 
 def test_accrued_rewards_are_part_of_the_return_that_is_judged() -> None:
-    accrual = Accrual(3, np.array([2.0, 10.0]), enabled=True)
-    columns = accrual.columns(np.array([[4.0, -5.0, 0.81]]))
-    np.testing.assert_allclose(columns, [[2.0, -0.5, 0.81]])
-    observations = torch.as_tensor(np.hstack([np.zeros((1, 3)), columns]))[None]
-    total = accrual.total(torch.tensor([[[1.0, 1.0]]], dtype=torch.float64), observations)
-    np.testing.assert_allclose(total, [[[4.81, -4.19]]])
+    augmented = AugmentedState(3, np.array([2.0, 10.0]), enabled=True)
+    rows = augmented.augment(np.zeros((1, 3)), np.array([[4.0, -5.0, 0.81]]))
+    np.testing.assert_allclose(rows, [[0.0, 0.0, 0.0, 2.0, -0.5, 0.81]])
+    observations = torch.as_tensor(rows.astype(np.float64))[None]
+    total = augmented.episode_return(torch.tensor([[[1.0, 1.0]]], dtype=torch.float64), observations)
+    np.testing.assert_allclose(total, [[[4.81, -4.19]]], rtol=1e-6)
 
 
 def test_policies_see_what_their_episode_has_paid() -> None:
-    agent, envs = build(condition="accrued", random_exploration_steps=0), morl.make_vec(WALK, 6)
+    agent, envs = build(augmented_state=True, random_exploration_steps=0), morl.make_vec(WALK, 6)
     total, factor = np.zeros((6, 2)), np.ones(6)
     step, rewards = envs.step, []
 
@@ -124,15 +136,15 @@ def test_policies_see_what_their_episode_has_paid() -> None:
         return result
 
     envs.step = recording  # type: ignore[method-assign]
-    units = agent.lanes.accrual.units
+    units = agent.collector.augmented_state.units
     for _ in agent.learn(envs, 120, answer):
         reward, ended = rewards[-1]
         total += factor[:, None] * reward
         factor *= 0.99
         total[ended], factor[ended] = 0.0, 1.0
-        assert agent.lanes.observations is not None
-        np.testing.assert_allclose(agent.lanes.observations[:, 2:4] * units, total, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(agent.lanes.observations[:, 4], factor, rtol=1e-6)
+        assert agent.collector.observations is not None
+        np.testing.assert_allclose(agent.collector.observations[:, 2:4] * units, total, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(agent.collector.observations[:, 4], factor, rtol=1e-6)
 
 
 # --- Weights ----------------------------------------------------------------------------------------------------------
@@ -207,7 +219,8 @@ def test_neighbours_are_found_again_in_objective_space(update: Any, space: Any, 
         asked.append(None)  # the first evaluation is as the weights say, the next ones are not
         return answer(preferences, episodes, np.array([0, 1, 2] if len(asked) == 1 else [0, 2, 1])[policies])
 
-    agent = build(neighbourhood="nearest", neighbourhood_update=update, neighbourhood_space=space, weights="lattice")
+    near = {"neighbourhood": "nearest", "neighbourhood_update": update, "neighbourhood_space": space}
+    agent = build(replay="neighbours", weights="lattice", **near)
     found = [agent.neighbours.copy() for _ in agent.learn(morl.make_vec(WALK, 6), 130, moving)]
     assert np.array_equal(found[0], found[-1]) != changes
 
@@ -222,8 +235,8 @@ def test_who_continues_from_whom() -> None:
         3,
     ]
     assert cooperation.successors(np.array([1, 2]), neighbours, np.array([True] * 4)).tolist() == [0, 1, 2, 3]
-    worths = np.array([[1.0, 5.0, 9.0, 0.0], [0.0, 2.0, 2.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 4.0, 5.0]])
-    assert cooperation.replacements(worths, neighbours).tolist() == [1, 1, 1, 3]
+    utilities = np.array([[1.0, 5.0, 9.0, 0.0], [0.0, 2.0, 2.0, 9.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 4.0, 5.0]])
+    assert cooperation.replacements(utilities, neighbours).tolist() == [1, 1, 1, 3]
 
 
 TRANSFERS = [("none", 1), ("first-sweep", 1), ("always", 1), ("soft", 1), ("best", None)]
@@ -231,7 +244,8 @@ TRANSFERS = [("none", 1), ("first-sweep", 1), ("always", 1), ("soft", 1), ("best
 
 @pytest.mark.parametrize(("transfer", "selected"), TRANSFERS)
 def test_transfer_is_a_switch(transfer: Any, selected: Any) -> None:
-    settings = {"neighbourhood": "all", "selected": selected, "offline_updates": 0, "soft_rate": 0.25}
+    settings: dict[str, Any] = {"neighbourhood": "all", "selected": selected, "offline_updates": 0}
+    settings |= {"none": {"neighbourhood": "none"}, "soft": {"soft_rate": 0.25}}.get(transfer, {})
     agent = build(CONTINUOUS, transfer=transfer, **settings)
     apart, actors = agent.solver.members["actor"].clone(), []
     exchange = agent._cooperate
@@ -256,8 +270,8 @@ def test_transfer_is_a_switch(transfer: Any, selected: Any) -> None:
         case "soft":
             torch.testing.assert_close(after[1], 0.75 * before[1] + 0.25 * before[0])
         case "best":
-            worths = agent.weights @ np.stack([answer(None, 1, np.array([i]))[0] for i in range(3)]).T
-            for policy, best in enumerate(worths.argmax(axis=1)):
+            utilities = agent.weights @ np.stack([answer(None, 1, np.array([i]))[0] for i in range(3)]).T
+            for policy, best in enumerate(utilities.argmax(axis=1)):
                 assert torch.equal(after[policy], before[best])
 
 
@@ -284,12 +298,13 @@ def test_a_conditioned_network_is_one_for_all_and_acts_by_the_weights(env: str) 
 
 @pytest.mark.parametrize(("replay", "rings"), [("own", [[1]]), ("neighbours", [[1, 0]]), ("shared", [[0, 1, 2]])])
 def test_replay_is_shared_by_whom_it_says(replay: Any, rings: Any) -> None:
-    agent = build(CONTINUOUS, replay=replay, neighbourhood="nearest", weights="lattice", buffer_size=300)
-    assert sorted(agent._sources(np.array([1]))[0].tolist()) == sorted(rings[0])
+    near = {"neighbourhood": "nearest"} if replay == "neighbours" else {}
+    agent = build(CONTINUOUS, replay=replay, weights="lattice", buffer_size=300, **near)
+    assert sorted(agent._replay_sources(np.array([1]))[0].tolist()) == sorted(rings[0])
     learn(agent, CONTINUOUS)
-    sizes = agent.solver.rings.sizes
+    sizes = agent.solver.replay.sizes
     assert sizes.sum() == agent.steps  # nothing is stored twice
-    assert agent.solver.rings.capacity == (100 if replay == "shared" else 300)
+    assert agent.solver.replay.capacity == (100 if replay == "shared" else 300)
 
 
 # --- Selection, archive, criterion ------------------------------------------------------------------------------------
@@ -329,7 +344,7 @@ def test_selection_is_a_switch(kind: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["pareto", "bounded", "convex"])
 def test_the_archive_keeps_what_it_says(kind: Any) -> None:
-    agent = build(archive=kind, archive_capacity=2)
+    agent = build(archive=kind, **({"archive_capacity": 2} if kind == "bounded" else {}))
 
     def concave(preferences: Any, episodes: int, policies: Any = None) -> Any:
         return np.array([[0.0, 10.0], [3.0, 3.0], [10.0, 0.0]])[policies % 3]
@@ -338,19 +353,19 @@ def test_the_archive_keeps_what_it_says(kind: Any) -> None:
         pass
     assert len(agent.archive) == {"pareto": 3, "bounded": 2, "convex": 2}[kind]
     assert non_dominated(agent.archive.points).all()
-    assert all(set(entry) == {"number", "actor", "preference", "bounds"} for entry in agent.archive.payloads)
+    assert set(agent.export_policies()) == {*range(3), *agent.archive.payloads}
 
 
 def test_the_criterion_is_a_switch() -> None:
     """A gamble and a safe choice with the same mean: only ESR, under a concave utility, tells them apart."""
-    worths = {}
+    utilities = {}
     for criterion, preset in (("ser", "tchebycheff"), ("esr", "eupg")):
-        agent = build(preset=preset, scale="none", weights="lattice", rollout_steps=8)
+        agent = build(preset=preset, scale="none", weights="lattice")
         agent.returns = np.array([[[0.0, 10.0], [10.0, 0.0]], [[5.0, 5.0], [5.0, 5.0]], [[1.0, 1.0], [1.0, 1.0]]])
         agent.bounds.ideal = np.array([10.0, 10.0])
-        worths[criterion] = agent._worths()[1]
-    assert worths["ser"][0] == worths["ser"][1]
-    assert worths["esr"][0] < worths["esr"][1]
+        utilities[criterion] = agent._utilities()[1]
+    assert utilities["ser"][0] == utilities["ser"][1]
+    assert utilities["esr"][0] < utilities["esr"][1]
 
 
 # --- What is refused --------------------------------------------------------------------------------------------------
@@ -366,8 +381,8 @@ REFUSED = [
     (WALK, {"ideal": (1.0, 2.0)}, "reference is 'running'"),
     (WALK, {"criterion": "esr"}, "criterion is 'esr'"),
     (WALK, {"solver": "eupg"}, "set 'esr'"),
-    (WALK, {"preset": "eupg", "condition": "state"}, "condition 'accrued'"),
-    (CONTINUOUS, {"solver": "ppo", "condition": "accrued"}, "condition is 'accrued'"),
+    (WALK, {"preset": "eupg", "augmented_state": False}, "needs solver 'eupg' and augmented_state"),
+    (CONTINUOUS, {"solver": "ppo", "augmented_state": True}, "augmented_state is True"),
     (WALK, {"neighbourhood": "nearest", "neighbours": 3}, "neighbours is 3"),
     (WALK, {"transfer": "best"}, "neighbourhood is 'none'"),
     (WALK, {"replay": "neighbours"}, "neighbourhood is 'none'"),
@@ -395,6 +410,6 @@ REFUSED = [
 @pytest.mark.parametrize(("env", "settings", "reason"), REFUSED, ids=[reason for _, _, reason in REFUSED])
 def test_an_impossible_combination_is_refused_with_the_reason(env: str, settings: Any, reason: str) -> None:
     settings = dict(settings)
-    lanes = settings.pop("num_envs", 6)
+    num_envs = settings.pop("num_envs", 6)
     with pytest.raises(ValueError, match=reason):
-        build(env, lanes, **settings)
+        build(env, num_envs, **settings)

@@ -1,6 +1,5 @@
 """PD-MORL: its mathematics against plain loops and SciPy, one update against a hand-written one, and what it learns."""
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ import toys
 from scipy.interpolate import RBFInterpolator
 
 import morl
+from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.discrete import PDMORL
-from morl.agents.pd_morl.hindsight import Experience, absolute_normal, dirichlet
+from morl.agents.pd_morl.hindsight import HindsightReplay, absolute_normal, dirichlet, preference_distribution
 from morl.agents.pd_morl.interpolator import aligned_score, fit_interpolator, interpolate, paper_score
+from morl.agents.pd_morl.learners import Learners
 from morl.envs.core.registry import problem
 from morl.learning.values import pessimistic, select
 from morl.pareto import hypervolume
@@ -201,12 +202,14 @@ def test_two_critics_learn_side_by_side_from_one_pessimistic_target() -> None:
 
 
 @pytest.mark.parametrize("source", ["absolute-normal", "dirichlet", "dirichlet-corners", "grid"])
-def test_a_share_of_a_batch_is_relabelled(source: Any) -> None:
-    experience = Experience(problem("toy-walk-v0"), (3,), 2, simplex_lattice(2, 10), 1, 100, torch.device("cpu"))
+def test_a_share_of_a_batch_is_relabeled(source: Any) -> None:
+    cpu = torch.device("cpu")
+    distribution = preference_distribution(source, simplex_lattice(2, 10), cpu)
+    replay = HindsightReplay(Learners(3, 2, cpu), 100, 2, 1, 2, distribution)
     rows = {"observation": 2, "action": 1, "reward": 2, "next_observation": 2, "terminated": 1}
     columns = {name: torch.zeros(1, 50, width) for name, width in rows.items()}
-    experience.replay.add(**columns, preference=torch.tensor([[[0.25, 0.75]]]).expand(1, 50, 2))
-    batches = list(experience.batches(2, 4000, 0.75, source))
+    replay.buffer.add(**columns, preference=torch.tensor([[[0.25, 0.75]]]).expand(1, 50, 2))
+    batches = list(replay.batches(2, 4000, 0.75))
     assert len(batches) == 2
     for batch in batches:
         drawn = batch["preference"][0]
@@ -219,8 +222,10 @@ def test_a_share_of_a_batch_is_relabelled(source: Any) -> None:
         on_grid = (drawn * 10 - (drawn * 10).round()).abs().max(dim=1).values < 1e-5
         assert on_grid[~kept].all() == (source == "grid")
     assert not torch.equal(batches[0]["preference"], batches[1]["preference"])
-    assert abs(batches[0]["noise"].std().item() - 1.0) < 0.05
-    assert list(experience.batches(0, 5, 0.75, source)) == []
+    assert abs(replay.draw(1, 4000, 0.75).noise.std().item() - 1.0) < 0.05
+    assert list(replay.batches(0, 5, 0.75)) == []
+    kept = replay.draw(1, 100, 0.0).preferences
+    torch.testing.assert_close(kept, torch.tensor([0.25, 0.75]).expand(1, 1, 100, 2))
 
 
 def test_it_acts_greedily_on_the_utility() -> None:
@@ -241,8 +246,7 @@ def test_time_limits_are_bootstrapped_through() -> None:
     for _ in agent.learn(envs, 400, lambda preferences, episodes, policies=None: np.zeros_like(preferences)):
         pass
     rows = {
-        name: column[0]
-        for name, column in agent.experience.replay.sample(5000, torch.Generator().manual_seed(0)).items()
+        name: column[0] for name, column in agent.replay.buffer.sample(5000, torch.Generator().manual_seed(0)).items()
     }
     last = rows["next_observation"][:, 1] == 1.0  # the clock at the time limit
     early = rows["terminated"][:, 0] == 1.0
@@ -253,41 +257,22 @@ def test_time_limits_are_bootstrapped_through() -> None:
     torch.testing.assert_close(step, torch.full_like(step, 1 / 12))
 
 
-def test_lanes_keep_to_their_parts_of_the_simplex() -> None:
+def test_environments_keep_to_their_parts_of_the_simplex() -> None:
     agent = build(preference_divisions=10, updates_per_step=1e-9)
     envs = morl.make_vec("toy-walk-v0", 2)
     loop = agent.learn(envs, 2000, lambda preferences, episodes, policies=None: np.zeros_like(preferences))
-    seen = [agent.experience.preferences.copy() for _ in loop]
-    lanes = [np.unique(np.round(np.array(seen)[:, lane], 9), axis=0) for lane in range(2)]
-    np.testing.assert_allclose(np.vstack(lanes), simplex_lattice(2, 10), atol=1e-6)
+    seen = [agent.episodes.preferences.current.copy() for _ in loop]
+    parts = [np.unique(np.round(np.array(seen)[:, env], 9), axis=0) for env in range(2)]
+    np.testing.assert_allclose(np.vstack(parts), simplex_lattice(2, 10), atol=1e-6)
 
 
 def test_oracle_keys_need_a_known_front(tmp_path: Path) -> None:
+    oracle = {"oracle_keys": True, "key_update_steps": DiscreteConfig().key_update_steps}
     with pytest.raises(ValueError, match=r"oracle_keys.*toy-walk-v0"):
-        toys.train(tmp_path / "run", "toy-walk-v0", config={"oracle_keys": True})
+        toys.train(tmp_path / "run", "toy-walk-v0", config=oracle)
     assert not (tmp_path / "run").exists()
-    run = toys.train(tmp_path / "run", "toy-fork-v0", 50, config={"oracle_keys": True})
+    run = toys.train(tmp_path / "run", "toy-fork-v0", 50, config=oracle)
     assert toys.front(run.directory)["training_steps"] == 50
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("batch_size", 0),
-        ("critics", 0),
-        ("tau", 1.5),
-        ("relabelled_share", -0.1),
-        ("exploration_end", float("nan")),
-        ("learning_rate", 0.0),
-        ("discount", 2.0),
-        ("hidden_sizes", (4, 0)),
-        ("preference_divisions", -1),
-        ("key_episodes", 0),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(name: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"{name} is "):
-        replace(PDMORL.config_class(), **{name: value})
 
 
 # --- What it learns ---------------------------------------------------------------------------------------------------

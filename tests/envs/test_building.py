@@ -35,12 +35,14 @@ def test_a_building_as_warm_as_ground_and_air_stays_so():
 def reference(kernel, actions, hours, noise, per_floor):
     """Return rewards [step, objective] and the last temperatures, straight from the formulas of the docstring."""
     _, step = load(None)
-    year = kernel.year
-    temperature, powers, rewards = np.full(23, 20.0), [], []
+    year = kernel.building.year
+    temperature = np.full(23, 20.0)
+    powers = []
+    rewards = []
     for action, hour, price in zip(np.clip(actions.astype(float), -1, 1), hours, noise, strict=True):
         inputs = np.concatenate([[0.0], year[hour, [2, 0]], action, [year[hour, 1]]])
         following = step.a @ temperature + step.b @ inputs
-        groups = [slice(*pair) for pair in itertools.pairwise(FIRST)] if per_floor else [slice(0, 23)]
+        groups = [slice(start, stop) for start, stop in itertools.pairwise(FIRST)] if per_floor else [slice(0, 23)]
         sizes = np.array([len(action[group]) for group in groups])
         error = np.array([np.abs(following[group] - 20).sum() for group in groups])
         power = np.array([np.abs(action[group]).sum() for group in groups])
@@ -54,27 +56,27 @@ def reference(kernel, actions, hours, noise, per_floor):
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_rewards_and_temperatures_follow_the_formulas(env_id):
-    lanes = make_vec(env_id, 3, seed=1)
-    lanes.reset()
+    envs = make_vec(env_id, 3, seed=1)
+    envs.reset()
     rng = np.random.default_rng(0)
     actions = rng.uniform(-1.3, 1.3, (60, 3, 23)).astype(np.float32)
     rewards, clocks = [], []
     for action in actions:
-        rewards.append(lanes.step(action)[1])
-        clocks.append(lanes.lanes_state["clocks"].copy())
-    for lane in range(3):
-        hours, prices = ([int(c[lane, 0]) for c in clocks], [c[lane, 3] for c in clocks])
-        expected, temperature = reference(lanes, actions[:, lane], hours, prices, env_id == "building-9d-v0")
-        np.testing.assert_allclose(np.array(rewards)[:, lane], expected, rtol=1e-9)
-        np.testing.assert_allclose(lanes.lanes_state["temperature"][lane], temperature, rtol=1e-9)
+        rewards.append(envs.step(action)[1])
+        clocks.append(envs.arrays["clocks"].copy())
+    for index in range(3):
+        hours, prices = ([int(c[index, 0]) for c in clocks], [c[index, 3] for c in clocks])
+        expected, temperature = reference(envs, actions[:, index], hours, prices, env_id == "building-9d-v0")
+        np.testing.assert_allclose(np.array(rewards)[:, index], expected, rtol=1e-9)
+        np.testing.assert_allclose(envs.arrays["temperature"][index], temperature, rtol=1e-9)
         assert hours == list(range(hours[0], hours[0] + 60))
         assert 1 <= hours[0] <= 200
 
 
 def test_the_first_observation_is_one():
-    lanes = make_vec("building-3d-v0", 400, seed=0)
-    first, _ = lanes.reset()
-    year, hour = synthetic_year(), lanes.lanes_state["clocks"][:, 0].astype(int)
+    envs = make_vec("building-3d-v0", 400, seed=0)
+    first, _ = envs.reset()
+    year, hour = synthetic_year(), envs.arrays["clocks"][:, 0].astype(int)
     assert set(hour) <= set(range(1, 201))
     assert len(set(hour)) > 150
     np.testing.assert_allclose(first[:, :23], 0.5)
@@ -84,18 +86,18 @@ def test_the_first_observation_is_one():
     noise = np.stack([first[:, 27] - year.carbon[hour], first[:, 28] - year.price[hour]])
     assert np.abs(noise.mean()) < 0.003
     np.testing.assert_allclose(noise.std(axis=1), 0.02, rtol=0.15)
-    second = lanes.step(np.zeros((400, 23), np.float32))[0]
+    second = envs.step(np.zeros((400, 23), np.float32))[0]
     np.testing.assert_array_equal(second[:, 23:26], first[:, 23:26])  # the first hour is the one that was observed
     np.testing.assert_array_equal(second[:, 27:], first[:, 27:])
 
 
 @pytest.mark.parametrize("env_id", IDS)
 def test_doing_nothing_costs_no_energy_and_the_end_is_a_truncation(env_id):
-    lanes = make_vec(env_id, 2, seed=0)
-    lanes.reset()
-    returns, ends = np.zeros(lanes.num_objectives), []
+    envs = make_vec(env_id, 2, seed=0)
+    envs.reset()
+    returns, ends = np.zeros(envs.num_objectives), []
     for _ in range(480):
-        _, rewards, terminated, truncated, _ = lanes.step(np.zeros((2, 23), np.float32))
+        _, rewards, terminated, truncated, _ = envs.step(np.zeros((2, 23), np.float32))
         returns += rewards[0]
         ends.append((terminated.any(), truncated.all()))
     assert ends == [(False, False)] * 479 + [(False, True)]
@@ -131,7 +133,7 @@ def write(folder, hours=700):
     year = synthetic_year()
     rows = [
         ["2005", "1", "1", "1", "60", "?9", f"{t:.1f}", *"890123", f"{g:.0f}", "0"]
-        for t, g in zip(*year[:2], strict=True)
+        for t, g in zip(year.outdoor, year.irradiance, strict=True)
     ]
     header = ["LOCATION,San Diego,CA,USA,TMY3,722904,32.6,-117.0,-8.0,160"] + ["X"] * 7
     (folder / "weather.epw").write_text("\n".join([*header, *(",".join(row) for row in rows[:hours])]))
@@ -151,13 +153,13 @@ def test_real_files_are_read(tmp_path):
     np.testing.assert_allclose(year.price, made_up.price[:700], atol=1e-4)
     np.testing.assert_allclose(step.b[:, -1], hourly(office()).b[:, -1] * year.irradiance.max())
     np.savez(tmp_path / "building.npz", a=0.5 * np.eye(23), b=np.full((23, 27), 0.01))
-    lanes = make_vec("building-9d-v0", 1, data=str(tmp_path))
-    lanes.reset(seed=0)
-    lanes.step(np.ones((1, 23), np.float32))
-    hour = int(lanes.lanes_state["clocks"][0, 0])
+    envs = make_vec("building-9d-v0", 1, data=str(tmp_path))
+    envs.reset(seed=0)
+    envs.step(np.ones((1, 23), np.float32))
+    hour = int(envs.arrays["clocks"][0, 0])
     people = -56.185  # W, at 20 degrees
     inputs = people + year.ground[hour] + year.outdoor[hour] + 23 + year.irradiance[hour] / year.irradiance.max()
-    np.testing.assert_allclose(lanes.lanes_state["temperature"][0], 10 + 0.01 * inputs, atol=1e-4)
+    np.testing.assert_allclose(envs.arrays["temperature"][0], 10 + 0.01 * inputs, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,13 @@
-"""Every call of the vector interface, on batch forms and on the synchronous back end: equal, or refused alike."""
-
-import subprocess
-import sys
+"""Every call of the vector interface, on batch forms and on the synchronous backend: equal, or refused alike."""
 
 import gymnasium
 import numpy as np
 import pytest
 
-from morl.envs import make_vec
-from morl.envs.core.registry import VECTOR_ENTRY_POINTS
+from morl.envs import make_vec, specs
 
-LANES = 3
+NUM_ENVS = 3
+BATCHED = [name for name, entry in specs.items() if str(entry.vector_entry_point).startswith("morl.")]
 BACKENDS = [None, "synchronous"]
 
 
@@ -27,7 +24,9 @@ def difference(one, other, path=""):
     if one.dtype != other.dtype or one.shape != other.shape:
         return f"{path}: {one.dtype} {one.shape} and {other.dtype} {other.shape}"
     if one.dtype == object:
-        found = (difference(*pair, f"{path}[{lane}]") for lane, pair in enumerate(zip(one, other, strict=True)))
+        found = (
+            difference(pair[0], pair[1], f"{path}[{index}]") for index, pair in enumerate(zip(one, other, strict=True))
+        )
         return next((text for text in found if text), None)
     return None if np.array_equal(one, other) else f"{path}: {one} and {other}"
 
@@ -37,7 +36,7 @@ def settled(result, own_infos):
     *outcome, infos = result
     infos = dict(infos)
     if "final_obs" in infos:
-        infos["final_obs"] = [infos["final_obs"][lane] for lane in np.flatnonzero(infos["_final_obs"])]
+        infos["final_obs"] = [infos["final_obs"][index] for index in np.flatnonzero(infos["_final_obs"])]
     if not own_infos:
         infos = {key: infos[key] for key in ("final_obs", "_final_obs", "_final_info") if key in infos}
     return {str(number): value for number, value in enumerate((*outcome, infos))}
@@ -49,7 +48,7 @@ def calls(env_id, space, rng):
         if rng.random() < 0.05:
             mask = {"reset_mask": np.array([False, True, True])}
             bounds = {"low": -0.9, "high": -0.3} if "mountaincar" in env_id else {"unknown": 1}
-            seeds = [int(seed) for seed in rng.integers(100, size=LANES)]
+            seeds = [int(seed) for seed in rng.integers(100, size=NUM_ENVS)]
             kinds = [{"seed": seeds}, {"seed": [3, None, 5]}, {"seed": np.array(seeds)}, {"seed": np.int64(4)}, {}]
             kinds += [{"options": mask}, {"seed": 9, "options": mask}, {"options": bounds}]
             yield "reset", kinds[rng.integers(len(kinds))]
@@ -64,27 +63,29 @@ def calls(env_id, space, rng):
                 yield "step", actions
 
 
-@pytest.mark.parametrize("env_id", VECTOR_ENTRY_POINTS)
+@pytest.mark.parametrize("env_id", BATCHED)
 def test_batch_forms_answer_every_call_as_single_environments_do(env_id):
-    batch, singles = (make_vec(env_id, LANES, seed=7, backend=backend) for backend in BACKENDS)
+    batch, singles = (make_vec(env_id, NUM_ENVS, seed=7, backend=backend) for backend in BACKENDS)
     assert batch.metadata["backend"] in ("kernel", "mujoco-batch")
     own_infos = not env_id.startswith(
         ("mo-h", "mo-w", "mo-s", "mo-a", "cmorl")
     )  # those with diagnostics in their infos
     first = [settled(envs.reset(), own_infos) for envs in (batch, singles)]
-    assert difference(*first) is None
+    assert difference(first[0], first[1]) is None
     batch.action_space.seed(0)
     for number, (method, given) in enumerate(calls(env_id, batch.action_space, np.random.default_rng(0))):
-        arguments = [({}, [given.copy()]) if method == "step" else (dict(given), []) for _ in BACKENDS]
         results = []
-        for envs, (keywords, positional) in zip((batch, singles), arguments, strict=True):
-            results.append(settled(getattr(envs, method)(*positional, **keywords), own_infos))
-        assert difference(*results) is None, (number, method, given)
+        for envs in (batch, singles):
+            result = envs.step(given.copy()) if method == "step" else envs.reset(**given)
+            results.append(settled(result, own_infos))
+        assert difference(results[0], results[1]) is None, (number, method, given)
         if number == 150:
             break
 
 
-SEA, HOPPER, CAR = "deep-sea-treasure-v0", "mo-hopper-v5", "mo-mountaincarcontinuous-v0"
+SEA = "deep-sea-treasure-v0"
+HOPPER = "mo-hopper-v5"
+CAR = "mo-mountaincarcontinuous-v0"
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
@@ -92,25 +93,25 @@ SEA, HOPPER, CAR = "deep-sea-treasure-v0", "mo-hopper-v5", "mo-mountaincarcontin
 @pytest.mark.parametrize(
     ("env_id", "actions", "message"),
     [
-        (SEA, [0, 1, 4], "the action of lane 2 must be in 0 .. 3, got 4"),
+        (SEA, [0, 1, 4], "the action of environment 2 must be in 0 .. 3, got 4"),
         (SEA, [0.0, 1.0, 2.5], r"actions must be integers of shape \(3,\), got float64"),
         (SEA, [[0], [1], [2]], r"got int64 of shape \(3, 1\)"),
         (SEA, 1, r"got int64 of shape \(\)"),
         (SEA, None, "got object"),
         (SEA, "one", "got <U3"),
         (SEA, [[0], [1, 2]], "actions must be integers"),
-        (HOPPER, np.full((3, 3), np.nan, np.float32), "the action of lane 0 must be finite, got .nan"),
-        (HOPPER, np.array([[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]), "the action of lane 1 must be finite"),
+        (HOPPER, np.full((3, 3), np.nan, np.float32), "the action of environment 0 must be finite, got .nan"),
+        (HOPPER, np.array([[0, 0, 0], [0, np.inf, 0], [0, 0, 0]]), "the action of environment 1 must be finite"),
         (HOPPER, np.zeros((3, 4)), r"actions must be numbers of shape \(3, 3\), got float64 of shape \(3, 4\)"),
         (HOPPER, np.zeros(3), r"got float64 of shape \(3,\)"),
-        (CAR, np.full((3, 1), 1e30), "the reward at step 1 of .*lane 0.* must be 2 finite numbers"),
+        (CAR, np.full((3, 1), 1e30), "the reward at step 1 of .*environment 0.* must be 2 finite numbers"),
     ],
 )
 def test_wrong_actions_are_one_sentence(backend, env_id, actions, message):
-    lanes = make_vec(env_id, LANES, seed=0, backend=backend)
-    lanes.reset()
+    envs = make_vec(env_id, NUM_ENVS, seed=0, backend=backend)
+    envs.reset()
     with pytest.raises(ValueError, match=message):
-        lanes.step(actions)
+        envs.step(actions)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -134,45 +135,33 @@ def test_wrong_actions_are_one_sentence(backend, env_id, actions, message):
     ],
 )
 def test_wrong_resets_are_one_sentence_and_change_nothing(backend, given, message):
-    lanes, others = (make_vec(SEA, LANES, seed=0, backend=backend) for _ in range(2))
-    lanes.reset()
+    envs, others = (make_vec(SEA, NUM_ENVS, seed=0, backend=backend) for _ in range(2))
+    envs.reset()
     others.reset()
     with pytest.raises(ValueError, match=message):
-        lanes.reset(**given)
-    for one, other in zip(lanes.step([1, 2, 3]), others.step([1, 2, 3]), strict=True):
+        envs.reset(**given)
+    for one, other in zip(envs.step([1, 2, 3]), others.step([1, 2, 3]), strict=True):
         assert difference(one, other) is None
 
 
 @pytest.mark.parametrize("backend", [*BACKENDS, "processes"])
-def test_the_first_reset_begins_all_lanes(backend):
-    lanes = make_vec("fishwood-v0", 2, seed=0, backend=backend)
+def test_the_first_reset_begins_all_envs(backend):
+    envs = make_vec("fishwood-v0", 2, seed=0, backend=backend)
     try:
         with pytest.raises(gymnasium.error.ResetNeeded):
-            lanes.step([0, 0])
-        with pytest.raises(gymnasium.error.ResetNeeded, match="the first reset must begin all lanes"):
-            lanes.reset(options={"reset_mask": np.array([True, False])})
-        lanes.reset(options={"reset_mask": np.array([True, True])})
-        with pytest.raises(ValueError, match="the action of lane 1 must be in"):  # workers go on after it
-            lanes.step([0, 2])
-        assert lanes.step([0, 0])[1].shape == (2, 2)
+            envs.step([0, 0])
+        with pytest.raises(gymnasium.error.ResetNeeded, match="the first reset must reset all environments"):
+            envs.reset(options={"reset_mask": np.array([True, False])})
+        envs.reset(options={"reset_mask": np.array([True, True])})
+        with pytest.raises(ValueError, match="the action of environment 1 must be in"):  # workers go on after it
+            envs.step([0, 2])
+        assert envs.step([0, 0])[1].shape == (2, 2)
     finally:
-        lanes.close()
-        lanes.close()  # the second time does nothing
+        envs.close()
+        envs.close()  # the second time does nothing
 
 
 @pytest.mark.parametrize("limit", [0, -3, 2.5, "many"])
 def test_a_wrong_time_limit_is_one_sentence(limit):
     with pytest.raises(ValueError, match=r"max_episode_steps"):
         make_vec(SEA, 1, max_episode_steps=limit)
-
-
-def test_gymnasium_finds_the_batch_forms_wherever_mo_gymnasium_is_imported():
-    """Neither before `morl.envs`, nor at all by the user."""
-    code = (
-        "import gymnasium, morl.envs, mo_gymnasium; print(gymnasium.make_vec('mo-swimmer-v5', 2).metadata['backend'])"
-    )
-    for line in (code, code.replace(", mo_gymnasium", "")):
-        line = line.replace(" 2)", " 2, vectorization_mode='vector_entry_point')")
-        done = subprocess.run([sys.executable, "-W", "error", "-c", line], capture_output=True, text=True, check=True)
-        assert done.stdout == "mujoco-batch\n"
-        assert done.stderr == ""

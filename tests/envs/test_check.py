@@ -212,17 +212,18 @@ class SoundBatch(KernelVectorEnv):
 
     def __init__(self, num_envs=1, max_episode_steps=None):
         single = Still()
-        spaces = single.observation_space, single.action_space, single.reward_space
-        super().__init__(num_envs, *spaces, max_episode_steps)
-        self.lanes_state = {"position": np.zeros((num_envs, 1), np.float32)}
+        super().__init__(
+            num_envs, single.observation_space, single.action_space, single.reward_space, max_episode_steps
+        )
+        self.arrays = {"position": np.zeros((num_envs, 1), np.float32)}
 
     def _start(self, mask, observations):
-        self.lanes_state["position"][mask] = 0
+        self.arrays["position"][mask] = 0
         observations[mask] = 0
 
     def _advance(self, actions, observations, rewards, terminated):
-        self.lanes_state["position"] += actions[:, None]
-        observations[:] = self.lanes_state["position"]
+        self.arrays["position"] += actions[:, None]
+        observations[:] = self.arrays["position"]
         rewards[:, 0], rewards[:, 1] = actions, 1 - actions
         terminated[:] = observations[:, 0] >= 20
 

@@ -19,14 +19,14 @@ RECORDS = [
 
 def test_golden_plans_replay_in_the_kernel():
     longest = max(len(actions) for _, actions, _ in RECORDS)
-    lanes = make_vec("minecart-deterministic-v0", len(RECORDS), seed=0)
-    lanes.reset()
+    envs = make_vec("minecart-deterministic-v0", len(RECORDS), seed=0)
+    envs.reset()
     discounts = np.array([discount for discount, *_ in RECORDS])
     returns, driving = np.zeros((len(RECORDS), 3)), np.ones(len(RECORDS), bool)
     for step in range(longest):
         driving &= np.array([step < len(actions) for _, actions, _ in RECORDS])
         actions = np.array([actions[step] if step < len(actions) else 5 for _, actions, _ in RECORDS])
-        _, rewards, terminated, *_ = lanes.step(actions)
+        _, rewards, terminated, *_ = envs.step(actions)
         returns[driving] += (discounts[:, None] ** step * rewards)[driving]
         assert terminated[driving].tolist() == [
             step == len(a) - 1 for (_, a, _), d in zip(RECORDS, driving, strict=True) if d
@@ -79,11 +79,11 @@ UP, DOWN, LEFT, RIGHT = range(4)
 
 def replayed(actions, discount, episodes=4000):
     """Return the mean discounted return of a fixed route in resource-gathering, and its standard error."""
-    lanes = make_vec("resource-gathering-v0", episodes, seed=0)
-    lanes.reset()
+    envs = make_vec("resource-gathering-v0", episodes, seed=0)
+    envs.reset()
     returns, alive = np.zeros((episodes, 3)), np.ones(episodes, bool)
     for step, action in enumerate(actions):
-        _, rewards, terminated, *_ = lanes.step(np.full(episodes, action))
+        _, rewards, terminated, *_ = envs.step(np.full(episodes, action))
         returns[alive] += discount**step * rewards[alive]
         alive &= ~terminated
     assert not alive.any()

@@ -48,17 +48,17 @@ def either(rng):
     ],
 )
 def test_kernel_equals_single(env_id, options, choose, repeat, must_pay):
-    lanes, single = make_vec(env_id, 1, **options), make(env_id, **options)
-    assert lanes.metadata["backend"] == "kernel"
-    assert lanes.single_observation_space == single.observation_space
-    assert lanes.single_action_space == single.action_space
-    lanes.reset(seed=3)
+    envs, single = make_vec(env_id, 1, **options), make(env_id, **options)
+    assert envs.metadata["backend"] == "kernel"
+    assert envs.single_observation_space == single.observation_space
+    assert envs.single_action_space == single.action_space
+    envs.reset(seed=3)
     single.reset(seed=3)
     rng, paid = np.random.default_rng(0), 0.0
     for step in range(2000):
         if step % repeat == 0:
             action = choose(rng)
-        observations, rewards, *flags, infos = lanes.step(np.array([action]))
+        observations, rewards, *flags, infos = envs.step(np.array([action]))
         observation, reward, *ended, _ = single.step(action)
         paid = paid + rewards[0]
         np.testing.assert_array_equal(rewards[0], reward)
@@ -78,38 +78,38 @@ def test_kernel_equals_single(env_id, options, choose, repeat, must_pay):
 
 @pytest.mark.parametrize("penalize", [False, True])
 def test_an_early_reset_gives_the_draws_of_the_reservoir_back(penalize):
-    lanes, single = make_vec("water-reservoir-v0", 2, penalize=penalize), make("water-reservoir-v0", penalize=penalize)
-    lanes.reset(seed=2)
+    envs, single = make_vec("water-reservoir-v0", 2, penalize=penalize), make("water-reservoir-v0", penalize=penalize)
+    envs.reset(seed=2)
     single.reset(seed=3)
     action = np.full((2, 1), 40.0, np.float32)
     for episode, length in enumerate((7, 1, 0, 30, 100, 64)):
         for step in range(length):
-            observations, rewards, _, truncated, _ = lanes.step(action)
+            observations, rewards, _, truncated, _ = envs.step(action)
             observation, reward, *_ = single.step(action[1])
             if step < 99:
                 np.testing.assert_array_equal(observations[1], observation)
             np.testing.assert_array_equal(rewards[1], reward)
         assert truncated[1] == (length == 100)
         if episode == 3:  # what a saved state says is enough to give back as well
-            saved, lanes = lanes.state_dict(), make_vec("water-reservoir-v0", 2, penalize=penalize)
-            lanes.load_state_dict(saved)
+            saved, envs = envs.state_dict(), make_vec("water-reservoir-v0", 2, penalize=penalize)
+            envs.load_state_dict(saved)
         observation, _ = single.reset()
         if not truncated[1]:
-            observations, _ = lanes.reset(options={"reset_mask": np.array([False, True])})
+            observations, _ = envs.reset(options={"reset_mask": np.array([False, True])})
         np.testing.assert_array_equal(observations[1], observation)
 
 
 @pytest.mark.parametrize("env_id", ["mo-hopper-v5", "mo-walker2d-v5"])
 def test_batched_physics_with_options(env_id):
     options = {"reset_noise_scale": 0.05, "ctrl_cost_weight": 0.01, "terminate_when_unhealthy": False}
-    lanes, single = make_vec(env_id, 2, **options), make(env_id, **options)
-    assert lanes.metadata["backend"] == "mujoco-batch"
-    lanes.reset(seed=4)
+    envs, single = make_vec(env_id, 2, **options), make(env_id, **options)
+    assert envs.metadata["backend"] == "mujoco-batch"
+    envs.reset(seed=4)
     single.reset(seed=5)
-    lanes.action_space.seed(0)
+    envs.action_space.seed(0)
     for _ in range(50):
-        actions = lanes.action_space.sample()
-        observations, rewards, *_ = lanes.step(actions)
+        actions = envs.action_space.sample()
+        observations, rewards, *_ = envs.step(actions)
         observation, reward, *_ = single.step(actions[1])
         np.testing.assert_array_equal(observations[1], observation)
         np.testing.assert_array_equal(rewards[1], reward)

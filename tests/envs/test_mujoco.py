@@ -1,4 +1,4 @@
-"""MuJoCo in batch: contact forces, C-MORL's tasks beside mo-gymnasium's v4, which back end is picked.
+"""MuJoCo in batch: contact forces, C-MORL's tasks beside mo-gymnasium's v4, which backend is picked.
 
 That each batch equals its single environment bit for bit, over 320 steps, and continues exactly from a saved state, is
 tested for every id in test_envs_vector.py.
@@ -10,43 +10,43 @@ import numpy as np
 import pytest
 
 from morl.envs import make, make_vec, specs
-from morl.envs.core.registry import VECTOR_ENTRY_POINTS
 from morl.envs.mujoco.forces import ForceBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*out of date.*")
 
 MUJOCO = [name for name in specs if name.startswith(("mo-h", "mo-w", "mo-a", "mo-s", "mo-r", "cmorl-", "pgmorl-"))]
-V4 = {name for name in MUJOCO if name.endswith("-v4")} - {"mo-halfcheetah-v4"}  # on the synchronous back end
+V4 = {name for name in MUJOCO if name.endswith("-v4")} - {"mo-halfcheetah-v4"}  # on the synchronous backend
 OURS = [name for name in MUJOCO if name not in V4 and "highway" not in name]
 
 
 def test_every_mujoco_task_has_a_batch_form():
     assert len(OURS) == 22
     for env_id in OURS:
-        assert "mujoco" in VECTOR_ENTRY_POINTS[env_id], env_id
+        assert "mujoco" in specs[env_id].vector_entry_point, env_id
 
 
 @pytest.mark.parametrize("env_id", ["mo-ant-v5", "mo-humanoid-v5"])
-def test_contact_forces_equal_one_mjdata_per_lane(env_id):
+def test_contact_forces_equal_one_mjdata_per_env(env_id):
     env = make(env_id).unwrapped
-    lanes, generator = 3, np.random.default_rng(0)
-    batch = ForceBatch(env.model, lanes)
+    num_envs = 3
+    generator = np.random.default_rng(0)
+    batch = ForceBatch(env.model, num_envs)
     positions, controls, forces = (batch.bind(name) for name in ("qpos", "ctrl", "cfrc_ext"))
-    singles = [mujoco.MjData(env.model) for _ in range(lanes)]
-    for lane, data in enumerate(singles):
-        positions[lane] = data.qpos[:] = env.init_qpos + generator.uniform(-0.01, 0.01, env.model.nq)
+    singles = [mujoco.MjData(env.model) for _ in range(num_envs)]
+    for index, data in enumerate(singles):
+        positions[index] = data.qpos[:] = env.init_qpos + generator.uniform(-0.01, 0.01, env.model.nq)
         mujoco.mj_forward(env.model, data)
-    batch.forward(np.arange(lanes))
+    batch.forward(np.arange(num_envs))
     felt = 0.0
     for _ in range(20):
         controls[:] = generator.uniform(-0.4, 0.4, controls.shape)
         batch.step(env.frame_skip)
-        for lane, data in enumerate(singles):
-            data.ctrl[:] = controls[lane]
+        for index, data in enumerate(singles):
+            data.ctrl[:] = controls[index]
             mujoco.mj_step(env.model, data, nstep=env.frame_skip)
             mujoco.mj_rnePostConstraint(env.model, data)
-            np.testing.assert_array_equal(forces[lane], data.cfrc_ext)
-            np.testing.assert_array_equal(positions[lane], data.qpos)
+            np.testing.assert_array_equal(forces[index], data.cfrc_ext)
+            np.testing.assert_array_equal(positions[index], data.qpos)
         felt = max(felt, np.abs(forces).max())
     assert felt > 1  # there were contacts
 
@@ -70,12 +70,12 @@ def test_a_field_that_cannot_be_bound():
 
 
 def test_a_masked_reset_leaves_contact_forces_alone():
-    lanes = make_vec("mo-ant-v5", 3, seed=0)
-    lanes.reset()
+    envs = make_vec("mo-ant-v5", 3, seed=0)
+    envs.reset()
     for _ in range(20):
-        before = lanes.step(np.full((3, 8), 0.5, np.float32))[0]
+        before = envs.step(np.full((3, 8), 0.5, np.float32))[0]
     assert np.abs(before[1, 27:]).max() > 0
-    after, _ = lanes.reset(options={"reset_mask": np.array([True, False, True])})
+    after, _ = envs.reset(options={"reset_mask": np.array([True, False, True])})
     np.testing.assert_array_equal(after[1], before[1])
     np.testing.assert_array_equal(after[0, 27:], 0)  # as in the single environment, which computes none at a reset
 
@@ -123,11 +123,11 @@ def test_the_step_of_the_fall_is_paid():
     """C-MORL's hopper gets the bonus of 1 when it falls, mo-hopper-2obj-v5 does not."""
     paid = {}
     for env_id in ("cmorl-hopper-2d-v0", "mo-hopper-2obj-v5"):
-        lanes = make_vec(env_id, 1, seed=0)
-        lanes.reset()
+        envs = make_vec(env_id, 1, seed=0)
+        envs.reset()
         ended = False
         while not ended:
-            _, rewards, terminated, _, _ = lanes.step(np.ones((1, 3), np.float32))
+            _, rewards, terminated, _, _ = envs.step(np.ones((1, 3), np.float32))
             ended = terminated[0]
         paid[env_id] = rewards[0]
     np.testing.assert_allclose(paid["cmorl-hopper-2d-v0"] - paid["mo-hopper-2obj-v5"], 1, rtol=1e-6)
@@ -137,13 +137,13 @@ def test_the_step_of_the_fall_is_paid():
     "options", [{"reset_noise_scale": 0.3}, {"frame_skip": 2}, {"terminate_when_unhealthy": False}]
 )
 def test_options_reach_the_batch_form(options):
-    lanes, single = make_vec("mo-hopper-v5", 1, seed=4, **options), make("mo-hopper-v5", **options)
-    assert lanes.metadata["backend"] == "mujoco-batch"
+    envs, single = make_vec("mo-hopper-v5", 1, seed=4, **options), make("mo-hopper-v5", **options)
+    assert envs.metadata["backend"] == "mujoco-batch"
     observation, _ = single.reset(seed=4)
-    np.testing.assert_array_equal(lanes.reset()[0][0], observation)
+    np.testing.assert_array_equal(envs.reset()[0][0], observation)
     for _ in range(40):
-        actions = lanes.action_space.sample()
-        observations, rewards, terminated, _, infos = lanes.step(actions)
+        actions = envs.action_space.sample()
+        observations, rewards, terminated, _, infos = envs.step(actions)
         observation, reward, ended, _, _ = single.step(actions[0])
         np.testing.assert_array_equal(rewards[0], reward)
         assert terminated[0] == ended

@@ -111,12 +111,14 @@ BOUNDARIES = [  # robot, index into the positions, what still stands, what has f
 def test_endings(envs, robot, index, stands, falls):
     env = envs[robot].unwrapped
     envs[robot].reset(seed=0)
-    task, rest = ROBOTS[robot].task, env._rest()
+    task = ROBOTS[robot].task
+    place = task.track(env, env._fields())
+    still = np.zeros((1, env.model.nu), dtype=np.float32)
     for value, ended in ((stands, False), (falls, True)):
         if value is not None:
             fields = {**env._fields(), "qpos": env.init_qpos[None].copy()}
             fields["qpos"][0, index] = value
-            assert task.outcome(env, fields, *rest)[1].tolist() == [ended]
+            assert task.outcome(env, fields, place, place, still)[1].tolist() == [ended]
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
@@ -132,9 +134,9 @@ def test_reset_noise_is_a_switch(envs, robot):
     else:
         np.testing.assert_array_equal(quiet.data.qpos, quiet.init_qpos)
         np.testing.assert_array_equal(quiet.data.qvel, 0)
-    lanes = make_vec(f"pgmorl-{robot}-v0", 2, seed=3, reset_noise="pgmorl")
-    assert lanes.metadata["backend"] == "mujoco-batch"
-    first, second = lanes.reset()[0]
+    envs = make_vec(f"pgmorl-{robot}-v0", 2, seed=3, reset_noise="pgmorl")
+    assert envs.metadata["backend"] == "mujoco-batch"
+    first, second = envs.reset()[0]
     assert np.array_equal(first, second) == (robot != "humanoid")
 
 
@@ -171,12 +173,12 @@ def test_wrong_names():
 
 
 def test_five_hundred_steps_then_truncation():
-    lanes = make_vec("pgmorl-swimmer-v0", 2, seed=0)
-    lanes.reset()
+    envs = make_vec("pgmorl-swimmer-v0", 2, seed=0)
+    envs.reset()
     for _ in range(499):
-        *_, terminated, truncated, _ = lanes.step(np.zeros((2, 2), np.float32))
+        *_, terminated, truncated, _ = envs.step(np.zeros((2, 2), np.float32))
         assert not (terminated | truncated).any()
-    *_, terminated, truncated, infos = lanes.step(np.zeros((2, 2), np.float32))
+    *_, terminated, truncated, infos = envs.step(np.zeros((2, 2), np.float32))
     assert truncated.all()
     assert not terminated.any()
     assert infos["final_obs"].shape == (2, 8)

@@ -9,7 +9,7 @@ from morl.envs import make, make_vec
 from morl.envs.backends.vector import SynchronousVectorEnv
 from morl.envs.families import mec_offloading as mec
 from morl.envs.families import processor_sharing as sharing
-from morl.envs.families.baselines import YARDSTICKS, measure
+from morl.envs.families.baselines import BASELINES, measure
 
 MOMENTS = st.lists(st.tuples(st.floats(0.0, 5.0), st.floats(0.01, 50.0)), max_size=8)  # (delay, size)
 
@@ -18,9 +18,16 @@ def one_server():
     return np.zeros((1, 1, 3, 32)), np.zeros((1, 1, 3))
 
 
+def remaining(tasks, servers, speed):
+    scratch, scratch_server = one_server()
+    return sharing.remaining(tasks, servers, 0, 0, speed, scratch, scratch_server)
+
+
 def departures(arrivals, speed):
     """Return when each task (arrival, size) leaves, from event to event in plain Python."""
-    left, leaves, now = {}, {}, 0.0
+    left = {}
+    leaves = {}
+    now = 0.0
     waiting = sorted(range(len(arrivals)), key=lambda task: arrivals[task][0])
     while waiting or left:
         due = arrivals[waiting[0]][0] if waiting else np.inf
@@ -44,11 +51,11 @@ def test_remaining_delays_are_those_of_a_simulation(arrivals, speed):
     tasks, servers = one_server()
     for delay, size in arrivals:
         sharing.send(tasks, servers, 0, 0, delay, size)
-    left = sharing.remaining(tasks, servers, 0, 0, speed, *one_server())
+    left = remaining(tasks, servers, speed)
     assert left == pytest.approx(sum(departures(arrivals, speed)), rel=1e-9, abs=1e-9)
     passed = sharing.run(tasks, servers, 0, 0, speed, 1.7) + sharing.run(tasks, servers, 0, 0, speed, 2.2)
     assert passed == pytest.approx(sum(min(end, 3.9) for end in departures(arrivals, speed)), rel=1e-9, abs=1e-9)
-    after = sharing.remaining(tasks, servers, 0, 0, speed, *one_server())
+    after = remaining(tasks, servers, speed)
     assert after + passed == pytest.approx(left, rel=1e-9, abs=1e-9)
 
 
@@ -61,7 +68,7 @@ def test_the_closed_form_of_one_more_task(arrivals, speed, delay, size):
     sharing.run(tasks, servers, 0, 0, speed, 1.3)
     with_it = sharing.remaining_with(tasks, servers, 0, 0, speed, delay, size)
     sharing.send(tasks, servers, 0, 0, delay, size)
-    assert with_it == pytest.approx(sharing.remaining(tasks, servers, 0, 0, speed, *one_server()), rel=1e-9)
+    assert with_it == pytest.approx(remaining(tasks, servers, speed), rel=1e-9)
 
 
 def test_two_tasks_by_hand():
@@ -70,7 +77,7 @@ def test_two_tasks_by_hand():
     sharing.send(tasks, servers, 0, 0, 1.0, 1.0)
     # alone for 1 s (2 Mbit left of 4 at 2 Mbit/s), both at 1 Mbit/s until 2 s, alone again until 2.5 s;
     # the upload of 1 s is part of the second one's delay
-    assert sharing.remaining(tasks, servers, 0, 0, 2.0, *one_server()) == pytest.approx(2.5 + 2.0)
+    assert remaining(tasks, servers, 2.0) == pytest.approx(2.5 + 2.0)
 
 
 def test_a_full_server_says_so():
@@ -85,37 +92,37 @@ def test_a_full_server_says_so():
     "options", [{}, {"rate_model": "shannon", "antenna_gain": 40.0}, {"edges": (1, 4), "edge_clock": (1.5, 2.5)}]
 )
 def test_an_episode_pays_minus_all_delays_and_all_energy(options):
-    lanes = make_vec("mec-offloading-v0", 4, seed=7, **options)
-    lanes.reset()
+    envs = make_vec("mec-offloading-v0", 4, seed=7, **options)
+    envs.reset()
     rng, returns = np.random.default_rng(0), np.zeros((4, 2))
     placed = [[] for _ in range(4)]
-    energy, links = np.zeros(4), lanes.lanes_state["links"].copy()
+    energy, links = np.zeros(4), envs.arrays["links"].copy()
     for second in range(100):
-        actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in lanes._infos()["action_mask"]])
-        for lane, size in enumerate(lanes.lanes_state["lanes"][:, mec.TASK]):
+        actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in envs._infos()["action_mask"]])
+        for index, size in enumerate(envs.arrays["status"][:, mec.TASK]):
             if size > 0:
-                clock, rate = links[lane, actions[lane]]
-                placed[lane].append((second, second + size / rate, size, actions[lane]))
-                energy[lane] += 0.01 * size / rate + 5e-31 * 1e3 * (clock * 1e9) ** 2 * size * 1e6
-        returns += lanes.step(actions)[1]
-    for lane in range(4):
+                clock, rate = links[index, actions[index]]
+                placed[index].append((second, second + size / rate, size, actions[index]))
+                energy[index] += 0.01 * size / rate + 5e-31 * 1e3 * (clock * 1e9) ** 2 * size * 1e6
+        returns += envs.step(actions)[1]
+    for index in range(4):
         delays = 0.0
         for server in range(links.shape[1]):
-            here = [task for task in placed[lane] if task[3] == server]
-            ends = departures([(arrival, size) for _, arrival, size, _ in here], links[lane, server, mec.CLOCK])
+            here = [task for task in placed[index] if task[3] == server]
+            ends = departures([(arrival, size) for _, arrival, size, _ in here], links[index, server, mec.CLOCK])
             delays += sum(end - sent for end, (sent, *_) in zip(ends, here, strict=True))
-        np.testing.assert_allclose(returns[lane], [-delays, -energy[lane]], rtol=1e-9)
-        assert 70 < len(placed[lane]) <= 100
+        np.testing.assert_allclose(returns[index], [-delays, -energy[index]], rtol=1e-9)
+        assert 70 < len(placed[index]) <= 100
 
 
 def test_prospects_are_what_the_actions_pay():
-    lanes = make_vec("mec-offloading-v0", 64, seed=0, rate_model="shannon", edges=(3, 6))
-    lanes.reset()
+    envs = make_vec("mec-offloading-v0", 64, seed=0, rate_model="shannon", edges=(3, 6))
+    envs.reset()
     rng = np.random.default_rng(0)
     for _ in range(30):
-        prospects = lanes.prospects()
-        actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in lanes._infos()["action_mask"]])
-        np.testing.assert_array_equal(lanes.step(actions)[1], prospects[np.arange(64), actions])
+        prospects = envs.prospects()
+        actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in envs._infos()["action_mask"]])
+        np.testing.assert_array_equal(envs.step(actions)[1], prospects[np.arange(64), actions])
     assert np.isneginf(prospects).any()
 
 
@@ -123,9 +130,9 @@ def test_rates_are_those_that_were_measured():
     """Medians of related_systems.md 2.1, in Mbit/s: legacy 420 to the cloud and 706 to an edge; Shannon 0 and 1.5."""
     medians = {}
     for model, gain in (("legacy", 0.0), ("shannon", 0.0), ("shannon", 60.0)):
-        lanes = make_vec("mec-offloading-v0", 4000, seed=0, rate_model=model, antenna_gain=gain)
-        lanes.reset()
-        rates = lanes.lanes_state["links"][:, :, mec.RATE]
+        envs = make_vec("mec-offloading-v0", 4000, seed=0, rate_model=model, antenna_gain=gain)
+        envs.reset()
+        rates = envs.arrays["links"][:, :, mec.RATE]
         medians[model, gain] = np.median(rates[:, 0]), np.median(rates[:, 1:])
     assert medians["legacy", 0.0] == pytest.approx((420, 706), rel=0.02)
     assert medians["shannon", 0.0][0] < 0.05
@@ -166,17 +173,17 @@ def test_a_masked_action_goes_to_the_cloud():
         env = make("mec-offloading-v0", edges=(2, 2), max_edges=6)
         env.reset(seed=0)
         rewards.append([env.step(action)[1] for _ in range(20)])
-    np.testing.assert_array_equal(*rewards)
+    np.testing.assert_array_equal(rewards[0], rewards[1])
     assert np.sum(rewards) < 0
 
 
 def test_an_observation_tells_sizes_counts_and_links():
-    lanes = make_vec("mec-offloading-v0", 50, seed=0)
-    lanes.reset()
+    envs = make_vec("mec-offloading-v0", 50, seed=0)
+    envs.reset()
     for _ in range(60):
-        observations = lanes.step(np.zeros(50, np.int64))[0]
-    state = lanes.lanes_state
-    np.testing.assert_allclose(observations[:, :, 0], np.tile(state["lanes"][:, [mec.TASK]], 7), rtol=1e-6)
+        observations = envs.step(np.zeros(50, np.int64))[0]
+    state = envs.arrays
+    np.testing.assert_allclose(observations[:, :, 0], np.tile(state["status"][:, [mec.TASK]], 7), rtol=1e-6)
     np.testing.assert_allclose(observations[:, :, 1], state["links"][:, :, mec.RATE] / 100, rtol=1e-6)
     np.testing.assert_array_equal(observations[:, :, 2], np.tile([4.0] + [2.0] * 6, (50, 1)))
     np.testing.assert_array_equal(observations[:, 1:, 3], 0)
@@ -219,7 +226,7 @@ PUBLISHED = {
 
 def test_the_yardsticks_are_those_measured_before():
     """60 seeds leave about 3 % in each delay; the same seeds for all policies, so their ratios are tighter."""
-    assert set(YARDSTICKS["mec-offloading-v0"]) == set(PUBLISHED)
+    assert set(BASELINES["mec-offloading-v0"]) == set(PUBLISHED)
     ours = {name: -measure("mec-offloading-v0", name, episodes=200).mean for name in PUBLISHED}
     ratios = np.array([ours[name] / figures for name, figures in PUBLISHED.items()])
     assert np.abs(ratios[:, 0] - 1).max() < 0.1
@@ -227,16 +234,16 @@ def test_the_yardsticks_are_those_measured_before():
     assert np.abs(ratios / ratios.mean(axis=0) - 1).max() < 0.05
 
 
-@pytest.mark.parametrize("env_id", list(YARDSTICKS))
-def test_a_single_lane_is_saved_and_continues_exactly(env_id):
+@pytest.mark.parametrize("env_id", list(BASELINES))
+def test_a_single_environment_is_saved_and_continues_exactly(env_id):
     """The kernels' own states are tested with all others; this is the walk over the objects of the single form."""
-    lanes, copied = (SynchronousVectorEnv(env_id, lambda: make(env_id), 2) for _ in range(2))
-    lanes.reset(seed=3)
-    lanes.action_space.seed(0)
+    envs, copied = (SynchronousVectorEnv(env_id, lambda: make(env_id), 2) for _ in range(2))
+    envs.reset(seed=3)
+    envs.action_space.seed(0)
     for _ in range(20):
-        lanes.step(lanes.action_space.sample())
-    copied.load_state_dict(lanes.state_dict())
+        envs.step(envs.action_space.sample())
+    copied.load_state_dict(envs.state_dict())
     for _ in range(120):
-        actions = lanes.action_space.sample()
-        for one, other in zip(lanes.step(actions)[:4], copied.step(actions)[:4], strict=True):
+        actions = envs.action_space.sample()
+        for one, other in zip(envs.step(actions)[:4], copied.step(actions)[:4], strict=True):
             np.testing.assert_array_equal(one, other)

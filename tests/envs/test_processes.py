@@ -1,4 +1,4 @@
-"""Lanes in worker processes: the trace of the synchronous back end, one clear error, and nobody left behind."""
+"""Lanes in worker processes: the trace of the synchronous backend, one clear error, and nobody left behind."""
 
 import gc
 import os
@@ -42,106 +42,110 @@ def same(one, other):
 
 
 @pytest.mark.parametrize(("env", "options"), [(Stroll, {"space": "dict"}), (Stroll, {}), ("breakable-bottles-v0", {})])
-def test_the_trace_is_that_of_the_synchronous_back_end(build, env, options):
-    lanes = build(env, 5, seed=3, **options)
+def test_the_trace_is_that_of_the_synchronous_backend(build, env, options):
+    envs = build(env, 5, seed=3, **options)
     others = make_vec(env, 5, seed=3, backend="synchronous", **options)
-    assert (lanes.metadata["backend"], others.metadata["backend"]) == ("processes", "synchronous")
-    assert [block.stop - block.start for block in lanes.blocks] == [2, 3]
-    assert lanes.single_observation_space == others.single_observation_space
-    assert same(lanes.reset(), others.reset())
-    lanes.action_space.seed(0)
+    assert (envs.metadata["backend"], others.metadata["backend"]) == ("processes", "synchronous")
+    assert [block.stop - block.start for block in envs.blocks] == [2, 3]
+    assert envs.single_observation_space == others.single_observation_space
+    assert same(envs.reset(), others.reset())
+    envs.action_space.seed(0)
     ended, kept = 0, []
     for step in range(60):
-        actions = lanes.action_space.sample()
+        actions = envs.action_space.sample()
         if actions.dtype == np.float32 and step % 2:
             actions = actions.astype(np.float64)  # not rounded on the way
-        one, other = lanes.step(actions), others.step(actions)
+        one, other = envs.step(actions), others.step(actions)
         assert same(one, other)
         kept.append((one, other))
         ended += (one[2] | one[3]).sum()
         if step == 30:
             mask = np.array([False, False, True, False, True])
             options = {"reset_mask": mask, "from": "here"}
-            assert same(lanes.reset(seed=9, options=options), others.reset(seed=9, options=options))
+            assert same(envs.reset(seed=9, options=options), others.reset(seed=9, options=options))
             assert "reset_mask" in options
     assert ended
     assert all(same(one, other) for one, other in kept)  # what was returned did not change later
 
 
-def test_states_go_back_and_forth_between_the_back_ends(build):
-    lanes, synchronous = build(Stroll, 3, seed=1), make_vec(Stroll, 3, backend="synchronous")
-    lanes.reset()
+def test_states_go_back_and_forth_between_the_backends(build):
+    envs, synchronous = build(Stroll, 3, seed=1), make_vec(Stroll, 3, backend="synchronous")
+    envs.reset()
     actions = np.full((3, 2), 0.5, np.float32)
     for _ in range(7):
-        lanes.step(actions)
-    synchronous.load_state_dict(lanes.state_dict())
+        envs.step(actions)
+    synchronous.load_state_dict(envs.state_dict())
     third = build(Stroll, 3)
     third.load_state_dict(synchronous.state_dict())
     for _ in range(20):
-        expected = lanes.step(actions)
+        expected = envs.step(actions)
         assert same(synchronous.step(actions), expected)
         assert same(third.step(actions), expected)
     mask = {"reset_mask": np.array([True, False, False])}
-    assert same(third.reset(options=mask), lanes.reset(options=mask))
-    with pytest.raises(ValueError, match="has 3 lanes, this environment 2"):
-        build(Stroll, 2).load_state_dict(lanes.state_dict())
+    assert same(third.reset(options=mask), envs.reset(options=mask))
+    with pytest.raises(ValueError, match="has 3 environments, and num_envs is 2"):
+        build(Stroll, 2).load_state_dict(envs.state_dict())
 
 
-def step_to(lanes, count):
-    lanes.reset()
+def step_to(envs, count):
+    envs.reset()
     for _ in range(count):
-        lanes.step(np.zeros((3, 2), np.float32))
+        envs.step(np.zeros((3, 2), np.float32))
 
 
 @pytest.mark.parametrize(
     ("trouble", "error", "message"),
     [
-        ("raise", WorkerFailed, r"Stroll: it raised ZeroDivisionError\('the road ends'\) at step 3 of lane 2, seed 42"),
-        ("die", WorkerFailed, "Stroll: its process died with exit code 7 at step 3 of lane 2, seed 42"),
-        ("nan", ValueError, "Stroll: the reward at step 3 of lane 2, seed 42 must be 2 finite numbers, got"),
+        (
+            "raise",
+            WorkerFailed,
+            r"Stroll: it raised ZeroDivisionError\('the road ends'\) at step 3 of environment 2, seed 42",
+        ),
+        ("die", WorkerFailed, "Stroll: its process died with exit code 7 at step 3 of environment 2, seed 42"),
+        ("nan", ValueError, "Stroll: the reward at step 3 of environment 2, seed 42 must be 2 finite numbers, got"),
     ],
 )
 def test_trouble_is_one_clear_error(build, trouble, error, message):
-    lanes = build(Stroll, 3, seed=40, trouble=trouble)
-    processes = list(lanes.processes)
-    step_to(lanes, 2)
+    envs = build(Stroll, 3, seed=40, trouble=trouble)
+    processes = list(envs.processes)
+    step_to(envs, 2)
     with pytest.raises(error, match=message) as caught:
-        lanes.step(np.zeros((3, 2), np.float32))
+        envs.step(np.zeros((3, 2), np.float32))
     assert not any(process.is_alive() for process in processes)
     if trouble == "raise":
         assert "slow_toys.py" in caught.value.__notes__[0]
     with pytest.raises(WorkerFailed, match="have been closed"):
-        lanes.reset()
+        envs.reset()
 
 
 def test_a_worker_killed_between_steps(build):
-    lanes = build(Stroll, 3, seed=40)
-    step_to(lanes, 2)
-    os.kill(lanes.processes[1].pid, signal.SIGKILL)
+    envs = build(Stroll, 3, seed=40)
+    step_to(envs, 2)
+    os.kill(envs.processes[1].pid, signal.SIGKILL)
     with pytest.raises(
-        WorkerFailed, match="Stroll: its process died with exit code -9 after step 2 of lane 1, seed 41"
+        WorkerFailed, match="Stroll: its process died with exit code -9 after step 2 of environment 1, seed 41"
     ):
-        lanes.step(np.zeros((3, 2), np.float32))
+        envs.step(np.zeros((3, 2), np.float32))
 
 
 def test_workers_that_hang_are_killed_together(build, monkeypatch):
     monkeypatch.setattr("morl.envs.backends.processes.PATIENCE", 1.0)
-    lanes = build(Stroll, 2, seed=0, seconds=1000.0)
-    lanes.reset()
-    processes = list(lanes.processes)
+    envs = build(Stroll, 2, seed=0, seconds=1000.0)
+    envs.reset()
+    processes = list(envs.processes)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
         timer.start()
         start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            lanes.step(np.zeros((2, 2), np.float32))
+            envs.step(np.zeros((2, 2), np.float32))
     finally:
         signal.signal(signal.SIGINT, outside)
     assert not any(process.is_alive() for process in processes)
     assert time.monotonic() - start < 10
     with pytest.raises(WorkerFailed, match="have been closed"):
-        lanes.reset()
+        envs.reset()
 
 
 def test_trouble_at_birth(build):
@@ -150,11 +154,11 @@ def test_trouble_at_birth(build):
 
 
 def test_what_cannot_be_saved_does_no_harm(build):
-    lanes = build(Stroll, 2, seed=0, trouble="secret")
-    lanes.reset()
+    envs = build(Stroll, 2, seed=0, trouble="secret")
+    envs.reset()
     with pytest.raises(StateNotCapturable, match=r"\.secret is a builtins\.list_iterator"):
-        lanes.state_dict()
-    assert lanes.step(np.zeros((2, 2), np.float32))[1].shape == (2, 2)
+        envs.state_dict()
+    assert envs.step(np.zeros((2, 2), np.float32))[1].shape == (2, 2)
 
 
 def test_what_cannot_be_shared_is_refused():
@@ -167,32 +171,32 @@ def test_what_cannot_be_shared_is_refused():
 def test_an_id_registered_here_is_known_there(build):
     if "test-stroll-v0" not in specs:
         register("test-stroll-v0", Stroll, objectives=("x", "y"), max_episode_steps=4)
-    lanes = build("test-stroll-v0", 2, seed=0)
-    lanes.reset()
-    assert lanes.objectives == ("x", "y")
-    truncated = [lanes.step(np.zeros((2, 2)))[3] for _ in range(4)]
+    envs = build("test-stroll-v0", 2, seed=0)
+    envs.reset()
+    assert envs.objectives == ("x", "y")
+    truncated = [envs.step(np.zeros((2, 2)))[3] for _ in range(4)]
     assert np.array(truncated).any()
 
 
-def test_calls_reach_the_lanes(build):
-    lanes = build(Stroll, 3, seed=0)
-    lanes.reset()
-    assert lanes.call("clock") == (0, 0, 0)
-    assert len(lanes.call("observe")) == 3
+def test_calls_reach_the_environments(build):
+    envs = build(Stroll, 3, seed=0)
+    envs.reset()
+    assert envs.call("clock") == (0, 0, 0)
+    assert len(envs.call("observe")) == 3
 
 
 def test_workers_leave_control_c_to_the_parent(build):
-    lanes = build(Stroll, 2, seed=0)
-    lanes.reset()
-    for process in lanes.processes:
+    envs = build(Stroll, 2, seed=0)
+    envs.reset()
+    for process in envs.processes:
         os.kill(process.pid, signal.SIGINT)
-    assert lanes.step(np.zeros((2, 2), np.float32))[1].shape == (2, 2)
+    assert envs.step(np.zeros((2, 2), np.float32))[1].shape == (2, 2)
 
 
 def test_a_forgotten_environment_takes_its_workers_along():
-    lanes = make_vec(Stroll, 2, backend="processes")
-    processes = list(lanes.processes)
-    del lanes
+    envs = make_vec(Stroll, 2, backend="processes")
+    processes = list(envs.processes)
+    del envs
     gc.collect()
     assert not any(process.is_alive() for process in processes)
 
@@ -203,11 +207,11 @@ from slow_toys import Stroll
 from morl.envs import make_vec
 
 if __name__ == "__main__":
-    lanes = make_vec(Stroll, 2, seed=0, backend="processes", seconds=float(sys.argv[1]))
-    lanes.reset()
-    print(*(process.pid for process in lanes.processes), flush=True)
+    envs = make_vec(Stroll, 2, seed=0, backend="processes", seconds=float(sys.argv[1]))
+    envs.reset()
+    print(*(process.pid for process in envs.processes), flush=True)
     while True:
-        lanes.step(lanes.action_space.sample())
+        envs.step(envs.action_space.sample())
 """
 
 

@@ -26,7 +26,7 @@ def test_poisson_is_the_quantile_function(rate):
 
 def test_other_quantile_functions():
     rng = np.random.default_rng(0)
-    draws = np.array([normals(*rng.random(2)) for _ in range(20_000)])
+    draws = np.array([normals(rng.random(), rng.random()) for _ in range(20_000)])
     np.testing.assert_allclose(draws.mean(axis=0), 0, atol=0.03)
     np.testing.assert_allclose(np.cov(draws.T), np.eye(2), atol=0.03)
     assert np.abs(draws).max() > 3.5
@@ -54,12 +54,12 @@ def test_a_queue_that_is_always_served_earns_what_its_markov_chain_says():
 
 @pytest.mark.parametrize("queues", list(RATES))
 def test_what_arrived_was_served_or_waits(queues):
-    lanes = make_vec("server-queues-v0", 200, seed=0, queues=queues)
-    lanes.reset()
+    envs = make_vec("server-queues-v0", 200, seed=0, queues=queues)
+    envs.reset()
     served = np.zeros((200, queues))
     for _ in range(499):
-        served += lanes.step(lanes.last_observations.argmax(axis=1))[1]
-    arrived = (served + lanes.last_observations).mean(axis=0) / 499
+        served += envs.step(envs.last_observations.argmax(axis=1))[1]
+    arrived = (served + envs.last_observations).mean(axis=0) / 499
     first, more = RATES[queues]
     expected = first + more * np.arange(queues)
     error = np.sqrt(expected / (200 * 499))
@@ -68,13 +68,13 @@ def test_what_arrived_was_served_or_waits(queues):
 
 
 def test_serving_pays_one_for_a_customer_and_nothing_for_none():
-    lanes = make_vec("server-queues-v0", 300, seed=0)
-    before, _ = lanes.reset()
+    envs = make_vec("server-queues-v0", 300, seed=0)
+    before, _ = envs.reset()
     np.testing.assert_array_equal(before, 0)
     rng = np.random.default_rng(0)
     for _ in range(100):
         actions = rng.integers(6, size=300)
-        after, rewards, *_ = lanes.step(actions)
+        after, rewards, *_ = envs.step(actions)
         waited = before[np.arange(300), actions] > 0
         np.testing.assert_array_equal(rewards, np.eye(6)[actions] * waited[:, None])
         assert (after >= before - rewards).all()
@@ -102,13 +102,13 @@ def test_masks_allow_the_queues_that_hold_customers():
 
 
 def test_a_queue_holds_no_more_than_its_capacity():
-    lanes = make_vec("server-queues-v0", 1, seed=0)
-    lanes.reset()
-    lanes.lanes_state["lengths"][:] = CAPACITY
+    envs = make_vec("server-queues-v0", 1, seed=0)
+    envs.reset()
+    envs.arrays["lengths"][:] = CAPACITY
     for _ in range(50):
-        observations = lanes.step(np.zeros(1, np.int64))[0]
+        observations = envs.step(np.zeros(1, np.int64))[0]
     assert observations[0, 5] == CAPACITY
-    assert lanes.observation_space.contains(observations)
+    assert envs.observation_space.contains(observations)
 
 
 def test_wrong_number_of_queues():

@@ -143,10 +143,10 @@ def test_register_adds_a_row_and_gymnasiums_registration():
     stated = problem("test-walk-v0", length=7)
     assert stated.objectives == ("left", "right")
     assert stated.known_front(1.0).max() == 7
-    lanes = make_vec("test-walk-v0", 2)
-    lanes.reset(seed=0)
+    envs = make_vec("test-walk-v0", 2)
+    envs.reset(seed=0)
     for _ in range(5):
-        _, _, terminated, truncated, infos = lanes.step(np.zeros(2, int))
+        _, _, terminated, truncated, infos = envs.step(np.zeros(2, int))
     assert truncated.all()
     assert not terminated.any()
     np.testing.assert_array_equal(infos["_final_obs"], True)

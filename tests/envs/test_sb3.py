@@ -1,4 +1,4 @@
-"""Stable-Baselines3 trains on our lanes: what is paid, what the infos say, and a few steps of every algorithm."""
+"""Stable-Baselines3 trains on our envs: what is paid, what the infos say, and a few steps of every algorithm."""
 
 import copy
 
@@ -12,7 +12,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 
 from morl.envs import make_vec
-from morl.envs.backends.sb3 import ScalarisedVecEnv
+from morl.envs.backends.sb3 import ScalarizedVecEnv
 
 SEA = "deep-sea-treasure-v0"
 CAR = "mo-mountaincarcontinuous-v0"
@@ -40,7 +40,7 @@ class Clock(gymnasium.Env):
 
 
 def test_a_step_pays_the_weighted_sum_and_tells_the_rest():
-    venv = ScalarisedVecEnv(make_vec(Clock, 2, seed=0), [1.0, 10.0])
+    venv = ScalarizedVecEnv(make_vec(Clock, 2, seed=0), [1.0, 10.0])
     assert venv.action_space == Discrete(2)
     observations = venv.reset()
     np.testing.assert_array_equal(observations, [[0], [0]])
@@ -55,25 +55,25 @@ def test_a_step_pays_the_weighted_sum_and_tells_the_rest():
 
 
 def test_ends_and_cuts_are_told_apart():
-    venv = ScalarisedVecEnv(make_vec(Clock, 2, seed=0), [1.0, 1.0])
+    venv = ScalarizedVecEnv(make_vec(Clock, 2, seed=0), [1.0, 1.0])
     venv.reset()
     for _ in range(2):
         venv.step(np.zeros(2, int))
     observations, _, dones, infos = venv.step(np.array([0, 1]))
     assert dones.all()
     np.testing.assert_array_equal(observations, [[0], [0]])
-    for lane, truncated in enumerate((True, False)):
-        np.testing.assert_array_equal(infos[lane]["terminal_observation"], [3])
-        assert infos[lane]["TimeLimit.truncated"] is truncated
-        assert infos[lane]["time"] == 3
-        assert infos[lane]["detail"] == {"action": 5 + lane}
-        assert "began" not in infos[lane]
-        assert venv.reset_infos[lane] == {"began": True, "options": "None"}
+    for index, truncated in enumerate((True, False)):
+        np.testing.assert_array_equal(infos[index]["terminal_observation"], [3])
+        assert infos[index]["TimeLimit.truncated"] is truncated
+        assert infos[index]["time"] == 3
+        assert infos[index]["detail"] == {"action": 5 + index}
+        assert "began" not in infos[index]
+        assert venv.reset_infos[index] == {"began": True, "options": "None"}
     assert "terminal_observation" not in venv.step(np.zeros(2, int))[3][0]
 
 
-def test_the_preference_is_live_and_may_differ_by_lane():
-    venv = ScalarisedVecEnv(make_vec(SEA, 2, seed=0), [1.0, 0.0])
+def test_the_preference_is_live_and_may_differ_by_environment():
+    venv = ScalarizedVecEnv(make_vec(SEA, 2, seed=0), [1.0, 0.0])
     venv.reset()
     np.testing.assert_array_equal(venv.step(np.zeros(2, int))[1], [0, 0])
     venv.preference = [[0.0, 1.0], [0.5, 0.5]]  # in the middle of the episode
@@ -97,8 +97,8 @@ def test_the_preference_is_live_and_may_differ_by_lane():
 def test_a_wrong_preference_is_refused(preference, message):
     envs = make_vec(SEA, 2)
     with pytest.raises(ValueError, match=message):
-        ScalarisedVecEnv(envs, preference)
-    venv = ScalarisedVecEnv(envs, [1, 1])
+        ScalarizedVecEnv(envs, preference)
+    venv = ScalarizedVecEnv(envs, [1, 1])
     with pytest.raises(ValueError, match=message):
         venv.preference = preference
     np.testing.assert_array_equal(venv.preference, np.ones((2, 2)))
@@ -107,17 +107,17 @@ def test_a_wrong_preference_is_refused(preference, message):
 def test_another_autoreset_mode_is_refused():
     envs = SyncVectorEnv([Clock])
     with pytest.raises(ValueError, match="NEXT_STEP"):
-        ScalarisedVecEnv(envs, [1, 1])
+        ScalarizedVecEnv(envs, [1, 1])
     assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
 
 
-def test_seeds_and_options_reach_the_lanes_once():
-    venv, envs = ScalarisedVecEnv(make_vec("mo-mountaincar-v0", 2), [1, 1, 1]), make_vec("mo-mountaincar-v0", 2)
+def test_seeds_and_options_reach_the_environments_once():
+    venv, envs = ScalarizedVecEnv(make_vec("mo-mountaincar-v0", 2), [1, 1, 1]), make_vec("mo-mountaincar-v0", 2)
     venv.seed(7)
     first = venv.reset()
     np.testing.assert_array_equal(first, envs.reset(seed=7)[0])
     assert not np.array_equal(venv.reset(), first)
-    clocks = ScalarisedVecEnv(make_vec(Clock, 2, seed=0), [1, 1])
+    clocks = ScalarizedVecEnv(make_vec(Clock, 2, seed=0), [1, 1])
     clocks.set_options({"a": 1})
     clocks.reset()
     assert clocks.reset_infos[0]["options"] == "{'a': 1}"
@@ -126,14 +126,14 @@ def test_seeds_and_options_reach_the_lanes_once():
         clocks.reset()
 
 
-def test_attributes_and_methods_of_the_lanes():
-    venv = ScalarisedVecEnv(make_vec(Clock, 2, seed=0), [1, 1])
+def test_attributes_and_methods_of_the_environments():
+    venv = ScalarizedVecEnv(make_vec(Clock, 2, seed=0), [1, 1])
     venv.reset()
     venv.step(np.zeros(2, int))
     assert venv.get_attr("time", indices=1) == [1]
     assert venv.env_method("has_wrapper_attr", "time") == [True, True]
     assert not venv.has_attr("nothing")
-    assert ScalarisedVecEnv(make_vec(SEA, 2), [1, 1]).get_attr("num_objectives") == [2, 2]
+    assert ScalarizedVecEnv(make_vec(SEA, 2), [1, 1]).get_attr("num_objectives") == [2, 2]
     with pytest.raises(AttributeError, match="only preference"):
         venv.set_attr("time", 5)
 
@@ -159,7 +159,7 @@ REPLAY = SMALL | {"learning_starts": 20, "batch_size": 8, "buffer_size": 200}
 )
 def test_every_algorithm_trains(algorithm, env_id, options):
     envs = make_vec(env_id, 2, seed=0)
-    venv = ScalarisedVecEnv(envs, np.ones(envs.num_objectives))
+    venv = ScalarizedVecEnv(envs, np.ones(envs.num_objectives))
     policy = "MultiInputPolicy" if env_id.startswith("breakable") else "MlpPolicy"
     model = algorithm(policy, venv, **copy.deepcopy(options))  # theirs write into it
     model.learn(210)  # the sea and the bottles are cut at step 100 of an episode
@@ -170,7 +170,7 @@ def test_every_algorithm_trains(algorithm, env_id, options):
 
 
 def test_evaluation_and_bootstrapping_see_the_ends():
-    venv = VecMonitor(ScalarisedVecEnv(make_vec(Clock, 2, seed=0), [0.0, 1.0]))
+    venv = VecMonitor(ScalarizedVecEnv(make_vec(Clock, 2, seed=0), [0.0, 1.0]))
     model = DQN("MlpPolicy", venv, **copy.deepcopy(REPLAY))
     model.learn(60)
     returns, lengths = evaluate_policy(model, venv, n_eval_episodes=4, return_episode_rewards=True)
@@ -179,4 +179,4 @@ def test_evaluation_and_bootstrapping_see_the_ends():
     ended = buffer.dones[: buffer.pos, :] == 1
     np.testing.assert_array_equal(buffer.next_observations[: buffer.pos][ended].ravel(), 3.0)
     assert buffer.timeouts[: buffer.pos][ended].any()
-    assert not buffer.timeouts[: buffer.pos, 1].any()  # the odd lane really ends
+    assert not buffer.timeouts[: buffer.pos, 1].any()  # the odd index really ends

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morl.envs import make_vec
-from morl.envs.backends.sb3 import ScalarisedVecEnv
-from morl.envs.core.wrappers import NormaliseObservation, NormaliseReward, RecordReturns
+from morl.envs.backends.sb3 import ScalarizedVecEnv
+from morl.envs.core.wrappers import NormalizeObservation, NormalizeReward, RecordReturns
 from morl.experiment import checkpoint
 
 
@@ -41,7 +41,7 @@ def steps(envs, count, seed=0):
 
 
 def test_observations_are_normalised_by_all_that_was_shown():
-    envs, plain = NormaliseObservation(make_vec(Script, 3, seed=0)), make_vec(Script, 3, seed=0)
+    envs, plain = NormalizeObservation(make_vec(Script, 3, seed=0)), make_vec(Script, 3, seed=0)
     shown = [plain.reset()[0]]
     envs.reset()
     ends = 0
@@ -52,29 +52,29 @@ def test_observations_are_normalised_by_all_that_was_shown():
         np.testing.assert_allclose(one[0], np.clip((other[0] - mean) / deviation, -10, 10), rtol=1e-5, atol=1e-6)
         assert envs.observation_space.contains(one[0])
         np.testing.assert_array_equal(one[1], other[1])
-        for lane in np.flatnonzero(other[2]):  # final observations too, with the same statistics
+        for index in np.flatnonzero(other[2]):  # final observations too, with the same statistics
             ends += 1
-            expected = (other[4]["final_obs"][lane] - mean) / deviation
-            np.testing.assert_allclose(one[4]["final_obs"][lane], expected, rtol=1e-5, atol=1e-6)
-            assert one[4]["final_info"]["clock"][lane] == 4
+            expected = (other[4]["final_obs"][index] - mean) / deviation
+            np.testing.assert_allclose(one[4]["final_obs"][index], expected, rtol=1e-5, atol=1e-6)
+            assert one[4]["final_info"]["clock"][index] == 4
     assert ends == 21
-    assert envs.moments.count[0] == 3 * 31
+    assert envs.statistics.count[0] == 3 * 31
 
 
-def test_a_masked_reset_counts_only_the_lanes_it_resets():
-    envs = NormaliseObservation(make_vec("mo-mountaincar-v0", 3, seed=0))
+def test_a_masked_reset_counts_only_the_environments_it_resets():
+    envs = NormalizeObservation(make_vec("mo-mountaincar-v0", 3, seed=0))
     envs.reset()
     envs.reset(options={"reset_mask": np.array([True, False, True])})
-    np.testing.assert_array_equal(envs.moments.count, 5)
+    np.testing.assert_array_equal(envs.statistics.count, 5)
 
 
 def test_evaluation_reads_the_statistics_and_leaves_them_alone():
-    training = NormaliseReward(NormaliseObservation(make_vec(Script, 2, seed=0)))
+    training = NormalizeReward(NormalizeObservation(make_vec(Script, 2, seed=0)))
     training.reset()
     list(steps(training, 10))
     before = training.state_dict()
-    inner = NormaliseObservation(make_vec(Script, 2, seed=0), moments=training.env.moments)
-    evaluation = NormaliseReward(inner, moments=training.moments)
+    inner = NormalizeObservation(make_vec(Script, 2, seed=0), statistics=training.env.statistics)
+    evaluation = NormalizeReward(inner, statistics=training.statistics)
     evaluation.reset()
     frozen = list(steps(evaluation, 10))
     np.testing.assert_equal(training.state_dict()["statistics"], before["statistics"])
@@ -87,7 +87,7 @@ def test_evaluation_reads_the_statistics_and_leaves_them_alone():
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_rewards_are_scaled_per_objective_by_sums_that_begin_anew(cut):
-    envs, plain = NormaliseReward(make_vec(Script, 3, seed=0, cut=cut), 0.9), make_vec(Script, 3, seed=0, cut=cut)
+    envs, plain = NormalizeReward(make_vec(Script, 3, seed=0, cut=cut), 0.9), make_vec(Script, 3, seed=0, cut=cut)
     envs.reset()
     plain.reset()
     sums, seen = np.zeros((3, 2)), []
@@ -105,7 +105,7 @@ def test_rewards_are_scaled_per_objective_by_sums_that_begin_anew(cut):
 
 
 def test_an_objective_that_never_varied_is_left_as_it_is():
-    envs = NormaliseReward(make_vec("deep-sea-treasure-v0", 2, seed=0))
+    envs = NormalizeReward(make_vec("deep-sea-treasure-v0", 2, seed=0))
     envs.reset()
     np.testing.assert_array_equal(envs.step(np.zeros(2, int))[1], [[0, -1], [0, -1]])
 
@@ -131,7 +131,7 @@ def test_returns_begin_anew_with_every_episode(length, discount, seed):
             rewards = []
 
 
-def test_only_ended_lanes_tell_returns():
+def test_only_ended_episodes_report_returns():
     envs = RecordReturns(make_vec("mo-hopper-v5", 4, seed=0), 0.99)
     envs.reset()
     envs.action_space.seed(0)
@@ -152,7 +152,7 @@ def test_only_ended_lanes_tell_returns():
 
 def wrapped(env_id, seed=None, **options):
     inner = RecordReturns(make_vec(env_id, 3, seed=seed, **options), 0.95)
-    return NormaliseObservation(NormaliseReward(inner, 0.95))
+    return NormalizeObservation(NormalizeReward(inner, 0.95))
 
 
 @pytest.mark.parametrize(
@@ -179,30 +179,30 @@ def test_a_checkpoint_continues_exactly(tmp_path, env, options):
 
 
 def test_stable_baselines_sees_what_the_wrappers_tell():
-    venv = ScalarisedVecEnv(wrapped(Script, seed=0), [1.0, 0.5])
+    venv = ScalarizedVecEnv(wrapped(Script, seed=0), [1.0, 0.5])
     venv.reset()
     for _ in range(4):
         _, rewards, dones, infos = venv.step(np.ones(3, int))
     assert dones.all()
-    for lane, info in enumerate(infos):
-        assert rewards[lane] == pytest.approx(info["vector_reward"] @ [1.0, 0.5], rel=1e-6)
+    for index, info in enumerate(infos):
+        assert rewards[index] == pytest.approx(info["vector_reward"] @ [1.0, 0.5], rel=1e-6)
         assert info["raw_reward"][1] == 100.0
         assert info["returns"]["undiscounted"][1] == 400.0
         assert np.abs(info["terminal_observation"]).max() <= 10
-        assert venv.reset_infos[lane]["new"]
+        assert venv.reset_infos[index]["new"]
 
 
 def test_what_does_not_fit_is_refused():
     envs = make_vec(Script, 2)
-    other = NormaliseObservation(make_vec("mo-mountaincar-v0", 2)).moments
-    for build in (lambda: NormaliseReward(envs, 1.0), lambda: RecordReturns(envs, 1.5)):
+    other = NormalizeObservation(make_vec("mo-mountaincar-v0", 2)).statistics
+    for build in (lambda: NormalizeReward(envs, 1.0), lambda: RecordReturns(envs, 1.5)):
         with pytest.raises(ValueError, match="discount must lie in"):
             build()
-    with pytest.raises(ValueError, match="moments must have shape"):
-        NormaliseReward(make_vec("fruit-tree-v0", 2), moments=other)
-    with pytest.raises(ValueError, match=r"moments must have the shape of an observation, \(7,\), got \(2,\)"):
-        NormaliseObservation(make_vec("minecart-v0", 2), moments=other)
+    with pytest.raises(ValueError, match="statistics must have shape"):
+        NormalizeReward(make_vec("fruit-tree-v0", 2), statistics=other)
+    with pytest.raises(ValueError, match=r"statistics must have the shape of an observation, \(7,\), got \(2,\)"):
+        NormalizeObservation(make_vec("minecart-v0", 2), statistics=other)
     with pytest.raises(ValueError, match="Box as observation space, got Dict"):
-        NormaliseObservation(make_vec("breakable-bottles-v0", 2))
+        NormalizeObservation(make_vec("breakable-bottles-v0", 2))
     with pytest.raises(ValueError, match="same step"):
         RecordReturns(SyncVectorEnv([Script]), 0.9)

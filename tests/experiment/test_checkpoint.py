@@ -1,6 +1,5 @@
 """Checkpoints: resuming equals never having stopped, bit for bit; what is damaged or foreign is refused in one line."""
 
-import contextlib
 import errno
 import json
 import os
@@ -16,9 +15,10 @@ import torch
 import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kills import kill_at
 
 import morl
-from morl.experiment import checkpoint
+from morl.experiment import checkpoint, files
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -128,22 +128,22 @@ def test_a_crash_between_checkpoints_is_made_up_for(
 ) -> None:
     toys.train(tmp_path / "parts", "toy-walk-v0", 100)
     # A run that is killed at 255 has recorded up to there, but its newest checkpoint is that of step 100.
-    from morl.experiment.session import Session
+    from morl.experiment.reporting import Reporter
 
     class Killed(BaseException):
         pass
 
     logs = []
 
-    def log(self: Session) -> None:
+    def log(self: Reporter) -> None:
         logs.append(self.agent.steps)
         original(self)
         if self.agent.steps >= 250:
             raise Killed
 
-    original = Session.log
+    original = Reporter.log
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "log", log)
+        patch.setattr(Reporter, "log", log)
         with pytest.raises(Killed):
             morl.resume(tmp_path / "parts", 400)
     assert toys.lines(tmp_path / "parts" / "metrics.jsonl")[-1]["training_steps"] == logs[-1] == 250
@@ -154,20 +154,20 @@ def test_a_crash_between_checkpoints_is_made_up_for(
 
 
 def test_a_kill_in_the_last_evaluation_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from morl.experiment.session import Session
+    from morl.experiment.reporting import Reporter
 
     class Killed(BaseException):
         pass
 
-    def evaluate(self: Session, scheduled: bool) -> Any:
+    def evaluate(self: Reporter, scheduled: bool) -> Any:
         if self.agent.steps >= 200:
             raise Killed
         return original(self, scheduled)
 
-    original = Session.evaluate
+    original = Reporter.evaluate
     toys.train(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(Session, "evaluate", evaluate)
+        patch.setattr(Reporter, "evaluate", evaluate)
         with pytest.raises(Killed):
             toys.train(tmp_path / "killed")
     morl.resume(tmp_path / "killed")
@@ -360,81 +360,50 @@ def test_a_damaged_run_folder_is_refused(name: str, damage: Any, copy: Path, mor
 # --- A full disk ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["agent", "manifest"])
-def test_a_full_disk_leaves_older_checkpoints_intact(
-    name: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["agent.pt", ".partial-manifest.json"])
+def test_a_full_disk_leaves_older_checkpoints_intact(name: str, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     toys.train(run, "toy-walk-v0", 100)
-    full = OSError(errno.ENOSPC, "No space left on device")
-    original_file, original_text = checkpoint.save_file, checkpoint._write_synced
 
-    def save_file(file: Path, state: Any) -> None:
-        if file.name == f"{name}.pt":
-            file.with_name(f".partial-{file.name}").write_bytes(b"half")
-            raise full
-        original_file(file, state)
+    def full(operation: str, path: Path) -> None:
+        if operation == "sync" and path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
-    def write(file: Path, text: str) -> None:
-        if file.name == f"{name}.json":
-            raise full
-        original_text(file, text)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save_file", save_file)
-        patch.setattr(checkpoint, "_write_synced", write)
-        with pytest.raises(OSError, match="No space left"):
-            morl.resume(run, 200)
+    with files.observe(full), pytest.raises(OSError, match="No space left") as caught:
+        morl.resume(run, 200)
+    assert caught.value.filename.endswith(name)
     assert [folder.name for folder in sorted((run / "checkpoints").iterdir())] == ["step-000000000100"]
     morl.resume(run, 400)
     assert_same_run(whole, run)
 
 
-def test_a_full_disk_at_the_first_checkpoint_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def save_file(file: Path, state: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+def test_a_full_disk_at_the_first_checkpoint_leaves_no_folder(tmp_path: Path) -> None:
+    def full(operation: str, path: Path) -> None:
+        if operation == "write" and path.suffix == ".pt":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(checkpoint, "save_file", save_file)
-    with pytest.raises(OSError, match="No space left"):
+    with files.observe(full), pytest.raises(OSError, match="No space left"):
         toys.train(tmp_path / "run", "toy-walk-v0", 100)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("moment", range(9))
-def test_a_kill_while_a_checkpoint_is_replaced_leaves_one(
-    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_one(tmp_path: Path) -> None:
     """The checkpoint at the end of a run is saved twice, before and after the evaluation: no moment is without one."""
-
-    class Killed(BaseException):
-        pass
-
-    calls = []
-
-    def mortal(function: Any) -> Any:
-        def call(*args: Any, **keywords: Any) -> Any:
-            calls.append(function)
-            if len(calls) > moment:
-                raise Killed
-            return function(*args, **keywords)
-
-        return call
-
     folder = tmp_path / "run" / "checkpoints" / "step-000000000010"
     checkpoint.save(folder, {"step": 10}, {"agent": {"value": 1}})
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "rmtree", mortal(shutil.rmtree))
-        patch.setattr(os, "replace", mortal(os.replace))
-        with contextlib.suppress(Killed):
+    with kill_at(None) as operations:
+        checkpoint.save(folder, {"step": 10}, {"agent": {"value": 1}})
+    assert len(operations) > 9
+    for moment in range(len(operations)):
+        with kill_at(moment):
             checkpoint.save(folder, {"step": 10}, {"agent": {"value": 2}})
-    assert len(calls) <= 9
-    newest = checkpoint.newest(tmp_path / "run")
-    assert newest is not None
-    assert checkpoint.load(newest, {"step": 10})["agent"]["value"] in (1, 2)
-    checkpoint.save(folder, {"step": 10}, {"agent": {"value": 3}})
-    checkpoint.rotate(tmp_path / "run")  # clears away what the kill left
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    assert checkpoint.load(folder, {})["agent"]["value"] == 3
+        newest = checkpoint.newest(tmp_path / "run")
+        assert newest is not None
+        assert checkpoint.load(newest, {"step": 10})["agent"]["value"] in (1, 2)
+        checkpoint.save(folder, {"step": 10}, {"agent": {"value": 1}})
+        checkpoint.rotate(tmp_path / "run")  # clears away what the kill left
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+        assert checkpoint.load(folder, {})["agent"]["value"] == 1
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:

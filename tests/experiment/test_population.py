@@ -8,7 +8,7 @@ import pytest
 import toys
 
 import morl
-from morl.envs.backends.concat import side_by_side
+from morl.envs.backends.concat import concat_envs
 from morl.experiment.cli import main
 
 pytestmark = [
@@ -78,7 +78,7 @@ def test_nothing_is_left_where_one_folder_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("env", ["toy-walk-v0", "toy-dict-walk-v0", "toy-tuple-walk-v0", "deep-sea-treasure-v0"])
 def test_environments_side_by_side_are_each_what_they_are_alone(env: str) -> None:
     parts, alone = [morl.make_vec(env, n) for n in (2, 3)], [morl.make_vec(env, n) for n in (2, 3)]
-    together = side_by_side(parts)
+    together = concat_envs(parts)
     assert together.num_envs == 5
     seen, _ = together.reset(seed=[5, 6, 50, 51, 52])  # type: ignore[arg-type]
     expected = [envs.reset(seed=seed)[0] for envs, seed in zip(alone, (5, 50), strict=True)]

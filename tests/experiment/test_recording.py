@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,8 @@ from tensorboard.util import tensor_util
 
 from morl.experiment import recording
 from morl.experiment.figures import _staircase, comparison_figure, front_figure
-from morl.experiment.files import AppendOnlyFile
-from morl.experiment.recording import Recorder, cut_records
+from morl.experiment.recording import Recorder
+from morl.experiment.records import RecordMarks, cut_lines
 
 TWO = ("treasure", "time")
 THREE = ("first ore", "second ore", "fuel")
@@ -206,10 +207,13 @@ def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> Non
     for steps in (10, 20, 30):
         recorder.metrics(steps, {"loss": float(steps)})
         record_front(recorder, steps, [[steps, -1.0]], hypervolume=float(steps))
+        if steps == 20:
+            marks = RecordMarks(20, recorder.marks)
     recorder.close()
     (first,) = (tmp_path / "tensorboard").iterdir()
     first.write_bytes(first.read_bytes()[:-3])  # as a crash leaves it
-    recorder = Recorder(tmp_path, TWO, resume_step=20)
+    recorder = Recorder(tmp_path, TWO, resume=marks)
+    assert recorder.notes == []
     recorder.metrics(45, {"loss": -45.0})
     recorder.close()
     assert [line["training_steps"] for line in lines(tmp_path / "metrics.jsonl")] == [10, 20, 45]
@@ -222,8 +226,9 @@ def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> Non
 
 
 def test_an_open_tensorboard_is_told_of_the_resume(tmp_path: Path) -> None:
-    Recorder(tmp_path, TWO).close()
-    Recorder(tmp_path, TWO, resume_step=20).close()
+    first = Recorder(tmp_path, TWO)
+    first.close()
+    Recorder(tmp_path, TWO, resume=RecordMarks(20, first.marks)).close()
     steps = [
         event.step
         for path in sorted((tmp_path / "tensorboard").iterdir())
@@ -239,7 +244,7 @@ def test_a_resumed_run_draws_the_same_past(tmp_path: Path) -> None:
     for steps in range(150):
         if steps in (70, 100):
             parts.close()
-            parts = Recorder(tmp_path / "parts", TWO, resume_step=steps - 1)
+            parts = Recorder(tmp_path / "parts", TWO, resume=RecordMarks(steps - 1, parts.marks))
         for recorder in (whole, parts):
             recorder._next_figure = math.inf  # pictures are not the point, their past is
             record_front(recorder, steps, [[steps, -1.0]])
@@ -253,7 +258,7 @@ def test_a_resumed_run_draws_the_same_past(tmp_path: Path) -> None:
 def test_a_half_written_last_line_is_cut_off(tmp_path: Path, half: str) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"training_steps": 1}\n{"training_steps": 2}\n' + half)
-    assert [record["training_steps"] for record in cut_records(path, 10)] == [1, 2]
+    cut_lines(path, 10)
     assert path.read_text() == '{"training_steps": 1}\n{"training_steps": 2}\n'
     assert list(tmp_path.iterdir()) == [path]
 
@@ -263,7 +268,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, damage: str) -> N
     path = tmp_path / "metrics.jsonl"
     path.write_text(f'{{"training_steps": 1}}\n{damage}\n{{"training_steps": 2}}\n')
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2"):
-        cut_records(path, 10)
+        cut_lines(path, 10)
 
 
 def test_a_new_run_starts_new_records(tmp_path: Path) -> None:
@@ -278,13 +283,12 @@ def test_a_new_run_starts_new_records(tmp_path: Path) -> None:
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     """/dev/full is a disk that is always full."""
     recorder = Recorder(tmp_path, TWO)
-    recorder._metrics.close()
-    (tmp_path / "full.jsonl").symlink_to("/dev/full")
-    full = recorder._metrics = AppendOnlyFile(tmp_path / "full.jsonl")
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, recorder._metrics._descriptor)
+    os.close(full)
     with pytest.raises(OSError, match="No space left") as caught:
         recorder.metrics(1, {"loss": 1.0})
-    assert caught.value.filename == str(tmp_path / "full.jsonl")
-    full.close()
+    assert caught.value.filename == str(tmp_path / "metrics.jsonl")
     recorder.close()
 
 

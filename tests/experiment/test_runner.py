@@ -82,7 +82,7 @@ def test_the_run_folder_holds_what_it_promises(run: str, request: pytest.Fixture
     assert list((folder / "checkpoints").glob("step-*/manifest.json"))
     assert not [file for file in folder.rglob("*") if "partial" in file.name or file.suffix == ".tmp"]
     system = toys.strict_json((folder / "system.json").read_text())
-    assert {"morl", "python", "platform", "device", "backend", "packages"} <= system.keys()
+    assert {"morl", "python", "platform", "device", "update_backend", "env_backend", "packages"} <= system.keys()
     assert {"torch", "numpy", "gymnasium"} <= system["packages"].keys()
 
     front = toys.strict_json((folder / "front.json").read_text())
@@ -265,7 +265,8 @@ def test_a_callable_environment_is_given_again(tmp_path: Path) -> None:
     assert run.policy([0.5, 0.5]).predict(0)[0] in (0, 1)
     again = morl.load(tmp_path / "run", env=toys.build_fork)
     assert again.front.points.tolist() == run.front.points.tolist()
-    for use in (morl.load, lambda folder: morl.resume(folder, 100)):
+    assert morl.load(tmp_path / "run").policy([0.5, 0.5]).predict(0)[0] in (0, 1)  # looking at it needs no environment
+    for use in (lambda folder: morl.load(folder).evaluate(), lambda folder: morl.resume(folder, 100)):
         with pytest.raises(ValueError, match="build_fork"):
             use(tmp_path / "run")
     morl.resume(tmp_path / "run", 100, env=toys.build_fork)
@@ -307,9 +308,9 @@ def test_the_evaluation_grid_is_fine_but_not_endless(objectives: int) -> None:
 
 def test_processes_train_as_the_fastest_back_end_does(tmp_path: Path) -> None:
     for backend in (None, "processes", "synchronous"):
-        toys.train(tmp_path / str(backend), "deep-sea-treasure-v0", 100, seed=3, backend=backend)
+        toys.train(tmp_path / str(backend), "deep-sea-treasure-v0", 100, seed=3, env_backend=backend)
     system = toys.strict_json((tmp_path / "processes" / "system.json").read_text())
-    assert system["backend"] == "processes"
+    assert system["env_backend"] == "processes"
     assert toys.front(tmp_path / "None") == toys.front(tmp_path / "processes") == toys.front(tmp_path / "synchronous")
-    with pytest.raises(ValueError, match="backend"):
-        toys.train(tmp_path / "threads", "deep-sea-treasure-v0", 100, backend="threads")
+    with pytest.raises(ValueError, match="env-backend"):
+        toys.train(tmp_path / "threads", "deep-sea-treasure-v0", 100, env_backend="threads")

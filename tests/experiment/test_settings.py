@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 
 import morl
 from morl.agents import AGENTS, find_agent
-from morl.agents.pd_morl.discrete import Config
+from morl.agents.pd_morl.config import DiscreteConfig as Config
 from morl.envs.core.registry import problem
-from morl.experiment import settings
-from morl.experiment.settings import Settings, arguments, file_arguments, parse, resolve, to_toml
+from morl.experiment import layers
+from morl.experiment.parsing import arguments
+from morl.experiment.settings import Settings, resolve, resolve_config, resolve_sources, to_toml
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 SCHEMA: Any = Settings[Config]
@@ -35,7 +37,7 @@ def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.write_text(
         "total_steps = 60\nnum_envs = 3\nlog_every = 30\n[agent]\nbatch_size = 4\nlearning_rate = 1e-5\ncritics = 2\n"
     )
-    monkeypatch.setattr(settings, "tuned_file", lambda agent, env: file if env == "toy-fork-v0" else None)
+    monkeypatch.setattr(layers, "tuned_file", lambda agent, env: file if env == "toy-fork-v0" else None)
     return file
 
 
@@ -65,10 +67,14 @@ def test_arguments_win_over_the_tuned_file(tuned: Path, tmp_path: Path) -> None:
     assert other.agent.critics == Config().critics
 
 
-def test_another_mode_leaves_out_what_was_tuned_in_one(tuned: Path) -> None:
-    tuned.write_text('total_steps = 60\n[agent]\nmode = "improved"\nactor_angle = 2.0\ndiscount = 0.9\n')
+def test_another_preset_leaves_out_what_was_tuned_for_one(tuned: Path) -> None:
+    tuned.write_text('total_steps = 60\n[agent]\npreset = "improved"\nactor_angle = 2.0\ndiscount = 0.9\n')
     agent = find_agent("pd-morl", problem("mo-mountaincarcontinuous-v0").action_space)
-    for chosen, angle, discount in (({}, 2.0, 0.9), ({"mode": "improved"}, 2.0, 0.9), ({"mode": "paper"}, 10.0, None)):
+    for chosen, angle, discount in (
+        ({}, 2.0, 0.9),
+        ({"preset": "improved"}, 2.0, 0.9),
+        ({"preset": "paper"}, 10.0, None),
+    ):
         resolved = resolve(agent, "pd-morl", "toy-fork-v0", {"agent": chosen})
         assert (resolved.total_steps, resolved.agent.actor_angle, resolved.agent.discount) == (60, angle, discount)
 
@@ -105,16 +111,15 @@ def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
         except ValueError:  # the packages of some environments are extras
             action_space = None
         config_class = find_agent(agent, action_space).config_class
-        schema: Any = Settings[config_class]
-        resolved = parse(schema, file_arguments(file))
-        assert settings.tuned_file(agent, file.stem) == file
+        resolved = resolve_sources(config_class, agent, "no-such-environment", [table]).settings
+        assert layers.tuned_file(agent, file.stem) == file
         # It says only what differs from the defaults, and for how long it was measured.
         defaults = Settings(agent=config_class())
         for part, owner, default in (
             (table, resolved, defaults),
             (table.get("agent", {}), resolved.agent, defaults.agent),
         ):
-            for key in part.keys() - {"agent", "env_options", "total_steps", "mode"}:
+            for key in part.keys() - {"agent", "env_options", "total_steps", "preset"}:
                 assert getattr(owner, key) != getattr(default, key), f"{file}: {key} is the default"
 
 
@@ -138,7 +143,6 @@ OPTIONS = (
 )
 def test_settings_survive_their_file(
     seed: int, reference: Any, discount: Any, options: Any, widths: Any, rate: float, one_hot: bool,
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:  # fmt: skip
     made = Settings(
         agent=Config(hidden_sizes=widths, learning_rate=rate, one_hot=one_hot),
@@ -147,27 +151,25 @@ def test_settings_survive_their_file(
         discount=discount,
         env_options=options,
     )
-    file = tmp_path_factory.getbasetemp() / "config.toml"
-    file.write_text(to_toml(made, "pd-morl", 'odd"name\\'), encoding="utf-8")
-    assert tomllib.loads(file.read_text(encoding="utf-8"))["environment"] == 'odd"name\\'
-    read = parse(SCHEMA, file_arguments(file))
-    assert read == made
+    table = tomllib.loads(to_toml(made, "pd-morl", 'odd"name\\'))
+    assert (table["agent_name"], table["env"]) == ("pd-morl", 'odd"name\\')
+    read = resolve_config(Config, "pd-morl", table).settings
+    assert read == replace(made, device="cpu")
     assert {key: type(value) for key, value in read.env_options.items()} == {
         key: type(value) for key, value in made.env_options.items()
     }
 
 
 def test_arguments_are_spelled_as_flags() -> None:
-    table = {"total_steps": 3, "agent": {"one_hot": False, "hidden_sizes": [4, 5]}, "env_options": {"map_name": "x"}}
+    table = {"total_steps": 3, "agent": {"one_hot": False, "hidden_sizes": [4, 5], "target_action": "-x"}}
     assert list(arguments(table)) == [
-        *("--total-steps", "3", "--agent.no-one-hot", "--agent.hidden-sizes", "4", "5"),
-        *("--env-options", "map_name", "x"),
+        *("--total-steps", "3", "--agent.no-one-hot", "--agent.hidden-sizes", "4", "5", "--agent.target-action=-x"),
     ]
 
 
 def test_arrays_are_lists_and_numpy_numbers_numbers() -> None:
     table = {"reference_point": np.array([-1.0, 2.5]), "seed": np.int64(3), "env_options": {"x": np.float64(0.5)}}
-    read = parse(SCHEMA, list(arguments(table)))
+    read = resolve_sources(Config, "pd-morl", "no-such-environment", [table]).settings
     assert (read.reference_point, read.seed, read.env_options) == ((-1.0, 2.5), 3, {"x": 0.5})
 
 

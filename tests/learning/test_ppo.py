@@ -9,25 +9,25 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morl.learning.acting import PolicyBank
-from morl.learning.actor_critic import ActorCritic, action_map, actor_critic
-from morl.learning.backends.numba.ppo import compiled_step
+from morl.learning.actions import action_map
+from morl.learning.advantages import compute_advantages, generalized_advantages, scalar_advantages
+from morl.learning.backends import make_update
 from morl.learning.distributions import Categorical, DiagonalGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.normalization import RunningMeanStd
 from morl.learning.optimizers import Adam, clip_norms
-from morl.learning.population import Population, fresh_states
+from morl.learning.population import Population, initial_states
 from morl.learning.ppo import (
-    Epochs,
-    clipped_gain,
+    PPO,
+    ActorCritic,
+    PPOSettings,
+    actor_critic,
+    clipped_surrogate,
     clipped_value_loss,
-    eager_step,
-    improve,
     minibatches,
-    scalar_advantages,
-    vector_advantages,
+    ppo_update,
 )
-from morl.learning.rollouts import Experience, compute_advantages
+from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 
 CPU = torch.device("cpu")
 BOX, CHOICE = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(4)
@@ -104,7 +104,7 @@ def test_a_mask_forbids() -> None:
 
 def test_orthogonal_weights() -> None:
     network = MultilayerPerceptron((6, 9, 9, 3), activation="tanh")
-    parameters = network.initialise_orthogonal(4, generator(0), last_gain=0.01)
+    parameters = network.initialize_orthogonal(4, generator(0), last_gain=0.01)
     assert parameters.shape == (4, network.num_parameters)
     sizes = [54, 9, 81, 9, 27, 3]
     first, bias, second, _, last, _ = torch.split(parameters, sizes, dim=1)
@@ -168,20 +168,29 @@ def test_gradients_are_cut_policy_by_policy() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 1000), discount=st.sampled_from([0.0, 0.9, 1.0]), trace=st.sampled_from([0.0, 0.95, 1.0]))
-def test_advantages_equal_the_sum_of_errors(seed: int, discount: float, trace: float) -> None:
+@given(
+    seed=st.integers(0, 1000), discount=st.sampled_from([0.0, 0.9, 1.0]), gae_lambda=st.sampled_from([0.0, 0.95, 1.0])
+)
+def test_advantages_equal_the_sum_of_errors(seed: int, discount: float, gae_lambda: float) -> None:
     random = np.random.default_rng(seed)
     steps, objectives = 9, 2
     rewards, values, following = random.normal(size=(3, steps, 1, objectives))
-    ended = random.random((steps, 1)) < 0.3
-    found = vector_advantages(*(torch.tensor(each) for each in (rewards, values, following, ended)), discount, trace)
+    dones = random.random((steps, 1)) < 0.3
+    found = generalized_advantages(
+        rewards=torch.tensor(rewards),
+        values=torch.tensor(values),
+        next_values=torch.tensor(following),
+        dones=torch.tensor(dones),
+        discount=discount,
+        gae_lambda=gae_lambda,
+    )
     errors = rewards + discount * following - values
     for step in range(steps):
         expected, factor = np.zeros((1, objectives)), 1.0
         for later in range(step, steps):
             expected += factor * errors[later]
-            factor *= discount * trace
-            if ended[later, 0]:
+            factor *= discount * gae_lambda
+            if dones[later, 0]:
                 break
         np.testing.assert_allclose(found[step].numpy(), expected, atol=1e-12)
 
@@ -199,8 +208,9 @@ def test_scalar_advantages_are_standard_and_weighted() -> None:
 
 def test_clipping() -> None:
     ratios, advantages = torch.tensor([0.5, 1.5, 0.5, 1.5]), torch.tensor([1.0, 1.0, -1.0, -1.0])
-    assert clipped_gain(ratios, advantages, 0.2).tolist() == pytest.approx([0.5, 1.2, -0.8, -1.5])
-    values, before, targets = torch.tensor([2.0, 1.1]), torch.tensor([1.0, 1.0]), torch.tensor([3.0, 0.0])
+    assert clipped_surrogate(ratios, advantages, 0.2).tolist() == pytest.approx([0.5, 1.2, -0.8, -1.5])
+    values, before = torch.tensor([2.0, 1.1]), torch.tensor([1.0, 1.0])
+    targets = torch.tensor([3.0, 0.0])
     assert clipped_value_loss(values, before, targets, 0.2).tolist() == pytest.approx([0.5 * 1.8**2, 0.5 * 1.1**2])
 
 
@@ -221,7 +231,7 @@ def test_minibatches_are_permutations_of_their_own() -> None:
 
 # --- The update -------------------------------------------------------------------------------------------------------
 
-EPOCHS = Epochs(epochs=3, minibatches=4, entropy_weight=0.01)
+EPOCHS = PPOSettings(epochs=3, minibatches=4, entropy_weight=0.01)
 RAND = torch.rand
 
 
@@ -268,7 +278,8 @@ def test_a_population_learns_as_its_members_do(discrete: bool, monkeypatch: pyte
         optimizer = Adam(parameters, epsilon=1e-5)
         own = {name: column[members] for name, column in samples.items()}
         for _ in range(3):
-            improve(network, parameters, optimizer, own, EPOCHS, rates[members], generator(0))
+            step = make_update(PPO(network, parameters, optimizer, EPOCHS))
+            ppo_update(step, own, EPOCHS, rates[members], generator(0))
         monkeypatch.setattr(torch, "rand", RAND)
         return parameters.detach()
 
@@ -294,13 +305,14 @@ def test_compiled_steps_equal_the_eager_ones(discrete: bool, hidden: tuple[int, 
         return torch.zeros_like(ratios[:, 0])
 
     results = []
-    for make in (eager_step, compiled_step):
+    for backend in ("eager", "numba"):
         parameters, random = start.clone().requires_grad_(), generator(2)
         optimizer = Adam(parameters, epsilon=1e-5)
-        step = make(network, parameters, optimizer, EPOCHS, rates)
+        step = make_update(PPO(network, parameters, optimizer, EPOCHS), backend)
+        assert step.backend == backend
         for loss in (None, squared, nothing):
             for batch in minibatches(samples, 4, random):
-                ratios = step(batch, loss)
+                ratios = step(batch, rates, loss)
         results.append([parameters.detach(), ratios, *optimizer.state_dict().values()])
     for eager, compiled in zip(*results, strict=True):
         torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=2e-6)
@@ -314,7 +326,7 @@ def test_a_bandit_is_solved() -> None:
     parameters = network.initialize(2, generator(0)).requires_grad_()
     optimizer, random = Adam(parameters), generator(1)
     observations, weights = torch.ones(2, 64, 1), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    epochs, rates = Epochs(epochs=4, minibatches=2), torch.full((2,), 0.01)
+    epochs, rates = PPOSettings(epochs=4, minibatches=2), torch.full((2,), 0.01)
     for _ in range(40):
         with torch.no_grad():
             actor, critic = network.split(parameters)
@@ -325,138 +337,107 @@ def test_a_bandit_is_solved() -> None:
             advantages = scalar_advantages(targets - values, weights).unsqueeze(2)
             samples = {"observation": observations, "action": actions, "value": values, "target": targets}
             samples |= {"advantage": advantages, "log_probability": policy.log_probability(actions).unsqueeze(2)}
-        improve(network, parameters, optimizer, samples, epochs, rates, random)
+        ppo_update(make_update(PPO(network, parameters, optimizer, epochs)), samples, epochs, rates, random)
     actor, _ = network.split(parameters.detach())
     chances = network.distribution(actor, observations[:, :1]).log_probabilities.exp()[:, 0]  # type: ignore[union-attr]
     assert chances[0, 0] > 0.9
     assert chances[1, 1] > 0.9
 
 
-# --- Experience -------------------------------------------------------------------------------------------------------
+# --- Rollouts ---------------------------------------------------------------------------------------------------------
 
 
-def test_experience_equals_bookkeeping_lane_by_lane() -> None:  # noqa: C901 - a plain loop on purpose
-    """Random episodes, two policies with three lanes each, beside a plain loop over lanes."""
+def test_a_rollout_equals_plain_bookkeeping() -> None:
+    """Random episodes of two policies in three environments each, beside a plain loop over environments."""
     random = np.random.default_rng(0)
-    policies, lanes, steps, gamma, trace = 2, 3, 14, 0.9, 0.8
+    policies, envs = 2, 3
+    steps = 14
+    gamma, gae_lambda = 0.9, 0.8
     network = actor_critic(2, BOX, 2, (6,))
-    experience = Experience(policies, lanes, steps, {"observation": 2, "action": 2, "objective": 2}, gamma)
-    population = Population(network, experience, CPU)
-    for policy, state in enumerate(fresh_states(network, policies, 2, 2, seed=3)):
-        population.place(policy, state)
+    sizes = TransitionSizes(observation=2, action=2, objectives=2)
+    rollout = RolloutBuffer(policies, envs, steps, sizes, gamma)
+    population = Population(network, rollout, CPU)
+    for policy, state in enumerate(initial_states(network, policies, sizes, seed=3)):
+        population.load_training_state(policy, state)
     plain = RunningMeanStd((policies, 2))
-    sums, returns, begun = np.zeros((6, 2)), [[] for _ in range(6)], []
-    completed, fresh = np.zeros(2), np.ones(6, dtype=bool)
-    units, beyond = np.array([[2.0, 0.5], [1.0, 3.0]]), np.zeros((2, 2))  # of the critic; what lies beyond time limits
-    for _ in range(3):  # an earlier experience: the episodes that it leaves under way began before
+    sums = np.zeros((6, 2))
+    for _ in range(3):  # an earlier rollout: the episodes that it leaves under way continue
         rewards = random.normal(size=(6, 2))
-        experience.add(np.zeros((2, 3, 2)), np.zeros((2, 3, 2)), rewards, np.arange(6) == 5, np.zeros(6, dtype=bool))
+        rollout.add(np.zeros((2, 3, 2)), np.zeros((2, 3, 2)), rewards, np.arange(6) == 5, np.zeros(6, dtype=bool))
         sums = gamma * sums + rewards
-        for lane in range(6):
-            returns[lane].append(rewards[lane])
-        returns[5], sums[5] = [], 0.0
-    experience.clear()
-    fresh[:] = False
-    seen_rows, rewards_rows, ended_rows, cut_values, accumulated = [], [], [], [], []
+        sums[5] = 0.0
+    rollout.clear()
+    input_rows, reward_rows = [], []
+    done_rows, bootstrap_rows = [], []
+    sum_rows = []
     observations = random.normal(3.0, 2.0, size=(6, 2))
     for _ in range(steps):
         plain.update(observations.reshape(2, 3, 2).swapaxes(0, 1))
-        seen = experience.observe(observations)
+        inputs = rollout.normalize_and_update(observations)
         expected = (observations.reshape(2, 3, 2) - plain.mean[:, None]) / np.sqrt(plain.variance[:, None] + 1e-8)
-        np.testing.assert_allclose(seen, np.clip(expected, -10, 10), rtol=1e-5)
-        actions = population.act(seen, None, generator(1))
+        np.testing.assert_allclose(inputs, np.clip(expected, -10, 10), rtol=1e-5)
+        actions = population.act(inputs, None, generator(1))
         rewards = random.normal(size=(6, 2)) * [1.0, 50.0]
-        terminated, truncated = random.random(6) < 0.15, random.random(6) < 0.15
-        experience.add(seen, actions, rewards, terminated, truncated)
-        last = random.normal(size=(6, 2))
-        values = population.values(experience.normalize(last)).reshape(6, 2)
-        experience.bootstrap_truncated(values.reshape(2, 3, 2))
+        terminated = random.random(6) < 0.15
+        truncated = random.random(6) < 0.15
+        rollout.add(inputs, actions, rewards, terminated, truncated)
+        values = population.values(rollout.normalize(random.normal(size=(6, 2)))).reshape(6, 2)
+        rollout.bootstrap_truncated(values.reshape(2, 3, 2))
         sums = gamma * sums + rewards
-        accumulated.append(sums.copy())
-        for lane in range(6):
-            returns[lane].append(rewards[lane])
-            if terminated[lane] or truncated[lane]:
-                discounted = sum(gamma**t * reward for t, reward in enumerate(returns[lane]))
-                length, cut = len(returns[lane]), truncated[lane] and not terminated[lane]
-                tail = gamma**length * units[lane // 3] * values[lane] if cut else np.zeros(2)
-                beyond[lane // 3] += tail / units[lane // 3]
-                completed[lane // 3] += 1
-                if fresh[lane]:
-                    begun.append((lane // 3, discounted + tail))
-                returns[lane], sums[lane], fresh[lane] = [], 0.0, True
-        seen_rows.append(seen.reshape(6, 2))
-        rewards_rows.append(rewards)
-        ended_rows.append(terminated | truncated)
-        cut_values.append(np.where((truncated & ~terminated)[:, None], values, 0.0))
+        sum_rows.append(sums.copy())
+        sums[terminated | truncated] = 0.0
+        input_rows.append(inputs.reshape(6, 2))
+        reward_rows.append(rewards)
+        done_rows.append(terminated | truncated)
+        bootstrap_rows.append(np.where((truncated & ~terminated)[:, None], values, 0.0))
         observations = random.normal(3.0, 2.0, size=(6, 2))
-    assert experience.full
-    np.testing.assert_array_equal(experience.completed_episodes, completed)
-    expected_rest = random.normal(size=(6, 2))
-    for lane in np.flatnonzero(fresh):
-        paid = sum((gamma**t * reward for t, reward in enumerate(returns[lane])), np.zeros(2))
-        begun.append((lane // 3, paid + gamma ** len(returns[lane]) * units[lane // 3] * expected_rest[lane]))
-    totals, counts = experience.begun_returns(expected_rest.reshape(2, 3, 2), units)
-    np.testing.assert_allclose(experience.beyond, beyond)
-    for policy in range(policies):
-        found = [value for owner, value in begun if owner == policy]
-        np.testing.assert_allclose(totals[policy], np.sum(found, axis=0))
-        assert counts[policy] == len(found)
+    assert rollout.full
 
-    final = experience.normalize(observations)
-    samples, deviations = compute_advantages(experience, network, population.parameters, final, trace)
-    grouped = np.array(accumulated).reshape(steps, 2, 3, 2).swapaxes(1, 2).reshape(-1, 2, 2)
-    np.testing.assert_allclose(deviations.numpy(), grouped.std(axis=0), rtol=1e-5)
-    values = population.values(np.array(seen_rows).reshape(steps, 2, 3, 2).swapaxes(0, 1).reshape(2, -1, 2))
+    final = rollout.normalize(observations)
+    samples, sigma = compute_advantages(rollout, network, population.parameters, final, gae_lambda)
+    grouped = np.array(sum_rows).reshape(steps, 2, 3, 2).swapaxes(1, 2).reshape(-1, 2, 2)
+    np.testing.assert_allclose(sigma.numpy(), grouped.std(axis=0), rtol=1e-5)
+    values = population.values(np.array(input_rows).reshape(steps, 2, 3, 2).swapaxes(0, 1).reshape(2, -1, 2))
     values = values.reshape(2, steps, 3, 2)
     after = population.values(final)
-    for lane in range(6):
-        policy, place = divmod(lane, 3)
+    for env in range(6):
+        policy, place = divmod(env, 3)
         advantage = np.zeros(2)
         for step in reversed(range(steps)):
             own = values[policy, step, place]
             following = after[policy, place] if step == steps - 1 else values[policy, step + 1, place]
-            if ended_rows[step][lane]:
-                following, advantage = cut_values[step][lane], np.zeros(2)
-            reward = rewards_rows[step][lane] / deviations[policy].numpy()
-            advantage = np.clip(reward, -10, 10) + gamma * following - own + gamma * trace * advantage
+            if done_rows[step][env]:
+                following, advantage = bootstrap_rows[step][env], np.zeros(2)
+            reward = reward_rows[step][env] / sigma[policy].numpy()
+            advantage = np.clip(reward, -10, 10) + gamma * following - own + gamma * gae_lambda * advantage
             found = samples["target"].view(2, steps, 3, 2)[policy, step, place].numpy()
             np.testing.assert_allclose(found, advantage + own, rtol=1e-4, atol=1e-4)
 
 
-def test_a_policy_goes_on_from_its_state_anywhere() -> None:
+def test_a_reset_discards_the_rollout_and_restarts_the_sums() -> None:
+    rollout = RolloutBuffer(1, 2, 4, TransitionSizes(observation=1, action=1, objectives=1), 0.5)
+    no_end = np.zeros(2, dtype=bool)
+    for reward in (8.0, 8.0):
+        rollout.add(np.zeros((1, 2, 1)), np.zeros((1, 2, 1)), np.full((2, 1), reward), no_end, no_end)
+    rollout.reset_episodes()
+    assert rollout.filled == 0
+    rollout.add(np.zeros((1, 2, 1)), np.zeros((1, 2, 1)), np.ones((2, 1)), no_end, no_end)
+    assert (rollout.discounted_sums[0] == 1.0).all()
+
+
+def test_a_policy_continues_from_its_training_state_anywhere() -> None:
     network = actor_critic(2, BOX, 2, (6,))
-    sizes = {"observation": 2, "action": 2, "objective": 2}
-    states = fresh_states(network, 3, 2, 2, seed=3)
-    one, other = (Population(network, Experience(2, 1, 4, sizes, 0.9), CPU) for _ in range(2))
-    one.place(0, states[0])
-    one.place(1, states[2])
-    one.experience.observe(np.arange(4.0).reshape(2, 2))
+    sizes = TransitionSizes(observation=2, action=2, objectives=2)
+    states = initial_states(network, 3, sizes, seed=3)
+    one, other = (Population(network, RolloutBuffer(2, 1, 4, sizes, 0.9), CPU) for _ in range(2))
+    one.load_training_state(0, states[0])
+    one.load_training_state(1, states[2])
+    one.rollout.normalize_and_update(np.arange(4.0).reshape(2, 2))
     one.optimizer.step(torch.ones_like(one.parameters), torch.tensor([0.1, 0.2]))
-    other.place(0, one.member(1))
-    kept = other.member(0)
+    other.load_training_state(0, one.training_state(1))
+    kept = other.training_state(0)
     assert torch.equal(kept["parameters"], one.parameters[1])
     assert kept["steps"] == 1.0
-    np.testing.assert_array_equal(kept["observation_moments"]["mean"], [2.0, 3.0])
+    np.testing.assert_array_equal(kept["observation_statistics"]["mean"], [2.0, 3.0])
     other.optimizer.step(torch.ones_like(one.parameters), torch.tensor([0.1, 0.2]))
     assert torch.equal(kept["parameters"], one.parameters[1])  # a copy
-
-
-def test_frozen_policies_act_as_one_by_one() -> None:
-    network = actor_critic(3, BOX, 2, (6,))
-    actors = PolicyBank(network, CPU)
-    states = fresh_states(network, 4, 3, 2, seed=1)
-    random = np.random.default_rng(0)
-    for number, state in enumerate(states):
-        state["observation_moments"] = {"mean": random.normal(size=3), "variance": random.random(3) + 0.5}
-        actors.add(10 * number, state)
-    numbers = np.array([30, 0, 30, 10, 0, 0])
-    observations = random.normal(size=(6, 3)).astype(np.float32)
-    together = actors.act(observations, numbers, None)
-    for row, number in enumerate(numbers):
-        alone = actors.act(observations[row : row + 1], numbers[row : row + 1], None)
-        np.testing.assert_allclose(together[row], alone[0], rtol=1e-5, atol=1e-7)
-        moments = states[number // 10]["observation_moments"]
-        normal_row = (observations[row] - moments["mean"]) / np.sqrt(moments["variance"] + 1e-8)
-        actor = states[number // 10]["parameters"][None, : network.actor_parameters]
-        policy = network.distribution(actor, torch.tensor(normal_row, dtype=torch.float32)[None, None])
-        np.testing.assert_allclose(together[row], policy.mode()[0, 0].numpy(), rtol=1e-4, atol=1e-6)

@@ -14,6 +14,12 @@ from gymnasium import spaces
 
 import morl.envs
 from morl.experiment import checkpoint
+from morl.experiment.components import find_task
+from morl.experiment.ownership import OwnedFolder
+from morl.experiment.session import Session
+from morl.experiment.settings import resolve_sources
+from morl.learning.observations import encoder
+from morl.policy_files import PolicyData, PolicySpec
 from morl.seeding import stream
 
 STEPS: dict[str, int] = {}
@@ -58,14 +64,15 @@ TINY_MORLD: dict[str, Any] = {
     "exchange_every": 60,
     "evaluation_episodes": 2,
     "hidden_sizes": (8,),
+}
+TINY_MORLD_CONDITIONED: dict[str, Any] = TINY_MORLD | {
     "batch_size": 4,
     "random_exploration_steps": 16,
     "learning_starts": 16,
     "buffer_size": 200,
-    "offline_updates": 2,
     "updates_per_step": 0.3,
-    "workers": 1,
 }
+TINY_MORLD_OFF_POLICY: dict[str, Any] = TINY_MORLD_CONDITIONED | {"offline_updates": 2, "workers": 1}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,
@@ -270,6 +277,7 @@ class Coins:
     config_class = CoinConfig
 
     def __init__(self, problem: Any, config: CoinConfig, seed: int, num_envs: int, device: torch.device) -> None:
+        self.problem = problem
         self.members, self.num_envs = config.members, num_envs
         self.actions, self.objectives = int(problem.action_space.n), problem.num_objectives
         self.first = int(problem.action_space.start)
@@ -307,11 +315,23 @@ class Coins:
     def reset_episodes(self) -> None:
         self.begun = False
 
-    def export_policies(self) -> dict[int, dict[str, Any]]:
-        return {member: {"action": member} for member in range(self.members)}
+    def export_policies(self) -> dict[int, PolicyData]:
+        return {member: self.coin(member) for member in range(self.members)}
 
-    def import_policies(self, policies: Any) -> None:
-        assert sorted(policies) == list(range(self.members))
+    def coin(self, member: int) -> PolicyData:
+        """Return a network without hidden layers whose bias decides."""
+        width = encoder(self.problem.observation_space)[1]
+        spec = PolicySpec(
+            agent="coins",
+            head="categorical",
+            hidden_sizes=(),
+            observation_space=self.problem.observation_space,
+            action_space=self.problem.action_space,
+            objectives=self.problem.objectives,
+        )
+        biases = torch.nn.functional.one_hot(torch.tensor(member % self.actions), self.actions).float()
+        parameters = torch.cat([torch.zeros(width * self.actions), biases])
+        return PolicyData(spec=spec, parameters=parameters, preference=np.full(self.objectives, np.nan))
 
 
 # --- Comparing runs ---------------------------------------------------------------------------------------------------
@@ -326,6 +346,15 @@ def train(run_dir: Path, env: Any = "toy-walk-v0", total_steps: int = 200, **cha
     if agent != "pd-morl":
         config = {}
     return morl.train(agent, env, total_steps=total_steps, run_dir=run_dir, config=config, **SCHEDULE | changes)
+
+
+def session(run_dir: Path, agent: str, env: str, **settings: Any) -> Session:
+    """Return a run in the making, whose files are there and whose training has not begun."""
+    task = find_task(agent, env, {})
+    made = Session(task.experiment(resolve_sources(task.agent_class.config_class, agent, env, [settings])), run_dir)
+    with OwnedFolder.for_new_run(run_dir, overwrite=False) as folder:
+        made.create_files(folder, "a test")
+    return made
 
 
 def strict_json(text: str) -> Any:
@@ -386,11 +415,16 @@ def difference(one: Any, other: Any, path: str = "") -> str:
 
 
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the scalars that TensorBoard shows, by tag; clocks left out."""
+    """Return the scalars of a run that TensorBoard shows, by tag; clocks left out."""
+    return scalars_of(run_dir / "tensorboard")
+
+
+def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the scalars in the event files of a folder, by tag; clocks left out."""
     from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
-    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
     found = {}
     for tag in sorted(set(events.Tags()["tensors"]) - {*CLOCKS}):
         arrays = [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]

@@ -1,0 +1,1 @@
+"""Solvers of the scalar problems of MORL/D; `protocol` states their interface."""

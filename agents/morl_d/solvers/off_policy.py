@@ -1,225 +1,250 @@
-"""Solvers that learn from replay: the policies that train, in a few groups, each in a thread of its own."""
+"""Solvers that learn from replay: SAC, TD3, DQN. The active policies train side by side, perhaps in several threads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
-from morl.learning.off_policy import Learner, UtilityFn, linear_weights
-from morl.learning.sampled_batches import SampledBatches
+from morl.learning.backends import choose_backend, make_update
+from morl.learning.off_policy import OffPolicyAlgorithm
+from morl.learning.sampled_batches import SampledBatches, linear_weights
+from morl.learning.scalarization import UtilityFn
 from morl.learning.shared_replay import SharedReplayBuffer
+from morl.protocols import BoolArray, IndexArray
 from morl.seeding import derived_seed
 
-Indices = NDArray[np.int64]
-Judge = Callable[[Tensor, Tensor], UtilityFn]
+BindUtility: TypeAlias = Callable[[Tensor, Tensor], UtilityFn]
 """(preferences [policy, 1 or batch, objective], bounds [policy, 2, objective]) -> utility."""
+
+BuildAlgorithm: TypeAlias = Callable[[int, torch.Generator], OffPolicyAlgorithm]
+"""(number of policies, random stream of the initial parameters) -> algorithm."""
+
+METRICS = ("critic_loss", "entropy", "actor_loss")
+
+WIDE = 128
+"""Units of a hidden layer from which eager updates are worth two threads; for smaller ones they wait for each other."""
 
 
 class OffPolicy:
-    """Trains `slots` policies at a time, each on batches from the rings it may draw from.
+    """Trains `num_active` policies at a time, each on batches from the replay buffers that it may sample from.
 
-    With conditioned networks there is one policy for all weights: the batches of all slots are one long batch, and
-    every row is judged, and observed, under the weights of its slot.
+    The active policies are split into groups, each with an algorithm, a random stream and a thread of its own. With
+    conditioned networks there is one policy for all weights: the batches of all active weights are one long batch, in
+    which every row is observed, and its values are compared, under its own weights.
 
     Args:
-        build: number of policies, generator -> learner.
-        judge: see there.
-        columns: of the replay, name -> width.
-        config: resolved settings.
-        slots: policies that train side by side.
+        build: builds the algorithm for a number of policies.
+        bind_utility: binds the utility to preferences and bounds.
+        columns: of the replay buffers, name -> width.
+        config: settings.
+        num_active: policies that train side by side.
         seed: of all random streams.
-        device: where everything lives.
+        device: where networks and replay buffers live.
+
+    Raises:
+        ValueError: the backend does not support the settings.
     """
 
     def __init__(
         self,
-        build: Callable[[int, torch.Generator], Learner],
-        judge: Judge,
+        build: BuildAlgorithm,
+        bind_utility: BindUtility,
         columns: Mapping[str, int],
         config: Config,
-        slots: int,
+        num_active: int,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.config, self.judge, self.slots, self.device = config, judge, slots, device
+        self.config = config
+        self.bind_utility = bind_utility
+        self.num_active = num_active
+        self.device = device
         self.conditioned = config.networks == "conditioned"
         first = torch.Generator().manual_seed(derived_seed(seed, "network"))
-        rows = 1 if self.conditioned else config.population
-        everybody = build(rows, first)
+        everybody = build(1 if self.conditioned else config.population, first)
         self.members = {name: tensor.clone() for name, tensor in everybody.tensors().items()}
-        linear = config.utility == "linear" and config.condition != "accrued" and not self.conditioned
-        self.at_once = linear and getattr(everybody, "compiled", None) is not None  # has threads of its own
-        workers = config.workers or (2 if max(config.hidden_sizes) >= 128 and not self.at_once else 1)
-        groups = 1 if self.conditioned else min(workers, slots)
-        self.groups = [slice(0, 1)] if self.conditioned else _split(slots, groups)
+        self.linear = config.utility == "linear" and not config.augmented_state
+        self.backend = choose_backend(everybody, config.backend, linear_utility=self.linear)
+        self.groups = self._split_active()
         unused = torch.Generator().manual_seed(0)
-        self.learners = [build(group.stop - group.start, unused) for group in self.groups]
+        self.algorithms = [build(group.stop - group.start, unused) for group in self.groups]
+        self.updates = [
+            make_update(algorithm, self.backend, linear_utility=self.linear) for algorithm in self.algorithms
+        ]
+        self.latest: list[dict[str, Tensor]] = [{} for _ in self.groups]
+        """Metrics of the latest updates of each group."""
         capacity = config.buffer_size // (config.population if config.replay == "shared" else 1)
-        self.rings = SharedReplayBuffer(max(1, capacity), columns, device, config.population)
-        names = ("replay", "exploration", *(f"learner {number}" for number in range(groups)))
+        self.replay = SharedReplayBuffer(max(1, capacity), columns, device, config.population)
+        names = ("replay", "exploration", *(f"learner {group}" for group in range(len(self.groups))))
         self.generators = [torch.Generator(device).manual_seed(derived_seed(seed, name)) for name in names]
         self.threads: ThreadPoolExecutor | None = None
-        self.active = np.arange(slots)
-        self.preferences = self.bounds = torch.empty(0)
-        self.number = 0  # of gradient steps, for the policy's delay
+        self.active = np.arange(num_active)
+        self.preferences = torch.empty(0)
+        self.bounds = torch.empty(0)
+
+    def _split_active(self) -> list[slice]:
+        """Return the active policies of each group; compiled updates distribute the work themselves."""
+        if self.conditioned:
+            return [slice(0, 1)]
+        wide = max(self.config.hidden_sizes) >= WIDE
+        workers = self.config.workers or (2 if wide and self.backend == "eager" else 1)
+        groups = min(workers, self.num_active)
+        bounds = [self.num_active * group // groups for group in range(groups + 1)]
+        return [slice(start, stop) for start, stop in pairwise(bounds)]
 
     # --- Who trains ---------------------------------------------------------------------------------------------------
 
-    def load(self, active: Indices, preferences: Tensor, bounds: Tensor, values: Tensor) -> None:  # noqa: ARG002
-        """Let `active` policies train, for preferences [slot, objective] and bounds [2, objective]."""
-        self.active, self.preferences = active, preferences
+    def load(self, active: IndexArray, preferences: Tensor, bounds: Tensor, values: Tensor) -> None:  # noqa: ARG002
+        """Let policies train, from their state in `members`.
+
+        Args:
+            active: indices of the policies [active].
+            preferences: their weight vectors [active, objective].
+            bounds: lowest and ideal returns [2, objective].
+            values: mean returns [active, objective]; not used.
+        """
+        self.active = active
+        self.preferences = preferences
         self.bounds = bounds.expand(len(active), *bounds.shape)
-        for name, group, learner in self._tensors():
-            learner.copy_(self.members[name][[0] if self.conditioned else active[group]])
+        for name, group, tensor in self._tensors():
+            tensor.copy_(self.members[name][[0] if self.conditioned else active[group]])
 
     def store(self, rows: int | None = None) -> None:
-        """Write the policies that train, or the first of them, back to the members."""
-        for name, group, learner in self._tensors():
-            active = np.zeros(1, np.int64) if self.conditioned else self.active[: rows or self.slots][group]
-            self.members[name][active] = learner[: len(active)]
+        """Write the active policies, or the first `rows` of them, back to `members`."""
+        for name, group, tensor in self._tensors():
+            active = np.zeros(1, np.int64) if self.conditioned else self.active[: rows or self.num_active][group]
+            self.members[name][active] = tensor[: len(active)]
 
-    def _tensors(self) -> Any:
-        for group, learner in zip(self.groups, self.learners, strict=True):
-            for name, tensor in learner.tensors().items():
+    def _tensors(self) -> Iterator[tuple[str, slice, Tensor]]:
+        """Yield the state of the algorithms: name, group and tensor [policy of the group, ...]."""
+        for group, algorithm in zip(self.groups, self.algorithms, strict=True):
+            for name, tensor in algorithm.tensors().items():
                 yield name, group, tensor
 
-    def replace(self, sources: Indices) -> None:
-        """Replace every member by a copy of the one it continues from."""
+    def replace(self, sources: IndexArray) -> None:
+        """Replace every member by a copy of the member `sources` [policy] that it continues from."""
         copy_members(self.members, sources)
 
-    # --- Acting and learning ------------------------------------------------------------------------------------------
+    # --- Acting -------------------------------------------------------------------------------------------------------
 
     def explore(self, observations: Tensor) -> Tensor:
-        """Return actions [slot, lane, width] for observations [slot, lane, width]."""
+        """Return exploring actions [active, env, action] for observations [active, env, observation]."""
+        generator = self.generators[1]
         if self.conditioned:
-            inputs, worth = self._joined(observations)
-            actions = self.learners[0].explore(inputs, worth, self.generators[1])
+            weights = self.preferences.unsqueeze(1).expand(-1, observations.shape[1], -1)
+            inputs = torch.cat([observations, weights], dim=2).flatten(0, 1).unsqueeze(0)
+            utility = self._bound_utility(slice(0, 1), observations.shape[1])
+            actions = self.algorithms[0].explore(inputs, utility, generator)
             return actions.view(*observations.shape[:2], -1)
-        parts = zip(self.groups, self.learners, strict=True)
-        explored = [each.explore(observations[group], self._worth(group), self.generators[1]) for group, each in parts]
+        explored = [
+            algorithm.explore(observations[group], self._bound_utility(group), generator)
+            for group, algorithm in zip(self.groups, self.algorithms, strict=True)
+        ]
         return torch.cat(explored)
 
-    def observe(self, transitions: Mapping[str, Tensor]) -> None:
-        """Store transitions [slot, lane, width] of the active policies."""
-        self.rings.add(self.active, **{name: transitions[name] for name in self.rings.columns})
+    def _bound_utility(self, group: slice, rows: int = 1) -> UtilityFn:
+        """Return the utility of values of a group; of conditioned networks, for `rows` rows of each weight."""
+        if not self.conditioned:
+            return self.bind_utility(self.preferences[group].unsqueeze(1), self.bounds[group])
+        return self.bind_utility(self.preferences.repeat_interleave(rows, dim=0).unsqueeze(0), self.bounds[:1])
 
-    def ready(self, sources: Indices) -> NDArray[np.bool_]:
-        """Return which policies have something to learn from in their rings `sources` [policy, k]."""
-        filled: NDArray[np.bool_] = self.rings.sizes[sources].sum(axis=1) > 0
+    # --- Learning -----------------------------------------------------------------------------------------------------
+
+    def observe(self, transitions: Mapping[str, Tensor]) -> None:
+        """Store transitions [active, env, width] of the active policies, by name."""
+        self.replay.add(self.active, **{name: transitions[name] for name in self.replay.columns})
+
+    def ready(self, sources: IndexArray) -> BoolArray:
+        """Return which policies can learn [policy]: those with transitions in their buffers `sources` [policy, k]."""
+        filled: BoolArray = self.replay.sizes[sources].sum(axis=1) > 0
         return filled
 
-    def learn(self, count: int, sources: Indices) -> int:
-        """Take `count` gradient steps with every slot, from the rings `sources` [slot, k]; return how many in all."""
+    def learn(self, count: int, sources: IndexArray) -> int:
+        """Run `count` updates of every active policy; return the number of updates of all policies together.
+
+        Args:
+            count: updates of each active policy.
+            sources: replay buffers that each active policy samples from [active, k].
+        """
         if count == 0:
             return 0
-        if self.at_once:
-            self._learn_at_once(count, sources)
-            return count * self.slots
-        batches = self.rings.sample(sources, self.config.batch_size, self.generators[0], count)
+        index = self.replay.sample_indices(sources, self.config.batch_size, self.generators[0], count)
 
         def train(job: int) -> None:
-            group, learner, generator = self.groups[job], self.learners[job], self.generators[2 + job]
-            for number, batch in enumerate(batches, start=self.number):
-                if self.conditioned:
-                    learner.update(*self._one_batch(batch), number, generator)
-                else:
-                    part = {name: column[group] for name, column in batch.items()}
-                    learner.update(part, self._worth(group), number, generator)
+            self.latest[job] |= self.updates[job](self._batches(job, index))
 
-        if len(self.learners) == 1:
-            train(0)
+        if len(self.groups) == 1 or self.backend != "eager":
+            for job in range(len(self.groups)):
+                train(job)
         else:
-            self.threads = self.threads or ThreadPoolExecutor(len(self.learners), initializer=_flush_denormal_numbers)
-            list(self.threads.map(train, range(len(self.learners))))
-        self.number += count
-        return count * self.slots
+            self.threads = self.threads or ThreadPoolExecutor(len(self.groups), initializer=_flush_denormal_numbers)
+            list(self.threads.map(train, range(len(self.groups))))
+        return count * self.num_active
 
-    def _learn_at_once(self, count: int, sources: Indices) -> None:
-        """Do the same with compiled loops, which share out the processors themselves."""
-        index = self.rings.draw(sources, self.config.batch_size, self.generators[0], count)
-        actions, objectives = self.rings.columns["action"], self.rings.columns["reward"]
-        for group, learner, generator in zip(self.groups, self.learners, self.generators[2:], strict=True):
-            drawn = index[group]
-            shape, seen = drawn.shape, torch.zeros(len(drawn), 1, self.rings.columns["observation"])
-            weights = linear_weights(self._worth(group), seen, objectives).unsqueeze(1)
-            draws = SampledBatches(
-                rows=self.rings.rows.expand(shape[0], -1, -1),
-                width=self.rings.columns["observation"],
-                index=drawn,
-                condition=torch.zeros(*shape, 0),
-                weight=weights.expand(*shape, objectives),
-                noise=torch.zeros(*shape[:2], 0, actions),  # learners draw their own
-                scale=torch.ones(shape[0], objectives),
-            )
-            learner.learn_linear(draws, self.number, generator)  # type: ignore[attr-defined]
-        self.number += count
-
-    def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:
-        """Return the best actions [policy, batch, width] of any actors [policy, n], under their own preferences."""
-        preferences = preferences.unsqueeze(1)
-        if self.conditioned:
-            observations = torch.cat([observations, preferences.expand(-1, observations.shape[1], -1)], dim=2)
-        return self.learners[0].greedy(actors, observations, self.judge(preferences, bounds))
-
-    def _worth(self, group: slice) -> UtilityFn:
-        return self.judge(self.preferences[group].unsqueeze(1), self.bounds[group])
-
-    def _joined(self, observations: Tensor) -> tuple[Tensor, UtilityFn]:
-        """Return observations [1, slot * batch, width + objective] with weights, and the utility under those."""
-        weights = self.preferences.unsqueeze(1).expand(-1, observations.shape[1], -1)
-        inputs = torch.cat([observations, weights], dim=2).flatten(0, 1).unsqueeze(0)
-        return inputs, self.judge(weights.flatten(0, 1).unsqueeze(0), self.bounds[:1])
-
-    def _one_batch(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], UtilityFn]:
-        joined, worth = self._joined(batch["observation"])
-        following, _ = self._joined(batch["next_observation"])
-        columns = {name: column.flatten(0, 1).unsqueeze(0) for name, column in batch.items()}
-        return columns | {"observation": joined, "next_observation": following}, worth
+    def _batches(self, job: int, index: Tensor) -> SampledBatches:
+        """Return what a group learns from, for the indices [active, update, batch] that were sampled for all."""
+        group = self.groups[job]
+        columns = self.replay.columns
+        objectives = columns["reward"]
+        utility = self._bound_utility(group, index.shape[2])
+        if self.conditioned:  # [1, update, active * batch]
+            weights = self.preferences.repeat_interleave(index.shape[2], dim=0)
+            index = index.transpose(0, 1).flatten(1).unsqueeze(0)
+            condition = weights.expand(*index.shape, objectives)
+        else:
+            index = index[group]
+            condition = index.new_empty(*index.shape, 0, dtype=self.preferences.dtype)
+        policies, count, size = index.shape
+        weight = None
+        if self.linear:
+            shape = (policies, size if self.conditioned else 1, columns["observation"])
+            no_observations = self.preferences.new_zeros(shape)
+            weight = linear_weights(utility, no_observations, objectives).unsqueeze(1).expand(*index.shape, objectives)
+        return SampledBatches(
+            rows=self.replay.rows.expand(policies, -1, -1),
+            index=index,
+            observation_width=columns["observation"],
+            action_width=columns["action"],
+            condition=condition,
+            noise=self.algorithms[job].sample_noise(count, size, self.generators[2 + job]),
+            scale=torch.ones(policies, objectives, device=self.device),
+            weight=weight,
+            utility=utility,
+        )
 
     def metrics(self) -> dict[str, float]:
-        """Return what learners have to say, the mean over groups."""
-        names = self.learners[0].diagnostics
-        return {
-            name: float(np.mean([each.diagnostics[name].mean().item() for each in self.learners])) for name in names
-        }
+        """Return the metrics of the latest updates, averaged over groups."""
+        names = [name for name in METRICS if name in self.latest[0]]
+        return {name: float(np.mean([latest[name].mean().item() for latest in self.latest])) for name in names}
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that exact resuming needs."""
+        """Return the complete state for a checkpoint: parameters, optimizers, replay, random streams."""
         return {
             "members": self.members,
-            "learners": [learner.tensors() for learner in self.learners],
-            "diagnostics": [learner.diagnostics for learner in self.learners],
-            "rings": self.rings.state_dict(),
+            "algorithms": [algorithm.state_dict() for algorithm in self.algorithms],
+            "latest": [{name: latest[name] for name in METRICS if name in latest} for latest in self.latest],
+            "replay": self.replay.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
-            "number": self.number,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned; `load` comes first."""
+        """Restore a state that `state_dict` returned; `load` was called before."""
         for name, tensor in self.members.items():
             tensor.copy_(state["members"][name])
-        for learner, tensors, diagnostics in zip(self.learners, state["learners"], state["diagnostics"], strict=True):
-            for name, tensor in learner.tensors().items():
-                tensor.copy_(tensors[name])
-            learner.diagnostics = dict(diagnostics)
-        self.rings.load_state_dict(state["rings"])
+        for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
+            algorithm.load_state_dict(saved)
+        self.latest = [dict(latest) for latest in state["latest"]]
+        self.replay.load_state_dict(state["replay"])
         for generator, value in zip(self.generators, state["generators"], strict=True):
             generator.set_state(value)
-        self.number = state["number"]
-
-
-def _split(count: int, parts: int) -> list[slice]:
-    bounds = [count * part // parts for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in pairwise(bounds)]
 
 
 def _flush_denormal_numbers() -> None:

@@ -1,13 +1,12 @@
-"""Solvers that learn from what they have just done: PPO (SER) and EUPG (ESR), on the population PPO of morl.learning.
+"""On-policy solvers of MORL/D: PPO (SER) and EUPG (ESR), on the population PPO of `morl.learning`.
 
-EUPG (Roijers et al. 2018) climbs the expected utility of the whole return: its gradient is
-E[sum_t grad log pi(a_t | s_t, R-_t) u(R-_t + R+_t)]. That is a policy gradient whose only reward is u(R) at the end of
-an episode, for policies that see what was paid so far. With one epoch of one minibatch PPO takes just this step, less
-a learnt baseline.
+EUPG (Roijers et al. 2018) ascends the expected utility of the whole return: its gradient is
+E[sum_t grad log pi(a_t | s_t, R-_t) u(R-_t + R+_t)], with the returns R- before and R+ after step t. That is a policy
+gradient whose only reward is u(R) at the end of an episode, for policies that observe the accrued reward. With one
+epoch of one minibatch PPO takes just this step, less a learned baseline.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,194 +15,238 @@ from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
-from morl.learning.actor_critic import ActorCritic
-from morl.learning.off_policy import UtilityFn
-from morl.learning.population import Population, TrainingState, fresh_states
-from morl.learning.ppo import Epochs, improve, scalar_advantages
-from morl.learning.rollouts import Experience, compute_advantages
+from morl.learning.advantages import compute_advantages, scalar_advantages
+from morl.learning.backends import make_update
+from morl.learning.normalization import MeanStdState
+from morl.learning.population import Population, TrainingState, initial_states
+from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
+from morl.learning.rollouts import RolloutBuffer
+from morl.learning.scalarization import UtilityFn
+from morl.protocols import BoolArray, IndexArray, StateDict
 from morl.seeding import derived_seed
 
-Indices = NDArray[np.int64]
+BindUtility = Callable[[Tensor, Tensor], UtilityFn]
+"""(preferences [policy, 1, objective], bounds [policy, 2, objective]) -> utility."""
 
 
 class OnPolicy:
-    """Trains `slots` policies at a time; satisfies what `morl.agents.morl_d.agent` asks of a solver.
+    """Trains the active policies by PPO; satisfies `morl.agents.morl_d.solvers.protocol.TransitionSolver`.
 
     Args:
-        name: "ppo" or "eupg".
-        network: actor and critic; the critic has one output for EUPG, one for each objective else.
-        judge: (preferences [policy, 1, objective], bounds [policy, 2, objective]) -> utility.
-        widths: of "observation", "action" and "objective", the latter as the critic's outputs.
-        config: resolved settings.
-        discount: of learning.
-        slots: policies that train side by side.
-        lanes: of each policy.
+        network: actor and critic; the critic has one output for EUPG, else one for each objective.
+        bind_utility: the utility of returns for given preferences.
+        rollout: buffer of the active policies.
+        config: settings.
+        expected_utility: whether to maximize the expected utility of the return (EUPG) instead of the utility of the
+            expected return.
         seed: of all random streams.
-        device: where everything lives.
+        device: where networks live.
     """
 
     def __init__(
         self,
-        name: str,
         network: ActorCritic,
-        judge: Callable[[Tensor, Tensor], UtilityFn],
-        widths: Mapping[str, int],
+        bind_utility: BindUtility,
+        rollout: RolloutBuffer,
         config: Config,
-        discount: float,
-        slots: int,
-        lanes: int,
+        expected_utility: bool,
         seed: int,
         device: torch.device,
     ) -> None:
-        self.network, self.judge, self.config, self.device = network, judge, config, device
-        self.whole_returns = name == "eupg"
-        discount = 1.0 if self.whole_returns else discount  # u(R) holds the discounts already
-        self.population = Population(network, Experience(slots, lanes, config.rollout_steps, widths, discount), device)
-        first = derived_seed(seed, "network")
-        states = fresh_states(network, config.population, widths["observation"], widths["objective"], first)
-        self.members = {name: torch.stack(rows) for name, rows in _by_name([self._row(state) for state in states])}
-        names = ("exploration", "replay")
-        self.generators = [torch.Generator(device).manual_seed(derived_seed(seed, name)) for name in names]
-        self.active = np.arange(slots)
-        self.directions = self.preferences = self.bounds = torch.empty(0)
-        self.seen: NDArray[np.float32] | None = None  # normalized observations that the lanes are acting on
+        self.network = network
+        self.bind_utility = bind_utility
+        self.config = config
+        self.expected_utility = expected_utility
+        self.device = device
+        self.population = Population(network, rollout, device)
+        self.settings = PPOSettings(
+            epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight
+        )
+        ppo = PPO(network, self.population.parameters, self.population.optimizer, self.settings)
+        self.gradient_step = make_update(ppo, config.backend)
+        self.backend = self.gradient_step.backend
+        states = initial_states(network, config.population, rollout.sizes, derived_seed(seed, "network"))
+        rows = [self._row(state) for state in states]
+        self.members = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+        self.exploration = torch.Generator(device).manual_seed(derived_seed(seed, "exploration"))
+        self.shuffling = torch.Generator(device).manual_seed(derived_seed(seed, "replay"))
+        self.active = np.arange(rollout.num_policies)
+        self.preferences = torch.empty(0)  # [active, objective]
+        self.bounds = torch.empty(0)  # [active, 2, objective]
+        self.utility_gradients = torch.empty(0)  # [active, objective] of the utility of the expected return
+        self.inputs: NDArray[np.float32] | None = None  # [active, env, width] normalized observations of the next step
+        self.final_inputs: NDArray[np.float32] | None = None  # [active, env, width] normalized, after the latest step
         self.diagnostics: dict[str, Tensor] = {}
 
-    # --- Who trains ---------------------------------------------------------------------------------------------------
+    # --- Active policies ----------------------------------------------------------------------------------------------
 
-    def load(self, active: Indices, preferences: Tensor, bounds: Tensor, values: Tensor) -> None:
-        """Let `active` policies train, for preferences [slot, objective], bounds [2, objective] and mean returns.
+    def load(self, active: IndexArray, preferences: Tensor, bounds: Tensor, returns: Tensor) -> None:
+        """Start to train policies, from their state in `members`.
 
-        Under SER the gradient of u(J) is that of the weighted sum w.J with w = grad u at J, the returns `values`.
+        Under SER the gradient of u(J) is that of the weighted sum w.J with w = grad u at J, the latest mean returns.
+
+        Args:
+            active: indices of the policies that train [active].
+            preferences: their weight vectors [active, objective].
+            bounds: lowest and ideal returns [2, objective].
+            returns: mean discounted returns of their latest evaluation [active, objective].
         """
         if not np.array_equal(active, self.active):
-            self.population.experience.begin_episodes()
-        self.active, self.preferences = active, preferences
-        self.bounds = bounds.expand(len(active), *bounds.shape)
-        if not self.whole_returns:
-            returns = values.unsqueeze(1).requires_grad_()
-            worths = self.judge(preferences.unsqueeze(1), self.bounds)(returns, returns)
-            (gradient,) = torch.autograd.grad(worths.sum(), returns)
-            self.directions = gradient.squeeze(1)
-        for slot, policy in enumerate(active.tolist()):
-            self.population.place(slot, _state({name: rows[policy] for name, rows in self.members.items()}))
+            self.population.rollout.reset_episodes()
+        self.active = active
+        self.preferences = preferences
+        self.bounds = bounds.expand((len(active), *bounds.shape))
+        if not self.expected_utility:
+            leaf = returns.unsqueeze(1).requires_grad_()
+            utilities = self._utility(leaf)
+            (gradient,) = torch.autograd.grad(utilities.sum(), leaf)
+            self.utility_gradients = gradient.squeeze(1)
+        for row, policy in enumerate(active.tolist()):
+            state = _training_state({name: rows[policy] for name, rows in self.members.items()})
+            self.population.load_training_state(row, state)
+
+    def _utility(self, returns: Tensor) -> Tensor:
+        """Return the utilities [active, env] of returns [active, env, objective]."""
+        return self.bind_utility(self.preferences.unsqueeze(1), self.bounds)(returns, returns)
 
     def store(self, rows: int | None = None) -> None:
-        """Write the policies that train, or the first of them, back to the members."""
-        for slot, policy in enumerate(self.active[:rows].tolist()):
-            for name, value in self._row(self.population.member(slot)).items():
+        """Write the active policies, or the first `rows` of them, back to `members`."""
+        for row, policy in enumerate(self.active[:rows].tolist()):
+            for name, value in self._row(self.population.training_state(row)).items():
                 self.members[name][policy] = value
 
-    def _row(self, state: TrainingState) -> dict[str, Tensor]:
-        """Return a training state as tensors by name; "actor" is what acting needs, its normalizer included."""
-        row = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        for name, moments in state.items():
-            if isinstance(moments, dict):
-                row |= {f"{name}.{part}": torch.as_tensor(value) for part, value in moments.items()}
-        scale = (row["observation_moments.variance"] + 1e-8).rsqrt()
-        actor = row["parameters"][: self.network.actor_parameters].cpu()
-        row["actor"] = torch.cat([actor, row["observation_moments.mean"].float(), scale.float()])
-        return row
+    def replace(self, sources: IndexArray) -> None:
+        """Replace every member by a copy of the member that it continues from; a rollout of others is discarded.
 
-    def replace(self, sources: Indices) -> None:
-        """Replace every member by a copy of the one it continues from; what another policy did teaches it nothing."""
+        Args:
+            sources: index of the member to copy for each policy [policy]; its own index where it stays.
+        """
         copy_members(self.members, sources)
         if (sources != np.arange(len(sources))).any():
-            self.population.experience.clear()
+            self.population.rollout.clear()
+
+    def _row(self, state: TrainingState) -> dict[str, Tensor]:
+        """Return a training state as tensors by name; "actor" acts: parameters, then mean and scale."""
+        observations = _tensors(state["observation_statistics"])
+        rewards = _tensors(state["reward_statistics"])
+        scale = (observations["variance"] + 1e-8).rsqrt()
+        actor = state["parameters"][: self.network.actor_parameters].cpu()
+        return {
+            "parameters": state["parameters"],
+            "first_moments": state["first_moments"],
+            "second_moments": state["second_moments"],
+            "steps": state["steps"],
+            **{f"observation_statistics.{part}": value for part, value in observations.items()},
+            **{f"reward_statistics.{part}": value for part, value in rewards.items()},
+            "actor": torch.cat([actor, observations["mean"].float(), scale.float()]),
+        }
 
     # --- Acting and learning ------------------------------------------------------------------------------------------
 
     def explore(self, observations: Tensor) -> Tensor:
-        """Return actions [slot, lane, width] for observations [slot, lane, width]."""
-        self.seen = self.population.experience.observe(observations.flatten(0, 1).cpu().numpy())
-        return torch.as_tensor(self.population.act(self.seen, None, self.generators[0]))
+        """Return sampled actions [active, env, action] for observations [active, env, width]."""
+        self.inputs = self.population.rollout.normalize_and_update(observations.flatten(0, 1).cpu().numpy())
+        return torch.as_tensor(self.population.act(self.inputs, None, self.exploration))
 
     def observe(self, transitions: Mapping[str, Tensor]) -> None:
-        """Take in transitions [slot, lane, width] of the active policies."""
-        experience, shape = self.population.experience, transitions["ended"].shape[:2]
-        flat = {name: column.flatten(0, 1).cpu().numpy() for name, column in transitions.items()}
-        ended, terminated = flat["ended"][:, 0] > 0, flat["terminated"][:, 0] > 0
-        rewards = flat["reward"].astype(np.float64)
-        if self.whole_returns:
-            total = transitions["total"]
-            worths = self.judge(self.preferences.unsqueeze(1), self.bounds)(total, total)
-            rewards = worths.flatten()[:, None].cpu().numpy() * ended[:, None]
-            terminated = ended  # what a time limit cuts off is not part of the return either
-        actions = flat["action"].reshape(*shape, -1)
-        assert self.seen is not None
-        experience.add(self.seen, actions, rewards, terminated, ended & ~terminated)
-        following = experience.normalize(flat["next_observation"])
-        if (ended & ~terminated).any():
-            experience.bootstrap_truncated(self.population.values(following))
-        self.last = following
+        """Store transitions of the active policies.
 
-    def ready(self, sources: Indices) -> NDArray[np.bool_]:
-        """Return that no policy can learn without acting."""
+        Args:
+            transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
+                terminated, ended (terminated or truncated) and total (the discounted return of the episode so far).
+        """
+        rollout = self.population.rollout
+        columns = {name: column.flatten(0, 1).cpu().numpy() for name, column in transitions.items()}
+        ended = columns["ended"][:, 0] > 0
+        terminated = columns["terminated"][:, 0] > 0
+        rewards = columns["reward"].astype(np.float64)
+        if self.expected_utility:
+            utilities = self._utility(transitions["total"])
+            rewards = utilities.flatten()[:, None].cpu().numpy() * ended[:, None]
+            terminated = ended  # the part of an episode beyond the time limit is not part of the return
+        truncated = ended & ~terminated
+        actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
+        assert self.inputs is not None
+        rollout.add(self.inputs, actions, rewards, terminated, truncated)
+        self.final_inputs = rollout.normalize(columns["next_observation"])
+        if truncated.any():
+            rollout.bootstrap_truncated(self.population.values(self.final_inputs))
+
+    def ready(self, sources: IndexArray) -> BoolArray:
+        """Return that no policy can learn without acting: false for each of `sources` [policy, k]."""
         return np.zeros(len(sources), dtype=np.bool_)
 
-    def learn(self, count: int, sources: Indices) -> int:  # noqa: ARG002
-        """Learn when the rollout is full; return the number of gradient steps."""
-        experience, config = self.population.experience, self.config
-        if not experience.full:
-            return 0
-        assert config.epochs is not None
-        assert config.minibatches is not None
-        parameters = self.population.parameters
-        samples, deviations = compute_advantages(experience, self.network, parameters, self.last, config.trace)
-        weights = torch.ones_like(deviations) if self.whole_returns else self.directions * deviations
-        samples["advantage"] = scalar_advantages(samples["target"] - samples["value"], weights).unsqueeze(2)
-        settings = Epochs(epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight)
-        rates = torch.full((len(parameters),), config.actor_learning_rate, device=self.device)
-        self.diagnostics = improve(
-            self.network, parameters, self.population.optimizer, samples, settings, rates, self.generators[1]
-        )
-        experience.clear()
-        return config.epochs * config.minibatches * len(parameters)
+    def learn(self, updates: int, sources: IndexArray) -> int:  # noqa: ARG002
+        """Run one PPO update if the rollout is full; return the number of gradient steps, of all policies together.
 
-    @torch.no_grad()
-    def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the likeliest actions [policy, batch, width] of any actors [policy, n]."""
-        width = observations.shape[2]
-        weights, mean, scale = actors.split([actors.shape[1] - 2 * width, width, width], dim=1)  # type: ignore[no-untyped-call]
-        normal = ((observations - mean.unsqueeze(1)) * scale.unsqueeze(1)).clamp(-10.0, 10.0)
-        return self.network.distribution(weights, normal).mode()
+        Args:
+            updates: not read: the rollout decides.
+            sources: not read: there is no replay.
+        """
+        rollout = self.population.rollout
+        if not rollout.full:
+            return 0
+        assert self.final_inputs is not None
+        parameters = self.population.parameters
+        samples, sigma = compute_advantages(
+            rollout, self.network, parameters, self.final_inputs, self.config.gae_lambda
+        )
+        weights = torch.ones_like(sigma) if self.expected_utility else self.utility_gradients * sigma
+        samples["advantage"] = scalar_advantages(samples["target"] - samples["value"], weights).unsqueeze(2)
+        learning_rates = torch.full((len(parameters),), self.config.actor_learning_rate, device=self.device)
+        self.diagnostics = ppo_update(self.gradient_step, samples, self.settings, learning_rates, self.shuffling)
+        rollout.clear()
+        return self.settings.epochs * self.settings.minibatches * len(parameters)
 
     def metrics(self) -> dict[str, float]:
-        """Return what the last update had to say, the mean over policies."""
+        """Return the metrics of the latest update, means over policies."""
         return {name: value.mean().item() for name, value in self.diagnostics.items()}
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that exact resuming needs."""
+    def state_dict(self) -> dict[str, object]:
+        """Return members, active policies, rollout and random streams."""
         return {
             "members": self.members,
             "population": self.population.state_dict(),
-            "generators": [generator.get_state() for generator in self.generators],
+            "exploration": self.exploration.get_state(),
+            "shuffling": self.shuffling.get_state(),
             "diagnostics": self.diagnostics,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned; `load` comes first."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned; `load` was called before."""
         for name, tensor in self.members.items():
             tensor.copy_(state["members"][name])
         self.population.load_state_dict(state["population"])
-        for generator, value in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(value)
+        self.exploration.set_state(state["exploration"])
+        self.shuffling.set_state(state["shuffling"])
         self.diagnostics = dict(state["diagnostics"])
 
 
-def _by_name(rows: list[dict[str, Tensor]]) -> list[tuple[str, list[Tensor]]]:
-    return [(name, [row[name] for row in rows]) for name in rows[0]]
+def _tensors(statistics: MeanStdState) -> dict[str, Tensor]:
+    return {
+        "count": torch.as_tensor(statistics["count"]),
+        "mean": torch.as_tensor(statistics["mean"]),
+        "variance": torch.as_tensor(statistics["variance"]),
+    }
 
 
-def _state(row: Mapping[str, Tensor]) -> TrainingState:
-    """Return a training state as the population takes it; the inverse of `OnPolicy._row`."""
-    state: TrainingState = {}
-    for name, value in row.items():
-        part, dot, key = name.partition(".")
-        if dot:
-            state.setdefault(part, {})[key] = value.numpy()
-        elif name != "actor":
-            state[name] = value
-    return state
+def _statistics(row: Mapping[str, Tensor], name: str) -> MeanStdState:
+    return {
+        "count": row[f"{name}.count"].numpy(),
+        "mean": row[f"{name}.mean"].numpy(),
+        "variance": row[f"{name}.variance"].numpy(),
+    }
+
+
+def _training_state(row: Mapping[str, Tensor]) -> TrainingState:
+    """Return a row of tensors by name as a training state; the inverse of `OnPolicy._row`."""
+    return {
+        "parameters": row["parameters"],
+        "first_moments": row["first_moments"],
+        "second_moments": row["second_moments"],
+        "steps": row["steps"],
+        "observation_statistics": _statistics(row, "observation_statistics"),
+        "reward_statistics": _statistics(row, "reward_statistics"),
+    }

@@ -1,48 +1,77 @@
 """Any algorithm of Stable-Baselines3 (or sb3-contrib) as the inner solver of MORL/D: `--agent.solver sb3:TQC`.
 
-One model for each policy, paid the weighted sum of rewards through `morl.envs.backends.sb3.ScalarisedVecEnv`. A model steps the
-environments itself, so policies train one after another, each in all lanes. What transfers, is archived and is saved
-are plain tensors; nothing is pickled.
+One model for each policy, which is rewarded with the weighted sum of rewards through
+`morl.envs.backends.sb3.ScalarizedVecEnv`. A model steps the environments itself, so policies train one after another,
+each in all sub-environments. Policies that are transferred, archived and saved are plain tensors; nothing is pickled.
 """
 
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import stable_baselines3
 import torch
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
+from torch import Tensor, nn
 
 from morl.agents.morl_d.config import Config
-from morl.agents.morl_d.exploration import exploration_rate
-from morl.envs.backends.sb3 import ScalarisedVecEnv
+from morl.agents.morl_d.exploration import ExplorationSchedule
+from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver
+from morl.agents.morl_d.solvers.sb3_policies import acting_network, parameters_of
+from morl.envs.backends.sb3 import ScalarizedVecEnv
 from morl.learning.actions import BoundedActions
-from morl.protocols import Problem
+from morl.policy_files import PolicySpec
+from morl.protocols import IndexArray, Problem, StateDict, VectorEnvironment
 from morl.seeding import derived_seed
 
-Indices = NDArray[np.int64]
-COUNTERS = (
-    *("num_timesteps", "_n_updates", "_episode_num", "_total_timesteps", "_current_progress_remaining"),
-    *("_n_calls", "exploration_rate"),  # of DQN and its kin
+OPTIONS: Final[Mapping[str, str]] = {
+    "actor_learning_rate": "learning_rate",
+    "batch_size": "batch_size",
+    "buffer_size": "buffer_size",
+    "learning_starts": "learning_starts",
+}
+"""Field of `Config` -> argument of an algorithm's constructor, for every algorithm that takes it."""
+OFF_POLICY_OPTIONS: Final[Mapping[str, str]] = {"updates_per_step": "gradient_steps"}
+ON_POLICY_OPTIONS: Final[Mapping[str, str]] = {"rollout_steps": "n_steps"}
+"""For on-policy algorithms only: off policy the same argument means returns of that many steps."""
+EXPLORATION: Final = frozenset({"exploration_start", "exploration_end", "exploration_steps"})
+SET_HERE: Final = frozenset(
+    {"policy", "env", "seed", "device", "verbose", "gamma", "train_freq", "policy_kwargs"}
+    | set(OPTIONS.values())
+    | set(OFF_POLICY_OPTIONS.values())
 )
-RING = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+"""Arguments that other settings of MORL/D determine, besides n_steps on policy."""
+POLICY_PREFIX: Final = "policy_kwargs."
+ACTIVATIONS: Final[Mapping[object, type[nn.Module]]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+COUNTERS: Final = (
+    "num_timesteps",
+    "_n_updates",
+    "_episode_num",
+    "_total_timesteps",
+    "_current_progress_remaining",
+    "_n_calls",  # of DQN and its kin
+    "exploration_rate",
+)
+REPLAY_COLUMNS: Final = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def find_algorithm(name: str) -> Any:
-    """Return the class of an algorithm by name, of stable_baselines3 or sb3_contrib.
+def find_algorithm(name: str) -> type[BaseAlgorithm]:
+    """Return the class of an algorithm of stable_baselines3 or sb3_contrib.
+
+    Args:
+        name: of the class.
 
     Raises:
         ValueError: there is none of that name, or sb3_contrib would be needed and is not installed.
     """
-    found = getattr(stable_baselines3, name, None)
+    found: object = getattr(stable_baselines3, name, None)
     if found is None:
         try:
             found = getattr(import_module("sb3_contrib"), name, None)
@@ -50,22 +79,87 @@ def find_algorithm(name: str) -> Any:
             raise ValueError(
                 f"solver is 'sb3:{name}', but stable_baselines3 has no {name} and sb3_contrib is not installed"
             ) from None
-    if found is None or not hasattr(found, "learn"):
+    if not (inspect.isclass(found) and issubclass(found, BaseAlgorithm)):
         raise ValueError(f"solver is 'sb3:{name}', but neither stable_baselines3 nor sb3_contrib has {name}")
     return found
 
 
+def settings_read(name: str) -> frozenset[str]:
+    """Return the fields of `Config` that an algorithm reads, of those that depend on the solver.
+
+    Args:
+        name: of the algorithm's class.
+
+    Raises:
+        ValueError: there is no such algorithm.
+    """
+    algorithm = find_algorithm(name)
+    explores = EXPLORATION if "exploration_fraction" in _parameters_of_constructor(algorithm) else frozenset()
+    return frozenset({"solver_kwargs", *_options(algorithm)}) | explores
+
+
+def _options(algorithm: type[BaseAlgorithm]) -> dict[str, str]:
+    """Return field of `Config` -> constructor argument, of an algorithm."""
+    off_policy = issubclass(algorithm, OffPolicyAlgorithm)
+    options = {**OPTIONS, **(OFF_POLICY_OPTIONS if off_policy else ON_POLICY_OPTIONS)}
+    known = _parameters_of_constructor(algorithm)
+    return {field: argument for field, argument in options.items() if argument in known}
+
+
+def _parameters_of_constructor(algorithm: type[BaseAlgorithm]) -> frozenset[str]:
+    return frozenset(inspect.signature(algorithm.__init__).parameters)
+
+
+def constructor_arguments(
+    name: str, config: Config, discount: float, num_envs: int, device: torch.device
+) -> dict[str, Any]:
+    """Return the arguments of an algorithm's constructor that follow from the settings.
+
+    Args:
+        name: of the algorithm's class.
+        config: settings.
+        discount: of learning.
+        num_envs: number of sub-environments.
+        device: where the model lives.
+
+    Raises:
+        ValueError: `solver_kwargs` has an argument that the constructor does not take, or that another setting sets.
+    """
+    algorithm = find_algorithm(name)
+    known = _parameters_of_constructor(algorithm)
+    arguments: dict[str, Any] = {argument: getattr(config, field) for field, argument in _options(algorithm).items()}
+    if "gradient_steps" in arguments:
+        arguments["gradient_steps"] = max(1, round(config.updates_per_step * num_envs))
+    if "train_freq" in known:
+        arguments["train_freq"] = 1
+    policy_kwargs: dict[str, Any] = {"net_arch": list(config.hidden_sizes)}
+    for key, value in config.solver_kwargs.items():
+        if key.startswith(POLICY_PREFIX):
+            option = key.removeprefix(POLICY_PREFIX)
+            policy_kwargs[option] = ACTIVATIONS.get(value, value) if option == "activation_fn" else value
+        elif key in SET_HERE or key in arguments:
+            raise ValueError(f"solver_kwargs has {key}, but another setting of MORL/D determines it")
+        elif key not in known:
+            raise ValueError(f"solver_kwargs has {key}, but the constructor of {name} does not take it")
+        else:
+            arguments[key] = value
+    return {**arguments, "gamma": discount, "device": device, "verbose": 0, "policy_kwargs": policy_kwargs}
+
+
 class StableBaselines:
-    """One model for each policy; satisfies what `morl.agents.morl_d.agent` asks of a solver that steps environments itself.
+    """One model for each policy; satisfies `morl.agents.morl_d.solvers.protocol.SelfSteppingSolver`.
 
     Args:
         name: class of the algorithm.
         problem: the environment.
-        config: resolved settings.
+        config: settings.
         discount: of learning.
-        num_envs: number of lanes.
+        num_envs: number of sub-environments.
         seed: of all random streams; Stable-Baselines3 draws from the global ones.
         device: where the models live.
+
+    Raises:
+        ValueError: the algorithm does not fit the environment, or its policy is no multilayer perceptron.
     """
 
     def __init__(
@@ -78,102 +172,96 @@ class StableBaselines:
         seed: int,
         device: torch.device,
     ) -> None:
+        self.problem = problem
+        self.backend = "eager"
+        self.box_actions = (
+            BoundedActions(problem.action_space) if isinstance(problem.action_space, spaces.Box) else None
+        )
+        self.input_scale = 1.0 / 255.0 if is_image_space(problem.observation_space) else 1.0
         algorithm = find_algorithm(name)
-        self.box: Any = problem.observation_space
-        continuous = isinstance(problem.action_space, spaces.Box)
-        self.ranges = BoundedActions(problem.action_space) if continuous else None
-        stub = _Spaces(num_envs, problem)
-        options = {
-            "learning_rate": config.actor_learning_rate,
-            "gamma": discount,
-            "device": device,
-            "verbose": 0,
-            "batch_size": config.batch_size,
-            "buffer_size": config.buffer_size,
-            "train_freq": 1,
-            "learning_starts": config.learning_starts,
-            "policy_kwargs": {"net_arch": list(config.hidden_sizes)},
-            "gradient_steps": max(1, round(config.updates_per_step * num_envs)),
-        }
-        if not issubclass(algorithm, OffPolicyAlgorithm):
-            options["n_steps"] = config.rollout_steps  # there the same word means returns of that many steps
-        taken = inspect.signature(algorithm.__init__).parameters
-        options = {key: value for key, value in options.items() if key in taken}
-        seeds = [derived_seed(seed, "network", number) for number in range(config.population)]
+        arguments = constructor_arguments(name, config, discount, num_envs, device)
+        envs = _SpacesOnly(num_envs, problem)
         try:
-            self.models = [algorithm("MlpPolicy", stub, seed=number, **options) for number in seeds]
+            self.models = [
+                algorithm("MlpPolicy", envs, seed=derived_seed(seed, "network", policy), **arguments)
+                for policy in range(config.population)
+            ]
         except (AssertionError, LookupError, TypeError, ValueError) as error:
             raise ValueError(f"solver is 'sb3:{name}', but it cannot act in {problem.id}: {error}") from error
-        self.scaled, rate = config.scale == "range", exploration_rate(config, greedy=True)
-        for model in self.models:
-            if hasattr(model, "exploration_schedule"):  # theirs depends on when `learn` is asked to stop
-                model.exploration_schedule = lambda _, model=model: float(rate(model.num_timesteps))
-        options |= {"buffer_size": 1} if "buffer_size" in taken else {}
-        self.template = algorithm("MlpPolicy", stub, seed=0, **options)
+        try:
+            self.network = acting_network(self.models[0].policy)
+        except ValueError as error:
+            raise ValueError(
+                f"solver is 'sb3:{name}', but its policies cannot be saved as multilayer perceptrons: {error}"
+            ) from error
+        self._set_exploration(config)
+        self.scaled = config.scale == "range"
         set_random_seed(derived_seed(seed, "learner"))
-        self.members = {"actor": torch.stack([_flat(_acting_part(model)) for model in self.models])}
-        self.active, self.preferences = np.zeros(1, np.int64), torch.empty(0)
-        self.running: int | None = None  # whose episodes the lanes are in the middle of
-        self.lanes: ScalarisedVecEnv | None = None
+        self.members = {"actor": torch.stack([self._actor(policy) for policy in range(config.population)])}
+        self.active = np.zeros(1, np.int64)
+        self.preferences = torch.empty(0)
+        self.running: int | None = None  # policy whose episodes the environments are in the middle of
+        self.envs: ScalarizedVecEnv | None = None
 
-    def load(self, active: Indices, preferences: Tensor, bounds: Tensor, values: Tensor) -> None:  # noqa: ARG002
-        """Let one policy train, for preferences [1, objective]; on scale range, paid shares of it."""
-        span = bounds[1] - bounds[0]
-        self.active, self.preferences = active, preferences / span if self.scaled else preferences
+    def _set_exploration(self, config: Config) -> None:
+        """Replace DQN's schedule, which depends on the length of each call of `learn`, by that of the settings."""
+        schedule = ExplorationSchedule(config, greedy=True)
+        for model in self.models:
+            if hasattr(model, "exploration_schedule"):
+                model.exploration_schedule = lambda _, model=model: float(schedule.decayed(model.num_timesteps))
+
+    def _actor(self, policy: int) -> Tensor:
+        """Return the parameters [n] that act, of one policy."""
+        objectives = self.problem.num_objectives
+        return parameters_of(self.models[policy].policy, objectives, self.box_actions, self.input_scale)
+
+    def load(self, active: IndexArray, preferences: Tensor, bounds: Tensor, returns: Tensor) -> None:  # noqa: ARG002
+        """Let one policy train, for preferences [1, objective]; on scale range, rewards are shares of it."""
+        self.active = active
+        self.preferences = preferences / (bounds[1] - bounds[0]) if self.scaled else preferences
 
     def store(self, rows: int | None = None) -> None:  # noqa: ARG002
-        """Write the actor of the policy that trains to the members."""
+        """Write the actor of the active policy to the members."""
         for policy in self.active.tolist():
-            self.members["actor"][policy] = _flat(_acting_part(self.models[policy]))
+            self.members["actor"][policy] = self._actor(policy)
 
-    def replace(self, sources: Indices) -> None:
-        """Replace every policy by a copy of the one it continues from; optimizers come along."""
+    def replace(self, sources: IndexArray) -> None:
+        """Replace every policy by a copy of the one it continues from, optimizers included."""
         states = {int(source): _parameters(self.models[source]) for source in set(sources.tolist())}
         for policy, source in enumerate(sources.tolist()):
             if policy != source:
                 _set_parameters(self.models[policy], states[source])
-                self.members["actor"][policy] = _flat(_acting_part(self.models[policy]))
+                self.members["actor"][policy] = self._actor(policy)
 
-    def ready(self, sources: Indices) -> NDArray[np.bool_]:
-        """Return that no policy learns without acting."""
-        return np.zeros(len(sources), dtype=np.bool_)
+    def run(self, envs: VectorEnvironment, max_steps: int) -> tuple[int, int]:
+        """Train the active policy in all sub-environments; return environment steps and gradient updates.
 
-    def run(self, envs: VectorEnv[Any, Any, Any], most: int) -> tuple[int, int]:
-        """Train the active policy for about `most` steps in all lanes; return steps taken and gradient updates made."""
+        Args:
+            envs: the vector environment.
+            max_steps: environment steps; exceeded by less than one rollout.
+        """
         policy = int(self.active[0])
-        model, weights = self.models[policy], self.preferences[0].double().cpu().numpy()
-        if self.lanes is None or self.lanes.envs is not envs:
-            self.lanes = ScalarisedVecEnv(envs, weights)
-        self.lanes.preference = weights
-        if self.running != policy:  # begins new episodes: their seeds do not depend on what the lanes did before
-            self.lanes.seed(derived_seed(int(model.seed), "environments", model.num_timesteps))
-        model.set_env(self.lanes, force_reset=self.running != policy)
-        steps, updates = model.num_timesteps, model._n_updates
-        model.learn(most, reset_num_timesteps=False)
+        model = self.models[policy]
+        weights = self.preferences[0].double().cpu().numpy()
+        if self.envs is None or self.envs.envs is not envs:
+            self.envs = ScalarizedVecEnv(envs, weights)
+        self.envs.preference = weights
+        if self.running != policy:  # new episodes, whose seeds do not depend on the steps of other policies
+            self.envs.seed(derived_seed(int(model.seed or 0), "environments", model.num_timesteps))
+        model.set_env(self.envs, force_reset=self.running != policy)
+        steps = model.num_timesteps
+        updates = model._n_updates
+        model.learn(max_steps, reset_num_timesteps=False)
         self.running = policy
         return model.num_timesteps - steps, model._n_updates - updates
 
-    def greedy(self, actors: Tensor, observations: Tensor, preferences: Tensor, bounds: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the deterministic actions [policy, batch, width] of any actors [policy, n]."""
-        actions = []
-        part = _acting_part(self.template)
-        for actor, rows in zip(actors, observations, strict=True):
-            _fill(part, actor)
-            shaped = rows.cpu().numpy().reshape(-1, *self.box.shape).astype(self.box.dtype)
-            found, _ = self.template.predict(shaped, deterministic=True)
-            flat = found.reshape(len(rows), -1)
-            if self.ranges is not None:  # the caller maps [-1, 1] to the environment's box
-                flat = (flat - self.ranges.centre) / self.ranges.half_range
-            actions.append(torch.as_tensor(flat))
-        return torch.stack(actions)
-
     def metrics(self) -> dict[str, float]:
-        """Return nothing: Stable-Baselines3 logs for itself."""
+        """Return no metrics: Stable-Baselines3 has a logger of its own."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that exact resuming needs, the global random generators included."""
-        numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+        """Return the complete state for a checkpoint, the global random generators included."""
+        numpy_state: object = np.random.get_state(legacy=False)  # noqa: NPY002
         return {
             "models": [_model_state(model) for model in self.models],
             "running": -1 if self.running is None else self.running,
@@ -182,8 +270,8 @@ class StableBaselines:
             "members": self.members,
         }
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned."""
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned."""
         for model, saved in zip(self.models, state["models"], strict=True):
             _load_model(model, saved)
         self.running = None if state["running"] < 0 else state["running"]
@@ -192,67 +280,85 @@ class StableBaselines:
         self.members["actor"].copy_(state["members"]["actor"])
 
     def reset_episodes(self) -> None:
-        """Begin new episodes at the next step."""
+        """Reset the environments at the next step."""
         self.running = None
 
 
-class _Spaces(VecEnv):
-    """Lanes that have spaces and nothing else: what a model is built on before it trains."""
+def build(
+    name: str, problem: Problem, config: Config, discount: float, num_envs: int, seed: int, device: torch.device
+) -> tuple[SelfSteppingSolver, PolicySpec]:
+    """Return a solver, and the specification of the policies that it trains; arguments as of `StableBaselines`."""
+    solver = StableBaselines(name, problem, config, discount, num_envs, seed, device)
+    spec = PolicySpec(
+        agent="morl-d",
+        head=solver.network.head,
+        hidden_sizes=solver.network.hidden_sizes,
+        activation=solver.network.activation,
+        observation_space=solver.problem.observation_space,
+        action_space=solver.problem.action_space,
+        objectives=solver.problem.objectives,
+    )
+    return solver, spec
+
+
+class _SpacesOnly(VecEnv):
+    """A vector environment that has spaces and nothing else: a model is built on it before it trains."""
 
     def __init__(self, num_envs: int, problem: Problem) -> None:
-        action_space: Any = problem.action_space
-        if isinstance(action_space, spaces.Discrete):  # as `ScalarisedVecEnv`: their policies count from zero
+        action_space = problem.action_space
+        if isinstance(action_space, spaces.Discrete):  # as `ScalarizedVecEnv`: their actions count from zero
             action_space = spaces.Discrete(int(action_space.n))
         super().__init__(num_envs, problem.observation_space, action_space)
 
-    def reset(self) -> Any: ...
-    def step_async(self, actions: Any) -> None: ...
-    def step_wait(self) -> Any: ...
-    def close(self) -> None: ...
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:  # noqa: ARG002
+    def reset(self) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def step_async(self, actions: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def step_wait(self) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def get_attr(self, attr_name: str, indices: object = None) -> list[None]:  # noqa: ARG002
+        """Return None for each environment: there are no attributes."""
         return [None] * self.num_envs
 
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None: ...
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:  # noqa: ARG002
-        return [None] * self.num_envs
+    def set_attr(self, attr_name: str, value: object, indices: object = None) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
 
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:  # noqa: ARG002
+    def env_method(self, method_name: str, *args: object, indices: object = None, **kwargs: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def env_is_wrapped(self, wrapper_class: object, indices: object = None) -> list[bool]:  # noqa: ARG002
+        """Return False for each environment."""
         return [False] * self.num_envs
 
 
 # --- Models as plain data ---------------------------------------------------------------------------------------------
 
 
-def _acting_part(model: Any) -> Any:
-    """Return the module that acting needs: the actor or the Q-network where there is one, else the whole policy."""
-    return getattr(model.policy, "actor", None) or getattr(model.policy, "q_net", None) or model.policy
-
-
-def _flat(module: Any) -> Tensor:
-    return torch.cat([value.detach().float().flatten() for value in module.state_dict().values()]).cpu()
-
-
-def _fill(module: Any, flat: Tensor) -> None:
-    start = 0
-    for value in module.state_dict().values():
-        value.copy_(flat[start : start + value.numel()].view_as(value))
-        start += value.numel()
-
-
-def _parameters(model: Any) -> dict[str, Any]:
+def _parameters(model: BaseAlgorithm) -> dict[str, Any]:
     """Return copies of parameters, optimizers and single tensors (such as SAC's temperature)."""
     _, single = model._get_torch_save_params()
     parts = {name: _copied(part) for name, part in model.get_parameters().items()}
     return {"parts": parts, "single": {name: getattr(model, name).detach().clone() for name in single}}
 
 
-def _set_parameters(model: Any, state: Mapping[str, Any]) -> None:
+def _set_parameters(model: BaseAlgorithm, state: StateDict) -> None:
     model.set_parameters(_copied(state["parts"]), device=model.device)
     for name, value in state["single"].items():
         getattr(model, name).data.copy_(value)
 
 
-def _copied(state: Any) -> Any:
+def _copied(state: object) -> Any:
     if isinstance(state, Mapping):
         return {key: _copied(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
@@ -260,29 +366,35 @@ def _copied(state: Any) -> Any:
     return state.detach().clone() if isinstance(state, Tensor) else state
 
 
-def _model_state(model: Any) -> dict[str, Any]:
+def _model_state(model: BaseAlgorithm) -> dict[str, Any]:
     state = _parameters(model) | {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)}
-    state |= {"last_observations": model._last_obs, "last_starts": getattr(model, "_last_episode_starts", None)}
+    state["last_observations"] = model._last_obs
+    state["last_starts"] = getattr(model, "_last_episode_starts", None)
     state["action_space"] = model.action_space.np_random.bit_generator.state
     if isinstance(model, OffPolicyAlgorithm):
-        ring: Any = model.replay_buffer
-        used = ring.buffer_size if ring.full else ring.pos
-        state["ring"] = {name: getattr(ring, name)[:used] for name in RING if hasattr(ring, name)}
-        state["ring"] |= {"pos": ring.pos, "full": ring.full}
+        replay = model.replay_buffer
+        assert replay is not None
+        used = replay.buffer_size if replay.full else replay.pos
+        columns = {name: getattr(replay, name)[:used] for name in REPLAY_COLUMNS if hasattr(replay, name)}
+        state["replay"] = {**columns, "pos": replay.pos, "full": replay.full}
         state["last_original"] = model._last_original_obs
     return state
 
 
-def _load_model(model: Any, state: Mapping[str, Any]) -> None:
+def _load_model(model: BaseAlgorithm, state: StateDict) -> None:
     _set_parameters(model, state)
     for name in COUNTERS:
         if name in state:
             setattr(model, name, state[name])
-    model._last_obs, model._last_episode_starts = state["last_observations"], state["last_starts"]
+    model._last_obs = state["last_observations"]
+    model._last_episode_starts = state["last_starts"]
     model.action_space.np_random.bit_generator.state = state["action_space"]
-    if "ring" in state:
-        ring, saved = model.replay_buffer, dict(state["ring"])
-        ring.pos, ring.full = saved.pop("pos"), saved.pop("full")
-        for name, rows in saved.items():
-            getattr(ring, name)[: len(rows)] = rows
+    if isinstance(model, OffPolicyAlgorithm):
+        replay = model.replay_buffer
+        assert replay is not None
+        columns = dict(state["replay"])
+        replay.pos = columns.pop("pos")
+        replay.full = columns.pop("full")
+        for name, rows in columns.items():
+            getattr(replay, name)[: len(rows)] = rows
         model._last_original_obs = state["last_original"]

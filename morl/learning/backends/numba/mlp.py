@@ -1,86 +1,145 @@
-"""Multilayer perceptrons as compiled loops: what `networks.py` and `optimizer.py` do, without torch.
+"""Multilayer perceptrons and Adam as compiled loops: what `networks.py` and `optimizers.py` do, without torch.
 
 Networks of up to some hundred units spend most of their time between torch operations; here a whole update is one call.
-Layers of a batch lie one after the other in flat buffers, each [row, unit]. The members of a team share rows on the way
-forward; on the way back, rows of the batch and of the weights.
+The activations of a batch lie layer by layer in flat buffers, each [row, unit]. The members of a team partition rows of
+the batch in the forward pass; in the backward pass, rows of the batch and of the weights. Arrays are float32; with
+float64, for tests, functions that are approximated are exact.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-from morl.learning.backends.numba.gemm import NO_FLOOR, NO_GATE, RELU_GATE, TANH_GATE, product
-from morl.learning.backends.numba.threads import ThreadTeam, meet, share
+from morl.learning.backends.numba.gemm import NATIVE, NO_FLOOR, NO_GATE, RELU_GATE, TANH_GATE, Array, gemm
+from morl.learning.backends.numba.threads import ThreadTeam, barrier, partition
 
-Array = NDArray[np.float32]
 Sizes = NDArray[np.int64]
 
-RELU, NORMED_RELU, TANH = 0, 1, 2
-"""What follows hidden layers: ReLU, layer normalization and then ReLU, or tanh."""
+RELU = 0
+"""Hidden layers have ReLU."""
+NORMALIZED_RELU = 1
+"""Hidden layers have layer normalization, then ReLU."""
+TANH = 2
+"""Hidden layers have tanh."""
 
-_EPSILON = np.float32(1e-5)  # of layer normalization, as torch has it
+_NORM_EPSILON = np.float32(1e-5)  # of layer normalization, as torch has it
+_ZERO = np.float32(0.0)
+
+
+class Perceptron(NamedTuple):
+    """A network of one policy.
+
+    Attributes:
+        parameters: an array whose first elements are weights [in, out], then biases, layer by layer.
+        widths: layer widths from input to output.
+        activation: of hidden layers: `RELU`, `NORMALIZED_RELU` or `TANH`.
+    """
+
+    parameters: Array
+    widths: Sizes
+    activation: int
+
+
+class Activations(NamedTuple):
+    """Buffers for the hidden layers of one batch.
+
+    Attributes:
+        hidden: [batch * units of all hidden layers] outputs of hidden layers; in the backward pass, their gradients.
+        normalized: [batch * units of all hidden layers] inputs of each ReLU; used by `NORMALIZED_RELU` only.
+        scales: [batch * hidden layers] 1 / deviation of each normalized row; used by `NORMALIZED_RELU` only.
+    """
+
+    hidden: Array
+    normalized: Array
+    scales: Array
+
+
+class Moments(NamedTuple):
+    """First and second moments of Adam [n]."""
+
+    first: Array
+    second: Array
 
 
 @njit(cache=True, nogil=True)
-def size_of(widths: Sizes) -> int:
+def count_parameters(widths: Sizes) -> int:
     """Return the number of parameters of a network with these layer widths."""
-    size = 0
+    count = 0
     for layer in range(widths.shape[0] - 1):
-        size += (widths[layer] + 1) * widths[layer + 1]
-    return size
+        count += (widths[layer] + 1) * widths[layer + 1]
+    return count
 
 
 @njit(cache=True, nogil=True)
-def forward(
-    team: ThreadTeam,
-    row: Array,
-    widths: Sizes,
-    kind: int,
-    inputs: Array,
-    hidden: Array,
-    normed: Array,
-    scales: Array,
-    outputs: Array,
-) -> None:
-    """Pass this member's part of a batch through the network whose parameters begin `row`.
+def forward(team: ThreadTeam, network: Perceptron, inputs: Array, activations: Activations, outputs: Array) -> None:
+    """Compute this member's rows of the outputs of a network, and of its activations.
 
     Args:
-        team: who shares the rows of the batch.
-        row: [n] parameters: weights [in, out], then biases, layer by layer.
-        widths: layer widths from input to output.
-        kind: what follows hidden layers: `RELU`, `NORMED_RELU` or `TANH`.
+        team: who partitions the rows of the batch.
+        network: parameters and shape.
         inputs: [batch, widths[0]].
-        hidden: [batch * units of all hidden layers] receives what follows them.
-        normed: like `hidden`, receives what goes into each ReLU; only used by `NORMED_RELU`.
-        scales: [batch * hidden layers] receives 1 / deviation of each normalized row; only used by `NORMED_RELU`.
+        activations: receive the hidden layers.
         outputs: [batch, widths[-1]].
     """
-    batch, last = inputs.shape[0], widths.shape[0] - 2
-    start, stop = share(team, batch)
-    offset, place, below = 0, 0, inputs[start:stop]
+    widths = network.widths
+    batch = inputs.shape[0]
+    last = widths.shape[0] - 2
+    start, stop = partition(team, batch)
+    offset = 0
+    place = 0
+    below = inputs[start:stop]
     for layer in range(last + 1):
-        wide_in, wide_out = widths[layer], widths[layer + 1]
-        weights = row[offset : offset + wide_in * wide_out].reshape(wide_in, wide_out)
-        biases = row[offset + wide_in * wide_out : offset + (wide_in + 1) * wide_out]
+        wide_in = widths[layer]
+        wide_out = widths[layer + 1]
+        weights = network.parameters[offset : offset + wide_in * wide_out].reshape(wide_in, wide_out)
+        biases = network.parameters[offset + wide_in * wide_out : offset + (wide_in + 1) * wide_out]
         offset += (wide_in + 1) * wide_out
         if layer == last:
-            product(below, weights, biases, NO_FLOOR, NO_GATE, outputs[start:stop])
+            gemm(NATIVE, below, weights, biases, NO_FLOOR, NO_GATE, outputs[start:stop])
             break
-        mine = slice(place + start * wide_out, place + stop * wide_out)
-        units = hidden[mine].reshape(stop - start, wide_out)
-        product(below, weights, biases, np.float32(0.0) if kind == RELU else NO_FLOOR, NO_GATE, units)
-        if kind == TANH:
+        own = slice(place + start * wide_out, place + stop * wide_out)
+        units = activations.hidden[own].reshape(stop - start, wide_out)
+        floor = _ZERO if network.activation == RELU else NO_FLOOR
+        gemm(NATIVE, below, weights, biases, floor, NO_GATE, units)
+        if network.activation == TANH:
             tanh(units)
-        elif kind == NORMED_RELU:
-            before = normed[mine].reshape(stop - start, wide_out)
-            _normalize(units, before, scales[layer * batch + start : layer * batch + stop])
+        elif network.activation == NORMALIZED_RELU:
+            normalized = activations.normalized[own].reshape(stop - start, wide_out)
+            _normalize(units, normalized, activations.scales[layer * batch + start : layer * batch + stop])
         below = units
         place += batch * wide_out
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def tanh(values: Array) -> None:
-    """Replace values [row, unit] by their tanh, to 2e-7: Lambert's fraction p / q at x / 2, and the double."""
+    """Replace values [row, unit] by their tanh."""
+    _tanh_of_type(values)
+
+
+def _tanh_of_type(values: Array) -> None:
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_tanh_of_type, strict=False)
+def _choose_tanh(values: Any) -> Any:
+    if values.dtype == types.float32:
+        return lambda values: _rational_tanh(values)
+    return lambda values: _exact_tanh(values)
+
+
+@njit(cache=True, nogil=True)
+def _exact_tanh(values: Array) -> None:
+    for i in range(values.shape[0]):
+        for j in range(values.shape[1]):
+            values[i, j] = np.tanh(values[i, j])
+
+
+@njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
+def _rational_tanh(values: Array) -> None:
+    """Compute tanh to 2e-7: Lambert's fraction p / q at x / 2, then the formula of the double argument."""
     for i in range(values.shape[0]):
         for j in range(values.shape[1]):
             x = values[i, j]
@@ -96,8 +155,8 @@ def tanh(values: Array) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _normalize(units: Array, normed: Array, scales: Array) -> None:
-    """Give every row of units [row, unit] mean 0 and variance 1 and a ReLU; keep what goes into that, 1 / deviation."""
+def _normalize(units: Array, normalized: Array, scales: Array) -> None:
+    """Give every row of units [row, unit] mean 0, variance 1 and a ReLU; keep the ReLU's inputs and 1 / deviation."""
     width = units.shape[1]
     for i in range(units.shape[0]):
         total = np.float32(0.0)
@@ -107,109 +166,112 @@ def _normalize(units: Array, normed: Array, scales: Array) -> None:
         squares = np.float32(0.0)
         for j in range(width):
             squares += (units[i, j] - mean) * (units[i, j] - mean)
-        scale = np.float32(1.0) / np.sqrt(squares / np.float32(width) + _EPSILON)
+        scale = np.float32(1.0) / np.sqrt(squares / np.float32(width) + _NORM_EPSILON)
         scales[i] = scale
         for j in range(width):
-            normed[i, j] = (units[i, j] - mean) * scale
-            units[i, j] = max(normed[i, j], np.float32(0.0))
+            normalized[i, j] = (units[i, j] - mean) * scale
+            units[i, j] = max(normalized[i, j], np.float32(0.0))
 
 
 @njit(cache=True, nogil=True)
 def backward(
     team: ThreadTeam,
-    row: Array,
-    widths: Sizes,
-    kind: int,
+    network: Perceptron,
     inputs: Array,
-    hidden: Array,
-    normed: Array,
-    scales: Array,
-    errors: Array,
+    activations: Activations,
+    output_gradient: Array,
     gradient: Array,
-    input_errors: Array,
+    input_gradient: Array,
 ) -> None:
-    """Pass errors [batch, widths[-1]] of the outputs back; `hidden` becomes errors on the way.
+    """Compute gradients of a loss by backpropagation; the hidden activations become their gradients on the way.
 
-    Errors must be complete; so are, after a meeting, the gradient and the input errors.
+    The gradient of the outputs must be complete for the whole batch before the call; the results are complete after a
+    barrier.
 
     Args:
-        team: who shares the work.
-        row: as `forward` had it, and so are the next six.
-        widths: as above.
-        kind: as above.
-        inputs: as above.
-        hidden: as above.
-        normed: as above.
-        scales: as above.
-        errors: [batch, widths[-1]] gradient of the loss with respect to the outputs.
+        team: who partitions the work.
+        network: parameters and shape, those of `forward`.
+        inputs: [batch, widths[0]], those of `forward`.
+        activations: hidden layers, as `forward` left them.
+        output_gradient: [batch, widths[-1]] gradient of the loss with respect to the outputs.
         gradient: [n] receives the gradient of the parameters; of length 0 where it is not wanted.
-        input_errors: [batch, k] receives that of the last k inputs; k = 0 where it is not wanted.
+        input_gradient: [batch, k] receives that of the last k inputs; k = 0 where it is not wanted.
     """
-    batch, last = inputs.shape[0], widths.shape[0] - 2
-    start, stop = share(team, batch)
-    offset, place, nothing = size_of(widths), batch * widths[1:-1].sum(), row[:0]
+    widths = network.widths
+    batch = inputs.shape[0]
+    last = widths.shape[0] - 2
+    start, stop = partition(team, batch)
+    offset = count_parameters(widths)
+    place = batch * widths[1:-1].sum()
+    no_bias = network.parameters[:0]
+    above = output_gradient
     for layer in range(last, -1, -1):
-        wide_in, wide_out = widths[layer], widths[layer + 1]
+        wide_in = widths[layer]
+        wide_out = widths[layer + 1]
         offset -= (wide_in + 1) * wide_out
         place -= batch * wide_in if layer > 0 else 0
-        weights = row[offset : offset + wide_in * wide_out].reshape(wide_in, wide_out)
-        mine = slice(place + start * wide_in, place + stop * wide_in)
+        weights = network.parameters[offset : offset + wide_in * wide_out].reshape(wide_in, wide_out)
+        own = slice(place + start * wide_in, place + stop * wide_in)
         if gradient.shape[0] > 0:
-            below = hidden[place : place + batch * wide_in].reshape(batch, wide_in) if layer > 0 else inputs
-            slopes = gradient[offset : offset + (wide_in + 1) * wide_out]
-            _layer_gradient(team, below, errors, slopes[: wide_in * wide_out], slopes[wide_in * wide_out :])
+            below = activations.hidden[place : place + batch * wide_in].reshape(batch, wide_in) if layer > 0 else inputs
+            of_layer = gradient[offset : offset + (wide_in + 1) * wide_out]
+            _layer_gradient(team, below, above, of_layer[: wide_in * wide_out], of_layer[wide_in * wide_out :])
         if layer == 0:
-            wanted = wide_in - input_errors.shape[1]
-            if wanted < wide_in:
-                product(errors[start:stop], weights[wanted:].T, nothing, NO_FLOOR, NO_GATE, input_errors[start:stop])
+            unwanted = wide_in - input_gradient.shape[1]
+            if unwanted < wide_in:
+                to_inputs = input_gradient[start:stop]
+                gemm(NATIVE, above[start:stop], weights[unwanted:].T, no_bias, NO_FLOOR, NO_GATE, to_inputs)
             break
-        meet(team)  # before units are replaced by errors
-        pulled = hidden[mine].reshape(stop - start, wide_in)
-        gate = TANH_GATE if kind == TANH else RELU_GATE
-        product(errors[start:stop], weights.T, nothing, NO_FLOOR, gate, pulled)
-        if kind == NORMED_RELU:
-            before = normed[mine].reshape(stop - start, wide_in)
-            _normalise_back(pulled, before, scales[(layer - 1) * batch + start : (layer - 1) * batch + stop])
-        meet(team)
-        errors = hidden[place : place + batch * wide_in].reshape(batch, wide_in)
+        barrier(team)  # before activations are replaced by gradients
+        units = activations.hidden[own].reshape(stop - start, wide_in)
+        gate = TANH_GATE if network.activation == TANH else RELU_GATE
+        gemm(NATIVE, above[start:stop], weights.T, no_bias, NO_FLOOR, gate, units)
+        if network.activation == NORMALIZED_RELU:
+            normalized = activations.normalized[own].reshape(stop - start, wide_in)
+            scales = activations.scales[(layer - 1) * batch + start : (layer - 1) * batch + stop]
+            _normalize_backward(units, normalized, scales)
+        barrier(team)
+        above = activations.hidden[place : place + batch * wide_in].reshape(batch, wide_in)
 
 
 @njit(cache=True, nogil=True)
-def _layer_gradient(team: ThreadTeam, below: Array, errors: Array, slopes: Array, bias_slopes: Array) -> None:
-    """Write this member's rows of a layer's gradient [in, out], a sum over the batch, and of that of the biases."""
-    start, stop = share(team, below.shape[1], 1)
-    width = errors.shape[1]
-    mine = slopes[start * width : stop * width].reshape(stop - start, width)
+def _layer_gradient(team: ThreadTeam, below: Array, above: Array, weights: Array, biases: Array) -> None:
+    """Write this member's rows of the gradient of a layer's weights [in, out], and the gradient of its biases."""
+    start, stop = partition(team, below.shape[1], 1)
+    width = above.shape[1]
+    own = weights[start * width : stop * width].reshape(stop - start, width)
     if width <= 8:  # few outputs: as many rows of a product, not as many columns
-        across = np.empty((width, stop - start), dtype=np.float32)
-        product(errors.T, below[:, start:stop], slopes[:0], NO_FLOOR, NO_GATE, across)
-        mine[:] = across.T
+        across = np.empty((width, stop - start), dtype=weights.dtype)
+        gemm(NATIVE, above.T, below[:, start:stop], weights[:0], NO_FLOOR, NO_GATE, across)
+        own[:] = across.T
     else:
-        product(below[:, start:stop].T, errors, slopes[:0], NO_FLOOR, NO_GATE, mine)
-    if team[0] == 0:
-        _sum_rows(errors, bias_slopes)
+        gemm(NATIVE, below[:, start:stop].T, above, weights[:0], NO_FLOOR, NO_GATE, own)
+    if team.member == 0:
+        _sum_rows(above, biases)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _sum_rows(errors: Array, sums: Array) -> None:
+def _sum_rows(rows: Array, sums: Array) -> None:
     sums[:] = np.float32(0.0)
-    for i in range(errors.shape[0]):
-        for j in range(errors.shape[1]):
-            sums[j] += errors[i, j]
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            sums[j] += rows[i, j]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _normalise_back(errors: Array, normed: Array, scales: Array) -> None:
-    """Replace errors of normalized rows y by those before: scale (e - mean(e) - y mean(e y))."""
-    width = errors.shape[1]
-    for i in range(errors.shape[0]):
-        total, along = np.float32(0.0), np.float32(0.0)
+def _normalize_backward(gradient: Array, normalized: Array, scales: Array) -> None:
+    """Replace gradients g of normalized rows y by those of the rows before: scale (g - mean(g) - y mean(g y))."""
+    width = gradient.shape[1]
+    for i in range(gradient.shape[0]):
+        total = np.float32(0.0)
+        along = np.float32(0.0)
         for j in range(width):
-            total += errors[i, j]
-            along += errors[i, j] * normed[i, j]
-        total, along = total / np.float32(width), along / np.float32(width)
+            total += gradient[i, j]
+            along += gradient[i, j] * normalized[i, j]
+        total = total / np.float32(width)
+        along = along / np.float32(width)
         for j in range(width):
-            errors[i, j] = scales[i] * (errors[i, j] - total - normed[i, j] * along)
+            gradient[i, j] = scales[i] * (gradient[i, j] - total - normalized[i, j] * along)
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -221,31 +283,33 @@ def squared_norm(gradient: Array) -> float:
     return total
 
 
+@njit(cache=True, nogil=True)
+def clip_factor(squares: float, max_norm: float) -> float:
+    """Return the factor that makes a gradient of this squared norm no longer than `max_norm`."""
+    return min(1.0, float(max_norm / (np.sqrt(squares) + 1e-6)))
+
+
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def adam(
-    row: Array,
-    gradient: Array,
-    factor: float,
-    first: Array,
-    second: Array,
-    step: float,
-    rate: float,
-    epsilon: float = 1e-8,
+    parameters: Array, gradient: Array, factor: float, moments: Moments, step: float, rate: float, epsilon: float = 1e-8
 ) -> None:
-    """Take Adam's step number `step` along factor * gradient [n], in place (Kingma and Ba 2015)."""
+    """Run Adam's step number `step` along factor * gradient [n], in place (Kingma and Ba 2015)."""
     size = np.float32(rate / (1.0 - 0.9**step))
     root = np.float32(1.0 / np.sqrt(1.0 - 0.999**step))
-    scale, small = np.float32(factor), np.float32(epsilon)
-    for j in range(row.shape[0]):
+    scale = np.float32(factor)
+    small = np.float32(epsilon)
+    first = moments.first
+    second = moments.second
+    for j in range(parameters.shape[0]):
         slope = scale * gradient[j]
         first[j] += np.float32(0.1) * (slope - first[j])
         second[j] = np.float32(0.999) * second[j] + np.float32(0.001) * slope * slope
-        row[j] -= size * first[j] / (np.sqrt(second[j]) * root + small)
+        parameters[j] -= size * first[j] / (np.sqrt(second[j]) * root + small)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def follow(target: Array, source: Array, rate: float) -> None:
-    """Move target [n] towards source [n] by a share `rate`, in place."""
-    share = np.float32(rate)
+def soft_update(target: Array, source: Array, tau: float) -> None:
+    """Move target [n] towards source [n]: target <- target + tau (source - target), in place."""
+    rate = np.float32(tau)
     for j in range(target.shape[0]):
-        target[j] += share * (source[j] - target[j])
+        target[j] += rate * (source[j] - target[j])

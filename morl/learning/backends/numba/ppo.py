@@ -1,75 +1,121 @@
-"""The gradient step of `morl.learning.ppo` by the compiled loops of `morl.learning.backends.numba.ppo_kernel`."""
+"""Executes the gradient step of `morl.learning.ppo` by the compiled loops of `ppo_kernel`."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.actor_critic import ActorCritic
-from morl.learning.backends.numba.cache import have_compiled
-from morl.learning.backends.numba.ppo_kernel import pass_back, pass_forward, surrogate_slopes
-from morl.learning.optimizers import Adam
+from morl.learning.backends.numba.cache import compile_in_subprocess
+from morl.learning.backends.numba.gemm import Array
+from morl.learning.backends.numba.mlp import Moments
+from morl.learning.backends.numba.ppo_kernel import (
+    ActorCriticShape,
+    Minibatch,
+    PPOKernelConfig,
+    PPOOptimizer,
+    PPOWorkspace,
+    ppo_backward,
+    ppo_forward,
+    surrogate_gradient,
+)
+from morl.learning.ppo import PPO, PolicyLoss
 
-if TYPE_CHECKING:
-    from morl.learning.ppo import Epochs, PolicyLoss, Step
 
+class NumbaGradientStep:
+    """Executes the gradient step of a `PPO`, in place; equal to its own to rounding.
 
-def compiled_step(
-    network: ActorCritic, parameters: Tensor, optimizer: Adam, settings: "Epochs", learning_rates: Tensor
-) -> "Step":
-    """Return the gradient step as compiled loops, for parameters of single precision on a CPU."""
-    rows = parameters.detach().numpy()
-    actor_widths, critic_widths = np.array(network.actor.widths), np.array(network.critic.widths)
-    moments = (optimizer.first_moments.numpy(), optimizer.second_moments.numpy(), optimizer.steps.numpy())
-    weights = (settings.value_weight, settings.entropy_weight, settings.value_clip, settings.max_grad_norm)
-    rates = learning_rates.double().numpy()
-    widest = int(max(*actor_widths, *critic_widths))
-    units = int(sum(actor_widths[1:-1]))
-    buffers: dict[int, list[NDArray[np.float32]]] = {}
+    Args:
+        ppo: whose parameters change.
+    """
 
-    def step(batch: Mapping[str, Tensor], policy_loss: "PolicyLoss | None") -> Tensor:
-        columns: dict[str, NDArray[Any]] = {name: column.numpy() for name, column in batch.items()}
-        observations, actions = np.ascontiguousarray(columns["observation"]), columns["action"]
-        size = observations.shape[1]
-        new = size not in buffers
+    backend = "numba"
+
+    def __init__(self, ppo: PPO) -> None:
+        self.ppo = ppo
+        self.parameters: Array = ppo.parameters.detach().numpy()
+        self.shape = ActorCriticShape(
+            actor_widths=np.array(ppo.network.actor.widths),
+            critic_widths=np.array(ppo.network.critic.widths),
+            log_stds=ppo.network.log_stds,
+        )
+        self.config = PPOKernelConfig(
+            value_weight=float(ppo.settings.value_weight),
+            entropy_weight=float(ppo.settings.entropy_weight),
+            value_clip_range=float(ppo.settings.value_clip_range),
+            max_grad_norm=float(ppo.settings.max_grad_norm),
+            epsilon=ppo.optimizer.epsilon,
+        )
+        self.workspaces: dict[int, PPOWorkspace] = {}
+
+    def __call__(
+        self, batch: Mapping[str, Tensor], learning_rates: Tensor, policy_loss: PolicyLoss | None = None
+    ) -> Tensor:
+        """Run one gradient step in place; return the probability ratios [policy, batch] before it."""
+        samples = self._minibatch(batch)
+        size = samples.observation.shape[1]
+        new = size not in self.workspaces
         if new:
-            shapes = (len(rows), 2, size * units), (len(rows), 2, size * widest), (rows.shape[1],)
-            buffers[size] = [np.empty(shape, dtype=np.float32) for shape in shapes]
-        hidden, outputs, gradient = buffers[size]
-        masks = columns.get("mask")
-        if masks is None:
-            masks = np.ones((len(rows), size, int(actor_widths[-1]) if network.log_stds == 0 else 1), np.float32)
-        given = (rows, actor_widths, critic_widths, network.log_stds, observations, actions)
-        ratios = np.empty((len(rows), size), dtype=np.float32)
-        forth = *given, masks, columns["log_probability"], hidden, outputs, ratios
+            self.workspaces[size] = self._workspace(size)
+        workspace = self.workspaces[size]
         if new:
-            have_compiled(pass_forward, *forth)
-        pass_forward(*forth)
-        slopes = np.empty_like(ratios)
+            compile_in_subprocess(ppo_forward, self.parameters, self.shape, samples, workspace)
+        ppo_forward(self.parameters, self.shape, samples, workspace)
+        ratios = torch.from_numpy(workspace.ratios.copy())
         if policy_loss is None:
-            surrogate_slopes(ratios, columns["advantage"], settings.clip, slopes)
+            advantages = batch["advantage"].numpy()
+            surrogate_gradient(workspace.ratios, advantages, self.ppo.settings.clip_range, workspace.ratio_gradient)
         else:
-            slopes = _slopes(ratios, batch, policy_loss)
-        values = columns["value"], columns["target"]
-        numbers = (*weights, optimizer.epsilon)
-        back = *given, *values, hidden, outputs, ratios, slopes, numbers, moments, rates, gradient
+            workspace.ratio_gradient[:] = _ratio_gradient(ratios, batch, policy_loss)
+        optimizer = self._optimizer(learning_rates)
         if new:
-            have_compiled(pass_back, *back)
-        pass_back(*back)
-        return torch.from_numpy(ratios)
+            compile_in_subprocess(ppo_backward, self.parameters, self.shape, samples, workspace, self.config, optimizer)
+        ppo_backward(self.parameters, self.shape, samples, workspace, self.config, optimizer)
+        return ratios
 
-    return step
+    def _minibatch(self, batch: Mapping[str, Tensor]) -> Minibatch:
+        """Return a minibatch as compiled loops take it."""
+        policies, size, _ = batch["observation"].shape
+        choices = int(self.shape.actor_widths[-1]) if self.shape.log_stds == 0 else 1
+        mask = batch["mask"].numpy() if "mask" in batch else np.ones((policies, size, choices), np.float32)
+        return Minibatch(
+            observation=np.ascontiguousarray(batch["observation"].numpy()),
+            action=batch["action"].numpy(),
+            mask=mask,
+            log_probability=batch["log_probability"].numpy(),
+            value=batch["value"].numpy(),
+            target=batch["target"].numpy(),
+        )
+
+    def _workspace(self, size: int) -> PPOWorkspace:
+        """Return buffers for minibatches of this size."""
+        policies, parameters = self.parameters.shape
+        units = int(max(self.shape.actor_widths[1:-1].sum(), self.shape.critic_widths[1:-1].sum()))
+        widest = int(max(self.shape.actor_widths.max(), self.shape.critic_widths.max()))
+        dtype = self.parameters.dtype
+        return PPOWorkspace(
+            hidden=np.empty((policies, 2, size * units), dtype),
+            outputs=np.empty((policies, 2, size * widest), dtype),
+            ratios=np.empty((policies, size), dtype),
+            ratio_gradient=np.empty((policies, size), dtype),
+            gradient=np.empty(parameters, dtype),
+        )
+
+    def _optimizer(self, learning_rates: Tensor) -> PPOOptimizer:
+        optimizer = self.ppo.optimizer
+        return PPOOptimizer(
+            moments=Moments(optimizer.first_moments.numpy(), optimizer.second_moments.numpy()),
+            steps=optimizer.steps.numpy(),
+            learning_rates=learning_rates.double().numpy(),
+        )
 
 
-def _slopes(ratios: NDArray[np.float32], batch: Mapping[str, Tensor], policy_loss: "PolicyLoss") -> NDArray[np.float32]:
+def _ratio_gradient(ratios: Tensor, batch: Mapping[str, Tensor], policy_loss: PolicyLoss) -> Array:
     """Return the gradient of the policy loss with respect to the ratios [policy, row]."""
-    leaf = torch.from_numpy(ratios).requires_grad_()
+    leaf = ratios.clone().requires_grad_()
     loss = policy_loss(leaf, batch).sum()
     if not loss.requires_grad:  # a loss that does not depend on the policy
-        return np.zeros_like(ratios)
-    (slopes,) = torch.autograd.grad(loss, leaf)
-    found: NDArray[np.float32] = slopes.numpy()
+        return np.zeros_like(ratios.numpy())
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    found: Array = gradient.numpy()
     return found

@@ -1,21 +1,111 @@
 """The gradient steps of `morl.learning.ppo` as compiled loops: the same numbers on a CPU, several times as fast.
 
 Networks of this size spend most of their time between torch operations. Here one call passes a minibatch forward
-through actor and critic of every policy, and one call passes it back and takes the clipped Adam step. What happens in
+through actor and critic of every policy, and one call passes it back and runs the clipped Adam step. What happens in
 between, the policy loss, stays a torch function of the probability ratios, so that every solver can use it.
-
-Layouts: parameters are the rows of `ActorCritic`; `hidden` and `outputs` are [policy, network, ...] with the layers of
-a minibatch one after the other, each [row, unit]; network 0 is the actor, 1 the critic.
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from morl.learning.backends.numba.mlp import TANH, Array, Sizes, adam, backward, forward, size_of, squared_norm
+from morl.learning.backends.numba.gemm import Array
+from morl.learning.backends.numba.mlp import (
+    TANH,
+    Activations,
+    Moments,
+    Perceptron,
+    Sizes,
+    adam,
+    backward,
+    clip_factor,
+    count_parameters,
+    forward,
+    squared_norm,
+)
+from morl.learning.backends.numba.threads import ThreadTeam
+
+
+class ActorCriticShape(NamedTuple):
+    """The layout of a row of parameters: actor, log-deviations, critic; see `morl.learning.ppo.ActorCritic`.
+
+    Attributes:
+        actor_widths: layer widths of the actor.
+        critic_widths: layer widths of the critic.
+        log_stds: number of log-deviations, 0 for a discrete choice.
+    """
+
+    actor_widths: Sizes
+    critic_widths: Sizes
+    log_stds: int
+
+
+class Minibatch(NamedTuple):
+    """Samples of every policy.
+
+    Attributes:
+        observation: [policy, row, width].
+        action: [policy, row, width].
+        mask: [policy, row, choice], greater than 0 where a choice is allowed.
+        log_probability: [policy, row, 1] of the action when it was chosen.
+        value: [policy, row, objective] of the critic before the update.
+        target: [policy, row, objective].
+    """
+
+    observation: Array
+    action: Array
+    mask: NDArray[Any]
+    log_probability: Array
+    value: Array
+    target: Array
+
+
+class PPOWorkspace(NamedTuple):
+    """Buffers of a gradient step; network 0 is the actor, 1 the critic.
+
+    Attributes:
+        hidden: [policy, network, rows * units of all hidden layers].
+        outputs: [policy, network, rows * units of the larger last layer].
+        ratios: [policy, row] probability ratios.
+        ratio_gradient: [policy, row] gradient of the policy loss with respect to the ratios.
+        gradient: [n] of one policy.
+    """
+
+    hidden: Array
+    outputs: Array
+    ratios: Array
+    ratio_gradient: Array
+    gradient: Array
+
+
+class PPOKernelConfig(NamedTuple):
+    """Numbers of `morl.learning.ppo.PPOSettings`, and Adam's epsilon."""
+
+    value_weight: float
+    entropy_weight: float
+    value_clip_range: float
+    max_grad_norm: float
+    epsilon: float
+
+
+class PPOOptimizer(NamedTuple):
+    """Adam of every policy.
+
+    Attributes:
+        moments: [policy, n].
+        steps: [policy].
+        learning_rates: [policy].
+    """
+
+    moments: Moments
+    steps: Array
+    learning_rates: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _log_softmax(logits: Array, allowed: Array) -> None:
+def _log_softmax(logits: Array, allowed: NDArray[Any]) -> None:
     """Replace logits [choice] by log-probabilities; a forbidden choice gets -inf, unless all are forbidden."""
     some = False
     for j in range(logits.shape[0]):
@@ -34,186 +124,171 @@ def _log_softmax(logits: Array, allowed: Array) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pass_forward(
-    parameters: Array,
-    actor_widths: Sizes,
-    critic_widths: Sizes,
-    deviations: int,
-    observations: Array,
-    actions: Array,
-    masks: Array,
-    before: Array,
-    hidden: Array,
-    outputs: Array,
-    ratios: Array,
-) -> None:
-    """Write probability ratios [policy, row]; keep hidden layers and outputs for the way back.
+def ppo_forward(parameters: Array, shape: ActorCriticShape, batch: Minibatch, workspace: PPOWorkspace) -> None:
+    """Write probability ratios [policy, row]; keep hidden layers and outputs for `ppo_backward`.
 
     Args:
         parameters: [policy, n].
-        actor_widths: layer widths of the actor.
-        critic_widths: layer widths of the critic.
-        deviations: number of log-deviations, 0 for a discrete choice.
-        observations: [policy, row, width].
-        actions: [policy, row, width].
-        masks: [policy, row, choice], greater than 0 where a choice is allowed.
-        before: [policy, row, 1] log-probability of the action when it was taken.
-        hidden: [policy, 2, rows * units of all hidden layers].
-        outputs: [policy, 2, rows * units of the larger last layer].
-        ratios: [policy, row].
+        shape: layout of the parameters.
+        batch: samples.
+        workspace: buffers; `ratios` are the result.
     """
-    alone = (0, 1, np.zeros(1, dtype=np.int64))
-    actor_size = size_of(actor_widths)
-    width, nothing = actor_widths[-1], outputs[0, 0, :0]
+    team = ThreadTeam(0, 1, np.zeros(1, dtype=np.int64))
+    actor_size = count_parameters(shape.actor_widths)
+    width = shape.actor_widths[-1]
+    objectives = shape.critic_widths[-1]
+    unused = workspace.gradient[:0]
     for policy in range(parameters.shape[0]):
         row = parameters[policy]
-        seen = observations[policy]
-        logits = outputs[policy, 0, : seen.shape[0] * width].reshape(seen.shape[0], width)
-        forward(alone, row, actor_widths, TANH, seen, hidden[policy, 0], nothing, nothing, logits)
-        values = outputs[policy, 1, : seen.shape[0] * critic_widths[-1]].reshape(seen.shape[0], critic_widths[-1])
-        critic = row[actor_size + deviations :]
-        forward(alone, critic, critic_widths, TANH, seen, hidden[policy, 1], nothing, nothing, values)
-        for i in range(seen.shape[0]):
+        seen = batch.observation[policy]
+        size = seen.shape[0]
+        logits = workspace.outputs[policy, 0, : size * width].reshape(size, width)
+        actor = Perceptron(row, shape.actor_widths, TANH)
+        forward(team, actor, seen, Activations(workspace.hidden[policy, 0], unused, unused), logits)
+        values = workspace.outputs[policy, 1, : size * objectives].reshape(size, objectives)
+        critic = Perceptron(row[actor_size + shape.log_stds :], shape.critic_widths, TANH)
+        forward(team, critic, seen, Activations(workspace.hidden[policy, 1], unused, unused), values)
+        for i in range(size):
             heads = logits[i]
-            if deviations == 0:
-                _log_softmax(heads, masks[policy, i])
-                log_probability = heads[int(actions[policy, i, 0])]
+            if shape.log_stds == 0:
+                _log_softmax(heads, batch.mask[policy, i])
+                log_probability = heads[int(batch.action[policy, i, 0])]
             else:
                 log_probability = np.float32(-0.5 * np.log(2.0 * np.pi)) * width
                 for j in range(width):
                     log_std = row[actor_size + j]
-                    standard = (actions[policy, i, j] - heads[j]) * np.exp(-log_std)
+                    standard = (batch.action[policy, i, j] - heads[j]) * np.exp(-log_std)
                     log_probability -= np.float32(0.5) * standard * standard + log_std
-            ratios[policy, i] = np.exp(log_probability - before[policy, i, 0])
+            workspace.ratios[policy, i] = np.exp(log_probability - batch.log_probability[policy, i, 0])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pass_back(
+def ppo_backward(
     parameters: Array,
-    actor_widths: Sizes,
-    critic_widths: Sizes,
-    deviations: int,
-    observations: Array,
-    actions: Array,
-    values_before: Array,
-    targets: Array,
-    hidden: Array,
-    outputs: Array,
-    ratios: Array,
-    slopes: Array,
-    weights: tuple[float, float, float, float, float],
-    moments: tuple[Array, Array, Array],
-    rates: Array,
-    gradient: Array,
+    shape: ActorCriticShape,
+    batch: Minibatch,
+    workspace: PPOWorkspace,
+    config: PPOKernelConfig,
+    optimizer: PPOOptimizer,
 ) -> None:
-    """Take one Adam step along the cut gradient of the whole loss, in place.
+    """Run one Adam step of every policy along the clipped gradient of the whole loss, in place.
 
     Args:
         parameters: [policy, n].
-        actor_widths: layer widths of the actor.
-        critic_widths: layer widths of the critic.
-        deviations: number of log-deviations.
-        observations: [policy, row, width].
-        actions: [policy, row, width].
-        values_before: [policy, row, objective].
-        targets: [policy, row, objective].
-        hidden: as `pass_forward` left it; used up.
-        outputs: as `pass_forward` left it; used up.
-        ratios: [policy, row].
-        slopes: [policy, row] gradient of the policy loss with respect to the ratios.
-        weights: of the value loss and of the entropy; half width of the values' interval; largest gradient; Adam's
-            epsilon.
-        moments: of Adam, first [policy, n], second [policy, n], steps [policy].
-        rates: [policy] Adam's step sizes.
-        gradient: [n], to work in.
+        shape: layout of the parameters.
+        batch: samples.
+        workspace: as `ppo_forward` left it, with the gradient of the ratios; used up.
+        config: weights and clip ranges.
+        optimizer: moments and steps, updated in place.
     """
-    value_weight, entropy_weight, interval, largest, epsilon = weights
-    batch = observations.shape[1]
-    actor_size = size_of(actor_widths)
-    critic_start = actor_size + deviations
+    size = batch.observation.shape[1]
+    width = shape.actor_widths[-1]
+    objectives = shape.critic_widths[-1]
+    actor_size = count_parameters(shape.actor_widths)
+    critic_start = actor_size + shape.log_stds
+    gradient = workspace.gradient
     for policy in range(parameters.shape[0]):
         row = parameters[policy]
-        heads = outputs[policy, 0, : batch * actor_widths[-1]].reshape(batch, actor_widths[-1])
-        values = outputs[policy, 1, : batch * critic_widths[-1]].reshape(batch, critic_widths[-1])
-        gradient[actor_size:critic_start] = np.float32(0.0)
-        if deviations == 0:
-            _choice_errors(heads, actions[policy], ratios[policy], slopes[policy], entropy_weight)
+        heads = workspace.outputs[policy, 0, : size * width].reshape(size, width)
+        values = workspace.outputs[policy, 1, : size * objectives].reshape(size, objectives)
+        ratios = workspace.ratios[policy]
+        ratio_gradient = workspace.ratio_gradient[policy]
+        of_log_stds = gradient[actor_size:critic_start]
+        of_log_stds[:] = np.float32(0.0)
+        if shape.log_stds == 0:
+            _choice_gradient(heads, batch.action[policy], ratios, ratio_gradient, config.entropy_weight)
         else:
-            own = gradient[actor_size:critic_start]
-            logs = row[actor_size:critic_start]
-            _normal_errors(heads, actions[policy], ratios[policy], slopes[policy], logs, own)
-            for j in range(deviations):
-                own[j] -= np.float32(entropy_weight)
-        _value_errors(values, values_before[policy], targets[policy], value_weight, interval)
-        seen, actor_part, critic_part = observations[policy], hidden[policy, 0], hidden[policy, 1]
-        _gradient(row, actor_widths, seen, actor_part, heads, gradient[:actor_size])
-        _gradient(row[critic_start:], critic_widths, seen, critic_part, values, gradient[critic_start:])
-        moments[2][policy] += 1.0
-        cut = min(1.0, largest / (np.sqrt(squared_norm(gradient)) + 1e-6))
-        first, second, step = moments[0][policy], moments[1][policy], moments[2][policy]
-        adam(row, gradient, cut, first, second, step, rates[policy], epsilon)
+            log_stds = row[actor_size:critic_start]
+            _normal_gradient(heads, batch.action[policy], ratios, ratio_gradient, log_stds, of_log_stds)
+            for j in range(shape.log_stds):
+                of_log_stds[j] -= np.float32(config.entropy_weight)
+        _value_gradient(values, batch.value[policy], batch.target[policy], config)
+        seen = batch.observation[policy]
+        actor = Perceptron(row, shape.actor_widths, TANH)
+        critic = Perceptron(row[critic_start:], shape.critic_widths, TANH)
+        _gradient(actor, seen, workspace.hidden[policy, 0], heads, gradient[:actor_size])
+        _gradient(critic, seen, workspace.hidden[policy, 1], values, gradient[critic_start:])
+        optimizer.steps[policy] += 1.0
+        factor = clip_factor(squared_norm(gradient), config.max_grad_norm)
+        moments = Moments(optimizer.moments.first[policy], optimizer.moments.second[policy])
+        adam(row, gradient, factor, moments, optimizer.steps[policy], optimizer.learning_rates[policy], config.epsilon)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gradient(row: Array, widths: Sizes, inputs: Array, hidden: Array, errors: Array, gradient: Array) -> None:
-    """Write the gradient of the parameters that begin `row` for errors [row, unit] of the outputs."""
-    alone = (0, 1, np.zeros(1, dtype=np.int64))
-    backward(alone, row, widths, TANH, inputs, hidden, row[:0], row[:0], errors, gradient, inputs[:, :0])
+def _gradient(network: Perceptron, inputs: Array, hidden: Array, output_gradient: Array, gradient: Array) -> None:
+    """Write the gradient of the parameters of a network for the gradient [row, unit] of its outputs."""
+    team = ThreadTeam(0, 1, np.zeros(1, dtype=np.int64))
+    unused = gradient[:0]
+    backward(team, network, inputs, Activations(hidden, unused, unused), output_gradient, gradient, inputs[:, :0])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _choice_errors(outputs: Array, actions: Array, ratios: Array, slopes: Array, entropy_weight: float) -> None:
+def _choice_gradient(
+    outputs: Array, actions: Array, ratios: Array, ratio_gradient: Array, entropy_weight: float
+) -> None:
     """Replace log-probabilities [row, choice] by the gradient of the loss with respect to the logits."""
     rows, width = outputs.shape
     for i in range(rows):
-        pull = slopes[i] * ratios[i]
+        pull = ratio_gradient[i] * ratios[i]
         entropy = np.float32(0.0)
         for j in range(width):
             if outputs[i, j] > -np.inf:
                 entropy -= np.exp(outputs[i, j]) * outputs[i, j]
         for j in range(width):
-            chance = np.exp(outputs[i, j])
+            probability = np.exp(outputs[i, j])
             bonus = np.float32(0.0)
-            if chance > 0.0:
-                bonus = np.float32(entropy_weight / rows) * chance * (outputs[i, j] + entropy)
-            outputs[i, j] = bonus - pull * chance
+            if probability > 0.0:
+                bonus = np.float32(entropy_weight / rows) * probability * (outputs[i, j] + entropy)
+            outputs[i, j] = bonus - pull * probability
         outputs[i, int(actions[i, 0])] += pull
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _normal_errors(outputs: Array, actions: Array, ratios: Array, slopes: Array, logs: Array, own: Array) -> None:
-    """Replace means [row, action] by the gradient with respect to them; add that of the log-deviations to `own`."""
-    for j in range(logs.shape[0]):
-        inverse = np.exp(-logs[j])
+def _normal_gradient(
+    outputs: Array, actions: Array, ratios: Array, ratio_gradient: Array, log_stds: Array, of_log_stds: Array
+) -> None:
+    """Replace means [row, action] by the gradient with respect to them; add that of the log-deviations."""
+    for j in range(log_stds.shape[0]):
+        inverse = np.exp(-log_stds[j])
         for i in range(ratios.shape[0]):
             standard = (actions[i, j] - outputs[i, j]) * inverse
-            pull = slopes[i] * ratios[i]
+            pull = ratio_gradient[i] * ratios[i]
             outputs[i, j] = pull * standard * inverse
-            own[j] += pull * (standard * standard - np.float32(1.0))
+            of_log_stds[j] += pull * (standard * standard - np.float32(1.0))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _value_errors(outputs: Array, before: Array, targets: Array, weight: float, interval: float) -> None:
+def _value_gradient(outputs: Array, before: Array, targets: Array, config: PPOKernelConfig) -> None:
     """Replace values [row, objective] by the gradient of the clipped value loss with respect to them."""
     rows, objectives = targets.shape
-    scale = np.float32(weight / (rows * objectives))
+    scale = np.float32(config.value_weight / (rows * objectives))
+    clip_range = config.value_clip_range
     for i in range(rows):
         for k in range(objectives):
             change = outputs[i, k] - before[i, k]
-            inside = min(max(change, np.float32(-interval)), np.float32(interval))
-            error, near = outputs[i, k] - targets[i, k], before[i, k] + inside - targets[i, k]
-            if error * error >= near * near:
+            clipped = min(max(change, np.float32(-clip_range)), np.float32(clip_range))
+            error = outputs[i, k] - targets[i, k]
+            clipped_error = before[i, k] + clipped - targets[i, k]
+            if error * error >= clipped_error * clipped_error:
                 outputs[i, k] = scale * error
             else:
-                outputs[i, k] = scale * near if inside == change else np.float32(0.0)
+                outputs[i, k] = scale * clipped_error if clipped == change else np.float32(0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def surrogate_slopes(ratios: Array, advantages: Array, clip: float, slopes: Array) -> None:
-    """Write the gradient of minus the mean of min(rho A, clip(rho) A), with respect to rho [policy, row]."""
+def surrogate_gradient(ratios: Array, advantages: Array, clip_range: float, gradient: Array) -> None:
+    """Write the gradient of minus the mean of min(rho A, clip(rho) A), with respect to rho [policy, row].
+
+    Args:
+        ratios: [policy, row] rho.
+        advantages: [policy, row, 1] A.
+        clip_range: half width of the trust interval of rho.
+        gradient: [policy, row].
+    """
     policies, rows = ratios.shape
     for policy in range(policies):
         for i in range(rows):
-            advantage, ratio = advantages[policy, i, 0], ratios[policy, i]
-            beyond = ratio > 1.0 + clip if advantage > 0.0 else ratio < 1.0 - clip
-            slopes[policy, i] = np.float32(0.0) if beyond else -advantage / np.float32(rows)
+            advantage = advantages[policy, i, 0]
+            ratio = ratios[policy, i]
+            beyond = ratio > 1.0 + clip_range if advantage > 0.0 else ratio < 1.0 - clip_range
+            gradient[policy, i] = np.float32(0.0) if beyond else -advantage / np.float32(rows)

@@ -1,137 +1,159 @@
-"""The updates of `morl.learning.sac` by the compiled loops of `sac_kernel`, policies spread over threads."""
-
-from typing import TYPE_CHECKING
+"""Executes the updates of `morl.learning.sac` by the compiled loops of `sac_kernel`, policies spread over threads."""
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.backends.numba.cache import have_compiled
-from morl.learning.backends.numba.sac_kernel import SoftMemory, SoftNetworks, SoftNumbers, take_soft_updates
-from morl.learning.backends.numba.td3 import drawn_for
+from morl.learning.backends.numba.batches import gathered_batch, policy_batches
+from morl.learning.backends.numba.cache import compile_in_subprocess
+from morl.learning.backends.numba.gemm import Array
+from morl.learning.backends.numba.mlp import Moments
+from morl.learning.backends.numba.sac_kernel import (
+    SACCounters,
+    SACKernelConfig,
+    SACNetworks,
+    SACWorkspace,
+    run_sac_updates,
+)
 from morl.learning.backends.numba.threads import ALONE, ThreadTeam, Workers
+from morl.learning.sac import LOG_STD_RANGE, SAC
 from morl.learning.sampled_batches import SampledBatches
 
-if TYPE_CHECKING:
-    from morl.learning.sac import SAC
 
-
-def can_compile(sac: "SAC") -> bool:
-    """Return whether compiled updates are the same: single precision on a CPU, and no layers in common."""
-    return sac.actors.device.type == "cpu" and sac.numbers.precision == torch.float32 and sac.shared == 0
-
-
-class CompiledSoftUpdates:
-    """Takes updates of a `SAC` under linear utilities, in place; equal to its own to rounding.
+class NumbaSAC:
+    """Executes updates of a `SAC` under linear utilities, in place; equal to its own to rounding.
 
     Policies do not depend on each other, and a sum has one order: results do not depend on the number of threads.
 
     Args:
         sac: whose parameters change.
-        log_stds: range of the logarithm of the Gaussian's deviation.
-        threads: at most so many, and at most as many as there are processors.
+        max_threads: at most as many as there are processors.
     """
 
-    def __init__(self, sac: "SAC", log_stds: tuple[float, float], threads: int = 64) -> None:
-        self.sac, numbers = sac, sac.numbers
-        self.networks = [_networks(sac, policy) for policy in range(len(sac.actors))]
-        self.numbers = SoftNumbers(
-            discount=numbers.discount,
-            actor_learning_rate=numbers.actor_learning_rate,
-            critic_learning_rate=numbers.critic_learning_rate,
-            tau=numbers.tau,
-            target_entropy=numbers.target_entropy,
-            temperature=-1.0 if numbers.temperature is None else numbers.temperature,
-            lowest=log_stds[0],
-            highest=log_stds[1],
-        )
-        self.workers = Workers(threads, largest_crew=2)
-        self.memory: dict[int, list[SoftMemory]] = {}
+    backend = "numba"
 
-    def __call__(self, draws: SampledBatches, noise: NDArray[np.float32], number: int) -> None:
-        """Take all updates that were drawn, `number` the first.
+    def __init__(self, sac: SAC, max_threads: int = 64) -> None:
+        self.sac = sac
+        self.networks = [_networks(sac, policy) for policy in range(sac.policies)]
+        self.config = _kernel_config(sac)
+        self.workers = Workers(max_threads, max_team_size=2)
+        self.workspaces: dict[int, list[SACWorkspace]] = {}
 
-        Args:
-            draws: without noise.
-            noise: [policy, update, 1 + policy_delay, batch, action]; see `take_soft_updates`.
-            number: see there.
+    def __call__(self, batches: SampledBatches) -> dict[str, Tensor]:
+        """Run the update of every batch; return the latest metrics of `SAC.update`.
+
+        Raises:
+            ValueError: the batches have no weights, because the utility is not linear.
         """
-        sac, size, period = self.sac, draws.index.shape[-1], self.sac.numbers.policy_delay
-        drawn = [drawn_for(draws, policy) for policy in range(len(self.networks))]
-        critic, actor = (sac.optimizers[name].steps for name in ("critic", "actor"))
-        steps = [(int(critic[policy]), number, int(actor[policy]), period) for policy in range(len(self.networks))]
-        if size not in self.memory:
-            self.memory[size] = [_memory(sac, size) for _ in self.networks]
-            given = self.networks[0], self.numbers, drawn[0], noise[0], self.memory[size][0], steps[0]
-            have_compiled(take_soft_updates, ALONE, *given)
-        memory = self.memory[size]
+        sac = self.sac
+        of_policy = [policy_batches(batches, policy) for policy in range(sac.policies)]
+        counters = [self._counters(policy) for policy in range(sac.policies)]
+        size = batches.index.shape[-1]
+        if size not in self.workspaces:
+            workspaces = [_workspace(sac, size) for _ in range(sac.policies)]
+            compile_in_subprocess(
+                run_sac_updates, ALONE, self.networks[0], self.config, of_policy[0], workspaces[0], counters[0]
+            )
+            self.workspaces[size] = workspaces
+        workspaces = self.workspaces[size]
 
         def work(policy: int, team: ThreadTeam) -> None:
-            given = team, self.networks[policy], self.numbers, drawn[policy], noise[policy], memory[policy]
-            take_soft_updates(*given, steps[policy])
+            run_sac_updates(
+                team, self.networks[policy], self.config, of_policy[policy], workspaces[policy], counters[policy]
+            )
 
-        self.workers.each(len(self.networks), work)
-        due = sum(each % period == 0 for each in range(number, number + len(draws)))
-        critic += len(draws)
-        actor += due * period
-        if sac.numbers.temperature is None:
-            sac.optimizers["temperature"].steps += due * period
-        sums = np.stack([each.sums for each in memory])
-        sac.diagnostics["critic_loss"] = torch.tensor(sums[:, :, 0].sum(), dtype=torch.float32)
-        if due:
-            sac.diagnostics["entropy"] = torch.tensor(sums[:, 0, 1:2], dtype=torch.float32)
-            sac.diagnostics["actor_loss"] = torch.tensor(sums[:, 0, 2].sum(), dtype=torch.float32)
+        self.workers.each(sac.policies, work)
+        actor_steps = self._count(len(batches))
+        sums = np.stack([each.sums for each in workspaces])
+        dtype = sac.actors.dtype
+        metrics = {"critic_loss": torch.tensor(sums[:, :, 0].sum(), dtype=dtype)}
+        if actor_steps:
+            metrics["entropy"] = torch.tensor(sums[:, 0, 1:2], dtype=dtype)
+            metrics["actor_loss"] = torch.tensor(sums[:, 0, 2].sum(), dtype=dtype)
+        return metrics
+
+    def _counters(self, policy: int) -> SACCounters:
+        return SACCounters(
+            updates=self.sac.updates,
+            critic_steps=int(self.sac.critic_optimizer.steps[policy]),
+            actor_steps=int(self.sac.actor_optimizer.steps[policy]),
+        )
+
+    def _count(self, updates: int) -> int:
+        """Count updates; return the number of Adam steps that actors took in them."""
+        sac = self.sac
+        due = sum(sac.actor_is_due(update) for update in range(sac.updates, sac.updates + updates))
+        actor_steps = due * sac.settings.policy_delay
+        sac.critic_optimizer.steps += updates
+        sac.actor_optimizer.steps += actor_steps
+        if sac.settings.temperature is None:
+            sac.temperature_optimizer.steps += actor_steps
+        sac.updates += updates
+        return actor_steps
 
 
-def _networks(sac: "SAC", policy: int) -> SoftNetworks:
-    """Return the parameters of a policy as the compiled loops take them; they share memory."""
+def _kernel_config(sac: SAC) -> SACKernelConfig:
+    settings = sac.settings
+    low, high = LOG_STD_RANGE
+    return SACKernelConfig(
+        discount=float(settings.discount),
+        actor_learning_rate=float(settings.actor_learning_rate),
+        critic_learning_rate=float(settings.critic_learning_rate),
+        tau=float(settings.tau),
+        policy_delay=settings.policy_delay,
+        target_entropy=float(settings.target_entropy),
+        temperature=-1.0 if settings.temperature is None else float(settings.temperature),
+        min_log_std=low,
+        max_log_std=high,
+    )
 
-    def row(tensor: Tensor) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = tensor[policy].detach().numpy()
-        return array
 
-    def pair(tensor: Tensor) -> NDArray[np.float32]:
+def _networks(sac: SAC, policy: int) -> SACNetworks:
+    """Return the parameters of a policy as compiled loops take them; they share memory."""
+
+    def row(tensor: Tensor) -> Array:
+        found: Array = tensor.detach().numpy()[policy]
+        return found
+
+    def pair(tensor: Tensor) -> Array:
         return row(tensor).reshape(2, -1)
 
-    actor, critic, temperature = (sac.optimizers[name] for name in ("actor", "critic", "temperature"))
-    return SoftNetworks(
+    actor = sac.actor_optimizer
+    critic = sac.critic_optimizer
+    temperature = sac.temperature_optimizer
+    return SACNetworks(
         actor=row(sac.actors),
         critics=pair(sac.critics),
-        targets=pair(sac.targets),
+        target_critics=pair(sac.target_critics),
         log_temperature=row(sac.log_temperature),
-        actor_first=row(actor.first_moments),
-        actor_second=row(actor.second_moments),
-        critic_first=pair(critic.first_moments),
-        critic_second=pair(critic.second_moments),
-        temperature_first=row(temperature.first_moments),
-        temperature_second=row(temperature.second_moments),
+        actor_moments=Moments(row(actor.first_moments), row(actor.second_moments)),
+        critic_moments=Moments(pair(critic.first_moments), pair(critic.second_moments)),
+        temperature_moments=Moments(row(temperature.first_moments), row(temperature.second_moments)),
         actor_widths=np.array(sac.actor.widths),
         critic_widths=np.array(sac.critic.widths),
     )
 
 
-def _memory(sac: "SAC", size: int) -> SoftMemory:
-    """Return what one policy's updates with batches of this size work in."""
-    inputs, objectives, units = sac.critic.widths[0], sac.critic.widths[-1], sum(sac.critic.widths[1:-1])
-    shapes: dict[str, tuple[int, ...]] = {
-        "inputs": (size, inputs),
-        "next_inputs": (size, inputs),
-        "rewards": (size, objectives),
-        "continues": (size,),
-        "values": (2, size, objectives),
-        "next_values": (2, size, objectives),
-        "errors": (2, size, objectives),
-        "heads": (size, 2 * sac.actions),
-        "actions": (size, sac.actions),
-        "ranges": (size, sac.actions),
-        "spread": (size, sac.actions),
-        "densities": (size, sac.actions),
-        "log_probability": (size,),
-        "action_slopes": (2, size, sac.actions),
-        "hidden": (3, size * units),
-        "critic_gradient": (2, sac.critic.num_parameters),
-        "actor_gradient": (sac.actor.num_parameters,),
-    }
-    arrays = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
-    return SoftMemory(**arrays, sums=np.zeros((2, 8)))
+def _workspace(sac: SAC, size: int) -> SACWorkspace:
+    """Return buffers for the updates of one policy with batches of this size."""
+    objectives = sac.critic.widths[-1]
+    units = sum(sac.critic.widths[1:-1])
+    actions = sac.action_width
+    dtype = sac.actors.detach().numpy().dtype
+    return SACWorkspace(
+        batch=gathered_batch(size, sac.critic.widths[0], objectives, dtype),
+        values=np.zeros((2, size, objectives), dtype),
+        next_values=np.zeros((2, size, objectives), dtype),
+        value_gradient=np.zeros((2, size, objectives), dtype),
+        heads=np.zeros((size, 2 * actions), dtype),
+        actions=np.zeros((size, actions), dtype),
+        ranges=np.zeros((size, actions), dtype),
+        spread=np.zeros((size, actions), dtype),
+        densities=np.zeros((size, actions), dtype),
+        log_probability=np.zeros(size, dtype),
+        action_gradient=np.zeros((2, size, actions), dtype),
+        hidden=np.zeros((3, size * units), dtype),
+        critic_gradient=np.zeros((2, sac.critic.num_parameters), dtype),
+        actor_gradient=np.zeros(sac.actor.num_parameters, dtype),
+        sums=np.zeros((2, 8)),
+    )

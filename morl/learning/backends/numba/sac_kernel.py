@@ -1,159 +1,262 @@
 """The updates of `morl.learning.sac` as compiled loops, for linear utilities; compare `td3_kernel`."""
 
 from math import log
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 from numpy.typing import NDArray
 
-from morl.learning.backends.numba.mlp import RELU, Array, Sizes, adam, backward, follow, forward, tanh
-from morl.learning.backends.numba.td3_kernel import Drawn, gather
-from morl.learning.backends.numba.threads import ThreadTeam, alone, meet, share
+from morl.learning.backends.numba.batches import GatheredBatch, PolicyBatches, gather
+from morl.learning.backends.numba.gemm import Array
+from morl.learning.backends.numba.mlp import (
+    RELU,
+    Activations,
+    Moments,
+    Perceptron,
+    Sizes,
+    adam,
+    backward,
+    forward,
+    soft_update,
+    tanh,
+)
+from morl.learning.backends.numba.threads import ThreadTeam, alone, barrier, partition
 
-LOG_2, LOG_DENSITY = np.float32(log(2.0)), np.float32(-0.5 * log(2.0 * np.pi))
+LOG_2 = np.float32(log(2.0))
+LOG_DENSITY = np.float32(-0.5 * log(2.0 * np.pi))  # of the standard normal distribution at 0
 
 
-class SoftNetworks(NamedTuple):
-    """Parameters of one policy, its targets and temperature, and moments of Adam."""
+class SACNetworks(NamedTuple):
+    """Parameters of one policy, its targets and temperature, and moments of Adam; they are updated in place.
 
-    actor: Array  # [n]
-    critics: Array  # [2, m]
-    targets: Array  # [2, m]
-    log_temperature: Array  # [1]
-    actor_first: Array
-    actor_second: Array
-    critic_first: Array
-    critic_second: Array
-    temperature_first: Array
-    temperature_second: Array
+    Attributes:
+        actor: [n].
+        critics: [2, m].
+        target_critics: [2, m].
+        log_temperature: [1].
+        actor_moments: of the actor [n].
+        critic_moments: of the critics [2, m].
+        temperature_moments: of the logarithm of the temperature [1].
+        actor_widths: layer widths of actors.
+        critic_widths: layer widths of critics.
+    """
+
+    actor: Array
+    critics: Array
+    target_critics: Array
+    log_temperature: Array
+    actor_moments: Moments
+    critic_moments: Moments
+    temperature_moments: Moments
     actor_widths: Sizes
     critic_widths: Sizes
 
 
-class SoftNumbers(NamedTuple):
-    """Of `Hyperparameters`; see there."""
+class SACKernelConfig(NamedTuple):
+    """`morl.learning.sac.SACSettings` as numbers.
+
+    Attributes:
+        temperature: weight of the entropy; negative where it is learned.
+        min_log_std: lower end of the range of log-deviations.
+        max_log_std: upper end.
+    """
 
     discount: float
     actor_learning_rate: float
     critic_learning_rate: float
     tau: float
+    policy_delay: int
     target_entropy: float
-    temperature: float  # negative where it is learnt
-    lowest: float  # range of log-deviations
-    highest: float
+    temperature: float
+    min_log_std: float
+    max_log_std: float
 
 
-class SoftMemory(NamedTuple):
-    """What one policy's updates work in."""
+class SACCounters(NamedTuple):
+    """Counts before the first update of a call.
 
-    inputs: Array  # [batch, state + action]: s, a
-    next_inputs: Array  # the same: s', a', later s, pi(s)
-    rewards: Array  # [batch, objective]
-    continues: Array  # [batch] discount of what follows
-    values: Array  # [2, batch, objective]
-    next_values: Array  # [2, batch, objective]
-    errors: Array  # [2, batch, objective]
-    heads: Array  # [batch, 2 action] of the actor, later their slopes
-    actions: Array  # [batch, action] in (-1, 1)
-    ranges: Array  # [batch, action] tanh of the second half of the heads
-    spread: Array  # [batch, action] deviation times noise
-    densities: Array  # [batch, action] logarithms
-    log_probability: Array  # [batch]
-    action_slopes: Array  # [2, batch, action]
-    hidden: Array  # [3, batch * units]
-    critic_gradient: Array  # [2, m]
-    actor_gradient: Array  # [n]
-    sums: NDArray[np.float64]  # [2, 8]: a critic's loss; in the first row also entropy, the actor's loss
+    Attributes:
+        updates: updates.
+        critic_steps: steps of Adam with the critics.
+        actor_steps: steps of Adam with the actor.
+    """
+
+    updates: int
+    critic_steps: int
+    actor_steps: int
+
+
+class SACWorkspace(NamedTuple):
+    """Buffers of one policy's updates.
+
+    Attributes:
+        batch: the transitions; `next_inputs` holds s', a', later s, pi(s).
+        values: [2, batch, objective] Q_i(s, a).
+        next_values: [2, batch, objective] Q'_i(s', a'), later Q_i(s, pi(s)).
+        value_gradient: [2, batch, objective] gradient of the loss with respect to values.
+        heads: [batch, 2 action] outputs of the actor, later their gradient.
+        actions: [batch, action] in (-1, 1).
+        ranges: [batch, action] tanh of the second half of the heads.
+        spread: [batch, action] deviation times noise.
+        densities: [batch, action] logarithms.
+        log_probability: [batch].
+        action_gradient: [2, batch, action] of each critic's part of the loss.
+        hidden: [3, batch * units]: of the critics, and of the actor.
+        critic_gradient: [2, m].
+        actor_gradient: [n].
+        sums: [2, 8] loss of each critic; in the first row also entropy and the actor's loss.
+    """
+
+    batch: GatheredBatch
+    values: Array
+    next_values: Array
+    value_gradient: Array
+    heads: Array
+    actions: Array
+    ranges: Array
+    spread: Array
+    densities: Array
+    log_probability: Array
+    action_gradient: Array
+    hidden: Array
+    critic_gradient: Array
+    actor_gradient: Array
+    sums: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)
-def take_soft_updates(
+def run_sac_updates(
     team: ThreadTeam,
-    nets: SoftNetworks,
-    numbers: SoftNumbers,
-    drawn: Drawn,
-    noise: Array,
-    memory: SoftMemory,
-    steps: tuple[int, int, int, int],
+    networks: SACNetworks,
+    config: SACKernelConfig,
+    batches: PolicyBatches,
+    workspace: SACWorkspace,
+    counters: SACCounters,
 ) -> None:
-    """Take as many updates as were drawn.
+    """Run the update of every batch.
 
     Args:
         team: who shares the work.
-        nets: what changes.
-        numbers: settings.
-        drawn: what is learnt from.
-        noise: [update, 1 + period, batch, action]: of the next actions, then of the actor's steps.
-        memory: to work in.
-        steps: of Adam with the critics so far, number of the first update, steps of Adam with the actor so far, updates
-            between the actor's, which are as many at once.
+        networks: updated in place.
+        config: settings.
+        batches: sampled transitions, with 1 + policy_delay draws of noise: of the next actions, then of the actor's
+            updates.
+        workspace: buffers.
+        counters: counts before the first of these updates.
     """
-    critic_steps, number, actor_steps, period = steps
-    state = memory.inputs.shape[1] - memory.actions.shape[1]
-    for update in range(drawn.places.shape[0]):
+    critic_steps = counters.critic_steps
+    actor_steps = counters.actor_steps
+    next_inputs = workspace.batch.next_inputs
+    state = next_inputs.shape[1] - workspace.actions.shape[1]
+    for update in range(batches.indices.shape[0]):
         critic_steps += 1
-        gather(team, drawn, update, numbers.discount, memory)
-        _act(team, nets, numbers, memory.next_inputs[:, :state], noise[update, 0], memory)
-        meet(team)
-        for critic in range(team[0], 2, team[1]):
-            work = memory.hidden[critic], nets.actor[:0], nets.actor[:0], memory.next_values[critic]
-            forward(alone(team), nets.targets[critic], nets.critic_widths, RELU, memory.next_inputs, *work)
-        meet(team)
-        for critic in range(team[0], 2, team[1]):
-            _step_critic(alone(team), nets, numbers, drawn.weight[update], critic, memory, critic_steps)
-        meet(team)
-        if (number + update) % period == 0:
-            for turn in range(period):
+        gather(team, batches, update, config.discount, workspace.batch)
+        _act(team, networks, config, next_inputs[:, :state], batches.noise[update, 0], workspace)
+        barrier(team)
+        for critic in range(team.member, 2, team.size):
+            target = Perceptron(networks.target_critics[critic], networks.critic_widths, RELU)
+            activations = _activations(workspace, critic)
+            forward(alone(team), target, next_inputs, activations, workspace.next_values[critic])
+        barrier(team)
+        for critic in range(team.member, 2, team.size):
+            _step_critic(networks, config, batches.weight[update], critic, workspace, critic_steps, alone(team))
+        barrier(team)
+        if (counters.updates + update) % config.policy_delay == 0:
+            for turn in range(config.policy_delay):
                 actor_steps += 1
-                _climb(team, nets, numbers, drawn.weight[update], noise[update, 1 + turn], memory)
-                _step_actor(team, nets, numbers, memory, actor_steps)
-                meet(team)
-        for critic in range(team[0], 2, team[1]):
-            follow(nets.targets[critic], nets.critics[critic], numbers.tau)
+                noise = batches.noise[update, 1 + turn]
+                _actor_gradient(team, networks, config, batches.weight[update], noise, workspace)
+                _step_actor(team, networks, config, workspace, actor_steps)
+                barrier(team)
+        for critic in range(team.member, 2, team.size):
+            soft_update(networks.target_critics[critic], networks.critics[critic], config.tau)
 
 
 @njit(cache=True, nogil=True)
-def _temperature(nets: SoftNetworks, numbers: SoftNumbers) -> np.float32:
+def _activations(workspace: SACWorkspace, index: int) -> Activations:
+    """Return the buffers for hidden layers of a critic (0, 1) or the actor (2), without layer normalization."""
+    unused = workspace.actor_gradient[:0]
+    return Activations(workspace.hidden[index], unused, unused)
+
+
+@njit(cache=True, nogil=True)
+def _temperature(networks: SACNetworks, config: SACKernelConfig) -> np.float32:
     """Return alpha."""
-    return np.exp(nets.log_temperature[0]) if numbers.temperature < 0.0 else np.float32(numbers.temperature)
+    return np.exp(networks.log_temperature[0]) if config.temperature < 0.0 else np.float32(config.temperature)
 
 
 @njit(cache=True, nogil=True)
 def _act(
-    team: ThreadTeam, nets: SoftNetworks, numbers: SoftNumbers, states: Array, noise: Array, memory: SoftMemory
+    team: ThreadTeam,
+    networks: SACNetworks,
+    config: SACKernelConfig,
+    observations: Array,
+    noise: Array,
+    workspace: SACWorkspace,
 ) -> None:
-    """Write the policy's actions in this member's rows of states [batch, state], behind these and by themselves."""
-    work = memory.hidden[2], nets.actor[:0], nets.actor[:0]
-    forward(team, nets.actor, nets.actor_widths, RELU, states, *work, memory.heads)
-    start, stop = share(team, states.shape[0])
-    actions, ranges, state = memory.actions, memory.ranges, states.shape[1]
+    """Write the policy's actions in this member's rows of observations, behind these and by themselves.
+
+    Args:
+        team: who partitions the rows.
+        networks: parameters.
+        config: settings.
+        observations: [batch, observation], the first columns of `batch.next_inputs` or equal to them.
+        noise: [batch, action] standard normal.
+        workspace: buffers.
+    """
+    actor = Perceptron(networks.actor, networks.actor_widths, RELU)
+    forward(team, actor, observations, _activations(workspace, 2), workspace.heads)
+    start, stop = partition(team, observations.shape[0])
+    actions = workspace.actions
+    ranges = workspace.ranges
+    state = observations.shape[1]
     for i in range(start, stop):
         for j in range(actions.shape[1]):
-            actions[i, j] = memory.heads[i, j]
-            ranges[i, j] = memory.heads[i, actions.shape[1] + j]
+            actions[i, j] = workspace.heads[i, j]
+            ranges[i, j] = workspace.heads[i, actions.shape[1] + j]
     tanh(ranges[start:stop])
-    middle = np.float32(0.5 * (numbers.highest + numbers.lowest))
-    half = np.float32(0.5 * (numbers.highest - numbers.lowest))
-    part = slice(start * actions.shape[1], stop * actions.shape[1])
-    given = noise.reshape(-1)[part], ranges.reshape(-1)[part], actions.reshape(-1)[part]
-    _spread(*given, middle, half, memory.spread.reshape(-1)[part], memory.densities.reshape(-1)[part])
+    own = slice(start * actions.shape[1], stop * actions.shape[1])
+    gaussian = GaussianRows(
+        noise.reshape(-1)[own],
+        ranges.reshape(-1)[own],
+        np.float32(0.5 * (config.max_log_std + config.min_log_std)),
+        np.float32(0.5 * (config.max_log_std - config.min_log_std)),
+    )
+    spread = workspace.spread.reshape(-1)[own]
+    _sample(gaussian, actions.reshape(-1)[own], spread, workspace.densities.reshape(-1)[own])
     tanh(actions[start:stop])
     for i in range(start, stop):
         total = np.float32(0.0)
         for j in range(actions.shape[1]):
-            memory.next_inputs[i, state + j] = actions[i, j]
-            total += memory.densities[i, j]
-        memory.log_probability[i] = total
+            workspace.batch.next_inputs[i, state + j] = actions[i, j]
+            total += workspace.densities[i, j]
+        workspace.log_probability[i] = total
+
+
+class GaussianRows(NamedTuple):
+    """Flat rows of Gaussians, but for their means.
+
+    Attributes:
+        noise: [n] standard normal.
+        ranges: [n] in (-1, 1): log-deviations are middle + half * ranges.
+        middle: of the range of log-deviations.
+        half: half of its width.
+    """
+
+    noise: Array
+    ranges: Array
+    middle: np.float32
+    half: np.float32
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
-def _spread(
-    noise: Array, ranges: Array, means: Array, middle: np.float32, half: np.float32, spread: Array, densities: Array
-) -> None:
+def _sample(gaussian: GaussianRows, means: Array, spread: Array, densities: Array) -> None:
     """Add deviation * noise to means [n]; keep that, and the log-density of the tanh of the sum; see sac.py."""
+    noise = gaussian.noise
     for j in range(noise.shape[0]):
-        log_std = middle + half * ranges[j]
+        log_std = gaussian.middle + gaussian.half * gaussian.ranges[j]
         spread[j] = _exp(log_std) * noise[j]
         before = means[j] + spread[j]
         size = max(before, -before)
@@ -169,8 +272,18 @@ def _spread(
         means[j] = before
 
 
-@njit(cache=True, nogil=True, fastmath=True, error_model="numpy", inline="always")
-def _exp(x: np.float32) -> np.float32:
+def _exp(x: float) -> float:
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_exp, strict=False, inline="always", jit_options={"fastmath": True, "error_model": "numpy"})
+def _choose_exp(x: Any) -> Any:
+    if x == types.float32:
+        return _polynomial_exp
+    return lambda x: np.exp(x)
+
+
+def _polynomial_exp(x: np.float32) -> np.float32:
     """Return exp(x) for x from -20 to 2, to 3e-6 of it: a polynomial at x / 32, squared five times; in vectors."""
     t = x * np.float32(1.0 / 32.0)
     high = np.float32(1.0 / 120.0) + t * (np.float32(1.0 / 720.0) + t * np.float32(1.0 / 5040.0))
@@ -185,29 +298,34 @@ def _exp(x: np.float32) -> np.float32:
 
 @njit(cache=True, nogil=True)
 def _step_critic(
-    team: ThreadTeam,
-    nets: SoftNetworks,
-    numbers: SoftNumbers,
+    networks: SACNetworks,
+    config: SACKernelConfig,
     weight: Array,
     critic: int,
-    memory: SoftMemory,
+    workspace: SACWorkspace,
     step: int,
+    team: ThreadTeam,
 ) -> None:
-    """Take one Adam step with one critic."""
-    values, errors, gradient = memory.values[critic], memory.errors[critic], memory.critic_gradient[critic]
-    given = nets.critics[critic], nets.critic_widths, RELU, memory.inputs
-    work = memory.hidden[critic], nets.actor[:0], nets.actor[:0]
-    forward(team, *given, *work, values)
-    memory.sums[critic, 0] = _value_errors(values, memory, weight, _temperature(nets, numbers), errors)
-    backward(team, *given, *work, errors, gradient, errors[:, :0])
-    moments = nets.critic_first[critic], nets.critic_second[critic]
-    adam(nets.critics[critic], gradient, 1.0, *moments, step, numbers.critic_learning_rate)
+    """Run one Adam step with one critic, by a team of one."""
+    values = workspace.values[critic]
+    value_gradient = workspace.value_gradient[critic]
+    gradient = workspace.critic_gradient[critic]
+    network = Perceptron(networks.critics[critic], networks.critic_widths, RELU)
+    activations = _activations(workspace, critic)
+    inputs = workspace.batch.inputs
+    forward(team, network, inputs, activations, values)
+    temperature = _temperature(networks, config)
+    workspace.sums[critic, 0] = _value_loss(values, workspace, weight, temperature, value_gradient)
+    backward(team, network, inputs, activations, value_gradient, gradient, value_gradient[:, :0])
+    moments = Moments(networks.critic_moments.first[critic], networks.critic_moments.second[critic])
+    adam(networks.critics[critic], gradient, 1.0, moments, step, config.critic_learning_rate)
 
 
 @njit(cache=True, nogil=True)
 def _lowest(values: Array, weight: Array, i: int) -> int:
     """Return which of two critics' values [2, batch, objective] has the lower utility in row i."""
-    first, second = np.float32(0.0), np.float32(0.0)
+    first = np.float32(0.0)
+    second = np.float32(0.0)
     for k in range(weight.shape[1]):
         first += weight[i, k] * values[0, i, k]
         second += weight[i, k] * values[1, i, k]
@@ -215,89 +333,113 @@ def _lowest(values: Array, weight: Array, i: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _value_errors(values: Array, memory: SoftMemory, weight: Array, temperature: np.float32, errors: Array) -> float:
-    """Write the slopes of the squared errors of values [batch, objective], a mean over the batch; return the loss."""
+def _value_loss(
+    values: Array, workspace: SACWorkspace, weight: Array, temperature: np.float32, gradient: Array
+) -> float:
+    """Write the gradient of the squared errors of values [batch, objective], a mean over the batch; return the loss."""
     size, objectives = values.shape
     loss = 0.0
     for i in range(size):
-        lowest, entropy = _lowest(memory.next_values, weight, i), temperature * memory.log_probability[i]
+        lowest = _lowest(workspace.next_values, weight, i)
+        bonus = temperature * workspace.log_probability[i]
         for k in range(objectives):
-            target = memory.rewards[i, k] + memory.continues[i] * (memory.next_values[lowest, i, k] - entropy)
+            soft_value = workspace.next_values[lowest, i, k] - bonus
+            target = workspace.batch.rewards[i, k] + workspace.batch.discounts[i] * soft_value
             error = values[i, k] - target
             loss += error * error
-            errors[i, k] = np.float32(2.0 / size) * error
+            gradient[i, k] = np.float32(2.0 / size) * error
     return float(loss / size)
 
 
 @njit(cache=True, nogil=True)
-def _climb(
-    team: ThreadTeam, nets: SoftNetworks, numbers: SoftNumbers, weight: Array, noise: Array, memory: SoftMemory
+def _actor_gradient(
+    team: ThreadTeam,
+    networks: SACNetworks,
+    config: SACKernelConfig,
+    weight: Array,
+    noise: Array,
+    workspace: SACWorkspace,
 ) -> None:
     """Write the gradient of the actor's loss alpha log pi(a | s) - min_k w.Q_k(s, a)."""
-    size, actions = memory.actions.shape
-    state = memory.inputs.shape[1] - actions
-    states, (start, stop) = memory.inputs[:, :state], share(team, size)
-    alpha, small = _temperature(nets, numbers), np.float32(1.0 / size)
-    _act(team, nets, numbers, states, noise, memory)
+    size, actions = workspace.actions.shape
+    state = workspace.batch.inputs.shape[1] - actions
+    observations = workspace.batch.inputs[:, :state]
+    start, stop = partition(team, size)
+    alpha = _temperature(networks, config)
+    share = np.float32(1.0 / size)
+    _act(team, networks, config, observations, noise, workspace)
     for i in range(start, stop):
         for j in range(state):
-            memory.next_inputs[i, j] = states[i, j]
-    _slopes_at_actions(team, nets, weight, memory)
-    half = np.float32(0.5 * (numbers.highest - numbers.lowest))
+            workspace.batch.next_inputs[i, j] = observations[i, j]
+    _gradient_at_actions(team, networks, weight, workspace)
+    half = np.float32(0.5 * (config.max_log_std - config.min_log_std))
     for i in range(start, stop):
         for j in range(actions):
-            action, range_ = memory.actions[i, j], memory.ranges[i, j]
-            slope = memory.action_slopes[0, i, j] + memory.action_slopes[1, i, j]
-            slope = slope * (np.float32(1.0) - action * action) + np.float32(2.0) * alpha * small * action
-            memory.heads[i, j] = slope
-            deviation = slope * memory.spread[i, j] - alpha * small
-            memory.heads[i, actions + j] = deviation * half * (np.float32(1.0) - range_ * range_)
-    meet(team)
-    given, nothing = (nets.actor, nets.actor_widths, RELU, states, memory.hidden[2]), nets.actor[:0]
-    backward(team, *given, nothing, nothing, memory.heads, memory.actor_gradient, memory.heads[:, :0])
-    if team[0] == 0:
-        _note(weight, alpha, memory)
-    meet(team)
+            action = workspace.actions[i, j]
+            range_ = workspace.ranges[i, j]
+            slope = workspace.action_gradient[0, i, j] + workspace.action_gradient[1, i, j]
+            slope = slope * (np.float32(1.0) - action * action) + np.float32(2.0) * alpha * share * action
+            workspace.heads[i, j] = slope
+            deviation = slope * workspace.spread[i, j] - alpha * share
+            workspace.heads[i, actions + j] = deviation * half * (np.float32(1.0) - range_ * range_)
+    barrier(team)
+    actor = Perceptron(networks.actor, networks.actor_widths, RELU)
+    heads = workspace.heads
+    gradient = workspace.actor_gradient
+    backward(team, actor, observations, _activations(workspace, 2), heads, gradient, heads[:, :0])
+    if team.member == 0:
+        _note_metrics(weight, alpha, workspace)
+    barrier(team)
 
 
 @njit(cache=True, nogil=True)
-def _slopes_at_actions(team: ThreadTeam, nets: SoftNetworks, weight: Array, memory: SoftMemory) -> None:
-    """Write the slopes of the mean of -min_k w.Q_k(s, a) at the actions, of each critic."""
-    size, nothing, parameters, none = weight.shape[0], nets.actor[:0], nets.critics, nets.actor[:0]
-    start, stop = share(team, size)
+def _gradient_at_actions(team: ThreadTeam, networks: SACNetworks, weight: Array, workspace: SACWorkspace) -> None:
+    """Write the gradient of the mean of -min_k w.Q_k(s, a) with respect to the actions, through each critic."""
+    size = weight.shape[0]
+    inputs = workspace.batch.next_inputs
+    no_gradient = workspace.actor_gradient[:0]
+    start, stop = partition(team, size)
     for critic in range(2):
-        given = parameters[critic], nets.critic_widths, RELU, memory.next_inputs, memory.hidden[critic]
-        forward(team, *given, nothing, none, memory.next_values[critic])
+        network = Perceptron(networks.critics[critic], networks.critic_widths, RELU)
+        forward(team, network, inputs, _activations(workspace, critic), workspace.next_values[critic])
     for i in range(start, stop):
-        lowest = _lowest(memory.next_values, weight, i)
+        lowest = _lowest(workspace.next_values, weight, i)
         for k in range(weight.shape[1]):
-            memory.errors[lowest, i, k] = -weight[i, k] / np.float32(size)
-            memory.errors[1 - lowest, i, k] = np.float32(0.0)
+            workspace.value_gradient[lowest, i, k] = -weight[i, k] / np.float32(size)
+            workspace.value_gradient[1 - lowest, i, k] = np.float32(0.0)
     for critic in range(2):
-        given = parameters[critic], nets.critic_widths, RELU, memory.next_inputs, memory.hidden[critic]
-        backward(team, *given, nothing, none, memory.errors[critic], nothing, memory.action_slopes[critic])
+        network = Perceptron(networks.critics[critic], networks.critic_widths, RELU)
+        activations = _activations(workspace, critic)
+        at_values = workspace.value_gradient[critic]
+        backward(team, network, inputs, activations, at_values, no_gradient, workspace.action_gradient[critic])
 
 
 @njit(cache=True, nogil=True)
-def _note(weight: Array, alpha: np.float32, memory: SoftMemory) -> None:
+def _note_metrics(weight: Array, alpha: np.float32, workspace: SACWorkspace) -> None:
     """Keep the policy's entropy and the actor's loss."""
-    entropy, loss, size = 0.0, 0.0, weight.shape[0]
+    entropy = 0.0
+    loss = 0.0
+    size = weight.shape[0]
     for i in range(size):
-        lowest, utility = _lowest(memory.next_values, weight, i), 0.0
+        lowest = _lowest(workspace.next_values, weight, i)
+        utility = 0.0
         for k in range(weight.shape[1]):
-            utility += weight[i, k] * memory.next_values[lowest, i, k]
-        entropy -= memory.log_probability[i]
-        loss += alpha * memory.log_probability[i] - utility
-    memory.sums[0, 1], memory.sums[0, 2] = entropy / size, loss / size
+            utility += weight[i, k] * workspace.next_values[lowest, i, k]
+        entropy -= workspace.log_probability[i]
+        loss += alpha * workspace.log_probability[i] - utility
+    workspace.sums[0, 1] = entropy / size
+    workspace.sums[0, 2] = loss / size
 
 
 @njit(cache=True, nogil=True)
-def _step_actor(team: ThreadTeam, nets: SoftNetworks, numbers: SoftNumbers, memory: SoftMemory, step: int) -> None:
-    """Take one Adam step with this member's part of the actor; with the first member's, one with the temperature."""
-    start, stop = share(team, nets.actor.shape[0])
-    moments = nets.actor_first[start:stop], nets.actor_second[start:stop]
-    adam(nets.actor[start:stop], memory.actor_gradient[start:stop], 1.0, *moments, step, numbers.actor_learning_rate)
-    if team[0] == 0 and numbers.temperature < 0.0:
-        excess = np.full(1, memory.sums[0, 1] - numbers.target_entropy, dtype=np.float32)
-        temperature = nets.log_temperature, excess, 1.0, nets.temperature_first, nets.temperature_second
-        adam(*temperature, step, numbers.critic_learning_rate)
+def _step_actor(
+    team: ThreadTeam, networks: SACNetworks, config: SACKernelConfig, workspace: SACWorkspace, step: int
+) -> None:
+    """Run one Adam step with this member's part of the actor; the first member also steps the temperature."""
+    start, stop = partition(team, networks.actor.shape[0])
+    moments = Moments(networks.actor_moments.first[start:stop], networks.actor_moments.second[start:stop])
+    gradient = workspace.actor_gradient[start:stop]
+    adam(networks.actor[start:stop], gradient, 1.0, moments, step, config.actor_learning_rate)
+    if team.member == 0 and config.temperature < 0.0:
+        excess = np.full(1, workspace.sums[0, 1] - config.target_entropy, dtype=workspace.heads.dtype)
+        adam(networks.log_temperature, excess, 1.0, networks.temperature_moments, step, config.critic_learning_rate)

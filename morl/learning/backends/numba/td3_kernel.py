@@ -1,308 +1,391 @@
 """The updates of `morl.learning.td3` as compiled loops: the same numbers on a CPU, several times as fast.
 
-One call takes any number of updates of one policy, from rows of its replay to moved targets. Two threads can share it:
-each takes a critic, and half of all the rest.
+One call runs any number of updates of one policy, from rows of its replay buffer to moved targets. Two threads can
+share it: each takes one of the critics, and a partition of all the rest.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from morl.learning.backends.numba.mlp import RELU, Array, Sizes, adam, backward, follow, forward, squared_norm, tanh
-from morl.learning.backends.numba.threads import ThreadTeam, alone, meet, share
+from morl.learning.backends.numba.batches import GatheredBatch, PolicyBatches, gather
+from morl.learning.backends.numba.gemm import Array
+from morl.learning.backends.numba.mlp import (
+    RELU,
+    Activations,
+    Moments,
+    Perceptron,
+    Sizes,
+    adam,
+    backward,
+    clip_factor,
+    forward,
+    soft_update,
+    squared_norm,
+    tanh,
+)
+from morl.learning.backends.numba.threads import ThreadTeam, alone, barrier, partition
 
-WAY_BACK = 0.25
-"""Least weight of a slope that leads back from the end of the range of actions: see `morl.learning.td3.leaky`."""
 
+class TD3Networks(NamedTuple):
+    """Parameters of one policy, its targets, and moments of Adam; they are updated in place.
 
-class Networks(NamedTuple):
-    """Parameters of one policy, its targets, and moments of Adam."""
+    Attributes:
+        actor: [n].
+        target_actor: [n].
+        critics: [2, m].
+        target_critics: [2, m].
+        actor_moments: of the actor [n].
+        critic_moments: of the critics [2, m].
+        actor_widths: layer widths of actors.
+        critic_widths: layer widths of critics.
+        critic_activation: of the hidden layers of critics; those of actors have ReLU.
+    """
 
-    actor: Array  # [n]
+    actor: Array
     target_actor: Array
-    critics: Array  # [2, m]
+    critics: Array
     target_critics: Array
-    actor_first: Array  # [n] moments
-    actor_second: Array
-    critic_first: Array  # [2, m]
-    critic_second: Array
+    actor_moments: Moments
+    critic_moments: Moments
     actor_widths: Sizes
     critic_widths: Sizes
-    kind: int  # what follows the critics' hidden layers; actors have ReLU
+    critic_activation: int
 
 
-class Numbers(NamedTuple):
-    """Of `TD3Settings`; see there."""
+class TD3KernelConfig(NamedTuple):
+    """`morl.learning.td3.TD3Settings` as numbers.
+
+    Attributes:
+        huber: whether the loss is Huber's; else the squared error.
+        leaky: whether gradients pass the actor's tanh as `morl.learning.td3.leaky` does.
+        min_inward_derivative: least derivative of tanh for a gradient that leads inward, where `leaky`.
+    """
 
     discount: float
+    learning_rate: float
+    tau: float
+    policy_delay: int
     target_noise: float
     target_noise_clip: float
-    learning_rate: float
     max_grad_norm: float
-    tau: float
-    huber: bool
+    actor_starts: int
     critic_angle: float
     actor_angle: float
-    actor_starts: int
+    huber: bool
     leaky: bool
+    min_inward_derivative: float
 
 
-class Drawn(NamedTuple):
-    """What one policy learns from; see `morl.learning.sampled_batches.SampledBatches`."""
+class TD3Counters(NamedTuple):
+    """Counts before the first update of a call.
 
-    rows: Array  # [row, width]
-    places: NDArray[np.int64]  # [update, batch] rows drawn
-    condition: Array  # [update, batch, condition]
-    weight: Array  # [update, batch, objective]
-    noise: Array  # [update, batch, action]
-    scale: Array  # [objective]
-    direction: Array  # [update, batch, objective], or empty without angles
-    origin: Array  # [objective]
+    Attributes:
+        updates: updates.
+        critic_steps: steps of Adam with the critics.
+        actor_steps: steps of Adam with the actor.
+    """
+
+    updates: int
+    critic_steps: int
+    actor_steps: int
 
 
-class Memory(NamedTuple):
-    """What one policy's updates work in."""
+class TD3Workspace(NamedTuple):
+    """Buffers of one policy's updates.
 
-    inputs: Array  # [batch, state + action]: s, a
-    next_inputs: Array  # the same: s', a', later s, pi(s)
-    action_errors: Array  # [batch, action]
-    rewards: Array  # [batch, objective]
-    continues: Array  # [batch] discount of what follows
-    values: Array  # [2, batch, objective]: Q_i(s, a)
-    next_values: Array  # [2, batch, objective]: Q'_i(s', a'), later Q_1(s, pi(s))
-    errors: Array  # [2, batch, objective] slopes of the loss
-    hidden: Array  # [2, batch * units]
-    normed: Array
-    scales: Array  # [2, batch * layers]
-    critic_gradient: Array  # [2, m]
-    actor_gradient: Array  # [n]
-    sums: NDArray[np.float64]  # [2, 8]: a critic's squared gradient, its loss
+    Attributes:
+        batch: the transitions; `next_inputs` holds s', a', later s, pi(s).
+        actions: [batch, action] proposed by an actor; later the gradient with respect to them.
+        values: [2, batch, objective] Q_i(s, a).
+        next_values: [2, batch, objective] Q'_i(s', a'), later Q_1(s, pi(s)).
+        value_gradient: [2, batch, objective] gradient of the loss with respect to values.
+        hidden: [2, batch * units] of `Activations`.
+        normalized: [2, batch * units].
+        scales: [2, batch * layers].
+        critic_gradient: [2, m].
+        actor_gradient: [n].
+        sums: [2, 8] squared norm of the gradient and loss of each critic, in a cache line of its own.
+    """
+
+    batch: GatheredBatch
+    actions: Array
+    values: Array
+    next_values: Array
+    value_gradient: Array
+    hidden: Array
+    normalized: Array
+    scales: Array
+    critic_gradient: Array
+    actor_gradient: Array
+    sums: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)
-def take_updates(
-    team: ThreadTeam, nets: Networks, numbers: Numbers, drawn: Drawn, memory: Memory, steps: tuple[int, int, int, int]
+def run_td3_updates(
+    team: ThreadTeam,
+    networks: TD3Networks,
+    config: TD3KernelConfig,
+    batches: PolicyBatches,
+    workspace: TD3Workspace,
+    counters: TD3Counters,
 ) -> None:
-    """Take as many updates as were drawn.
+    """Run the update of every batch.
 
     Args:
         team: who shares the work.
-        nets: what changes.
-        numbers: settings.
-        drawn: what is learnt from.
-        memory: to work in.
-        steps: of Adam with the critics so far, updates so far, steps of Adam with the actor, updates between these.
+        networks: updated in place.
+        config: settings.
+        batches: sampled transitions.
+        workspace: buffers.
+        counters: counts before the first of these updates.
     """
-    critic_steps, updates, actor_steps, delay = steps
-    for update in range(drawn.places.shape[0]):
+    critic_steps = counters.critic_steps
+    updates = counters.updates
+    actor_steps = counters.actor_steps
+    for update in range(batches.indices.shape[0]):
         critic_steps += 1
         updates += 1
-        gather(team, drawn, update, numbers.discount, memory)
-        _act_next(team, nets, numbers, drawn.noise[update], memory)
-        meet(team)
-        for critic in range(team[0], 2, team[1]):
-            forward(
-                alone(team), nets.target_critics[critic], nets.critic_widths, nets.kind, memory.next_inputs,
-                memory.hidden[critic], memory.normed[critic], memory.scales[critic], memory.next_values[critic],
-            )  # fmt: skip
-        meet(team)
-        for critic in range(team[0], 2, team[1]):
-            _critic_gradient(alone(team), nets, numbers, drawn, update, critic, memory)
-        meet(team)
-        factor = _cut(memory.sums[0, 0] + memory.sums[1, 0], numbers.max_grad_norm)
-        for critic in range(team[0], 2, team[1]):
-            moments = nets.critic_first[critic], nets.critic_second[critic]
-            gradient, rate = memory.critic_gradient[critic], numbers.learning_rate
-            adam(nets.critics[critic], gradient, factor, *moments, critic_steps, rate)
-        meet(team)
-        if updates % delay == 0:
+        gather(team, batches, update, config.discount, workspace.batch)
+        _act_next(team, networks, config, batches.noise[update, 0], workspace)
+        barrier(team)
+        for critic in range(team.member, 2, team.size):
+            target = _critic(networks, networks.target_critics[critic])
+            inputs = workspace.batch.next_inputs
+            forward(alone(team), target, inputs, _activations(workspace, critic), workspace.next_values[critic])
+        barrier(team)
+        for critic in range(team.member, 2, team.size):
+            _critic_gradient(alone(team), networks, config, batches, update, critic, workspace)
+        barrier(team)
+        factor = clip_factor(workspace.sums[0, 0] + workspace.sums[1, 0], config.max_grad_norm)
+        for critic in range(team.member, 2, team.size):
+            moments = Moments(networks.critic_moments.first[critic], networks.critic_moments.second[critic])
+            gradient = workspace.critic_gradient[critic]
+            adam(networks.critics[critic], gradient, factor, moments, critic_steps, config.learning_rate)
+        barrier(team)
+        if updates % config.policy_delay == 0:
             actor_steps += 1
-            _climb(team, nets, numbers, drawn, update, memory)
-            rate = numbers.learning_rate if updates > numbers.actor_starts else 0.0
-            _step_actor(team, nets, numbers, memory, actor_steps, rate)
-            meet(team)
+            _actor_gradient(team, networks, config, batches, update, workspace)
+            rate = config.learning_rate if updates > config.actor_starts else 0.0
+            _step_actor(team, networks, config, workspace, actor_steps, rate)
+            barrier(team)
 
 
 @njit(cache=True, nogil=True)
-def _cut(squares: float, clip: float) -> float:
-    """Return what a gradient of this squared length is multiplied by, to be no longer than `clip`."""
-    return min(1.0, float(clip / (np.sqrt(squares) + 1e-6)))
+def _critic(networks: TD3Networks, parameters: Array) -> Perceptron:
+    return Perceptron(parameters, networks.critic_widths, networks.critic_activation)
 
 
 @njit(cache=True, nogil=True)
-def gather(team: ThreadTeam, drawn: Drawn, update: int, discount: float, memory: Any) -> None:
-    """Gather this member's rows of the batch: (s, a), s', rewards in their units, and discounts of what follows."""
-    start, stop = share(team, memory.inputs.shape[0])
-    condition, scale = drawn.condition[update], drawn.scale
-    objectives, total = scale.shape[0], memory.inputs.shape[1]
-    width = total - drawn.noise.shape[2] - condition.shape[1]
-    state = width + condition.shape[1]
-    following = total - condition.shape[1] + objectives
-    for i in range(start, stop):
-        row = drawn.rows[drawn.places[update, i]]
-        for j in range(width):
-            memory.inputs[i, j] = row[j]
-            memory.next_inputs[i, j] = row[following + j]
-        for j in range(condition.shape[1]):
-            memory.inputs[i, width + j] = condition[i, j]
-            memory.next_inputs[i, width + j] = condition[i, j]
-        for j in range(total - state):
-            memory.inputs[i, state + j] = row[width + j]
-        for k in range(objectives):
-            memory.rewards[i, k] = row[following - objectives + k] / scale[k]
-        memory.continues[i] = np.float32(discount) * (np.float32(1.0) - row[following + width])
+def _actor(networks: TD3Networks, parameters: Array) -> Perceptron:
+    return Perceptron(parameters, networks.actor_widths, RELU)
 
 
 @njit(cache=True, nogil=True)
-def _act_next(team: ThreadTeam, nets: Networks, numbers: Numbers, noise: Array, memory: Memory) -> None:
+def _activations(workspace: TD3Workspace, index: int) -> Activations:
+    """Return the first or second buffers for hidden layers."""
+    return Activations(workspace.hidden[index], workspace.normalized[index], workspace.scales[index])
+
+
+@njit(cache=True, nogil=True)
+def _act_next(
+    team: ThreadTeam, networks: TD3Networks, config: TD3KernelConfig, noise: Array, workspace: TD3Workspace
+) -> None:
     """Write smoothed target actions a' in this member's rows."""
-    start, stop = share(team, noise.shape[0])
-    proposed, wildest = memory.action_errors, np.float32(numbers.target_noise_clip)
-    state = memory.inputs.shape[1] - noise.shape[1]
-    _propose(team, nets.target_actor, nets, memory.next_inputs[:, :state], memory, proposed)
+    start, stop = partition(team, noise.shape[0])
+    proposed = workspace.actions
+    next_inputs = workspace.batch.next_inputs
+    clip = np.float32(config.target_noise_clip)
+    state = next_inputs.shape[1] - noise.shape[1]
+    _propose(team, _actor(networks, networks.target_actor), next_inputs[:, :state], workspace)
     for i in range(start, stop):
         for j in range(noise.shape[1]):
-            jitter = min(max(np.float32(numbers.target_noise) * noise[i, j], -wildest), wildest)
-            memory.next_inputs[i, state + j] = min(max(proposed[i, j] + jitter, np.float32(-1.0)), np.float32(1.0))
+            smoothing = min(max(np.float32(config.target_noise) * noise[i, j], -clip), clip)
+            next_inputs[i, state + j] = min(max(proposed[i, j] + smoothing, np.float32(-1.0)), np.float32(1.0))
 
 
 @njit(cache=True, nogil=True)
-def _propose(team: ThreadTeam, actor: Array, nets: Networks, states: Array, memory: Memory, actions: Array) -> None:
-    """Write the actions [batch, action] of an actor in this member's rows of states [batch, state]."""
-    start, stop = share(team, states.shape[0])
-    work = memory.hidden[0], memory.normed[0], memory.scales[0]
-    forward(team, actor, nets.actor_widths, RELU, states, *work, actions)
-    tanh(actions[start:stop])
+def _propose(team: ThreadTeam, actor: Perceptron, observations: Array, workspace: TD3Workspace) -> None:
+    """Write the actions of an actor in this member's rows of observations [batch, observation]."""
+    start, stop = partition(team, observations.shape[0])
+    forward(team, actor, observations, _activations(workspace, 0), workspace.actions)
+    tanh(workspace.actions[start:stop])
 
 
 @njit(cache=True, nogil=True)
 def _critic_gradient(
-    team: ThreadTeam, nets: Networks, numbers: Numbers, drawn: Drawn, update: int, critic: int, memory: Memory
+    team: ThreadTeam,
+    networks: TD3Networks,
+    config: TD3KernelConfig,
+    batches: PolicyBatches,
+    update: int,
+    critic: int,
+    workspace: TD3Workspace,
 ) -> None:
-    """Write the gradient of one critic's loss, the square of its length, and the loss."""
-    work = memory.hidden[critic], memory.normed[critic], memory.scales[critic]
-    values, errors, gradient = memory.values[critic], memory.errors[critic], memory.critic_gradient[critic]
-    given = nets.critics[critic], nets.critic_widths, nets.kind, memory.inputs
-    forward(team, *given, *work, values)
-    loss = _value_errors(values, memory, drawn.weight[update], numbers.huber, errors)
-    if numbers.critic_angle > 0.0:
-        loss += add_angle(values, drawn.direction[update], drawn.origin, numbers.critic_angle, 0, len(values), errors)
-    backward(team, *given, *work, errors, gradient, errors[:, :0])
-    memory.sums[critic, 0], memory.sums[critic, 1] = squared_norm(gradient), loss
+    """Write the gradient of one critic's loss, its squared norm, and the loss."""
+    values = workspace.values[critic]
+    value_gradient = workspace.value_gradient[critic]
+    gradient = workspace.critic_gradient[critic]
+    network = _critic(networks, networks.critics[critic])
+    activations = _activations(workspace, critic)
+    inputs = workspace.batch.inputs
+    forward(team, network, inputs, activations, values)
+    loss = _value_loss(values, workspace, batches.weight[update], config.huber, value_gradient)
+    if config.critic_angle > 0.0:
+        view = AngleView(batches.direction[update], batches.origin, config.critic_angle)
+        loss += add_angle(values, view, 0, len(values), value_gradient)
+    backward(team, network, inputs, activations, value_gradient, gradient, value_gradient[:, :0])
+    workspace.sums[critic, 0] = squared_norm(gradient)
+    workspace.sums[critic, 1] = loss
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc", "arcp"}, error_model="numpy")
-def _value_errors(values: Array, memory: Memory, weight: Array, huber: bool, errors: Array) -> float:
-    """Write the slopes of the loss of values [batch, objective] and return it.
+def _value_loss(values: Array, workspace: TD3Workspace, weight: Array, huber: bool, gradient: Array) -> float:
+    """Write the gradient of the loss of values [batch, objective] and return the loss.
 
     The target is r + gamma Q'_i with i the target critic with the lower utility w.Q'_i: a whole vector.
     """
     size, objectives = values.shape
-    small, loss = np.float32(1.0 / (size * objectives)), 0.0
+    next_values = workspace.next_values
+    share = np.float32(1.0 / (size * objectives))
+    loss = 0.0
     for i in range(size):
-        first, second = np.float32(0.0), np.float32(0.0)
+        first = np.float32(0.0)
+        second = np.float32(0.0)
         for k in range(objectives):
-            first += weight[i, k] * memory.next_values[0, i, k]
-            second += weight[i, k] * memory.next_values[1, i, k]
+            first += weight[i, k] * next_values[0, i, k]
+            second += weight[i, k] * next_values[1, i, k]
         lowest = 0 if first <= second else 1
         for k in range(objectives):
-            target = memory.rewards[i, k] + memory.continues[i] * memory.next_values[lowest, i, k]
+            target = workspace.batch.rewards[i, k] + workspace.batch.discounts[i] * next_values[lowest, i, k]
             error = values[i, k] - target
             if huber:
                 clipped = min(max(error, np.float32(-1.0)), np.float32(1.0))
                 loss += clipped * (error - np.float32(0.5) * clipped)
-                errors[i, k] = small * clipped
+                gradient[i, k] = share * clipped
             else:
                 loss += error * error
-                errors[i, k] = np.float32(2.0) * small * error
-    return float(loss * small)
+                gradient[i, k] = np.float32(2.0) * share * error
+    return float(loss * share)
+
+
+class AngleView(NamedTuple):
+    """The directions in which values should point.
+
+    Attributes:
+        directions: [batch, objective].
+        origin: [objective] that values are seen from.
+        weight: of the mean angle over the batch, per degree.
+    """
+
+    directions: Array
+    origin: Array
+    weight: float
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_angle(
-    values: Array, directions: Array, origin: Array, weight: float, start: int, stop: int, errors: Array
-) -> float:
-    """Add the slopes of a mean of angles to those of values [batch, objective]; see `values.angle_degrees`.
+def add_angle(values: Array, view: AngleView, start: int, stop: int, gradient: Array) -> float:
+    """Add the gradient of a weighted mean of angles to that of values; return the weighted sum of these rows' angles.
+
+    See `morl.learning.values.angle_degrees`.
 
     Args:
         values: [batch, objective].
-        directions: [batch, objective].
-        origin: [objective] that values are seen from.
-        weight: of the mean over the batch.
-        start: first row to do.
+        view: directions, origin and weight.
+        start: first row.
         stop: row to stop before.
-        errors: [batch, objective].
-
-    Returns:
-        The weighted mean, of these rows.
+        gradient: [batch, objective].
     """
     batch, objectives = values.shape
-    total, degrees = 0.0, 180.0 / np.pi
+    total = 0.0
+    degrees = 180.0 / np.pi
     for i in range(start, stop):
-        along, length, distance = 0.0, 0.0, 0.0
+        along = 0.0
+        length = 0.0
+        distance = 0.0
         for k in range(objectives):
-            seen = values[i, k] - origin[k]
-            along += directions[i, k] * seen
+            seen = values[i, k] - view.origin[k]
+            along += view.directions[i, k] * seen
             length += seen * seen
-            distance += directions[i, k] * directions[i, k]
-        length, distance = max(np.sqrt(length), 1e-8), max(np.sqrt(distance), 1e-8)
+            distance += view.directions[i, k] * view.directions[i, k]
+        length = max(np.sqrt(length), 1e-8)
+        distance = max(np.sqrt(distance), 1e-8)
         cosine = along / (length * distance)
         total += degrees * np.arccos(min(max(cosine, 0.0), 0.9999))
         if 0.0 <= cosine <= 0.9999:
-            slope = -weight / batch * degrees / np.sqrt(1.0 - cosine * cosine)
+            slope = -view.weight / batch * degrees / np.sqrt(1.0 - cosine * cosine)
             for k in range(objectives):
-                seen = values[i, k] - origin[k]
-                pull = directions[i, k] / (length * distance) - cosine * seen / (length * length)
-                errors[i, k] += np.float32(slope * pull)
-    return float(weight * total / batch)
+                seen = values[i, k] - view.origin[k]
+                pull = view.directions[i, k] / (length * distance) - cosine * seen / (length * length)
+                gradient[i, k] += np.float32(slope * pull)
+    return float(view.weight * total / batch)
 
 
 @njit(cache=True, nogil=True)
-def _climb(team: ThreadTeam, nets: Networks, numbers: Numbers, drawn: Drawn, update: int, memory: Memory) -> None:
+def _actor_gradient(
+    team: ThreadTeam,
+    networks: TD3Networks,
+    config: TD3KernelConfig,
+    batches: PolicyBatches,
+    update: int,
+    workspace: TD3Workspace,
+) -> None:
     """Write the gradient of the actor's loss -w.Q_1(s, pi(s)) plus angle."""
-    size, actions = memory.action_errors.shape
-    state = memory.inputs.shape[1] - actions
-    start, stop = share(team, size)
-    states, errors, climbed = memory.inputs[:, :state], memory.errors[0], memory.next_values[0]
-    _propose(team, nets.actor, nets, states, memory, memory.action_errors)
+    size, actions = workspace.actions.shape
+    start, stop = partition(team, size)
+    inputs = workspace.batch.next_inputs  # s, pi(s)
+    state = inputs.shape[1] - actions
+    observations = workspace.batch.inputs[:, :state]
+    value_gradient = workspace.value_gradient[0]
+    at_actions = workspace.actions
+    actor = _actor(networks, networks.actor)
+    critic = _critic(networks, networks.critics[0])
+    _propose(team, actor, observations, workspace)
     for i in range(start, stop):
         for j in range(state):
-            memory.next_inputs[i, j] = states[i, j]
+            inputs[i, j] = observations[i, j]
         for j in range(actions):
-            memory.next_inputs[i, state + j] = memory.action_errors[i, j]
-    work = memory.hidden[1], memory.normed[1], memory.scales[1]
-    given = nets.critics[0], nets.critic_widths, nets.kind, memory.next_inputs
-    forward(team, *given, *work, climbed)
+            inputs[i, state + j] = workspace.actions[i, j]
+    forward(team, critic, inputs, _activations(workspace, 1), workspace.next_values[0])
     for i in range(start, stop):
-        for k in range(errors.shape[1]):
-            errors[i, k] = -drawn.weight[update, i, k] / np.float32(size)
-    if numbers.actor_angle > 0.0:
-        add_angle(climbed, drawn.direction[update], drawn.origin, numbers.actor_angle, start, stop, errors)
-    backward(team, *given, *work, errors, memory.actor_gradient[:0], memory.action_errors)
+        for k in range(value_gradient.shape[1]):
+            value_gradient[i, k] = -batches.weight[update, i, k] / np.float32(size)
+    if config.actor_angle > 0.0:
+        view = AngleView(batches.direction[update], batches.origin, config.actor_angle)
+        add_angle(workspace.next_values[0], view, start, stop, value_gradient)
+    no_gradient = workspace.actor_gradient[:0]
+    backward(team, critic, inputs, _activations(workspace, 1), value_gradient, no_gradient, at_actions)
     for i in range(start, stop):
         for j in range(actions):
-            action, slope = memory.next_inputs[i, state + j], memory.action_errors[i, j]
+            action = inputs[i, state + j]
+            slope = at_actions[i, j]
             derivative = np.float32(1.0) - action * action
-            if numbers.leaky and slope * action > np.float32(0.0):
-                derivative = max(derivative, np.float32(WAY_BACK))
-            memory.action_errors[i, j] = slope * derivative
-    meet(team)
-    work = memory.hidden[0], memory.normed[0], memory.scales[0]
-    given = nets.actor, nets.actor_widths, RELU, states
-    backward(team, *given, *work, memory.action_errors, memory.actor_gradient, errors[:, :0])
-    meet(team)
+            if config.leaky and slope * action > np.float32(0.0):
+                derivative = max(derivative, np.float32(config.min_inward_derivative))
+            at_actions[i, j] = slope * derivative
+    barrier(team)
+    gradient = workspace.actor_gradient
+    backward(team, actor, observations, _activations(workspace, 0), at_actions, gradient, value_gradient[:, :0])
+    barrier(team)
 
 
 @njit(cache=True, nogil=True)
-def _step_actor(team: ThreadTeam, nets: Networks, numbers: Numbers, memory: Memory, step: int, rate: float) -> None:
-    """Take one clipped Adam step with the actor, then move the targets."""
-    start, stop = share(team, nets.actor.shape[0])
-    actor, gradient = nets.actor[start:stop], memory.actor_gradient[start:stop]
-    moments = nets.actor_first[start:stop], nets.actor_second[start:stop]
-    factor = _cut(squared_norm(memory.actor_gradient), numbers.max_grad_norm)
-    adam(actor, gradient, factor, *moments, step, rate)
-    follow(nets.target_actor[start:stop], actor, numbers.tau)
-    for critic in range(team[0], 2, team[1]):
-        follow(nets.target_critics[critic], nets.critics[critic], numbers.tau)
+def _step_actor(
+    team: ThreadTeam,
+    networks: TD3Networks,
+    config: TD3KernelConfig,
+    workspace: TD3Workspace,
+    step: int,
+    rate: float,
+) -> None:
+    """Run one clipped Adam step with the actor, then move the targets."""
+    start, stop = partition(team, networks.actor.shape[0])
+    actor = networks.actor[start:stop]
+    moments = Moments(networks.actor_moments.first[start:stop], networks.actor_moments.second[start:stop])
+    factor = clip_factor(squared_norm(workspace.actor_gradient), config.max_grad_norm)
+    adam(actor, workspace.actor_gradient[start:stop], factor, moments, step, rate)
+    soft_update(networks.target_actor[start:stop], actor, config.tau)
+    for critic in range(team.member, 2, team.size):
+        soft_update(networks.target_critics[critic], networks.critics[critic], config.tau)

@@ -1,7 +1,8 @@
-"""A few threads that work on one thing: what is whose, and where they wait for each other.
+"""Thread teams: work partitioning and barriers for nogil kernels.
 
-Compiled loops run without Python's lock. A team's members call the same function with the same arguments, but for their
-number; each does its share of every part, and all `meet` where a part needs what the others did in the one before.
+Compiled loops run without Python's lock. The members of a team call the same function with the same arguments, except
+for their number; each computes its partition of every part, and a `barrier` stands where a part needs the results that
+other members computed in the part before.
 """
 
 import os
@@ -9,8 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,55 +18,70 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-ThreadTeam = tuple[int, int, NDArray[np.int64]]
-"""Number of this member, number of members, how many meetings each member has come to (see `meetings`)."""
+from morl.protocols import IndexArray
 
-_LINE = 8  # int64 in a cache line: members write into lines of their own
-_PATIENCE = 200  # looks at the clock of another member before the processor is offered to others
-_YIELDS = sys.platform.startswith(("linux", "darwin"))
+_CACHE_LINE = 8  # int64 in a cache line: every member writes to a line of its own
+_MAX_SPINS = 200  # reads of another member's counter before the processor is yielded to other threads
+_HAS_SCHED_YIELD = sys.platform.startswith(("linux", "darwin"))
+
+_POINTER = ir.PointerType()
+_INT64 = ir.IntType(64)
+
+
+class ThreadTeam(NamedTuple):
+    """One member of a team of threads.
+
+    Attributes:
+        member: number of this member, from 0.
+        size: number of members.
+        counters: barriers that each member has reached, see `barrier_counters`.
+    """
+
+    member: int
+    size: int
+    counters: IndexArray
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def meetings(members: int) -> NDArray[np.int64]:
-    """Return the counters for a team, all zero."""
-    return np.zeros(members * _LINE, dtype=np.int64)
+def barrier_counters(size: int) -> IndexArray:
+    """Return the counters of a team of `size` members, all zero, each in a cache line of its own."""
+    return np.zeros(size * _CACHE_LINE, dtype=np.int64)
 
 
 @intrinsic
-def _announce(typing: Any, address: Any, value: Any) -> Any:  # noqa: ARG001
-    """Write a counter so that whoever reads it also sees all that was written before."""
+def _store_release(typing: Any, address: Any, value: Any) -> Any:  # noqa: ARG001
+    """Write a counter; a thread that reads it with `_load_acquire` also sees everything written before."""
 
     def codegen(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        builder.store_atomic(arguments[1], pointer, "release", 8)
+        # An exchange, because llvmlite's atomic store still demands a typed pointer.
+        builder.atomic_rmw("xchg", builder.inttoptr(arguments[0], _POINTER), arguments[1], "release")
         return context.get_dummy_value()
 
     return types.void(types.intp, types.int64), codegen
 
 
 @intrinsic
-def _look(typing: Any, address: Any) -> Any:  # noqa: ARG001
-    """Return a counter as another thread has announced it."""
+def _load_acquire(typing: Any, address: Any) -> Any:  # noqa: ARG001
+    """Return a counter that another thread has written with `_store_release`."""
 
     def codegen(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:  # noqa: ARG001
-        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.load_atomic(pointer, "acquire", 8)
+        pointer = builder.inttoptr(arguments[0], _POINTER)
+        return builder.load_atomic(pointer, "acquire", 8, typ=_INT64)
 
     return types.int64(types.intp), codegen
 
 
 @intrinsic
-def _give_way(typing: Any) -> Any:  # noqa: ARG001
-    """Offer the processor to other threads, where the system's library can."""
+def _sched_yield(typing: Any) -> Any:  # noqa: ARG001
+    """Yield the processor to other threads, where the system's library can."""
 
     def codegen(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:  # noqa: ARG001
-        if _YIELDS:
+        if _HAS_SCHED_YIELD:
             kind = ir.FunctionType(ir.IntType(32), [])
             function = cgutils.get_or_insert_function(builder.module, kind, "sched_yield")  # type: ignore[no-untyped-call]
             builder.call(function, [])
@@ -77,88 +92,100 @@ def _give_way(typing: Any) -> Any:  # noqa: ARG001
 
 @njit(cache=True, nogil=True)
 def alone(team: ThreadTeam) -> ThreadTeam:
-    """Return a team of one, for what a member does on its own."""
-    return 0, 1, team[2]
+    """Return a team of one, for the work that a member does on its own."""
+    return ThreadTeam(0, 1, team.counters)
 
 
 @njit(cache=True, nogil=True)
-def meet(team: ThreadTeam) -> None:
-    """Wait until all members of the team have come here."""
-    me, members, counters = team
-    if members == 1:
+def barrier(team: ThreadTeam) -> None:
+    """Wait until all members of the team have reached this barrier."""
+    if team.size == 1:
         return
-    first = counters.ctypes.data
-    mine = first + 8 * _LINE * me
-    meeting = _look(mine) + 1  # type: ignore[call-arg]
-    _announce(mine, meeting)
-    for other in range(members):
-        looks = 0
-        while _look(first + 8 * _LINE * other) < meeting:
-            looks += 1
-            if looks > _PATIENCE:
-                _give_way()
+    first = team.counters.ctypes.data
+    own = first + 8 * _CACHE_LINE * team.member
+    reached = _load_acquire(own) + 1  # type: ignore[call-arg]
+    _store_release(own, reached)
+    for other in range(team.size):
+        spins = 0
+        while _load_acquire(first + 8 * _CACHE_LINE * other) < reached:
+            spins += 1
+            if spins > _MAX_SPINS:
+                _sched_yield()
 
 
 @njit(cache=True, nogil=True)
-def share(team: ThreadTeam, count: int, grain: int = 64) -> tuple[int, int]:
-    """Return where this member's part of `count` things begins and ends: at multiples of `grain`, or at the end.
+def partition(team: ThreadTeam, count: int, grain: int = 64) -> tuple[int, int]:
+    """Return where this member's part of `count` things starts and stops: at multiples of `grain`, or at the end.
 
-    A compiled loop over numbers takes many at once and the rest one by one, with other rounding. With the usual grain
-    it is the same numbers that are taken one by one, however many share them. Where there is no such loop 1 will do.
+    A vectorized loop computes many numbers at once and the rest one by one, with other rounding. With the usual grain
+    it is the same numbers that are computed one by one, however many members there are.
+
+    Args:
+        team: who partitions.
+        count: number of things.
+        grain: 1 where the things are not computed by a vectorized loop over them.
     """
-    me, members, _ = team
-    start, stop = count * me // members // grain * grain, count * (me + 1) // members // grain * grain
-    return start, count if me == members - 1 else stop
+    start = count * team.member // team.size // grain * grain
+    stop = count * (team.member + 1) // team.size // grain * grain
+    return start, count if team.member == team.size - 1 else stop
 
 
-ALONE: ThreadTeam = (0, 1, meetings(1))
+ALONE = ThreadTeam(0, 1, barrier_counters(1))
 """A team of one."""
 
 
 class Workers:
-    """Threads of this process that share out independent jobs, and where too few are left, team up on each.
+    """Threads of this process that run independent jobs; where fewer jobs than threads are left, teams share each job.
 
     Args:
-        most: of threads, the calling one included; at most as many as there are processors.
-        largest_crew: how many can work on one job.
+        max_threads: the calling one included; at most as many as there are processors.
+        max_team_size: members that can work on one job.
     """
 
-    def __init__(self, most: int, largest_crew: int = 1) -> None:
-        self.count, self.largest_crew = max(1, min(most, processors())), largest_crew
-        self._others: ThreadPoolExecutor | None = None
+    def __init__(self, max_threads: int, max_team_size: int = 1) -> None:
+        self.count = max(1, min(max_threads, processors()))
+        self.max_team_size = max_team_size
+        self._pool: ThreadPoolExecutor | None = None
 
     def each(self, count: int, job: Callable[[int, ThreadTeam], None]) -> None:
         """Call job(number, team) for all numbers below `count`, once for each member of the team."""
-        rest = count % self.count  # so many do not go round
-        members = max(1, min(self.largest_crew, self.count // max(1, rest)))
-        crewed = rest if members > 1 else 0
-        singles = deque(range(count - crewed))
-        counters = [meetings(members) for _ in range(crewed)]
+        remainder = count % self.count
+        team_size = max(1, min(self.max_team_size, self.count // max(1, remainder)))
+        teams = remainder if team_size > 1 else 0
+        singles = deque(range(count - teams))
+        counters = [barrier_counters(team_size) for _ in range(teams)]
 
         def work(thread: int) -> None:
-            with suppress(IndexError):
-                while True:
-                    job(singles.popleft(), ALONE)
-            if thread < crewed * members:
-                team, member = divmod(thread, members)
-                job(count - crewed + team, (member, members, counters[team]))
+            while True:
+                try:
+                    number = singles.popleft()
+                except IndexError:  # another thread took the last one
+                    break
+                job(number, ALONE)
+            if thread < teams * team_size:
+                team, member = divmod(thread, team_size)
+                job(count - teams + team, ThreadTeam(member, team_size, counters[team]))
 
-        threads = min(self.count, len(singles) + crewed * members)
+        threads = min(self.count, len(singles) + teams * team_size)
         if threads <= 1:
             work(0)
-            return
-        if self._others is None:
-            self._others = ThreadPoolExecutor(self.count - 1, "morl")
-        flushes = sys.float_info.min / 2 == 0.0  # numbers must not depend on who computes them
+        else:
+            self._run(work, threads)
+
+    def _run(self, work: Callable[[int], None], threads: int) -> None:
+        """Call work(thread) in this thread and in others at once."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.count - 1, "morl")
+        flushes = sys.float_info.min / 2 == 0.0  # results must not depend on the thread that computes them
 
         def work_elsewhere(thread: int) -> None:
             torch.set_flush_denormal(flushes)
             work(thread)
 
-        begun = [self._others.submit(work_elsewhere, thread) for thread in range(1, threads)]
+        running = [self._pool.submit(work_elsewhere, thread) for thread in range(1, threads)]
         try:
             work(0)
         finally:
-            wait(begun)  # even where the calling thread is interrupted
-        for future in begun:
+            wait(running)  # even where the calling thread is interrupted
+        for future in running:
             future.result()

@@ -1,0 +1,79 @@
+"""Collection of transitions: the vector environment's state, and the accrued rewards of its episodes."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from morl.learning.observations import Encoder, final_observations
+from morl.learning.scalarization import AugmentedState
+from morl.protocols import Actions, StateDict, VectorEnvironment
+
+
+class Collector:
+    """Steps a vector environment and returns transitions; each active policy has a block of neighbouring environments.
+
+    Args:
+        num_envs: number of sub-environments.
+        encode: function from a batch of observations to rows [env, width].
+        augmented_state: layout of the rows that networks observe.
+        discount: of learning, by which rewards accrue.
+    """
+
+    def __init__(self, num_envs: int, encode: Encoder, augmented_state: AugmentedState, discount: float) -> None:
+        self.num_envs = num_envs
+        self.encode = encode
+        self.augmented_state = augmented_state
+        self.discount = discount
+        self.observations: NDArray[np.float32] | None = None  # [env, size]; None: to be reset before the next step
+        self.accrued = augmented_state.start(num_envs)  # [env, objective + 1]: rewards so far, discount of the next
+
+    def reset(self, envs: VectorEnvironment, seed: int) -> None:
+        """Reset all sub-environments, the first of them with `seed`, the second with `seed + 1`, and so on."""
+        observations, _ = envs.reset(seed=seed)
+        self.accrued = self.augmented_state.start(self.num_envs)
+        self.observations = self.augmented_state.augment(self.encode(observations), self.accrued)
+
+    def step(self, envs: VectorEnvironment, actions: Actions) -> dict[str, NDArray[Any]]:
+        """Step all sub-environments and return the transitions.
+
+        Args:
+            envs: vector environment that resets in the same step.
+            actions: [env, ...] of its action space.
+
+        Returns:
+            Columns [env, width] by name: observation, reward, next_observation (the last of its episode where one
+            ended), total (the discounted return of the episode so far), terminated, ended (terminated or truncated).
+        """
+        before = self.observations
+        observations, rewards, terminated, truncated, infos = envs.step(actions)
+        ended = terminated | truncated
+        self.accrued[:, :-1] += self.accrued[:, -1:] * rewards
+        self.accrued[:, -1] *= self.discount
+        encoded = self.encode(observations)
+        last = encoded
+        if ended.any():
+            last = encoded.copy()
+            env_indices = np.flatnonzero(ended)
+            last[env_indices] = self.encode(final_observations(infos, env_indices))
+        next_observations = self.augmented_state.augment(last, self.accrued)
+        total = self.accrued[:, :-1].copy()
+        self.accrued[ended] = self.augmented_state.start(int(ended.sum()))
+        self.observations = self.augmented_state.augment(encoded, self.accrued)
+        return {
+            "observation": before,
+            "reward": rewards,
+            "next_observation": next_observations,
+            "total": total,
+            "terminated": terminated[:, None],
+            "ended": ended[:, None],
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint."""
+        return {"observations": self.observations, "accrued": self.accrued}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore a state that `state_dict` returned."""
+        self.observations = state["observations"]
+        self.accrued = state["accrued"].copy()

@@ -1,0 +1,72 @@
+"""Policies of MORL/D as plain data (`morl.policy_files`): their specification, and the arrays of one of them."""
+
+from typing import Final
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from morl.agents.morl_d.config import Config
+from morl.learning.scalarization import AugmentedState
+from morl.policy_files import Head, PolicyData, PolicySpec
+from morl.protocols import FloatArray, Problem
+
+HEADS: Final[dict[str, Head]] = {
+    "sac": "squashed-gaussian",
+    "td3": "deterministic",
+    "discrete-sac": "categorical",
+    "dqn": "action-values",
+}
+"""Off-policy solver -> the meaning of its network's outputs; that of an on-policy solver depends on the actions."""
+
+
+def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: AugmentedState) -> PolicySpec:
+    """Return the specification of the policies that a solver of this package trains.
+
+    Args:
+        config: settings.
+        problem: the environment.
+        solver_name: sac, discrete-sac, td3, dqn, ppo or eupg.
+        augmented: layout of the observations.
+    """
+    discrete = isinstance(problem.action_space, spaces.Discrete)
+    on_policy_head: Head = "categorical" if discrete else "gaussian"
+    return PolicySpec(
+        agent="morl-d",
+        head=HEADS.get(solver_name, on_policy_head),
+        hidden_sizes=config.hidden_sizes,
+        activation="relu" if solver_name in HEADS else "tanh",
+        observation_space=problem.observation_space,
+        action_space=problem.action_space,
+        objectives=problem.objectives,
+        one_hot=config.one_hot,
+        conditioned=config.networks == "conditioned",
+        augmented_units=tuple(augmented.units.tolist()) if augmented.enabled else None,
+        utility=config.utility,
+        utility_of_shares=config.scale == "range",
+    )
+
+
+def policy_data(
+    spec: PolicySpec, actor: Tensor, normalized: int, preference: FloatArray, bounds: FloatArray
+) -> PolicyData:
+    """Return one policy.
+
+    Args:
+        spec: specification of all policies.
+        actor: a row [n] of a solver's `members["actor"]`: the parameters; for normalized observations then their mean
+            and 1 / standard deviation.
+        normalized: number of observation columns that are normalized, all or none.
+        preference: weights that the policy acts for [objective].
+        bounds: lowest and ideal return of its utility [2, objective].
+    """
+    parameters, mean, scale = torch.split(actor, [len(actor) - 2 * normalized, normalized, normalized])
+    return PolicyData(
+        spec=spec,
+        parameters=parameters,
+        mean=mean.cpu().numpy().copy() if normalized else None,
+        scale=scale.cpu().numpy().copy() if normalized else None,
+        preference=preference.copy(),
+        bounds=np.array(bounds),
+    )

@@ -1,0 +1,87 @@
+"""`EnvEntry`: everything that is known about one environment id, and the table that users read."""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from morl.envs.core.types import Env, EnvOption
+
+FrontFunction: TypeAlias = Callable[..., NDArray[np.float64]]
+"""`(discount, **env_options)` -> the Pareto front of discounted returns [point, objective]."""
+EntryPoint: TypeAlias = str | Callable[..., Env]
+"""Builds a single environment: "module:Class" or a callable that takes the environment's options."""
+VectorEntryPoint: TypeAlias = str | Callable[..., VectorEnv]
+"""Builds the batch form: "module:Class" or a callable `(num_envs, max_episode_steps, **env_options)`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvEntry:
+    """Everything that is known about an environment id beyond its own package. All objectives are maximized."""
+
+    id: str
+    objectives: tuple[str, ...]
+    """What each entry of the reward vector measures, in the order of the vector."""
+    discount: float
+    """The discount under which returns are reported by default, in (0, 1]."""
+    reference_point: tuple[float, ...] | None = None
+    """The worst return that counts in a hypervolume, [objective], in returns discounted by `discount`."""
+    source: str = ""
+    """Where discount and reference point come from."""
+    known_front: FrontFunction | None = None
+    """The exact Pareto front; None where it is not known."""
+    best_known_front: FrontFunction | None = None
+    """The best returns known where the true front is not: a lower bound.
+
+    Agents and indicators never see it, for a run may surpass it; figures and readers may."""
+    vector_entry_point: VectorEntryPoint | None = None
+    """The batch form. `make_vec` finds it here; other users of Gymnasium do not see it."""
+    spaces: tuple[str, str] | None = None
+    """Observation and action space in words, so that listing them need not build the environment."""
+    repairs: tuple[str, ...] = ()
+    """Wrappers "module:Class" that repair known faults of the package that it comes from, the innermost first."""
+    warns_of_total_mass: bool = False
+    """Whether building it makes MuJoCo complain about `settotalmass` (`morl.envs.core.quiet`)."""
+    requires: str = ""
+    """The extra package without which the environment cannot be built; empty for most."""
+    max_episode_steps: int | None = None
+    """Time limit in steps; None: no limit, or one that the environment keeps itself."""
+    entry_point: EntryPoint | None = None
+    """The single environment, for ids that morl registers; None where another package registers the id."""
+    kwargs: Mapping[str, EnvOption] = field(default_factory=dict)
+    """Options of both entry points, for ids that morl registers."""
+
+
+class EntryTable(Mapping[str, EnvEntry]):
+    """A read-only mapping from environment id to `EnvEntry`; a missing id raises KeyError with the nearest names."""
+
+    def __init__(self, entries: dict[str, EnvEntry]) -> None:
+        self._entries = entries
+
+    def __getitem__(self, env_id: str) -> EnvEntry:
+        """Return the entry of `env_id`."""
+        if env_id not in self._entries:
+            raise KeyError(f"no spec for environment {env_id!r}{nearest(env_id, self._entries)}")
+        return self._entries[env_id]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the ids."""
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return f"EntryTable({', '.join(self._entries)})"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; the nearest names are ..." for an error message, or an empty string when nothing is near."""
+    lower = {one.lower(): one for one in known}
+    names = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    return f"; the nearest names are {', '.join(names)}" if names else ""

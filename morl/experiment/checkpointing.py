@@ -1,0 +1,99 @@
+"""Saving and restoring a run: agent, environments, and what has been reported so far."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from morl.envs import MultiObjectiveVectorEnv, StateNotCapturable
+from morl.experiment import checkpoint
+from morl.experiment.components import Experiment
+from morl.experiment.files import write_text
+from morl.experiment.records import RecordMarks
+from morl.experiment.reporting import Reporter
+from morl.protocols import Agent
+from morl.run_folder import CHECKPOINTS, RESUME_NOTE
+from morl.version import VERSION
+
+STATES = ("agent", "environment", "counters")
+"""What a checkpoint holds, one file each."""
+
+
+class Checkpointing:
+    """Saves a run and restores it.
+
+    Args:
+        experiment: the experiment.
+        agent: the agent, or one learner of it.
+        envs: the training environments.
+        reporter: counts, the best front, and the records.
+        run_dir: the run folder.
+    """
+
+    def __init__(
+        self, experiment: Experiment, agent: Agent, envs: MultiObjectiveVectorEnv, reporter: Reporter, run_dir: Path
+    ) -> None:
+        self.experiment = experiment
+        self.agent = agent
+        self.envs = envs
+        self.reporter = reporter
+        self.run_dir = run_dir
+
+    def save(self) -> None:
+        """Save everything that resuming needs as the newest checkpoint."""
+        states = {
+            "agent": self.agent.state_dict(),
+            "environment": self._environment_state(),
+            "counters": self.reporter.state_dict(),
+        }
+        recorder = self.reporter.recorder
+        assert recorder is not None
+        marks = RecordMarks(self.agent.steps, recorder.marks)
+        manifest = {
+            **self.identity(),
+            "step": self.agent.steps,
+            "version": VERSION,
+            "records": marks.to_json(),
+        }
+        folder = self.run_dir / CHECKPOINTS / f"step-{self.agent.steps:012d}"
+        checkpoint.save(folder, manifest, states)
+        checkpoint.rotate(self.run_dir)
+
+    def restore(self, folder: Path) -> RecordMarks:
+        """Restore a checkpoint and return how far the records had been written; nothing is written.
+
+        Args:
+            folder: the checkpoint.
+
+        Raises:
+            ValueError: it is damaged, or belongs to another run.
+        """
+        states = checkpoint.load(folder, self.identity())
+        missing = set(STATES) - states.keys()
+        if missing:
+            raise ValueError(f"checkpoint {folder} is damaged: its manifest.json lacks {', '.join(sorted(missing))}")
+        try:
+            self.agent.load_state_dict(states["agent"])
+            if states["environment"] is None:
+                self.agent.reset_episodes()
+            else:
+                self.envs.load_state_dict(states["environment"])
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise ValueError(f"checkpoint {folder} is foreign: it does not fit config.toml ({error})") from error
+        self.reporter.load_state_dict(states["counters"])
+        return RecordMarks.of_json(self.agent.steps, checkpoint.read_manifest(folder).get("records"))
+
+    def identity(self) -> Mapping[str, object]:
+        """Return what a checkpoint must share with the run that it is restored into."""
+        problem = self.experiment.problem
+        spaces = f"{problem.observation_space} {problem.action_space}"
+        num_envs = self.experiment.settings.num_envs
+        return {"agent": self.experiment.agent_name, "env": problem.id, "spaces": spaces, "num_envs": num_envs}
+
+    def _environment_state(self) -> dict[str, Any] | None:
+        """Return the state of the environments; None where they cannot be saved, which is noted."""
+        try:
+            return dict(self.envs.state_dict())
+        except StateNotCapturable as reason:
+            note = f"{reason}\nA run resumed from a checkpoint of this environment begins new episodes.\n"
+            write_text(self.run_dir / RESUME_NOTE, note)
+            return None

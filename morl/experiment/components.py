@@ -1,0 +1,175 @@
+"""What a run is made of, found once: the environment's problem, the agent's class and the settings."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from morl.agents import find_agent
+from morl.envs import MultiObjectiveVectorEnv, make_vec
+from morl.envs.core.registry import EnvBuilder, env_name, problem
+from morl.evaluation import Evaluator
+from morl.experiment.front import evaluation_preferences
+from morl.experiment.layers import Option
+from morl.experiment.settings import Resolved, Settings
+from morl.learning.processor import resolve_device
+from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem
+
+EVALUATION_NUM_ENVS = {"kernel": 4096, "mujoco-batch": 256}
+"""Number of environments of an evaluation by backend."""
+EVALUATION_PYTHON_ENVS = 64
+"""The same for backends that hold one Python object for each environment."""
+HORIZON_WITHOUT_LIMIT = 10_000
+"""Evaluation episodes that do not end by themselves are cut after this many steps."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An agent, an environment and all settings: everything that determines a run.
+
+    Attributes:
+        agent_name: the agent's name, or "module:Class".
+        env: the environment's id, or what builds it.
+        agent_class: the agent.
+        problem: the environment as the agent sees it, with the discount and reference point of the settings.
+        settings: the resolved settings.
+        preset: the preset that the agent's settings began with; None for the defaults.
+    """
+
+    agent_name: str
+    env: EnvBuilder
+    agent_class: AgentClass
+    problem: Problem
+    settings: Settings[Any]
+    preset: str | None = None
+
+    @cached_property
+    def known_front(self) -> FloatArray | None:
+        """Return the true front [n, objective] under the evaluation discount, if it is known."""
+        return None if self.problem.known_front is None else self.problem.known_front(self.problem.discount)
+
+    @cached_property
+    def evaluation_preferences(self) -> FloatArray:
+        """Return the evaluation grid of preferences [n, objective]."""
+        return evaluation_preferences(self.problem.num_objectives, self.settings.evaluation_divisions)
+
+    @property
+    def env_text(self) -> str:
+        """Return how config.toml names the environment: its id with its module, or a callable's name."""
+        return self.env if isinstance(self.env, str) else env_name(self.env)
+
+    def with_seed(self, seed: int) -> "Experiment":
+        """Return the same experiment with another seed."""
+        return replace(self, settings=replace(self.settings, seed=seed))
+
+    def with_total_steps(self, total_steps: int) -> "Experiment":
+        """Return the same experiment of another length.
+
+        Raises:
+            ValueError: the number is not positive.
+        """
+        return replace(self, settings=replace(self.settings, total_steps=total_steps))
+
+    def build_agent(self, seed: int | tuple[int, ...] | None = None) -> Any:
+        """Return a new agent, with one learner, or with one for each of several seeds.
+
+        Args:
+            seed: default: the settings' seed.
+        """
+        chosen: Any = self.settings.seed if seed is None else seed
+        device = resolve_device(self.settings.device)
+        return self.agent_class(self.problem, self.settings.agent, chosen, self.settings.num_envs, device)
+
+    def build_envs(self, num_envs: int) -> MultiObjectiveVectorEnv:
+        """Return a new vector environment."""
+        options: dict[str, Any] = dict(self.settings.env_options)
+        return make_vec(self.env, num_envs, backend=self.settings.env_backend, **options)
+
+    def build_evaluator(self, like: MultiObjectiveVectorEnv) -> Evaluator:
+        """Return an evaluator over environments of its own, as many at once as suits their backend.
+
+        Args:
+            like: an environment that `build_envs` returned: it shows the backend and the time limit.
+        """
+        return evaluator_like(like, self.build_envs, self.problem.discount)
+
+
+def evaluator_like(
+    like: MultiObjectiveVectorEnv, build_envs: Callable[[int], MultiObjectiveVectorEnv], discount: float
+) -> Evaluator:
+    """Return an evaluator over environments of its own.
+
+    Args:
+        like: an environment of the same kind: it shows the backend and the time limit.
+        build_envs: number of environments -> vector environment.
+        discount: of the returns.
+    """
+    width = EVALUATION_NUM_ENVS.get(str(like.metadata.get("backend")), EVALUATION_PYTHON_ENVS)
+    limit = getattr(like.spec, "max_episode_steps", None) or HORIZON_WITHOUT_LIMIT
+    return Evaluator(build_envs, discount, width, limit)
+
+
+def build_evaluator(env: EnvBuilder, env_options: Mapping[str, Any], discount: float) -> Evaluator:
+    """Return an evaluator for an environment of which none is at hand."""
+    like = make_vec(env, 1, **env_options)
+    like.close()
+    return evaluator_like(like, lambda count: make_vec(env, count, **env_options), discount)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An agent and an environment, before the settings are resolved.
+
+    Attributes:
+        agent_name: the agent's name, or "module:Class".
+        env: the environment's id, or what builds it.
+        agent_class: the agent.
+        problem: the environment as it describes itself.
+    """
+
+    agent_name: str
+    env: EnvBuilder
+    agent_class: AgentClass
+    problem: Problem
+
+    def experiment(self, resolved: Resolved) -> Experiment:
+        """Return the experiment with these settings.
+
+        Raises:
+            ValueError: the reference point does not fit the objectives.
+        """
+        settings = resolved.settings
+        discount = self.problem.discount if settings.discount is None else settings.discount
+        reference_point = settings.reference_point or self.problem.reference_point
+        if reference_point is not None and len(reference_point) != self.problem.num_objectives:
+            raise ValueError(
+                f"reference_point is {reference_point}, but must have {self.problem.num_objectives} numbers, one each"
+                f" for {', '.join(self.problem.objectives)}"
+            )
+        if not np.isfinite(reference_point or ()).all():
+            raise ValueError(f"reference_point is {reference_point}, but must have finite numbers")
+        stated = replace(self.problem, discount=discount, reference_point=reference_point)
+        return Experiment(self.agent_name, self.env, self.agent_class, stated, settings, resolved.preset)
+
+
+def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option]) -> Task:
+    """Return the agent and the problem; the one place where an environment is built only to be looked at.
+
+    Args:
+        agent_name: name of an agent, or "module:Class".
+        env: the environment.
+        env_options: arguments of the environment's constructor.
+
+    Raises:
+        ValueError: there is no such agent or environment, or its options are wrong.
+    """
+    options: dict[str, Any] = dict(env_options)
+    stated = problem(env, **options)
+    return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)
+
+
+def backend_of(agent: Agent) -> str | None:
+    """Return the name of the backend that executes an agent's updates, if the agent says."""
+    return agent.backend if isinstance(agent, ExecutesUpdates) else None

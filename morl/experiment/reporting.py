@@ -1,0 +1,253 @@
+"""What a run reports while it trains: log lines, evaluations, and the best front with its policies."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from morl.evaluation import ActInputs, Evaluator, Returns
+from morl.experiment.components import Experiment
+from morl.experiment.front import Front, indicators_of
+from morl.experiment.publication import Publisher
+from morl.experiment.recording import Recorder
+from morl.experiment.selection import Score, Selection, conditioned_utilities, reference_below
+from morl.protocols import Agent, Constrained, FloatArray, IndexArray
+from morl.run_folder import FrontRecord, json_text, parse_front
+from morl.seeding import derived_seed
+
+
+class Clock:
+    """Wall-clock seconds of a run, over all its processes."""
+
+    def __init__(self) -> None:
+        self.earlier = 0.0
+        """Seconds before this process."""
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        return self.earlier + time.monotonic() - self._start
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best evaluation so far.
+
+    Attributes:
+        score: how good its front is.
+        front: the front as front.json spells it.
+        policies: policy id -> the policy as plain data.
+    """
+
+    score: Score
+    front: Mapping[str, object]
+    policies: Mapping[int, Mapping[str, Any]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {"score": tuple(self.score), "front": dict(self.front), "policies": dict(self.policies)}
+
+    @staticmethod
+    def of_state_dict(state: Mapping[str, Any]) -> "Best":
+        """Return what `state_dict` wrote down."""
+        return Best(Score._make(state["score"]), state["front"], state["policies"])
+
+
+class Reporter:
+    """Evaluates an agent and reports what it finds.
+
+    Args:
+        experiment: the experiment.
+        agent: the agent, or one learner of it.
+        evaluator: runs the evaluations.
+        run_dir: the run folder.
+
+    Attributes:
+        evaluated_steps: training steps at the last evaluation; -1 before the first.
+        best: the best scheduled evaluation so far.
+        reference_point: of the hypervolume; None until the first scheduled evaluation, where none is given.
+        recorder: writes the records; None before they are opened.
+        selection: what makes a front, and which is better.
+    """
+
+    def __init__(self, experiment: Experiment, agent: Agent, evaluator: Evaluator, run_dir: Path) -> None:
+        self.experiment = experiment
+        self.agent = agent
+        self.evaluator = evaluator
+        self.act_inputs = ActInputs.of(agent)
+        self.clock = Clock()
+        self.evaluated_steps = -1
+        self.best: Best | None = None
+        self.reference_point = experiment.problem.reference_point
+        self.recorder: Recorder | None = None
+        self._published: Mapping[str, object] = {}
+        self.selection = Selection(
+            experiment.problem.num_objectives,
+            experiment.evaluation_preferences,
+            experiment.known_front,
+            agent if isinstance(agent, Constrained) else None,
+        )
+        self._publisher = Publisher(run_dir)
+
+    # --- State --------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that exact resuming needs, as plain data."""
+        return {
+            "evaluation_steps": self.evaluator.steps,
+            "evaluated_steps": self.evaluated_steps,
+            "wall_seconds": self.clock.seconds,
+            "reference_point": self.reference_point,
+            "best": None if self.best is None else self.best.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state that `state_dict` returned."""
+        self.evaluator.steps = state["evaluation_steps"]
+        self.evaluated_steps = state["evaluated_steps"]
+        self.clock.earlier = state["wall_seconds"]
+        self.reference_point = state["reference_point"]
+        self.best = None if state["best"] is None else Best.of_state_dict(state["best"])
+
+    # --- Records ------------------------------------------------------------------------------------------------------
+
+    def log(self) -> None:
+        """Record the agent's metrics and all counts."""
+        seconds = self.clock.seconds
+        values = {**self.agent.metrics(), **self._counts(), "wall_seconds": seconds}
+        values["steps_per_second"] = self.agent.steps / seconds
+        self._recorder.metrics(self.agent.steps, values)
+
+    def evaluate_for_learning(
+        self, preferences: FloatArray, episodes: int, policies: IndexArray | None = None
+    ) -> FloatArray:
+        """Return the mean discounted returns [n, objective] that the agent asks for while it learns.
+
+        Args:
+            preferences: [n, objective].
+            episodes: of each row.
+            policies: [n] ids of the policies; default: policy 0 in all rows.
+        """
+        chosen = np.zeros(len(preferences), dtype=np.int64) if policies is None else policies
+        seed = derived_seed(self.experiment.settings.seed, "keys", self.agent.steps)
+        return self.evaluator(self.agent.act, chosen, preferences, episodes, seed, self.act_inputs).discounted
+
+    def evaluate(self, scheduled: bool) -> Front:
+        """Evaluate the agent, record its front, and publish the best front so far.
+
+        Rows are selected as non-dominated in one evaluation and reported from another on fresh seeds, because the best
+        of many noisy returns is not what these policies will reach again. For the same reason the best evaluation is
+        chosen by the first, and reported from the second.
+
+        Args:
+            scheduled: whether this evaluation belongs to the schedule. The one at the end of a run that stops between
+                two scheduled ones does not: were it remembered, resuming would differ from never having stopped.
+        """
+        policies, preferences = self.agent.policies(self.experiment.evaluation_preferences)
+        selection = self._returns(policies, preferences, "selection")
+        reference_point = self.reference_point or reference_below(selection.discounted)
+        if scheduled:
+            self.reference_point = reference_point
+        rows = self.selection.selected_rows(selection.discounted)
+        chosen = self._indicators(selection.discounted[rows], reference_point)
+        fresh = self._returns(policies[rows], preferences[rows], "report")
+        kept = self.selection.front_rows(fresh.discounted)
+        points = fresh.discounted[kept]
+        front = Front(
+            points=points,
+            preferences=preferences[rows[kept]],
+            policy_ids=policies[rows[kept]],
+            indicators=self._indicators(points, reference_point),
+            objectives=self.experiment.problem.objectives,
+            discount=self.experiment.problem.discount,
+            reference_point=reference_point,
+            known_front=self.experiment.known_front,
+            undiscounted_points=fresh.undiscounted[kept],
+            violations=self.selection.violations(points),
+        )
+        self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
+        conditioned = conditioned_utilities(selection.discounted, preferences, self.experiment.known_front)
+        self._record_selection(chosen, conditioned)
+        score = self.selection.score(
+            selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0), chosen
+        )
+        self._publish_best(score, front, scheduled)
+        self.evaluated_steps = self.agent.steps
+        return front
+
+    def finish(self) -> None:
+        """Record what only the end of a run can say: one row of hyper-parameters for each policy."""
+        front = parse_front(json_text(self._published).encode())
+        settings = {
+            "agent": self.experiment.agent_name,
+            "seed": self.experiment.settings.seed,
+            "training_steps": self.agent.steps,
+        }
+        self._recorder.finish(front.points, front.preferences, front.policy_ids, settings)
+
+    @property
+    def _recorder(self) -> Recorder:
+        assert self.recorder is not None, "records are opened before anything is recorded"
+        return self.recorder
+
+    # --- The best front -----------------------------------------------------------------------------------------------
+
+    def _publish_best(self, score: Score, front: Front, scheduled: bool) -> None:
+        """Publish an evaluation if it is the best so far, and else the best with the counts as they are now."""
+        best = self.best
+        if best is None or score >= best.score:
+            policies = {key: policy.state_dict() for key, policy in self.agent.export_policies().items()}
+            best = Best(score, self._front_record(front).to_json(), policies)
+        if scheduled:
+            self.best = best
+        counts = {"training_steps": self.agent.steps, **self._counts(), "wall_seconds": self.clock.seconds}
+        self._published = {**best.front, **counts}
+        self._publisher.publish(self._published, best.policies)
+
+    def _front_record(self, front: Front) -> FrontRecord:
+        constrained = self.selection.constrained
+        extra = {} if constrained is None else dict(constrained.front_metadata(front.points))
+        return FrontRecord(
+            agent=self.experiment.agent_name,
+            env=self.experiment.problem.id,
+            env_options=self.experiment.settings.env_options,
+            seed=self.experiment.settings.seed,
+            objectives=front.objectives,
+            discount=front.discount,
+            reference_point=front.reference_point,
+            points=front.points,
+            preferences=front.preferences,
+            policy_ids=front.policy_ids,
+            indicators=front.indicators,
+            undiscounted_points=front.undiscounted_points,
+            constraints=extra.pop("constraints", {}),
+            extra=extra,
+            counts={"selected_at_step": self.agent.steps},
+        )
+
+    def _counts(self) -> dict[str, int]:
+        return {
+            "pretraining_steps": self.agent.pretraining_steps,
+            "evaluation_steps": self.evaluator.steps,
+            "updates": self.agent.updates,
+        }
+
+    def _indicators(self, points: FloatArray, reference_point: tuple[float, ...]) -> dict[str, float]:
+        preferences = self.experiment.evaluation_preferences
+        return indicators_of(points, reference_point, preferences, self.experiment.known_front)
+
+    def _returns(self, policies: IndexArray, preferences: FloatArray, purpose: str) -> Returns:
+        settings = self.experiment.settings
+        seed = derived_seed(settings.seed, purpose)
+        episodes = settings.evaluation_episodes
+        return self.evaluator(self.agent.act, policies, preferences, episodes, seed, self.act_inputs)
+
+    def _record_selection(self, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:
+        """Record the indicators of the evaluation that selected, and what each preference itself achieves."""
+        values = {f"selection/{name}": value for name, value in chosen.items()} | dict(conditioned)
+        counts = {"wall_seconds": self.clock.seconds, **self._counts()}
+        self._recorder.metrics(self.agent.steps, values | counts)

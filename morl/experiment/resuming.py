@@ -1,0 +1,61 @@
+"""`morl.resume`: a run resumed from its newest checkpoint ends as if it had never stopped."""
+
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from morl.envs.core.registry import EnvBuilder
+from morl.experiment import checkpoint
+from morl.experiment.loop import drive, is_concluded
+from morl.experiment.ownership import OwnedFolder, clean_up, recover
+from morl.experiment.run import Run, experiment_of, load
+from morl.experiment.session import Session
+from morl.learning.processor import prepared_processor
+
+
+@prepared_processor()
+def resume(
+    run_dir: str | Path,
+    total_steps: int | None = None,
+    *,
+    env: EnvBuilder | None = None,
+    trust: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Resume a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
+
+    A run that was killed while it was evaluated for the last time is evaluated.
+
+    Args:
+        run_dir: the run folder.
+        total_steps: train until this many steps in all; default: what the run was started with.
+        env: the environment again, where the run was started with a callable.
+        trust: import the modules that config.toml names for the agent and the environment: they run as your own code.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: there is no checkpoint, it is damaged or foreign, another process owns the folder, or the run
+            already has that many steps.
+    """
+    path = Path(run_dir)
+    with ExitStack() as stack:
+        stack.enter_context(OwnedFolder.of_run(path))
+        recover(path)
+        newest = checkpoint.newest(path)
+        experiment = experiment_of(path, env, trust)
+        if newest is None:
+            raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with --overwrite")
+        if total_steps is not None:
+            experiment = experiment.with_total_steps(total_steps)
+        session = stack.enter_context(closing(Session(experiment, path)))
+        marks = session.checkpointing.restore(newest)
+        if is_concluded(session):
+            clean_up(path)
+            checkpoint.rotate(path)
+            raise ValueError(
+                f"run {path} already has {session.agent.steps:,} steps: total_steps is"
+                f" {experiment.settings.total_steps:,}, but must be greater"
+            )
+        clean_up(path)
+        session.continue_records(marks)
+        drive([session], session.agent, progress)
+    return load(path, experiment=experiment)

@@ -1,0 +1,404 @@
+"""`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from morl.acting import Policy, PolicyBank
+from morl.board.files import read_whole
+from morl.envs.core.registry import EnvBuilder, problem
+from morl.evaluation import Returns
+from morl.experiment.components import Experiment, build_evaluator, find_task
+from morl.experiment.front import Front, known_front_of, normalized_preference, read_front
+from morl.experiment.layers import checked_options
+from morl.experiment.publication import read_policy_bytes
+from morl.experiment.settings import Settings, resolve_config
+from morl.policy_files import PolicyData, parse_policy
+from morl.protocols import FloatArray, IndexArray, Problem
+from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
+from morl.seeding import derived_seed
+from morl.utilities import linear
+
+Utility = Callable[[FloatArray, FloatArray], FloatArray]
+"""(points [n, objective], weights [objective]) -> values [n]."""
+
+
+class RunConfig(NamedTuple):
+    """What config.toml says the run is of, and all of it."""
+
+    agent_name: str
+    env: str
+    table: dict[str, object]
+
+
+class Run:
+    """A run folder and what it holds.
+
+    Attributes:
+        directory: the run folder.
+        agent_name: the agent's name.
+        env: the environment, as it was given.
+        front: the published front.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: RunConfig,
+        front: Front,
+        record: FrontRecord,
+        env: EnvBuilder | None = None,
+        trust: bool = False,
+    ) -> None:
+        self.directory = directory
+        self.agent_name = config.agent_name
+        self.env: EnvBuilder = config.env if env is None else env
+        self.front = front
+        self._record = record
+        self._given_env = env
+        self._trust = trust
+        self._experiment: Experiment | None = None
+
+    def __repr__(self) -> str:
+        """Return what it is, in one line."""
+        return f"Run({str(self.directory)!r}, {self.agent_name} on {self._record.env}, seed {self._record.seed})"
+
+    @property
+    def seed(self) -> int | None:
+        """Return the run's seed."""
+        return self._record.seed
+
+    @property
+    def env_id(self) -> str:
+        """Return the environment's id, without its module."""
+        return self._record.env
+
+    @property
+    def settings(self) -> Settings[Any]:
+        """Return the resolved settings.
+
+        Raises:
+            ValueError: config.toml does not fit this version, or names code that is not trusted.
+        """
+        return self.experiment.settings
+
+    @property
+    def problem(self) -> Problem:
+        """Return the environment's spaces, objectives and known front; the environment is built once for it.
+
+        Raises:
+            ValueError: the environment does not exist here, or is code that is not trusted.
+        """
+        return self.experiment.problem
+
+    @property
+    def experiment(self) -> Experiment:
+        """Return the experiment; the environment is built once for it.
+
+        Raises:
+            ValueError: the environment or the agent does not exist here, or is code that is not trusted.
+        """
+        if self._experiment is None:
+            self._experiment = experiment_of(self.directory, self._given_env, self._trust)
+        return self._experiment
+
+    def metrics(self) -> dict[str, FloatArray]:
+        """Return what metrics.jsonl holds: name -> array [line], NaN in lines that do not have it.
+
+        Raises:
+            ValueError: the file is missing or damaged.
+        """
+        file = self.directory / METRICS
+        try:
+            lines = read_whole(file, limit=2**34).split(b"\n")[:-1]  # what follows the last line end is half a line
+            records = [dict(json.loads(line)) for line in lines]
+            names = dict.fromkeys(name for record in records for name in record)
+            columns = {name: [record.get(name) for record in records] for name in names}
+            return {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"{file} is missing or damaged: {error}") from error
+
+    # --- Policies -----------------------------------------------------------------------------------------------------
+
+    def policy(
+        self,
+        preference: Sequence[float] | None = None,
+        *,
+        row: int | None = None,
+        utility: Utility = linear,
+        conditioned: bool = False,
+    ) -> Policy:
+        """Return the policy with the highest utility for a preference, or the one behind a row of the front.
+
+        It is the member of the front with the highest utility, w.J by default. Where the agent's network is
+        conditioned on preferences, it acts under the preference that produced that point, so that it achieves what was
+        measured; with `conditioned`, it acts under exactly the given preference instead.
+
+        Args:
+            preference: [objective] weights >= 0; scaled to sum one.
+            row: a row of `front.points`, instead of a preference: any other way to choose ends in one.
+            utility: (points [n, objective], weights [objective]) -> values [n], such as those of `morl.utilities` with
+                their other arguments filled in.
+            conditioned: condition the network on the preference itself.
+
+        Raises:
+            ValueError: the preference has the wrong length or a negative weight, there is no such row, both or neither
+                are given, a policy file is damaged, or `conditioned` is asked of policies that take no preference.
+        """
+        chosen = self._row(preference, row, utility)
+        policy_id = int(self.front.policy_ids[chosen])
+        data = self._policy_data(policy_id)
+        if preference is None:
+            weights = self.front.preferences[chosen]
+        else:
+            weights = normalized_preference(preference, self.front.objectives)
+        if not conditioned:
+            return Policy(replace(data, preference=self.front.preferences[chosen]), weights, policy_id)
+        if not data.spec.conditioned:
+            raise ValueError(f"conditioned is True, but the policies of {self.agent_name} take no preference")
+        if preference is None:
+            raise ValueError("conditioned is True, but no preference is given")
+        return Policy(replace(data, preference=weights), weights, policy_id)
+
+    def best_row(self, preference: Sequence[float], utility: Utility = linear) -> int:
+        """Return the row of the front that has the highest utility for a preference.
+
+        Where constraints were given, only rows that break them least, or not at all, are considered.
+
+        Args:
+            preference: [objective] weights >= 0; scaled to sum one.
+            utility: (points [n, objective], weights [objective]) -> values [n].
+
+        Raises:
+            ValueError: the preference has the wrong length or a negative weight.
+        """
+        weights = normalized_preference(preference, self.front.objectives)
+        allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
+        return int(allowed[np.argmax(utility(self.front.points[allowed], weights))])
+
+    def evaluate(
+        self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0, *, row: int | None = None
+    ) -> Returns:
+        """Return mean returns on fresh episodes: one row for one policy, or one for each of the front.
+
+        Args:
+            preference: [objective] weights >= 0; default: the whole front, where no row is given either.
+            episodes: episodes of each row.
+            seed: of the evaluation; it shares no stream with training.
+            row: of `front.points`.
+
+        Raises:
+            ValueError: as for `policy`, or the environment is code that is not trusted.
+        """
+        if episodes < 1:
+            raise ValueError(f"episodes is {episodes}, but must be at least 1")
+        everything = preference is None and row is None
+        rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, linear)])
+        policies: IndexArray = self.front.policy_ids[rows]
+        bank = self._bank(sorted(set(policies.tolist())))
+        env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
+        evaluator = build_evaluator(env, self._record.env_options, self.front.discount)
+        try:
+            first = derived_seed(seed, "user evaluation")
+            return evaluator(bank.act, policies, self.front.preferences[rows], episodes, first, bank.act_inputs)
+        finally:
+            evaluator.close()
+
+    def _row(self, preference: Sequence[float] | None, row: int | None, utility: Utility) -> int:
+        if (preference is None) == (row is None):
+            raise ValueError(f"one of preference and row must be given, not {preference} and {row}")
+        if row is None:
+            assert preference is not None
+            return self.best_row(preference, utility)
+        if not 0 <= row < len(self.front.points):
+            raise ValueError(f"row is {row}, but must lie between 0 and {len(self.front.points) - 1}")
+        return row
+
+    @cached_property
+    def _files(self) -> dict[int, PolicyReference]:
+        files = {file.policy_id: file for file in self._record.policies}
+        if not files:
+            raise ValueError(f"{self.directory / FRONT} names no policies: another version of morl wrote it")
+        return files
+
+    def _policy_data(self, policy_id: int) -> PolicyData:
+        """Return a policy of the front.
+
+        Raises:
+            ValueError: its file is missing or damaged, or its utility is code that is not trusted.
+        """
+        if policy_id not in self._files:
+            raise ValueError(f"{self.directory / FRONT} is damaged: it names no file of policy {policy_id}")
+        file = self._files[policy_id]
+        data = parse_policy(read_policy_bytes(self.directory, file), str(self.directory / file.name)).data
+        check_trust(self.directory, "utility", data.spec.utility, self._trust)
+        return data
+
+    def _bank(self, policy_ids: Sequence[int]) -> PolicyBank:
+        policies = {policy_id: self._policy_data(policy_id) for policy_id in policy_ids}
+        bank = PolicyBank(next(iter(policies.values())).spec, torch.device("cpu"))
+        for policy_id, data in policies.items():
+            bank.add(policy_id, data)
+        return bank
+
+    def _config_env(self) -> str:
+        return self.env if isinstance(self.env, str) else self._record.env
+
+
+def load(
+    run_dir: str | Path,
+    *,
+    env: EnvBuilder | None = None,
+    trust: bool = False,
+    experiment: Experiment | None = None,
+) -> Run:
+    """Return a run from its folder, to look at its front and act with its policies.
+
+    Nothing that the folder names is imported: its front and policies need neither the environment nor the agent.
+
+    Args:
+        run_dir: the run folder.
+        env: the environment again, where the run was started with a callable; needed to evaluate only.
+        trust: whether modules that the folder names may be imported when the run is evaluated.
+        experiment: the experiment, where it is at hand.
+
+    Raises:
+        ValueError: the folder is not that of a run, or is damaged.
+    """
+    path = Path(run_dir)
+    config = read_config(path)
+    _, record = read_front(path)
+    known_front = known_front_of(record) if experiment is None else experiment.known_front
+    front, record = read_front(path, known_front)
+    if experiment is None:
+        return Run(path, config, front, record, env, trust)
+    run = Run(path, config, front, record, experiment.env, trust=True)  # the user has named everything to train it
+    run._experiment = experiment
+    return run
+
+
+def read_config(run_dir: Path) -> RunConfig:
+    """Return what a run's config.toml says.
+
+    Raises:
+        ValueError: the folder is not that of a run, or the file is damaged or of another version.
+    """
+    file = run_dir / CONFIG
+    try:
+        table = parse_config(read_whole(file))
+    except FileNotFoundError:
+        raise ValueError(f"{run_dir} is not a run folder: it has no {CONFIG}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    if "algorithm" in table and "agent_name" not in table:
+        raise ValueError(f"{file} was written by a version of morl before 0.1, whose runs this version does not read")
+    for name in ("agent_name", "env"):
+        if not isinstance(table.get(name), str):
+            raise ValueError(f"{file} is damaged: it does not say which {name} the run is of")
+    return RunConfig(str(table["agent_name"]), str(table["env"]), table)
+
+
+def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool) -> EnvBuilder:
+    """Return the environment to build.
+
+    Args:
+        run_dir: the run folder.
+        named: the environment that config.toml names.
+        given: the environment that the user gives.
+        trust: whether the user trusts what config.toml names.
+
+    Raises:
+        ValueError: it has to be imported, and the user does not say that it may.
+    """
+    if given is not None:
+        return given
+    check_trust(run_dir, "env", named, trust)
+    return named
+
+
+def check_trust(run_dir: Path, what: str, name: str, trust: bool) -> None:
+    """Check that code which a run folder names may be used: the user trusts the folder, or has imported it already.
+
+    Args:
+        run_dir: the run folder.
+        what: "agent", "env" or "utility".
+        name: a name of this package, or "module:name".
+        trust: whether the user trusts the folder.
+
+    Raises:
+        ValueError: the module has to be imported.
+    """
+    module, separator, _ = name.rpartition(":")
+    if separator and not trust and module not in sys.modules:
+        raise ValueError(
+            f"run {run_dir} names the {what} {name!r}, whose module is not imported because a run folder names it:"
+            " pass trust=True (--trust) if you trust it, or import it yourself"
+        )
+
+
+def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experiment:
+    """Return the experiment that a run's config.toml describes.
+
+    Args:
+        run_dir: the run folder.
+        env: the environment that the user gives.
+        trust: whether modules that the file names may be imported.
+
+    Raises:
+        ValueError: the file is damaged or does not fit this version, the agent or the environment does not exist here,
+            or they have to be imported and are not trusted.
+    """
+    config = read_config(run_dir)
+    chosen = trusted_env(run_dir, config.env, env, trust)
+    check_trust(run_dir, "agent", config.agent_name, trust)
+    try:
+        options = checked_options("env_options", config.table.get("env_options", {}))
+        task = find_task(config.agent_name, chosen, options)
+        resolved = resolve_config(task.agent_class.config_class, config.agent_name, config.table)
+    except ValueError as error:
+        raise ValueError(f"{run_dir / CONFIG}: {error}") from error
+    return task.experiment(resolved)
+
+
+def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0, **env_options: Any) -> Returns:
+    """Return the mean returns of a policy on fresh episodes, as arrays with one row.
+
+    Args:
+        policy: of a run or a file.
+        env: Gymnasium id, "module:Name-v0", or a callable that builds an environment.
+        episodes: number of episodes, at least 1.
+        seed: of the evaluation.
+        env_options: arguments of the environment's constructor.
+
+    Raises:
+        ValueError: the environment has other objectives or spaces than the policy.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes is {episodes}, but must be at least 1")
+    spec = policy.data.spec
+    stated = problem(env, **env_options)
+    if stated.num_objectives != len(spec.objectives):
+        raise ValueError(
+            f"env has the objectives {stated.objectives}, but the policy was trained for {spec.objectives}"
+        )
+    for name in ("observation_space", "action_space"):
+        given = getattr(stated, name)
+        trained = getattr(spec, name)
+        if type(given) is not type(trained) or given.shape != trained.shape:
+            raise ValueError(f"env has the {name} {given}, but the policy was trained for {trained}")
+    bank = PolicyBank(spec, torch.device("cpu"))
+    bank.add(0, policy.data)
+    evaluator = build_evaluator(env, env_options, stated.discount)
+    try:
+        first = derived_seed(seed, "user evaluation")
+        only = np.zeros(1, dtype=np.int64)
+        return evaluator(bank.act, only, policy.conditioning[None], episodes, first, bank.act_inputs)
+    finally:
+        evaluator.close()

@@ -1,0 +1,121 @@
+"""Which evaluated policies make a front, and which of two fronts is better."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from morl.experiment.front import indicators_of, sorted_front
+from morl.protocols import Constrained, FloatArray, IndexArray
+
+
+class Score(NamedTuple):
+    """How good a front is; scores compare entry by entry.
+
+    For equal expected utilities the hypervolume decides, which concave parts of a front add to, and then what each
+    preference itself achieves.
+    """
+
+    violation: float
+    """Minus the smallest violation of the user's constraints; 0 where all are kept, or there are none."""
+    expected_utility: float
+    hypervolume: float
+    conditioned_utility: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Selects fronts among evaluated policies.
+
+    Attributes:
+        num_objectives: length of the reward vector.
+        preferences: [k, objective] the evaluation grid.
+        known_front: [j, objective] the true front, if it is known.
+        constrained: the agent, if it keeps bounds on some objectives.
+    """
+
+    num_objectives: int
+    preferences: FloatArray
+    known_front: FloatArray | None
+    constrained: Constrained | None
+
+    @property
+    def free_objectives(self) -> list[int]:
+        """Return the objectives that are optimized: those that the user has not bounded."""
+        return list(range(self.num_objectives)) if self.constrained is None else list(self.constrained.free_objectives)
+
+    def violations(self, points: FloatArray) -> FloatArray:
+        """Return by how much returns [n, objective] break the user's constraints [n]; 0 without any."""
+        return np.zeros(len(points)) if self.constrained is None else self.constrained.violations(points)
+
+    def front_rows(self, points: FloatArray) -> IndexArray:
+        """Return the rows of returns [n, objective] that are non-dominated, sorted by the first objective."""
+        return sorted_front(points, self.free_objectives, self.violations(points))
+
+    def selected_rows(self, points: FloatArray) -> IndexArray:
+        """Return the rows of returns [n, objective] that make a front: only those that keep the constraints, if any."""
+        rows = self.front_rows(points)
+        kept = self.violations(points)[rows] == 0.0
+        return rows[kept] if kept.any() else rows
+
+    def score(
+        self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float, values: dict[str, float]
+    ) -> Score:
+        """Return how good a front is.
+
+        Args:
+            points: [n, objective] of the front.
+            reference_point: [objective].
+            conditioned: mean utility that preferences achieve themselves.
+            values: the indicators of the front.
+        """
+        if self.constrained is not None and len(self.free_objectives) < self.num_objectives:
+            violation, expected, volume = self.worth(points, reference_point)
+            return Score(violation, expected, volume, conditioned)
+        return Score(0.0, values["expected_utility"], values["hypervolume"], conditioned)
+
+    def worth(self, points: FloatArray, reference_point: tuple[float, ...]) -> tuple[float, float, float]:
+        """Return minus violation, expected utility and hypervolume of a front in the objectives without a bound.
+
+        What breaks the user's constraints may well be worth more, and so may a constrained objective be that is more
+        than kept: they are no better for that.
+
+        Args:
+            points: [n, objective].
+            reference_point: [objective].
+        """
+        free = self.free_objectives
+        bounded = np.delete(np.arange(points.shape[1]), free)
+        broken = self.violations(points)
+        best = points[broken == broken.min()][:, free]
+        weights = self.preferences[(self.preferences[:, bounded] == 0.0).all(axis=1)][:, free]
+        reference = tuple(reference_point[objective] for objective in free)
+        indicators = indicators_of(best, reference, weights, None)
+        return -float(broken.min()), indicators["expected_utility"], indicators["hypervolume"]
+
+
+def conditioned_utilities(
+    returns: FloatArray, preferences: FloatArray, known_front: FloatArray | None
+) -> dict[str, float]:
+    """Return the mean utility that policies achieve for the very preference they were given, and its regret.
+
+    Args:
+        returns: [n, objective].
+        preferences: [n, objective]; where one is NaN, nothing is returned.
+        known_front: [j, objective] the true front; without it there is no regret.
+    """
+    if not np.isfinite(preferences).all():
+        return {}
+    utilities = (preferences * returns).sum(axis=1)
+    values = {"conditioned_utility": float(utilities.mean())}
+    if known_front is not None:
+        values["utility_regret"] = float(((preferences @ known_front.T).max(axis=1) - utilities).mean())
+    return values
+
+
+def reference_below(returns: FloatArray) -> tuple[float, ...]:
+    """Return a reference point a tenth of the range below the worst of the first evaluation: none was given."""
+    worst = returns.min(axis=0)
+    best = returns.max(axis=0)
+    margin = np.where(best > worst, 0.1 * (best - worst), np.maximum(1.0, 0.1 * np.abs(worst)))
+    return tuple((worst - margin).tolist())

@@ -1,0 +1,156 @@
+"""`morl.train` and `morl.train_seeds`: new runs in new folders."""
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, cast
+
+from morl.envs.core.registry import EnvBuilder, env_name
+from morl.experiment.components import Experiment, Task, find_task
+from morl.experiment.loop import drive
+from morl.experiment.ownership import OwnedFolder
+from morl.experiment.population import Member
+from morl.experiment.run import Run, load
+from morl.experiment.session import Session
+from morl.experiment.settings import Settings, env_options_of, resolve_sources
+from morl.learning.processor import prepared_processor
+from morl.protocols import Agent, SeveralLearners
+
+
+def train(
+    agent: str,
+    env: EnvBuilder,
+    *,
+    total_steps: int | None = None,
+    seed: int | None = None,
+    run_dir: str | Path | None = None,
+    device: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train an agent on an environment and return the run.
+
+    Args:
+        agent: name of an agent (`morl list agents`), or your own "module:Class".
+        env: any Gymnasium id, "module:Name-v0", or a callable that builds an environment with a vector reward.
+        total_steps: environment steps of training.
+        seed: the one integer that every random stream is derived from.
+        run_dir: the run folder; default: `runs/<agent>/<env-id>/seed-<seed>`.
+        device: "auto", "cpu" or "cuda".
+        config: settings of the agent, such as {"preset": "paper", "learning_rate": 1e-3}.
+        overwrite: replace the run that the folder holds.
+        progress: show a progress bar.
+        settings: further fields of `morl.experiment.settings.Settings`: num_envs=64, env_options={"depth": 7}, ...
+
+    Raises:
+        ValueError: something is wrong with the input, in one sentence; nothing is left behind.
+        FileExistsError: the run folder exists and `overwrite` is False.
+    """
+    overrides = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config, **settings}
+    task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
+    experiment = _experiment(task, overrides)
+    return start([experiment], None if run_dir is None else [Path(run_dir)], overwrite, progress)[0]
+
+
+def train_seeds(
+    agent: str,
+    env: EnvBuilder,
+    seeds: Sequence[int],
+    *,
+    run_dir: str | Path | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+    **settings: Any,
+) -> list[Run]:
+    """Train an agent once for each seed, all in one process, and return the runs.
+
+    Agents that can (PD-MORL) train all seeds as one batch, which costs far less than one after another; every run is
+    what `train` makes of its seed, to rounding, in a run folder of its own.
+
+    Args:
+        agent: name of an agent, or "module:Class".
+        env: Gymnasium id, "module:Name-v0", or a callable that builds an environment.
+        seeds: different integers.
+        run_dir: folder that holds the run folders seed-<seed>; default: `runs/<agent>/<env-id>`.
+        overwrite: replace the runs that the folders hold.
+        progress: show a progress bar.
+        settings: everything else that `train` takes: total_steps=..., device=..., config=...
+
+    Raises:
+        ValueError: something is wrong with the input, or seeds are missing or appear twice.
+        FileExistsError: a run folder exists and `overwrite` is False.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds is {list(seeds)}, but must be different integers")
+    overrides = {"agent" if name == "config" else name: value for name, value in settings.items()}
+    task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
+    experiments = [_experiment(task, overrides | {"seed": seed}) for seed in seeds]
+    run_dirs = None if run_dir is None else [Path(run_dir) / f"seed-{seed}" for seed in seeds]
+    return start(experiments, run_dirs, overwrite, progress)
+
+
+def start(
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path] | None, overwrite: bool, progress: bool
+) -> list[Run]:
+    """Train experiments that differ in the seed alone, in new run folders, and return the runs.
+
+    Args:
+        experiments: at least one.
+        run_dirs: the run folders; default: `default_run_dir` of each.
+        overwrite: replace the runs that the folders hold.
+        progress: show a progress bar.
+    """
+    folders = run_dirs or [default_run_dir(one.agent_name, one.env, one.settings) for one in experiments]
+    together = isinstance(experiments[0].agent_class, SeveralLearners) and experiments[0].agent_class.several_learners
+    if len(experiments) == 1 or together:
+        return _start_together(experiments, folders, overwrite, progress)
+    return [
+        _start_together([one], [folder], overwrite, progress)[0]
+        for one, folder in zip(experiments, folders, strict=True)
+    ]
+
+
+def default_run_dir(agent_name: str, env: EnvBuilder, settings: Settings[Any]) -> Path:
+    """Return runs/<agent>/<env-id>/seed-<seed>; environment options that were given are part of the id."""
+    options = "".join(f"-{key}-{value}" for key, value in sorted(settings.env_options.items()))
+    name = f"{env_name(env)}{options}".replace("/", "-").replace("\0", "-")
+    return Path("runs") / agent_name.replace(":", ".") / name / f"seed-{settings.seed}"
+
+
+@prepared_processor()
+def _start_together(
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path], overwrite: bool, progress: bool
+) -> list[Run]:
+    """Train one agent, with a learner for each experiment."""
+    with ExitStack() as stack:
+        if len(experiments) == 1:
+            sessions = [stack.enter_context(closing(Session(experiments[0], run_dirs[0])))]
+            agent: Any = sessions[0].agent
+        else:
+            agent = experiments[0].build_agent(tuple(one.settings.seed for one in experiments))
+            sessions = [
+                stack.enter_context(closing(Session(one, run_dir, cast(Agent, Member(agent, learner)))))
+                for learner, (one, run_dir) in enumerate(zip(experiments, run_dirs, strict=True))
+            ]
+        folders: list[OwnedFolder] = []
+        try:
+            for session in sessions:
+                folder = stack.enter_context(OwnedFolder.for_new_run(session.run_dir, overwrite))
+                folders.append(folder)
+                session.create_files(folder, shlex.join(sys.argv))
+            drive(sessions, agent, progress)
+        except BaseException:
+            for session, folder in zip(sessions, folders, strict=False):
+                session.close()
+                folder.withdraw()
+            raise
+    return [load(run_dir, experiment=experiment) for run_dir, experiment in zip(run_dirs, experiments, strict=True)]
+
+
+def _experiment(task: Task, overrides: Mapping[str, Any]) -> Experiment:
+    config_class = task.agent_class.config_class
+    return task.experiment(resolve_sources(config_class, task.agent_name, env_name(task.env), [overrides]))

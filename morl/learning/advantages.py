@@ -1,0 +1,108 @@
+"""Advantages of a rollout: generalized advantage estimation for every objective, and its weighted sum.
+
+Shapes are [step, policy, env, objective] while time matters, and [policy, sample, objective] from there on.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from morl.learning.ppo import ActorCritic
+from morl.learning.rollouts import RolloutBuffer
+
+
+def generalized_advantages(
+    rewards: Tensor, values: Tensor, next_values: Tensor, dones: Tensor, discount: float, gae_lambda: float
+) -> Tensor:
+    """Return the generalized advantages of every objective [step, ..., objective] (Schulman et al. 2016, eq. 16).
+
+    delta_t = r_t + gamma V(s'_t) - V(s_t);  A_t = delta_t + gamma lambda (1 - done_t) A_{t+1}.
+
+    Args:
+        rewards: [step, ..., objective] r_t.
+        values: [step, ..., objective] V(s_t).
+        next_values: [step, ..., objective] V(s'_t): zero where s'_t is terminal; where the time limit truncated the
+            episode, the value of its last observation, not of the next episode's first.
+        dones: [step, ...] whether the episode ended with step t, by termination or truncation.
+        discount: gamma.
+        gae_lambda: lambda.
+    """
+    errors = rewards + discount * next_values - values
+    decay = (discount * gae_lambda) * (1.0 - dones.to(errors.dtype)).unsqueeze(-1)
+    advantages = torch.empty_like(errors)
+    following = torch.zeros_like(errors[0])
+    for step in range(len(errors) - 1, -1, -1):
+        following = torch.addcmul(errors[step], decay[step], following)
+        advantages[step] = following
+    return advantages
+
+
+def scalar_advantages(advantages: Tensor, weights: Tensor) -> Tensor:
+    """Return the scalarized advantages sum_k w_k A_k [policy, sample], standardized within each policy.
+
+    Args:
+        advantages: [policy, sample, objective] in the rewards' units: sigma_k A_k where critics are normalized.
+        weights: [policy, objective] w.
+    """
+    mixed = torch.bmm(advantages, weights.unsqueeze(2)).squeeze(2)
+    centred = mixed - mixed.mean(dim=1, keepdim=True)
+    # The unbiased deviation, like torch's std, but defined for a single sample.
+    deviation = (centred.square().sum(dim=1, keepdim=True) / max(mixed.shape[1] - 1, 1)).sqrt()
+    return centred / (deviation + 1e-5)
+
+
+@torch.no_grad()
+def compute_advantages(
+    rollout: RolloutBuffer,
+    network: ActorCritic,
+    parameters: Tensor,
+    final_observations: NDArray[np.float32],
+    gae_lambda: float,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the samples of a full rollout for one update, and the standard deviations that scale its rewards.
+
+    The reward statistics include the rollout before its rewards are divided by sigma and clipped to +-10.
+
+    Args:
+        rollout: a full buffer.
+        network: the shape of actor and critic.
+        parameters: [policy, n] of the policies that collected the rollout.
+        final_observations: [policy, env, width], normalized: the observations after the last step.
+        gae_lambda: lambda of the generalized advantages.
+
+    Returns:
+        The samples, name -> [policy, step * env, width]: "observation", "action", "log_probability", "value" V(s) and
+        "target" A + V(s), both divided by sigma, and "mask" where actions are masked; and sigma [policy, objective] in
+        the rewards' units.
+    """
+    device = parameters.device
+    dtype = parameters.dtype
+    reward_std = rollout.update_reward_std()
+    rewards = np.clip(rollout.rewards / reward_std[:, None], -10.0, 10.0)
+
+    def tensor(array: NDArray[np.generic]) -> Tensor:
+        return torch.as_tensor(array, device=device).to(dtype)
+
+    def by_policy(column: Tensor) -> Tensor:
+        """Return a column [step, policy, env, width] as [policy, step * env, width]."""
+        return column.transpose(0, 1).reshape(rollout.num_policies, -1, column.shape[-1])
+
+    actor, critic = network.split(parameters)
+    observations = by_policy(tensor(rollout.observations))
+    values = network.critic(critic, observations)
+    stepwise = values.view(rollout.num_policies, rollout.num_steps, rollout.envs_per_policy, -1).transpose(0, 1)
+    final_values = network.critic(critic, tensor(final_observations))
+    dones = tensor(rollout.dones)
+    next_values = torch.cat([stepwise[1:], final_values.unsqueeze(0)])
+    next_values = next_values * (1.0 - dones).unsqueeze(-1) + tensor(rollout.bootstrap_values)
+    advantages = generalized_advantages(tensor(rewards), stepwise, next_values, dones, rollout.discount, gae_lambda)
+
+    samples = {"observation": observations, "action": by_policy(tensor(rollout.actions))}
+    if rollout.masks is not None:
+        samples["mask"] = by_policy(tensor(rollout.masks))
+    distribution = network.distribution(actor, observations, samples.get("mask"))
+    samples["log_probability"] = distribution.log_probability(samples["action"]).unsqueeze(2)
+    samples["value"] = values
+    samples["target"] = by_policy(advantages) + values
+    return samples, tensor(reward_std)

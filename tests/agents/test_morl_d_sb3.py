@@ -1,0 +1,173 @@
+"""Algorithms of Stable-Baselines3 as solvers of MORL/D: their policies, their settings, exact resuming."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import stable_baselines3
+import torch
+import toys
+from decomposed import CONTINUOUS, WALK, answer, build, learn, tiny
+from stable_baselines3.common.buffers import ReplayBuffer
+from torch import nn
+
+import morl
+from morl.agents.morl_d.solvers.sb3 import find_algorithm
+from morl.agents.morl_d.solvers.sb3_policies import acting_network
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+ALGORITHMS = [
+    ("sb3:DQN", WALK, {"learning_starts": 12}),
+    ("sb3:PPO", WALK, {"rollout_steps": 4, "batch_size": 8}),
+    ("sb3:A2C", CONTINUOUS, {"rollout_steps": 5}),
+    (
+        "sb3:PPO",
+        CONTINUOUS,
+        {"rollout_steps": 4, "batch_size": 8, "solver_kwargs": {"policy_kwargs.activation_fn": "relu"}},
+    ),
+    ("sb3:SAC", CONTINUOUS, {}),
+    ("sb3:TD3", CONTINUOUS, {}),
+    ("sb3:DDPG", CONTINUOUS, {}),
+]
+
+
+@pytest.mark.parametrize(("solver", "env", "settings"), ALGORITHMS)
+def test_a_policy_acts_as_its_model_does(solver: str, env: str, settings: Any) -> None:
+    agent = learn(build(env, solver=solver, **settings), env, steps=130)
+    observations = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    for policy, model in enumerate(agent.solver.models):
+        expected, _ = model.predict(observations, deterministic=True)
+        expected = expected + (-1 if env == WALK else 0)  # theirs count from zero
+        actions = agent.act(observations, np.full((50, 2), np.nan), np.full(50, policy))
+        np.testing.assert_allclose(actions, expected, rtol=1e-4, atol=1e-5)
+    if env == CONTINUOUS:
+        assert len(np.unique(expected)) > 10
+
+
+def test_policies_that_are_no_multilayer_perceptrons_are_refused() -> None:
+    policy = build(CONTINUOUS, solver="sb3:SAC").solver.models[0].policy
+    policy.actor.latent_pi[1] = nn.ELU()
+    with pytest.raises(ValueError, match="do not alternate with ReLU or tanh"):
+        acting_network(policy)
+    del policy.actor
+    with pytest.raises(ValueError, match="its policy SACPolicy is unknown"):
+        acting_network(policy)
+    reason = "sb3:PPO', but its policies cannot be saved as multilayer perceptrons: its exploration is state-dependent"
+    with pytest.raises(ValueError, match=reason):
+        build(CONTINUOUS, solver="sb3:PPO", rollout_steps=4, batch_size=8, solver_kwargs={"use_sde": True})
+
+
+def test_further_arguments_reach_the_constructor() -> None:
+    kwargs = {"ent_coef": 0.25, "policy_kwargs.n_critics": 3}
+    models = build(CONTINUOUS, solver="sb3:SAC", solver_kwargs=kwargs).solver.models
+    assert all(model.ent_coef == 0.25 for model in models)
+    assert all(len(model.critic.q_networks) == 3 for model in models)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"solver_kwargs": {"entropy": 0.1}}, "solver_kwargs has entropy, but the constructor of SAC does not take it"),
+        ({"solver_kwargs": {"gamma": 0.1}}, "solver_kwargs has gamma, but another setting of MORL/D determines it"),
+        ({"solver_kwargs": {"batch_size": 4}}, "solver_kwargs has batch_size, but another setting"),
+        ({"solver_kwargs": {"policy_kwargs.nets": 3}}, "cannot act in"),
+        ({"tau": 0.1}, "tau is 0.1, but solver 'sb3:SAC' does not read it"),
+        ({"one_hot": True}, "one_hot is True, but solver 'sb3:SAC' does not read it"),
+        ({"offline_updates": 3}, "offline_updates is 3, but solver 'sb3:SAC' does not read it"),
+        ({"exploration_steps": 3}, "exploration_steps is 3, but solver 'sb3:SAC' does not read it"),
+        ({"critic_learning_rate": 0.1}, "critic_learning_rate is 0.1, but solver 'sb3:SAC' does not read it"),
+    ],
+)
+def test_an_option_that_the_algorithm_does_not_take_is_refused(settings: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        build(CONTINUOUS, solver="sb3:SAC", **settings)
+
+
+def test_further_arguments_can_be_set_in_a_file_and_by_a_flag(tmp_path: Path, morl_cli: Any) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(
+        'num_envs = 3\ntotal_steps = 30\n[agent]\nsolver = "sb3:A2C"\npopulation = 2\nevaluation_episodes = 1\n'
+        'rollout_steps = 5\n[agent.solver_kwargs]\nent_coef = 0.02\n"policy_kwargs.activation_fn" = "relu"\n'
+    )
+    run = tmp_path / "run"
+    code, _, error = morl_cli("train", "morl-d", WALK, "--run-dir", run, "--config", file)
+    assert code == 0, error
+    kwargs = morl.load(run).settings.agent.solver_kwargs
+    assert kwargs == {"ent_coef": 0.02, "policy_kwargs.activation_fn": "relu"}
+    run = tmp_path / "flags"
+    flags = ["--agent.solver", "sb3:A2C", "--agent.rollout-steps", "5", "--agent.solver-kwargs", "ent_coef", "0.03"]
+    code, _, error = morl_cli("train", "morl-d", WALK, "--run-dir", run, "--total-steps", "30", *flags)
+    assert code == 0, error
+    assert morl.load(run).settings.agent.solver_kwargs == {"ent_coef": 0.03}
+
+
+OTHERS = [
+    ("sb3:DQN", WALK, {"exploration_steps": 90, "learning_starts": 12}),
+    ("sb3:TD3", CONTINUOUS, {"scale": "range"}),
+    ("sb3:DDPG", CONTINUOUS, {"adaptation": "psa"}),
+    ("sb3:A2C", WALK, {"rollout_steps": 5}),
+]
+
+
+@pytest.mark.parametrize(("solver", "env", "settings"), OTHERS, ids=[solver for solver, _, _ in OTHERS])
+def test_a_run_goes_on_exactly_wherever_it_stopped(solver: str, env: str, settings: Any, tmp_path: Path) -> None:
+    """It stops between two exchanges, where a solver of Stable-Baselines3 is asked for fewer steps than otherwise."""
+    config = tiny(env, solver=solver, **settings)
+    schedule: dict[str, Any] = {"num_envs": 6, "evaluate_every": 120, "evaluation_episodes": 1, "device": "cpu"}
+
+    def train(name: str, steps: int) -> None:
+        morl.train("morl-d", env, total_steps=steps, run_dir=tmp_path / name, config=config, seed=4, **schedule)
+
+    train("whole", 240)
+    train("parts", 150)
+    morl.resume(tmp_path / "parts", 240)
+    for part in ("members", "torch", "numpy"):
+        one, other = (toys.states(tmp_path / name, "agent")["agent"]["solver"][part] for name in ("whole", "parts"))
+        assert toys.difference(one, other) == "", part
+    counted = "evaluation_steps"  # the stop was evaluated too
+    assert toys.front(tmp_path / "whole", counted) == toys.front(tmp_path / "parts", counted)
+
+
+def test_a_dqn_of_theirs_explores_as_the_settings_say() -> None:
+    agent = build(solver="sb3:DQN", exploration_steps=100, exploration_end=0.2)
+    learn(agent, steps=400)
+    assert all(model.exploration_rate == pytest.approx(0.2) for model in agent.solver.models)
+
+
+def test_rollouts_are_for_those_on_policy_only() -> None:
+    """Off policy, `n_steps` of Stable-Baselines3 means returns of that many steps."""
+    with pytest.raises(ValueError, match="rollout_steps is 8, but solver 'sb3:SAC' does not read it"):
+        build(CONTINUOUS, solver="sb3:SAC", rollout_steps=8)
+    for model in build(CONTINUOUS, solver="sb3:SAC").solver.models:
+        assert model.n_steps == 1
+        assert type(model.replay_buffer) is ReplayBuffer
+    assert all(model.n_steps == 8 for model in build(solver="sb3:PPO", rollout_steps=8).solver.models)
+
+
+def test_on_scale_range_theirs_are_paid_shares_of_it() -> None:
+    agent = build(solver="sb3:PPO", rollout_steps=4, batch_size=8, scale="range", weights="lattice")
+    agent.solver.load(np.array([1]), torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 10.0], [4.0, 110.0]]), None)
+    torch.testing.assert_close(agent.solver.preferences, torch.tensor([[0.125, 0.005]]))
+
+
+def test_a_solver_that_steps_by_itself_lets_others_speak_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("morl.agents.morl_d.agent.MAX_STEPS_PER_YIELD", 20)
+    agent = build(solver="sb3:A2C", rollout_steps=2, exchange_every=400)
+    stops = [agent.steps for _ in agent.learn(morl.make_vec(WALK, 6), 120, answer)]
+    assert stops == [24, 48, 72, 96, 120]
+
+
+def test_algorithms_of_sb3_contrib_are_found_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    contributed = ModuleType("sb3_contrib")
+    contributed.TQC = stable_baselines3.SAC  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sb3_contrib", contributed)
+    assert find_algorithm("TQC") is stable_baselines3.SAC
+    with pytest.raises(ValueError, match="neither stable_baselines3 nor sb3_contrib has NOPE"):
+        find_algorithm("NOPE")
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # not installed
+    with pytest.raises(ValueError, match="stable_baselines3 has no TQC and sb3_contrib is not installed"):
+        find_algorithm("TQC")

@@ -1,0 +1,92 @@
+"""Policies of a run: conditioned, sampled, saved, loaded without the run, and evaluated in any environment."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toys
+
+import morl
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.fixture(scope="module")
+def fork(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
+    run = tmp_path_factory.mktemp("fork") / "run"
+    toys.train(run, "toy-fork-v0", 300, seed=32)
+    return run
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
+    """Stochastic policies without a preference."""
+    run = tmp_path_factory.mktemp("members") / "run"
+    morl.train(
+        "c-morl", "toy-walk-v0", total_steps=96, run_dir=run, config=toys.TINY_CMORL, **toys.SCHEDULE | {"num_envs": 4}
+    )
+    return run
+
+
+def test_a_network_is_conditioned_on_exactly_the_preference(fork: Path) -> None:
+    run = morl.load(fork)
+    policy = run.policy([3.0, 1.0], conditioned=True)
+    np.testing.assert_allclose(policy.conditioning, [0.75, 0.25])
+    measured = run.policy([3.0, 1.0])
+    assert measured.conditioning.tolist() == run.front.preferences[run.best_row([3.0, 1.0])].tolist()
+    assert policy.data.parameters.equal(measured.data.parameters)
+
+
+def test_conditioned_is_refused_where_nothing_is(members: Path, fork: Path) -> None:
+    with pytest.raises(ValueError, match="conditioned is True, but the policies of c-morl take no preference"):
+        morl.load(members).policy([0.5, 0.5], conditioned=True)
+    with pytest.raises(ValueError, match="no preference is given"):
+        morl.load(fork).policy(row=0, conditioned=True)
+
+
+def test_stochastic_policies_are_sampled_and_deterministic_ones_refuse(members: Path, fork: Path) -> None:
+    policy = morl.load(members).policy([0.5, 0.5])
+    policy.seed(3)
+    observations = np.zeros((64, 2), dtype=np.float32)
+    sampled, _ = policy.predict(observations, deterministic=False)
+    assert len(np.unique(sampled)) > 1
+    assert len(np.unique(policy.predict(observations)[0])) == 1
+    with pytest.raises(ValueError, match="deterministic is False"):
+        morl.load(fork).policy([0.5, 0.5]).predict(0, deterministic=False)
+
+
+def test_a_saved_policy_needs_nothing_else(fork: Path, tmp_path: Path) -> None:
+    run = morl.load(fork)
+    policy = run.policy([0.7, 0.3])
+    policy.save(tmp_path / "policy.pt")
+    alone = morl.load_policy(tmp_path / "policy.pt")
+    assert alone.conditioning.tolist() == policy.conditioning.tolist()
+    for node in range(3):
+        assert alone.predict(node)[0] == policy.predict(node)[0]
+    returns = morl.evaluate(alone, "toy-fork-v0", episodes=3, seed=1)
+    np.testing.assert_allclose(returns.discounted[0], run.front.points[run.best_row([0.7, 0.3])])
+    assert returns.lengths.tolist() == [2.0]
+    # A published file is a policy file too.
+    published = morl.load_policy(fork / "policies" / "0.pt")
+    assert published.data.parameters.equal(policy.data.parameters)
+
+
+@pytest.mark.parametrize(
+    ("env", "message"), [("toy-walk-v0", "observation_space"), ("fruit-tree-v0", "objectives"), (toys.build_fork, "")]
+)
+def test_a_policy_is_evaluated_where_it_fits(env: Any, message: str, fork: Path) -> None:
+    policy = morl.load(fork).policy([0.5, 0.5])
+    if not message:
+        assert morl.evaluate(policy, env, episodes=1).lengths.tolist() == [2.0]
+        return
+    with pytest.raises(ValueError, match=message):
+        morl.evaluate(policy, env)
+
+
+def test_evaluating_is_reproducible(members: Path) -> None:
+    policy = morl.load(members).policy([0.5, 0.5])
+    first, again, other = (morl.evaluate(policy, "toy-walk-v0", 4, seed).discounted for seed in (1, 1, 2))
+    assert first.tobytes() == again.tobytes() != other.tobytes()
+    with pytest.raises(ValueError, match="episodes is 0"):
+        morl.evaluate(policy, "toy-walk-v0", 0)
