@@ -45,7 +45,11 @@ try:
 except ModuleNotFoundError:
     MOSAC = None
 
-ENV, POPULATION, BATCH, STARTS, NEVER = "mo-halfcheetah-v5", 6, 128, 200, 10**9
+ENV = "mo-halfcheetah-v5"
+POPULATION = 6
+BATCH = 128
+STARTS = 200
+NEVER = 10**9
 
 
 def agent_of(width: int, lanes: int, **settings: Any) -> MORLD:

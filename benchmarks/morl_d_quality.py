@@ -27,7 +27,9 @@ import morl
 from morl.pareto import expected_utility, hypervolume, non_dominated
 from morl.preferences import simplex_lattice
 
-ENV, REFERENCE, EXCHANGE = "mo-halfcheetah-v5", np.array([-100.0, -100.0]), 50_000
+ENV = "mo-halfcheetah-v5"
+REFERENCE = np.array([-100.0, -100.0])
+EXCHANGE = 50_000
 NUM_ENVS = 12  # of our tuned settings
 TRAITS: dict[str, dict[str, Any]] = {
     "vanilla": {},

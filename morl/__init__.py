@@ -6,6 +6,8 @@ The public names below load on first use, so `import morl` costs next to nothing
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from morl.version import VERSION
+
 if TYPE_CHECKING:
     from morl.acting import Policy, load_policy
     from morl.envs import make_vec
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from morl.experiment.run import Run, evaluate, load
     from morl.experiment.training import train, train_seeds
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "Front",
     "Policy",

@@ -17,6 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.evaluation import ActInputs
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
@@ -193,6 +194,12 @@ class PolicyBank:
     def ids(self) -> list[int]:
         """Return the ids of all policies."""
         return list(self._policies)
+
+    @property
+    def act_inputs(self) -> ActInputs:
+        """Return what `act` takes beside observations, preferences and policies."""
+        discrete = isinstance(self.spec.action_space, spaces.Discrete)
+        return ActInputs(accrued=self.spec.augmented_units is not None, masks=discrete)
 
     def __getitem__(self, policy_id: int) -> PolicyData:
         """Return a policy by its id."""

@@ -1,21 +1,48 @@
 """Evaluation: many policies, preferences and episodes as one wide rollout."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from morl.protocols import Actions, FloatArray, IndexArray, Observations, VectorEnvironment
+from morl.protocols import (
+    Actions,
+    FloatArray,
+    IndexArray,
+    Observations,
+    UsesAccruedReward,
+    UsesActionMasks,
+    VectorEnvironment,
+)
 
 Act: TypeAlias = Callable[..., Actions]
 """(observations [env, ...], preferences [env, objective], policies [env]) -> actions [env, ...].
 
-Where it has a parameter `accrued`, it is also given the accrued reward of the episode: [env, objective + 1], the
-discounted sum of rewards and the discount of the next one (gamma^t). Where it has a parameter `masks` and the
-environment's infos hold an "action_mask", it is given that: [env, choice], true where a choice is allowed.
+What `ActInputs` says it takes, it is also given: `accrued` [env, objective + 1], the discounted sum of the episode's
+rewards so far and the discount of the next one (gamma^t); `masks` [env, choice], true where a choice is allowed, where
+the environment's infos hold an "action_mask".
 """
+
+
+class ActInputs(NamedTuple):
+    """What an `Act` takes beside observations, preferences and policies."""
+
+    accrued: bool = False
+    """The accrued reward."""
+    masks: bool = False
+    """Action masks."""
+
+    @staticmethod
+    def of(agent: object) -> "ActInputs":
+        """Return the inputs of an agent's `act`."""
+        return ActInputs(
+            accrued=isinstance(agent, UsesAccruedReward) and agent.uses_accrued_reward,
+            masks=isinstance(agent, UsesActionMasks) and agent.uses_action_masks,
+        )
+
+
+NO_INPUTS = ActInputs()
 
 MakeVec: TypeAlias = Callable[[int], VectorEnvironment]
 """Number of environments -> vector environment."""
@@ -65,6 +92,7 @@ class Evaluator:
         preferences: FloatArray,
         episodes: int,
         seed: int,
+        inputs: ActInputs = NO_INPUTS,
     ) -> Returns:
         """Return the mean returns of each row (policy, preference).
 
@@ -74,12 +102,13 @@ class Evaluator:
             preferences: [row, objective] preferences; NaN where a policy has none.
             episodes: episodes per row, at least 1.
             seed: episode j of row i is seeded with seed + i * episodes + j.
+            inputs: what `act` takes beside these.
         """
         rows = len(policies) * episodes
         parts = []
         for start in range(0, rows, self.max_envs):
             jobs = np.arange(start, min(start + self.max_envs, rows)) // episodes
-            parts.append(self._roll_out(act, policies[jobs], preferences[jobs], seed + start))
+            parts.append(self._roll_out(act, policies[jobs], preferences[jobs], seed + start, inputs))
         discounted = np.concatenate([part[0] for part in parts])
         undiscounted = np.concatenate([part[1] for part in parts])
         lengths = np.concatenate([part[2] for part in parts])
@@ -90,7 +119,7 @@ class Evaluator:
         )
 
     def _roll_out(
-        self, act: Act, policies: IndexArray, preferences: FloatArray, seed: int
+        self, act: Act, policies: IndexArray, preferences: FloatArray, seed: int, inputs: ActInputs
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Run one episode in every environment at once, until the last has ended.
 
@@ -99,6 +128,7 @@ class Evaluator:
             policies: [env] policy ids.
             preferences: [env, objective].
             seed: of the first environment.
+            inputs: what `act` takes beside these.
 
         Returns:
             Discounted and undiscounted returns [env, objective] and lengths [env].
@@ -106,7 +136,6 @@ class Evaluator:
         num_envs = len(policies)
         envs = self._envs(num_envs)
         observations, infos = envs.reset(seed=seed)
-        parameters = inspect.signature(act).parameters
         discounted = np.zeros_like(preferences)
         undiscounted = np.zeros_like(preferences)
         lengths = np.zeros(num_envs)
@@ -115,9 +144,9 @@ class Evaluator:
 
         def choose(rows: IndexArray) -> Actions:
             extras = {}
-            if "accrued" in parameters:
+            if inputs.accrued:
                 extras["accrued"] = np.column_stack([discounted[rows], np.full(len(rows), factor)])
-            if "masks" in parameters and "action_mask" in infos:
+            if inputs.masks and "action_mask" in infos:
                 extras["masks"] = infos["action_mask"][rows]
             return act(select_rows(observations, rows), preferences[rows], policies[rows], **extras)
 

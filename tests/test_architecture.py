@@ -29,14 +29,14 @@ ARROWS_PER_FILE = 2.5
 
 PENDING: dict[str, set[str]] = {
     "function": set(),
-    "tuple assignment": {"agents", "benchmarks", "envs", "morl/experiment", "morl/learning"},
-    "splat": {"agents", "benchmarks", "envs", "morl", "morl/experiment", "morl/learning"},
+    "tuple assignment": {"agents", "benchmarks", "envs", "morl/learning"},
+    "splat": {"agents", "benchmarks", "envs", "morl", "morl/learning"},
     "parameters": {"agents", "envs", "morl/learning"},
     "returned tuple": {"agents"},
-    "packing": {"agents", "benchmarks", "envs", "morl/experiment", "morl/learning"},
-    "splats": {"agents", "benchmarks", "envs", "morl/experiment", "morl/learning"},
-    "bare Any": {"agents", "benchmarks", "envs", "examples", "morl/experiment", "morl/learning"},
-    "circles": {"morl/experiment", "morl/learning"},
+    "packing": {"agents", "benchmarks", "envs", "morl/learning"},
+    "splats": {"agents", "benchmarks", "envs", "morl/learning"},
+    "bare Any": {"agents", "benchmarks", "envs", "examples", "morl/learning"},
+    "circles": {"morl/learning"},
 }
 """Rule -> folders that do not follow it yet. It only shrinks."""
 
@@ -45,7 +45,8 @@ ALLOWED: dict[tuple[str, str], str] = {
         "parameters",
         "envs/core/registry.py:register",
     ): "a published signature: Gymnasium's `register` and what MORL adds",
-    ("parameters", "morl/experiment/runner.py:train"): "a published signature: all but two parameters are optional",
+    ("splat", "morl/experiment/loop.py:agent.learn(envs,"): "an agent of several seeds takes an `evaluate` for each",
+    ("parameters", "morl/experiment/training.py:train"): "a published signature: all but two parameters are optional",
 }
 """(rule, path:function) -> why the rule does not hold there. Keep it short."""
 

@@ -8,7 +8,7 @@ import toys
 from numpy.typing import NDArray
 
 from morl.envs import make_vec
-from morl.evaluation import Evaluator
+from morl.evaluation import ActInputs, Evaluator
 from morl.seeding import derived_seed, stream
 
 GAMMA = 0.9
@@ -114,7 +114,7 @@ def test_a_negative_seed_is_refused(make: Any) -> None:
         make(-1, "network")
 
 
-def test_what_an_episode_has_paid_is_told_to_who_asks() -> None:
+def test_the_accrued_reward_is_passed_to_an_agent_that_takes_it() -> None:
     told: list[NDArray[np.float64]] = []
 
     def accruing(observations: Any, preferences: Any, policies: Any, accrued: NDArray[np.float64]) -> Any:
@@ -122,7 +122,7 @@ def test_what_an_episode_has_paid_is_told_to_who_asks() -> None:
         return act(observations, preferences, policies)
 
     evaluate = evaluator()
-    found = evaluate(accruing, POLICIES, PREFERENCES, 1, seed=7)
+    found = evaluate(accruing, POLICIES, PREFERENCES, 1, seed=7, inputs=ActInputs(accrued=True))
     np.testing.assert_array_equal(told[0], np.tile([0.0, 0.0, 1.0], (5, 1)))
     for step, accrued in enumerate(told):
         np.testing.assert_allclose(accrued[:, -1], GAMMA**step)

@@ -5,8 +5,8 @@ endian: exact, small, and quick to read.
 """
 
 import base64
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,21 @@ from morl.board.curves import curve_of, folded_curve
 from morl.board.folder import RunFolder
 from morl.board.folds import attainment_surface, best_of, bootstrap_interval, interquartile_mean
 from morl.board.library import Library, key_of, problem_of
-from morl.board.records import Published, thinned_rows
+from morl.board.records import ReportedFront, thinned_rows
+from morl.board.text import finite_or_none
 
 HISTORY_NUMBERS = 4_000_000
 """Numbers in an answer of histories (16 MB); the fronts of each run are thinned out evenly to fit."""
 
 
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+Answer = TypeVar("Answer")
+
+
 def encoded(array: NDArray[Any], kind: str = "float64") -> dict[str, Any]:
     """Return an array as JSON: its shape, and under the name of its type the base64 of its bytes."""
+    if kind == "float32":
+        array = np.clip(array, -LARGEST_FLOAT32, LARGEST_FLOAT32)
     content = np.ascontiguousarray(array, dtype=np.dtype(kind).newbyteorder("<")).tobytes()
     return {"shape": list(array.shape), kind: base64.b64encode(content).decode()}
 
@@ -34,112 +41,135 @@ def listing(library: Library) -> dict[str, Any]:
     references = {key: common_reference(group) for key, group in _by_problem(shown).items()}
     settings = settings_of(shown)
     setting_names = {name: setting.key for setting in settings for name in setting.runs}
-    runs = [
-        _run(folder, published, references[key_of(problem_of(published))], setting_names[folder.name])
-        for folder, published in shown
-    ]
-    without = [folder for folder in library.folders.values() if folder.published is None]
+    runs = _each(
+        shown,
+        lambda folder, reported: _run(
+            folder, reported, references[key_of(problem_of(reported))], setting_names[folder.name]
+        ),
+    )
+    without = [folder for folder in library.folders.values() if folder.name not in runs]
     waiting = [{"name": folder.name, "notes": folder.notes} for folder in without]
     notes = [{"name": name, "notes": [note]} for name, note in library.notes.items()]
     return {
         "logdir": "" if library.root is None else str(library.root),
         "problems": _problems(library, shown, references),
         "settings": [{"key": s.key, "problem": s.problem, "label": s.label, "runs": s.runs} for s in settings],
-        "runs": runs,
+        "runs": list(runs.values()),
         "others": [*waiting, *notes],
     }
 
 
-def _by_problem(shown: Iterable[tuple[RunFolder, Published]]) -> dict[str, list[Published]]:
-    groups: dict[str, list[Published]] = {}
-    for _, published in shown:
-        groups.setdefault(key_of(problem_of(published)), []).append(published)
+def _each(
+    shown: Iterable[tuple[RunFolder, ReportedFront]], answer: Callable[[RunFolder, ReportedFront], Answer]
+) -> dict[str, Answer]:
+    """Return an answer for each run, by name; a run whose files make that fail is noted and left out."""
+    found: dict[str, Answer] = {}
+    for folder, reported in shown:
+        try:
+            found[folder.name] = answer(folder, reported)
+        except Exception as error:
+            folder.blame(error)
+    return found
+
+
+def _by_problem(shown: Iterable[tuple[RunFolder, ReportedFront]]) -> dict[str, list[ReportedFront]]:
+    groups: dict[str, list[ReportedFront]] = {}
+    for _, reported in shown:
+        groups.setdefault(key_of(problem_of(reported)), []).append(reported)
     return groups
 
 
 def _problems(
-    library: Library, shown: Iterable[tuple[RunFolder, Published]], references: dict[str, tuple[float, ...] | None]
+    library: Library, shown: Iterable[tuple[RunFolder, ReportedFront]], references: dict[str, tuple[float, ...] | None]
 ) -> list[dict[str, Any]]:
     problems = {}
-    for _, published in shown:
-        key = key_of(problem_of(published))
+    for _, reported in shown:
+        key = key_of(problem_of(reported))
         if key not in problems:
-            known = library.known_front(published)
+            known = library.known_front(reported)
             problems[key] = {
                 "key": key,
-                "env": published.env,
-                "env_options": published.env_options,
-                "objectives": list(published.objectives),
-                "discount": published.discount,
+                "env": reported.env,
+                "env_options": reported.env_options,
+                "objectives": list(reported.objectives),
+                "discount": reported.discount,
                 "reference_point": references[key],
                 "known_front": None if known is None else encoded(known),
             }
     return list(problems.values())
 
 
-def _run(folder: RunFolder, published: Published, reference: tuple[float, ...] | None, setting: str) -> dict[str, Any]:
-    indicators, note = comparable_indicators(folder, published, reference)
+def _run(
+    folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...] | None, setting: str
+) -> dict[str, Any]:
+    indicators, note = comparable_indicators(folder, reported, reference)
     return {
         "name": folder.name,
         "directory": folder.directory.as_posix(),
-        "problem": key_of(problem_of(published)),
+        "problem": key_of(problem_of(reported)),
         "setting": setting,
-        "agent": published.agent,
-        "seed": published.seed,
+        "agent": reported.agent,
+        "seed": reported.seed,
         "version": folder.version,
         "history_version": folder.history_version(),
-        "points": len(published.points),
+        "points": len(reported.points),
         "loadable": folder.loadable,
         "indicators": indicators,
-        "counts": published.counts,
+        "counts": reported.counts,
         "notes": [*folder.notes, *([note] if note else [])],
     }
 
 
 def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
     """Return the reported fronts of runs, by name."""
-    return {
-        folder.name: {
+
+    def front_of(folder: RunFolder, reported: ReportedFront) -> dict[str, Any]:
+        known_ids = np.abs(reported.policy_ids) < 2**31
+        return {
             "version": folder.version,
-            "points": encoded(published.points),
-            "rows": encoded(published.rows, "int32"),
-            "preferences": encoded(published.preferences),
-            "policy_ids": encoded(published.policy_ids, "int32"),
+            "points": encoded(reported.points),
+            "rows": encoded(reported.rows, "int32"),
+            "preferences": encoded(reported.preferences),
+            "policy_ids": encoded(np.where(known_ids, reported.policy_ids, -1), "int32"),
         }
-        for folder, published in library.with_fronts(names)
-    }
+
+    return _each(library.with_fronts(names), front_of)
 
 
 def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUMBERS) -> dict[str, Any]:
     """Return the fronts of runs over training time, by name; at most `numbers` numbers in all, thinned out evenly."""
     shown = list(library.with_fronts(names))
-    answer = {}
-    for folder, _ in shown:
+
+    def history_of(folder: RunFolder, _: ReportedFront) -> dict[str, Any]:
         folder.refresh_history()
         kept = list(folder.evaluations.fronts.items())
         size = sum(front.size for _, front in kept)
         most = max(2, int(len(kept) * numbers / max(1, size) / len(shown)))
         chosen = [kept[row] for row in thinned_rows(len(kept), most)]
-        answer[folder.name] = {
+        return {
             "version": folder.history_read(),  # while it is not the list's, the page asks again
             "steps": [step for step, _ in chosen],
             "fronts": [encoded(front, "float32") for _, front in chosen],
         }
-    return answer
+
+    return _each(shown, history_of)
 
 
 def curves(library: Library, names: Sequence[str]) -> dict[str, Any]:
     """Return the indicators of runs over training, by name, and folded over the seeds of each setting, by its key."""
     shown = list(library.with_fronts(names))
     references = {key: common_reference(group) for key, group in _by_problem(library.with_fronts()).items()}
-    runs = {}
-    for folder, published in shown:
+
+    def curve(folder: RunFolder, reported: ReportedFront) -> dict[str, Any]:
         folder.refresh_history()
-        runs[folder.name] = curve_of(folder, published, references[key_of(problem_of(published))])
+        return curve_of(folder, reported, references[key_of(problem_of(reported))])
+
+    runs = _each(shown, curve)
     folded = {}
     for setting in settings_of(shown):
-        if len(setting.runs) > 1:
-            folded[setting.key] = folded_curve([runs[name] for name in setting.runs])
+        seeds = [runs[name] for name in setting.runs if name in runs]
+        if len(seeds) > 1:
+            folded[setting.key] = folded_curve(seeds)
     return {"runs": runs, "settings": folded}
 
 
@@ -155,9 +185,9 @@ def folds(library: Library, names: Sequence[str], step: int | None = None) -> di
     references = {key: common_reference(group) for key, group in _by_problem(library.with_fronts()).items()}
     answer = {}
     for setting in settings_of(shown):
-        members = [(folder, published) for folder, published in shown if folder.name in set(setting.runs)]
-        points = [_points_at(folder, published, step) for folder, published in members]
-        found = [front for front in points if len(front)]
+        members = [(folder, reported) for folder, reported in shown if folder.name in set(setting.runs)]
+        points = _each(members, lambda folder, reported: _points_at(folder, reported, step))
+        found = [front for front in points.values() if len(front)]
         answer[setting.key] = {
             "runs": setting.runs,
             "surfaces": {name: encoded(surface) for name, surface in _surfaces(found).items()},
@@ -166,12 +196,12 @@ def folds(library: Library, names: Sequence[str], step: int | None = None) -> di
     return answer
 
 
-def _points_at(folder: RunFolder, published: Published, step: int | None) -> NDArray[np.float64]:
+def _points_at(folder: RunFolder, reported: ReportedFront, step: int | None) -> NDArray[np.float64]:
     if step is None:
-        return published.points
+        return reported.points
     folder.refresh_history()
     earlier = [front for at, front in folder.evaluations.fronts.items() if at <= step]
-    return earlier[-1] if earlier else np.empty((0, published.points.shape[1]))
+    return earlier[-1] if earlier else np.empty((0, reported.points.shape[1]))
 
 
 def _surfaces(points: list[NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
@@ -185,9 +215,9 @@ def _surfaces(points: list[NDArray[np.float64]]) -> dict[str, NDArray[np.float64
 
 
 def _folded_indicators(
-    members: Sequence[tuple[RunFolder, Published]], reference: tuple[float, ...] | None
+    members: Sequence[tuple[RunFolder, ReportedFront]], reference: tuple[float, ...] | None
 ) -> dict[str, dict[str, float | None]]:
-    values = [comparable_indicators(folder, published, reference)[0] for folder, published in members]
+    values = [comparable_indicators(folder, reported, reference)[0] for folder, reported in members]
     names = [name for name in values[0] if all(name in of_run for of_run in values)]
     if not names:
         return {}
@@ -197,6 +227,10 @@ def _folded_indicators(
         return {name: {"mean": mean, "low": None, "high": None} for name, mean in zip(names, means, strict=True)}
     low, high = bootstrap_interval(table)
     return {
-        name: {"mean": float(means[column]), "low": float(low[column]), "high": float(high[column])}
+        name: {
+            "mean": finite_or_none(float(means[column])),
+            "low": finite_or_none(float(low[column])),
+            "high": finite_or_none(float(high[column])),
+        }
         for column, name in enumerate(names)
     }

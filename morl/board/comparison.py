@@ -1,17 +1,19 @@
 """Comparable runs: settings (runs that differ in their seed alone) and a common reference point."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from morl.board.folder import RunFolder
 from morl.board.library import key_of, problem_of
-from morl.board.records import Published
+from morl.board.records import ReportedFront, Settings
 from morl.pareto import hypervolume
 
 KEYS_IN_A_LABEL = 3
+FARTHEST_REFERENCE = 1e6
+"""In units of the largest value of an objective: how far below a run's points its reference point can lie."""
 LARGEST_FRONT = {2: 100_000, 3: 20_000, 4: 2_000}
 """Objectives -> points up to which a hypervolume is computed anew; 150 with more objectives."""
 
@@ -26,13 +28,13 @@ class Setting:
     runs: list[str]
 
 
-def settings_of(shown: Iterable[tuple[RunFolder, Published]]) -> list[Setting]:
+def settings_of(shown: Iterable[tuple[RunFolder, ReportedFront]]) -> list[Setting]:
     """Return the settings of runs, in the order of the runs, with labels that distinguish those of one problem."""
-    members: dict[tuple[str, str], list[tuple[RunFolder, Published]]] = {}
-    for folder, published in shown:
-        problem = key_of(problem_of(published))
-        key = key_of([problem, published.agent, folder.setting])
-        members.setdefault((problem, key), []).append((folder, published))
+    members: dict[tuple[str, str], list[tuple[RunFolder, ReportedFront]]] = {}
+    for folder, reported in shown:
+        problem = key_of(problem_of(reported))
+        key = key_of([problem, reported.agent, folder.setting])
+        members.setdefault((problem, key), []).append((folder, reported))
     settings = []
     for (problem, key), runs in members.items():
         rivals = [
@@ -45,7 +47,7 @@ def settings_of(shown: Iterable[tuple[RunFolder, Published]]) -> list[Setting]:
     return settings
 
 
-def _label(agent: str, setting: dict[str, Any], rivals: Sequence[dict[str, Any]]) -> str:
+def _label(agent: str, setting: Settings, rivals: Sequence[Settings]) -> str:
     """Return the agent and the settings in which it differs from its rivals, as "pd-morl, learning rate 1e-3"."""
     keys = sorted({key for rival in rivals for key in rival})
     differing = [key for key in keys if len({str(rival.get(key)) for rival in rivals}) > 1]
@@ -54,27 +56,51 @@ def _label(agent: str, setting: dict[str, Any], rivals: Sequence[dict[str, Any]]
     return ", ".join([agent, *words[:KEYS_IN_A_LABEL], *more])
 
 
-def common_reference(group: Iterable[Published]) -> tuple[float, ...] | None:
-    """Return the lowest reference point, objective by objective; None where no run of the group has one."""
-    points = [published.reference_point for published in group if published.reference_point is not None]
-    return tuple(np.min(points, axis=0).tolist()) if points else None
+def common_reference(group: Iterable[ReportedFront]) -> tuple[float, ...] | None:
+    """Return the lowest reference point, objective by objective; None where no run of the group has one.
+
+    Reference points far below all points of their run are passed over where there are others: one damaged run must not
+    take the others' hypervolumes away.
+    """
+    members = [reported for reported in group if reported.reference_point is not None]
+    plausible = [reported for reported in members if _has_plausible_reference(reported)]
+    points = [reported.reference_point for reported in plausible or members]
+    return tuple(np.min(np.array(points, dtype=np.float64), axis=0).tolist()) if points else None
+
+
+def _has_plausible_reference(reported: ReportedFront) -> bool:
+    sizes = np.abs(reported.points).max(axis=0, initial=1.0)
+    lowest = reported.points.min(axis=0, initial=np.inf)
+    with np.errstate(over="ignore"):
+        return bool((lowest - np.asarray(reported.reference_point) <= FARTHEST_REFERENCE * sizes).all())
 
 
 def comparable_indicators(
-    folder: RunFolder, published: Published, reference: tuple[float, ...] | None
+    folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...] | None
 ) -> tuple[dict[str, float], str]:
     """Return a run's indicators and a note; the hypervolume is computed anew where its reference point is another.
 
     What the run recorded was computed by `morl.pareto` with the run's own reference point. Large fronts of many
     objectives would take too long: their hypervolume is left out.
     """
-    if reference is None or reference == published.reference_point or "hypervolume" not in published.indicators:
-        return published.indicators, ""
-    if len(published.points) > LARGEST_FRONT.get(len(reference), 150):
-        others = {name: value for name, value in published.indicators.items() if name != "hypervolume"}
+    if reference is None or reference == reported.reference_point or "hypervolume" not in reported.indicators:
+        return reported.indicators, ""
+    volume = math.nan
+    if len(reported.points) <= LARGEST_FRONT.get(len(reference), 150):
+        volume = _volume(folder, reported, reference)
+    if not math.isfinite(volume):
+        others = {name: value for name, value in reported.indicators.items() if name != "hypervolume"}
         return others, "its reference point is another, so that its hypervolume cannot be compared"
-    if reference not in folder.hypervolumes:
-        folder.hypervolumes[reference] = hypervolume(published.points, reference)
     point = ", ".join(f"{value:.6g}" for value in reference)
     note = f"its reference point is another: the hypervolume is that above ({point})"
-    return {**published.indicators, "hypervolume": folder.hypervolumes[reference]}, note
+    return {**reported.indicators, "hypervolume": volume}, note
+
+
+def _volume(folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...]) -> float:
+    """Return the hypervolume above another reference point; infinite or NaN where float64 cannot hold it."""
+    if reference not in folder.hypervolumes:
+        try:
+            folder.hypervolumes[reference] = hypervolume(reported.points, reference)
+        except ValueError:  # numbers of too many magnitudes
+            folder.hypervolumes[reference] = math.nan
+    return folder.hypervolumes[reference]

@@ -1,5 +1,6 @@
 """Indicators over training, of one run and of several seeds folded into one."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from morl.board.evaluations import Evaluations
 from morl.board.folder import RunFolder
 from morl.board.folds import bootstrap_interval, interquartile_mean
-from morl.board.records import Published, thinned_rows
+from morl.board.records import ReportedFront, thinned_rows
+from morl.board.text import finite_or_none
 from morl.pareto import history
 
 CLOCKS = ("training_steps", "environment_steps", "wall_seconds")
@@ -17,7 +19,7 @@ EVALUATIONS_SHOWN = 500
 EVALUATIONS_FOLDED = 60
 
 
-def curve_of(folder: RunFolder, published: Published, reference: tuple[float, ...] | None) -> dict[str, Any]:
+def curve_of(folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...] | None) -> dict[str, Any]:
     """Return a run's indicators over its evaluations: `{"training_steps": [...], ..., "indicators": {name: [...]}}`.
 
     `environment_steps` counts evaluation and pre-training too. Where `reference` is not the run's own reference point,
@@ -29,25 +31,32 @@ def curve_of(folder: RunFolder, published: Published, reference: tuple[float, ..
     steps = [evaluation.training_steps for evaluation in chosen]
     names = list(dict.fromkeys(name for evaluation in chosen for name in evaluation.indicators))
     indicators = {name: [evaluation.indicators.get(name) for evaluation in chosen] for name in names}
-    if reference is not None and reference != published.reference_point and "hypervolume" in indicators:
+    if reference is not None and reference != reported.reference_point and "hypervolume" in indicators:
         volumes = _volumes(evaluations, reference)
-        indicators["hypervolume"] = [volumes.get(step) for step in steps]
+        indicators["hypervolume"] = [finite_or_none(volumes.get(step, math.nan)) for step in steps]
     clocks = [evaluations.clocks.get(step) for step in steps]
     return {
         "version": folder.history_version(),
         "training_steps": steps,
-        "environment_steps": [clock and clock[0] for clock in clocks],
-        "wall_seconds": [clock and clock[1] for clock in clocks],
+        "environment_steps": [clock and clock.environment_steps for clock in clocks],
+        "wall_seconds": [clock and clock.wall_seconds for clock in clocks],
         "indicators": indicators,
     }
 
 
 def _volumes(evaluations: Evaluations, reference: tuple[float, ...]) -> dict[int, float]:
-    """Return the hypervolume of each front that is kept, by training step; nothing above four objectives."""
+    """Return the hypervolume of each front that is kept, by training step; nothing above four objectives.
+
+    Nothing either where the numbers of a front are of no magnitude that has a volume in float64.
+    """
     if len(reference) > 4 or not evaluations.fronts:
         return {}
     fronts = list(evaluations.fronts.values())
-    return dict(zip(evaluations.fronts, history.hypervolume(fronts, reference).tolist(), strict=True))
+    try:
+        volumes = history.hypervolume(fronts, reference)
+    except ValueError:
+        return {}
+    return dict(zip(evaluations.fronts, volumes.tolist(), strict=True))
 
 
 def folded_curve(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -91,4 +100,4 @@ def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 
 def _json(values: NDArray[np.float64]) -> list[float | None]:
-    return [value if np.isfinite(value) else None for value in values.tolist()]
+    return [finite_or_none(value) for value in values.tolist()]

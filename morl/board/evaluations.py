@@ -1,14 +1,18 @@
 """The evaluations of one run, read from `fronts.jsonl` and `metrics.jsonl` as they grow, in bounded memory."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.board.files import GrowingLines
+from morl.board.files import GrowingLines, NewLines
 from morl.board.records import thinned_rows
+from morl.board.text import printable, whole_number
 from morl.run_folder import as_table, finite_numbers
 
 FRONTS_KEPT = 64
@@ -21,12 +25,24 @@ POINTS_KEPT = 2_000
 """Points of one front that are kept; of more, an even choice."""
 
 
+DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What parsing raises for lines that are no records."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One line of `fronts.jsonl`: training step and indicators; the points are kept apart, and not of all."""
 
     training_steps: int
     indicators: dict[str, float]
+
+
+class Clock(NamedTuple):
+    """A line of `metrics.jsonl` that goes with an evaluation: its steps, all steps of the run, and seconds so far."""
+
+    training_steps: int
+    environment_steps: int
+    wall_seconds: float
 
 
 @dataclass
@@ -38,11 +54,13 @@ class Evaluations:
     evaluations: list[Evaluation] = field(default_factory=list)
     fronts: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     """Training step -> points [n, objective], thinned out evenly."""
-    clocks: dict[int, tuple[int, float]] = field(default_factory=dict)
-    """Training step of an evaluation -> (all environment steps, wall seconds) when it was done."""
+    clocks: dict[int, Clock] = field(default_factory=dict)
+    """Training step of an evaluation -> steps and seconds when it was done."""
     damaged_lines: int = 0
     long_lines: int = 0
     unread_bytes: int = 0
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Name of a file that is there and cannot be read -> why, such as a link."""
 
     def __post_init__(self) -> None:
         """Begin at the start of both files."""
@@ -57,9 +75,8 @@ class Evaluations:
         self._refresh_clocks()
 
     def _refresh_fronts(self) -> None:
-        try:
-            new = self._front_lines.read()
-        except OSError:
+        new = self._read(self._front_lines)
+        if new is None:
             return
         if new.restarted:
             self.evaluations = []
@@ -74,12 +91,25 @@ class Evaluations:
             try:
                 step, points, indicators = parse_front(line)
                 self._add(step, points, indicators)
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except DAMAGE:
                 self.damaged_lines += 1
+
+    def _read(self, lines: GrowingLines) -> NewLines | None:
+        """Return the new lines of a file; None where it is missing or cannot be read."""
+        self.unreadable.pop(lines.path.name, None)
+        try:
+            return lines.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            self.unreadable[lines.path.name] = printable(error.strerror or error)
+            return None
 
     def _add(self, step: int, points: NDArray[np.float64], indicators: dict[str, float]) -> None:
         if self.objectives and len(points) and points.shape[1] != self.objectives:
             raise ValueError(f"points must have {self.objectives} objectives, got {points.shape[1]}")
+        if self.evaluations and step <= self.evaluations[-1].training_steps:
+            raise ValueError(f"training_steps must grow, got {step} after {self.evaluations[-1].training_steps}")
         self.evaluations.append(Evaluation(step, indicators))
         if self._seen % self._stride == 0:
             self.fronts[step] = points[thinned_rows(len(points), POINTS_KEPT)]
@@ -93,9 +123,8 @@ class Evaluations:
             del self.evaluations[1:-1:2]
 
     def _refresh_clocks(self) -> None:
-        try:
-            new = self._metric_lines.read()
-        except OSError:
+        new = self._read(self._metric_lines)
+        if new is None:
             return
         if new.restarted:
             self.clocks = {}
@@ -103,12 +132,10 @@ class Evaluations:
             if b'"selection/' not in line:  # only the line that goes with an evaluation; the others need no parsing
                 continue
             try:
-                record = json.loads(line)
-                steps = int(record["training_steps"])
-                everything = steps + int(record["pretraining_steps"]) + int(record["evaluation_steps"])
-                self.clocks[steps] = (everything, float(record["wall_seconds"]))
-            except (ValueError, KeyError, TypeError, RecursionError):
+                clock = parse_clock(line)
+            except DAMAGE:
                 continue
+            self.clocks[clock.training_steps] = clock
         if len(self.clocks) > 2 * LINES_KEPT:
             kept = {evaluation.training_steps for evaluation in self.evaluations}
             self.clocks = {step: clock for step, clock in self.clocks.items() if step in kept}
@@ -120,7 +147,7 @@ class Evaluations:
 
     def notes(self) -> list[str]:
         """Return the faults of the files, one sentence each."""
-        notes = []
+        notes = [f"{name} cannot be read: {reason}" for name, reason in self.unreadable.items()]
         if self.damaged_lines:
             notes.append(f"fronts.jsonl has {self.damaged_lines} damaged lines, which are left out")
         if self.long_lines:
@@ -134,10 +161,37 @@ def parse_front(line: bytes) -> tuple[int, NDArray[np.float64], dict[str, float]
     """Return training step, points [n, objective] and indicators of a line of `fronts.jsonl`.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not such a line.
+        ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError: it is not such a line.
     """
     record = json.loads(_without_preferences(line))
-    return int(record["training_steps"]), as_table(record["points"], "points"), finite_numbers(record.get("indicators"))
+    indicators = finite_numbers(record.get("indicators"))
+    return _steps(record, "training_steps"), as_table(record["points"], "points"), _printable_names(indicators)
+
+
+def parse_clock(line: bytes) -> Clock:
+    """Return the steps and seconds in a line of `metrics.jsonl`.
+
+    Raises:
+        ValueError, KeyError, TypeError, OverflowError, RecursionError: it is not such a line.
+    """
+    record = json.loads(line)
+    steps = _steps(record, "training_steps")
+    others = _steps(record, "pretraining_steps") + _steps(record, "evaluation_steps")
+    seconds = float(record["wall_seconds"])
+    if not 0.0 <= seconds < math.inf:
+        raise ValueError(f"wall_seconds must be a finite number of at least 0, got {seconds}")
+    return Clock(steps, steps + others, seconds)
+
+
+def _steps(record: Mapping[str, object], name: str) -> int:
+    steps = whole_number(record[name])
+    if steps is None or steps < 0:
+        raise ValueError(f"{name} must be a whole number of steps")
+    return steps
+
+
+def _printable_names(values: Mapping[str, float]) -> dict[str, float]:
+    return {printable(name): value for name, value in values.items()}
 
 
 def _without_preferences(line: bytes) -> bytes:

@@ -1,16 +1,28 @@
 """One run folder as the page shows it: its front, its history, and the faults of its files."""
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from morl.board.evaluations import Evaluations, parse_front
+from morl.board.evaluations import DAMAGE, Evaluations, parse_front
 from morl.board.files import open_regular, read_whole, version_of
-from morl.board.records import MOST_OBJECTIVES, Published, flat_config, parse_published, setting_of
+from morl.board.records import (
+    MOST_OBJECTIVES,
+    ReportedFront,
+    Settings,
+    flat_config,
+    parse_reported_front,
+    setting_of,
+)
+from morl.board.text import printable, whole_number
 
+_LOGGER = logging.getLogger("morl")
+
+MOST_PIECES = 16
+"""Pieces of fronts.jsonl, of 32 MB each, that are read for a page."""
 LAST_LINES = 4 * 2**20
 """Bytes at the end of fronts.jsonl in which its last line is looked for when there is no front.json."""
 
@@ -21,13 +33,14 @@ class RunFolder:
 
     name: str
     directory: Path
-    published: Published | None = None
+    reported: ReportedFront | None = None
     loadable: bool = False
     """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
-    config: dict[str, Any] | None = None
+    config: Settings | None = None
     hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
     """Reference point -> hypervolume of the reported front, where a common reference point is not the run's own."""
     _notes: tuple[str, ...] = ()
+    _fault: str = ""
     _version: str = ""
 
     def __post_init__(self) -> None:
@@ -50,14 +63,20 @@ class RunFolder:
     @property
     def notes(self) -> list[str]:
         """Return the faults of the folder, one sentence each."""
-        return [*self._notes, *self.evaluations.notes()]
+        fault = [self._fault] if self._fault else []
+        return [*fault, *self._notes, *self.evaluations.notes()]
 
     @property
-    def setting(self) -> dict[str, Any]:
+    def setting(self) -> Settings:
         """Return the settings that this run shares with its other seeds."""
         if self.config is not None:
             return setting_of(self.config)
-        return {"folder": self.directory.parent.as_posix()}  # all that is left to tell settings apart
+        return {"folder": printable(self.directory.parent.as_posix())}  # all that is left to tell settings apart
+
+    def blame(self, error: Exception) -> None:
+        """Note that this run cannot be shown: what its files hold must not hide the other runs."""
+        _LOGGER.warning("run %s cannot be shown", self.directory, exc_info=error)
+        self._fault = f"cannot be shown: {type(error).__name__}: {printable(error)}"
 
     def refresh(self) -> None:
         """Read config.toml and front.json again if they changed."""
@@ -67,14 +86,17 @@ class RunFolder:
             version += "|" + self.history_version()  # what is shown then
         if version == self._version:
             return
+        self._version = version
+        self._fault = ""
+        self.reported = None
+        self.loadable = False
+        self.hypervolumes = {}
         notes: list[str] = []
         self.config = self._read_config(notes)
-        self.published, self.loadable = self._read_front(notes)
-        if self.published is not None:
-            self.evaluations.objectives = len(self.published.objectives)
-            notes += self.published.notes
-        self.hypervolumes = {}
-        self._version = version
+        self.reported, self.loadable = self._read_front(notes)
+        if self.reported is not None:
+            self.evaluations.objectives = len(self.reported.objectives)
+            notes += self.reported.notes
         self._notes = tuple(notes)
 
     def refresh_history(self) -> None:
@@ -82,13 +104,15 @@ class RunFolder:
         self.evaluations.refresh()
 
     def read_history_to_its_end(self) -> None:
-        """Read fronts.jsonl piece by piece, until nothing more comes."""
+        """Read fronts.jsonl piece by piece, until nothing more comes, or enough has."""
         left = None
-        while left is None or (not self.evaluations.complete and self.evaluations.unread_bytes != left):
+        for _ in range(MOST_PIECES):
+            if left is not None and (self.evaluations.complete or self.evaluations.unread_bytes == left):
+                break
             left = self.evaluations.unread_bytes
             self.refresh_history()
 
-    def _read_config(self, notes: list[str]) -> dict[str, Any] | None:
+    def _read_config(self, notes: list[str]) -> Settings | None:
         try:
             return flat_config(read_whole(self.directory / "config.toml"))
         except FileNotFoundError:
@@ -97,10 +121,10 @@ class RunFolder:
             notes.append(_sentence("config.toml", error))
         return None
 
-    def _read_front(self, notes: list[str]) -> tuple[Published | None, bool]:
+    def _read_front(self, notes: list[str]) -> tuple[ReportedFront | None, bool]:
         file = self.directory / "front.json"
         try:
-            return parse_published(read_whole(file)), True
+            return parse_reported_front(read_whole(file)), True
         except FileNotFoundError:
             reason = "no evaluation yet"
         except (OSError, ValueError) as error:
@@ -114,7 +138,7 @@ class RunFolder:
         notes.append(f"{reason}; shown is the last evaluation in fronts.jsonl")
         return last, False
 
-    def _last_evaluation(self) -> Published | None:
+    def _last_evaluation(self) -> ReportedFront | None:
         """Return the last whole line of fronts.jsonl, described as far as config.toml can."""
         try:
             with open_regular(self.directory / "fronts.jsonl") as file:
@@ -125,24 +149,24 @@ class RunFolder:
         for line in reversed(lines):
             try:
                 return self._describe(line)
-            except (ValueError, KeyError, TypeError, RecursionError):
+            except DAMAGE:
                 continue
         return None
 
-    def _describe(self, line: bytes) -> Published:
+    def _describe(self, line: bytes) -> ReportedFront:
         step, points, indicators = parse_front(line)
         if not len(points) or not 2 <= points.shape[1] <= MOST_OBJECTIVES:
             raise ValueError(f"points must be at least one, of 2 to {MOST_OBJECTIVES} objectives")
         config = self.config or {}
-        env = str(config.get("env", "unknown environment")).rpartition(":")[2]
+        env = printable(config.get("env", "unknown environment")).rpartition(":")[2]
         objectives = _objectives(env, points.shape[1])
-        return Published(
-            agent=str(config.get("agent_name", "unknown agent")),
+        return ReportedFront(
+            agent=printable(config.get("agent_name", "unknown agent")),
             env=env,
             env_options={key[12:]: value for key, value in config.items() if key.startswith("env_options.")},
-            seed=config.get("seed"),
+            seed=whole_number(config.get("seed")),
             objectives=objectives,
-            discount=float(config.get("discount", _discount(env))),
+            discount=_discount(config.get("discount"), env),
             reference_point=None,
             points=points,
             rows=np.arange(len(points)),
@@ -160,12 +184,14 @@ def _objectives(env: str, count: int) -> tuple[str, ...]:
     return known if len(known) == count else tuple(f"objective_{number}" for number in range(count))
 
 
-def _discount(env: str) -> float:
+def _discount(setting: object, env: str) -> float:
     from morl.envs import specs
 
+    if isinstance(setting, int | float) and 0.0 <= setting <= 1.0:
+        return float(setting)
     return specs[env].discount if env in specs else 0.99
 
 
 def _sentence(name: str, error: Exception) -> str:
-    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    text = printable(" ".join(str(getattr(error, "strerror", None) or error).split()))
     return text if text.startswith(name) else f"{name} cannot be read: {text}"

@@ -70,7 +70,8 @@ def interquartile_mean(values: Array) -> Array:
     Up to three values that is the plain mean.
     """
     cut = len(values) // 4
-    mean: Array = np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
+    with np.errstate(over="ignore"):  # infinite then
+        mean: Array = np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
     return mean
 
 
@@ -84,5 +85,6 @@ def bootstrap_interval(values: Array, seed: int = 0) -> tuple[Array, Array]:
     drawn = np.random.default_rng(seed).integers(len(values), size=(len(values), RESAMPLES))
     means = np.stack([interquartile_mean(values[:, column][drawn]) for column in range(values.shape[1])], axis=1)
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN then
+        low, high = np.percentile(means, [tail, 100 - tail], axis=0)
     return low, high

@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.folder import RunFolder
-from morl.board.records import Published, thinned_rows
+from morl.board.records import ReportedFront, thinned_rows
 
 DEEPEST = 12
 """Folders below the root that are searched."""
@@ -66,9 +65,16 @@ def find_runs(root: Path) -> Found:
         if depth < DEEPEST:
             inside = [entry for entry in listed if entry.name not in skipped and entry.is_dir(follow_symlinks=False)]
             waiting += [(Path(entry.path), depth + 1) for entry in inside]
-        links = [entry for entry in listed if entry.is_symlink() and entry.is_dir()]
+        links = [entry for entry in listed if entry.is_symlink() and _leads_to_folder(entry)]
         found.notes.update({_name(Path(link.path), root): "a link: links are not followed" for link in links})
     return found
+
+
+def _leads_to_folder(link: os.DirEntry[str]) -> bool:
+    try:
+        return link.is_dir()
+    except OSError:  # it leads in a circle, or where we may not look
+        return False
 
 
 def _name(folder: Path, root: Path) -> str:
@@ -86,10 +92,10 @@ def key_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def problem_of(published: Published) -> tuple[Any, ...]:
+def problem_of(reported: ReportedFront) -> tuple[object, ...]:
     """Return the problem of a run, (environment, its options, objectives, discount): comparable runs share it."""
-    options = tuple(sorted((name, str(value)) for name, value in published.env_options.items()))
-    return published.env, options, published.objectives, published.discount
+    options = tuple(sorted((name, str(value)) for name, value in reported.env_options.items()))
+    return reported.env, options, reported.objectives, reported.discount
 
 
 class Library:
@@ -105,7 +111,7 @@ class Library:
         self.lock = threading.RLock()
         self.notes: dict[str, str] = {}
         self.folders = {name: RunFolder(name, path) for name, path in (runs or {}).items()}
-        self._known_fronts: dict[Any, NDArray[np.float64] | None] = {}
+        self._known_fronts: dict[tuple[object, ...], NDArray[np.float64] | None] = {}
         self._searched = -float("inf")
 
     def refresh(self, least_seconds: float = 0.5) -> None:
@@ -120,37 +126,40 @@ class Library:
                 for name, path in sorted(found.runs.items(), key=lambda run: _natural(run[0]))
             }
         for folder in self.folders.values():
-            folder.refresh()
+            try:
+                folder.refresh()
+            except Exception as error:
+                folder.blame(error)
         self._searched = time.monotonic()
 
-    def with_fronts(self, names: Sequence[str] | None = None) -> Iterator[tuple[RunFolder, Published]]:
+    def with_fronts(self, names: Sequence[str] | None = None) -> Iterator[tuple[RunFolder, ReportedFront]]:
         """Yield the runs that have a front, of those named; unknown names are passed over."""
         for name in self.folders if names is None else names:
             folder = self.folders.get(name)
-            if folder is not None and folder.published is not None:
-                yield folder, folder.published
+            if folder is not None and folder.reported is not None:
+                yield folder, folder.reported
 
-    def known_front(self, published: Published) -> NDArray[np.float64] | None:
+    def known_front(self, reported: ReportedFront) -> NDArray[np.float64] | None:
         """Return the true front [n, objective] of a run's problem where `morl.envs.specs` has it.
 
         The id is only looked up there: nothing that a run folder says is ever imported or built.
         """
-        problem = problem_of(published)
+        problem = problem_of(reported)
         if problem not in self._known_fronts:
-            self._known_fronts[problem] = _known_front(published)
+            self._known_fronts[problem] = _known_front(reported)
         return self._known_fronts[problem]
 
 
-def _known_front(published: Published) -> NDArray[np.float64] | None:
+def _known_front(reported: ReportedFront) -> NDArray[np.float64] | None:
     from morl.envs import specs
 
-    function = specs[published.env].known_front if published.env in specs else None
+    function = specs[reported.env].known_front if reported.env in specs else None
     if function is None:
         return None
     try:
-        points = np.asarray(function(published.discount, **published.env_options), dtype=np.float64)
+        points = np.asarray(function(reported.discount, **reported.env_options), dtype=np.float64)
     except Exception:  # options of a run folder that mean nothing to this version of the environment
         return None
-    if points.ndim != 2 or points.shape[1] != len(published.objectives):
+    if points.ndim != 2 or points.shape[1] != len(reported.objectives):
         return None
     return points[thinned_rows(len(points), KNOWN_POINTS_SHOWN)]

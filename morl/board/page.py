@@ -10,6 +10,7 @@ from typing import Any
 from morl.board import answers
 from morl.board.library import Library
 from morl.board.plugin import FRONT_END, plotly_file
+from morl.board.text import printable
 
 HISTORY_NUMBERS = 500_000
 """Numbers in all histories of a page (2 MB)."""
@@ -52,7 +53,10 @@ def page_data(library: Library) -> dict[str, Any]:
         library.refresh()
         names = list(library.folders)
         for folder in library.folders.values():
-            folder.read_history_to_its_end()
+            try:
+                folder.read_history_to_its_end()
+            except Exception as error:
+                folder.blame(error)
         histories = answers.histories(library, names, HISTORY_NUMBERS)
         steps = sorted({step for run in histories.values() for step in run["steps"]})
         every = max(1, -(-len(steps) // STEPS_FOLDED))
@@ -67,19 +71,19 @@ def page_data(library: Library) -> dict[str, Any]:
 
 
 def write_page(runs: list[Path], file: Path) -> None:
-    """Write the page of some run folders.
+    """Write the page of some run folders; those without a front are listed on it with the reason.
 
     Raises:
-        ValueError: a folder is no run with a front, or the file's name does not end in .html.
+        ValueError: no folder is a run with a front, or the file's name does not end in .html.
         OSError: the file cannot be written.
     """
     if file.suffix != ".html":
         raise ValueError(f"html is {str(file)!r}, but must end in .html")
     library = Library(runs={run.as_posix(): run for run in runs})
     library.refresh()
-    for folder in library.folders.values():
-        if folder.published is None:
-            raise ValueError(f"{folder.directory} has no front to show: {'; '.join(folder.notes) or 'it is no run'}")
+    if all(folder.reported is None for folder in library.folders.values()):
+        reasons = "; ".join(f"{folder.directory}: {', '.join(folder.notes)}" for folder in library.folders.values())
+        raise ValueError(f"there is no front to show: {printable(reasons, 1_000)}")
     file.write_text(self_contained_page(library), encoding="utf-8")
 
 

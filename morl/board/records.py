@@ -2,23 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.run_folder import FRONT, parse_config, parse_front
+from morl.board.text import LARGEST_WHOLE_NUMBER, printable, shown_value, whole_number
+from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
 
 POINTS_SHOWN = 5_000
-"""Points of a published front that are shown; of more, an even choice."""
+"""Points of a reported front that are shown; of more, an even choice."""
 MOST_OBJECTIVES = 32
 """Objectives of a run that is shown; one objective alone has no front."""
+MOST_SETTINGS = 2_000
+DEEPEST_SETTING = 8
+"""Tables within tables of config.toml that become settings of their own; deeper ones are text."""
+Settings = dict[str, bool | int | float | str]
 NOT_A_SETTING = {"seed", "device", "checkpoint_minutes", "time_limit_minutes", "log_every"}
 """Keys of config.toml that do not make another setting: runs that differ in these alone are folded into one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class ReportedFront:
     """What front.json publishes.
 
     Attributes:
@@ -33,7 +37,7 @@ class Published:
 
     agent: str
     env: str
-    env_options: dict[str, Any]
+    env_options: Settings
     seed: int | None
     objectives: tuple[str, ...]
     discount: float
@@ -53,7 +57,7 @@ def thinned_rows(count: int, most: int) -> NDArray[np.int64]:
     return chosen
 
 
-def parse_published(content: bytes) -> Published:
+def parse_reported_front(content: bytes) -> ReportedFront:
     """Return what a front.json says.
 
     Raises:
@@ -73,19 +77,19 @@ def parse_published(content: bytes) -> Published:
     missing = [name for name in front.missing if name in ("preferences", "policy_ids")]
     if missing:
         notes.append(f"{FRONT} is of another format: it lacks {' and '.join(missing)}")
-    return Published(
-        agent=front.agent,
-        env=front.env,
-        env_options=dict(front.env_options),
-        seed=front.seed,
-        objectives=front.objectives,
+    return ReportedFront(
+        agent=printable(front.agent),
+        env=printable(front.env),
+        env_options={printable(name): shown_value(value) for name, value in front.env_options.items()},
+        seed=whole_number(front.seed),
+        objectives=tuple(map(printable, front.objectives)),
         discount=front.discount,
         reference_point=front.reference_point,
         points=front.points[rows],
         rows=rows,
         preferences=front.preferences[rows],
         policy_ids=front.policy_ids[rows],
-        indicators=dict(front.indicators),
+        indicators={printable(name): value for name, value in front.indicators.items()},
         counts=_shown_counts(front.counts),
         notes=tuple(notes),
     )
@@ -96,28 +100,31 @@ def _shown_counts(counts: Mapping[str, float]) -> dict[str, float]:
     shown = {name: value for name, value in counts.items() if name != "updates"}
     spent = ("training_steps", "pretraining_steps", "evaluation_steps")
     if all(name in shown for name in spent):
-        shown["environment_steps"] = sum(shown[name] for name in spent)
+        shown["environment_steps"] = min(sum(shown[name] for name in spent), LARGEST_WHOLE_NUMBER)
         del shown["pretraining_steps"]
         del shown["evaluation_steps"]
     return shown
 
 
-def flat_config(content: bytes) -> dict[str, Any]:
-    """Return config.toml as one flat table: `agent.learning_rate` and so on.
+def flat_config(content: bytes) -> Settings:
+    """Return config.toml as one flat table: `agent.learning_rate` and so on, each value one that JSON can hold.
 
     Raises:
-        ValueError: it is not TOML.
+        ValueError: it is not TOML, or holds more than a run's settings.
     """
-    return dict(_flat(parse_config(content), ""))
+    flat: Settings = {}
+    waiting: list[tuple[str, object]] = [("", parse_config(content))]
+    while waiting:
+        prefix, value = waiting.pop()
+        if isinstance(value, Mapping) and prefix.count(".") < DEEPEST_SETTING:
+            waiting += [(f"{prefix}.{key}" if prefix else str(key), inner) for key, inner in value.items()]
+        else:
+            flat[printable(prefix)] = shown_value(value)
+        if len(flat) + len(waiting) > MOST_SETTINGS:
+            raise ValueError(f"{CONFIG} is damaged: it has more than {MOST_SETTINGS:,} settings")
+    return dict(sorted(flat.items()))
 
 
-def _flat(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    entries: list[tuple[str, Any]] = []
-    for key, value in table.items():
-        entries += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return entries
-
-
-def setting_of(config: dict[str, Any]) -> dict[str, Any]:
+def setting_of(config: Settings) -> Settings:
     """Return what makes runs seeds of one setting: their configuration without the seed and what changes no result."""
     return {key: value for key, value in config.items() if key not in NOT_A_SETTING}

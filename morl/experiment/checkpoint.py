@@ -120,7 +120,7 @@ def rotate(run_dir: Path, keep: int = 2) -> None:
         remove_tree(old)
 
 
-def save_file(file: Path, state: Any) -> None:
+def save_file(file: Path, state: object) -> None:
     """Write one state (tensors, arrays, numbers, strings, lists, dicts) so that it reaches the disk whole.
 
     Raises:
@@ -132,7 +132,7 @@ def save_file(file: Path, state: Any) -> None:
     rename(partial, file)
 
 
-def _save_new(file: Path, state: Any) -> FileMark:
+def _save_new(file: Path, state: object) -> FileMark:
     """Write one state to a new file and return its size and hash."""
     stream = NewFile(file)
     try:
@@ -176,7 +176,7 @@ def load_stream(stream: BinaryIO) -> Any:
     return _from_tensors(torch.load(stream, map_location="cpu", weights_only=True))
 
 
-def _to_tensors(state: Any) -> Any:
+def _to_tensors(state: object) -> object:
     """Spell arrays as marked tensors, because loading with weights_only refuses NumPy's own pickles."""
     match state:
         case np.ndarray():
@@ -195,7 +195,7 @@ def _to_tensors(state: Any) -> Any:
             return state
 
 
-def _from_tensors(state: Any) -> Any:
+def _from_tensors(state: object) -> object:
     match state:
         case {"__array__": tensor}:
             return tensor.numpy()

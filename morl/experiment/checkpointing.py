@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import morl
 from morl.envs import MultiObjectiveVectorEnv, StateNotCapturable
 from morl.experiment import checkpoint
 from morl.experiment.components import Experiment
@@ -13,6 +12,7 @@ from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
 from morl.protocols import Agent
 from morl.run_folder import CHECKPOINTS, RESUME_NOTE
+from morl.version import VERSION
 
 STATES = ("agent", "environment", "counters")
 """What a checkpoint holds, one file each."""
@@ -51,7 +51,7 @@ class Checkpointing:
         manifest = {
             **self.identity(),
             "step": self.agent.steps,
-            "version": morl.__version__,
+            "version": VERSION,
             "records": marks.to_json(),
         }
         folder = self.run_dir / CHECKPOINTS / f"step-{self.agent.steps:012d}"

@@ -106,7 +106,7 @@ class EventFile:
         """Return how far the file has been written."""
         return self._file.mark
 
-    def _add(self, step: int, **content: Any) -> None:
+    def _add(self, step: int, **content: object) -> None:
         from tensorboard.compat.proto import event_pb2
 
         event = event_pb2.Event(wall_time=time.time(), step=step, **content)

@@ -1,8 +1,8 @@
 """The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,9 @@ def evaluation_preferences(objectives: int, divisions: int | None) -> NDArray[np
     return finest_lattice(objectives, 250) if divisions is None else simplex_lattice(objectives, divisions)
 
 
-def normalized_preference(preference: Any, objectives: tuple[str, ...]) -> NDArray[np.float64]:
+def normalized_preference(
+    preference: Sequence[float] | NDArray[np.float64], objectives: tuple[str, ...]
+) -> NDArray[np.float64]:
     """Return a preference scaled to sum one.
 
     Raises:

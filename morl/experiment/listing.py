@@ -34,7 +34,7 @@ def list_envs(containing: str = "") -> None:
     from morl.envs.core.table import Row, rows
 
     found = rows(containing)
-    titles = [name.replace("_", " ").replace("backend", "back end") for name in Row._fields]
+    titles = [name.replace("_", " ") for name in Row._fields]
     if not found:
         raise ValueError(f"there is no environment whose id contains {containing!r}{nearest(containing, specs)}")
     if len(found) == 1:
@@ -43,7 +43,9 @@ def list_envs(containing: str = "") -> None:
         for title, value in facts.items():
             table.add_row(title, escape(value))
     else:
-        table = Table(Column(titles[0], no_wrap=True), *(Column(title, overflow="fold") for title in titles[1:]))
+        table = Table()
+        for title in titles:
+            table.add_column(title, no_wrap=title == titles[0], overflow="fold")
         for row in found:
             table.add_row(*map(escape, row))
     _console().print(table)

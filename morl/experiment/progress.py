@@ -27,7 +27,9 @@ class ProgressBar:
             refresh_per_second=4,
         )
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="-", front="")
-        self._total, self._first, self._begin = total_steps, first_step, time.monotonic()
+        self._total = total_steps
+        self._first = first_step
+        self._begin = time.monotonic()
 
     def update(self, steps: int, doing: str) -> None:
         """Show the steps so far and what is going on."""

@@ -44,7 +44,7 @@ class Publisher:
         folder = self.run_dir / POLICIES
         make_folder(folder)
         files = []
-        for policy_id, state in policies.items():
+        for policy_id, state in sorted(policies.items()):
             content = policy_bytes(state)
             file = PolicyReference(policy_id, hashlib.sha256(content).hexdigest())
             files.append(file)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +133,8 @@ class Recorder:
         scalars = {f"front/{name}": float(value) for name, value in indicators.items() if value is not None}
         self._events.scalars(steps, scalars)
         if len(self._objectives) == 3:
-            self._events.point_cloud(steps, "front/mesh", *self._cloud(points))
+            places, colors = self._cloud(points)
+            self._events.point_cloud(steps, "front/mesh", places, colors)
         if time.monotonic() >= self._next_figure:
             self._draw(steps, points)
         self._remember(points)
@@ -213,7 +214,7 @@ class Recorder:
         return (together - lowest) / np.where(extent > 0, extent, 1.0), colors
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: SupportsFloat) -> float:
     """Return a metric as a float."""
     try:
         return float(value)
@@ -221,7 +222,7 @@ def _number(name: str, value: Any) -> float:
         raise ValueError(f"metric {name!r} must be a number or a one-element tensor, not {value!r}") from None
 
 
-def _plain(value: Any) -> bool | float | str:
+def _plain(value: object) -> bool | float | str:
     """Return a hyper-parameter as TensorBoard can show it."""
     if isinstance(value, np.generic):
         value = value.item()

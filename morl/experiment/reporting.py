@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from morl.evaluation import Evaluator, Returns
+from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
 from morl.experiment.front import Front, indicators_of
 from morl.experiment.publication import Publisher
@@ -78,6 +78,7 @@ class Reporter:
         self.experiment = experiment
         self.agent = agent
         self.evaluator = evaluator
+        self.act_inputs = ActInputs.of(agent)
         self.clock = Clock()
         self.evaluated_steps = -1
         self.best: Best | None = None
@@ -133,7 +134,7 @@ class Reporter:
         """
         chosen = np.zeros(len(preferences), dtype=np.int64) if policies is None else policies
         seed = derived_seed(self.experiment.settings.seed, "keys", self.agent.steps)
-        return self.evaluator(self.agent.act, chosen, preferences, episodes, seed).discounted
+        return self.evaluator(self.agent.act, chosen, preferences, episodes, seed, self.act_inputs).discounted
 
     def evaluate(self, scheduled: bool) -> Front:
         """Evaluate the agent, record its front, and publish the best front so far.
@@ -242,7 +243,8 @@ class Reporter:
     def _returns(self, policies: IndexArray, preferences: FloatArray, purpose: str) -> Returns:
         settings = self.experiment.settings
         seed = derived_seed(settings.seed, purpose)
-        return self.evaluator(self.agent.act, policies, preferences, settings.evaluation_episodes, seed)
+        episodes = settings.evaluation_episodes
+        return self.evaluator(self.agent.act, policies, preferences, episodes, seed, self.act_inputs)
 
     def _record_selection(self, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:
         """Record the indicators of the evaluation that selected, and what each preference itself achieves."""

@@ -49,6 +49,8 @@ def resume(
         session = stack.enter_context(closing(Session(experiment, path)))
         marks = session.checkpointing.restore(newest)
         if is_concluded(session):
+            clean_up(path)
+            checkpoint.rotate(path)
             raise ValueError(
                 f"run {path} already has {session.agent.steps:,} steps: total_steps is"
                 f" {experiment.settings.total_steps:,}, but must be greater"

@@ -207,7 +207,7 @@ class Run:
         evaluator = build_evaluator(env, self._record.env_options, self.front.discount)
         try:
             first = derived_seed(seed, "user evaluation")
-            return evaluator(bank.act, policies, self.front.preferences[rows], episodes, first)
+            return evaluator(bank.act, policies, self.front.preferences[rows], episodes, first, bank.act_inputs)
         finally:
             evaluator.close()
 
@@ -398,6 +398,7 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
     evaluator = build_evaluator(env, env_options, stated.discount)
     try:
         first = derived_seed(seed, "user evaluation")
-        return evaluator(bank.act, np.zeros(1, dtype=np.int64), policy.conditioning[None], episodes, first)
+        only = np.zeros(1, dtype=np.int64)
+        return evaluator(bank.act, only, policy.conditioning[None], episodes, first, bank.act_inputs)
     finally:
         evaluator.close()

@@ -4,9 +4,7 @@ import logging
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import morl
 from morl.experiment.checkpointing import Checkpointing
 from morl.experiment.components import Experiment, backend_of
 from morl.experiment.files import write_text
@@ -17,6 +15,7 @@ from morl.experiment.reporting import Reporter
 from morl.experiment.settings import to_toml
 from morl.protocols import Agent
 from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
+from morl.version import VERSION
 
 PACKAGES = ("gymnasium", "mo-gymnasium", "mujoco", "numpy", "numba", "torch", "stable-baselines3")
 """Whose versions system.json names."""
@@ -97,14 +96,14 @@ class Session:
         self.evaluator.close()
 
     def _system(self) -> SystemRecord:
-        backend: Any = self.envs.metadata.get("backend")
+        backend = self.envs.metadata.get("backend")
         return {
-            "morl": morl.__version__,
+            "morl": VERSION,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processor": platform.processor() or platform.machine(),
             "device": self.experiment.settings.device,
             "update_backend": backend_of(self.agent),
-            "env_backend": backend,
+            "env_backend": None if backend is None else str(backend),
             "packages": {name: version(name) for name in PACKAGES},
         }

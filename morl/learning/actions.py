@@ -27,13 +27,15 @@ class BoundedActions:
                 f"action_space is {space}, but must be a Box with finite bounds: choose some in the environment"
             )
         self.space = space
-        low, high = space.low.ravel().astype(np.float64), space.high.ravel().astype(np.float64)
-        self.centre, self.half_range = (high + low) / 2, (high - low) / 2
-        self.width = len(self.centre)
+        low = space.low.ravel().astype(np.float64)
+        high = space.high.ravel().astype(np.float64)
+        self.center = (high + low) / 2
+        self.half_range = (high - low) / 2
+        self.width = len(self.center)
 
     def to_environment(self, actions: NDArray[Any]) -> NDArray[Any]:
         """Return actions [env, ...] of the space for actions [env, width] in [-1, 1]."""
-        scaled = np.clip(self.centre + self.half_range * actions, self.space.low.ravel(), self.space.high.ravel())
+        scaled = np.clip(self.center + self.half_range * actions, self.space.low.ravel(), self.space.high.ravel())
         if np.issubdtype(self.space.dtype, np.integer):
             scaled = np.rint(scaled)
         reshaped: NDArray[Any] = scaled.astype(self.space.dtype).reshape(len(actions), *self.space.shape)

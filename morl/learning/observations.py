@@ -2,27 +2,32 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-Encoder = Callable[[Any], NDArray[np.float32]]
-"""A batch of observations, as a vector environment gives it -> [env, width]."""
+from morl.protocols import IndexArray, Infos, Observations
 
+Encoder: TypeAlias = Callable[[Observations], NDArray[np.float32]]
+"""A batch of observations, as a vector environment returns it -> [env, width]."""
 
-JOINT_STATES = 256
-"""Largest number of joint states that are given an input each."""
+MAX_JOINT_STATES = 256
+"""Largest number of joint states that are encoded as one-hot."""
 
 
 def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder, int]:
-    """Return a function that turns a batch of observations into rows [env, width], and that width.
+    """Return a function that encodes a batch of observations as rows [env, width], and that width.
 
     A Box is flattened, a Discrete or MultiDiscrete becomes one-hot, a Dict or Tuple is the concatenation of its parts.
     With `one_hot`, a Box of bounded integers becomes one-hot too: of the joint state where there are at most
-    `JOINT_STATES`, so that no two states share an input by accident of their numbering; else component by component.
+    `MAX_JOINT_STATES`, so that no two states share an input; else component by component.
+
+    Args:
+        space: of one observation.
+        one_hot: whether bounded integers become one-hot.
 
     Raises:
         ValueError: the space is of another kind (Text, Graph, Sequence).
@@ -39,7 +44,7 @@ def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder
         case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer):
             low = space.low.ravel().astype(np.int64)
             counts = space.high.ravel().astype(np.int64) - low + 1
-            return _joint(low, counts) if math.prod(counts.tolist()) <= JOINT_STATES else _categories(low, counts)
+            return _joint(low, counts) if math.prod(counts.tolist()) <= MAX_JOINT_STATES else _categories(low, counts)
         case spaces.Box() | spaces.MultiBinary():
             width = int(np.prod(space.shape))
             return lambda batch: np.asarray(batch, dtype=np.float32).reshape(-1, width), width
@@ -47,12 +52,17 @@ def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder
             raise ValueError(f"observation_space is {space}, but must be a Box, (Multi)Discrete, Dict or Tuple of them")
 
 
-def final_observations(infos: Mapping[str, Any], lanes: NDArray[np.int64]) -> Any:
-    """Return the last observations of the episodes that ended in `lanes`, batched as a vector environment would."""
-    return _stacked([infos["final_obs"][lane] for lane in lanes])
+def final_observations(infos: Infos, env_indices: IndexArray) -> Observations:
+    """Return the last observations of episodes that ended, batched as a vector environment would.
+
+    Args:
+        infos: of the step in which the episodes ended.
+        env_indices: environments whose episode ended.
+    """
+    return _stacked([infos["final_obs"][index] for index in env_indices])
 
 
-def _stacked(observations: Sequence[Any]) -> Any:
+def _stacked(observations: Sequence[Any]) -> Observations:
     match observations[0]:
         case dict() as first:
             return {key: _stacked([observation[key] for observation in observations]) for key in first}
@@ -66,7 +76,7 @@ def _categories(start: NDArray[Any], counts: NDArray[Any]) -> tuple[Encoder, int
     offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]) - start
     width = int(counts.sum())
 
-    def encode(batch: Any) -> NDArray[np.float32]:
+    def encode(batch: Observations) -> NDArray[np.float32]:
         categories = np.asarray(batch, dtype=np.int64).reshape(-1, len(counts)) + offsets
         rows = np.zeros((len(categories), width), dtype=np.float32)
         rows[np.arange(len(rows))[:, None], categories] = 1.0
@@ -80,15 +90,15 @@ def _joint(start: NDArray[Any], counts: NDArray[Any]) -> tuple[Encoder, int]:
     encode_number, width = _categories(np.array([0]), np.array([states]))
     strides = np.append(np.cumprod(counts[:0:-1])[::-1], 1)  # of a row-major array of all states
 
-    def encode(batch: Any) -> NDArray[np.float32]:
+    def encode(batch: Observations) -> NDArray[np.float32]:
         components = np.asarray(batch, dtype=np.int64).reshape(-1, len(counts)) - start
         return encode_number(components @ strides)
 
     return encode, width
 
 
-def _joined(parts: dict[Any, tuple[Encoder, int]]) -> tuple[Encoder, int]:
-    def encode(batch: Any) -> NDArray[np.float32]:
+def _joined(parts: Mapping[Any, tuple[Encoder, int]]) -> tuple[Encoder, int]:
+    def encode(batch: Observations) -> NDArray[np.float32]:
         return np.concatenate([part(batch[key]) for key, (part, _) in parts.items()], axis=1)
 
     return encode, sum(width for _, width in parts.values())

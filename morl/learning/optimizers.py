@@ -1,4 +1,4 @@
-"""Adam over one flat parameter tensor [policy, n], and the soft update of a target network."""
+"""Adam over one flat parameter tensor [policy, n], gradient clipping, and the soft update of a target network."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,15 @@ from torch.optim.adam import adam
 
 
 class Adam:
-    """Adam (Kingma & Ba 2015) with moments, step count and learning rate of its own for every policy.
+    """Adam (Kingma and Ba 2015) with moments, step count and learning rate of its own for every policy.
 
     PyTorch's fused kernel, given each policy's row as a parameter of its own: a policy's update depends on nothing but
     its row, so training a population equals training its members. The functional form skips half of the time that
     `torch.optim.Adam` spends in Python.
+
+    Args:
+        parameters: [policy, n]; updated in place.
+        epsilon: added to the root of the second moment.
     """
 
     def __init__(self, parameters: Tensor, epsilon: float = 1e-8) -> None:
@@ -23,19 +27,39 @@ class Adam:
         self.steps = torch.zeros(len(parameters), device=parameters.device)
 
     def step(self, gradient: Tensor, learning_rate: float | Sequence[float] | Tensor) -> None:
-        """Move the parameters along `gradient` [policy, n], in place, with one rate or one for each policy.
+        """Run one step along a gradient, in place.
 
-        Rates in a tensor [policy] make it one batched operation for all policies, without the fused kernel.
+        Args:
+            gradient: [policy, n].
+            learning_rate: one rate, or one for each policy; a tensor [policy] makes the step one batched operation for
+                all policies, without the fused kernel.
         """
         if isinstance(learning_rate, Tensor):
             self._batched_step(gradient, learning_rate)
-            return
-        state = (self.parameters, gradient, self.first_moments, self.second_moments, self.steps)
-        if isinstance(learning_rate, float):
-            _fused_step([list(rows) for rows in state], learning_rate, self.epsilon)
-            return
-        for policy, rate in enumerate(learning_rate):
-            _fused_step([[rows[policy]] for rows in state], rate, self.epsilon)
+        elif isinstance(learning_rate, float):
+            self._fused_step(gradient, slice(None), learning_rate)
+        else:
+            for policy, rate in enumerate(learning_rate):
+                self._fused_step(gradient, slice(policy, policy + 1), rate)
+
+    def _fused_step(self, gradient: Tensor, policies: slice, learning_rate: float) -> None:
+        adam(
+            list(self.parameters[policies]),
+            list(gradient[policies]),
+            list(self.first_moments[policies]),
+            list(self.second_moments[policies]),
+            max_exp_avg_sqs=[],
+            state_steps=list(self.steps[policies]),
+            fused=True,
+            capturable=self.parameters.is_cuda,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=learning_rate,
+            weight_decay=0.0,
+            eps=self.epsilon,
+            maximize=False,
+        )
 
     def _batched_step(self, gradient: Tensor, learning_rates: Tensor) -> None:
         self.steps += 1
@@ -49,43 +73,22 @@ class Adam:
         self.parameters -= (self.first_moments / denominator).mul_(scale)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the moments and step counts."""
-        return {name: getattr(self, name) for name in ("first_moments", "second_moments", "steps")}
+        """Return moments and step counts; not copied."""
+        return {"first_moments": self.first_moments, "second_moments": self.second_moments, "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over a state that `state_dict` returned, in place."""
-        for name, value in state.items():
-            getattr(self, name).copy_(value)
+        """Restore a state that `state_dict` returned, in place."""
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
 
 
-def _fused_step(state: list[list[Tensor]], learning_rate: float, epsilon: float) -> None:
-    parameters, gradients, first_moments, second_moments, steps = state
-    adam(
-        parameters,
-        gradients,
-        first_moments,
-        second_moments,
-        max_exp_avg_sqs=[],
-        state_steps=steps,
-        fused=True,
-        capturable=parameters[0].is_cuda,
-        amsgrad=False,
-        beta1=0.9,
-        beta2=0.999,
-        lr=learning_rate,
-        weight_decay=0.0,
-        eps=epsilon,
-        maximize=False,
-    )
-
-
-def clip_norms(gradient: Tensor, largest: float) -> Tensor:
-    """Return the gradient [policy, n] with the rows that are longer than `largest` cut to that length, in place."""
-    lengths = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-    return gradient.mul_((largest / (lengths + 1e-6)).clamp_(max=1.0))
+def clip_norms(gradient: Tensor, max_norm: float) -> Tensor:
+    """Clip the rows of a gradient [policy, n] that are longer than `max_norm` to that length, in place; return it."""
+    norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    return gradient.mul_((max_norm / (norms + 1e-6)).clamp_(max=1.0))
 
 
 @torch.no_grad()
-def soft_update(target: Tensor, source: Tensor, rate: float) -> None:
-    """Move the target network towards the source: target <- (1 - rate) target + rate source (Polyak averaging)."""
-    target.lerp_(source, rate)
+def soft_update(target: Tensor, source: Tensor, tau: float) -> None:
+    """Move a target network towards its source: target <- (1 - tau) target + tau source (Polyak averaging)."""
+    target.lerp_(source, tau)

@@ -1,4 +1,4 @@
-"""Process-wide settings that make small batched updates fast on a CPU: the runner's, and only while it trains."""
+"""The device, and process-wide settings that make small batched updates fast on a CPU while a run trains."""
 
 import ctypes
 import sys
@@ -9,20 +9,25 @@ import numpy as np
 import torch
 
 # Parameters of glibc's mallopt: block size from which memory is mapped afresh, and size of the heap top that is kept.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 
 
 @contextmanager
 def prepared_processor(threads: int = 1) -> Iterator[None]:
     """Set the number of torch threads, flush denormal numbers to zero and keep freed memory in the process.
 
-    Threads and denormal numbers are as before when the block ends: a library call must not change its caller's floats.
+    Threads and denormal numbers are restored when the block ends: a library call must not change its caller's floats.
 
-    By default glibc hands every temporary above 128 KiB back to the kernel, and the next one is paged in anew: that
-    alone can cost more than the arithmetic. One thread by default, because two on a busy two-core machine wait for each
+    By default glibc returns every temporary above 128 KiB to the kernel, and the next one is paged in anew: that alone
+    can cost more than the arithmetic. One thread by default, because two on a busy two-core machine wait for each
     other. Both were measured: docs/pd_morl.md, speed.
+
+    Args:
+        threads: of torch's operations.
     """
-    threads_before, flushed_before = torch.get_num_threads(), sys.float_info.min / 2 == 0.0
+    threads_before = torch.get_num_threads()
+    flushed_before = sys.float_info.min / 2 == 0.0
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     if sys.platform == "linux":
@@ -42,7 +47,11 @@ def prepared_processor(threads: int = 1) -> Iterator[None]:
 def untouched_zeros(*shape: int, device: torch.device) -> torch.Tensor:
     """Return float32 zeros whose memory a CPU takes page by page, as it is written to.
 
-    torch.zeros writes at once: six replays of a million transitions each would take gigabytes for the first of them.
+    torch.zeros writes at once: six buffers of a million transitions each would take gigabytes before the first one.
+
+    Args:
+        shape: of the tensor.
+        device: where it lives.
     """
     if device.type == "cpu":
         return torch.from_numpy(np.zeros(shape, dtype=np.float32))
@@ -50,7 +59,10 @@ def untouched_zeros(*shape: int, device: torch.device) -> torch.Tensor:
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the device for "auto" (CUDA where there is one), "cpu" or "cuda".
+    """Return a device by name.
+
+    Args:
+        device: "cpu", "cuda", or "auto" for CUDA where there is one.
 
     Raises:
         ValueError: "cuda" on a machine without it.

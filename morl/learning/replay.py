@@ -1,4 +1,4 @@
-"""ReplayBuffer memory: one preallocated ring of rows per policy. A row is a whole transition, so a sample is one gather."""
+"""Replay buffer: one preallocated ring of rows per policy. A row is a whole transition, so a sample is one gather."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,16 @@ from morl.learning.processor import untouched_zeros
 
 
 class ReplayBuffer:
-    """A ring of the latest `capacity` transitions, the same columns for every policy of a population.
+    """A ring of the latest transitions, with the same columns for every policy of a population.
 
-    `columns` maps a name to its width; all columns of a transition lie side by side in one row of float32, because
-    gathering one long row is several times faster than gathering many short ones (docs/pd_morl.md, speed).
+    All columns of a transition lie side by side in one row of float32, because gathering one long row is several times
+    faster than gathering many short ones (docs/pd_morl.md, speed).
+
+    Args:
+        capacity: transitions of one policy.
+        columns: name -> width.
+        device: where the rows live.
+        population: number of policies.
     """
 
     def __init__(self, capacity: int, columns: Mapping[str, int], device: torch.device, population: int = 1) -> None:
@@ -26,22 +32,30 @@ class ReplayBuffer:
         return min(self.added, self.capacity)
 
     def add(self, **values: Tensor) -> None:
-        """Store new transitions: one tensor [policy, n, width] for each column, n at most the capacity."""
+        """Store new transitions.
+
+        Args:
+            values: one tensor [policy, n, width] for each column, n at most the capacity.
+        """
         new = torch.cat([values[name] for name in self.columns], dim=2)
-        start, count = self.added % self.capacity, new.shape[1]
+        start = self.added % self.capacity
+        count = new.shape[1]
         first = min(count, self.capacity - start)
         self.rows[:, start : start + first] = new[:, :first]
         self.rows[:, : count - first] = new[:, first:]
         self.added += count
 
     def sample(self, batch_size: int, *generators: torch.Generator) -> dict[str, Tensor]:
-        """Return `batch_size` transitions for each policy, uniform with replacement: name -> [policy, batch, width].
+        """Return transitions, uniform with replacement: name -> [policy, batch, width].
 
-        With one generator for each policy, what a policy draws does not depend on the others.
+        Args:
+            batch_size: transitions for each policy.
+            generators: one for all policies, or one for each, so that the sample of a policy does not depend on others.
         """
-        shape, device = (len(self.rows) // len(generators), batch_size), self.rows.device
-        draws = [torch.randint(len(self), shape, generator=generator, device=device) for generator in generators]
-        return self.gather(torch.cat(draws))
+        shape = (len(self.rows) // len(generators), batch_size)
+        device = self.rows.device
+        index = [torch.randint(len(self), shape, generator=generator, device=device) for generator in generators]
+        return self.gather(torch.cat(index))
 
     def gather(self, index: Tensor) -> dict[str, Tensor]:
         """Return the transitions in rows [policy, batch] of each policy's ring: name -> [policy, batch, width]."""
@@ -52,26 +66,30 @@ class ReplayBuffer:
         return dict(zip(self.columns, torch.split(batch, list(self.columns.values()), dim=2), strict=True))
 
     def column(self, name: str) -> Tensor:
-        """Return all that is held of a column [policy, n, width]; a view."""
-        return torch.split(self.rows[:, : len(self)], list(self.columns.values()), dim=2)[
-            list(self.columns).index(name)
-        ]
+        """Return everything that is held of a column [policy, n, width]; a view."""
+        columns = torch.split(self.rows[:, : len(self)], list(self.columns.values()), dim=2)
+        return columns[list(self.columns).index(name)]
 
     def state_dict(self, policies: slice = slice(None)) -> dict[str, Tensor | int]:
-        """Return the rows in use, of some policies or all, and the number ever added."""
+        """Return the rows in use, of some policies or all, and the number of transitions ever added."""
         return {"rows": self.rows[policies, : len(self)], "added": self.added}
 
     def load_state_dict(self, state: Mapping[str, Tensor | int], policies: slice = slice(None)) -> None:
-        """Take over rows and count.
+        """Restore a state that `state_dict` returned.
+
+        Args:
+            state: rows and count.
+            policies: of this buffer, whose rows they are.
 
         Raises:
-            ValueError: they come from a replay of another capacity, population or width.
+            ValueError: the rows come from a buffer of another capacity, population or width.
         """
-        rows, added = state["rows"], int(state["added"])
+        rows = state["rows"]
+        added = int(state["added"])
         assert isinstance(rows, Tensor)
-        mine = self.rows[policies]
-        expected = (len(mine), min(added, self.capacity), mine.shape[2])
+        own = self.rows[policies]
+        expected = (len(own), min(added, self.capacity), own.shape[2])
         if rows.shape != expected:
             raise ValueError(f"replay rows are {tuple(rows.shape)}, but must be {expected}")
-        mine[:, : rows.shape[1]] = rows
+        own[:, : rows.shape[1]] = rows
         self.added = added

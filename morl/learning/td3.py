@@ -79,7 +79,7 @@ def leaky(gradient: Tensor, actions: Tensor) -> Tensor:
 
 
 class TD3(TensorState):
-    """Policies pi(s) and twin critics Q_i(s, a) of a population; satisfies `morl.learning.off_policy.OffPolicyAlgorithm`.
+    """Policies pi(s) and twin critics Q_i(s, a) of a population; satisfies `OffPolicyAlgorithm`.
 
     Actions lie in [-1, 1]. Utilities are linear. Both critics of a policy lie in its row: critics [policy, 2 * n].
 

@@ -214,17 +214,20 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
     smallest, largest = limits(corner.shape[0])
     with np.errstate(over="ignore"):
         boxes = rows - corner
-    if not (boxes + corner == rows).all():  # rounding may have made boxes equal of which one dominates the other
+    contribute = _contributions
+    if not (boxes + corner == rows).all():  # dominance among the boxes may be another than among the points
         kept = non_dominated(rows, keep_duplicates=True)
         if not kept.all():
             contributions = np.zeros(rows.shape[0])
             contributions[kept] = hypervolume_contributions(rows[kept], corner)
             return contributions
+        if not non_dominated(boxes).all():
+            contribute = _contributions_one_by_one
     counting = (boxes > 0.0).all(axis=1)
     if within(boxes[counting], smallest, largest):
-        return _contributions(boxes)
+        return contribute(boxes)
     units = unit_boxes(rows, corner)
-    in_units = _contributions(units.boxes)
+    in_units = contribute(units.boxes)
     _, place, copies = np.unique(rows[counting], axis=0, return_inverse=True, return_counts=True)
     unsure = (in_units < SMALLEST_UNIT_VOLUME) & (copies[place.ravel()] == 1) & non_dominated(rows[counting])
     if unsure.any() and not units.lossless and units.exponent > 0:
@@ -232,6 +235,15 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
     contributions = np.zeros(rows.shape[0])
     contributions[counting] = [times_power_of_two(value, units.exponent) for value in in_units.tolist()]
     return contributions
+
+
+def _contributions_one_by_one(boxes: Array) -> Array:
+    """Return the exclusive volumes [n] of boxes [n, objective], also of those that others cover."""
+    counting = (boxes > 0.0).all(axis=1)
+    gains = np.zeros(boxes.shape[0])
+    for i in np.flatnonzero(counting):
+        gains[i] = _gain(np.delete(boxes, i, axis=0), boxes[i])
+    return gains
 
 
 def _contributions(boxes: Array) -> Array:
@@ -321,8 +333,10 @@ def _gain_in_units(rows: Array, candidate: Array, corner: Array) -> float:
 
 
 def _gain(boxes: Array, candidate: Array) -> float:
-    """Return the volume that the box `candidate` [objective], which no other dominates, adds to `boxes`."""
+    """Return the volume that the box `candidate` [objective] adds to `boxes` [n, objective]."""
     limited = np.minimum(boxes, candidate)
+    if (limited == candidate).all(axis=1).any():
+        return 0.0
     box: float = math.prod(candidate.tolist())
     return max(box - _volume(limited, np.zeros(limited.shape[1]), NO_LIMITS), 0.0)
 

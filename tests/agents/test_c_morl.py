@@ -16,6 +16,7 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.stages import ExtensionStage
 from morl.envs.core.registry import problem
+from morl.evaluation import ActInputs
 from morl.experiment.components import build_evaluator
 from morl.learning.advantages import compute_advantages
 from morl.learning.ppo import actor_critic
@@ -43,7 +44,7 @@ def learn(agent: CMORL, total_steps: int, env: Any = "toy-walk-v0") -> list[dict
                 "round": agent.round,
             }
         )
-        return evaluator(agent.act, policies, preferences, episodes, 7).discounted
+        return evaluator(agent.act, policies, preferences, episodes, 7, ActInputs.of(agent)).discounted
 
     for _ in agent.learn(morl.make_vec(env, agent.num_envs), total_steps, evaluate):
         pass

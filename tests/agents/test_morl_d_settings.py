@@ -24,7 +24,13 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "discrete-sac": (WALK, {}),
     "eupg": (WALK, {"preset": "eupg", "rollout_steps": 4, "utility": "smooth-tchebycheff"}),
 }
-SMALL: dict[str, Any] = {"population": 4, "exchange_every": 36, "hidden_sizes": (8, 8), "evaluation_episodes": 1}
+SMALL: dict[str, Any] = {
+    "backend": "eager",
+    "population": 4,
+    "exchange_every": 36,
+    "hidden_sizes": (8, 8),
+    "evaluation_episodes": 1,
+}
 NUM_ENVS = 6  # three of four policies train side by side
 STEPS = 84
 

@@ -118,7 +118,15 @@ def test_new_evaluations_are_read_as_they_come(tmp_path: Path) -> None:
     assert after["notes"] == []
     record = json.loads((run / "front.json").read_text())
     (run / "front.json").write_text(
-        json.dumps({**record, "points": [[1.0, 1.0]], "preferences": [[0.5, 0.5]], "policy_ids": [7]})
+        json.dumps(
+            {
+                **record,
+                "points": [[1.0, 1.0]],
+                "preferences": [[0.5, 0.5]],
+                "policy_ids": [7],
+                "undiscounted_points": [[1.0, 1.0]],
+            }
+        )
     )
     library.refresh(least_seconds=0.0)
     assert decoded(answers.fronts(library, ["run"])["run"]["policy_ids"]).tolist() == [7]

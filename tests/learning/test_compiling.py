@@ -9,24 +9,27 @@ import pytest
 
 ONE_KERNEL = """
 import numpy as np
-from morl.learning.backends.numba.cache import have_compiled
+from morl.learning.backends.numba.cache import compile_in_subprocess
 from morl.learning.backends.numba.mlp import squared_norm
 ones = np.ones(7, dtype=np.float32)
-have_compiled(squared_norm, ones)
+compile_in_subprocess(squared_norm, ones)
 assert squared_norm(ones) == 7.0
 print(sum(squared_norm.stats.cache_hits.values()), sum(squared_norm.stats.cache_misses.values()))
 """
 
 UPDATES = """
 import hashlib, torch
+from morl.learning.backends import make_update
+from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
 settings = TD3Settings(hidden_sizes=(70, 70), discount=0.99, learning_rate=1e-2, layer_norm=True, policy_delay=1)
 td3, generator = TD3(9, 3, 2, settings, (3,), torch.device("cpu")), torch.Generator().manual_seed(0)
-normal = lambda width: torch.randn(1, 64, width, generator=generator)
-for _ in range(5):
-    td3.update({"state": normal(9), "next_state": normal(9), "action": normal(3).tanh(), "noise": normal(3),
-                "reward": normal(2), "weight": normal(2).abs(), "continues": torch.ones(1, 64, 1)})
-print(hashlib.sha256(td3.state_dict()["critics"].numpy().tobytes()).hexdigest())
+normal = lambda *shape: torch.randn(1, *shape, generator=generator)
+make_update(td3, "numba")(SampledBatches(
+    rows=normal(400, 9 + 3 + 2 + 9 + 1), index=torch.randint(400, (1, 5, 64), generator=generator),
+    observation_width=9, action_width=3, condition=normal(5, 64, 0), noise=normal(5, 1, 64, 3),
+    scale=torch.ones(1, 2), weight=normal(5, 64, 2).abs()))
+print(hashlib.sha256(td3.tensors()["critic"].numpy().tobytes()).hexdigest())
 """
 
 

@@ -14,7 +14,18 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morl.learning.backends.numba.gemm import NO_FLOOR, NO_GATE, RELU_GATE, TANH_GATE, product
+from morl.learning.backends.numba.gemm import (
+    AVX2,
+    AVX512,
+    NATIVE,
+    NO_FLOOR,
+    NO_GATE,
+    PLAIN,
+    RELU_GATE,
+    TANH_GATE,
+    Tile,
+    gemm,
+)
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.normalization import RunningMeanStd
 from morl.learning.observations import encoder, final_observations
@@ -137,7 +148,7 @@ def test_a_soft_update_is_a_weighted_mean() -> None:
     assert target.tolist() == source.tolist()
 
 
-# --- ReplayBuffer -----------------------------------------------------------------------------------------------------------
+# --- Replay buffers ---------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -275,8 +286,8 @@ def test_last_observations_are_batched_as_the_others(name: str) -> None:
     space.seed(4)
     observations = [space.sample() for _ in range(5)]
     final = np.empty(5, dtype=object)
-    for lane in (1, 2, 4):
-        final[lane] = observations[lane]
+    for index in (1, 2, 4):
+        final[index] = observations[index]
     encode, _ = encoder(space)
     rows = encode(final_observations({"final_obs": final}, np.array([1, 2, 4])))
     np.testing.assert_array_equal(rows, encode(batched(space, observations))[[1, 2, 4]])
@@ -346,7 +357,7 @@ def test_running_moments_in_parts_are_those_of_the_whole() -> None:
     np.testing.assert_allclose(moments.normalize(samples).std(axis=0), 1.0, rtol=1e-6)
 
 
-def test_layer_norm_normalises_hidden_layers() -> None:
+def test_layer_norm_normalizes_hidden_layers() -> None:
     network = MultilayerPerceptron((4, 16, 3), layer_norm=True)
     parameters = network.initialize(2, generator(0))
     inputs = torch.randn(2, 5, 4, generator=generator(1))
@@ -389,21 +400,36 @@ def test_policies_with_their_own_generators_sample_as_if_alone() -> None:
 @pytest.mark.parametrize("rows", [1, 5, 8, 31])
 @pytest.mark.parametrize("columns", [1, 16, 17, 64, 70])
 @pytest.mark.parametrize("terms", [1, 9])
-def test_a_product_is_that_of_numpy(rows: int, columns: int, terms: int) -> None:
-    draws = np.random.default_rng(0)
-    left, right, start = (
-        draws.normal(size=shape).astype(np.float32) for shape in ((rows, terms), (terms, columns), columns)
-    )
-    before = draws.normal(size=(rows, columns)).astype(np.float32)
+@pytest.mark.parametrize("tile", [AVX512, AVX2, PLAIN], ids=lambda tile: f"{tile.lanes}x{tile.vectors}")
+@pytest.mark.parametrize(("dtype", "rtol", "atol"), [(np.float32, 1e-4, 1e-5), (np.float64, 1e-12, 1e-12)])
+def test_a_product_is_that_of_numpy(
+    rows: int, columns: int, terms: int, tile: Tile, dtype: Any, rtol: float, atol: float
+) -> None:
+    """Tiles of every shape, whatever the processor: LLVM splits vectors that are too wide for it."""
+    random = np.random.default_rng(0)
+    shapes: Any = ((rows, terms), (terms, columns), columns)
+    left, right, bias = (random.normal(size=shape).astype(dtype) for shape in shapes)
+    before = random.normal(size=(rows, columns)).astype(dtype)
     before[0, 0] = np.nan
-    plain, gates = left @ right + start, {NO_GATE: 1.0, RELU_GATE: before > 0, TANH_GATE: 1 - before**2}
+    plain, gates = left @ right + bias, {NO_GATE: 1.0, RELU_GATE: before > 0, TANH_GATE: 1 - before**2}
     for layout in (np.ascontiguousarray, np.asfortranarray):
         for gate, factor in gates.items():
             result = before.copy()
-            product(layout(left), layout(right), start, NO_FLOOR, gate, result)
-            np.testing.assert_allclose(result, plain * factor, rtol=1e-4, atol=1e-5)
-        product(layout(left), layout(right), start[:0], np.float32(0.0), NO_GATE, result)
-        np.testing.assert_allclose(result, np.maximum(left @ right, 0.0), rtol=1e-4, atol=1e-5)
+            gemm(tile, layout(left), layout(right), bias, NO_FLOOR, gate, result)
+            np.testing.assert_allclose(result, plain * factor, rtol=rtol, atol=atol)
+        gemm(tile, layout(left), layout(right), bias[:0], np.float32(0.0), NO_GATE, result)
+        np.testing.assert_allclose(result, np.maximum(left @ right, 0.0), rtol=rtol, atol=atol)
     left[0, 0] = np.nan
-    product(left, right, start, np.float32(0.0), NO_GATE, result)
+    gemm(tile, left, right, bias, np.float32(0.0), NO_GATE, result)
     assert np.isnan(result[0]).all()  # a ReLU does not hide what has gone wrong
+
+
+def test_the_tile_of_this_processor_changes_no_number() -> None:
+    random = np.random.default_rng(0)
+    left, right, bias = (random.normal(size=shape).astype(np.float32) for shape in ((31, 70), (70, 70), 70))
+    results = []
+    for tile in (NATIVE, AVX512, AVX2):
+        results.append(np.zeros((31, 70), dtype=np.float32))
+        gemm(tile, left, right, bias, np.float32(0.0), NO_GATE, results[-1])
+    assert (results[0] == results[1]).all()
+    assert (results[0] == results[2]).all()

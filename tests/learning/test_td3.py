@@ -1,144 +1,113 @@
-"""TD3 of a population: the compiled update against the eager one, members against the population."""
+"""TD3 of a population: its parts beside plain references; tests/learning/test_backends.py compares backends."""
 
 from typing import Any
 
 import pytest
 import torch
 
-from morl.learning.sampled_batches import SampledBatches
-from morl.learning.td3 import TD3, TD3Settings
+from morl.learning.sampled_batches import Batch, SampledBatches
+from morl.learning.td3 import MIN_INWARD_DERIVATIVE, TD3, TD3Settings, leaky, smoothed
 
 CPU = torch.device("cpu")
 
 
-def build(seeds: tuple[int, ...] = (3, 4, 5), compiled: bool = True, **settings: Any) -> TD3:
-    widths = settings.pop("hidden_sizes", (12, 9))
-    td3 = TD3(5, 2, 3, TD3Settings(hidden_sizes=widths, discount=0.9, learning_rate=1e-2, **settings), seeds, CPU)
-    if not compiled:
-        td3.compiled = None
-    return td3
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def batches(count: int, policies: int = 3, size: int = 17) -> list[dict[str, torch.Tensor]]:
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(width: int) -> torch.Tensor:
-        return torch.randn(policies, size, width, generator=generator)
-
-    return [
-        {
-            "state": normal(5),
-            "next_state": normal(5),
-            "action": normal(2).clamp(-1, 1),
-            "noise": normal(2) * 3,
-            "reward": normal(3) * 2,
-            "weight": normal(3).abs(),
-            "continues": (normal(1) > -1).float(),
-            "direction": normal(3).abs(),
-            "origin": normal(3)[:, :1],
-        }
-        for _ in range(count)
-    ]
+def build(device: torch.device = CPU, **settings: Any) -> TD3:
+    return TD3(5, 2, 3, TD3Settings(hidden_sizes=(12, 9), discount=0.9, **settings), (3, 4, 5), device)
 
 
-@pytest.mark.parametrize("angles", [(0.0, 0.0), (0.02, 0.0), (0.02, 0.05)])
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"loss": "huber", "layer_norm": True, "policy_delay": 3},
-        {"max_grad_norm": 0.1, "hidden_sizes": (8,), "policy_delay": 1},
-        {"layer_norm": True, "hidden_sizes": (8, 8, 8)},
-        {"action_gradient": "leaky", "actor_starts": 3, "policy_delay": 1},
-    ],
-)
-def test_compiled_equals_eager(settings: dict[str, Any], angles: tuple[float, float]) -> None:
-    settings = settings | {"critic_angle": angles[0], "actor_angle": angles[1]}
-    eager, compiled = build(compiled=False, **settings), build(**settings)
-    assert compiled.compiled is not None
-    for batch in batches(6):
-        expected, found = eager.update(batch), compiled.update(batch)
-        for name, tensor in expected.items():
-            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
-    assert compiled.updates == eager.updates == 6
-    for name, tensor in eager.state_dict().items():
-        if isinstance(tensor, torch.Tensor):
-            torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=2e-4)
-    assert torch.equal(compiled.critic_optimizer.steps, eager.critic_optimizer.steps)
-    assert torch.equal(compiled.actor_optimizer.steps, eager.actor_optimizer.steps)
-
-
-@pytest.mark.parametrize("compiled", [True, False])
-def test_a_member_learns_what_it_learns_alone(compiled: bool) -> None:
-    together = build(compiled=compiled, layer_norm=True)
-    several = batches(5)
-    for batch in several:
-        together.update(batch)
-    for policy, seed in enumerate((3, 4, 5)):
-        alone = build((seed,), compiled, layer_norm=True)
-        for batch in several:
-            alone.update({name: column[policy : policy + 1] for name, column in batch.items()})
-        mine = together.state_dict(slice(policy, policy + 1))
-        torch.testing.assert_close(mine["critics"], alone.state_dict()["critics"], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(mine["target_actors"], alone.state_dict()["target_actors"], rtol=1e-4, atol=1e-5)
-
-
-def test_a_loaded_state_goes_on_compiled() -> None:
-    whole, first, second = build(), build(), build((9, 8, 7))
-    several = batches(6)
-    for batch in several:
-        whole.update(batch)
-    for batch in several[:3]:
-        first.update(batch)
-    second.load_state_dict(first.state_dict())
-    for batch in several[3:]:
-        second.update(batch)
-    assert torch.equal(second.critics, whole.critics)
-    assert torch.equal(second.target_actors, whole.target_actors)
-
-
-@pytest.mark.parametrize("policies", [1, 3])
-def test_results_do_not_depend_on_threads(policies: int) -> None:
-    seeds, several = tuple(range(policies)), batches(4, policies, size=150)
-    settings = {"hidden_sizes": (70, 33), "layer_norm": True, "critic_angle": 0.02, "actor_angle": 0.05}
-    found = []
-    for threads in (1, 2, 4):
-        td3 = build(seeds, **settings)
-        assert td3.compiled is not None
-        td3.compiled.workers.count = threads  # whatever the machine has
-        for batch in several:
-            td3.update(batch)
-        found.append(td3.state_dict())
-    for other in found[1:]:
-        for name, tensor in found[0].items():
-            if isinstance(tensor, torch.Tensor):
-                assert torch.equal(other[name], tensor), name
-
-
-@pytest.mark.parametrize("compiled", [True, False])
-def test_updates_from_a_replay_are_those_of_its_batches(compiled: bool) -> None:
-    generator = torch.Generator().manual_seed(1)
-    normal = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
-    index = torch.randint(40, (3, 5, 17), generator=generator)
-    rows, condition, scale = normal(3, 40, 3 + 2 + 3 + 3 + 1 + 2), normal(3, 5, 17, 2), normal(3, 3).abs() + 0.5
-    rows[:, :, 11] = (rows[:, :, 11] > 0).float()
-    weight, noise = normal(3, 5, 17, 3).abs(), normal(3, 5, 17, 2)
-    draws = SampledBatches(rows, 3, index, condition, weight, noise, scale)
-    at_once, one_by_one = build(compiled=compiled), build(compiled=compiled)
-    found = at_once.learn(draws)
-    for batch in draws.batches():
-        expected = one_by_one.update(batch)
-    assert at_once.updates == one_by_one.updates == 5
-    torch.testing.assert_close(found["values"], expected["values"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(at_once.actors, one_by_one.actors, rtol=1e-4, atol=1e-5)
-    for policy, batch in enumerate(next(draws.batches())["reward"]):
-        torch.testing.assert_close(batch * scale[policy], rows[policy, index[policy, 0], 5:8])
+def batch(device: torch.device = CPU, **columns: Any) -> Batch:
+    widths = {"observation": 5, "action": 2, "reward": 3, "next_observation": 5, "terminated": 1, "weight": 3}
+    drawn: dict[str, Any] = {
+        name: normal(3, 17, width, seed=seed).to(device) for seed, (name, width) in enumerate(widths.items())
+    }
+    drawn |= {"noise": normal(3, 1, 17, 2, seed=7).to(device), "utility": lambda values, _: values[..., 0]}
+    return Batch(**drawn | columns)
 
 
 @pytest.mark.parametrize("settings", [{}, {"loss": "huber", "layer_norm": True, "action_gradient": "leaky"}])
 def test_an_update_never_reads_a_number(settings: dict[str, Any]) -> None:
-    same: dict[str, Any] = {"hidden_sizes": (12, 9), "discount": 0.9, "critic_angle": 0.1, "actor_angle": 0.1}
     nowhere = torch.device("meta")  # tensors have shapes there, but no numbers: whoever asks for one fails
-    td3 = TD3(5, 2, 3, TD3Settings(policy_delay=1, max_grad_norm=1.0, **same | settings), (3, 4, 5), nowhere)
-    found = td3.update({name: column.to(nowhere) for name, column in batches(1)[0].items()})
-    assert found["values"].shape == (3, 17, 3)
+    td3 = build(nowhere, policy_delay=1, max_grad_norm=1.0, critic_angle=0.1, actor_angle=0.1, **settings)
+    metrics = td3.update(batch(nowhere, direction=normal(3, 17, 3).to(nowhere), origin=normal(3, 1, 3).to(nowhere)))
+    assert metrics["values"].shape == (3, 17, 3)
+    assert metrics["critic_loss"].shape == (3,)
+
+
+def test_actors_and_targets_move_at_every_second_update() -> None:
+    td3 = build(policy_delay=2)
+    for update in range(1, 5):
+        before = {name: tensor.clone() for name, tensor in td3.tensors().items()}
+        td3.update(batch())
+        assert td3.updates == update
+        for name in ("actor", "target_actor", "target"):
+            assert torch.equal(td3.tensors()[name], before[name]) == (update % 2 != 0)
+        assert not torch.equal(td3.tensors()["critic"], before["critic"])
+
+
+def test_a_gradient_that_leads_inward_never_vanishes() -> None:
+    actions = torch.tensor([-1.0, -1.0, 0.0, 1.0, 1.0])
+    gradient = torch.tensor([2.0, -2.0, 3.0, 2.0, -2.0])  # of a loss: a positive one lowers the action
+    expected = [0.0, -2.0 * MIN_INWARD_DERIVATIVE, 3.0, 2.0 * MIN_INWARD_DERIVATIVE, 0.0]
+    assert leaky(gradient, actions).tolist() == expected
+
+
+def test_smoothed_actions_are_clipped_twice() -> None:
+    found = smoothed(torch.tensor([0.0, 0.9, -0.9, 0.3]), torch.tensor([3.0, 0.2, -0.2, 0.1]), 0.5)
+    torch.testing.assert_close(found, torch.tensor([0.5, 1.0, -1.0, 0.4]))
+
+
+def test_batches_without_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="weight is None"):
+        build().update(batch(weight=None))
+
+
+def test_sampled_batches_are_the_rows_of_the_replay_buffer() -> None:
+    index = torch.randint(40, (3, 5, 17), generator=torch.Generator().manual_seed(1))
+    rows = normal(3, 40, 3 + 2 + 3 + 3 + 1 + 2)  # two columns that nothing reads
+    condition, scale = normal(3, 5, 17, 2, seed=1), normal(3, 3, seed=2).abs() + 0.5
+    weight, noise = normal(3, 5, 17, 3, seed=3), normal(3, 5, 1, 17, 2, seed=4)
+    batches = SampledBatches(
+        rows=rows,
+        index=index,
+        observation_width=3,
+        action_width=2,
+        condition=condition,
+        noise=noise,
+        scale=scale,
+        weight=weight,
+    )
+    assert len(list(batches)) == len(batches) == 5
+    for update, each in enumerate(batches):
+        for policy in range(3):
+            taken = rows[policy, index[policy, update]]
+            where = (policy, update)
+            assert torch.equal(each.observation[policy], torch.cat([taken[:, :3], condition[where]], dim=1))
+            assert torch.equal(each.action[policy], taken[:, 3:5])
+            assert torch.equal(each.reward[policy], taken[:, 5:8] / scale[policy])
+            assert torch.equal(each.next_observation[policy], torch.cat([taken[:, 8:11], condition[where]], dim=1))
+            assert torch.equal(each.terminated[policy], taken[:, 11:12])
+            assert torch.equal(each.noise[policy], noise[where])
+        values = normal(3, 17, 3, seed=5)
+        torch.testing.assert_close(each.utility(values, each.observation), (values * weight[:, update]).sum(dim=-1))
+        of_actions = values.unsqueeze(2).expand(-1, -1, 4, -1)
+        torch.testing.assert_close(
+            each.utility(of_actions, each.observation)[:, :, 3], each.utility(values, each.observation)
+        )
+
+
+def test_batches_that_nothing_can_be_compared_by_are_refused() -> None:
+    shape = torch.zeros(1, 1, 1, 1)
+    with pytest.raises(ValueError, match="weight and utility are None"):
+        SampledBatches(
+            rows=shape[0],
+            index=shape[0].long(),
+            observation_width=1,
+            action_width=1,
+            condition=shape,
+            noise=shape[None],
+            scale=shape[0, 0],
+        )

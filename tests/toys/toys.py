@@ -415,11 +415,16 @@ def difference(one: Any, other: Any, path: str = "") -> str:
 
 
 def scalars(run_dir: Path) -> dict[str, list[tuple[int, float]]]:
-    """Return the scalars that TensorBoard shows, by tag; clocks left out."""
+    """Return the scalars of a run that TensorBoard shows, by tag; clocks left out."""
+    return scalars_of(run_dir / "tensorboard")
+
+
+def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Return the scalars in the event files of a folder, by tag; clocks left out."""
     from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
-    events = EventAccumulator(str(run_dir / "tensorboard"), size_guidance={"tensors": 0}).Reload()
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
     found = {}
     for tag in sorted(set(events.Tags()["tensors"]) - {*CLOCKS}):
         arrays = [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]

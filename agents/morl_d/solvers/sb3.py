@@ -8,7 +8,7 @@ each in all sub-environments. Policies that are transferred, archived and saved 
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import stable_baselines3
@@ -71,7 +71,7 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
     Raises:
         ValueError: there is none of that name, or sb3_contrib would be needed and is not installed.
     """
-    found: Any = getattr(stable_baselines3, name, None)
+    found: object = getattr(stable_baselines3, name, None)
     if found is None:
         try:
             found = getattr(import_module("sb3_contrib"), name, None)
@@ -250,10 +250,10 @@ class StableBaselines:
             self.envs.seed(derived_seed(int(model.seed or 0), "environments", model.num_timesteps))
         model.set_env(self.envs, force_reset=self.running != policy)
         steps = model.num_timesteps
-        updates = _updates(model)
+        updates = model._n_updates
         model.learn(max_steps, reset_num_timesteps=False)
         self.running = policy
-        return model.num_timesteps - steps, _updates(model) - updates
+        return model.num_timesteps - steps, model._n_updates - updates
 
     def metrics(self) -> dict[str, float]:
         """Return no metrics: Stable-Baselines3 has a logger of its own."""
@@ -261,7 +261,7 @@ class StableBaselines:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the complete state for a checkpoint, the global random generators included."""
-        numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+        numpy_state: object = np.random.get_state(legacy=False)  # noqa: NPY002
         return {
             "models": [_model_state(model) for model in self.models],
             "running": -1 if self.running is None else self.running,
@@ -305,31 +305,44 @@ class _SpacesOnly(VecEnv):
     """A vector environment that has spaces and nothing else: a model is built on it before it trains."""
 
     def __init__(self, num_envs: int, problem: Problem) -> None:
-        action_space: Any = problem.action_space
+        action_space = problem.action_space
         if isinstance(action_space, spaces.Discrete):  # as `ScalarizedVecEnv`: their actions count from zero
             action_space = spaces.Discrete(int(action_space.n))
         super().__init__(num_envs, problem.observation_space, action_space)
 
-    def reset(self) -> Any: ...
-    def step_async(self, actions: Any) -> None: ...
-    def step_wait(self) -> Any: ...
-    def close(self) -> None: ...
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:  # noqa: ARG002
+    def reset(self) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def step_async(self, actions: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def step_wait(self) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def get_attr(self, attr_name: str, indices: object = None) -> list[None]:  # noqa: ARG002
+        """Return None for each environment: there are no attributes."""
         return [None] * self.num_envs
 
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None: ...
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:  # noqa: ARG002
-        return [None] * self.num_envs
+    def set_attr(self, attr_name: str, value: object, indices: object = None) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
 
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:  # noqa: ARG002
+    def env_method(self, method_name: str, *args: object, indices: object = None, **kwargs: object) -> NoReturn:
+        """Raise NotImplementedError."""
+        raise NotImplementedError
+
+    def env_is_wrapped(self, wrapper_class: object, indices: object = None) -> list[bool]:  # noqa: ARG002
+        """Return False for each environment."""
         return [False] * self.num_envs
 
 
 # --- Models as plain data ---------------------------------------------------------------------------------------------
-
-
-def _updates(model: Any) -> int:
-    return int(model._n_updates)
 
 
 def _parameters(model: BaseAlgorithm) -> dict[str, Any]:
@@ -345,7 +358,7 @@ def _set_parameters(model: BaseAlgorithm, state: StateDict) -> None:
         getattr(model, name).data.copy_(value)
 
 
-def _copied(state: Any) -> Any:
+def _copied(state: object) -> Any:
     if isinstance(state, Mapping):
         return {key: _copied(value) for key, value in state.items()}
     if isinstance(state, list | tuple):
@@ -353,13 +366,14 @@ def _copied(state: Any) -> Any:
     return state.detach().clone() if isinstance(state, Tensor) else state
 
 
-def _model_state(model: Any) -> dict[str, Any]:
+def _model_state(model: BaseAlgorithm) -> dict[str, Any]:
     state = _parameters(model) | {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)}
     state["last_observations"] = model._last_obs
     state["last_starts"] = getattr(model, "_last_episode_starts", None)
     state["action_space"] = model.action_space.np_random.bit_generator.state
     if isinstance(model, OffPolicyAlgorithm):
-        replay: Any = model.replay_buffer
+        replay = model.replay_buffer
+        assert replay is not None
         used = replay.buffer_size if replay.full else replay.pos
         columns = {name: getattr(replay, name)[:used] for name in REPLAY_COLUMNS if hasattr(replay, name)}
         state["replay"] = {**columns, "pos": replay.pos, "full": replay.full}
@@ -367,7 +381,7 @@ def _model_state(model: Any) -> dict[str, Any]:
     return state
 
 
-def _load_model(model: Any, state: StateDict) -> None:
+def _load_model(model: BaseAlgorithm, state: StateDict) -> None:
     _set_parameters(model, state)
     for name in COUNTERS:
         if name in state:
@@ -375,8 +389,9 @@ def _load_model(model: Any, state: StateDict) -> None:
     model._last_obs = state["last_observations"]
     model._last_episode_starts = state["last_starts"]
     model.action_space.np_random.bit_generator.state = state["action_space"]
-    if "replay" in state:
+    if isinstance(model, OffPolicyAlgorithm):
         replay = model.replay_buffer
+        assert replay is not None
         columns = dict(state["replay"])
         replay.pos = columns.pop("pos")
         replay.full = columns.pop("full")

@@ -45,21 +45,21 @@ def acting_network(policy: Any) -> ActingNetwork:
     if hasattr(policy, "q_net"):
         return _network("action-values", policy.q_net.q_net, policy.q_net.features_extractor)
     if actor is not None and hasattr(actor, "latent_pi"):  # SAC: the mean behind a tanh; its deviation is not exported
-        return _network("deterministic", nn.Sequential(*actor.latent_pi, actor.mu), actor.features_extractor)
+        return _network("deterministic", nn.Sequential(actor.latent_pi, actor.mu), actor.features_extractor)
     if actor is not None and isinstance(getattr(actor, "mu", None), nn.Sequential):  # TD3: a tanh comes last
         return _network("deterministic", actor.mu[:-1], actor.features_extractor)
     if hasattr(policy, "action_net") and hasattr(policy, "mlp_extractor"):
         log_std = getattr(policy, "log_std", None)
         if log_std is not None and log_std.dim() != 1:
             raise ValueError("its exploration is state-dependent")
-        layers = nn.Sequential(*policy.mlp_extractor.policy_net, policy.action_net)
+        layers = nn.Sequential(policy.mlp_extractor.policy_net, policy.action_net)
         head: Head = "categorical" if log_std is None else "gaussian"
         return _network(head, layers, policy.pi_features_extractor)
     raise ValueError(f"its policy {type(policy).__name__} is unknown")
 
 
 def _network(head: Head, sequence: nn.Sequential, features: nn.Module) -> ActingNetwork:
-    parts = list(sequence)
+    parts = [part for part in sequence.modules() if not isinstance(part, nn.Sequential)]
     if any(True for _ in features.parameters()):
         raise ValueError(f"its features {type(features).__name__} are learned")
     layers = [part for part in parts if isinstance(part, nn.Linear)]
@@ -94,7 +94,7 @@ def parameters_of(policy: Any, num_objectives: int, actions: BoundedActions | No
     if network.head == "gaussian" and actions is not None:
         half_range = torch.as_tensor(np.asarray(actions.half_range))
         weights[-1] = weights[-1] / half_range
-        biases[-1] = (biases[-1] - torch.as_tensor(np.asarray(actions.centre))) / half_range
+        biases[-1] = (biases[-1] - torch.as_tensor(np.asarray(actions.center))) / half_range
         rest = [policy.log_std.detach().double().cpu() - half_range.log()]
     layers = [part.flatten() for pair in zip(weights, biases, strict=True) for part in pair]
     return torch.cat([*layers, *rest]).float()

@@ -40,7 +40,7 @@ export function plotlyText(text) {
 /** Returns an indicator's or a clock's name in words. */
 export function inWords(name) {
   const known = { igd_plus: "IGD+", environment_steps: "all environment steps" };
-  return known[name] ?? name.replaceAll("_", " ");
+  return Object.hasOwn(known, name) ? known[name] : name.replaceAll("_", " ");
 }
 
 /** Returns a text as one word of a shell's command. */

@@ -74,6 +74,8 @@ def choose_backend(
     if backend == "eager":
         return "eager"
     reason = numba.unsupported(algorithm, linear_utility)
+    if reason is None and backend == "auto":
+        reason = numba.slower(algorithm)
     if reason is None:
         return "numba"
     if backend == "numba":

@@ -42,26 +42,30 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
         algorithm: whose updates are to be compiled.
         linear_utility: whether the batches will hold the weights of a linear utility.
     """
-    if isinstance(algorithm, PPO):
-        return _unsupported_parameters(algorithm.parameters)
-    if isinstance(algorithm, TD3):
-        reason = _unsupported_parameters(algorithm.actors)
-    elif isinstance(algorithm, SAC):
-        reason = _unsupported_parameters(algorithm.actors)
-        if algorithm.settings.shared_layers > 0:
-            reason = f"shared_layers is {algorithm.settings.shared_layers}, which only eager updates support"
-        if not linear_utility:
-            reason = "utility is not linear in the values, which only eager updates support"
-    else:
+    parameters = _parameters(algorithm)
+    if parameters is None:
         return f"the algorithm is {type(algorithm).__name__}, which has no compiled updates"
-    if algorithm.settings.precision == "bfloat16":
-        reason = "precision is 'bfloat16', which only eager updates support"
-    return reason
-
-
-def _unsupported_parameters(parameters: torch.Tensor) -> str | None:
     if parameters.device.type != "cpu":
         return f"device is {parameters.device.type!r}, and compiled updates run on a CPU only"
-    if parameters.dtype != torch.float32:
-        return f"precision is {str(parameters.dtype).removeprefix('torch.')!r}, and compiled updates are float32"
+    if isinstance(algorithm, TD3 | SAC) and algorithm.settings.precision == "bfloat16":
+        return "precision is 'bfloat16', which only eager updates support"
+    if isinstance(algorithm, SAC) and algorithm.settings.shared_layers > 0:
+        return f"shared_layers is {algorithm.settings.shared_layers}, which only eager updates support"
+    if isinstance(algorithm, SAC) and not linear_utility:
+        return "utility is not linear in the values, which only eager updates support"
     return None
+
+
+def slower(algorithm: PPO | OffPolicyAlgorithm) -> str | None:
+    """Return which setting makes compiled updates slower than eager ones, as a clause, or None."""
+    parameters = _parameters(algorithm)
+    if parameters is not None and parameters.dtype == torch.float64:
+        return "precision is 'float64', for which compiled updates are slow"
+    return None
+
+
+def _parameters(algorithm: PPO | OffPolicyAlgorithm) -> torch.Tensor | None:
+    """Return parameters of an algorithm that has compiled updates, else None."""
+    if isinstance(algorithm, PPO):
+        return algorithm.parameters
+    return algorithm.actors if isinstance(algorithm, TD3 | SAC) else None

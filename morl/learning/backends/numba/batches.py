@@ -17,7 +17,7 @@ class PolicyBatches(NamedTuple):
 
     Attributes:
         rows: [row, column] of the replay buffer.
-        index: [update, batch] rows sampled.
+        indices: [update, batch] rows sampled.
         action_width: columns of an action.
         condition: [update, batch, condition].
         noise: [update, draw, batch, action].
@@ -28,7 +28,7 @@ class PolicyBatches(NamedTuple):
     """
 
     rows: Array
-    index: NDArray[np.int64]
+    indices: NDArray[np.int64]
     action_width: int
     condition: Array
     noise: Array
@@ -55,7 +55,7 @@ def policy_batches(batches: SampledBatches, policy: int) -> PolicyBatches:
     scale = array(batches.scale)
     return PolicyBatches(
         rows=batches.rows[policy].numpy(),
-        index=batches.index[policy].contiguous().numpy(),
+        indices=batches.index[policy].contiguous().numpy(),
         action_width=batches.action_width,
         condition=array(batches.condition),
         noise=array(batches.noise),
@@ -113,7 +113,7 @@ def gather(team: ThreadTeam, batches: PolicyBatches, update: int, discount: floa
     width = state - conditions
     following = total - conditions + objectives
     for i in range(start, stop):
-        row = batches.rows[batches.index[update, i]]
+        row = batches.rows[batches.indices[update, i]]
         for j in range(width):
             batch.inputs[i, j] = row[j]
             batch.next_inputs[i, j] = row[following + j]

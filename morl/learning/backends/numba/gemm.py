@@ -56,7 +56,7 @@ class Tile:
     vectors: int
 
 
-class TileType(types.Type):  # type: ignore[misc]
+class TileType(types.Type):
     """The Numba type of a `Tile`: one type for each shape."""
 
     def __init__(self, lanes: int, vectors: int) -> None:
@@ -73,23 +73,23 @@ def _type_of_tile(tile: Tile, context: object) -> TileType:  # noqa: ARG001
     return TileType(tile.lanes, tile.vectors)
 
 
-@unbox(TileType)
+@unbox(TileType)  # type: ignore[no-untyped-call,untyped-decorator]
 def _unbox_tile(kind: TileType, tile: object, context: Any) -> NativeValue:  # noqa: ARG001
-    return NativeValue(context.context.get_dummy_value())
+    return NativeValue(context.context.get_dummy_value())  # type: ignore[no-untyped-call]
 
 
-@lower_constant(TileType)  # type: ignore[untyped-decorator]
+@lower_constant(TileType)  # type: ignore[no-untyped-call,untyped-decorator]
 def _lower_tile(context: Any, builder: ir.IRBuilder, kind: TileType, tile: object) -> ir.Value:  # noqa: ARG001
     return context.get_dummy_value()
 
 
-@overload_attribute(TileType, "lanes", strict=False)
+@overload_attribute(TileType, "lanes", strict=False)  # type: ignore[call-arg]
 def _lanes_of_tile(tile: TileType) -> Callable[[Tile], int]:
     lanes = tile.lanes
     return lambda tile: lanes  # noqa: ARG005
 
 
-@overload_attribute(TileType, "vectors", strict=False)
+@overload_attribute(TileType, "vectors", strict=False)  # type: ignore[call-arg]
 def _vectors_of_tile(tile: TileType) -> Callable[[Tile], int]:
     vectors = tile.vectors
     return lambda tile: vectors  # noqa: ARG005
@@ -119,6 +119,14 @@ class Strided(NamedTuple):
 
     address: int
     stride: int
+
+
+class Epilogue(NamedTuple):
+    """What is done to the sums of a tile: the address of the biases that they start from, floor and gate."""
+
+    biases: int
+    floor: np.float32
+    gate: int
 
 
 _FLOAT = ir.FloatType()
@@ -173,18 +181,19 @@ def _inner_loop(rows: int, narrow: bool) -> Any:
     """Return the compiled function that computes one tile [rows, lanes * vectors] of a product.
 
     Its arguments: the `Tile`; the `LeftFactor`; right factor, `Strided` by term; number of terms; result, `Strided` by
-    row; address of the biases; floor; gate.
+    row; the `Epilogue`.
     """
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         tile = signature.args[0]
         vector = ir.VectorType(_FLOAT, tile.lanes)
         vectors = 1 if narrow else tile.vectors
-        _, left, right, terms, result, bias, floor, gate = arguments
+        _, left, right, terms, result, epilogue = arguments
         left_address, left_row, left_term = cgutils.unpack_tuple(builder, left)  # type: ignore[no-untyped-call]
         right_address, right_term = cgutils.unpack_tuple(builder, right)  # type: ignore[no-untyped-call]
         result_address, result_row = cgutils.unpack_tuple(builder, result)  # type: ignore[no-untyped-call]
-        biases = [builder.load(at, align=4, typ=vector) for at in _pointers(builder, bias, vector, vectors)]
+        begin, floor, gate = cgutils.unpack_tuple(builder, epilogue)  # type: ignore[no-untyped-call]
+        biases = [builder.load(at, align=4, typ=vector) for at in _pointers(builder, begin, vector, vectors)]
         sums = [[_variable(builder, bias) for bias in biases] for _ in range(rows)]
         steps = [builder.mul(left_row, _INT64(row)) for row in range(rows)]
         multiply_add = _multiply_add(builder, vector)
@@ -206,9 +215,15 @@ def _inner_loop(rows: int, narrow: bool) -> Any:
 
     @intrinsic
     def inner_loop(
-        typing: Any, tile: Any, left: Any, right: Any, terms: Any, result: Any, bias: Any, floor: Any, gate: Any
+        typing: Any,  # noqa: ARG001
+        tile: Any,
+        left: Any,
+        right: Any,
+        terms: Any,
+        result: Any,
+        epilogue: Any,
     ) -> Any:
-        return types.void(tile, left, right, terms, result, bias, floor, gate), codegen
+        return types.void(tile, left, right, terms, result, epilogue), codegen
 
     return inner_loop
 
@@ -248,7 +263,7 @@ def _gemm_of_type(tile: Tile, left: Array, right: Array, bias: Array, floor: Any
 def _choose_gemm(tile: Any, left: Any, right: Any, bias: Any, floor: Any, gate: Any, result: Any) -> Any:  # noqa: ARG001
     if result.dtype == types.float32:
         return lambda tile, left, right, bias, floor, gate, result: _tiled(tile, left, right, bias, floor, gate, result)
-    return lambda tile, left, right, bias, floor, gate, result: _plain(left, right, bias, floor, gate, result)
+    return lambda tile, left, right, bias, floor, gate, result: _plain(left, right, bias, floor, gate, result)  # noqa: ARG005
 
 
 @njit(cache=True, nogil=True)
@@ -326,26 +341,26 @@ def _columns(
     """Write as many columns of a product as a tile has."""
     terms = left.shape[1]
     across = Strided(right.ctypes.data, right.strides[0])
-    begin = bias.ctypes.data
+    epilogue = Epilogue(bias.ctypes.data, floor, gate)
     row = 0
     while row < result.shape[0]:
         tall = _tile_rows(result.shape[0] - row, narrow)
         below = LeftFactor(left.ctypes.data + row * left.strides[0], left.strides[0], left.strides[1])
         target = Strided(result.ctypes.data + row * result.strides[0], result.strides[0])
         if narrow and tall == 12:
-            _narrow_12(tile, below, across, terms, target, begin, floor, gate)
+            _narrow_12(tile, below, across, terms, target, epilogue)
         elif narrow and tall == 4:
-            _narrow_4(tile, below, across, terms, target, begin, floor, gate)
+            _narrow_4(tile, below, across, terms, target, epilogue)
         elif narrow:
-            _narrow_1(tile, below, across, terms, target, begin, floor, gate)
+            _narrow_1(tile, below, across, terms, target, epilogue)
         elif tall == 6:
-            _wide_6(tile, below, across, terms, target, begin, floor, gate)
+            _wide_6(tile, below, across, terms, target, epilogue)
         elif tall == 4:
-            _wide_4(tile, below, across, terms, target, begin, floor, gate)
+            _wide_4(tile, below, across, terms, target, epilogue)
         elif tall == 2:
-            _wide_2(tile, below, across, terms, target, begin, floor, gate)
+            _wide_2(tile, below, across, terms, target, epilogue)
         else:
-            _wide_1(tile, below, across, terms, target, begin, floor, gate)
+            _wide_1(tile, below, across, terms, target, epilogue)
         row += tall
 
 

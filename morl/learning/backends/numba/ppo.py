@@ -40,10 +40,10 @@ class NumbaGradientStep:
             log_stds=ppo.network.log_stds,
         )
         self.config = PPOKernelConfig(
-            value_weight=ppo.settings.value_weight,
-            entropy_weight=ppo.settings.entropy_weight,
-            value_clip_range=ppo.settings.value_clip_range,
-            max_grad_norm=ppo.settings.max_grad_norm,
+            value_weight=float(ppo.settings.value_weight),
+            entropy_weight=float(ppo.settings.entropy_weight),
+            value_clip_range=float(ppo.settings.value_clip_range),
+            max_grad_norm=float(ppo.settings.max_grad_norm),
             epsilon=ppo.optimizer.epsilon,
         )
         self.workspaces: dict[int, PPOWorkspace] = {}

@@ -96,13 +96,13 @@ def _kernel_config(sac: SAC) -> SACKernelConfig:
     settings = sac.settings
     low, high = LOG_STD_RANGE
     return SACKernelConfig(
-        discount=settings.discount,
-        actor_learning_rate=settings.actor_learning_rate,
-        critic_learning_rate=settings.critic_learning_rate,
-        tau=settings.tau,
+        discount=float(settings.discount),
+        actor_learning_rate=float(settings.actor_learning_rate),
+        critic_learning_rate=float(settings.critic_learning_rate),
+        tau=float(settings.tau),
         policy_delay=settings.policy_delay,
-        target_entropy=settings.target_entropy,
-        temperature=-1.0 if settings.temperature is None else settings.temperature,
+        target_entropy=float(settings.target_entropy),
+        temperature=-1.0 if settings.temperature is None else float(settings.temperature),
         min_log_std=low,
         max_log_std=high,
     )

@@ -150,7 +150,7 @@ def run_sac_updates(
     actor_steps = counters.actor_steps
     next_inputs = workspace.batch.next_inputs
     state = next_inputs.shape[1] - workspace.actions.shape[1]
-    for update in range(batches.index.shape[0]):
+    for update in range(batches.indices.shape[0]):
         critic_steps += 1
         gather(team, batches, update, config.discount, workspace.batch)
         _act(team, networks, config, next_inputs[:, :state], batches.noise[update, 0], workspace)

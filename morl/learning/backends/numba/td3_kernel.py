@@ -145,7 +145,7 @@ def run_td3_updates(
     critic_steps = counters.critic_steps
     updates = counters.updates
     actor_steps = counters.actor_steps
-    for update in range(batches.index.shape[0]):
+    for update in range(batches.indices.shape[0]):
         critic_steps += 1
         updates += 1
         gather(team, batches, update, config.discount, workspace.batch)
