@@ -7,9 +7,9 @@
 All backends of an algorithm start from the same parameters and take turns in one process on the same batches; after an
 untimed start each row is the median over rounds. One update is that of the whole population: critics, and every second
 time (PD-MORL's and MORL/D's default) actors and targets; for PPO one minibatch gradient step. torch uses one thread,
-the kernels as many as there are processors, so wall clock and processor time are both given. torch.compile is no backend
-of this project: it is measured because it is the alternative; its compile time is printed apart. `--write FILE` writes
-the table and the machine as Markdown.
+the kernels as many as there are processors, so wall clock and processor time are both given. torch.compile is no
+backend of this project: it is measured because it is the alternative; its compile time is printed apart. `--write FILE`
+writes the table and the machine as Markdown.
 """
 
 import argparse
