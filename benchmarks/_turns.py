@@ -45,10 +45,12 @@ def training(agent: Any, loop: Any, lanes: int) -> Advance:
 
     def advance(steps: int) -> tuple[float, float]:
         before = agent.steps, agent.updates
-        wall, processor = perf_counter(), process_time()
+        wall = perf_counter()
+        processor = process_time()
         for _ in range(steps // lanes):
             next(loop)
-        wall, processor = perf_counter() - wall, process_time() - processor
+        wall = perf_counter() - wall
+        processor = process_time() - processor
         assert (agent.steps, agent.updates) == (before[0] + steps, before[1] + steps)
         return wall, processor
 

@@ -80,7 +80,7 @@ def transitions(algorithm: OffPolicyAlgorithm, policies: int) -> SampledBatches:
         index=torch.randint(ROWS, shape, generator=generator),
         observation_width=OBSERVATION,
         action_width=ACTION,
-        condition=torch.zeros(*shape, 0),
+        condition=torch.zeros((*shape, 0)),
         noise=algorithm.sample_noise(UPDATES_PER_CALL, BATCH, generator),
         scale=torch.ones(policies, OBJECTIVES),
         weight=torch.full((*shape, OBJECTIVES), 1.0 / OBJECTIVES),

@@ -49,7 +49,8 @@ Advance = Callable[[], tuple[int, float, float]]  # policy-steps, seconds of the
 
 
 def timed(work: Callable[[], int]) -> tuple[int, float, float]:
-    wall, processor = perf_counter(), process_time()
+    wall = perf_counter()
+    processor = process_time()
     steps = work()
     return steps, perf_counter() - wall, process_time() - processor
 
@@ -71,7 +72,8 @@ def ours(policies: int, env: str = HOPPER, envs_per_policy: int = ENVS, solver: 
         next(learning)
 
     def work() -> int:
-        before, target = agent.steps, agent.updates + EPOCHS * MINIBATCHES
+        before = agent.steps
+        target = agent.updates + EPOCHS * MINIBATCHES
         while agent.updates < target:
             next(learning)
         return agent.steps - before
@@ -103,7 +105,8 @@ def physics(num_envs: int) -> Advance:
     """Returns physics alone, for as many environment steps as an update has."""
     envs = make_vec(HOPPER, num_envs)
     envs.reset(seed=0)
-    batch, skip = envs.batch, envs.template.frame_skip  # type: ignore[attr-defined]
+    batch = envs.batch
+    skip = envs.template.frame_skip  # type: ignore[attr-defined]
 
     def work() -> int:
         for _ in range(STEPS):

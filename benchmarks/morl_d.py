@@ -107,7 +107,8 @@ def stable_inside(width: int) -> System:
     agent.solver.run(envs, STARTS + 1)
 
     def advance(steps: int) -> tuple[float, float]:
-        wall, processor = perf_counter(), process_time()
+        wall = perf_counter()
+        processor = process_time()
         taken, _ = agent.solver.run(envs, steps)
         assert taken == steps
         return perf_counter() - wall, process_time() - processor
@@ -117,7 +118,8 @@ def stable_inside(width: int) -> System:
 
 def print_rows(systems: list[System], references: list[System]) -> None:
     for system in systems:
-        wall, processor = median(system.wall), median(system.processor)
+        wall = median(system.wall)
+        processor = median(system.processor)
         cells = [system.name, system.note, f"{1 / wall:.0f}", f"{1 / processor:.0f}"]
         cells += [" / ".join(ratio(reference, system)) for reference in references if reference.note == system.note]
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -137,12 +139,14 @@ def compare(widths: list[int], rounds: int, steps: int) -> None:
 
 def evaluation() -> None:
     """Prints the steps per second of evaluating six policies, five episodes each, and of the peer's evaluation."""
-    agent, task = agent_of(256, 12), problem(ENV)
+    agent = agent_of(256, 12)
+    task = problem(ENV)
     evaluator = build_evaluator(ENV, {}, task.discount)
     policies = np.repeat(np.arange(POPULATION), 5)
     evaluate = partial(evaluator, agent.act, policies, agent.weights[policies], 1)
     evaluate(seed=0)  # builds the environments
-    steps, wall = evaluator.steps, perf_counter()
+    steps = evaluator.steps
+    wall = perf_counter()
     evaluate(seed=1)
     rate = (evaluator.steps - steps) / (perf_counter() - wall)
     print(f"\nEvaluation in one wide rollout: {rate:,.0f} steps/s", end="")
@@ -174,7 +178,8 @@ def main() -> None:
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     memory()  # first: it reports the peak of this process
     rounds = arguments.rounds or (2 if arguments.quick else 5)
-    widths, steps = arguments.widths or ([64] if arguments.quick else [64, 256]), 480  # a multiple of all lanes
+    widths = arguments.widths or ([64] if arguments.quick else [64, 256])
+    steps = 480  # a multiple of all lanes
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {rounds} rounds of {steps} steps\n")
     titles = ["system", "networks", "steps/s", "steps/CPU-s"]
     peers = (["morl-baselines"] if MOSAC is not None else []) + ["Stable-Baselines3"]

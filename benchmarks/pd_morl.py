@@ -43,7 +43,10 @@ except ModuleNotFoundError:
 
 ENVIRONMENTS = ("deep-sea-treasure-v0", "minecart-v0")
 HIDDEN_WIDTHS = (256, 256, 256, 256)  # both publish these
-CAPACITY, STARTS, SAMPLED_PREFERENCES, NEVER = 10_000, 100, 4, 10**9
+CAPACITY = 10_000
+STARTS = 100
+SAMPLED_PREFERENCES = 4
+NEVER = 10**9
 
 SHARED = {"net_arch": list(HIDDEN_WIDTHS), "buffer_size": CAPACITY, "learning_starts": STARTS}
 SHARED |= {"initial_epsilon": DiscreteConfig.exploration_start, "final_epsilon": DiscreteConfig.exploration_end}
@@ -102,7 +105,8 @@ def peer(env: str, batch: int, envelope: bool, threads: tuple[int, ...]) -> list
 
 
 def print_row(env: str, comparison: str, system: System, reference: System | None) -> None:
-    wall, processor = median(system.wall), median(system.processor)
+    wall = median(system.wall)
+    processor = median(system.processor)
     cells = [env, comparison, system.name, system.note]
     cells += [f"{1 / wall:.1f}", f"{1 / processor:.1f}", f"{1 / wall:.1f}"]  # `advance` asserts one update per step
     if reference is not None:
@@ -132,7 +136,8 @@ def key_update_seconds(env: str) -> float:
     """Returns what one evaluation of our key preferences takes; none of them is timed above."""
     task = problem(env)
     agent = PDMORL(task, DiscreteConfig(hidden_sizes=HIDDEN_WIDTHS), seed=0, num_envs=10, device=torch.device("cpu"))
-    evaluator, keys = build_evaluator(env, {}, task.discount), agent.keys.preferences
+    evaluator = build_evaluator(env, {}, task.discount)
+    keys = agent.keys.preferences
     evaluate = partial(evaluator, agent.act, np.zeros(len(keys), dtype=np.int64), keys, DiscreteConfig.key_episodes)
     evaluate(seed=0)  # builds the environments
     return min(timeit.repeat(lambda: evaluate(seed=1), number=1, repeat=3))

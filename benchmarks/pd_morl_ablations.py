@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--options", nargs="+", default=list(OPTIONS), choices=list(OPTIONS))
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.steps, chosen.envs, chosen.options = 3_000, chosen.envs[:1], list(OPTIONS)[:2]
+        chosen.steps = 3_000
+        chosen.envs = chosen.envs[:1]
+        chosen.options = list(OPTIONS)[:2]
         chosen.out = chosen.out / "quick"
     print(f"{chosen.steps:,} steps, seeds 0 to {chosen.seeds - 1}\n")
     print(f"| environment | option | {' | '.join(INDICATORS)} |\n|{'---|' * (2 + len(INDICATORS))}")

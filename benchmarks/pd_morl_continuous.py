@@ -35,7 +35,11 @@ try:
 except ModuleNotFoundError:
     CAPQL = None
 
-ENVIRONMENT, LANES, BATCH, STARTS, NEVER = "mo-hopper-v5", 10, 256, 300, 10**9
+ENVIRONMENT = "mo-hopper-v5"
+NUM_ENVS = 10
+BATCH = 256
+STARTS = 300
+NEVER = 10**9
 
 
 def ours(name: str, learners: int, width: int, preset: str = "improved", **config: Any) -> System:
@@ -51,12 +55,12 @@ def ours(name: str, learners: int, width: int, preset: str = "improved", **confi
         **config,
     )
     seeds: Any = 0 if learners == 1 else tuple(range(learners))
-    agent = ContinuousPDMORL(problem(ENVIRONMENT), settings, seeds, LANES, torch.device("cpu"))
+    agent = ContinuousPDMORL(problem(ENVIRONMENT), settings, seeds, NUM_ENVS, torch.device("cpu"))
     evaluates = [lambda preferences, *_: np.zeros_like(preferences)] * learners
-    loop = agent.learn(make_vec(ENVIRONMENT, LANES * learners), NEVER, *evaluates)
+    loop = agent.learn(make_vec(ENVIRONMENT, NUM_ENVS * learners), NEVER, *evaluates)
     while agent.steps < STARTS:
         next(loop)
-    return System(f"{name}, {width}-{width}", f"{learners}", training(agent, loop, LANES))
+    return System(f"{name}, {width}-{width}", f"{learners}", training(agent, loop, NUM_ENVS))
 
 
 def stable_baselines(width: int, threads: int) -> System:
@@ -84,7 +88,8 @@ def capql(width: int, threads: int) -> System:
     agent = CAPQL(
         clock, net_arch=[width, width], batch_size=BATCH, learning_starts=STARTS, seed=0, device="cpu", log=False
     )
-    reference, evaluation = np.zeros(agent.reward_dim), {"num_eval_weights_for_front": agent.reward_dim}
+    reference = np.zeros(agent.reward_dim)
+    evaluation = {"num_eval_weights_for_front": agent.reward_dim}
 
     def train(steps: int) -> None:
         agent.train(steps, clock, reference, eval_freq=NEVER, reset_num_timesteps=False, **evaluation)
@@ -149,10 +154,12 @@ def main() -> None:
     ]
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     with prepared_processor(threads=1):  # the peers gain from it too
-        start, used = perf_counter(), process_time()
+        start = perf_counter()
+        used = process_time()
         for width in chosen.widths:
             compare(width, rounds, steps, threads, learners=6)
-        wall, used = perf_counter() - start, process_time() - used
+        wall = perf_counter() - start
+        used = process_time() - used
     print(f"\n{wall:.0f} s on the clock, {used:.0f} s of processor time: {used / wall:.0%} of one core was ours.")
 
 

@@ -57,7 +57,8 @@ MEMORY_DISK = "/dev/shm"
 """Where run folders are made where there is one: waiting for a disk would take most of the time."""
 SHOWN = 20
 """Failures of a campaign that are printed; --json has all."""
-BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
+BEGIN = "<!-- reliability: begin -->"
+END = "<!-- reliability: end -->"
 """The lines of a page between which --table writes."""
 
 

@@ -32,7 +32,8 @@ def sizes(largest: int, scratch: Scratch) -> list[int]:
 
 def campaign(scratch: Scratch) -> Iterator[Case]:
     """Train on disks of every size that is too small for the run."""
-    disk, child = scratch.folder / "disk", scratch.folder / "child"
+    disk = scratch.folder / "disk"
+    child = scratch.folder / "child"
     refusal = mount(disk, f"size={SPACE}") if sys.platform == "linux" else "only Linux has tmpfs"
     if refusal:
         yield Case("mounting", None, f"a small file system cannot be mounted here: {refusal}")
