@@ -64,7 +64,7 @@ def write_runs(root: Path, runs: int, points: int, evaluations: int) -> None:
         (folder / "front.json").write_text(json.dumps(record, indent=1))
 
 
-def _front(angles: Any, radius: float, step: int) -> dict[str, Any]:
+def _front(angles: object, radius: float, step: int) -> dict[str, Any]:
     points = radius * np.stack([np.sin(angles), np.cos(angles)], axis=1)
     values = {"hypervolume": radius**2, "expected_utility": radius, "sparsity": 0.01, "cardinality": float(len(points))}
     preferences = points / points.sum(axis=1, keepdims=True)
@@ -78,7 +78,7 @@ def _front(angles: Any, radius: float, step: int) -> dict[str, Any]:
     }
 
 
-def measure(what: str, goal: str, call: Callable[[], Any]) -> Any:
+def measure(what: str, goal: str, call: Callable[[], Any]) -> object:
     """Time a call once, cold, and print it."""
     wall = time.perf_counter()
     cpu = time.process_time()

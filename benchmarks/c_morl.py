@@ -56,7 +56,7 @@ def timed(work: Callable[[], int]) -> tuple[int, float, float]:
 
 
 def ours(policies: int, env: str = HOPPER, envs_per_policy: int = ENVS, solver: str | None = None) -> Advance:
-    """Returns one update of a population after the other: initialization, or extension by `solver`."""
+    """Return one update of a population after the other: initialization, or extension by `solver`."""
     stated = problem(env)
     sizes: dict[str, Any] = {"samples_per_update": SAMPLES, "epochs": EPOCHS, "minibatches": MINIBATCHES}
     sizes |= {"snapshot_updates": 10**9, "extension_snapshot_updates": 10**9, "snapshot_episodes": 1}
@@ -82,7 +82,7 @@ def ours(policies: int, env: str = HOPPER, envs_per_policy: int = ENVS, solver: 
 
 
 def stable_baselines(threads: int) -> Advance:
-    """Returns one update of Stable-Baselines3's PPO after the other, on the mean of both objectives."""
+    """Return one update of Stable-Baselines3's PPO after the other, on the mean of both objectives."""
 
     def build() -> gymnasium.Env[Any, Any]:
         return mo_gymnasium.wrappers.LinearReward(gymnasium.make(HOPPER), np.array([0.5, 0.5]))
@@ -117,7 +117,7 @@ def physics(num_envs: int) -> Advance:
 
 
 def evaluation() -> Advance:
-    """Returns one evaluation of 10 snapshots after the other, 5 episodes each, as extension asks for them."""
+    """Return one evaluation of 10 snapshots after the other, 5 episodes each, as extension asks for them."""
     stated = problem(HOPPER)
     agent = CMORL(stated, Config(initial_divisions=9), 0, 60, torch.device("cpu"))
     evaluator = build_evaluator(HOPPER, {}, stated.discount)

@@ -8,7 +8,7 @@ beside where it has the indicator; it is called in a loop, since it takes one fr
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 from time import process_time
 from typing import Any
@@ -22,6 +22,11 @@ from morl.pareto import history
 from morl.preferences import dirichlet
 
 FRONTS = 1000
+
+
+def call(function: Callable[..., object], first: object, others: Sequence[object]) -> object:
+    """Return the value of a function of a first argument and others."""
+    return function(first, *others)
 
 
 def measure(calls: list[Callable[[], Any]]) -> list[float]:
@@ -65,8 +70,8 @@ def main() -> None:
             one = getattr(morl.pareto, name)
             many = getattr(history, name)
             calls = [
-                lambda f=many, a=others, h=fronts: f(h, *a),
-                lambda f=one, a=others, h=fronts: [f(points, *a) for points in h],
+                lambda f=many, a=others, h=fronts: call(f, h, a),
+                lambda f=one, a=others, h=fronts: [call(f, points, a) for points in h],
             ]
             if name in peers:
                 calls.append(lambda f=peers[name], h=fronts: [f(points) for points in h])

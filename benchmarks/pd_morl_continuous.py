@@ -15,7 +15,6 @@ import platform
 from functools import partial
 from statistics import median
 from time import perf_counter, process_time
-from typing import Any
 
 import gymnasium
 import mo_gymnasium as mo_gym
@@ -42,8 +41,8 @@ STARTS = 300
 NEVER = 10**9
 
 
-def ours(name: str, learners: int, width: int, preset: str = "improved", **config: Any) -> System:
-    """Returns some learners of our agent on their own vector environment, before their first update."""
+def ours(name: str, learners: int, width: int, preset: str = "improved", **config: object) -> System:
+    """Return some learners of our agent on their own vector environment, before their first update."""
     settings = ContinuousConfig.preset(
         preset,
         hidden_sizes=(width, width),
@@ -54,7 +53,7 @@ def ours(name: str, learners: int, width: int, preset: str = "improved", **confi
         key_pretraining_steps=0,
         **config,
     )
-    seeds: Any = 0 if learners == 1 else tuple(range(learners))
+    seeds: object = 0 if learners == 1 else tuple(range(learners))
     agent = ContinuousPDMORL(problem(ENVIRONMENT), settings, seeds, NUM_ENVS, torch.device("cpu"))
     evaluates = [lambda preferences, *_: np.zeros_like(preferences)] * learners
     loop = agent.learn(make_vec(ENVIRONMENT, NUM_ENVS * learners), NEVER, *evaluates)
@@ -64,7 +63,7 @@ def ours(name: str, learners: int, width: int, preset: str = "improved", **confi
 
 
 def stable_baselines(width: int, threads: int) -> System:
-    """Returns Stable-Baselines3's TD3 on equal weights, before its first update."""
+    """Return Stable-Baselines3's TD3 on equal weights, before its first update."""
     objectives = problem(ENVIRONMENT).num_objectives
     clock = Clock(mo_gym.wrappers.LinearReward(mo_gym.make(ENVIRONMENT), np.full(objectives, 1.0 / objectives)))
     widths = {"policy_kwargs": {"net_arch": [width, width]}}
@@ -83,7 +82,7 @@ def stable_baselines(width: int, threads: int) -> System:
 
 
 def capql(width: int, threads: int) -> System:
-    """Returns morl-baselines' CAPQL before its first update."""
+    """Return morl-baselines' CAPQL before its first update."""
     clock = Clock(mo_gym.make(ENVIRONMENT))
     agent = CAPQL(
         clock, net_arch=[width, width], batch_size=BATCH, learning_starts=STARTS, seed=0, device="cpu", log=False

@@ -14,7 +14,6 @@ import json
 import logging
 from pathlib import Path
 from time import process_time
-from typing import Any
 
 import gymnasium
 import mo_gymnasium as mo_gym
@@ -51,8 +50,8 @@ def train_capql(folder: Path, env: str, seed: int, steps: int) -> None:
     file.write_text(json.dumps(found | {"preferences": preferences.tolist()}))
 
 
-def episode(agent: Any, env: Any, preference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the discounted return [objective] of an episode under a preference."""
+def episode(agent: object, env: object, preference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the discounted return [objective] of an episode under a preference."""
     observation, _ = env.reset()
     total = np.zeros(len(preference))
     factor = 1.0

@@ -119,7 +119,7 @@ def tried(base: Path, folder: Path, subject: Subject, words: list[str]) -> list[
     """Train with further flags; return what is wrong with what happened."""
     shutil.rmtree(folder, ignore_errors=True)
     flags = subject.flags(folder, 60, time_limit_minutes=LIMIT, checkpoint_minutes=5.0)
-    outcome = command(base / "child", *flags, *words, timeout=PATIENCE)
+    outcome = command(base / "child", [*flags, *words], timeout=PATIENCE)
     complaints = complaints_of(outcome, "train")
     if outcome.code == 2 and folder.exists() and not list(folder.glob("checkpoints/step-*")):
         complaints.append("refused, but a run folder is left behind")

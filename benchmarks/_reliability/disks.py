@@ -75,7 +75,7 @@ def on_a_disk(disk: Path, child: Path, name: str, kilobytes: int, reference: Con
         return [refusal]
     try:
         run = disk / "run"
-        outcome = command(child, *SUBJECTS[name].flags(run, seed=1), timeout=300.0)
+        outcome = command(child, SUBJECTS[name].flags(run, seed=1), timeout=300.0)
         complaints = complaints_of(outcome, "train")
         if outcome.code == 2 and str(disk) not in outcome.err:
             complaints.append(f"train: the sentence names no file: {outcome.last_words()}")

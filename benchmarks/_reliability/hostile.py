@@ -48,7 +48,7 @@ def hostility(name: str) -> Callable[[Hostility], Hostility]:
     return add
 
 
-def change_front(run: Path, **entries: Any) -> None:
+def change_front(run: Path, **entries: object) -> None:
     """Change entries of front.json."""
     record = json.loads((run / "front.json").read_text())
     (run / "front.json").write_text(json.dumps(record | entries))

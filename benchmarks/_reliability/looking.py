@@ -35,7 +35,7 @@ def said(*args: object) -> Said:
     err = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = morl_command(*args)
+            code = morl_command(args)
         except BaseException:
             err.write(traceback.format_exc())
             code = RAISED

@@ -29,7 +29,7 @@ INTEGERS = (0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63))
 class Anything(toys.Walk):
     """The walk of the tests, which takes options of any name and value."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__()
         self.options = options
 
