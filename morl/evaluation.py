@@ -72,7 +72,7 @@ class Evaluator:
     Args:
         make_vec: builds a vector environment with same-step autoreset.
         discount: of the discounted returns, in (0, 1].
-        max_envs: the most environments that step at once.
+        max_envs: the most environments that this evaluator keeps alive at once, and so the most that step at once.
         horizon: episodes are cut after this many steps.
     """
 
@@ -169,14 +169,19 @@ class Evaluator:
         return discounted, undiscounted, lengths
 
     def _envs(self, num_envs: int) -> VectorEnvironment:
+        """Return a vector environment of this size; others are closed where all together would be too many."""
         if num_envs not in self._environments:
+            while self._environments and sum(self._environments) + num_envs > self.max_envs:
+                oldest = next(iter(self._environments))
+                self._environments.pop(oldest).close()
             self._environments[num_envs] = self.make_vec(num_envs)
         return self._environments[num_envs]
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments; the next evaluation builds new ones."""
         for envs in self._environments.values():
             envs.close()
+        self._environments.clear()
 
 
 def select_rows(observations: Observations, rows: IndexArray) -> Observations:

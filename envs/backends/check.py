@@ -8,8 +8,8 @@ import numpy as np
 from morl.envs.backends.synchronous import SynchronousVectorEnv
 from morl.envs.backends.vector import make_vec
 from morl.envs.core import check
-from morl.envs.core.check import STEPS, ContractViolation, copied, equal, require
-from morl.envs.core.contract import MultiObjectiveVectorEnv
+from morl.envs.core.check import STEPS, ContractViolation, equal, require
+from morl.envs.core.contract import MultiObjectiveVectorEnv, copied
 from morl.envs.core.registry import env_name, find, make
 from morl.envs.core.types import BuildEnv, Env, EnvBuilder, EnvOption, VectorStep
 
@@ -84,11 +84,9 @@ def _check_steps(batch: MultiObjectiveVectorEnv, singles: SynchronousVectorEnv) 
     for step in range(STEPS):
         for part, got in parts[0].items():
             wanted = parts[1][part]
-            require(
-                equal(got, wanted), f"{part} of the batch form must equal the single one's at step {step}, got {got!r}"
-            )
+            require(equal(got, wanted), f"{part} of the batch form must equal the single one's at step {step}", got=got)
             clause = f"{part} of the batch form must have dtype {_dtypes(wanted)}, as the single one's at step {step}"
-            require(_dtypes(got) == _dtypes(wanted), f"{clause}, got {_dtypes(got)}")
+            require(_dtypes(got) == _dtypes(wanted), clause, got=_dtypes(got))
         kept = {part: parts[0][part] for part in ("observations", "rewards") if part in parts[0]}
         returned.append((kept, copied(kept)))
         actions = batch.action_space.sample()

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.arguments import ActionCheck, env_seeds, first_not_finite, require_reset, reset_mask
-from morl.envs.core.contract import MultiObjectiveVectorEnv, WrongReward
+from morl.envs.core.contract import MultiObjectiveVectorEnv
+from morl.envs.core.outcomes import InvalidOutcome, excerpt, first_not_finite_in_float32
 from morl.envs.core.types import (
     ActionBatch,
     Array,
@@ -155,7 +156,7 @@ class KernelVectorEnv(MultiObjectiveVectorEnv):
         rewards = np.zeros((self.num_envs, self.num_objectives))
         terminated, truncated, ended = np.empty((3, self.num_envs), dtype=np.bool_)
         self._advance(self._checked(actions), observations, rewards, terminated)
-        self._require_finite(rewards)
+        self._require_finite(rewards, observations)
         infos: Info = {}
         if advance_clocks(self.elapsed, self.limit, terminated, truncated, ended):
             final = self._final_observations(observations, ended)
@@ -179,15 +180,21 @@ class KernelVectorEnv(MultiObjectiveVectorEnv):
             return np.ascontiguousarray(array, dtype=np.float32 if array.dtype == np.float32 else np.float64)
         return np.ascontiguousarray(array, dtype=np.int64)
 
-    def _require_finite(self, rewards: Array) -> None:
-        """Raise WrongReward where a reward [env, objective] is infinite or not a number."""
+    def _require_finite(self, rewards: Array, observations: Array) -> None:
+        """Raise InvalidOutcome where a reward or an observation is infinite (in float32) or not a number."""
         env = first_not_finite(rewards)
         if env >= 0:
-            name = type(self).__name__ if self.spec is None else self.spec.id
-            raise WrongReward(
-                f"{name}: the reward at step {self.elapsed[env] + 1} of the episode of environment {env} must be "
-                f"{self.num_objectives} finite numbers, got {rewards[env].tolist()}"
-            )
+            wanted = f"must be {self.num_objectives} finite numbers, got {rewards[env].tolist()}"
+            raise InvalidOutcome(self._sentence("reward", env, wanted))
+        if observations.dtype.kind == "f":
+            env = first_not_finite_in_float32(observations.reshape(self.num_envs, -1))
+            if env >= 0:
+                wanted = f"must be finite in float32, got {excerpt(observations[env])}"
+                raise InvalidOutcome(self._sentence("observation", env, wanted))
+
+    def _sentence(self, subject: str, env: int, fault: str) -> str:
+        name = type(self).__name__ if self.spec is None else self.spec.id
+        return f"{name}: the {subject} at step {self.elapsed[env] + 1} of the episode of environment {env} {fault}"
 
     def _final_observations(self, observations: Array, ended: NDArray[np.bool_]) -> Array:
         """Return the last observations: an array, or of dictionaries an object array with those of ended episodes."""

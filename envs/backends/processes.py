@@ -26,7 +26,8 @@ from gymnasium.vector.utils import CloudpickleWrapper, batch_space, create_empty
 from morl.envs.backends.synchronous import SynchronousVectorEnv
 from morl.envs.backends.worker import Command, Failure, Infos, SharedArray, SharedBuffers, Tree, map_leaves, view, work
 from morl.envs.core.arguments import ActionCheck, env_seeds, require_reset, reset_mask
-from morl.envs.core.contract import MultiObjectiveVectorEnv, WrongReward
+from morl.envs.core.contract import MultiObjectiveVectorEnv
+from morl.envs.core.outcomes import InvalidOutcome
 from morl.envs.core.registry import objective_names
 from morl.envs.core.state import StateNotCapturable
 from morl.envs.core.types import (
@@ -202,8 +203,8 @@ class ProcessVectorEnv(MultiObjectiveVectorEnv):
         if not self.built:
             where = "while it was built (a script that starts processes needs `if __name__ == '__main__':`)"
         self._shut_down()
-        if failure.kind == WrongReward.__name__:
-            raise WrongReward(failure.message)
+        if failure.kind == InvalidOutcome.__name__:
+            raise InvalidOutcome(failure.message)
         error = WorkerFailed(f"{self.env_id}: {failure.message} {where}")
         if failure.trace:
             error.add_note(f"In the worker:\n{failure.trace}")

@@ -48,11 +48,8 @@ class ScalarizedVecEnv(VecEnv):
         self.num_objectives = int(envs.num_objectives)  # type: ignore[attr-defined]
         self.num_envs = envs.num_envs
         self.preference = preference
-        action_space = envs.single_action_space
-        self.first_action = 0
-        if isinstance(action_space, spaces.Discrete):  # policies of Stable-Baselines3 count from zero
-            self.first_action = int(action_space.start)
-            action_space = spaces.Discrete(int(action_space.n))
+        self.first_action, action_space = _from_zero(envs.single_action_space)
+        self.action_dtype = envs.single_action_space.dtype
         super().__init__(envs.num_envs, envs.single_observation_space, action_space)
 
     @property
@@ -83,7 +80,9 @@ class ScalarizedVecEnv(VecEnv):
 
     def step_async(self, actions: Array) -> None:
         """Keep the actions for `step_wait`."""
-        self._actions = actions + self.first_action if self.first_action else actions
+        if not isinstance(self.action_space, spaces.Box):  # policies give floats for MultiBinary
+            actions = actions.astype(self.action_dtype)
+        self._actions = actions if self.first_action is None else actions + self.first_action
 
     def step_wait(self) -> ScalarStep:
         """Step all environments; return observations, weighted sums float32 [env], ended episodes [env] and infos."""
@@ -111,7 +110,12 @@ class ScalarizedVecEnv(VecEnv):
         return [None] * self.num_envs if pictures is None else list(pictures)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Return an attribute of each environment, or of the vector environment where its kind has no single ones."""
+        """Return an attribute of each environment, or of the vector environment where its kind has no single ones.
+
+        `preference` is the weights of the environment, as `set_attr` sets them.
+        """
+        if attr_name == "preference":
+            return [self._preference[env].copy() for env in self._get_indices(indices)]
         return [self._find(env, attr_name) for env in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: ArrayLike, indices: VecEnvIndices = None) -> None:
@@ -139,6 +143,18 @@ class ScalarizedVecEnv(VecEnv):
     def _find(self, env: int, name: str) -> Any:
         envs = getattr(self.envs.unwrapped, "envs", None)
         return getattr(self.envs, name) if envs is None else envs[env].get_wrapper_attr(name)
+
+
+def _from_zero(space: spaces.Space[Any]) -> tuple[Array | None, spaces.Space[Any]]:
+    """Return the first action of a space of categories, and that space from zero, as Stable-Baselines3 counts.
+
+    Other spaces are returned as they are, with None.
+    """
+    if isinstance(space, spaces.Discrete):
+        return np.asarray(space.start), spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start, spaces.MultiDiscrete(space.nvec, dtype=space.dtype)
+    return None, space
 
 
 def env_info(infos: Info, env: int) -> Info:

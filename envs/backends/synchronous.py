@@ -1,15 +1,18 @@
 """The synchronous backend: single environments stepped one after the other, for whatever has no batch form."""
 
+from contextlib import closing
+
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from morl.envs.core import state
 from morl.envs.core.arguments import ActionCheck, env_seeds, require_reset, reset_mask
-from morl.envs.core.contract import MultiObjectiveVectorEnv, RewardGuard
+from morl.envs.core.contract import MultiObjectiveVectorEnv, OutcomeGuard
 from morl.envs.core.registry import objective_names, reward_length
 from morl.envs.core.types import (
     ActionBatch,
     BuildEnv,
+    Env,
     Info,
     Observation,
     ObservationBatch,
@@ -31,12 +34,11 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
         first_index: number of the first environment in messages: a worker process holds a part of all.
     """
 
-    guard: type[RewardGuard] = RewardGuard
+    guard: type[OutcomeGuard] = OutcomeGuard
 
     def __init__(self, env_id: str, build: BuildEnv, num_envs: int, first_index: int = 0) -> None:
         envs = [build() for _ in range(num_envs)]
-        probe = envs[0] if envs[0].has_wrapper_attr("reward_space") else build()  # may be stepped to see a reward
-        self.num_objectives = reward_length(env_id, probe)
+        self.num_objectives = self._reward_length(env_id, build, envs)
         guards = [self.guard(env, env_id, index, self.num_objectives) for index, env in enumerate(envs, first_index)]
         super().__init__([lambda guard=guard: guard for guard in guards], autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[misc]
         self._rewards = np.zeros((num_envs, self.num_objectives), dtype=np.float64)
@@ -88,11 +90,19 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
             self._env_obs[index] = state.restore(None, own["observation"])
         self.first_seed = saved["first_seed"]
 
-    def _guards(self) -> list[RewardGuard]:
-        return [env for env in self.envs if isinstance(env, RewardGuard)]
+    @staticmethod
+    def _reward_length(env_id: str, build: BuildEnv, envs: list[Env]) -> int:
+        """Return the number of objectives; without a reward space, of the reward of one more environment."""
+        if envs[0].has_wrapper_attr("reward_space"):
+            return reward_length(env_id, envs[0])
+        with closing(build()) as probe:
+            return reward_length(env_id, probe)
+
+    def _guards(self) -> list[OutcomeGuard]:
+        return [env for env in self.envs if isinstance(env, OutcomeGuard)]
 
 
-def _state_of(guard: RewardGuard, observation: Observation) -> dict[str, state.State]:
+def _state_of(guard: OutcomeGuard, observation: Observation) -> dict[str, state.State]:
     return {
         "env": state.capture(guard.env),
         "seed_and_steps": state.capture((guard.last_seed, guard.steps)),

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
 
+from morl.envs.backends.foreign import ForeignVectorEnv
 from morl.envs.backends.processes import ProcessVectorEnv
 from morl.envs.backends.synchronous import SynchronousVectorEnv
-from morl.envs.core import state
 from morl.envs.core.contract import MultiObjectiveVectorEnv
 from morl.envs.core.registry import (
     build_single,
@@ -20,22 +20,14 @@ from morl.envs.core.registry import (
     make_batch_form,
     objective_names,
     specs,
-    vector_reward_length,
 )
 from morl.envs.core.types import (
-    ActionBatch,
     BuildEnv,
     Env,
     EnvBuilder,
     EnvOption,
-    Info,
-    ObservationBatch,
-    Options,
-    SavedState,
-    Seed,
-    VectorStep,
 )
-from morl.protocols import StateDict, VectorEnvironment
+from morl.protocols import VectorEnvironment
 
 BACKENDS = ("synchronous", "processes")
 
@@ -139,70 +131,3 @@ def _batch_form_takes(spec: EnvSpec, env_options: dict[str, EnvOption]) -> bool:
 
 def _with_contract(name: str, envs: VectorEnvironment) -> MultiObjectiveVectorEnv:
     return envs if isinstance(envs, MultiObjectiveVectorEnv) else ForeignVectorEnv(name, envs)
-
-
-class ForeignVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
-    """A user's own vector environment: its rewards are checked and its state is saved object by object.
-
-    Args:
-        env_id: id, for messages.
-        env: with same-step autoreset and a `reward_space` of shape (objectives,).
-    """
-
-    def __init__(self, env_id: str, env: VectorEnvironment) -> None:
-        super().__init__(env)
-        if env.metadata.get("autoreset_mode") is not AutoresetMode.SAME_STEP:
-            raise ValueError(
-                f"{env_id}: metadata['autoreset_mode'] of its batch form must be AutoresetMode.SAME_STEP, "
-                f"got {env.metadata.get('autoreset_mode')!r}"
-            )
-        self.env_id = env_id
-        self.num_objectives = vector_reward_length(env_id, env)
-        self.objectives = objective_names(env_id, self.num_objectives)
-        self.metadata = {"backend": "registered", **env.metadata}
-        self.first_seed = None
-        self.steps = 0
-
-    def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
-        """Reset all environments; the first reset without a seed takes the constructor's."""
-        given = self.first_seed if seed is None else seed
-        self.first_seed = None
-        return self.env.reset(seed=given, options=options)  # type: ignore[arg-type] # Gymnasium's takes lists too
-
-    def step(self, actions: ActionBatch) -> VectorStep:
-        """Step all environments and check the rewards."""
-        observations, rewards, terminated, truncated, infos = self.env.step(actions)
-        self.steps += 1
-        rewards = np.asarray(rewards, dtype=np.float64)
-        if rewards.shape != (self.num_envs, self.num_objectives):
-            expected = (self.num_envs, self.num_objectives)
-            raise ValueError(f"{self.env_id}: the rewards at step {self.steps} must be {expected}, got {rewards.shape}")
-        wrong = np.flatnonzero(~np.isfinite(rewards).all(axis=1))
-        if wrong.size:
-            raise ValueError(
-                f"{self.env_id}: the reward at step {self.steps} of environment {wrong[0]} must be "
-                f"{self.num_objectives} finite numbers, got {rewards[wrong[0]].tolist()}"
-            )
-        return observations, rewards, terminated, truncated, infos
-
-    def state_dict(self) -> SavedState:
-        """Return the state of the vector environment as plain data."""
-        own = getattr(self.env, "state_dict", None)
-        try:
-            inner = own() if own is not None else state.capture(self.env)
-        except state.StateNotCapturable:
-            raise
-        except Exception as error:
-            raise state.StateNotCapturable(f"{self.env_id}: its state_dict() raised {error!r}") from error
-        return {"first_seed": self.first_seed, "steps": self.steps, "env": inner}
-
-    def load_state_dict(self, saved: StateDict) -> None:
-        """Continue exactly where `saved` was taken."""
-        own = getattr(self.env, "load_state_dict", None)
-        if own is not None:
-            own(saved["env"])
-        else:
-            self.env.reset(seed=0)
-            state.restore(self.env, saved["env"])
-        self.first_seed = saved["first_seed"]
-        self.steps = saved["steps"]

@@ -16,7 +16,8 @@ from gymnasium.vector.utils import CloudpickleWrapper
 from numpy.typing import NDArray
 
 from morl.envs.backends.synchronous import SynchronousVectorEnv
-from morl.envs.core.contract import RewardGuard, WrongReward
+from morl.envs.core.contract import OutcomeGuard
+from morl.envs.core.outcomes import InvalidOutcome
 from morl.envs.core.quiet import SILENT_PYGAME
 from morl.envs.core.state import StateNotCapturable
 from morl.envs.core.types import Action, Array, BuildEnv, Info, Observation, ObservationBatch, Options, Step
@@ -74,7 +75,7 @@ class Failure(NamedTuple):
     trace: str
 
 
-class WatchedEnv(RewardGuard):
+class WatchedEnv(OutcomeGuard):
     """Writes what it is about to do into shared memory, so that the parent can name the step where a process died."""
 
     progress: NDArray[np.int64]
@@ -173,7 +174,7 @@ def work(pipe: Connection, shared: Tree, rows: slice, env_id: str, build: Cloudp
 
 
 def _failure(error: Exception) -> Failure:
-    message = str(error) if isinstance(error, WrongReward | StateNotCapturable) else f"it raised {error!r}"
+    message = str(error) if isinstance(error, InvalidOutcome | StateNotCapturable) else f"it raised {error!r}"
     return Failure(type(error).__name__, message, traceback.format_exc())
 
 

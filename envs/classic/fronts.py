@@ -4,6 +4,7 @@
 that needs the true front may use it.
 """
 
+import sys
 from collections import deque
 from pathlib import Path
 
@@ -17,7 +18,9 @@ Points = NDArray[np.float64]
 ROCK = -10.0
 
 
-def deep_sea_treasure(discount: float, dst_map: Array | None = None, **_: EnvOption) -> Points:
+def deep_sea_treasure(
+    discount: float, dst_map: Array | None = None, max_episode_steps: int | None = 100, **_: EnvOption
+) -> Points:
     """Return the front [treasure, time] of a deep-sea-treasure map.
 
     Treasures end the episode, so a route is the shortest path through open water (breadth-first search). A treasure on
@@ -29,12 +32,22 @@ def deep_sea_treasure(discount: float, dst_map: Array | None = None, **_: EnvOpt
     found = sorted(_treasure_distances(sea, start=(0, 10 if sea.shape[1] > 11 else 0)))
     best = -np.inf
     points = []
+    limit = steps_within(max_episode_steps)
     for steps, treasure in found:
+        if steps > limit:
+            break
         value = float(np.float32(treasure)) * discount ** (steps - 1)
         if value > best:
             best = value
             points.append((value, -float(np.sum(discount ** np.arange(steps)))))
+    if not points:  # no treasure is in reach
+        points.append((0.0, -float(np.sum(discount ** np.arange(limit)))))
     return np.array(points)
+
+
+def steps_within(max_episode_steps: int | None) -> int:
+    """Return how many steps an episode may have; None and -1 mean that there is no limit."""
+    return sys.maxsize if max_episode_steps in (None, -1) else int(max_episode_steps or 0)
 
 
 def _treasure_distances(sea: Points, start: tuple[int, int]) -> list[tuple[int, float]]:
@@ -69,10 +82,12 @@ def deep_sea_treasure_mirrored(discount: float, **env_options: EnvOption) -> Poi
     return deep_sea_treasure(discount, **{"dst_map": MIRRORED_MAP, **env_options})
 
 
-def fruit_tree(discount: float, depth: int = 6, **_: EnvOption) -> Points:
+def fruit_tree(discount: float, depth: int = 6, max_episode_steps: int | None = None, **_: EnvOption) -> Points:
     """Return the 2**depth leaves [n, 6], discounted to the step on which they are reached; all are non-dominated."""
     from mo_gymnasium.envs.fruit_tree.fruit_tree import FRUITS
 
+    if steps_within(max_episode_steps) < depth:
+        return np.zeros((1, 6))
     leaves = np.array(FRUITS[str(depth)], dtype=np.float32).astype(np.float64)  # the environment pays float32
     return leaves * discount ** (depth - 1)
 
@@ -88,8 +103,8 @@ Place = tuple[tuple[int, int], bool, bool]
 """Where the gatherer stands, and whether it carries gold and gem."""
 
 
-def resource_gathering(discount: float, **_: EnvOption) -> Points:
-    """Return the exact front [survival, gold, gem] over deterministic policies, limit of 100 steps.
+def resource_gathering(discount: float, max_episode_steps: int | None = 100, **_: EnvOption) -> Points:
+    """Return the exact front [survival, gold, gem] over deterministic policies, within the time limit.
 
     Pareto value iteration: the set of each place is the union over moves of the undominated returns behind it. An enemy
     kills with probability 0.1 (reward -1); items pay with the step onto home. After k sweeps the sets hold all plans of
@@ -99,7 +114,7 @@ def resource_gathering(discount: float, **_: EnvOption) -> Points:
         ((r, c), gold, gem) for r in range(5) for c in range(5) for gold in (False, True) for gem in (False, True)
     ]
     values: dict[Place, Points] = {place: np.zeros((1, 3)) for place in places}
-    for _sweep in range(100):
+    for _sweep in range(steps_within(max_episode_steps)):
         improved = {
             place: _undominated(np.concatenate([_after(values, place, m, discount) for m in MOVES])) for place in places
         }
@@ -117,7 +132,8 @@ def _after(values: dict[Place, Points], place: Place, move: tuple[int, int], dis
         cell = (row, column)
     if cell == HOME:
         return np.array([[0.0, float(gold), float(gem)]])
-    gold, gem = gold or cell == GOLD, gem or cell == GEM
+    gold = gold or cell == GOLD
+    gem = gem or cell == GEM
     following = discount * values[(cell, gold, gem)]
     if cell in ENEMIES:
         return DEATH * np.array([[-1.0, 0.0, 0.0]]) + (1 - DEATH) * following
@@ -135,11 +151,13 @@ def minecart_deterministic(discount: float, **env_options: EnvOption) -> Points:
 
     longest = max(map(len, PLANS))
     actions = np.array([[int(action) for action in plan.ljust(longest, "5")] for plan in PLANS])  # 5: do nothing
-    envs = MinecartKernel(len(PLANS), **{"config": _deterministic_mines(), **env_options})
+    limit = min(steps_within(env_options.get("max_episode_steps")), longest)
+    options = {name: value for name, value in env_options.items() if name != "max_episode_steps"}
+    envs = MinecartKernel(len(PLANS), max_episode_steps=None, **{"config": _deterministic_mines(), **options})
     envs.reset(seed=0)
     returns = np.zeros((len(PLANS), 3))
     driving = np.ones(len(PLANS), dtype=np.bool_)
-    for step in range(longest):
+    for step in range(limit):
         _, rewards, terminated, _, _ = envs.step(actions[:, step])
         returns[driving] += discount**step * rewards[driving]
         driving &= ~terminated

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from morl.envs.core.contract import OutcomeGuard, copied
+from morl.envs.core.outcomes import InvalidOutcome
 from morl.envs.core.quiet import quiet
 from morl.envs.core.registry import specs
 from morl.envs.core.state import State, StateNotCapturable, capture, restore, same
@@ -57,25 +59,30 @@ def check_spaces(name: str, env: Env) -> int:
 def check_values(env: Env, num_objectives: int) -> None:
     """Check what `reset` and `step` return: observations, rewards, flags and infos."""
     reward_space = env.get_wrapper_attr("reward_space")
+    space = env.observation_space
+    in_space = f"observations must lie in {space}"
+    in_reward_space = f"rewards must lie in reward_space {reward_space}"
+    shape_wanted = f"the reward must be an array of shape ({num_objectives},)"
     for index, moment in enumerate(trace(env, seed=0)):
-        at = f"at step {index}"
-        space = env.observation_space
+        at = f" at step {index}"
         inside = _typed(space, moment.observation) and space.contains(moment.observation)
-        require(inside, f"observations must lie in {space}, got {moment.observation!r} {at}")
+        require(inside, in_space, got=moment.observation, at=at)
         if moment.reward is None:
             continue
         reward = np.asarray(moment.reward)
-        shape_wanted = f"the reward must be an array of shape ({num_objectives},)"
-        require(isinstance(moment.reward, np.ndarray), f"{shape_wanted}, got {moment.reward!r} {at}")
-        require(reward.shape == (num_objectives,), f"{shape_wanted}, got {moment.reward!r} {at}")
-        require(reward.dtype.kind == "f", f"the reward must have a floating dtype, got {reward.dtype} {at}")
-        require(np.isfinite(reward).all(), f"rewards must be finite, got {reward.tolist()} {at}")
+        fits = isinstance(moment.reward, np.ndarray) and reward.shape == (num_objectives,)
+        require(fits, shape_wanted, got=moment.reward, at=at)
+        require(reward.dtype.kind == "f", "the reward must have a floating dtype", got=reward.dtype, at=at)
+        require(np.isfinite(reward).all(), "rewards must be finite", got=reward.tolist(), at=at)
         slack = 1e-6 * np.maximum(1.0, np.abs(reward))
-        low, high = reward_space.low - slack, reward_space.high + slack
+        low = reward_space.low - slack
+        high = reward_space.high + slack
         within = ((reward >= low) & (reward <= high)).all()
-        require(within, f"rewards must lie in reward_space {reward_space}, got {reward.tolist()} {at}")
+        require(within, in_reward_space, got=reward.tolist(), at=at)
         for flag, value in (("terminated", moment.terminated), ("truncated", moment.truncated)):
-            require(isinstance(value, bool | np.bool_), f"{flag} must be a bool, got {value!r} {at}")
+            require(isinstance(value, bool | np.bool_), f"{flag} must be a bool", got=value, at=at)
+    for _ in trace(OutcomeGuard(env, "", 0, num_objectives), seed=0):  # finite in float32, action masks
+        pass
 
 
 def check_time_limit(env: Env) -> None:
@@ -145,8 +152,9 @@ def check_aliasing(build: BuildEnv) -> None:
             returned.extend((value, copied(value)) for value in (moment.observation, moment.reward))
         for index, (now, then) in enumerate(returned):
             what = "the reward" if index % 2 else "the observation"
-            kept = equal(now, then)
-            require(kept, f"{what} returned at step {index // 2} must not change later, and it became {now!r}")
+            if not equal(now, then):
+                returned_at = f"{what} returned at step {index // 2}"
+                raise ContractViolation(f"{returned_at} must not change later, and it became {now!r}")
     with closing(build()) as env:
         scribbled = list(trace(env, 0, scribble=True))
     step = first_difference(fresh_trace(build, 0), scribbled)
@@ -284,10 +292,12 @@ def _reset(env: Env, seed: dict[str, Any]) -> Moment:
     """Return what `reset` returns, which must be an observation and a dictionary."""
     try:
         result = env.reset(**seed)
+    except InvalidOutcome as error:
+        raise ContractViolation(str(error).removeprefix(": the ")) from error
     except Exception as error:
         raise ContractViolation(f"reset must take seed= and options= and not raise, got {error!r}") from error
     sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-    require(sound, f"reset must return (observation, info) with a dict as info, got {result!r}")
+    require(sound, "reset must return (observation, info) with a dict as info", got=result)
     return Moment(result[0], None, None, None)
 
 
@@ -295,11 +305,13 @@ def _step(env: Env, action: Action) -> Moment:
     """Return what `step` returns, which must be five things, the last of them a dictionary."""
     try:
         result = env.step(action)
+    except InvalidOutcome as error:
+        raise ContractViolation(str(error).removeprefix(": the ")) from error
     except Exception as error:
         raise ContractViolation(f"step must not raise, got {error!r} for action {action!r}") from error
     sound = isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)
     wanted = "step must return (observation, reward, terminated, truncated, info) with a dict as info"
-    require(sound, f"{wanted}, got {result!r}")
+    require(sound, wanted, got=result)
     observation, reward, terminated, truncated, _ = result
     return Moment(observation, reward, terminated, truncated)
 
@@ -312,19 +324,20 @@ def first_difference(one: list[Moment], other: list[Moment]) -> int | None:
     return None if len(one) == len(other) else min(len(one), len(other))
 
 
-def require(kept: object, clause: str) -> None:
-    """Raise ContractViolation with the clause unless it is kept."""
+NOTHING = object()
+
+
+def require(kept: object, clause: str, *, got: object = NOTHING, at: str = "") -> None:
+    """Raise ContractViolation unless a clause is kept.
+
+    Args:
+        kept: whether it is.
+        clause: what must be.
+        got: what was returned instead, if that says more.
+        at: where, as " at step 3".
+    """
     if not kept:
-        raise ContractViolation(clause)
-
-
-def copied(value: Observation) -> Observation:
-    """Return a copy of nested dicts, tuples and lists with copies of the arrays inside."""
-    if isinstance(value, dict):
-        return {key: copied(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(copied(item) for item in value)
-    return value.copy() if isinstance(value, np.ndarray) else value
+        raise ContractViolation(f"{clause}{at}" if got is NOTHING else f"{clause}, got {got!r}{at}")
 
 
 def equal(one: Observation, other: Observation) -> bool:
@@ -347,7 +360,8 @@ def _scribble(value: object) -> None:
 @contextlib.contextmanager
 def _global_generators(seed: int) -> Iterator[None]:
     """Seed Python's and NumPy's global generators, so that the check detects an environment that uses them."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python = random.getstate()
+    legacy = np.random.get_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     try:

@@ -1,10 +1,10 @@
-"""Base class of all vector environments, and reward validation."""
+"""Base class of all vector environments, and the guard around single ones that validates what they return."""
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
-from numpy.typing import NDArray
 
+from morl.envs.core.outcomes import Fault, InvalidOutcome, MaskCheck, observation_check, reward_fault
 from morl.envs.core.types import (
     Action,
     ActionBatch,
@@ -44,17 +44,16 @@ class MultiObjectiveVectorEnv(VectorEnv[ObservationBatch, ActionBatch, Array]):
         raise NotImplementedError
 
 
-class WrongReward(ValueError):
-    """A reward that is not a finite vector of the right length."""
+class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
+    """Validates what an environment returns and copies it, naming id, environment, seed and step of what is wrong.
 
-
-class RewardGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
-    """Returns float64 rewards [objective] and raises ValueError for any other, naming id, environment, seed and step.
+    Rewards become float64 [objective]. Observations and infos are copies, so that an environment may return the same
+    array each time.
 
     Args:
-        env: the environment whose rewards are checked.
-        env_id: its id, for the message.
-        index: its number in the vector environment, for the message.
+        env: the environment.
+        env_id: its id, for messages.
+        index: its number in the vector environment, for messages.
         num_objectives: length of the reward vector.
     """
 
@@ -65,27 +64,47 @@ class RewardGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         self.num_objectives = num_objectives
         self.last_seed: int | None = None
         self.steps = 0
+        self.check_observation = observation_check(env.observation_space)
+        self.check_mask = MaskCheck(env.action_space)
 
     def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
-        """Reset, remembering the seed for the message."""
+        """Reset, remembering the seed for messages, and check what is returned."""
         if seed is not None:
             self.last_seed = seed
             self.steps = 0
-        return self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._checked(observation, info, terminated=False)
 
     def step(self, action: Action) -> Step:
-        """Step, checking the reward."""
+        """Step, and check what is returned."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self.steps += 1
         vector = np.array(reward, dtype=np.float64)
-        if vector.shape != (self.num_objectives,) or not np.isfinite(vector).all():
-            raise WrongReward(self.complaint(vector))
+        fault = reward_fault(vector, self.num_objectives)
+        if fault:
+            raise InvalidOutcome(self._sentence("reward", fault))
+        observation, info = self._checked(observation, info, terminated=bool(terminated))
         return observation, vector, terminated, truncated, info
 
-    def complaint(self, reward: NDArray[np.float64]) -> str:
-        """Return the one sentence that says what is wrong with `reward`."""
+    def _checked(self, observation: Observation, info: Info, terminated: bool) -> tuple[Observation, Info]:
+        try:
+            observation = self.check_observation(observation)
+            self.check_mask(info, terminated)
+        except Fault as fault:
+            subject, _, rest = str(fault).partition(" ")
+            raise InvalidOutcome(self._sentence(subject, rest)) from None
+        return observation, copied(info)
+
+    def _sentence(self, subject: str, fault: str) -> str:
+        """Return the one sentence that names the subject, where it was returned, and what is wrong with it."""
         seed = "" if self.last_seed is None else f", seed {self.last_seed}"
-        return (
-            f"{self.env_id}: the reward at step {self.steps} of environment {self.index}{seed} must be "
-            f"{self.num_objectives} finite numbers, got {reward.tolist()}"
-        )
+        return f"{self.env_id}: the {subject} at step {self.steps} of environment {self.index}{seed} {fault}"
+
+
+def copied(value: Observation) -> Observation:
+    """Return a copy of nested dicts, tuples and lists with copies of the arrays inside."""
+    if isinstance(value, dict):
+        return {key: copied(item) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(copied(item) for item in value)
+    return value.copy() if isinstance(value, np.ndarray) else value

@@ -118,7 +118,8 @@ def _check_rewards(
         finite = all(math.isfinite(value) for value in reference_point)
         length = len(reference_point)
     except TypeError:
-        finite, length = False, -1
+        finite = False
+        length = -1
     if not finite or length != len(objectives):
         raise ValueError(
             f"{env_id}: reference_point must be {len(objectives)} finite numbers (one per objective), "
@@ -215,7 +216,13 @@ def build_single(name: str, source: EnvSpec | Callable[..., object], env_options
         source: Gymnasium's registration, or a callable that takes the options.
         env_options: passed to the environment's constructor.
     """
-    builder = partial(gymnasium.make, source, disable_env_checker=True) if isinstance(source, EnvSpec) else source
+    if isinstance(source, EnvSpec):
+        builder: Callable[..., object] = partial(gymnasium.make, source, disable_env_checker=True)
+        if "max_episode_steps" in env_options:
+            limit = checked_limit(name, env_options["max_episode_steps"])
+            env_options = {**env_options, "max_episode_steps": -1 if limit is None else limit}
+    else:
+        builder = source
     built = construct(name, builder, env_options)
     if not isinstance(built, gymnasium.Env):
         raise TypeError(f"{name} must build a gymnasium.Env, got {type(built).__name__}")
@@ -225,6 +232,38 @@ def build_single(name: str, source: EnvSpec | Callable[..., object], env_options
             repaired: Env = getattr(importlib.import_module(module), wrapper)(built)
             built = repaired
     return built
+
+
+def checked_limit(name: str, max_episode_steps: object) -> int | None:
+    """Return a user's time limit in steps; None and -1 both mean that there is none.
+
+    Raises:
+        ValueError: it is neither a positive integer nor one of these.
+    """
+    if max_episode_steps is None:
+        return None
+    if isinstance(max_episode_steps, int | np.integer) and not isinstance(max_episode_steps, bool):
+        if max_episode_steps == -1:
+            return None
+        if max_episode_steps > 0:
+            return int(max_episode_steps)
+    wanted = "a positive integer, or None or -1 for no limit"
+    raise ValueError(f"{name}: max_episode_steps must be {wanted}, got {max_episode_steps!r}")
+
+
+def episode_limit(env: EnvBuilder, **env_options: EnvOption) -> int | None:
+    """Return after how many steps episodes are truncated: the user's option, or the registered time limit.
+
+    None: no limit, one that the environment keeps itself, or a callable, whose limit is not known.
+
+    Raises:
+        ValueError: unknown id, or a malformed limit.
+    """
+    if not isinstance(env, str):
+        return None
+    if "max_episode_steps" in env_options:
+        return checked_limit(env_name(env), env_options["max_episode_steps"])
+    return find(env).max_episode_steps
 
 
 def construct(name: str, builder: Callable[..., object], options: dict[str, EnvOption]) -> object:
@@ -246,7 +285,11 @@ def construct(name: str, builder: Callable[..., object], options: dict[str, EnvO
 
 def make_batch_form(env_id: str, num_envs: int = 1, **env_options: EnvOption) -> VectorEnvironment:
     """Return the batch form of an id that has one: a vector environment with rewards [env, objective]."""
-    return gymnasium.make_vec(find(env_id), num_envs, vectorization_mode="vector_entry_point", **env_options)
+    spec = copy.copy(find(env_id))
+    if "max_episode_steps" in env_options:
+        spec.max_episode_steps = checked_limit(env_name(env_id), env_options["max_episode_steps"])
+        env_options = {**env_options, "max_episode_steps": spec.max_episode_steps}
+    return gymnasium.make_vec(spec, num_envs, vectorization_mode="vector_entry_point", **env_options)
 
 
 def reward_length(name: str, env: Env) -> int:

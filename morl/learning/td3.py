@@ -168,7 +168,7 @@ class TD3(TensorState):
         inputs = torch.cat([observations, actions], dim=-1).repeat_interleave(number, dim=0)
         rows = critics if number == 1 else critics.view(number * len(critics), -1)
         values = self.critic(rows, inputs)
-        return values.view(self.policies, number, *values.shape[1:])
+        return values.view((self.policies, number, *values.shape[1:]))
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Update the critics and, every `policy_delay`-th time, the actors and all target networks.
