@@ -29,26 +29,28 @@ class Clock(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.readings: list[tuple[float, float]] = []
 
-    def step(self, action: Any) -> Any:
-        """Returns what the environment returns."""
+    def step(self, action: object) -> object:
+        """Return what the environment returns."""
         self.readings.append((perf_counter(), process_time()))
         return self.env.step(action)
 
     def elapsed(self) -> tuple[float, float]:
-        """Returns the seconds of the clock and of the processor from the first step noted to the last."""
+        """Return the seconds of the clock and of the processor from the first step noted to the last."""
         (wall, processor), (wall_end, processor_end) = self.readings[0], self.readings[-1]
         return wall_end - wall, processor_end - processor
 
 
-def training(agent: Any, loop: Any, lanes: int) -> Advance:
-    """Returns how to go on with one of our agents; every environment step must have made one update."""
+def training(agent: object, loop: object, environments: int) -> Advance:
+    """Return how to go on with one of our agents; every environment step must have made one update."""
 
     def advance(steps: int) -> tuple[float, float]:
         before = agent.steps, agent.updates
-        wall, processor = perf_counter(), process_time()
-        for _ in range(steps // lanes):
+        wall = perf_counter()
+        processor = process_time()
+        for _ in range(steps // environments):
             next(loop)
-        wall, processor = perf_counter() - wall, process_time() - processor
+        wall = perf_counter() - wall
+        processor = process_time() - processor
         assert (agent.steps, agent.updates) == (before[0] + steps, before[1] + steps)
         return wall, processor
 
@@ -67,7 +69,7 @@ def take_turns(systems: Sequence[System], rounds: int, steps: int) -> None:
 
 
 def ratio(reference: System, system: System) -> tuple[str, str]:
-    """Returns how many times faster a system is, with its range over rounds, and the same for processor time."""
+    """Return how many times faster a system is, with its range over rounds, and the same for processor time."""
     ratios = [theirs / mine for theirs, mine in zip(reference.wall, system.wall, strict=True)]
     of_processor = median(reference.processor) / median(system.processor)
     return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", f"{of_processor:.2f}"

@@ -49,13 +49,14 @@ Advance = Callable[[], tuple[int, float, float]]  # policy-steps, seconds of the
 
 
 def timed(work: Callable[[], int]) -> tuple[int, float, float]:
-    wall, processor = perf_counter(), process_time()
+    wall = perf_counter()
+    processor = process_time()
     steps = work()
     return steps, perf_counter() - wall, process_time() - processor
 
 
 def ours(policies: int, env: str = HOPPER, envs_per_policy: int = ENVS, solver: str | None = None) -> Advance:
-    """Returns one update of a population after the other: initialization, or extension by `solver`."""
+    """Return one update of a population after the other: initialization, or extension by `solver`."""
     stated = problem(env)
     sizes: dict[str, Any] = {"samples_per_update": SAMPLES, "epochs": EPOCHS, "minibatches": MINIBATCHES}
     sizes |= {"snapshot_updates": 10**9, "extension_snapshot_updates": 10**9, "snapshot_episodes": 1}
@@ -71,7 +72,8 @@ def ours(policies: int, env: str = HOPPER, envs_per_policy: int = ENVS, solver: 
         next(learning)
 
     def work() -> int:
-        before, target = agent.steps, agent.updates + EPOCHS * MINIBATCHES
+        before = agent.steps
+        target = agent.updates + EPOCHS * MINIBATCHES
         while agent.updates < target:
             next(learning)
         return agent.steps - before
@@ -80,7 +82,7 @@ def ours(policies: int, env: str = HOPPER, envs_per_policy: int = ENVS, solver: 
 
 
 def stable_baselines(threads: int) -> Advance:
-    """Returns one update of Stable-Baselines3's PPO after the other, on the mean of both objectives."""
+    """Return one update of Stable-Baselines3's PPO after the other, on the mean of both objectives."""
 
     def build() -> gymnasium.Env[Any, Any]:
         return mo_gymnasium.wrappers.LinearReward(gymnasium.make(HOPPER), np.array([0.5, 0.5]))
@@ -103,7 +105,8 @@ def physics(num_envs: int) -> Advance:
     """Returns physics alone, for as many environment steps as an update has."""
     envs = make_vec(HOPPER, num_envs)
     envs.reset(seed=0)
-    batch, skip = envs.batch, envs.template.frame_skip  # type: ignore[attr-defined]
+    batch = envs.batch
+    skip = envs.template.frame_skip  # type: ignore[attr-defined]
 
     def work() -> int:
         for _ in range(STEPS):
@@ -114,7 +117,7 @@ def physics(num_envs: int) -> Advance:
 
 
 def evaluation() -> Advance:
-    """Returns one evaluation of 10 snapshots after the other, 5 episodes each, as extension asks for them."""
+    """Return one evaluation of 10 snapshots after the other, 5 episodes each, as extension asks for them."""
     stated = problem(HOPPER)
     agent = CMORL(stated, Config(initial_divisions=9), 0, 60, torch.device("cpu"))
     evaluator = build_evaluator(HOPPER, {}, stated.discount)

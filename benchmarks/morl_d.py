@@ -52,27 +52,28 @@ STARTS = 200
 NEVER = 10**9
 
 
-def agent_of(width: int, lanes: int, **settings: Any) -> MORLD:
-    """Returns our agent before its first update."""
+def agent_of(width: int, num_envs: int, **settings: object) -> MORLD:
+    """Return our agent before its first update."""
     numbers: dict[str, Any] = {"population": POPULATION, "batch_size": BATCH, "hidden_sizes": (width, width)}
     numbers |= {"exchange_every": NEVER, "learning_starts": STARTS}
-    return MORLD(problem(ENV), Config(**numbers | settings), seed=0, num_envs=lanes, device=torch.device("cpu"))
+    return MORLD(problem(ENV), Config(**numbers | settings), seed=0, num_envs=num_envs, device=torch.device("cpu"))
 
 
-def ours(width: int, lanes: int, **settings: Any) -> System:
-    """Returns our agent on its own vector environment, before its first update."""
-    agent = agent_of(width, lanes, replay="shared", random_exploration_steps=STARTS, **settings)
-    loop = agent.learn(make_vec(ENV, lanes), NEVER, lambda preferences, *_: np.zeros_like(preferences))
-    while agent.steps < STARTS - lanes:
+def ours(width: int, num_envs: int, **settings: object) -> System:
+    """Return our agent on its own vector environment, before its first update."""
+    agent = agent_of(width, num_envs, replay="shared", random_exploration_steps=STARTS, **settings)
+    loop = agent.learn(make_vec(ENV, num_envs), NEVER, lambda preferences, *_: np.zeros_like(preferences))
+    while agent.steps < STARTS - num_envs:
         next(loop)
     agent.updates_due = 0.0
     agent.steps = STARTS
     said = "".join(f", {name} {value}" for name, value in settings.items())
-    return System(f"MORL/D, {POPULATION} policies, {lanes} lanes{said}", f"2 x {width}", training(agent, loop, lanes))
+    name = f"MORL/D, {POPULATION} policies, {num_envs} environments{said}"
+    return System(name, f"2 x {width}", training(agent, loop, num_envs))
 
 
 def peer(width: int) -> System:
-    """Returns morl-baselines' MOSAC, before its first update."""
+    """Return morl-baselines' MOSAC, before its first update."""
     clock = Clock(mo_gym.make(ENV))
     agent = MOSAC(clock, np.array([0.5, 0.5]), net_arch=[width, width], learning_starts=STARTS, log=False, device="cpu")
     agent.train(STARTS)
@@ -86,7 +87,7 @@ def peer(width: int) -> System:
 
 
 def stable(width: int) -> System:
-    """Returns Stable-Baselines3's SAC on the scalarized environment, before its first update."""
+    """Return Stable-Baselines3's SAC on the scalarized environment, before its first update."""
     clock = Clock(mo_gym.wrappers.LinearReward(mo_gym.make(ENV), weight=np.array([0.5, 0.5])))
     arguments: dict[str, Any] = {"policy_kwargs": {"net_arch": [width, width]}, "learning_starts": STARTS}
     model = StableSAC("MlpPolicy", clock, batch_size=BATCH, gamma=0.99, device="cpu", seed=0, **arguments)
@@ -101,13 +102,14 @@ def stable(width: int) -> System:
 
 
 def stable_inside(width: int) -> System:
-    """Returns the same SAC as a solver of MORL/D, on one lane."""
+    """Return the same SAC as a solver of MORL/D, on one environment."""
     agent = agent_of(width, 1, solver="sb3:SAC")
     envs = make_vec(ENV, 1)
     agent.solver.run(envs, STARTS + 1)
 
     def advance(steps: int) -> tuple[float, float]:
-        wall, processor = perf_counter(), process_time()
+        wall = perf_counter()
+        processor = process_time()
         taken, _ = agent.solver.run(envs, steps)
         assert taken == steps
         return perf_counter() - wall, process_time() - processor
@@ -117,7 +119,8 @@ def stable_inside(width: int) -> System:
 
 def print_rows(systems: list[System], references: list[System]) -> None:
     for system in systems:
-        wall, processor = median(system.wall), median(system.processor)
+        wall = median(system.wall)
+        processor = median(system.processor)
         cells = [system.name, system.note, f"{1 / wall:.0f}", f"{1 / processor:.0f}"]
         cells += [" / ".join(ratio(reference, system)) for reference in references if reference.note == system.note]
         print(f"| {' | '.join(cells)} |", flush=True)
@@ -137,12 +140,14 @@ def compare(widths: list[int], rounds: int, steps: int) -> None:
 
 def evaluation() -> None:
     """Prints the steps per second of evaluating six policies, five episodes each, and of the peer's evaluation."""
-    agent, task = agent_of(256, 12), problem(ENV)
+    agent = agent_of(256, 12)
+    task = problem(ENV)
     evaluator = build_evaluator(ENV, {}, task.discount)
     policies = np.repeat(np.arange(POPULATION), 5)
     evaluate = partial(evaluator, agent.act, policies, agent.weights[policies], 1)
     evaluate(seed=0)  # builds the environments
-    steps, wall = evaluator.steps, perf_counter()
+    steps = evaluator.steps
+    wall = perf_counter()
     evaluate(seed=1)
     rate = (evaluator.steps - steps) / (perf_counter() - wall)
     print(f"\nEvaluation in one wide rollout: {rate:,.0f} steps/s", end="")
@@ -174,7 +179,8 @@ def main() -> None:
     gymnasium.logger.min_level = gymnasium.logger.ERROR
     memory()  # first: it reports the peak of this process
     rounds = arguments.rounds or (2 if arguments.quick else 5)
-    widths, steps = arguments.widths or ([64] if arguments.quick else [64, 256]), 480  # a multiple of all lanes
+    widths = arguments.widths or ([64] if arguments.quick else [64, 256])
+    steps = 480  # a multiple of all numbers of environments
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {rounds} rounds of {steps} steps\n")
     titles = ["system", "networks", "steps/s", "steps/CPU-s"]
     peers = (["morl-baselines"] if MOSAC is not None else []) + ["Stable-Baselines3"]

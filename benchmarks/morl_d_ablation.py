@@ -65,7 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def run_dir(folder: Path, env: str, variant: str, seed: int) -> Path:
-    """Returns where a run is kept."""
+    """Return where a run is kept."""
     return folder / env / variant.replace(": ", "-").replace(", ", "-").replace(" ", "-") / f"seed-{seed}"
 
 
@@ -84,14 +84,14 @@ def train(folder: Path, only: str, seeds: list[int]) -> None:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Returns the 95 % bootstrap interval of a mean."""
+    """Return the 95 % bootstrap interval of a mean."""
     draws = np.random.default_rng(0).choice(values, size=(10_000, len(values)))
     low, high = np.quantile(draws.mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
 
 
 def last_hypervolume(place: Path) -> float:
-    """Returns the hypervolume of the last front that a run recorded."""
+    """Return the hypervolume of the last front that a run recorded."""
     points = json.loads((place / "fronts.jsonl").read_text().splitlines()[-1])["points"]
     return hypervolume(points, json.loads((place / "front.json").read_text())["reference_point"])
 

@@ -58,7 +58,7 @@ def train_peer(folder: Path, preset: str, seed: int, steps: int, width: int) -> 
     record: list[dict[str, Any]] = []
 
     class Recorded(MORLD):  # type: ignore[misc]
-        def save(self, *_: Any, **__: Any) -> None:
+        def save(self, *_: object, **__: object) -> None:
             """Notes the archive instead of writing it; the peer calls this at every exchange."""
             points = [np.asarray(point).tolist() for point in self.archive.evaluations]
             record.append({"step": self.global_step, "archive": points, "cpu_seconds": process_time()})
@@ -85,7 +85,7 @@ def train_peer(folder: Path, preset: str, seed: int, steps: int, width: int) -> 
     (folder / f"peer-{preset}-{seed}.json").write_text(json.dumps(record))
 
 
-def indicators(points: Any) -> str:
+def indicators(points: object) -> str:
     """Returns hypervolume, expected utility and cardinality as cells of a table."""
     front: NDArray[np.float64] = np.asarray(points)
     front = front[non_dominated(front)]

@@ -9,6 +9,7 @@ beside where it has the indicator; it is called in a loop, since it takes one fr
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import process_time
 from typing import Any
@@ -50,23 +51,23 @@ def main() -> None:
         known = front("sphere", 100, m) * 1.1
         preferences = dirichlet(m, 100, seed=0)
         arguments = {
-            "hypervolume": (reference,),
-            "expected_utility": (preferences,),
-            "sparsity": (),
-            "cardinality": (),
-            "igd_plus": (known,),
-            "maximum_utility_loss": (known, preferences),
+            "hypervolume": {"reference": reference},
+            "expected_utility": {"preferences": preferences},
+            "sparsity": {},
+            "cardinality": {},
+            "igd_plus": {"known_front": known},
+            "maximum_utility_loss": {"known_front": known, "preferences": preferences},
         }
         peers = {
             "hypervolume": lambda p, r=reference: moocore.hypervolume(p, ref=r, maximise=True),
             "igd_plus": lambda p, k=known: moocore.igd_plus(p, ref=k, maximise=True),
         }
         for name, others in arguments.items():
-            one = getattr(morl.pareto, name)
-            many = getattr(history, name)
+            one = partial(getattr(morl.pareto, name), **others)
+            many = partial(getattr(history, name), **others)
             calls = [
-                lambda f=many, a=others, h=fronts: f(h, *a),
-                lambda f=one, a=others, h=fronts: [f(points, *a) for points in h],
+                lambda f=many, h=fronts: f(h),
+                lambda f=one, h=fronts: [f(points) for points in h],
             ]
             if name in peers:
                 calls.append(lambda f=peers[name], h=fronts: [f(points) for points in h])

@@ -43,7 +43,10 @@ except ModuleNotFoundError:
 
 ENVIRONMENTS = ("deep-sea-treasure-v0", "minecart-v0")
 HIDDEN_WIDTHS = (256, 256, 256, 256)  # both publish these
-CAPACITY, STARTS, SAMPLED_PREFERENCES, NEVER = 10_000, 100, 4, 10**9
+CAPACITY = 10_000
+STARTS = 100
+SAMPLED_PREFERENCES = 4
+NEVER = 10**9
 
 SHARED = {"net_arch": list(HIDDEN_WIDTHS), "buffer_size": CAPACITY, "learning_starts": STARTS}
 SHARED |= {"initial_epsilon": DiscreteConfig.exploration_start, "final_epsilon": DiscreteConfig.exploration_end}
@@ -51,21 +54,21 @@ SHARED |= {"epsilon_decay_steps": DiscreteConfig.exploration_steps, "seed": 0, "
 EXAMPLE = {"max_grad_norm": 0.1, "homotopy_decay_steps": 10_000, "target_net_update_freq": 1000}  # theirs
 
 
-def ours(env: str, lanes: int, batch: int) -> System:
-    """Returns our agent on its own vector environment, before its first update."""
+def ours(env: str, num_envs: int, batch: int) -> System:
+    """Return our agent on its own vector environment, before its first update."""
     sizes = {"batch_size": batch, "hidden_sizes": HIDDEN_WIDTHS, "buffer_size": CAPACITY}
     config = DiscreteConfig(**sizes, random_exploration_steps=STARTS, learning_starts=STARTS, key_update_steps=NEVER)
-    agent = PDMORL(problem(env), config, seed=0, num_envs=lanes, device=torch.device("cpu"))
-    loop = agent.learn(make_vec(env, lanes), NEVER, lambda preferences, *_: np.zeros_like(preferences))
+    agent = PDMORL(problem(env), config, seed=0, num_envs=num_envs, device=torch.device("cpu"))
+    loop = agent.learn(make_vec(env, num_envs), NEVER, lambda preferences, *_: np.zeros_like(preferences))
     while agent.steps < STARTS:
         next(loop)
-    name = f"MO-DDQN-HER, {lanes} lane{'s' * (lanes > 1)}, batch {batch}"
+    name = f"MO-DDQN-HER, {num_envs} environments, batch {batch}"
     assert agent.parameters.shape[1] == parameters(env), "the networks differ"
-    return System(name, f"{batch} ({2 * batch})", training(agent, loop, lanes))
+    return System(name, f"{batch} ({2 * batch})", training(agent, loop, num_envs))
 
 
 def parameters(env: str) -> int:
-    """Returns the size of the network that both sides are given."""
+    """Return the size of the network that both sides are given."""
     task = problem(env)
     inputs = int(np.prod(task.observation_space.shape)) + task.num_objectives
     outputs = task.action_space.n * task.num_objectives
@@ -102,7 +105,8 @@ def peer(env: str, batch: int, envelope: bool, threads: tuple[int, ...]) -> list
 
 
 def print_row(env: str, comparison: str, system: System, reference: System | None) -> None:
-    wall, processor = median(system.wall), median(system.processor)
+    wall = median(system.wall)
+    processor = median(system.processor)
     cells = [env, comparison, system.name, system.note]
     cells += [f"{1 / wall:.1f}", f"{1 / processor:.1f}", f"{1 / wall:.1f}"]  # `advance` asserts one update per step
     if reference is not None:
@@ -112,7 +116,7 @@ def print_row(env: str, comparison: str, system: System, reference: System | Non
 
 def compare(env: str, rounds: int, steps: int, threads: tuple[int, ...]) -> None:
     """Lets all systems take turns, back and forth, and prints one row for each."""
-    equal, small = ([ours(env, lanes, batch) for lanes in (10, 1)] for batch in (128, 32))
+    equal, small = ([ours(env, num_envs, batch) for num_envs in (10, 1)] for batch in (128, 32))
     comparisons: list[tuple[str, list[System], list[System]]] = [("ours alone", [*equal, *small], [])]
     if Envelope is not None:
         comparisons = [
@@ -129,10 +133,11 @@ def compare(env: str, rounds: int, steps: int, threads: tuple[int, ...]) -> None
 
 
 def key_update_seconds(env: str) -> float:
-    """Returns what one evaluation of our key preferences takes; none of them is timed above."""
+    """Return what one evaluation of our key preferences takes; none of them is timed above."""
     task = problem(env)
     agent = PDMORL(task, DiscreteConfig(hidden_sizes=HIDDEN_WIDTHS), seed=0, num_envs=10, device=torch.device("cpu"))
-    evaluator, keys = build_evaluator(env, {}, task.discount), agent.keys.preferences
+    evaluator = build_evaluator(env, {}, task.discount)
+    keys = agent.keys.preferences
     evaluate = partial(evaluator, agent.act, np.zeros(len(keys), dtype=np.int64), keys, DiscreteConfig.key_episodes)
     evaluate(seed=0)  # builds the environments
     return min(timeit.repeat(lambda: evaluate(seed=1), number=1, repeat=3))

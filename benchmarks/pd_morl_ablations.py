@@ -71,7 +71,7 @@ def train(env: str, option: str, folder: Path, steps: int, seeds: int) -> None:
 
 
 def indicators(run_dir: Path) -> dict[str, float]:
-    """Returns the indicators of a finished run.
+    """Return the indicators of a finished run.
 
     Own utility is what preferences get without choosing from the front; regret is what choosing would win them.
     """
@@ -83,7 +83,7 @@ def indicators(run_dir: Path) -> dict[str, float]:
 
 
 def interval(values: list[float]) -> str:
-    """Returns the mean with its 95 % bootstrap interval."""
+    """Return the mean with its 95 % bootstrap interval."""
     draws = np.random.default_rng(0).choice(values, size=(10_000, len(values))).mean(axis=1)
     low, high = np.quantile(draws, [0.025, 0.975])
     return f"{np.mean(values):.4g} ({low:.4g} to {high:.4g})"
@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--options", nargs="+", default=list(OPTIONS), choices=list(OPTIONS))
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.steps, chosen.envs, chosen.options = 3_000, chosen.envs[:1], list(OPTIONS)[:2]
+        chosen.steps = 3_000
+        chosen.envs = chosen.envs[:1]
+        chosen.options = list(OPTIONS)[:2]
         chosen.out = chosen.out / "quick"
     print(f"{chosen.steps:,} steps, seeds 0 to {chosen.seeds - 1}\n")
     print(f"| environment | option | {' | '.join(INDICATORS)} |\n|{'---|' * (2 + len(INDICATORS))}")

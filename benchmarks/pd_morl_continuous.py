@@ -15,7 +15,6 @@ import platform
 from functools import partial
 from statistics import median
 from time import perf_counter, process_time
-from typing import Any
 
 import gymnasium
 import mo_gymnasium as mo_gym
@@ -35,11 +34,15 @@ try:
 except ModuleNotFoundError:
     CAPQL = None
 
-ENVIRONMENT, LANES, BATCH, STARTS, NEVER = "mo-hopper-v5", 10, 256, 300, 10**9
+ENVIRONMENT = "mo-hopper-v5"
+NUM_ENVS = 10
+BATCH = 256
+STARTS = 300
+NEVER = 10**9
 
 
-def ours(name: str, learners: int, width: int, preset: str = "improved", **config: Any) -> System:
-    """Returns some learners of our agent on their own vector environment, before their first update."""
+def ours(name: str, learners: int, width: int, preset: str = "improved", **config: object) -> System:
+    """Return some learners of our agent on their own vector environment, before their first update."""
     settings = ContinuousConfig.preset(
         preset,
         hidden_sizes=(width, width),
@@ -50,17 +53,17 @@ def ours(name: str, learners: int, width: int, preset: str = "improved", **confi
         key_pretraining_steps=0,
         **config,
     )
-    seeds: Any = 0 if learners == 1 else tuple(range(learners))
-    agent = ContinuousPDMORL(problem(ENVIRONMENT), settings, seeds, LANES, torch.device("cpu"))
+    seeds: object = 0 if learners == 1 else tuple(range(learners))
+    agent = ContinuousPDMORL(problem(ENVIRONMENT), settings, seeds, NUM_ENVS, torch.device("cpu"))
     evaluates = [lambda preferences, *_: np.zeros_like(preferences)] * learners
-    loop = agent.learn(make_vec(ENVIRONMENT, LANES * learners), NEVER, *evaluates)
+    loop = agent.learn(make_vec(ENVIRONMENT, NUM_ENVS * learners), NEVER, *evaluates)
     while agent.steps < STARTS:
         next(loop)
-    return System(f"{name}, {width}-{width}", f"{learners}", training(agent, loop, LANES))
+    return System(f"{name}, {width}-{width}", f"{learners}", training(agent, loop, NUM_ENVS))
 
 
 def stable_baselines(width: int, threads: int) -> System:
-    """Returns Stable-Baselines3's TD3 on equal weights, before its first update."""
+    """Return Stable-Baselines3's TD3 on equal weights, before its first update."""
     objectives = problem(ENVIRONMENT).num_objectives
     clock = Clock(mo_gym.wrappers.LinearReward(mo_gym.make(ENVIRONMENT), np.full(objectives, 1.0 / objectives)))
     widths = {"policy_kwargs": {"net_arch": [width, width]}}
@@ -79,12 +82,13 @@ def stable_baselines(width: int, threads: int) -> System:
 
 
 def capql(width: int, threads: int) -> System:
-    """Returns morl-baselines' CAPQL before its first update."""
+    """Return morl-baselines' CAPQL before its first update."""
     clock = Clock(mo_gym.make(ENVIRONMENT))
     agent = CAPQL(
         clock, net_arch=[width, width], batch_size=BATCH, learning_starts=STARTS, seed=0, device="cpu", log=False
     )
-    reference, evaluation = np.zeros(agent.reward_dim), {"num_eval_weights_for_front": agent.reward_dim}
+    reference = np.zeros(agent.reward_dim)
+    evaluation = {"num_eval_weights_for_front": agent.reward_dim}
 
     def train(steps: int) -> None:
         agent.train(steps, clock, reference, eval_freq=NEVER, reset_num_timesteps=False, **evaluation)
@@ -149,10 +153,12 @@ def main() -> None:
     ]
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     with prepared_processor(threads=1):  # the peers gain from it too
-        start, used = perf_counter(), process_time()
+        start = perf_counter()
+        used = process_time()
         for width in chosen.widths:
             compare(width, rounds, steps, threads, learners=6)
-        wall, used = perf_counter() - start, process_time() - used
+        wall = perf_counter() - start
+        used = process_time() - used
     print(f"\n{wall:.0f} s on the clock, {used:.0f} s of processor time: {used / wall:.0%} of one core was ours.")
 
 

@@ -14,7 +14,6 @@ import json
 import logging
 from pathlib import Path
 from time import process_time
-from typing import Any
 
 import gymnasium
 import mo_gymnasium as mo_gym
@@ -24,7 +23,9 @@ from numpy.typing import NDArray
 from morl.pareto import expected_utility, hypervolume, non_dominated
 from morl.preferences import finest_lattice
 
-DISCOUNT, EPISODES, NEVER = 0.99, 3, 10**9
+DISCOUNT = 0.99
+EPISODES = 3
+NEVER = 10**9
 
 
 def train_capql(folder: Path, env: str, seed: int, steps: int) -> None:
@@ -49,14 +50,18 @@ def train_capql(folder: Path, env: str, seed: int, steps: int) -> None:
     file.write_text(json.dumps(found | {"preferences": preferences.tolist()}))
 
 
-def episode(agent: Any, env: Any, preference: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the discounted return [objective] of an episode under a preference."""
+def episode(agent: object, env: object, preference: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the discounted return [objective] of an episode under a preference."""
     observation, _ = env.reset()
-    total, factor, ended = np.zeros(len(preference)), 1.0, False
+    total = np.zeros(len(preference))
+    factor = 1.0
+    ended = False
     while not ended:
         action = agent.eval(np.asarray(observation, dtype=np.float32), preference)
         observation, reward, terminated, truncated, _ = env.step(action)
-        total, factor, ended = total + factor * reward, factor * DISCOUNT, terminated or truncated
+        total = total + factor * reward
+        factor *= DISCOUNT
+        ended = terminated or truncated
     return total
 
 
@@ -77,9 +82,11 @@ def table(folder: Path, runs: list[Path]) -> None:
     for found in (json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))):
         if found["env"] not in references:
             continue
-        returns, preferences = np.array(found["returns"]), np.array(found["preferences"])
+        returns = np.array(found["returns"])
+        preferences = np.array(found["preferences"])
         front = returns[non_dominated(returns)]
-        utility, own = expected_utility(front, preferences), (returns * preferences).sum(axis=1).mean()
+        utility = expected_utility(front, preferences)
+        own = (returns * preferences).sum(axis=1).mean()
         row = f"| CAPQL, {found['cpu_seconds']:,.0f} CPU-s | {found['env']} | {found['seed']} | {found['steps']:,} |"
         print(f"{row} {hypervolume(front, references[found['env']]):,.0f} | {utility:.1f} | {own:.1f} |")
 

@@ -26,7 +26,8 @@ IDS = ["waiting", "minecart-rgb-v0", "mo-reacher-v5"]
 class Waiting(gymnasium.Env[Any, Any]):
     """Sleeps 5 ms a step."""
 
-    observation_space, action_space = gymnasium.spaces.Box(0, 1, (1,)), gymnasium.spaces.Discrete(2)
+    observation_space = gymnasium.spaces.Box(0, 1, (1,))
+    action_space = gymnasium.spaces.Discrete(2)
     reward_space = gymnasium.spaces.Box(0, 1, (2,))
 
     def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Array, Info]:  # noqa: ARG002

@@ -40,22 +40,25 @@ ROOT = Path(__file__).parents[1]
 TOYS = str(ROOT / "tests" / "toys")
 
 QUICK = {
-    "kills": 12,
-    "damage": 14,
-    "hostile": 16,
-    "configurations": 20,
-    "pareto": 6_000,
-    "disks": 6,
-    "toml": 2_000,
+    "kills": 8,
+    "damage": 12,
+    "hostile": 12,
+    "configurations": 15,
+    "pareto": 3_000,
+    "disks": 4,
+    "toml": 1_500,
 }
 """Cases of each campaign with --quick; its name is that of a module of `_reliability`."""
+QUICK_MINUTES = 5.0
+"""What --quick may take in all where --minutes says nothing else."""
 WHOLE = {"pareto": 200_000, "configurations": 1_000, "toml": 50_000}
 """Cases of the campaigns that draw without end, without --quick."""
 MEMORY_DISK = "/dev/shm"
 """Where run folders are made where there is one: waiting for a disk would take most of the time."""
 SHOWN = 20
 """Failures of a campaign that are printed; --json has all."""
-BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
+BEGIN = "<!-- reliability: begin -->"
+END = "<!-- reliability: end -->"
 """The lines of a page between which --table writes."""
 
 
@@ -103,7 +106,8 @@ def run(name: str, chosen: argparse.Namespace) -> Tally:
     most = chosen.cases if chosen.cases is not None else QUICK[name] if chosen.quick else WHOLE.get(name)
     tally = Tally(name)
     start = time.monotonic()
-    share = float("inf") if chosen.minutes is None else 60.0 * chosen.minutes / len(chosen.only)
+    minutes = QUICK_MINUTES if chosen.quick and chosen.minutes is None else chosen.minutes
+    share = float("inf") if minutes is None else 60.0 * minutes / len(chosen.only)
     for case in cases_of(campaign, name, chosen.seed, most):
         tally.add(case)
         if time.monotonic() - start > share:

@@ -42,7 +42,7 @@ def absolute_normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
         shape: [..., objective].
         generator: random stream.
     """
-    magnitudes = torch.randn(*shape, generator=generator, device=generator.device).abs_()
+    magnitudes = torch.randn(tuple(shape), generator=generator, device=generator.device).abs_()
     return magnitudes / magnitudes.sum(dim=-1, keepdim=True)
 
 
@@ -53,7 +53,7 @@ def dirichlet(shape: Sequence[int], generator: torch.Generator) -> Tensor:
         shape: [..., objective].
         generator: random stream.
     """
-    exponentials = torch.empty(*shape, device=generator.device).exponential_(generator=generator)
+    exponentials = torch.empty(tuple(shape), device=generator.device).exponential_(generator=generator)
     return exponentials / exponentials.sum(dim=-1, keepdim=True)
 
 
@@ -206,8 +206,8 @@ class HindsightReplay:
         shape = (len(self.learners), count, batch_size)
         device = self.learners.device
         index = torch.empty(shape, dtype=torch.int64, device=device)
-        preferences = torch.empty(*shape, self.buffer.columns["preference"], device=device)
-        noise = torch.empty(*shape, self.buffer.columns["action"], device=device)
+        preferences = torch.empty((*shape, self.buffer.columns["preference"]), device=device)
+        noise = torch.empty((*shape, self.buffer.columns["action"]), device=device)
         stored = self.buffer.column("preference")
         for learner, stream in enumerate(self._streams):
             torch.randint(len(self.buffer), shape[1:], generator=stream, out=index[learner])
@@ -232,7 +232,7 @@ class HindsightReplay:
         """Return preferences [update, batch, objective] of which a random share is redrawn."""
         if share == 0.0:
             return preferences
-        chances = torch.rand(*preferences.shape[:-1], 1, generator=stream, device=self.learners.device)
+        chances = torch.rand((*preferences.shape[:-1], 1), generator=stream, device=self.learners.device)
         redrawn = self.draw_preferences(preferences.shape, stream)
         return torch.where((chances < share).expand_as(preferences), redrawn, preferences)
 

@@ -81,7 +81,7 @@ class Learners:
             array: [learner * env, ...].
         """
         values = np.asarray(array, dtype=np.float32)
-        return torch.as_tensor(values.reshape(len(self), self.num_envs, *values.shape[1:]), device=self.device)
+        return torch.as_tensor(values.reshape((len(self), self.num_envs, *values.shape[1:])), device=self.device)
 
     def uniform(self, *shape: int) -> FloatArray:
         """Return uniform numbers in [0, 1) [learner * env, *shape], each learner's from its own stream.
@@ -128,7 +128,7 @@ class Learners:
         """
         for name, values in saved.items():
             if name not in tensors:
-                tensors[name] = values.new_zeros(len(self) * count, *values.shape[1:])
+                tensors[name] = values.new_zeros((len(self) * count, *values.shape[1:]))
             tensors[name][rows(learner, count)] = values
 
     def state_dict(self, learner: int) -> StateDict:

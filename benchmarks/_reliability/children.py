@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,20 +128,20 @@ class Said:
     err: str
 
 
-def morl_command(*args: object) -> int:
+def morl_command(words: Sequence[object]) -> int:
     """Run a command of morl in this (child) process; return its exit code. Whatever it raises is a traceback."""
     from morl.experiment.cli import main
 
     try:
-        main([str(arg) for arg in args])
+        main([str(word) for word in words])
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     return 0
 
 
-def command(folder: Path, *args: object, timeout: float = 90.0) -> Outcome:
+def command(folder: Path, words: Sequence[object], timeout: float = 90.0) -> Outcome:
     """Run a command of morl in a child process."""
-    return in_child(lambda: sys.exit(morl_command(*args)), folder, timeout)
+    return in_child(lambda: sys.exit(morl_command(words)), folder, timeout)
 
 
 def complaints_of(outcome: Outcome, what: str, may_refuse: bool = True) -> list[str]:

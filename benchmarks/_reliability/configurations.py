@@ -36,7 +36,8 @@ NUMBERS: list[object] = [-1.0, 0.0, 1e-300, 1e-8, 0.1, 0.5, 0.99, 1.0, 1.5, 10.0
 
 def values_for(hint: Any, name: str) -> list[object]:
     """Return values to try for a setting, from its annotation; lists of words where it takes several."""
-    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    parts = typing.get_args(hint)
     if origin is typing.Annotated:
         return values_for(parts[0], name)
     if origin is Literal:
@@ -99,7 +100,8 @@ def spelled(name: str, value: object, random: np.random.Generator) -> list[str]:
 def campaign(scratch: Scratch) -> Iterator[Case]:
     """Train with random changes of small configurations, without end."""
     tables = {name: settings_of(subject) for name, subject in SUBJECTS.items()}
-    folder, number = scratch.folder / "run", 0
+    folder = scratch.folder / "run"
+    number = 0
     while True:
         number += 1
         name = str(scratch.random.choice(list(tables)))
@@ -117,7 +119,7 @@ def tried(base: Path, folder: Path, subject: Subject, words: list[str]) -> list[
     """Train with further flags; return what is wrong with what happened."""
     shutil.rmtree(folder, ignore_errors=True)
     flags = subject.flags(folder, 60, time_limit_minutes=LIMIT, checkpoint_minutes=5.0)
-    outcome = command(base / "child", *flags, *words, timeout=PATIENCE)
+    outcome = command(base / "child", [*flags, *words], timeout=PATIENCE)
     complaints = complaints_of(outcome, "train")
     if outcome.code == 2 and folder.exists() and not list(folder.glob("checkpoints/step-*")):
         complaints.append("refused, but a run folder is left behind")

@@ -144,7 +144,9 @@ def base_of(name: str, scratch: Scratch) -> Base:
     Raises:
         RuntimeError: that fails, without any damage.
     """
-    base, pair, child = scratch.folder / name, scratch.folder / "pair", scratch.folder / "child"
+    base = scratch.folder / name
+    pair = scratch.folder / "pair"
+    child = scratch.folder / "child"
     trained = in_child(lambda: SUBJECTS[name].train(base), child, 300.0)
     if trained.code != 0:
         raise RuntimeError(f"training {name} failed: {trained.last_words()}")
@@ -166,7 +168,8 @@ def campaign(scratch: Scratch) -> Iterator[Case]:
                 bases[name] = base_of(name, scratch)
                 waiting[name] = cases_of(bases[name].run, scratch)
             if waiting[name]:
-                yield damaged(scratch, name, bases[name], *waiting[name].pop())
+                file, way = waiting[name].pop()
+                yield damaged(scratch, name, bases[name], file, way)
             else:
                 names.remove(name)
 

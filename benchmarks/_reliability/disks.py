@@ -32,7 +32,8 @@ def sizes(largest: int, scratch: Scratch) -> list[int]:
 
 def campaign(scratch: Scratch) -> Iterator[Case]:
     """Train on disks of every size that is too small for the run."""
-    disk, child = scratch.folder / "disk", scratch.folder / "child"
+    disk = scratch.folder / "disk"
+    child = scratch.folder / "child"
     refusal = mount(disk, f"size={SPACE}") if sys.platform == "linux" else "only Linux has tmpfs"
     if refusal:
         yield Case("mounting", None, f"a small file system cannot be mounted here: {refusal}")
@@ -74,7 +75,7 @@ def on_a_disk(disk: Path, child: Path, name: str, kilobytes: int, reference: Con
         return [refusal]
     try:
         run = disk / "run"
-        outcome = command(child, *SUBJECTS[name].flags(run, seed=1), timeout=300.0)
+        outcome = command(child, SUBJECTS[name].flags(run, seed=1), timeout=300.0)
         complaints = complaints_of(outcome, "train")
         if outcome.code == 2 and str(disk) not in outcome.err:
             complaints.append(f"train: the sentence names no file: {outcome.last_words()}")

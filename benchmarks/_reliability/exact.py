@@ -131,7 +131,8 @@ def hypervolume(points: list[Point], reference: Point) -> list[Number]:
 def contributions(points: list[Point], reference: Point) -> list[Number]:
     """Return what each point covers alone; copies cover nothing alone, and what is dominated takes nothing."""
     boxes = boxes_of(points, reference)
-    whole, scale = volume_of_union(boxes), around(boxes)
+    whole = volume_of_union(boxes)
+    scale = around(boxes)
     found = []
     for point in points:
         others = [front for front in front_of(points) if front != point]
@@ -143,7 +144,8 @@ def contributions(points: list[Point], reference: Point) -> list[Number]:
 
 def improvement(points: list[Point], candidate: Point, reference: Point) -> list[Number]:
     """Return by how much the volume grows when a candidate joins."""
-    before, after = boxes_of(points, reference), boxes_of([*points, candidate], reference)
+    before = boxes_of(points, reference)
+    after = boxes_of([*points, candidate], reference)
     return [Number(volume_of_union(after) - volume_of_union(before), around(boxes_of([candidate], reference)))]
 
 

@@ -48,7 +48,7 @@ def hostility(name: str) -> Callable[[Hostility], Hostility]:
     return add
 
 
-def change_front(run: Path, **entries: Any) -> None:
+def change_front(run: Path, **entries: object) -> None:
     """Change entries of front.json."""
     record = json.loads((run / "front.json").read_text())
     (run / "front.json").write_text(json.dumps(record | entries))
@@ -247,7 +247,8 @@ def campaign(scratch: Scratch) -> Iterator[Case]:
 
 def tried(name: str, scratch: Scratch, base: Base) -> Case:
     """Make a copy of a run hostile in one way, look at it, and judge."""
-    pair, outside = scratch.folder / "pair", scratch.folder / "outside"
+    pair = scratch.folder / "pair"
+    outside = scratch.folder / "outside"
     canary = scratch.folder / "canary"
     shutil.rmtree(outside, ignore_errors=True)
     outside.mkdir()

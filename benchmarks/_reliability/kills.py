@@ -36,7 +36,9 @@ class Guillotine:
     """
 
     def __init__(self, folder: Path, at: int) -> None:
-        self.folder, self.at, self.count = str(folder), at, 0
+        self.folder = str(folder)
+        self.at = at
+        self.count = 0
         self._announced = ""
 
     def observing(self) -> AbstractContextManager[object]:
@@ -54,7 +56,8 @@ class Guillotine:
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and isinstance(arguments[0], str | os.PathLike):
-            mode, flags = arguments[1] or "", arguments[2] or 0
+            mode = arguments[1] or ""
+            flags = arguments[2] or 0
             written = flags & WRITING or set("wax+") & set(mode)
             path = os.fspath(arguments[0]) if written else ""
         elif event in AUDITED:
@@ -166,7 +169,8 @@ def campaign(scratch: Scratch) -> Iterator[Case]:
     waiting: dict[str, list[int]] = {}
     while scenarios:
         for name in list(scenarios):
-            scenario, base = scenarios[name], scratch.folder / name.replace(", ", "-")
+            scenario = scenarios[name]
+            base = scratch.folder / name.replace(", ", "-")
             if name not in references:
                 try:
                     references[name] = reference_of(scenario, base)

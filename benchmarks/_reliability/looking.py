@@ -24,16 +24,18 @@ from _reliability.runs import STEPS
 MORE_STEPS = STEPS + 30
 LOOKING = 45.0
 """Seconds after which looking at a run folder hangs: ten times what it takes."""
-GOOD, BAD = "good", "bad"
+GOOD = "good"
+BAD = "bad"
 """Names of the run folders that lie side by side: one that nothing happened to, and the one that is looked at."""
 
 
 def said(*args: object) -> Said:
     """Run a command of morl in this process and return what it answered; a traceback is in its standard error."""
-    out, err = io.StringIO(), io.StringIO()
+    out = io.StringIO()
+    err = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            code = morl_command(*args)
+            code = morl_command(args)
         except BaseException:
             err.write(traceback.format_exc())
             code = RAISED
@@ -77,7 +79,8 @@ def records_of(run: Path) -> dict[str, Any]:
 def views_of(folder: Path) -> dict[str, Any]:
     """Return the `Views` of an undamaged pair of runs, as JSON; its bad run goes on for some steps."""
     run = folder / BAD
-    front, evaluation = said("front", run), said("evaluate", run, "--episodes", 1)
+    front = said("front", run)
+    evaluation = said("evaluate", run, "--episodes", 1)
     good = board_of(folder, [])[GOOD]
     resumed = said("resume", run, "--total-steps", MORE_STEPS)
     for answer in (front, evaluation, resumed):
@@ -98,7 +101,8 @@ def look(folder: Path, views: Views, damaged: str = "", extra: Callable[[Said], 
     """
     import morl
 
-    run, complaints = folder / BAD, []
+    run = folder / BAD
+    complaints = []
     also = extra or (lambda _: [])
 
     def ask(what: str, *args: object) -> Said:

@@ -18,7 +18,8 @@ FLAWED = 0.25
 """Share of the calls with an argument that must be refused."""
 EXTREME = 1e100
 """Beyond this magnitude, and below one over it, an answer may be refused instead."""
-TOLERANCE, OF_SCALE = Fraction(1, 10**9), Fraction(1, 10**12)
+TOLERANCE = Fraction(1, 10**9)
+OF_SCALE = Fraction(1, 10**12)
 LARGEST = Fraction(1.7976931348623157e308)
 SMALLEST = Fraction(5e-324)
 
@@ -172,10 +173,13 @@ def trial(seed: int) -> tuple[str, str]:
     """Draw a call, make it; return what was called, and what is wrong with the answer."""
     random = np.random.default_rng(seed)
     name = str(random.choice(list(FUNCTIONS)))
-    function, objectives, kind = FUNCTIONS[name], int(random.integers(1, 6)), str(random.choice(KINDS))
+    function = FUNCTIONS[name]
+    objectives = int(random.integers(1, 6))
+    kind = str(random.choice(KINDS))
     ideal = [drawn(argument, objectives, kind, random) for argument in function.arguments]
     forms = [formed(array, random) for array in ideal]
-    given, ideal = [form for form, _ in forms], [values for _, values in forms]
+    given = [form for form, _ in forms]
+    ideal = [values for _, values in forms]
     label = f"{name}, {kind}, {objectives} objectives, seed {seed}"
     if random.random() < FLAWED:
         place = int(random.integers(len(given)))
@@ -233,7 +237,8 @@ def inexact(name: str, answer: Any, expected: Any) -> str:
 
 def near(answer: float, number: exact.Number) -> bool:
     """Return whether an answer is the exact number, to rounding; infinite where that is beyond the largest number."""
-    value, scale = number.value, number.scale
+    value = number.value
+    scale = number.scale
     if isinstance(value, float):
         return answer == value
     if math.isnan(answer):

@@ -24,21 +24,21 @@ class Subject:
     env: str
     config: dict[str, Any]
 
-    def train(self, folder: Path, steps: int = STEPS, **changes: Any) -> None:
+    def train(self, folder: Path, steps: int = STEPS, **changes: object) -> None:
         """Train it in a run folder."""
         import morl
 
         settings = SCHEDULE | {"checkpoint_minutes": EVERY_STEP} | changes
         morl.train(self.agent, self.env, total_steps=steps, run_dir=folder, config=self.config, **settings)
 
-    def train_seeds(self, folder: Path, seeds: list[int], **changes: Any) -> None:
+    def train_seeds(self, folder: Path, seeds: list[int], **changes: object) -> None:
         """Train it with several seeds together, in the folders seed-<seed> of a folder."""
         import morl
 
         settings = SCHEDULE | {"checkpoint_minutes": EVERY_STEP, "total_steps": STEPS} | changes
         morl.train_seeds(self.agent, self.env, seeds, run_dir=folder, config=self.config, **settings)
 
-    def flags(self, folder: Path, steps: int = STEPS, **changes: Any) -> list[str]:
+    def flags(self, folder: Path, steps: int = STEPS, **changes: object) -> list[str]:
         """Return the words after `morl` that train it; `changes` are settings of the run."""
         settings = SCHEDULE | {"checkpoint_minutes": EVERY_STEP} | changes
         words = ["train", self.agent, self.env, "--run-dir", str(folder), "--total-steps", str(steps)]

@@ -29,7 +29,7 @@ INTEGERS = (0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, -(2**63))
 class Anything(toys.Walk):
     """The walk of the tests, which takes options of any name and value."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, **options: object) -> None:
         super().__init__()
         self.options = options
 
@@ -106,7 +106,9 @@ def written_and_read(random: np.random.Generator, plain: dict[str, Any]) -> str:
     from morl.experiment.settings import to_toml
 
     name = str(random.choice(sorted(plain)))
-    drawn, agent, env = settings(random, plain[name]), f"own:{text(random)}", f"own:{text(random)}-v0"
+    drawn = settings(random, plain[name])
+    agent = f"own:{text(random)}"
+    env = f"own:{text(random)}-v0"
     table, names = expected(drawn, agent, env)
     try:
         found = tomllib.loads(to_toml(drawn, agent, env))
@@ -122,14 +124,16 @@ def filled(table: dict[str, Any]) -> dict[str, Any]:
     return {key: entry for key, entry in table.items() if entry not in ({}, [])}
 
 
-def different(one: Any, other: Any, path: str = "") -> str:
+def different(one: object, other: object, path: str = "") -> str:
     """Return where two nested values differ in type or value, signs of zeros included."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = sorted({*one, *other})
         return next((found for key in keys if (found := different(one.get(key), other.get(key), f"{path}/{key}"))), "")
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
-        return next((found for place, pair in pairs if (found := different(*pair, f"{path}/{place}"))), "")
+        places = range(len(one))
+        return next(
+            (found for place in places if (found := different(one[place], other[place], f"{path}/{place}"))), ""
+        )
     return "" if repr(one) == repr(other) else f"{path}: {one!r} was written, {other!r} read"
 
 

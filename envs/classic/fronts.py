@@ -132,7 +132,8 @@ def _after(values: dict[Place, Points], place: Place, move: tuple[int, int], dis
         cell = (row, column)
     if cell == HOME:
         return np.array([[0.0, float(gold), float(gem)]])
-    gold, gem = gold or cell == GOLD, gem or cell == GEM
+    gold = gold or cell == GOLD
+    gem = gem or cell == GEM
     following = discount * values[(cell, gold, gem)]
     if cell in ENEMIES:
         return DEATH * np.array([[-1.0, 0.0, 0.0]]) + (1 - DEATH) * following

@@ -66,11 +66,13 @@ def dig(cart: Array, mines: Array, normals: Array, position: int, capacity: floa
 
     `mines`: [mine, 6] x, y, mean and deviation of the first ore, of the second ore. Ore is cut off at zero.
     """
-    nearest, distance = 0, np.inf
+    nearest = 0
+    distance = np.inf
     for mine in range(mines.shape[0]):
         here = length(cart[X] - mines[mine, 0], cart[Y] - mines[mine, 1])
         if here < distance:
-            nearest, distance = mine, here
+            nearest = mine
+            distance = here
     if distance > MINE_RADIUS:
         return position
     amounts = (0.0, 0.0)
@@ -106,7 +108,8 @@ def roll(cart: Array) -> None:
     """Move the cart for one sub-step; hitting a wall at an angle turns it by 10 degrees along the wall."""
     if cart[SPEED] < STANDSTILL:
         return
-    x, y = cart[X], cart[Y]
+    x = cart[X]
+    y = cart[Y]
     x_velocity = cart[SPEED] * math.cos(cart[ANGLE] * math.pi / 180)
     y_velocity = cart[SPEED] * math.sin(cart[ANGLE] * math.pi / 180)
     if y not in (0.0, 1.0) and abs(y_velocity) > STANDSTILL:

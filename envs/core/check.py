@@ -75,7 +75,8 @@ def check_values(env: Env, num_objectives: int) -> None:
         require(reward.dtype.kind == "f", f"the reward must have a floating dtype, got {reward.dtype}{at}")
         require(np.isfinite(reward).all(), "rewards must be finite", got=reward.tolist(), at=at)
         slack = 1e-6 * np.maximum(1.0, np.abs(reward))
-        low, high = reward_space.low - slack, reward_space.high + slack
+        low = reward_space.low - slack
+        high = reward_space.high + slack
         within = ((reward >= low) & (reward <= high)).all()
         require(within, in_reward_space, got=reward.tolist(), at=at)
         for flag, value in (("terminated", moment.terminated), ("truncated", moment.truncated)):
@@ -359,7 +360,8 @@ def _scribble(value: object) -> None:
 @contextlib.contextmanager
 def _global_generators(seed: int) -> Iterator[None]:
     """Seed Python's and NumPy's global generators, so that the check detects an environment that uses them."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    python = random.getstate()
+    legacy = np.random.get_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     try:

@@ -118,7 +118,8 @@ def _check_rewards(
         finite = all(math.isfinite(value) for value in reference_point)
         length = len(reference_point)
     except TypeError:
-        finite, length = False, -1
+        finite = False
+        length = -1
     if not finite or length != len(objectives):
         raise ValueError(
             f"{env_id}: reference_point must be {len(objectives)} finite numbers (one per objective), "

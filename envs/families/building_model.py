@@ -82,8 +82,10 @@ def office() -> Building:
         join(0, 2 + room, slab * (area - (cellar[1] if room == 0 else 0.0)))
     join(1, 2, slab * cellar[1])
     for floor in range(3):
-        first, plenum = 2 + 7 * floor, 8 + 7 * floor
-        volume[first : first + 6], volume[plenum] = areas * HEIGHT, LENGTH * WIDTH * PLENUM_HEIGHT
+        first = 2 + 7 * floor
+        plenum = 8 + 7 * floor
+        volume[first : first + 6] = areas * HEIGHT
+        volume[plenum] = LENGTH * WIDTH * PLENUM_HEIGHT
         for side in range(4):
             join(first, first + 1 + side, WALL * (sides[side] - 2 * DEPTH) * HEIGHT)
             join(first + 1 + side, first + 1 + (side + 1) % 4, WALL * DEPTH * np.sqrt(2) * HEIGHT)

@@ -123,7 +123,8 @@ def next_task(env: int, status: Array, links: Array, draws: Array, positions: Ar
     power = 0.0
     for server in range(links.shape[1]):
         power += speed(links[env, server, CLOCK])
-    mean, position = STEP * power / (LOAD * USERS), positions[env]
+    mean = STEP * power / (LOAD * USERS)
+    position = positions[env]
     status[env, WAITING] += poisson(draws[env, position], 1.0, NONE)
     status[env, TASK] = 0.0
     if status[env, WAITING] > 0:
@@ -144,7 +145,8 @@ def prospect(
     servers_scratch: Array,
 ) -> tuple[float, float]:
     """Return the reward of sending the waiting task to `server`."""
-    size, clock = status[env, TASK], links[env, server, CLOCK]
+    size = status[env, TASK]
+    clock = links[env, server, CLOCK]
     if size == 0.0:
         return 0.0, 0.0
     upload = size / links[env, server, RATE]
@@ -169,7 +171,8 @@ def observe(env: int, status: Array, links: Array, tasks: Array, servers: Array,
             observations[env, server, channel] = -1.0 if absent else 0.0
         if absent:
             continue
-        running, coming = int(servers[env, server, RUNNING]), int(servers[env, server, COMING])
+        running = int(servers[env, server, RUNNING])
+        coming = int(servers[env, server, COMING])
         observations[env, server, 0] = status[env, TASK]
         observations[env, server, 1] = links[env, server, RATE] / 100.0
         observations[env, server, 2] = links[env, server, CLOCK]
@@ -211,7 +214,8 @@ def start(
             for column in range(3):
                 servers[env, server, column] = 0.0
         positions[env] = position + 3 * links.shape[1] + 1
-        status[env, EDGES], status[env, WAITING] = edges, 0.0
+        status[env, EDGES] = edges
+        status[env, WAITING] = 0.0
         next_task(env, status, links, draws, positions)
         observe(env, status, links, tasks, servers, observations)
 

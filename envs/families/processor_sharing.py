@@ -52,15 +52,18 @@ def run(tasks: Array, servers: Array, env: int, server: int, speed: float, durat
 
     With an infinite duration it is the sum of all remaining delays: the integral of the number of unfinished tasks.
     """
-    running, coming = int(servers[env, server, RUNNING]), int(servers[env, server, COMING])
+    running = int(servers[env, server, RUNNING])
+    coming = int(servers[env, server, COMING])
     virtual = servers[env, server, VIRTUAL]
     left = duration
     spent = 0.0
     while left > 0.0 and running + coming > 0:
-        phase, first = left, -1
+        phase = left
+        first = -1
         for task in range(coming):
             if tasks[env, server, READY, task] <= phase:
-                phase, first = tasks[env, server, READY, task], task
+                phase = tasks[env, server, READY, task]
+                first = task
         next_to_leave = tasks[env, server, TARGET, running - 1] if running > 0 else np.inf
         departs = running > 0 and (next_to_leave - virtual) * running <= phase * speed
         if departs:
@@ -70,14 +73,18 @@ def run(tasks: Array, servers: Array, env: int, server: int, speed: float, durat
         for task in range(coming):
             tasks[env, server, READY, task] -= phase
         if departs:
-            virtual, running = next_to_leave, running - 1
+            virtual = next_to_leave
+            running = running - 1
             continue
         virtual += phase * speed / max(running, 1)
         if first >= 0:
-            servers[env, server, RUNNING], servers[env, server, VIRTUAL] = running, virtual
+            servers[env, server, RUNNING] = running
+            servers[env, server, VIRTUAL] = virtual
             join(tasks, servers, env, server, first)
-            running, coming = running + 1, coming - 1
-    servers[env, server, RUNNING], servers[env, server, VIRTUAL] = running, virtual
+            running = running + 1
+            coming = coming - 1
+    servers[env, server, RUNNING] = running
+    servers[env, server, VIRTUAL] = virtual
     return spent
 
 
@@ -86,7 +93,8 @@ def remaining(
     tasks: Array, servers: Array, env: int, server: int, speed: float, scratch: Array, scratch_server: Array
 ) -> float:
     """Return the sum of the remaining delays of all tasks of a server, in seconds; both scratches hold one server."""
-    running, coming = int(servers[env, server, RUNNING]), int(servers[env, server, COMING])
+    running = int(servers[env, server, RUNNING])
+    coming = int(servers[env, server, COMING])
     if coming == 0:
         return all_running(tasks, servers, env, server) / speed
     for column in range(3):
@@ -118,10 +126,12 @@ def remaining_with(
         running, virtual = running - 1, tasks[env, server, TARGET, running - 1]
     spent += (running + 1) * left
     served = virtual + left * speed / max(running, 1)
-    newcomer, total = served + size, 0.0
+    newcomer = served + size
+    total = 0.0
     for together in range(running + 1, 0, -1):
         if running == 0 or newcomer <= tasks[env, server, TARGET, running - 1]:
-            leaves, newcomer = newcomer, np.inf
+            leaves = newcomer
+            newcomer = np.inf
         else:
             running -= 1
             leaves = tasks[env, server, TARGET, running]
@@ -137,7 +147,8 @@ def all_running(tasks: Array, servers: Array, env: int, server: int) -> float:
     The closed form: while k tasks are left, each step of the sorted remaining sizes x lasts k * (x_i - x_(i-1)) / speed
     and counts for k tasks.
     """
-    served, total = servers[env, server, VIRTUAL], 0.0
+    served = servers[env, server, VIRTUAL]
+    total = 0.0
     for left in range(int(servers[env, server, RUNNING]), 0, -1):
         target = tasks[env, server, TARGET, left - 1]
         total += left * left * (target - served)

@@ -30,5 +30,6 @@ def exponential(uniform: float) -> float:
 @njit(cache=True, nogil=True)
 def normals(first: float, second: float) -> tuple[float, float]:
     """Return two independent standard normal variates (Box and Muller 1958)."""
-    radius, angle = math.sqrt(2.0 * exponential(first)), 2.0 * math.pi * second
+    radius = math.sqrt(2.0 * exponential(first))
+    angle = 2.0 * math.pi * second
     return radius * math.cos(angle), radius * math.sin(angle)

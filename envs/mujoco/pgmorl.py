@@ -69,7 +69,8 @@ def halfcheetah_outcome(env: Template, fields: Fields, before: Array, after: Arr
 
 def walker2d_outcome(env: Template, fields: Fields, before: Array, after: Array, actions: Array) -> Outcome:
     """Return (v + 1, 5 - u); over when the torso is too low, too high or too steep."""
-    z, pitch = fields["qpos"][:, 1], fields["qpos"][:, 2]
+    z = fields["qpos"][:, 1]
+    pitch = fields["qpos"][:, 2]
     paid = columns(speed(env, before, after)[:, 0] + 1, 5 - effort(env, actions))
     return paid, ~((z > 0.8) & (z < 2) & (np.abs(pitch) < 1))
 

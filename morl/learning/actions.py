@@ -38,7 +38,7 @@ class BoundedActions:
         scaled = np.clip(self.center + self.half_range * actions, self.space.low.ravel(), self.space.high.ravel())
         if np.issubdtype(self.space.dtype, np.integer):
             scaled = np.rint(scaled)
-        reshaped: NDArray[Any] = scaled.astype(self.space.dtype).reshape(len(actions), *self.space.shape)
+        reshaped: NDArray[Any] = scaled.astype(self.space.dtype).reshape((len(actions), *self.space.shape))
         return reshaped
 
 

@@ -126,4 +126,4 @@ class DQN(TensorState):
     def values(self, parameters: Tensor, observations: Tensor) -> Tensor:
         """Return Q(s, .) [policy, batch, action, objective]."""
         outputs = self.network(parameters, observations)
-        return outputs.view(*outputs.shape[:2], self.actions, self.objectives)
+        return outputs.view((*outputs.shape[:2], self.actions, self.objectives))

@@ -209,7 +209,7 @@ class SAC(SACBase):
         """
         delay = self.settings.policy_delay
         shape = (self.policies, batch_size, self.action_width)
-        noise = torch.zeros(self.policies, updates, 1 + delay, *shape[1:], device=generator.device)
+        noise = torch.zeros((self.policies, updates, 1 + delay, *shape[1:]), device=generator.device)
         for update in range(updates):
             draws = 1 + delay if self.actor_is_due(self.updates + update) else 1
             for draw in range(draws):
@@ -237,7 +237,7 @@ class SAC(SACBase):
         """Return Q_k(s, a) [policy, critic, batch, objective] of both critics of each policy."""
         inputs = torch.cat([observations, actions], dim=-1).repeat_interleave(2, dim=0)
         outputs = self.critic(critics.view(2 * len(critics), -1), inputs)
-        return outputs.view(len(critics), 2, *outputs.shape[1:])
+        return outputs.view((len(critics), 2, *outputs.shape[1:]))
 
     def _update_critics(self, batch: Batch) -> Tensor:
         """Fit Q_kj(s, a) to y_j = r_j + gamma (1 - d) [Q'_k*j(s', a') - alpha log pi(a' | s')]; return the loss.

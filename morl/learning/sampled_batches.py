@@ -47,7 +47,7 @@ class SampledBatches:
     units of `scale`: w.Q = (w * scale).(Q / scale).
 
     Attributes:
-        rows: [policy, row, column].
+        rows: [policy, row, column], contiguous, or the same rows expanded to all policies.
         index: [policy, update, batch] rows of each policy.
         observation_width: columns of an observation.
         action_width: columns of an action.
@@ -91,17 +91,19 @@ class SampledBatches:
             yield self._gather(update)
 
     def _gather(self, update: int) -> Batch:
-        policies = torch.arange(len(self.rows), device=self.rows.device).unsqueeze(1)
         widths = [self.observation_width, self.action_width, self.scale.shape[-1], self.observation_width, 1]
-        rows = self.rows[policies, self.index[:, update]][..., : sum(widths)]
+        rows = self._select_rows(self.index[:, update])[..., : sum(widths)]
         observation, action, reward, next_observation, terminated = torch.split(rows, widths, dim=-1)
         condition = self.condition[:, update]
+        if condition.shape[-1] > 0:
+            observation = torch.cat([observation, condition], dim=-1)
+            next_observation = torch.cat([next_observation, condition], dim=-1)
         weight = None if self.weight is None else self.weight[:, update]
         return Batch(
-            observation=torch.cat([observation, condition], dim=-1),
+            observation=observation,
             action=action,
             reward=reward / self.scale.unsqueeze(1),
-            next_observation=torch.cat([next_observation, condition], dim=-1),
+            next_observation=next_observation,
             terminated=terminated,
             noise=self.noise[:, update],
             utility=self.utility or linear_utility(weight),
@@ -109,6 +111,16 @@ class SampledBatches:
             direction=None if self.direction is None else self.direction[:, update],
             origin=None if self.origin is None else self.origin.unsqueeze(1),
         )
+
+    def _select_rows(self, index: Tensor) -> Tensor:
+        """Return rows [policy, batch, column] by their index [policy, batch]: one gather, never a copy of all rows."""
+        policies, count, width = self.rows.shape
+        if self.rows.stride(0) == 0:  # the same rows for all policies
+            flat = self.rows[0]
+        else:
+            flat = self.rows.view(-1, width)
+            index = index + torch.arange(policies, device=index.device).unsqueeze(1) * count
+        return flat.index_select(0, index.reshape(-1)).view((*index.shape, width))
 
 
 def linear_utility(weight: Tensor | None) -> UtilityFn:

@@ -6,22 +6,26 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from morl import utilities
 from morl.protocols import FloatArray
 
-Utility: TypeAlias = Callable[[Any, Any, Any], Any]
+Vectors: TypeAlias = Any
+"""Vectors of numbers [..., objective], or numbers [...]: a NumPy array or a tensor."""
+
+Utility: TypeAlias = Callable[[Vectors, Vectors, Vectors], Vectors]
 """(returns, preferences, ideal) [..., objective] -> utilities [...]; of NumPy arrays and of tensors."""
 
-ScaledUtility: TypeAlias = Callable[[Any, Any, Any, Any], Any]
+ScaledUtility: TypeAlias = Callable[[Vectors, Vectors, Vectors, Vectors], Vectors]
 """(returns, preferences, lowest, ideal) [..., objective] -> utilities [...]."""
 
 UtilityFn: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(vector values [policy, batch, (action,) objective], observations [policy, batch, width]) -> utilities [...]."""
 
 
-def _linear(returns: Any, preferences: Any, ideal: Any) -> Any:  # noqa: ARG001
+def _linear(returns: Vectors, preferences: Vectors, ideal: Vectors) -> Vectors:  # noqa: ARG001
     return utilities.linear(returns, preferences)
 
 
@@ -105,7 +109,7 @@ def scaled_utility(utility: Utility, scale: bool) -> ScaledUtility:
     if not scale:
         return lambda returns, preferences, lowest, ideal: utility(returns, preferences, ideal)  # noqa: ARG005
 
-    def of_shares(returns: Any, preferences: Any, lowest: Any, ideal: Any) -> Any:
+    def of_shares(returns: Vectors, preferences: Vectors, lowest: Vectors, ideal: Vectors) -> Vectors:
         span = ideal - lowest
         span = span.clip(1e-6)
         return utility((returns - lowest) / span, preferences, (ideal - lowest) / span)
@@ -137,7 +141,7 @@ class AugmentedState:
         accrued[:, -1] = 1.0
         return accrued
 
-    def augment(self, encoded: Any, accrued: FloatArray | None) -> Any:
+    def augment(self, encoded: NDArray[np.float32], accrued: FloatArray | None) -> NDArray[np.float32]:
         """Return the rows [env, observation_width + width] that networks see.
 
         Args:
@@ -150,7 +154,8 @@ class AugmentedState:
         if accrued is None:
             accrued = self.start(len(encoded))
         columns = accrued / np.append(self.units, 1.0)
-        return np.hstack([encoded, columns]).astype(np.float32)
+        augmented: NDArray[np.float32] = np.hstack([encoded, columns]).astype(np.float32)
+        return augmented
 
     def episode_return(self, values: Tensor, observations: Tensor) -> Tensor:
         """Return R- + gamma^t Q: the return of the whole episode, if its remainder returns `values`.

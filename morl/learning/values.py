@@ -9,7 +9,7 @@ from morl.learning.scalarization import UtilityFn
 
 def select(values: Tensor, actions: Tensor) -> Tensor:
     """Return Q(s, a) [..., objective] out of values [..., action, objective] for actions [...]."""
-    index = actions[..., None, None].expand(*actions.shape, 1, values.shape[-1])
+    index = actions[..., None, None].expand((*actions.shape, 1, values.shape[-1]))
     return values.gather(-2, index).squeeze(-2)
 
 
@@ -42,7 +42,7 @@ def worst_of(values: Tensor, utilities: Tensor) -> Tensor:
         first = utilities[:, 0] <= utilities[:, 1]
         return torch.where(first.unsqueeze(-1), values[:, 0], values[:, 1])
     lowest = utilities.argmin(dim=1, keepdim=True).unsqueeze(-1)
-    return values.gather(1, lowest.expand(-1, 1, *values.shape[2:])).squeeze(1)
+    return values.gather(1, lowest.expand((-1, 1, *values.shape[2:]))).squeeze(1)
 
 
 def pessimistic(values: Tensor, preferences: Tensor) -> Tensor:

@@ -212,29 +212,50 @@ def hypervolume_contributions(points: ArrayLike, reference: ArrayLike) -> Array:
     corner = as_vector(reference, "reference")
     rows = as_points(points, objectives=corner.shape[0])
     smallest, largest = limits(corner.shape[0])
-    with np.errstate(over="ignore"):
-        boxes = rows - corner
-    contribute = _contributions
-    if not (boxes + corner == rows).all():  # dominance among the boxes may be another than among the points
-        kept = non_dominated(rows, keep_duplicates=True)
-        if not kept.all():
-            contributions = np.zeros(rows.shape[0])
-            contributions[kept] = hypervolume_contributions(rows[kept], corner)
+    boxes, safe, rounded = _relative(rows, corner, smallest, largest)
+    if safe:
+        contributions = _contributions(boxes)
+        if not rounded or contributions.all():
             return contributions
-        if not non_dominated(boxes).all():
-            contribute = _contributions_one_by_one
-    counting = (boxes > 0.0).all(axis=1)
-    if within(boxes[counting], smallest, largest):
+    kept = non_dominated(rows, keep_duplicates=True)  # dominance among the boxes may be another than among the points
+    contributions = np.zeros(rows.shape[0])
+    if not kept.all():
+        contributions[kept] = hypervolume_contributions(rows[kept], corner)
+        return contributions
+    contribute = _contributions if non_dominated(boxes).all() else _contributions_one_by_one
+    if safe:
         return contribute(boxes)
     units = unit_boxes(rows, corner)
     in_units = contribute(units.boxes)
-    _, place, copies = np.unique(rows[counting], axis=0, return_inverse=True, return_counts=True)
-    unsure = (in_units < SMALLEST_UNIT_VOLUME) & (copies[place.ravel()] == 1) & non_dominated(rows[counting])
+    _, place, copies = np.unique(rows[units.counting], axis=0, return_inverse=True, return_counts=True)
+    unsure = (in_units < SMALLEST_UNIT_VOLUME) & (copies[place.ravel()] == 1)
     if unsure.any() and not units.lossless and units.exponent > 0:
         raise ValueError(_too_wide(units))
-    contributions = np.zeros(rows.shape[0])
-    contributions[counting] = [times_power_of_two(value, units.exponent) for value in in_units.tolist()]
+    contributions[units.counting] = [times_power_of_two(value, units.exponent) for value in in_units.tolist()]
     return contributions
+
+
+@kernel
+def _relative(points: Array, corner: Array, smallest: float, largest: float) -> tuple[Array, bool, bool]:
+    """Return points - corner [n, objective], whether the volumes are safe to compute, and whether rounding took part.
+
+    Safe are volumes where each point that exceeds the corner does so by amounts between the limits.
+    """
+    n, m = points.shape
+    boxes = np.empty((n, m))
+    outside = 0
+    rounded = 0
+    for i in range(n):
+        inside = 0
+        below = 0
+        for k in range(m):
+            box = points[i, k] - corner[k]
+            boxes[i, k] = box
+            rounded += box + corner[k] != points[i, k]
+            inside += (box >= smallest) & (box <= largest)
+            below += box <= 0.0
+        outside += (inside < m) & (below == 0)
+    return boxes, outside == 0, rounded > 0
 
 
 def _contributions_one_by_one(boxes: Array) -> Array:

@@ -144,10 +144,14 @@ def test_only_who_explores_nothing_by_itself_gets_random_actions_by_default() ->
 
 def test_compiled_updates_share_out_the_processors_themselves() -> None:
     wide = {"hidden_sizes": (128,), "workers": None}
-    compiled, eager = build(CONTINUOUS, **wide).solver, build(CONTINUOUS, utility="pbi", **wide).solver
-    assert len(compiled.groups) == (1 if compiled.backend == "numba" else 2)
-    assert eager.backend == "eager"
-    assert len(eager.groups) == 2
+    for options, backend, groups in (
+        ({}, "numba", 1),
+        ({"utility": "pbi"}, "eager", 2),
+        ({"backend": "eager"}, "eager", 2),
+        ({"workers": 2}, "numba", 2),
+    ):
+        solver: Any = build(CONTINUOUS, **wide | options).solver
+        assert (solver.backend, len(solver.groups)) == (backend, groups)
 
 
 # --- Neighbours -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Algorithms of Stable-Baselines3 as solvers of MORL/D: their policies, their settings, exact resuming."""
 
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,8 +16,10 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from torch import nn
 
 import morl
+from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.solvers.sb3 import find_algorithm
 from morl.agents.morl_d.solvers.sb3_policies import acting_network
+from morl.experiment.settings import resolve_sources
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -87,22 +90,13 @@ def test_an_option_that_the_algorithm_does_not_take_is_refused(settings: Any, re
         build(CONTINUOUS, solver="sb3:SAC", **settings)
 
 
-def test_further_arguments_can_be_set_in_a_file_and_by_a_flag(tmp_path: Path, morl_cli: Any) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text(
-        'num_envs = 3\ntotal_steps = 30\n[agent]\nsolver = "sb3:A2C"\npopulation = 2\nevaluation_episodes = 1\n'
-        'rollout_steps = 5\n[agent.solver_kwargs]\nent_coef = 0.02\n"policy_kwargs.activation_fn" = "relu"\n'
+def test_further_arguments_can_be_set_in_a_file_and_by_a_flag() -> None:
+    table = tomllib.loads(
+        '[agent]\nsolver = "sb3:A2C"\n[agent.solver_kwargs]\nent_coef = 0.02\n"policy_kwargs.activation_fn" = "relu"\n'
     )
-    run = tmp_path / "run"
-    code, _, error = morl_cli("train", "morl-d", WALK, "--run-dir", run, "--config", file)
-    assert code == 0, error
-    kwargs = morl.load(run).settings.agent.solver_kwargs
-    assert kwargs == {"ent_coef": 0.02, "policy_kwargs.activation_fn": "relu"}
-    run = tmp_path / "flags"
-    flags = ["--agent.solver", "sb3:A2C", "--agent.rollout-steps", "5", "--agent.solver-kwargs", "ent_coef", "0.03"]
-    code, _, error = morl_cli("train", "morl-d", WALK, "--run-dir", run, "--total-steps", "30", *flags)
-    assert code == 0, error
-    assert morl.load(run).settings.agent.solver_kwargs == {"ent_coef": 0.03}
+    flags = ["--agent.solver-kwargs", "ent_coef", "0.03", "n_epochs", "4"]
+    resolved = resolve_sources(Config, "morl-d", WALK, [table, flags]).settings.agent
+    assert resolved.solver_kwargs == {"ent_coef": 0.03, "policy_kwargs.activation_fn": "relu", "n_epochs": 4}
 
 
 OTHERS = [

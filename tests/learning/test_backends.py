@@ -26,7 +26,9 @@ from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
 
 CPU = torch.device("cpu")
-OBSERVATION, ACTION, OBJECTIVES = 5, 2, 3
+OBSERVATION = 5
+ACTION = 2
+OBJECTIVES = 3
 TENSORS = dict[str, Tensor]
 
 
@@ -274,7 +276,7 @@ def test_results_do_not_depend_on_threads(build: Any, policies: int) -> None:
 def test_a_loaded_state_continues_and_policies_keep_their_own_optimizers(build: Any, backend: Any) -> None:
     kind: Any = TD3Settings if build is td3 else SACSettings
     settings = kind(**OFF_POLICY)
-    whole, first, second = build(settings), build(settings), build(settings)
+    whole, first, second = (build(settings) for _ in range(3))
     for algorithm in (whole, first):
         make_update(algorithm, backend)(sampled(algorithm))
     second.load_state_dict(first.state_dict())

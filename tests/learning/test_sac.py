@@ -9,7 +9,9 @@ from morl.learning.backends import make_update
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import Batch, SampledBatches
 
-OBSERVATION, ACTION, OBJECTIVES = 5, 2, 3
+OBSERVATION = 5
+ACTION = 2
+OBJECTIVES = 3
 CPU = torch.device("cpu")
 
 

@@ -111,7 +111,7 @@ class OffPolicy:
         """
         self.active = active
         self.preferences = preferences
-        self.bounds = bounds.expand(len(active), *bounds.shape)
+        self.bounds = bounds.expand((len(active), *bounds.shape))
         for name, group, tensor in self._tensors():
             tensor.copy_(self.members[name][[0] if self.conditioned else active[group]])
 
@@ -141,7 +141,7 @@ class OffPolicy:
             inputs = torch.cat([observations, weights], dim=2).flatten(0, 1).unsqueeze(0)
             utility = self._bound_utility(slice(0, 1), observations.shape[1])
             actions = self.algorithms[0].explore(inputs, utility, generator)
-            return actions.view(*observations.shape[:2], -1)
+            return actions.view((*observations.shape[:2], -1))
         explored = [
             algorithm.explore(observations[group], self._bound_utility(group), generator)
             for group, algorithm in zip(self.groups, self.algorithms, strict=True)
@@ -196,16 +196,18 @@ class OffPolicy:
         if self.conditioned:  # [1, update, active * batch]
             weights = self.preferences.repeat_interleave(index.shape[2], dim=0)
             index = index.transpose(0, 1).flatten(1).unsqueeze(0)
-            condition = weights.expand(*index.shape, objectives)
+            condition = weights.expand((*index.shape, objectives))
         else:
             index = index[group]
-            condition = index.new_empty(*index.shape, 0, dtype=self.preferences.dtype)
+            condition = self.preferences.new_empty((*index.shape, 0))
         policies, count, size = index.shape
         weight = None
         if self.linear:
             shape = (policies, size if self.conditioned else 1, columns["observation"])
             no_observations = self.preferences.new_zeros(shape)
-            weight = linear_weights(utility, no_observations, objectives).unsqueeze(1).expand(*index.shape, objectives)
+            weight = (
+                linear_weights(utility, no_observations, objectives).unsqueeze(1).expand((*index.shape, objectives))
+            )
         return SampledBatches(
             rows=self.replay.rows.expand(policies, -1, -1),
             index=index,

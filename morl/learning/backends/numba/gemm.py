@@ -27,6 +27,8 @@ from numba.extending import (
 )
 from numpy.typing import NDArray
 
+from morl.learning.backends.numba.llvm_types import Context, Intrinsic, NumbaType, Signature, Value
+
 Array: TypeAlias = NDArray[np.floating[Any]]
 """An array of float32, or of float64 in tests."""
 
@@ -74,12 +76,12 @@ def _type_of_tile(tile: Tile, context: object) -> TileType:  # noqa: ARG001
 
 
 @unbox(TileType)  # type: ignore[no-untyped-call,untyped-decorator]
-def _unbox_tile(kind: TileType, tile: object, context: Any) -> NativeValue:  # noqa: ARG001
+def _unbox_tile(kind: TileType, tile: object, context: Context) -> NativeValue:  # noqa: ARG001
     return NativeValue(context.context.get_dummy_value())  # type: ignore[no-untyped-call]
 
 
 @lower_constant(TileType)  # type: ignore[no-untyped-call,untyped-decorator]
-def _lower_tile(context: Any, builder: ir.IRBuilder, kind: TileType, tile: object) -> ir.Value:  # noqa: ARG001
+def _lower_tile(context: Context, builder: ir.IRBuilder, kind: TileType, tile: object) -> ir.Value:  # noqa: ARG001
     return context.get_dummy_value()
 
 
@@ -95,9 +97,13 @@ def _vectors_of_tile(tile: TileType) -> Callable[[Tile], int]:
     return lambda tile: vectors  # noqa: ARG005
 
 
-AVX512, AVX2, PLAIN = Tile(16, 4), Tile(8, 2), Tile(4, 4)
-"""Six rows of sums, a row of the right factor and a number of the left one fill the registers of these processors: 32
-of 16 numbers (AVX-512), 16 of 8 (AVX2), 32 of 4 (others)."""
+# Six rows of sums, a row of the right factor and a number of the left one fill the vector registers of a processor.
+AVX512 = Tile(16, 4)
+"""For 32 registers of 16 numbers."""
+AVX2 = Tile(8, 2)
+"""For 16 registers of 8 numbers."""
+PLAIN = Tile(4, 4)
+"""For 32 registers of 4 numbers."""
 
 _FEATURES = binding.get_host_cpu_features()
 NATIVE = AVX512 if _FEATURES.get("avx512f") else AVX2 if _FEATURES.get("avx2") else PLAIN
@@ -177,14 +183,14 @@ def _multiply_add(builder: ir.IRBuilder, vector: ir.VectorType) -> ir.Value:
     return cgutils.get_or_insert_function(builder.module, kind, name)  # type: ignore[no-untyped-call]
 
 
-def _inner_loop(rows: int, narrow: bool) -> Any:
+def _inner_loop(rows: int, narrow: bool) -> Callable[..., None]:
     """Return the compiled function that computes one tile [rows, lanes * vectors] of a product.
 
     Its arguments: the `Tile`; the `LeftFactor`; right factor, `Strided` by term; number of terms; result, `Strided` by
     row; the `Epilogue`.
     """
 
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+    def codegen(context: Context, builder: ir.IRBuilder, signature: Signature, arguments: list[Value]) -> Value:
         tile = signature.args[0]
         vector = ir.VectorType(_FLOAT, tile.lanes)
         vectors = 1 if narrow else tile.vectors
@@ -215,14 +221,14 @@ def _inner_loop(rows: int, narrow: bool) -> Any:
 
     @intrinsic
     def inner_loop(
-        typing: Any,  # noqa: ARG001
-        tile: Any,
-        left: Any,
-        right: Any,
-        terms: Any,
-        result: Any,
-        epilogue: Any,
-    ) -> Any:
+        typing: Context,  # noqa: ARG001
+        tile: NumbaType,
+        left: NumbaType,
+        right: NumbaType,
+        terms: NumbaType,
+        result: NumbaType,
+        epilogue: NumbaType,
+    ) -> Intrinsic:
         return types.void(tile, left, right, terms, result, epilogue), codegen
 
     return inner_loop
@@ -240,7 +246,7 @@ _narrow_1 = _inner_loop(1, narrow=True)
 
 
 @njit(cache=True, nogil=True)
-def gemm(tile: Tile, left: Array, right: Array, bias: Array, floor: Any, gate: int, result: Array) -> None:
+def gemm(tile: Tile, left: Array, right: Array, bias: Array, floor: np.float32, gate: int, result: Array) -> None:
     """Write max(bias + left right, floor) into `result`, through a gate.
 
     Args:
@@ -255,19 +261,29 @@ def gemm(tile: Tile, left: Array, right: Array, bias: Array, floor: Any, gate: i
     _gemm_of_type(tile, left, right, bias, floor, gate, result)
 
 
-def _gemm_of_type(tile: Tile, left: Array, right: Array, bias: Array, floor: Any, gate: int, result: Array) -> None:
+def _gemm_of_type(
+    tile: Tile, left: Array, right: Array, bias: Array, floor: np.float32, gate: int, result: Array
+) -> None:
     raise NotImplementedError("compiled code only")
 
 
 @overload(_gemm_of_type, strict=False)
-def _choose_gemm(tile: Any, left: Any, right: Any, bias: Any, floor: Any, gate: Any, result: Any) -> Any:  # noqa: ARG001
+def _choose_gemm(
+    tile: NumbaType,  # noqa: ARG001
+    left: NumbaType,  # noqa: ARG001
+    right: NumbaType,  # noqa: ARG001
+    bias: NumbaType,  # noqa: ARG001
+    floor: NumbaType,  # noqa: ARG001
+    gate: NumbaType,  # noqa: ARG001
+    result: NumbaType,
+) -> Callable[..., None]:
     if result.dtype == types.float32:
         return lambda tile, left, right, bias, floor, gate, result: _tiled(tile, left, right, bias, floor, gate, result)
     return lambda tile, left, right, bias, floor, gate, result: _plain(left, right, bias, floor, gate, result)  # noqa: ARG005
 
 
 @njit(cache=True, nogil=True)
-def _plain(left: Array, right: Array, bias: Array, floor: Any, gate: int, result: Array) -> None:
+def _plain(left: Array, right: Array, bias: Array, floor: np.float32, gate: int, result: Array) -> None:
     """Compute the same product of arrays of any type."""
     for row in range(result.shape[0]):
         for column in range(result.shape[1]):
@@ -285,7 +301,7 @@ def _plain(left: Array, right: Array, bias: Array, floor: Any, gate: int, result
 
 
 @njit(cache=True, nogil=True)
-def _tiled(tile: Tile, left: Array, right: Array, bias: Array, floor: Any, gate: int, result: Array) -> None:
+def _tiled(tile: Tile, left: Array, right: Array, bias: Array, floor: np.float32, gate: int, result: Array) -> None:
     """Compute the product of float32 in tiles."""
     rows, columns = result.shape
     terms = left.shape[1]

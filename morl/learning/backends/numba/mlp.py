@@ -6,7 +6,8 @@ the batch in the forward pass; in the backward pass, rows of the batch and of th
 float64, for tests, functions that are approximated are exact.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -14,6 +15,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from morl.learning.backends.numba.gemm import NATIVE, NO_FLOOR, NO_GATE, RELU_GATE, TANH_GATE, Array, gemm
+from morl.learning.backends.numba.llvm_types import NumbaType
 from morl.learning.backends.numba.threads import ThreadTeam, barrier, partition
 
 Sizes = NDArray[np.int64]
@@ -124,7 +126,7 @@ def _tanh_of_type(values: Array) -> None:
 
 
 @overload(_tanh_of_type, strict=False)
-def _choose_tanh(values: Any) -> Any:
+def _choose_tanh(values: NumbaType) -> Callable[..., None]:
     if values.dtype == types.float32:
         return lambda values: _rational_tanh(values)
     return lambda values: _exact_tanh(values)

@@ -1,7 +1,8 @@
 """The updates of `morl.learning.sac` as compiled loops, for linear utilities; compare `td3_kernel`."""
 
+from collections.abc import Callable
 from math import log
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, types
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from morl.learning.backends.numba.batches import GatheredBatch, PolicyBatches, gather
 from morl.learning.backends.numba.gemm import Array
+from morl.learning.backends.numba.llvm_types import NumbaType
 from morl.learning.backends.numba.mlp import (
     RELU,
     Activations,
@@ -277,7 +279,7 @@ def _exp(x: float) -> float:
 
 
 @overload(_exp, strict=False, inline="always", jit_options={"fastmath": True, "error_model": "numpy"})
-def _choose_exp(x: Any) -> Any:
+def _choose_exp(x: NumbaType) -> Callable[..., np.float32]:
     if x == types.float32:
         return _polynomial_exp
     return lambda x: np.exp(x)

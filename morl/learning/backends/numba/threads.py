@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from morl.learning.backends.numba.llvm_types import Context, Intrinsic, NumbaType, Signature, Value
 from morl.protocols import IndexArray
 
 _CACHE_LINE = 8  # int64 in a cache line: every member writes to a line of its own
@@ -54,10 +55,10 @@ def barrier_counters(size: int) -> IndexArray:
 
 
 @intrinsic
-def _store_release(typing: Any, address: Any, value: Any) -> Any:  # noqa: ARG001
+def _store_release(typing: Context, address: NumbaType, value: NumbaType) -> Intrinsic:  # noqa: ARG001
     """Write a counter; a thread that reads it with `_load_acquire` also sees everything written before."""
 
-    def codegen(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:
+    def codegen(context: Context, builder: ir.IRBuilder, _: Signature, arguments: list[Value]) -> Value:
         # An exchange, because llvmlite's atomic store still demands a typed pointer.
         builder.atomic_rmw("xchg", builder.inttoptr(arguments[0], _POINTER), arguments[1], "release")
         return context.get_dummy_value()
@@ -66,10 +67,10 @@ def _store_release(typing: Any, address: Any, value: Any) -> Any:  # noqa: ARG00
 
 
 @intrinsic
-def _load_acquire(typing: Any, address: Any) -> Any:  # noqa: ARG001
+def _load_acquire(typing: Context, address: NumbaType) -> Intrinsic:  # noqa: ARG001
     """Return a counter that another thread has written with `_store_release`."""
 
-    def codegen(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Context, builder: ir.IRBuilder, _: Signature, arguments: list[Value]) -> Value:  # noqa: ARG001
         pointer = builder.inttoptr(arguments[0], _POINTER)
         return builder.load_atomic(pointer, "acquire", 8, typ=_INT64)
 
@@ -77,10 +78,10 @@ def _load_acquire(typing: Any, address: Any) -> Any:  # noqa: ARG001
 
 
 @intrinsic
-def _sched_yield(typing: Any) -> Any:  # noqa: ARG001
+def _sched_yield(typing: Context) -> Intrinsic:  # noqa: ARG001
     """Yield the processor to other threads, where the system's library can."""
 
-    def codegen(context: Any, builder: ir.IRBuilder, _: Any, arguments: Any) -> Any:  # noqa: ARG001
+    def codegen(context: Context, builder: ir.IRBuilder, _: Signature, arguments: list[Value]) -> Value:  # noqa: ARG001
         if _HAS_SCHED_YIELD:
             kind = ir.FunctionType(ir.IntType(32), [])
             function = cgutils.get_or_insert_function(builder.module, kind, "sched_yield")  # type: ignore[no-untyped-call]
