@@ -19,13 +19,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from morl.board import answers
 from morl.board.library import Library
 
+Result = TypeVar("Result")
 CHROMIUM = Path("/usr/bin/chromium")
 START = "from morl.experiment.cli import main; main()"
 
@@ -64,7 +66,7 @@ def write_runs(root: Path, runs: int, points: int, evaluations: int) -> None:
         (folder / "front.json").write_text(json.dumps(record, indent=1))
 
 
-def _front(angles: object, radius: float, step: int) -> dict[str, Any]:
+def _front(angles: NDArray[np.float64], radius: float, step: int) -> dict[str, Any]:
     points = radius * np.stack([np.sin(angles), np.cos(angles)], axis=1)
     values = {"hypervolume": radius**2, "expected_utility": radius, "sparsity": 0.01, "cardinality": float(len(points))}
     preferences = points / points.sum(axis=1, keepdims=True)
@@ -78,7 +80,7 @@ def _front(angles: object, radius: float, step: int) -> dict[str, Any]:
     }
 
 
-def measure(what: str, goal: str, call: Callable[[], Any]) -> object:
+def measure(what: str, goal: str, call: Callable[[], Result]) -> Result:
     """Time a call once, cold, and print it."""
     wall = time.perf_counter()
     cpu = time.process_time()

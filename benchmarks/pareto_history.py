@@ -8,7 +8,8 @@ beside where it has the indicator; it is called in a loop, since it takes one fr
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from statistics import median
 from time import process_time
 from typing import Any
@@ -22,11 +23,6 @@ from morl.pareto import history
 from morl.preferences import dirichlet
 
 FRONTS = 1000
-
-
-def call(function: Callable[..., object], first: object, others: Sequence[object]) -> object:
-    """Return the value of a function of a first argument and others."""
-    return function(first, *others)
 
 
 def measure(calls: list[Callable[[], Any]]) -> list[float]:
@@ -55,23 +51,23 @@ def main() -> None:
         known = front("sphere", 100, m) * 1.1
         preferences = dirichlet(m, 100, seed=0)
         arguments = {
-            "hypervolume": (reference,),
-            "expected_utility": (preferences,),
-            "sparsity": (),
-            "cardinality": (),
-            "igd_plus": (known,),
-            "maximum_utility_loss": (known, preferences),
+            "hypervolume": {"reference": reference},
+            "expected_utility": {"preferences": preferences},
+            "sparsity": {},
+            "cardinality": {},
+            "igd_plus": {"known_front": known},
+            "maximum_utility_loss": {"known_front": known, "preferences": preferences},
         }
         peers = {
             "hypervolume": lambda p, r=reference: moocore.hypervolume(p, ref=r, maximise=True),
             "igd_plus": lambda p, k=known: moocore.igd_plus(p, ref=k, maximise=True),
         }
         for name, others in arguments.items():
-            one = getattr(morl.pareto, name)
-            many = getattr(history, name)
+            one = partial(getattr(morl.pareto, name), **others)
+            many = partial(getattr(history, name), **others)
             calls = [
-                lambda f=many, a=others, h=fronts: call(f, h, a),
-                lambda f=one, a=others, h=fronts: [call(f, points, a) for points in h],
+                lambda f=many, h=fronts: f(h),
+                lambda f=one, h=fronts: [f(points) for points in h],
             ]
             if name in peers:
                 calls.append(lambda f=peers[name], h=fronts: [f(points) for points in h])

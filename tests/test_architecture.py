@@ -36,7 +36,6 @@ ALLOWED: dict[tuple[str, str], str] = {
     ): "a method of the environment, with its arguments",
     ("splat", "envs/core/state_builders.py:functools.partial(function,"): "a saved partial with the arguments it had",
     ("splat", "envs/core/state_builders.py:kind(*values.items(record['items']))"): "a saved object's constructor",
-    ("splat", "benchmarks/pareto_history.py:function(first,"): "functions of the same first argument side by side",
     ("splat", "benchmarks/_reliability/pareto.py:getattr(pareto,"): "a function that was drawn at random",
     ("splat", "benchmarks/_reliability/pareto.py:getattr(history,"): "the same",
     ("splat", "benchmarks/_reliability/pareto.py:function.definition(*[exact.numbers(array)"): "the same",
