@@ -7,6 +7,7 @@ every front has a marker of its own too.
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from morl.board.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +126,8 @@ def save_figure(figure: "Figure", file: Path) -> None:
     undated: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     if file.suffix not in undated:
         raise ValueError(f"plot is {file}, but must end in .png, .pdf or .svg")
-    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "morl"}):
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "morl"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box is drawn instead
         figure.savefig(file, dpi=300, metadata=undated[file.suffix])
 
 
@@ -166,7 +170,7 @@ def _draw_plane(layers: Sequence[_Layer], objectives: Sequence[str], title: str)
             axes.step(corners[:, 0], corners[:, 1], where="pre", color=layer.color, linewidth=1.0, alpha=0.5, zorder=1)
     _dress(axes, objectives[0], objectives[1], size=11)
     if title:
-        axes.set_title(title, fontsize=12)
+        axes.set_title(_plain(printable(title)), fontsize=12)
     longest = max((len(layer.label or "") for layer in layers), default=0)
     # Below the axes, where it can never cover a point.
     figure.legend(loc="outside lower center", ncols=4 if longest <= 20 else 1, fontsize=9, frameon=False)
@@ -201,7 +205,7 @@ def _draw_pairs(layers: Sequence[_Layer], objectives: Sequence[str], title: str)
         handles, labels, loc="upper right", bbox_to_anchor=corner, fontsize=9, frameon=False, borderaxespad=0.0
     )
     if title:
-        figure.suptitle(title, fontsize=12, y=1 - 0.1 / height, verticalalignment="top")
+        figure.suptitle(_plain(printable(title)), fontsize=12, y=1 - 0.1 / height, verticalalignment="top")
     return figure
 
 
@@ -218,18 +222,29 @@ def _scatter(axes: "Axes", layer: _Layer, x: int, y: int, scale: float = 1.0) ->
         s=layer.size * scale,
         marker=layer.marker,
         alpha=layer.opacity,
-        label=layer.label or "_nolegend_",
+        label="_nolegend_" if layer.label is None else _legend_label(layer.label),
         zorder=2,
         **looks,
     )
+
+
+def _plain(text: str) -> str:
+    """Return text that matplotlib draws as it is: a pair of dollars is no formula."""
+    return text.replace("$", r"\$")
+
+
+def _legend_label(label: str) -> str:
+    """Return a label that matplotlib draws as it is, and does not hide for its underscore at the start."""
+    shown = _plain(printable(label))
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _dress(axes: "Axes", x_label: str, y_label: str, size: int) -> None:
     """Set labels, a light grid and few ticks, so that numbers do not run into each other."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel(fill(x_label, 24), fontsize=size)
-    axes.set_ylabel(fill(y_label, 24), fontsize=size)
+    axes.set_xlabel(_plain(fill(printable(x_label), 24)), fontsize=size)
+    axes.set_ylabel(_plain(fill(printable(y_label), 24)), fontsize=size)
     axes.tick_params(labelsize=size - 2)
     axes.grid(visible=True, color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)
