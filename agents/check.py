@@ -289,7 +289,12 @@ class _Check:
             saved = _plain(first.state_dict(), "state_dict")
             second = self.build()
             after = self.envs()
-            second.load_state_dict(_plain(saved, "state_dict"))
+            try:
+                second.load_state_dict(_plain(saved, "state_dict"))
+            except Exception as error:
+                raise AgentContractViolation(
+                    f"load_state_dict must restore what state_dict returned, got {error!r}"
+                ) from error
             after.load_state_dict(before.state_dict())
             where = difference(saved, _plain(second.state_dict(), "state_dict"))
             _require(where == "", f"load_state_dict must restore everything, got a difference at {where}")

@@ -61,14 +61,15 @@ def agent_of(width: int, num_envs: int, **settings: object) -> MORLD:
 
 def ours(width: int, num_envs: int, **settings: object) -> System:
     """Return our agent on its own vector environment, before its first update."""
-    agent = agent_of(width, lanes, replay="shared", random_exploration_steps=STARTS, **settings)
+    agent = agent_of(width, num_envs, replay="shared", random_exploration_steps=STARTS, **settings)
     loop = agent.learn(make_vec(ENV, num_envs), NEVER, lambda preferences, *_: np.zeros_like(preferences))
     while agent.steps < STARTS - num_envs:
         next(loop)
     agent.updates_due = 0.0
     agent.steps = STARTS
     said = "".join(f", {name} {value}" for name, value in settings.items())
-    return System(f"MORL/D, {POPULATION} policies, {num_envs} environments{said}", f"2 x {width}", training(agent, loop, num_envs))
+    name = f"MORL/D, {POPULATION} policies, {num_envs} environments{said}"
+    return System(name, f"2 x {width}", training(agent, loop, num_envs))
 
 
 def peer(width: int) -> System:

@@ -6,6 +6,7 @@ from math import inf
 from typing import Any, ClassVar, Literal, Self
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
+from morl.learning.td3 import CriticLoss
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class ContinuousConfig(PresetConfig):
 
     time_limits: Literal["bootstrap", "end"] = "bootstrap"
     """Whether values are bootstrapped through time limits, or time limits count as terminal."""
-    loss: Literal["huber", "squared"] = "huber"
+    loss: CriticLoss = "huber"
     """Loss of the critics."""
     actor_angle: float = 0.0
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree."""

@@ -14,6 +14,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread po
 import tyro
 
 from morl.board.text import printable
+from morl.experiment.messages import sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
     AgentConfig,
@@ -25,7 +26,6 @@ from morl.experiment.settings import (
 )
 from morl.experiment.toml import read_table
 
-LONGEST_MESSAGE = 4_000
 USAGE = """\
 usage: morl COMMAND ...
 
@@ -234,7 +234,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; wrong input is one line on standard error and exit code 2."""
+    """Run the command line; a failure is one line on standard error and exit code 2 (MORL_TRACEBACK=1 shows where)."""
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)  # noqa: T201 - this is what was asked for
@@ -249,11 +249,10 @@ def main(args: Sequence[str] | None = None) -> None:
         if args[0] not in COMMANDS:
             raise ValueError(f"morl has no command {args[0]!r}; it has {', '.join(COMMANDS)}")
         COMMANDS[args[0]](args[1:])
-    except (ValueError, TypeError, OSError) as error:
+    except Exception as error:
         if os.environ.get("MORL_TRACEBACK"):
             raise
-        message = printable(" ".join(str(error).split()), LONGEST_MESSAGE)
-        print(f"morl: {message}", file=sys.stderr)  # noqa: T201
+        print(f"morl: {sentence_of(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

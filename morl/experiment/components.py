@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ EVALUATION_NUM_ENVS = {"kernel": 4096, "mujoco-batch": 256}
 """Number of environments of an evaluation by backend."""
 EVALUATION_PYTHON_ENVS = 64
 """The same for backends that hold one Python object for each environment."""
+MOST_PREFERENCES = 1_000_000
+"""Largest number of preferences in an evaluation grid."""
 HORIZON_WITHOUT_LIMIT = 10_000
 """Evaluation episodes that do not end by themselves are cut after this many steps."""
 
@@ -150,8 +153,27 @@ class Task:
             )
         if not np.isfinite(reference_point or ()).all():
             raise ValueError(f"reference_point is {reference_point}, but must have finite numbers")
+        check_divisions(settings.evaluation_divisions, self.problem.num_objectives)
         stated = replace(self.problem, discount=discount, reference_point=reference_point)
         return Experiment(self.agent_name, self.env, self.agent_class, stated, settings, resolved.preset)
+
+
+def check_divisions(divisions: int | None, objectives: int) -> None:
+    """Check that an evaluation grid is one that can be evaluated.
+
+    Args:
+        divisions: its resolution; None for the default.
+        objectives: number of objectives.
+
+    Raises:
+        ValueError: it has more than `MOST_PREFERENCES` preferences.
+    """
+    count = 0 if divisions is None else comb(divisions + objectives - 1, objectives - 1)
+    if count > MOST_PREFERENCES:
+        raise ValueError(
+            f"evaluation_divisions is {divisions}, but that makes {count:.3g} preferences of {objectives} objectives,"
+            f" and at most {MOST_PREFERENCES:,} can be evaluated"
+        )
 
 
 def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option]) -> Task:

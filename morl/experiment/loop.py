@@ -88,7 +88,6 @@ def _evaluate(sessions: Sequence[Session], bar: ProgressBar, scheduled: bool) ->
 def _save(sessions: Sequence[Session]) -> None:
     for session in sessions:
         session.checkpointing.save()
-        session.commit()
 
 
 def _next_multiple(steps: int, period: int) -> int:

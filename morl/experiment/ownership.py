@@ -1,8 +1,8 @@
 """Who may write into a run folder: one process at a time, and only into folders that hold a run.
 
 The owner holds a lock that the operating system releases when the process dies, however it dies. A run that replaces
-another one (`--overwrite`) keeps the old one aside, in `.overwritten`, until it has something of its own to show: if it
-fails before, the folder is as it was.
+another one (`--overwrite`) keeps the old one aside, in `.overwritten`, until it publishes a front of its own. If it
+fails before, and has no checkpoint to resume from either, the folder is as it was.
 """
 
 import contextlib
@@ -26,8 +26,8 @@ OVERWRITTEN = ".overwritten"
 """Where a run that is being replaced waits."""
 LOCK_FILE = ".lock"
 """Locked where the file system cannot lock folders."""
-LEFTOVERS = (".partial-", ".replaced-", LOCK_FILE)
-"""How names begin that a killed process may leave."""
+LEFTOVERS = (".partial-", ".replaced-", LOCK_FILE, OVERWRITTEN)
+"""How names begin that no run has, but a killed process may leave."""
 
 
 class FolderInUse(ValueError):
@@ -68,7 +68,7 @@ class OwnedFolder:
         lock = _lock(path)
         try:
             recover(path)
-            entries = [entry.name for entry in path.iterdir() if not _is_leftover(entry.name)]
+            entries = [entry.name for entry in path.iterdir() if not entry.name.startswith(LEFTOVERS)]
             if entries and not overwrite:
                 raise FileExistsError(
                     f"run folder {path} exists: choose another --run-dir, continue it with `morl resume {path}`,"
@@ -98,7 +98,7 @@ class OwnedFolder:
         return OwnedFolder(path, _lock(path), made=False)
 
     def commit(self) -> None:
-        """Remove the run that this one replaces: this one has something to show now."""
+        """Remove the run that this one replaces: this one has published a front."""
         if self._replaces:
             remove_tree(self.path / OVERWRITTEN)
             self._replaces = False
@@ -141,15 +141,19 @@ def clean_up(path: Path) -> None:
 
 
 def recover(path: Path) -> None:
-    """Bring a run back that was put aside by one that died before it had results; the caller owns the folder."""
+    """Bring a run back that was put aside by one that died before it had results; the caller owns the folder.
+
+    Where the new run has a checkpoint, but no front, both stay.
+    """
     aside = path / OVERWRITTEN
     if not aside.is_dir() or aside.is_symlink():
         return
-    moved = os.path.lexists(aside / CONFIG)  # it is moved last and comes back first
-    if moved and _has_results(path):
-        remove_tree(aside)
-        return
-    if moved:
+    if os.path.lexists(aside / CONFIG):  # all was moved: it is moved last and comes back first
+        if os.path.lexists(path / FRONT):
+            remove_tree(aside)
+            return
+        if checkpoint.newest(path) is not None:
+            return
         _remove_contents(path)
     for entry in sorted(aside.iterdir(), key=lambda entry: entry.name != CONFIG):
         if not os.path.lexists(path / entry.name):
@@ -158,13 +162,16 @@ def recover(path: Path) -> None:
 
 
 def _put_aside(path: Path) -> None:
-    """Move everything in a folder into `.overwritten`; remove leftovers."""
+    """Move everything in a folder into `.overwritten`; remove leftovers, and a run that is itself to replace one."""
+    if (path / OVERWRITTEN).is_dir():
+        _remove_contents(path)
+        return
     entries = sorted(path.iterdir(), key=lambda entry: entry.name == CONFIG)
     has_config = any(entry.name == CONFIG for entry in entries)
     for entry in entries:
         if entry.name == LOCK_FILE:
             continue
-        if has_config and not _is_leftover(entry.name):
+        if has_config and not entry.name.startswith(LEFTOVERS):
             make_folder(path / OVERWRITTEN)
             rename(entry, path / OVERWRITTEN / entry.name)
         else:
@@ -182,10 +189,6 @@ def _remove_contents(path: Path) -> None:
 def _has_results(path: Path) -> bool:
     """Return whether a run has a front or a checkpoint."""
     return os.path.lexists(path / FRONT) or checkpoint.newest(path) is not None
-
-
-def _is_leftover(name: str) -> bool:
-    return name.startswith(LEFTOVERS)
 
 
 def _lock(path: Path) -> int | None:

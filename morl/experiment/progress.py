@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from morl.experiment.front import Front
+from morl.experiment.messages import printable
 
 
 class ProgressBar:
@@ -47,7 +48,7 @@ class ProgressBar:
 
     def say(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
-        self._console.print(line, soft_wrap=True, markup=False, highlight=False)
+        self._console.print(printable(line), soft_wrap=True, markup=False, highlight=False)
 
     def _speed(self, steps: int) -> str:
         seconds = time.monotonic() - self._begin

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from morl.experiment.events import EventFile
 from morl.experiment.figures import front_figure
-from morl.experiment.files import AppendOnlyFile, FileMark, make_folder, remove, remove_tree
+from morl.experiment.files import AppendOnlyFile, FileMark, remove, remove_tree
 from morl.experiment.records import RecordMarks, cut_back
 from morl.run_folder import EVALUATIONS, EVENTS, METRICS, EvaluationRecord, json_line, parse_evaluation
 
@@ -70,7 +70,7 @@ class Recorder:
         self.notes: list[str] = []
         self._older: dict[str, FileMark] = {}  # event files of earlier parts of the run
 
-        make_folder(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
         if resume is None:
             remove(run_dir / METRICS)
             remove(run_dir / EVALUATIONS)

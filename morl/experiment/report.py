@@ -6,16 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from morl.board.text import printable
 from morl.evaluation import Returns
 from morl.experiment.front import Front
+from morl.experiment.messages import plain
 from morl.experiment.run import Run
 
 _CONSOLE = Console(soft_wrap=False)
-LONGEST_TEXT = 1_000
 ROWS_SHOWN = 40
 """Longer fronts are thinned out evenly."""
 
@@ -23,18 +21,18 @@ ROWS_SHOWN = 40
 def show_run(run: Run) -> None:
     """Print the front of a run, its folder and how to look at it."""
     show_front(run.front, f"{run.agent_name} on {run.env_id}, seed {run.seed}")
-    _CONSOLE.print(f"run folder   {_text(run.directory)}", soft_wrap=True)
-    _CONSOLE.print(f"look at it   tensorboard --logdir {_text(run.directory)}", soft_wrap=True)
+    _CONSOLE.print(f"run folder   {plain(str(run.directory))}", soft_wrap=True)
+    _CONSOLE.print(f"look at it   tensorboard --logdir {plain(str(run.directory))}", soft_wrap=True)
     record = (run.directory / "front.json").as_posix()
-    _CONSOLE.print(f"all numbers  {_text(record)}", soft_wrap=True)
+    _CONSOLE.print(f"all numbers  {plain(record)}", soft_wrap=True)
 
 
 def show_front(front: Front, title: str) -> None:
     """Print a front as a table, each point beside the known optimum for its preference, and the indicators."""
-    table = Table(title=f"{_text(title)} (returns discounted by {front.discount})", title_justify="left")
+    table = Table(title=plain(f"{title} (returns discounted by {front.discount})"), title_justify="left")
     table.add_column("preference", justify="right", overflow="fold")  # a narrow terminal breaks numbers, hides none
     for name in front.objectives:
-        table.add_column(_text(name), justify="right", overflow="fold")
+        table.add_column(plain(name), justify="right", overflow="fold")
     if front.known_front is not None:
         table.add_column("known optimum", justify="right", overflow="fold")
     table.add_column("undiscounted", justify="right", style="dim", overflow="fold")
@@ -44,7 +42,7 @@ def show_front(front: Front, title: str) -> None:
             cells.append(_numbers(_optimum(front.known_front, front.points[row])))
         table.add_row(*cells, _numbers(front.undiscounted_points[row]))
     _CONSOLE.print(table)
-    values = "  ".join(f"{_text(name.replace('_', ' '))} {value:.6g}" for name, value in front.indicators.items())
+    values = "  ".join(f"{plain(name.replace('_', ' '))} {value:.6g}" for name, value in front.indicators.items())
     reference = f"(reference point {_numbers(np.array(front.reference_point))})"
     _CONSOLE.print(f"{values}  {reference}", soft_wrap=True)
     if front.known_front is not None:
@@ -74,16 +72,16 @@ def show_fronts(runs: Sequence[Run], plot: Path | None) -> None:
     for run in runs:
         show_front(run.front, str(run.directory))
     if plot is not None:
-        _CONSOLE.print(f"picture written to {_text(plot)}", soft_wrap=True)
+        _CONSOLE.print(f"picture written to {plain(str(plot))}", soft_wrap=True)
 
 
 def show_returns(run: Run, row: int | None, returns: Returns) -> None:
     """Print what an evaluation of a row of the front, or of all of them, found beside what front.json promises."""
     rows = range(len(run.front.points)) if row is None else [row]
-    table = Table(title=f"{_text(run.directory)} (returns discounted by {run.front.discount})", title_justify="left")
+    table = Table(title=plain(f"{run.directory} (returns discounted by {run.front.discount})"), title_justify="left")
     names = ", ".join(run.front.objectives)
     for column in ("preference", names, "in front.json", "undiscounted", "steps"):
-        table.add_column(_text(column), justify="right", overflow="fold")
+        table.add_column(plain(column), justify="right", overflow="fold")
     for position, row in enumerate(rows):
         table.add_row(
             _numbers(run.front.preferences[row]),
@@ -93,11 +91,6 @@ def show_returns(run: Run, row: int | None, returns: Returns) -> None:
             f"{returns.lengths[position]:.4g}",
         )
     _CONSOLE.print(table)
-
-
-def _text(value: object) -> str:
-    """Return a name or a path of others as the terminal may have it: no markup, no control codes."""
-    return escape(printable(value, LONGEST_TEXT))
 
 
 def _numbers(values: NDArray[np.float64]) -> str:

@@ -363,7 +363,10 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
         task = find_task(config.agent_name, chosen, options)
         resolved = resolve_config(task.agent_class.config_class, config.agent_name, config.table)
     except ValueError as error:
-        raise ValueError(f"{run_dir / CONFIG}: {error}") from error
+        hint = "; a run that was started with a callable needs it again: env=" if chosen is config.env else ""
+        raise ValueError(
+            f"{run_dir / CONFIG}: {error}{hint if 'there is no environment' in str(error) else ''}"
+        ) from error
     return task.experiment(resolved)
 
 

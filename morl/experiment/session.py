@@ -84,7 +84,7 @@ class Session:
             write_text(self.run_dir / RESUME_NOTE, "".join(f"{note}.\n" for note in recorder.notes))
 
     def commit(self) -> None:
-        """Let go of the run that this one replaces, if it does: called when there is a front or a checkpoint."""
+        """Let go of the run that this one replaces, if it does: called when there is a front."""
         if self._folder is not None:
             self._folder.commit()
 

@@ -27,6 +27,9 @@ from morl.experiment.toml import write_table
 
 AgentConfig = TypeVar("AgentConfig")
 
+MOST_ENVS = 2**20
+"""Largest number of environments: more fit into no machine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Generic[AgentConfig]):
@@ -74,6 +77,8 @@ class Settings(Generic[AgentConfig]):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}, but must be greater than 0")
+        if self.num_envs > MOST_ENVS:
+            raise ValueError(f"num_envs is {self.num_envs}, but must be at most {MOST_ENVS:,}")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
         if self.discount is not None and not 0.0 <= self.discount <= 1.0:

@@ -6,7 +6,7 @@ observations that include w it is the core of PD-MORL's MO-TD3-HER; with one w p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +17,12 @@ from morl.learning.optimizers import Adam, clip_norms, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
 from morl.learning.values import angle_degrees, pessimistic, utility
+
+CriticLoss: TypeAlias = Literal["huber", "squared"]
+"""How the critics' errors are penalized; a new loss is a name here and a function in `CRITIC_LOSSES`."""
+
+CRITIC_LOSSES = {"huber": smooth_l1_loss, "squared": mse_loss}
+"""Name -> loss of predictions and targets, called with reduction="none"."""
 
 EXPLORATION_NOISE = 0.1
 """Standard deviation of the noise on exploring actions (Fujimoto et al. 2018)."""
@@ -48,7 +54,7 @@ class TD3Settings(OffPolicySettings):
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
     max_grad_norm: float = float("inf")
-    loss: Literal["huber", "squared"] = "squared"
+    loss: CriticLoss = "squared"
     layer_norm: bool = False
     action_gradient: Literal["tanh", "leaky"] = "tanh"
     actor_starts: int = 0
@@ -183,8 +189,8 @@ class TD3(TensorState):
         with torch.no_grad():
             targets = self.targets(batch)
         values = self.values(self.critics, batch.observation, batch.action)
-        error = smooth_l1_loss if settings.loss == "huber" else mse_loss
-        errors = error(values, targets.unsqueeze(1).expand_as(values), reduction="none").mean(dim=-1)
+        critic_loss = CRITIC_LOSSES[settings.loss]
+        errors = critic_loss(values, targets.unsqueeze(1).expand_as(values), reduction="none").mean(dim=-1)
         if settings.critic_angle > 0.0 and batch.direction is not None and batch.origin is not None:
             seen = values - batch.origin.unsqueeze(1)
             errors = errors + settings.critic_angle * angle_degrees(batch.direction.unsqueeze(1), seen)

@@ -107,13 +107,13 @@ def operations_of(name: str, run: Path) -> list[tuple[str, Path]]:
     return operations
 
 
-@pytest.mark.parametrize("torn", [False, True])
-def test_training_is_killed_at_every_operation(torn: bool, whole: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_training_is_killed_at_any_operation(stride: int, whole: dict[str, Any], tmp_path: Path) -> None:
     count = len(operations_of("coins", tmp_path / "counted"))
     assert count > 100
-    for moment in range(0 if torn else 1, count, 2):
+    for moment in range(0, count, stride):
         run = tmp_path / f"run-{moment}"
-        with kill_at(moment, torn):
+        with kill_at(moment, torn=moment % 2 == 0):
             train("coins", run)
         assert_whole(run, whole["evaluations"], moment)
         finish("coins", run)
@@ -139,17 +139,17 @@ def _records(operation: tuple[str, Path]) -> bool:
     return operation[0] == "append" and operation[1].name == "fronts.jsonl"
 
 
+@pytest.mark.parametrize("stride", [19, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", AGENTS)
-def test_resuming_is_killed_too(name: str, tmp_path: Path) -> None:
-    """In its last evaluation, at every operation of one agent and at some of the others."""
+def test_resuming_is_killed_too(name: str, stride: int, tmp_path: Path) -> None:
+    """In its last evaluation."""
     killed = before_the_last_evaluation(name, tmp_path / "whole")
     expected = outcome(tmp_path / "whole")
     shutil.copytree(killed, tmp_path / "counted")
     with kill_at(None) as operations:
         morl.resume(tmp_path / "counted")
     assert_same(outcome(tmp_path / "counted"), expected, "not killed again")
-    moments = range(len(operations)) if name == "coins" else range(7, len(operations), 17)
-    for moment in moments:
+    for moment in range(0, len(operations), 2 if name == "coins" and stride > 1 else stride):
         run = tmp_path / "run"
         shutil.copytree(killed, run)
         with kill_at(moment, torn=moment % 2 == 0):

@@ -366,3 +366,19 @@ def test_staircase_is_the_border_of_the_dominated_region() -> None:
 def test_wrong_shapes_are_named(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         front_figure(*arguments)
+
+
+@pytest.mark.parametrize(
+    "name", ["cost in $ and $", "$\\frac{", "_hidden", "a\x1b[31mred", "line\nbreak", "^{", "$" * 30]
+)
+def test_names_are_drawn_letter_by_letter(name: str) -> None:
+    objectives = (name, f"{name} too")
+    figure = comparison_figure({name: [[1.0, 2.0]], "other": [[2.0, 1.0]]}, objectives, title=name)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 2
+    shown = [text.get_text() for text in (*legend.get_texts(), figure.axes[0].title, figure.axes[0].xaxis.label)]
+    assert not [text for text in shown if "\x1b" in text]
+    assert {text._preprocess_math(text.get_text())[1] for text in (*legend.get_texts(), figure.axes[0].title)} == {
+        False
+    }

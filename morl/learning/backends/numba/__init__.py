@@ -4,6 +4,8 @@ Fenced and frozen: new losses, layers and algorithms need nothing here, they fal
 settings that keep an algorithm from this backend. Numba and its compiler are imported only by who uses it.
 """
 
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +19,62 @@ if TYPE_CHECKING:
     from morl.learning.backends.numba.ppo import NumbaGradientStep
     from morl.learning.backends.numba.sac import NumbaSAC
     from morl.learning.backends.numba.td3 import NumbaTD3
+
+
+HONOURED: Mapping[str, frozenset[str]] = {
+    "TD3": frozenset(
+        {
+            "hidden_sizes",
+            "discount",
+            "tau",
+            "precision",
+            "learning_rate",
+            "policy_delay",
+            "target_noise",
+            "target_noise_clip",
+            "max_grad_norm",
+            "loss",
+            "layer_norm",
+            "action_gradient",
+            "actor_starts",
+            "critic_angle",
+            "actor_angle",
+        }
+    ),
+    "SAC": frozenset(
+        {
+            "hidden_sizes",
+            "discount",
+            "tau",
+            "precision",
+            "actor_learning_rate",
+            "critic_learning_rate",
+            "policy_delay",
+            "temperature",
+            "target_entropy",
+            "shared_layers",
+        }
+    ),
+    "PPO": frozenset(
+        {
+            "epochs",
+            "minibatches",
+            "clip_range",
+            "value_clip_range",
+            "value_weight",
+            "entropy_weight",
+            "max_grad_norm",
+        }
+    ),
+}
+"""Algorithm -> fields of its settings that the kernels honour; any other field is refused unless it has its default."""
+
+CHOICES: Mapping[str, Collection[object]] = {
+    "loss": ("huber", "squared"),
+    "action_gradient": ("tanh", "leaky"),
+    "precision": ("float32", "float64"),
+}
+"""Field -> the values that the kernels honour."""
 
 
 def make_update(algorithm: PPO | OffPolicyAlgorithm) -> "NumbaGradientStep | NumbaSAC | NumbaTD3":
@@ -47,8 +105,12 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
         return f"the algorithm is {type(algorithm).__name__}, which has no compiled updates"
     if parameters.device.type != "cpu":
         return f"device is {parameters.device.type!r}, and compiled updates run on a CPU only"
-    if isinstance(algorithm, TD3 | SAC) and algorithm.settings.precision == "bfloat16":
-        return "precision is 'bfloat16', which only eager updates support"
+    assert isinstance(algorithm, PPO | TD3 | SAC)
+    for field in fields(algorithm.settings):
+        value = getattr(algorithm.settings, field.name)
+        known = field.name in HONOURED[type(algorithm).__name__]
+        if (not known and value != field.default) or value not in CHOICES.get(field.name, (value,)):
+            return f"{field.name} is {value!r}, which only eager updates support"
     if isinstance(algorithm, SAC) and algorithm.settings.shared_layers > 0:
         return f"shared_layers is {algorithm.settings.shared_layers}, which only eager updates support"
     if isinstance(algorithm, SAC) and not linear_utility:

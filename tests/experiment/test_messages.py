@@ -1,0 +1,171 @@
+"""Every failure that a user can cause is one line and exit code 2; text of others is only text."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import toys
+
+import morl
+from morl.experiment import files
+from morl.experiment.messages import printable, sentence_of
+from morl.experiment.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "not enough memory"),
+        (np._core._exceptions._ArrayMemoryError((10**9, 10**9), np.dtype(np.float64)), "Unable to allocate"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "num_envs"),
+        (OverflowError("int too large to convert to float"), "larger than any machine"),
+        (OSError(errno.ENOSPC, "No space left on device", "/runs/x"), "/runs/x"),
+        (gymnasium.error.ResetNeeded("reset first"), "ResetNeeded: reset first"),
+        (RuntimeError("the simulator is gone"), "RuntimeError: the simulator is gone"),
+        (ValueError("a\nb\x1b[31m\u2028c"), "a b"),
+        (ValueError(), "ValueError"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+    ],
+)
+def test_a_failure_is_one_line(error: Exception, words: str) -> None:
+    sentence = sentence_of(error)
+    assert words in sentence
+    assert sentence.isprintable()
+
+
+def fails_with(error: Exception) -> Any:
+    def step(*_: Any) -> Any:
+        raise error
+
+    return step
+
+
+@pytest.mark.parametrize("error", [RuntimeError("gone"), MemoryError("all of it"), OverflowError("too large")])
+def test_a_failing_environment_is_exit_code_2(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, morl_cli: Any
+) -> None:
+    monkeypatch.setattr(toys.Walk, "step", fails_with(error))
+    code, _, complaint = morl_cli("train", "toys:Coins", "toy-walk-v0", "--run-dir", tmp_path / "run")
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert str(error) in complaint
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("MORL_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        morl_cli("train", "toys:Coins", "toy-walk-v0", "--run-dir", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--agent.buffer-size", 10**15],
+        ["--agent.buffer-size", 10**30],
+        ["--num-envs", 10**12],
+        ["--evaluation-divisions", 10**12],
+        ["--total-steps", "1e400"],
+        ["--agent.batch-size", 10**40],
+    ],
+)
+def test_what_no_machine_can_hold_is_refused(flags: list[Any], tmp_path: Path, morl_cli: Any) -> None:
+    run = tmp_path / "run"
+    code, _, complaint = morl_cli("train", "pd-morl", "toy-walk-v0", "--run-dir", run, "--total-steps", 50, *flags)
+    assert (code, complaint.count("\n")) == (2, 1), complaint
+    assert not run.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(tmp_path: Path, morl_cli: Any) -> None:
+    tmp_path.chmod(0o500)
+    code, _, complaint = morl_cli("train", "toys:Coins", "toy-walk-v0", "--run-dir", tmp_path / "run")
+    tmp_path.chmod(0o700)
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert str(tmp_path / "run") in complaint
+
+
+@pytest.mark.parametrize("operation", ["write", "append", "sync", "rename", "mkdir"])
+def test_a_full_disk_is_one_line_that_names_the_file(operation: str, tmp_path: Path, morl_cli: Any) -> None:
+    command = ("train", "toys:Coins", "toy-walk-v0", "--run-dir", tmp_path / "run", "--total-steps", 50)
+    for moment in range(0, 40, 3):
+        seen: list[Path] = []
+
+        def full(name: str, path: Path, moment: int = moment, seen: list[Path] = seen) -> None:
+            if name == operation:
+                seen.append(path)
+                if len(seen) > moment:
+                    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+        with files.observe(full):
+            code, _, complaint = morl_cli(*command, "--overwrite")
+        if len(seen) <= moment:
+            assert code == 0
+            break
+        lines = [line for line in complaint.splitlines() if not line.startswith("step ")]
+        assert (code, len(lines)) == (2, 1)
+        assert "No space left on device" in lines[0]
+        assert str(tmp_path) in lines[0]
+
+
+def test_a_killed_worker_is_one_line(tmp_path: Path) -> None:
+    program = [sys.executable, "-W", "ignore", "-c", "from morl.experiment.cli import main; main()"]
+    args = ["train", "toys:Coins", "toys:toy-walk-v0", "--env-backend", "processes", "--num-envs", "2"]
+    args += ["--total-steps", "100000000", "--log-every", "20", "--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen([*program, *args], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+    def kill_a_worker() -> None:
+        log = tmp_path / "run" / "metrics.jsonl"
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.05)
+        os.kill(workers_of(process.pid)[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    complaint = process.communicate(timeout=200)[1]
+    killer.join()
+    assert process.returncode == 2
+    assert "died with exit code -9" in complaint.splitlines()[-1]
+    assert "Traceback" not in complaint
+
+
+def workers_of(pid: int) -> list[int]:
+    """Return the processes below a process that have no children of their own."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+    below = {pid}
+    for _ in range(4):
+        below |= {child for child, parent in parents.items() if parent in below}
+    return sorted(child for child in below - {pid} if child not in parents.values() and parents[child] != pid)
+
+
+def test_names_of_others_are_only_text(tmp_path: Path, morl_cli: Any) -> None:
+    run = toys.train(tmp_path / "run", "toy-fork-v0", 50).directory
+    record = json.loads((run / "front.json").read_text())
+    record |= {"objectives": ["[red]left[/red]", "right\x1b[2J"], "agent": "[bold]x", "env": "e\x1b]0;title\x07"}
+    record["indicators"] |= {"[/x] \x1b[31m": 1.0}
+    (run / "front.json").write_text(json.dumps(record))
+    code, shown, complaint = morl_cli("front", run)
+    assert code == 0, complaint
+    assert "[red]left[/red]" in shown
+    assert "\x1b" not in shown
+    assert printable("a\x1b[31m\u2028\x07b") == "a\ufffd[31m\ufffd\ufffdb"
+
+
+def test_the_number_of_environments_is_bounded() -> None:
+    with pytest.raises(ValueError, match="num_envs is 2000000, but must be at most 1,048,576"):
+        Settings(agent=None, num_envs=2_000_000)
+    with pytest.raises(ValueError, match="evaluation_divisions is 5000, but that makes"):
+        morl.train("pd-morl", "fruit-tree-v0", evaluation_divisions=5000)
