@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from morl.board.files import open_regular
-from morl.experiment.files import FileMark, NewFile, make_folder, remove_tree, rename, write_whole
+from morl.experiment.files import FileMark, NewFile, make_folder, refuse_link, remove_tree, rename, write_whole
 from morl.run_folder import CHECKPOINTS
 
 FORMAT = 2
@@ -36,6 +36,7 @@ def save(folder: Path, identity: Mapping[str, object], states: Mapping[str, Any]
     Raises:
         OSError: naming the file that cannot be written.
     """
+    refuse_link(folder.parent)
     partial = folder.with_name(f".partial-{folder.name}")
     remove_tree(partial)
     make_folder(partial)
@@ -99,13 +100,15 @@ def load(folder: Path, identity: Mapping[str, object]) -> dict[str, Any]:
 
 
 def newest(run_dir: Path) -> Path | None:
-    """Return the newest checkpoint of a run, if there is one.
+    """Return the newest checkpoint of a run, if there is one; links are none.
 
     A run killed between moving one aside and the next into its place has both under other names.
     """
     folder = run_dir / CHECKPOINTS
+    if folder.is_symlink():
+        return None
     found = [*folder.glob("step-*"), *folder.glob(".replaced-step-*")]
-    return max(found, key=_age, default=None)
+    return max((path for path in found if not path.is_symlink()), key=_age, default=None)
 
 
 def _age(folder: Path) -> tuple[str, bool]:
@@ -116,6 +119,7 @@ def _age(folder: Path) -> tuple[str, bool]:
 def rotate(run_dir: Path, keep: int = 2) -> None:
     """Remove all but the newest checkpoints, and what a kill left half-written."""
     folder = run_dir / CHECKPOINTS
+    refuse_link(folder)
     for old in [*sorted(folder.glob("step-*"))[:-keep], *sorted(folder.glob(".*-step-*"))]:
         remove_tree(old)
 

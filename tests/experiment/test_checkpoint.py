@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import zipfile
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -460,3 +461,16 @@ def test_a_read_only_array_and_a_view_can_be_saved(tmp_path: Path) -> None:
     checkpoint.save_file(tmp_path / "a.pt", {"array": np.broadcast_to(view, (2, 4)), "view": torch.zeros(10**6)[:3]})
     assert checkpoint.load_file(tmp_path / "a.pt")["array"].tolist() == [view.tolist()] * 2
     assert (tmp_path / "a.pt").stat().st_size < 10_000
+
+
+def test_a_file_that_would_expand_without_bounds_is_refused(tmp_path: Path) -> None:
+    checkpoint.save_file(tmp_path / "state.pt", {"zeros": np.zeros(10**6)})
+    bomb = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(tmp_path / "state.pt") as archive, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name))
+    assert bomb.stat().st_size < 20_000
+    with pytest.raises(ValueError, match="would expand to"):
+        checkpoint.load_file(bomb)
+    with pytest.raises(ValueError, match="would expand to"):
+        morl.load_policy(bomb)

@@ -219,14 +219,16 @@ def test_a_broken_link_is_refused_in_one_sentence(tmp_path: Path) -> None:
         toys.train(tmp_path / "run", "toy-walk-v0", 20, **COINS)
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "metrics.jsonl", "policies", "fronts.jsonl", "front.json"])
+@pytest.mark.parametrize(
+    "name", ["tensorboard", "metrics.jsonl", "policies", "fronts.jsonl", "front.json", "checkpoints"]
+)
 def test_links_inside_a_run_folder_are_not_followed(name: str, run: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     (run / name).rename(outside)
     (run / name).symlink_to(outside)
     before = contents(outside) if outside.is_dir() else outside.read_bytes()
     use: Any = morl.load if name == "front.json" else lambda folder: morl.resume(folder, 200)
-    with pytest.raises((OSError, ValueError), match=r"link|damaged|symbolic"):
+    with pytest.raises((OSError, ValueError), match=r"link|damaged|symbolic|no checkpoint"):
         use(run)  # a front is replaced by `resume`, and so is a link in its place
     assert (contents(outside) if outside.is_dir() else outside.read_bytes()) == before
 

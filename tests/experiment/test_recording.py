@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -382,3 +383,17 @@ def test_names_are_drawn_letter_by_letter(name: str) -> None:
     assert {text._preprocess_math(text.get_text())[1] for text in (*legend.get_texts(), figure.axes[0].title)} == {
         False
     }
+
+
+def test_a_clock_that_goes_backwards_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(tmp_path, TWO)
+    recorder.metrics(10, {"loss": 10.0})
+    marks = RecordMarks(10, recorder.marks)
+    recorder.close()
+    now, seconds = time.time_ns(), time.time()
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3600 * 10**9)
+    monkeypatch.setattr(time, "time", lambda: seconds - 3600)
+    recorder = Recorder(tmp_path, TWO, resume=marks)
+    recorder.metrics(20, {"loss": 20.0})
+    recorder.close()
+    assert scalars(events(tmp_path), "loss") == [(10, 10.0), (20, 20.0)]
