@@ -4,14 +4,18 @@ The classes load on first use: `from morl.agents import PDMORL` imports PyTorch,
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from morl.agents.registry import AGENTS, find_agent
 
 if TYPE_CHECKING:
     from morl.agents.c_morl.agent import CMORL
+    from morl.agents.c_morl.config import Config as CMORLConfig
     from morl.agents.check import AgentContractViolation, check_agent
     from morl.agents.morl_d.agent import MORLD
+    from morl.agents.morl_d.config import Config as MORLDConfig
+    from morl.agents.pd_morl.config import ContinuousConfig as ContinuousPDMORLConfig
+    from morl.agents.pd_morl.config import DiscreteConfig as PDMORLConfig
     from morl.agents.pd_morl.continuous import ContinuousPDMORL
     from morl.agents.pd_morl.discrete import PDMORL
 
@@ -21,24 +25,34 @@ __all__ = [
     "MORLD",
     "PDMORL",
     "AgentContractViolation",
+    "CMORLConfig",
     "ContinuousPDMORL",
+    "ContinuousPDMORLConfig",
+    "MORLDConfig",
+    "PDMORLConfig",
     "check_agent",
     "find_agent",
 ]
 
 _HOME = {
-    "AgentContractViolation": "morl.agents.check",
-    "CMORL": "morl.agents.c_morl.agent",
-    "ContinuousPDMORL": "morl.agents.pd_morl.continuous",
-    "MORLD": "morl.agents.morl_d.agent",
-    "PDMORL": "morl.agents.pd_morl.discrete",
-    "check_agent": "morl.agents.check",
+    "AgentContractViolation": "morl.agents.check:AgentContractViolation",
+    "CMORL": "morl.agents.c_morl.agent:CMORL",
+    "CMORLConfig": "morl.agents.c_morl.config:Config",
+    "ContinuousPDMORL": "morl.agents.pd_morl.continuous:ContinuousPDMORL",
+    "ContinuousPDMORLConfig": "morl.agents.pd_morl.config:ContinuousConfig",
+    "MORLD": "morl.agents.morl_d.agent:MORLD",
+    "MORLDConfig": "morl.agents.morl_d.config:Config",
+    "PDMORL": "morl.agents.pd_morl.discrete:PDMORL",
+    "PDMORLConfig": "morl.agents.pd_morl.config:DiscreteConfig",
+    "check_agent": "morl.agents.check:check_agent",
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        module, _, attribute = _HOME[name].partition(":")
+        found: object = getattr(import_module(module), attribute)
+        return found
     raise AttributeError(f"module 'morl.agents' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 

@@ -29,7 +29,7 @@ from morl.protocols import (
 )
 
 DISCRETE_ENV = "deep-sea-treasure-v0"
-CONTINUOUS_ENV = "water-reservoir-v0"
+CONTINUOUS_ENV = "mo-mountaincarcontinuous-v0"
 NUM_ENVS = 4
 STEPS = 400
 """Environment steps of each training run of the check."""
@@ -56,8 +56,8 @@ def check_agent(
 
     Args:
         agent: a class, "module:Class", or the name of a registered agent.
-        env: environment to train on; default: deep-sea-treasure-v0, or water-reservoir-v0 where the agent refuses
-            discrete actions.
+        env: environment to train on; default: deep-sea-treasure-v0, or mo-mountaincarcontinuous-v0 where the agent
+            refuses discrete actions.
         config: settings of the agent, to make a run of `total_steps` do something.
         total_steps: environment steps of each of the six training runs.
 

@@ -179,10 +179,11 @@ def corner_weights(points: ArrayLike) -> Array:
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError(f"points must be finite numbers of shape [n, objective] with n >= 1, got {points!r}")
     m = values.shape[1]
-    halves = values / 2  # a range can exceed the largest number
-    ranges = np.ptp(halves, axis=0)
+    if np.abs(values).max() > 1e300:  # a range can exceed the largest number
+        values = values / 4
+    ranges = np.ptp(values, axis=0)
     ranges[ranges == 0.0] = 1.0
-    scaled = (halves - halves.min(axis=0)) / ranges
+    scaled = (values - values.min(axis=0)) / ranges
     weights = np.eye(m)
     heights = scaled[0].copy()
     for count in range(1, scaled.shape[0]):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from morl.envs import make_vec
 from morl.evaluation import ActInputs, Evaluator
+from morl.protocols import VectorEnvironment
 from morl.seeding import derived_seed, stream
 
 GAMMA = 0.9
@@ -131,3 +132,30 @@ def test_the_accrued_reward_is_passed_to_an_agent_that_takes_it() -> None:
     discounted, _, length = by_hand(POLICIES[last], PREFERENCES[last], 1, 7 + last, horizon=len(told) - 1)[0]
     assert length == len(told) - 1
     np.testing.assert_allclose(told[-1][-1, :2], discounted, rtol=1e-12)
+
+
+def test_no_more_environments_are_alive_than_asked_for() -> None:
+    alive: list[int] = []
+    most = 0
+
+    def build(count: int) -> VectorEnvironment:
+        nonlocal most
+        envs = make_vec("toy-walk-v0", count)
+        close = envs.close
+        alive.append(count)
+        most = max(most, sum(alive))
+
+        def closing(**kwargs: Any) -> None:
+            alive.remove(count)
+            close(**kwargs)
+
+        envs.close = closing  # type: ignore[method-assign]
+        return envs
+
+    evaluate = Evaluator(build, GAMMA, 4, 100)
+    for rows in (6, 3, 9, 1):
+        preferences = np.full((rows, 2), 0.5)
+        evaluate(lambda o, w, p: np.zeros(len(w), int), np.zeros(rows, int), preferences, 1, 0)
+    assert most <= 4
+    evaluate.close()
+    assert not alive

@@ -127,7 +127,7 @@ def formed(array: Array, random: np.random.Generator) -> tuple[Any, Array]:
         return np.repeat(array, 2, axis=0)[::2], array
     if form == "big-endian":
         return array.astype(">f8"), array
-    if form == "integers" and (array == np.trunc(array)).all() and not extreme([array]):
+    if form == "integers" and (array == np.trunc(array)).all() and not extreme([array], 1e15):
         return array.astype(np.int64), array
     return array.copy(), array
 

@@ -72,7 +72,7 @@ def check_values(env: Env, num_objectives: int) -> None:
         reward = np.asarray(moment.reward)
         fits = isinstance(moment.reward, np.ndarray) and reward.shape == (num_objectives,)
         require(fits, shape_wanted, got=moment.reward, at=at)
-        require(reward.dtype.kind == "f", "the reward must have a floating dtype", got=reward.dtype, at=at)
+        require(reward.dtype.kind == "f", f"the reward must have a floating dtype, got {reward.dtype}{at}")
         require(np.isfinite(reward).all(), "rewards must be finite", got=reward.tolist(), at=at)
         slack = 1e-6 * np.maximum(1.0, np.abs(reward))
         low = reward_space.low - slack

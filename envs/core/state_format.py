@@ -39,8 +39,12 @@ CONSTANT_TYPES = (
     EnvSpec,
     np.ufunc,
 )
-CONSTANT_MODULES = ("pygame", "OpenGL", "glfw", "logging", "threading", "_thread")
-"""Packages whose compiled objects (images, fonts, windows, clocks) do not change what an environment computes."""
+CONSTANT_MODULES = ("OpenGL", "glfw", "logging", "threading", "_thread")
+"""Packages whose objects (windows, loggers, threads) do not change what an environment computes.
+
+Nor do the compiled objects of pygame: images, fonts, clocks."""
+HEAP_TYPE = 1 << 9
+"""CPython's flag of classes that are not compiled into a library."""
 MUJOCO_CONSTANT = ("MjvOption", "MjvCamera", "MjrContext", "MjvScene", "MjSpec", "MjvPerturb", "MjrRect")
 PYGAME_VALUES = ("Rect", "FRect", "Vector2", "Vector3", "Color")
 """pygame's types that hold state: sequences of numbers."""
@@ -81,11 +85,6 @@ def module_of(value: object) -> str:
     return module_name(type(value))
 
 
-def is_python_class(kind: type) -> bool:
-    """Return whether a class was made by a `class` statement, as far as its own dictionary shows."""
-    return "__dict__" in kind.__dict__ or "__slots__" in kind.__dict__
-
-
 def is_constant(value: object) -> bool:
     """Return whether `value` never changes once an environment is built, or holds nothing that it computes with."""
     if isinstance(value, types.BuiltinFunctionType):
@@ -97,8 +96,9 @@ def is_constant(value: object) -> bool:
     package = module_of(value).split(".")[0]
     if package == "mujoco":
         return type(value).__name__ in MUJOCO_CONSTANT
-    compiled = package in CONSTANT_MODULES and not is_python_class(type(value))
-    return (compiled and type(value).__name__ not in PYGAME_VALUES) or package in ("logging", "threading")
+    if package == "pygame":  # its sprites and groups are Python objects
+        return not type(value).__flags__ & HEAP_TYPE and type(value).__name__ not in PYGAME_VALUES
+    return package in CONSTANT_MODULES
 
 
 def builtin_base(kind: type) -> type:

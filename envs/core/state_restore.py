@@ -65,9 +65,8 @@ class Restore(SavedValues):
         for name, value in record.get("attributes", {}).items():
             yield value, own.get(name)
         items = record.get("items")
-        if isinstance(items, list) and record["kind"] == "dict":
-            for key, value in zip(self._plain_keys(record["keys"]), items, strict=True):
-                yield value, None if key is None else dict.get(current, key)
+        if record["kind"] == "dict":
+            yield from self._dict_pairs(record, current)
         elif isinstance(items, list) and record["kind"] in ("list", "tuple"):
             yield from zip(items, current, strict=False)
         elif record["kind"] == "closure":
@@ -76,6 +75,18 @@ class Restore(SavedValues):
             yield record["self"], current.__self__
         elif record["kind"] == "mujoco" and "opt" in record["fields"]:
             yield record["fields"]["opt"], current.opt
+
+    def _dict_pairs(self, record: Record, current: dict[Thing, Thing]) -> Iterator[tuple[Value, Thing]]:
+        """Yield values with plain keys by key, and objects as keys and their values by their order."""
+        keys = self._plain_keys(record["keys"])
+        in_order = list(dict.items(current)) if len(current) == len(keys) else []
+        items = record["items"] if isinstance(record["items"], list) else [None] * len(keys)
+        for index, (key, value) in enumerate(zip(keys, items, strict=True)):
+            if key is not None:
+                yield value, dict.get(current, key)
+            elif in_order:
+                yield record["keys"][index], in_order[index][0]
+                yield value, in_order[index][1]
 
     def _plain_keys(self, keys: Value) -> list[Thing]:
         """Return the keys of a dictionary that are plain values, None for others."""

@@ -13,6 +13,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread po
 
 import tyro
 
+from morl.board.text import printable
 from morl.experiment.messages import sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
@@ -184,8 +185,18 @@ def front(args: Sequence[str]) -> None:
         from morl.board.page import write_page
 
         write_page(list(chosen.runs), chosen.html)
-        print(f"page written to {chosen.html}")  # noqa: T201
-    report.show_fronts([load(run) for run in chosen.runs], chosen.plot)
+        print(f"page written to {printable(chosen.html)}")  # noqa: T201
+    runs = []
+    damaged = []
+    for run in chosen.runs:
+        try:
+            runs.append(load(run))
+        except (ValueError, OSError) as error:
+            damaged.append(str(error))
+    if runs:
+        report.show_fronts(runs, chosen.plot)
+    if damaged:
+        raise ValueError("; ".join(damaged))
 
 
 def board(args: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ every front has a marker of its own too.
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from morl.experiment.messages import printable
+from morl.board.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,7 +126,8 @@ def save_figure(figure: "Figure", file: Path) -> None:
     undated: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
     if file.suffix not in undated:
         raise ValueError(f"plot is {file}, but must end in .png, .pdf or .svg")
-    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "morl"}):
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "morl"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box is drawn instead
         figure.savefig(file, dpi=300, metadata=undated[file.suffix])
 
 

@@ -2,24 +2,22 @@
 
 from rich.markup import escape
 
+from morl.board.text import printable
+
+LONGEST_TEXT = 10_000
 MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "storage size calculation overflowed")
 """What torch says, in a RuntimeError, where there is too little memory."""
 SMALLER = "smaller networks, buffers, rollouts or num_envs need less"
 
 
-def printable(text: object) -> str:
-    """Return a text whose control characters and line breaks are replaced, so that a terminal only shows it."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
-
-
 def plain(text: object) -> str:
     """Return a text that rich prints as it is: neither control characters nor markup."""
-    return escape(printable(text))
+    return escape(printable(text, LONGEST_TEXT))
 
 
 def sentence_of(error: Exception) -> str:
     """Return a failure as one line for a user."""
-    text = printable(" ".join(str(error).split()))
+    text = printable(" ".join(str(error).split()), LONGEST_TEXT)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in MEMORY_WORDS):
         return f"there is not enough memory for these settings ({text or 'MemoryError'}): {SMALLER}"
     if isinstance(error, OverflowError):

@@ -7,8 +7,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from morl.board.text import printable
 from morl.experiment.front import Front
-from morl.experiment.messages import printable
 
 
 class ProgressBar:

@@ -16,6 +16,8 @@ Encoder: TypeAlias = Callable[[Observations], NDArray[np.float32]]
 
 MAX_JOINT_STATES = 256
 """Largest number of joint states that are encoded as one-hot."""
+MAX_ONE_HOT_WIDTH = 1_000_000
+"""Largest width of a one-hot encoding: more inputs than any network here should have."""
 
 
 def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder, int]:
@@ -30,24 +32,38 @@ def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder
         one_hot: whether bounded integers become one-hot.
 
     Raises:
-        ValueError: the space is of another kind (Text, Graph, Sequence).
+        ValueError: the space is of another kind (Text, Graph, Sequence), has no entries, or has too many categories for
+            a one-hot encoding.
     """
+    encode, width = _encoder(space, one_hot)
+    if width == 0:
+        raise ValueError(f"observation_space must have at least one entry, got {space}")
+    return encode, width
+
+
+def _encoder(space: gymnasium.Space[Any], one_hot: bool) -> tuple[Encoder, int]:
     match space:
         case spaces.Dict():
-            return _joined({key: encoder(part, one_hot) for key, part in space.spaces.items()})
+            return _joined({key: _encoder(part, one_hot) for key, part in space.spaces.items()})
         case spaces.Tuple():
-            return _joined({index: encoder(part, one_hot) for index, part in enumerate(space.spaces)})
+            return _joined({index: _encoder(part, one_hot) for index, part in enumerate(space.spaces)})
         case spaces.Discrete():
+            _require_few_categories(space, [int(space.n)])
             return _categories(np.array([space.start]), np.array([space.n]))
         case spaces.MultiDiscrete():
+            _require_few_categories(space, space.nvec.ravel().tolist())
             return _categories(space.start.ravel(), space.nvec.ravel())
-        case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer):
+        case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer) and space.low.size > 0:
+            bounds = zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
+            numbers = [high - low + 1 for low, high in bounds]  # of any size, unlike 64-bit integers
+            if math.prod(numbers) > MAX_JOINT_STATES:
+                _require_few_categories(space, numbers, "; set one_hot to false")
             low = space.low.ravel().astype(np.int64)
-            counts = space.high.ravel().astype(np.int64) - low + 1
+            counts = np.array(numbers, dtype=np.int64)
             return _joint(low, counts) if math.prod(counts.tolist()) <= MAX_JOINT_STATES else _categories(low, counts)
         case spaces.Box() | spaces.MultiBinary():
             width = int(np.prod(space.shape))
-            return lambda batch: np.asarray(batch, dtype=np.float32).reshape(-1, width), width
+            return lambda batch: np.asarray(batch, dtype=np.float32).reshape(len(batch), width), width
         case _:
             raise ValueError(f"observation_space is {space}, but must be a Box, (Multi)Discrete, Dict or Tuple of them")
 
@@ -70,6 +86,13 @@ def _stacked(observations: Sequence[Any]) -> Observations:
             return tuple(_stacked(part) for part in zip(*observations, strict=True))
         case _:
             return np.stack(observations)
+
+
+def _require_few_categories(space: gymnasium.Space[Any], counts: Sequence[int], remedy: str = "") -> None:
+    """Raise ValueError where a one-hot encoding would be too wide."""
+    if sum(counts) > MAX_ONE_HOT_WIDTH:
+        limit = f"at most {MAX_ONE_HOT_WIDTH} categories for a one-hot encoding"
+        raise ValueError(f"observation_space must have {limit}, got {sum(counts)} in {space}{remedy}")
 
 
 def _categories(start: NDArray[Any], counts: NDArray[Any]) -> tuple[Encoder, int]:

@@ -70,9 +70,10 @@ def lead(points: Array, n: int, candidate: Array) -> float:
         for i in range(n):
             low = min(low, points[i, k])
             high = max(high, points[i, k])
-        half_span = high / 2 - low / 2 if high > low else 1.0  # halves, since a span can exceed the largest number
+        scale = 0.25 if high > 1e300 or low < -1e300 else 1.0  # a range can exceed the largest number
+        span = high * scale - low * scale if high > low else 1.0
         for i in range(n):  # M: positive, since a gap is at most one range
-            tableau[k, i] = 2.0 + (candidate[k] / 2 - points[i, k] / 2) / half_span
+            tableau[k, i] = 2.0 + (candidate[k] * scale - points[i, k] * scale) / span
             tableau[m, i] = -1.0
         tableau[k, n + k] = tableau[k, last] = 1.0
         basis[k] = n + k

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toys
 
-from morl.agents import AgentContractViolation, check_agent
+from morl.agents import AGENTS, AgentContractViolation, check_agent
 from morl.agents.check import difference
 
 FILE = Path(__file__).parents[2] / "examples" / "custom_agent.py"
@@ -40,6 +41,25 @@ def check(agent: Any) -> None:
 def test_the_example_keeps_the_contract() -> None:
     check(Reinforce)
     check("custom_agent:Reinforce")
+
+
+REGISTERED: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "pd-morl": ("pd-morl", "deep-sea-treasure-v0", toys.TINY),
+    "pd-morl, continuous": ("pd-morl", "mo-mountaincarcontinuous-v0", toys.TINY_CONTINUOUS),
+    "c-morl": ("c-morl", "deep-sea-treasure-v0", toys.TINY_CMORL),
+    "c-morl, continuous": ("c-morl", "mo-mountaincarcontinuous-v0", toys.TINY_CMORL),
+    "morl-d": ("morl-d", "deep-sea-treasure-v0", toys.TINY_MORLD),
+}
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_registered_agents_keep_the_contract(name: str) -> None:
+    agent, env, config = REGISTERED[name]
+    check_agent(agent, env, config=config, total_steps=160)
+
+
+def test_every_registered_agent_is_checked() -> None:
+    assert {agent for agent, _, _ in REGISTERED.values()} == set(AGENTS)
 
 
 # --- Agents that break one clause each --------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ def test_one_update_is_that_of_the_paper(preset: str) -> None:
     for target in (agent.td3.target_actors, agent.td3.target_critics):
         target += 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(0))
     actor = agent.td3.actors.detach()[0].double()
-    critics = [row.double().requires_grad_() for row in agent.td3.critics.detach()]
-    target_actor, targets_of = agent.td3.target_actors[0].double(), agent.td3.target_critics.double()
+    critics = [row.double().requires_grad_() for row in agent.td3.critics.detach().view(2, -1)]
+    target_actor, targets_of = agent.td3.target_actors[0].double(), agent.td3.target_critics.double().view(2, -1)
     batch = random_batch()
     flat = {name: column[0].double() for name, column in batch.items()}
     weights, norm = flat["preference"] * scales / scales.mean(), preset == "improved"
@@ -111,13 +111,13 @@ def test_one_update_is_that_of_the_paper(preset: str) -> None:
 
     update(agent, batch)
     np.testing.assert_allclose(agent.metrics()["loss"], loss.item(), rtol=1e-4)
-    for row, gradient, start in zip(agent.td3.critics.detach().double(), gradients, critics, strict=True):
+    for row, gradient, start in zip(agent.td3.critics.detach().double().view(2, -1), gradients, critics, strict=True):
         clear = gradient.abs() > 1e-4
         assert clear.sum() > 50
         expected = start.detach() - 0.01 * gradient.sign()  # Adam's first step
         torch.testing.assert_close(row[clear], expected[clear], rtol=0, atol=2e-5)
     # The actor climbs the first critic, as it is after its own step.
-    moved = agent.td3.critics.detach()[0].double()
+    moved = agent.td3.critics.detach().view(2, -1)[0].double()
     climbing = actor.clone().requires_grad_()
     proposed = network(climbing, actor_widths, now)
     actions = torch.tanh(proposed).detach().requires_grad_()
@@ -134,7 +134,7 @@ def test_one_update_is_that_of_the_paper(preset: str) -> None:
         agent.td3.actors.detach()[0].double()[clear], (actor - 0.01 * gradient.sign())[clear], rtol=0, atol=2e-5
     )
     mixed = 0.75 * targets_of[0] + 0.25 * moved
-    torch.testing.assert_close(agent.td3.target_critics[0].double(), mixed, rtol=0, atol=1e-6)
+    torch.testing.assert_close(agent.td3.target_critics.view(2, -1)[0].double(), mixed, rtol=0, atol=1e-6)
 
 
 def test_gradients_are_clipped_over_both_critics_together() -> None:

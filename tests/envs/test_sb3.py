@@ -5,7 +5,7 @@ import copy
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -180,3 +180,41 @@ def test_evaluation_and_bootstrapping_see_the_ends():
     np.testing.assert_array_equal(buffer.next_observations[: buffer.pos][ended].ravel(), 3.0)
     assert buffer.timeouts[: buffer.pos][ended].any()
     assert not buffer.timeouts[: buffer.pos, 1].any()  # the odd index really ends
+
+
+class Switches(gymnasium.Env):
+    """Counts actions outside its space."""
+
+    outside = 0
+
+    def __init__(self, space):
+        self.observation_space, self.action_space = Box(0, 9, (1,), np.float32), space
+        self.reward_space = Box(-9, 9, (2,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        Switches.outside += not self.action_space.contains(action)
+        self.time += 1
+        return np.array([self.time], np.float32), np.ones(2), self.time >= 5, False, {}
+
+
+@pytest.mark.parametrize(
+    "space", [MultiBinary(3), MultiDiscrete([2, 2], start=[1, 5]), MultiDiscrete([3, 2]), Discrete(3, start=-1)]
+)
+def test_actions_of_all_discrete_spaces_lie_in_them(space):
+    Switches.outside = 0
+    venv = ScalarizedVecEnv(make_vec(Switches, 2, seed=0, space=space), [0.5, 0.5])
+    PPO("MlpPolicy", venv, n_steps=8, batch_size=8, n_epochs=1).learn(32)
+    assert Switches.outside == 0
+
+
+def test_get_attr_returns_the_preference_that_set_attr_sets():
+    venv = ScalarizedVecEnv(make_vec(SEA, 2), [0.5, 0.5])
+    venv.set_attr("preference", [0.9, 0.1], indices=[1])
+    np.testing.assert_array_equal(venv.get_attr("preference"), [[0.5, 0.5], [0.9, 0.1]])
+    venv.get_attr("preference")[0][:] = 7  # a copy
+    np.testing.assert_array_equal(venv.preference[0], [0.5, 0.5])

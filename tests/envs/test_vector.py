@@ -128,7 +128,7 @@ def test_returned_arrays_never_change_later():
 
 
 @pytest.mark.parametrize(
-    ("actions", "message"), [([0, 4], "index 1 must be in 0 .. 3, got 4"), ([0], "shape"), ([0, -1], "got -1")]
+    ("actions", "message"), [([0, 4], "environment 1 must be in 0 .. 3, got 4"), ([0], "shape"), ([0, -1], "got -1")]
 )
 def test_kernels_refuse_wrong_actions(actions, message):
     envs = make_vec("deep-sea-treasure-v0", 2)

@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[Any], list[str]]] = {
     "NaN later": (
         {"env": "toy-broken-walk-v0", "env_options": {"at": 11}},
         ["--env-options", "at", 11],
-        ["toy-broken-walk-v0", "nan", "step ", "environment 0"],
+        ["toy-broken-walk-v0", "nan", "step ", "environment "],
     ),
     "infinite reward": (
         {"env": "toy-broken-walk-v0", "env_options": {"at": 2, "infinite": True}},

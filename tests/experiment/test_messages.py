@@ -17,8 +17,9 @@ import pytest
 import toys
 
 import morl
+from morl.board.text import printable
 from morl.experiment import files
-from morl.experiment.messages import printable, sentence_of
+from morl.experiment.messages import sentence_of
 from morl.experiment.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("without_figures")

@@ -305,6 +305,31 @@ def test_one_hot_tells_all_states_of_a_grid_apart() -> None:
     assert floats(np.ones((2, 2, 3))).shape == (2, 6)
 
 
+def test_an_empty_part_of_an_observation_adds_nothing() -> None:
+    parts = {"empty": spaces.Box(-1, 1, (0,), np.float32), "full": spaces.Box(-1, 1, (2,), np.float32)}
+    encode, width = encoder(spaces.Dict(parts))
+    batch = {"empty": np.zeros((3, 0), np.float32), "full": np.ones((3, 2), np.float32)}
+    assert width == 2
+    np.testing.assert_array_equal(encode(batch), np.ones((3, 2)))
+    empty = spaces.Dict({"integers": spaces.Box(0, 9, (0,), np.int64), "full": parts["full"]})
+    assert encoder(empty, one_hot=True)[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("space", "one_hot", "message"),
+    [
+        (spaces.Box(-1, 1, (0,), np.float32), False, "must have at least one entry"),
+        (spaces.Tuple(()), False, "must have at least one entry"),
+        (spaces.Box(-(2**63), 2**63 - 1, (1,), np.int64), True, "set one_hot to false"),
+        (spaces.Box(0, 255, (480, 480, 3), np.uint8), True, "at most 1000000 categories"),
+        (spaces.Discrete(2**40), False, "at most 1000000 categories"),
+    ],
+)
+def test_spaces_that_cannot_be_encoded_are_one_sentence(space: spaces.Space[Any], one_hot: bool, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        encoder(space, one_hot)
+
+
 def test_one_hot_of_a_space_too_large_to_enumerate() -> None:
     pixels = spaces.Box(0, 255, (8, 8), np.uint8)  # 256**64 joint states: as an int64 that is 0
     encode, width = encoder(pixels, one_hot=True)

@@ -185,8 +185,9 @@ def test_a_history_gives_or_refuses_what_single_calls_do(name: str, triple, cut:
 def test_units_that_are_powers_of_two_change_nothing(triple, exponents) -> None:
     points = np.sign(triple[0]) + np.round(np.clip(triple[0], -1.0, 2.0))
     units = 2.0 ** np.array(exponents[: points.shape[1]])
-    np.testing.assert_array_equal(convex_coverage_set(points * units), convex_coverage_set(points))
-    np.testing.assert_array_equal(crowding_distance(points * units), crowding_distance(points))
+    for unit in (units, 5e-324, 2.0**1021):
+        np.testing.assert_array_equal(convex_coverage_set(points * unit), convex_coverage_set(points))
+        np.testing.assert_array_equal(crowding_distance(points * unit), crowding_distance(points))
     if len(points) > 0:
         weights = corner_weights(points) / units
         expected = weights / weights.sum(axis=1, keepdims=True)
