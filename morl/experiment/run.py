@@ -284,9 +284,9 @@ def load(
     """
     path = Path(run_dir)
     config = read_config(path)
-    _, record = read_front(path)
+    front, record = read_front(path)
     known_front = known_front_of(record) if experiment is None else experiment.known_front
-    front, record = read_front(path, known_front)
+    front = replace(front, known_front=known_front)
     if experiment is None:
         return Run(path, config, front, record, env, trust)
     run = Run(path, config, front, record, experiment.env, trust=True)  # the user has named everything to train it
