@@ -97,8 +97,9 @@ def finish(name: str, run: Path, total_steps: int = STEPS) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> dict[str, Any]:
     """What a run of coins leaves that never stopped."""
-    train("coins", tmp_path_factory.mktemp("whole") / "run")
-    return outcome(tmp_path_factory.getbasetemp() / "whole0" / "run")
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train("coins", run)
+    return outcome(run)
 
 
 def operations_of(name: str, run: Path) -> list[tuple[str, Path]]:
