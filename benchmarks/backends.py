@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/backends.py             about half an hour
     python benchmarks/backends.py --quick                                               one policy, small networks
     python benchmarks/backends.py --systems eager numba --algorithms td3 sac            without torch.compile
+    python benchmarks/backends.py --runs                                                whole runs, eager beside numba
 
 All backends of an algorithm start from the same parameters and take turns in one process on the same batches; after an
 untimed start each row is the median over rounds. One update is that of the whole population: critics, and every second
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Literal
 
@@ -27,6 +29,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+import morl
 from morl.learning.backends import make_update
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.optimizers import Adam
@@ -215,6 +218,45 @@ def table(
     return lines
 
 
+RUNS: dict[str, tuple[str, str, int]] = {
+    "PD-MORL (TD3), half-cheetah": ("pd-morl", "mo-halfcheetah-v5", 15_000),
+    "MORL/D (SAC), half-cheetah": ("morl-d", "mo-halfcheetah-v5", 15_000),
+    "C-MORL (PPO), Hopper-2d": ("c-morl", "cmorl-hopper-2d-v0", 100_000),
+    "C-MORL (PPO), fruit tree": ("c-morl", "fruit-tree-v0", 100_000),
+    "C-MORL (PPO), minecart": ("c-morl", "minecart-v0", 100_000),
+}
+"""What is trained -> agent, environment, environment steps; the settings are those that a user gets."""
+
+
+def whole_runs(rounds: int) -> list[str]:
+    """Train every agent with both backends in turn; return a table of whole-run seconds and ratios."""
+    lines = [
+        "| run | steps | eager, s (wall / processor) | numba, s (the same) | eager / numba (the same) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, (agent, env, steps) in RUNS.items():
+        wall: dict[str, list[float]] = {"eager": [], "numba": []}
+        processor: dict[str, list[float]] = {"eager": [], "numba": []}
+        for turn in range(rounds + 1):  # the first one compiles and is not counted
+            for backend in ("eager", "numba") if turn % 2 else ("numba", "eager"):
+                with TemporaryDirectory() as folder:
+                    started = perf_counter()
+                    used = process_time()
+                    options = {"seed": turn, "evaluate_every": steps, "device": "cpu"}
+                    config = {"backend": backend}
+                    morl.train(agent, env, total_steps=steps, run_dir=f"{folder}/run", config=config, **options)
+                    if turn > 0:
+                        wall[backend].append(perf_counter() - started)
+                        processor[backend].append(process_time() - used)
+        cells = [name, f"{steps:,}"]
+        cells += [f"{median(wall[each]):.1f} / {median(processor[each]):.1f}" for each in wall]
+        wall_ratio = median(wall["eager"]) / median(wall["numba"])
+        processor_ratio = median(processor["eager"]) / median(processor["numba"])
+        lines.append(f"| {' | '.join([*cells, f'{wall_ratio:.2f} / {processor_ratio:.2f}'])} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one policy, 64 units, without torch.compile")
@@ -222,6 +264,8 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--policies", nargs="+", type=int, default=[1, 6])
     parser.add_argument("--units", nargs="+", type=int, default=[64, 128, 256])
+    parser.add_argument("--runs", action="store_true", help="whole runs instead of updates")
+    parser.add_argument("--rounds", type=int, default=3, help="counted turns of each whole run")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     arguments = parser.parse_args()
     machine = (
@@ -231,7 +275,9 @@ def main() -> None:
     )
     print(machine)
     with prepared_processor(threads=1):
-        if arguments.quick:
+        if arguments.runs:
+            lines = whole_runs(arguments.rounds)
+        elif arguments.quick:
             lines = table(arguments.algorithms, ["eager", "numba"], [1], [64])
         else:
             lines = table(arguments.algorithms, arguments.systems, arguments.policies, arguments.units)

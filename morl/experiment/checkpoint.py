@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO, cast
 import numpy as np
 import torch
 
-from morl.board.files import open_regular
+from morl.board.files import open_regular, read_whole
 from morl.experiment.files import FileMark, NewFile, make_folder, refuse_link, remove_tree, rename, write_whole
 from morl.run_folder import CHECKPOINTS
 
@@ -65,8 +65,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ValueError: it is missing or damaged, or of another format.
     """
     try:
-        with open_regular(folder / "manifest.json") as stream:
-            manifest: dict[str, Any] = json.loads(stream.read())
+        manifest: dict[str, Any] = json.loads(read_whole(folder / "manifest.json"))
         dict(manifest["hashes"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"checkpoint {folder} is damaged: its manifest.json cannot be read ({error})") from error

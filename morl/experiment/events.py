@@ -59,8 +59,9 @@ def _records(content: bytes) -> Iterator[bytes]:
     """Yield the whole records of an event file: length (8 bytes), checksum (4), one `Event`, checksum (4)."""
     start = 0
     while start + 8 <= len(content):
-        end = start + 8 + 4 + int.from_bytes(content[start : start + 8], "little") + 4
-        if end > len(content):
+        length = int.from_bytes(content[start : start + 8], "little")
+        end = start + 8 + 4 + length + 4
+        if length == 0 or end > len(content):  # no event is empty
             return
         yield content[start:end]
         start = end

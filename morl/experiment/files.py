@@ -69,12 +69,8 @@ class AppendOnlyFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         refuse_special(path)
-        self._sha = hashlib.sha256()
-        self._size = 0
-        if path.exists():
-            content = path.read_bytes()
-            self._sha.update(content)
-            self._size = len(content)
+        self._size = path.stat().st_size if path.exists() else 0
+        self._sha = prefix_hash(path, self._size)
         _announce("write", path)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         self._descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o666)
@@ -102,6 +98,18 @@ class AppendOnlyFile:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def prefix_hash(path: Path, size: int) -> "hashlib._Hash":
+    """Return the SHA-256 of the first `size` bytes of a file, to be continued; of nothing where it is missing."""
+    sha = hashlib.sha256()
+    if size == 0:
+        return sha
+    with path.open("rb") as stream:
+        while size > 0 and (part := stream.read(min(size, 2**20))):
+            sha.update(part)
+            size -= len(part)
+    return sha
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -99,12 +99,11 @@ def normalized_preference(
     return scaled
 
 
-def read_front(run_dir: Path, known_front: NDArray[np.float64] | None = None) -> tuple[Front, FrontRecord]:
-    """Return the published front of a run, and the whole record of front.json.
+def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
+    """Return the published front of a run, without the known one, and the whole record of front.json.
 
     Args:
         run_dir: the run folder.
-        known_front: [k, objective] the true front, if it is known.
 
     Raises:
         ValueError: front.json is missing or damaged.
@@ -117,18 +116,8 @@ def read_front(run_dir: Path, known_front: NDArray[np.float64] | None = None) ->
             raise ValueError(f"it lacks {', '.join(lacking)}: another version of morl wrote it")
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} is missing or damaged: {error}") from error
-    return front_of(record, known_front), record
-
-
-def front_of(record: FrontRecord, known_front: NDArray[np.float64] | None) -> Front:
-    """Return the front that a record publishes.
-
-    Args:
-        record: of a front with a reference point.
-        known_front: [k, objective] the true front, if it is known.
-    """
     assert record.reference_point is not None
-    return Front(
+    front = Front(
         points=record.points,
         preferences=record.preferences,
         policy_ids=record.policy_ids,
@@ -136,10 +125,11 @@ def front_of(record: FrontRecord, known_front: NDArray[np.float64] | None) -> Fr
         objectives=record.objectives,
         discount=record.discount,
         reference_point=record.reference_point,
-        known_front=known_front,
+        known_front=None,
         undiscounted_points=record.undiscounted_points,
         violations=record.violations,
     )
+    return front, record
 
 
 def known_front_of(record: FrontRecord) -> NDArray[np.float64] | None:

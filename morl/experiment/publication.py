@@ -17,7 +17,7 @@ from morl.experiment.files import make_folder, remove, remove_tree, rename, writ
 from morl.policy_files import policy_bytes
 from morl.run_folder import FRONT, POLICIES, PolicyReference, json_text, parse_front
 
-LARGEST_POLICY = 2**31
+LARGEST_POLICY = 2**29
 """Bytes of a policy file that is read."""
 
 

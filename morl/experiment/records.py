@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from morl.experiment.events import cut_events, event_files
-from morl.experiment.files import FileMark, cut, refuse_link, refuse_special, remove, remove_tree, write_whole
+from morl.experiment.files import (
+    FileMark,
+    cut,
+    prefix_hash,
+    refuse_link,
+    refuse_special,
+    remove,
+    remove_tree,
+    write_whole,
+)
 from morl.run_folder import EVALUATIONS, EVENTS, METRICS
 
 
@@ -107,18 +116,10 @@ def _cut_file(run_dir: Path, name: str, marks: RecordMarks, by_step: Callable[[P
     if not path.exists():
         return [f"{name} was deleted after the checkpoint was saved: its records up to step {marks.step:,} are lost"]
     size = path.stat().st_size
-    if size >= mark.size and _prefix_hash(path, mark.size) == mark.sha256:
+    if size >= mark.size and prefix_hash(path, mark.size).hexdigest() == mark.sha256:
         cut(path, mark.size)
         return []
     change = "altered" if size >= mark.size else "shortened"
+    cut(path, mark.size)  # what is beyond was written later in any case, and may be of any size
     by_step(path, marks.step)
     return [f"{name} was {change} after the checkpoint was saved: what is left up to step {marks.step:,} is kept"]
-
-
-def _prefix_hash(path: Path, size: int) -> str:
-    sha = hashlib.sha256()
-    with path.open("rb") as stream:
-        while size > 0 and (part := stream.read(min(size, 2**20))):
-            sha.update(part)
-            size -= len(part)
-    return sha.hexdigest()

@@ -26,6 +26,11 @@ from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference
 from morl.seeding import derived_seed
 from morl.utilities import linear
 
+MOST_EVALUATED = 20_000
+"""Points of a front that are evaluated at once."""
+LARGEST_METRICS = 2**29
+"""Bytes of a metrics.jsonl that is read."""
+
 Utility = Callable[[FloatArray, FloatArray], FloatArray]
 """(points [n, objective], weights [objective]) -> values [n]."""
 
@@ -117,7 +122,7 @@ class Run:
         """
         file = self.directory / METRICS
         try:
-            lines = read_whole(file, limit=2**34).split(b"\n")[:-1]  # what follows the last line end is half a line
+            lines = read_whole(file, LARGEST_METRICS).split(b"\n")[:-1]  # what follows the last line end is half a line
             records = [dict(json.loads(line)) for line in lines]
             names = dict.fromkeys(name for record in records for name in record)
             columns = {name: [record.get(name) for record in records] for name in names}
@@ -200,6 +205,11 @@ class Run:
         if episodes < 1:
             raise ValueError(f"episodes is {episodes}, but must be at least 1")
         everything = preference is None and row is None
+        if everything and len(self.front.points) > MOST_EVALUATED:
+            raise ValueError(
+                f"the front of run {self.directory} has {len(self.front.points):,} points, and at most"
+                f" {MOST_EVALUATED:,} are evaluated at once: give a preference or a row"
+            )
         rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, linear)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
@@ -274,9 +284,9 @@ def load(
     """
     path = Path(run_dir)
     config = read_config(path)
-    _, record = read_front(path)
+    front, record = read_front(path)
     known_front = known_front_of(record) if experiment is None else experiment.known_front
-    front, record = read_front(path, known_front)
+    front = replace(front, known_front=known_front)
     if experiment is None:
         return Run(path, config, front, record, env, trust)
     run = Run(path, config, front, record, experiment.env, trust=True)  # the user has named everything to train it

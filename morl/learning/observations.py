@@ -1,6 +1,5 @@
 """Observations of any space as rows of float32, the input of a network."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -56,11 +55,12 @@ def _encoder(space: gymnasium.Space[Any], one_hot: bool) -> tuple[Encoder, int]:
         case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer) and space.low.size > 0:
             bounds = zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
             numbers = [high - low + 1 for low, high in bounds]  # of any size, unlike 64-bit integers
-            if math.prod(numbers) > MAX_JOINT_STATES:
+            few = _has_few_joint_states(numbers)
+            if not few:
                 _require_few_categories(space, numbers, "; set one_hot to false")
             low = space.low.ravel().astype(np.int64)
             counts = np.array(numbers, dtype=np.int64)
-            return _joint(low, counts) if math.prod(counts.tolist()) <= MAX_JOINT_STATES else _categories(low, counts)
+            return _joint(low, counts) if few else _categories(low, counts)
         case spaces.Box() | spaces.MultiBinary():
             width = int(np.prod(space.shape))
             return lambda batch: np.asarray(batch, dtype=np.float32).reshape(len(batch), width), width
@@ -86,6 +86,16 @@ def _stacked(observations: Sequence[Any]) -> Observations:
             return tuple(_stacked(part) for part in zip(*observations, strict=True))
         case _:
             return np.stack(observations)
+
+
+def _has_few_joint_states(counts: Sequence[int]) -> bool:
+    """Return whether there are at most `MAX_JOINT_STATES` combinations, without multiplying further than that."""
+    states = 1
+    for count in counts:
+        states *= count
+        if states > MAX_JOINT_STATES:
+            return False
+    return True
 
 
 def _require_few_categories(space: gymnasium.Space[Any], counts: Sequence[int], remedy: str = "") -> None:

@@ -115,7 +115,7 @@ def test_resuming_before_the_first_evaluation_equals_never_stopping(tmp_path: Pa
     assert_same_run(tmp_path / "whole", tmp_path / "parts", *OFF_SCHEDULE, but_at=60)
 
 
-def test_a_step_count_that_the_lanes_do_not_divide(tmp_path: Path) -> None:
+def test_a_step_count_that_the_environments_do_not_divide(tmp_path: Path) -> None:
     toys.train(tmp_path / "whole", "toy-walk-v0", 303, num_envs=4)
     toys.train(tmp_path / "parts", "toy-walk-v0", 151, num_envs=4)
     morl.resume(tmp_path / "parts", 303)
@@ -279,7 +279,7 @@ def test_an_older_checkpoint_serves_when_the_damaged_one_is_deleted(whole: Path,
 FOREIGN: dict[str, dict[str, Any]] = {
     "another environment": {"env": "toy-walk-v0"},
     "another agent": {"agent": "toys:Coins", "env": "toy-fork-v0"},
-    "another number of lanes": {"env": "toy-fork-v0", "num_envs": 4},
+    "another number of environments": {"env": "toy-fork-v0", "num_envs": 4},
     "another network": {"env": "toy-fork-v0", "config": {"hidden_sizes": (8,)}},
     "another replay": {"env": "toy-fork-v0", "config": {"buffer_size": 20}},
 }

@@ -71,7 +71,7 @@ WRONG: dict[str, tuple[dict[str, Any], list[Any], list[str]]] = {
     "negative width": ({"config": {"hidden_sizes": (-4,)}}, ["--agent.hidden-sizes", -4], ["hidden_sizes", "-4"]),
     "negative rate": ({"config": {"learning_rate": -0.5}}, ["--agent.learning-rate", -0.5], ["learning_rate", "-0.5"]),
     "no steps": ({"total_steps": 0}, ["--total-steps", 0], ["total_steps is 0", "greater than 0"]),
-    "no lanes": ({"num_envs": 0}, ["--num-envs", 0], ["num_envs is 0"]),
+    "no environments": ({"num_envs": 0}, ["--num-envs", 0], ["num_envs is 0"]),
     "negative seed": ({"seed": -3}, ["--seed", -3], ["seed is -3", ">= 0"]),
     "discount above one": ({"discount": 1.5}, ["--discount", 1.5], ["discount is 1.5", "between 0 and 1"]),
     "discount that is no number": ({"discount": float("nan")}, ["--discount", "nan"], ["discount is nan"]),

@@ -92,11 +92,11 @@ def test_environments_side_by_side_are_each_what_they_are_alone(env: str) -> Non
         expected = [result[0] for result in results]
         for position, found in ((1, rewards), (2, terminated), (3, truncated)):
             np.testing.assert_array_equal(found, np.concatenate([result[position] for result in results]))
-        for lane in np.flatnonzero(terminated | truncated):
+        for index in np.flatnonzero(terminated | truncated):
             ends += 1
-            own, row = (results[0], lane) if lane < 2 else (results[1], lane - 2)
-            assert infos["_final_obs"][lane]
-            assert toys.difference(infos["final_obs"][lane], own[4]["final_obs"][row]) == ""
+            own, row = (results[0], index) if index < 2 else (results[1], index - 2)
+            assert infos["_final_obs"][index]
+            assert toys.difference(infos["final_obs"][index], own[4]["final_obs"][row]) == ""
     assert ends > 2
 
 

@@ -174,7 +174,7 @@ def test_finish_writes_one_row_per_policy(tmp_path: Path) -> None:
 
 
 def test_tensorboards_hparams_table_shows_the_rows(tmp_path: Path) -> None:
-    """The columns are inferred by TensorBoard's own back end."""
+    """The columns are inferred by TensorBoard's own backend."""
     from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
     from tensorboard.context import RequestContext

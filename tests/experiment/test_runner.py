@@ -144,7 +144,7 @@ def test_every_step_is_counted(tmp_path: Path) -> None:
     toys.STEPS.clear()
     run = toys.train(tmp_path / "run", "toy-walk-v0", 303, evaluation_episodes=3)
     front = toys.front(run.directory)
-    assert front["training_steps"] == 305  # whole steps of 5 lanes
+    assert front["training_steps"] == 305  # whole steps of 5 environments
     counted = front["training_steps"] + front["pretraining_steps"] + front["evaluation_steps"]
     assert counted == toys.STEPS["Walk"]
     expected = (front["training_steps"] - toys.TINY["learning_starts"]) * toys.TINY["updates_per_step"]
@@ -201,21 +201,21 @@ def test_a_policy_predicts_for_one_and_for_many(env: str, tmp_path: Path) -> Non
         actions, state = policy.predict(observations, deterministic=True)
         assert actions.shape == (6,)
         assert state is None
-        for lane in range(6):
-            action, state = policy.predict(pick(observations, lane), state=("mine", lane))
-            assert action == actions[lane]
+        for index in range(6):
+            action, state = policy.predict(pick(observations, index), state=("mine", index))
+            assert action == actions[index]
             assert np.shape(action) == ()
             assert envs.single_action_space.contains(action)
-            assert state == ("mine", lane)
+            assert state == ("mine", index)
         observations, *_ = envs.step(actions)
 
 
-def pick(observations: Any, lane: int) -> Any:
+def pick(observations: Any, index: int) -> Any:
     if isinstance(observations, dict):
-        return {key: pick(part, lane) for key, part in observations.items()}
+        return {key: pick(part, index) for key, part in observations.items()}
     if isinstance(observations, tuple):
-        return tuple(pick(part, lane) for part in observations)
-    return observations[lane]
+        return tuple(pick(part, index) for part in observations)
+    return observations[index]
 
 
 def test_a_policy_does_what_its_front_promises(fork: Path) -> None:
@@ -306,7 +306,7 @@ def test_the_evaluation_grid_is_fine_but_not_endless(objectives: int) -> None:
     np.testing.assert_allclose(grid.sum(axis=1), 1.0)
 
 
-def test_processes_train_as_the_fastest_back_end_does(tmp_path: Path) -> None:
+def test_processes_train_as_the_fastest_backend_does(tmp_path: Path) -> None:
     for backend in (None, "processes", "synchronous"):
         toys.train(tmp_path / str(backend), "deep-sea-treasure-v0", 100, seed=3, env_backend=backend)
     system = toys.strict_json((tmp_path / "processes" / "system.json").read_text())
