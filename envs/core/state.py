@@ -84,6 +84,8 @@ class Verification:
     def _compare(self, probe: Env, saved: State) -> None:
         probe.reset(seed=0)  # environments build part of their state on the first reset
         again = capture(restore(probe, saved))
+        if any(record.get("unordered") for record in saved["objects"]):
+            return  # sets of objects with hashes by address: neither order nor numbers can be compared
         if len(again["objects"]) != len(saved["objects"]):
             raise StateNotCapturable("a restored environment holds other objects than the saved one")
         for one, other in zip(saved["objects"], again["objects"], strict=True):

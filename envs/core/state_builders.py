@@ -16,8 +16,16 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from morl.envs.core.state_format import Record, StateNotCapturable, Value, attributes, builtin_base, decode_array
-from morl.envs.core.state_values import SavedValues, Thing
+from morl.envs.core.state_format import (
+    Record,
+    StateNotCapturable,
+    Thing,
+    Value,
+    attributes,
+    builtin_base,
+    decode_array,
+)
+from morl.envs.core.state_values import SavedValues
 from morl.envs.core.types import Array
 
 Builder: TypeAlias = Callable[[SavedValues, Record, Thing], Thing]

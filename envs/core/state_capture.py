@@ -20,6 +20,7 @@ from morl.envs.core.state_format import (
     Record,
     State,
     StateNotCapturable,
+    Thing,
     Value,
     attributes,
     builtin_base,
@@ -33,10 +34,9 @@ from morl.envs.core.state_format import (
     module_of,
     slot_names,
 )
+from morl.envs.core.state_sets import has_salted_hash, hashed_by_address, insertion_order, sort_key
 from morl.envs.core.types import Array
 
-Thing: TypeAlias = Any
-"""Any object that an environment may hold."""
 Encoder: TypeAlias = Callable[["Capture", Thing, int], Record]
 
 Label: TypeAlias = str | tuple[Any]
@@ -270,7 +270,7 @@ def _dict_items(capture: Capture, thing: dict[Thing, Thing], keys: list[Thing], 
 
 
 def _sequence(capture: Capture, thing: Iterable[Thing], number: int) -> Record:
-    """Return a list, tuple, set, frozenset or deque, or an instance of a subclass of one, its attributes included."""
+    """Return a list, tuple or deque, or an instance of a subclass of one, its attributes included."""
     base = capture.base_of(thing, number)
     record = {
         "kind": base.__name__,
@@ -280,10 +280,31 @@ def _sequence(capture: Capture, thing: Iterable[Thing], number: int) -> Record:
     }
     if isinstance(thing, deque):
         record["maxlen"] = thing.maxlen
-    if isinstance(thing, frozenset) and any(isinstance(item, dict) and "ref" in item for item in record["items"]):
-        hashable = (tuple, frozenset, str, int, float, complex, bytes)
-        if not all(isinstance(item, hashable) or capture.is_simple(item) for item in thing):
-            raise capture.refuse(thing, number, "which holds objects, whose state cannot be saved")
+    return record
+
+
+def _set(capture: Capture, thing: set[Thing] | frozenset[Thing], number: int) -> Record:
+    """Return a set or frozenset; its items are in an order whose insertion gives the order of iteration.
+
+    Where hashes differ from process to process (of strings, for example), the order of iteration does too: any will do.
+    """
+    base = capture.base_of(thing, number)
+    items = list(base.__iter__(thing))  # type: ignore[attr-defined]
+    salted = any(map(has_salted_hash, items))
+    order = sorted(items, key=sort_key) if salted else insertion_order(items)
+    if order is None:
+        raise capture.refuse(thing, number, "whose order of iteration cannot be restored")
+    record = {
+        "kind": base.__name__,
+        "class": class_name(type(thing)),
+        "attributes": capture.named_values(attributes(thing), number),
+        "items": capture.items(order, number),
+    }
+    if len(items) > 1 and any(map(hashed_by_address, items)):
+        record["unordered"] = True
+    hashable = (tuple, frozenset, str, int, float, complex, bytes)
+    if base is frozenset and not all(isinstance(item, hashable) or capture.is_simple(item) for item in items):
+        raise capture.refuse(thing, number, "which holds objects, whose state cannot be saved")
     return record
 
 
@@ -428,7 +449,8 @@ def _object(capture: Capture, thing: Thing, number: int) -> Record:
 ENCODERS: tuple[tuple[type | tuple[type, ...], Encoder], ...] = (
     (np.ndarray, _array),
     (dict, _dict),
-    ((list, tuple, set, frozenset, deque), _sequence),
+    ((set, frozenset), _set),
+    ((list, tuple, deque), _sequence),
     ((int, float, complex, str, bytes, bytearray), _number),
     (np.random.Generator, _generator),
     (np.random.RandomState, _legacy_generator),

@@ -24,6 +24,8 @@ Value: TypeAlias = Any
 """A plain value, or a reference to a record."""
 Record: TypeAlias = dict[str, Any]
 """One object: its kind, its class and its contents."""
+Thing: TypeAlias = Any
+"""Any object that an environment may hold."""
 State: TypeAlias = dict[str, Any]
 """`{"root": value, "objects": [record, ...]}`."""
 

@@ -10,8 +10,8 @@ import types
 from collections.abc import Iterator
 
 from morl.envs.core.state_builders import BUILDERS, FILLERS, cell_contents, set_attributes
-from morl.envs.core.state_format import Record, State, Value, attributes, class_name
-from morl.envs.core.state_values import SavedValues, Thing
+from morl.envs.core.state_format import Record, State, Thing, Value, attributes, class_name
+from morl.envs.core.state_values import SavedValues
 
 WITHOUT_CLASS = {"closure": types.FunctionType, "method": types.MethodType, "partial": functools.partial}
 

@@ -5,13 +5,13 @@ import enum
 import threading
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
 
 import numpy as np
 
 from morl.envs.core.state_format import (
     Record,
     StateNotCapturable,
+    Thing,
     Value,
     class_name,
     constant_name,
@@ -19,9 +19,6 @@ from morl.envs.core.state_format import (
     function_name,
     named,
 )
-
-Thing: TypeAlias = Any
-"""Any object that an environment may hold."""
 
 
 class SavedValues:

@@ -55,6 +55,11 @@ class Private:
         return self.__row
 
 
+class Other:
+    def __init__(self, row):
+        self.row = row
+
+
 class Deck(list):
     owner = None
 
@@ -179,6 +184,10 @@ GROUPS = {  # name: (maker of the first and later values, how they are compared)
     "set subclass": (lambda row: Few({row, 99}), lambda few: (type(few), sorted(few))),
     "set of objects": (lambda row: {Frozen(row), Frozen(99)}, lambda few: sorted(cell.row for cell in few)),
     "objects as keys": (lambda row: {Frozen(row): Job(row)}, lambda bag: bag[Frozen(next(iter(bag)).row)].left),
+    "set of numbers": (lambda row: {8, 0, 16, row, 64 + row}, list),
+    "set of cells": (lambda row: {(row, column) for column in range(row + 3)}, list),
+    "set of texts": (lambda row: {(row, "x"), "y", "z" * row}, lambda few: sorted(map(str, few))),
+    "set of objects by address": (lambda row: {Other(row), Other(99)}, lambda few: sorted(one.row for one in few)),
     "frozenset": (lambda row: frozenset({(row, "x"), "y"}), lambda few: sorted(map(str, few))),
     "int subclass": (Count, lambda number: (type(number), int(number))),
     "str subclass": (lambda row: Text(row), lambda text: (type(text), str(text))),
