@@ -228,13 +228,15 @@ RUNS: dict[str, tuple[str, str, int]] = {
 """What is trained -> agent, environment, environment steps; the settings are those that a user gets."""
 
 
-def whole_runs(rounds: int) -> list[str]:
+def whole_runs(rounds: int, only: str) -> list[str]:
     """Train every agent with both backends in turn; return a table of whole-run seconds and ratios."""
     lines = [
         "| run | steps | eager, s (wall / processor) | numba, s (the same) | eager / numba (the same) |",
         "|---|---|---|---|---|",
     ]
     for name, (agent, env, steps) in RUNS.items():
+        if only not in name:
+            continue
         wall: dict[str, list[float]] = {"eager": [], "numba": []}
         processor: dict[str, list[float]] = {"eager": [], "numba": []}
         for turn in range(rounds + 1):  # the first one compiles and is not counted
@@ -265,6 +267,7 @@ def main() -> None:
     parser.add_argument("--policies", nargs="+", type=int, default=[1, 6])
     parser.add_argument("--units", nargs="+", type=int, default=[64, 128, 256])
     parser.add_argument("--runs", action="store_true", help="whole runs instead of updates")
+    parser.add_argument("--only", default="", help="whole runs whose name has this part")
     parser.add_argument("--rounds", type=int, default=3, help="counted turns of each whole run")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     arguments = parser.parse_args()
@@ -276,7 +279,7 @@ def main() -> None:
     print(machine)
     with prepared_processor(threads=1):
         if arguments.runs:
-            lines = whole_runs(arguments.rounds)
+            lines = whole_runs(arguments.rounds, arguments.only)
         elif arguments.quick:
             lines = table(arguments.algorithms, ["eager", "numba"], [1], [64])
         else:
