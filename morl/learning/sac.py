@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from morl.learning.distributions import SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.off_policy import (
     OffPolicySettings,
@@ -26,9 +27,6 @@ from morl.learning.optimizers import Adam, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
 from morl.learning.values import critic_utilities, worst_of
-
-LOG_STD_RANGE = (-5.0, 2.0)
-"""Range of the logarithm of the Gaussian's standard deviation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +59,9 @@ def squashed_gaussian(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         outputs: [..., 2 action] of the actor: means, then unbounded logarithms of deviations.
         noise: [..., action] standard normal.
     """
-    mean, raw = outputs.chunk(2, dim=-1)
-    low, high = LOG_STD_RANGE
-    log_std = low + 0.5 * (high - low) * (raw.tanh() + 1.0)
-    before = mean + log_std.exp() * noise
+    policy = SquashedGaussian.of(outputs)
+    log_std = policy.log_std
+    before = policy.mean + log_std.exp() * noise
     log_derivative = 2.0 * (log(2.0) - before - softplus(-2.0 * before))
     log_density = -0.5 * noise.square() - log_std - 0.5 * log(2.0 * torch.pi)
     return before.tanh(), (log_density - log_derivative).sum(dim=-1)

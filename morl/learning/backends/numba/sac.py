@@ -16,7 +16,8 @@ from morl.learning.backends.numba.sac_kernel import (
     run_sac_updates,
 )
 from morl.learning.backends.numba.threads import ALONE, ThreadTeam, Workers
-from morl.learning.sac import LOG_STD_RANGE, SAC
+from morl.learning.distributions import LOG_STD_RANGE
+from morl.learning.sac import SAC
 from morl.learning.sampled_batches import SampledBatches
 
 
