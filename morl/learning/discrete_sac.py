@@ -49,11 +49,6 @@ class DiscreteSAC(SACBase):
         exponential = torch.empty_like(logits).exponential_(generator=generator)
         return (logits - exponential.log()).argmax(dim=-1, keepdim=True)
 
-    @torch.no_grad()
-    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:  # noqa: ARG002
-        """Return the most likely actions [policy, batch, 1] of any actors [policy, n]."""
-        return self.actor(actor, observations).argmax(dim=-1, keepdim=True)
-
     def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return no noise [policy, update, 0, batch, 1]: expectations over actions are exact."""
         return torch.zeros(self.policies, updates, 0, batch_size, 1, device=generator.device)

@@ -85,16 +85,6 @@ class DQN(TensorState):
         """Return the greedy actions [policy, batch, 1]; the caller mixes in random ones (epsilon-greedy)."""
         return utility(self.values(self.parameters, observations), observations).argmax(dim=-1, keepdim=True)
 
-    @torch.no_grad()
-    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:
-        """Return argmax_a u(Q(s, a)) [policy, batch, 1] of any networks [policy, n].
-
-        Computed in float64: utilities such as Tchebycheff's have near ties everywhere, and these must fall the same way
-        whatever else is in the batch, or else a policy would not repeat the returns that it was archived for.
-        """
-        values = self.values(actor.double(), observations.double())
-        return utility(values, observations).argmax(dim=-1, keepdim=True)
-
     def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return no noise [policy, update, 0, batch, 1]: updates are not random."""
         return torch.zeros(self.policies, updates, 0, batch_size, 1, device=generator.device)

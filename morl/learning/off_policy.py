@@ -73,10 +73,6 @@ class OffPolicyAlgorithm(Protocol):
         """Return exploring actions [policy, batch, action] for observations [policy, batch, observation]."""
         ...
 
-    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:
-        """Return the best actions [policy, batch, action] of any actors [policy, n], rows of `tensors()["actor"]`."""
-        ...
-
     def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:
         """Return counters and the tensors of some policies or all; views, not copies."""
         ...

@@ -194,11 +194,6 @@ class SAC(SACBase):
         shape = (*outputs.shape[:-1], self.action_width)
         return squashed_gaussian(outputs, torch.randn(shape, generator=generator, device=outputs.device))[0]
 
-    @torch.no_grad()
-    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:  # noqa: ARG002
-        """Return tanh(mean) [policy, batch, action] of any actors [policy, n]."""
-        return self.actor(actor, observations).chunk(2, dim=-1)[0].tanh()
-
     def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return the noise of the next updates [policy, update, 1 + policy_delay, batch, action].
 

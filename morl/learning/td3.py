@@ -149,10 +149,6 @@ class TD3(TensorState):
         """
         return self.actor(self.actors if actors is None else actors, observations).tanh()
 
-    def greedy(self, actor: Tensor, observations: Tensor, utility: UtilityFn) -> Tensor:  # noqa: ARG002
-        """Return tanh(pi(s)) [policy, batch, action] of any actors [policy, n]."""
-        return self.act(observations, actor)
-
     @torch.no_grad()
     def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """Return actions [policy, batch, action] with Gaussian noise."""
