@@ -42,6 +42,12 @@ class RunConfig(NamedTuple):
     env: str
     table: dict[str, object]
 
+    @property
+    def max_envs(self) -> int | None:
+        """Return the most environments that may live at once; None where the file does not bound them."""
+        value = self.table.get("max_envs")
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
 
 class Run:
     """A run folder and what it holds.
@@ -67,6 +73,7 @@ class Run:
         self.env: EnvBuilder = config.env if env is None else env
         self.front = front
         self._record = record
+        self._max_envs = config.max_envs
         self._given_env = env
         self._trust = trust
         self._experiment: Experiment | None = None
@@ -214,7 +221,7 @@ class Run:
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
         env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
-        evaluator = build_evaluator(env, self._record.env_options, self.front.discount)
+        evaluator = build_evaluator(env, self._record.env_options, self.front.discount, self._max_envs)
         try:
             first = derived_seed(seed, "user evaluation")
             return evaluator(bank.act, policies, self.front.preferences[rows], episodes, first, bank.act_inputs)
@@ -380,7 +387,15 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     return task.experiment(resolved)
 
 
-def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0, **env_options: Any) -> Returns:
+def evaluate(
+    policy: Policy,
+    env: EnvBuilder,
+    episodes: int = 10,
+    seed: int = 0,
+    *,
+    max_envs: int | None = None,
+    **env_options: Any,
+) -> Returns:
     """Return the mean returns of a policy on fresh episodes, as arrays with one row.
 
     Args:
@@ -388,11 +403,14 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
         env: Gymnasium id, "module:Name-v0", or a callable that builds an environment.
         episodes: number of episodes, at least 1.
         seed: of the evaluation.
+        max_envs: the most environments that live at once; default: as many as suit their backend.
         env_options: arguments of the environment's constructor.
 
     Raises:
         ValueError: the environment has other objectives or spaces than the policy.
     """
+    if max_envs is not None and max_envs < 1:
+        raise ValueError(f"max_envs is {max_envs}, but must be at least 1")
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}, but must be at least 1")
     spec = policy.data.spec
@@ -408,7 +426,7 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
             raise ValueError(f"env has the {name} {given}, but the policy was trained for {trained}")
     bank = PolicyBank(spec, torch.device("cpu"))
     bank.add(0, policy.data)
-    evaluator = build_evaluator(env, env_options, stated.discount)
+    evaluator = build_evaluator(env, env_options, stated.discount, max_envs)
     try:
         first = derived_seed(seed, "user evaluation")
         only = np.zeros(1, dtype=np.int64)

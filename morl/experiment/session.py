@@ -40,8 +40,7 @@ class Session:
         self.experiment = experiment
         self.run_dir = run_dir
         self.agent: Agent = experiment.build_agent() if agent is None else agent
-        self.envs = experiment.build_envs(experiment.settings.num_envs)
-        self.evaluator = experiment.build_evaluator(self.envs)
+        self.envs, self.evaluator = experiment.build_training_and_evaluation()
         self.reporter = Reporter(experiment, self.agent, self.evaluator, run_dir)
         self.checkpointing = Checkpointing(experiment, self.agent, self.envs, self.reporter, run_dir)
         self._folder: OwnedFolder | None = None
