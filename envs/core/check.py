@@ -81,7 +81,11 @@ def check_values(env: Env, num_objectives: int) -> None:
         require(within, in_reward_space, got=reward.tolist(), at=at)
         for flag, value in (("terminated", moment.terminated), ("truncated", moment.truncated)):
             require(isinstance(value, bool | np.bool_), f"{flag} must be a bool", got=value, at=at)
-    for _ in trace(OutcomeGuard(env, "", 0, num_objectives), seed=0):  # finite in float32, action masks
+    try:
+        guard = OutcomeGuard(env, "", 0, num_objectives)
+    except ValueError as error:
+        raise ContractViolation(str(error).removeprefix(": ")) from error
+    for _ in trace(guard, seed=0):  # finite in float32, action masks
         pass
 
 

@@ -90,9 +90,7 @@ class Experiment:
         """Return a new vector environment."""
         options: dict[str, Any] = dict(self.settings.env_options)
         verify_states = self.settings.max_envs is None
-        return make_vec(
-            self.env, num_envs, backend=self.settings.env_backend, verify_states=verify_states, **options
-        )
+        return make_vec(self.env, num_envs, backend=self.settings.env_backend, verify_states=verify_states, **options)
 
     def build_training_and_evaluation(self) -> "TrainingAndEvaluation":
         """Return the training environments, and an evaluator over environments of its own.

@@ -1,7 +1,6 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.seeding import derived_seed
+from morl.trust import check_trust
 from morl.utilities import linear
 
 MOST_EVALUATED = 20_000
@@ -33,6 +33,10 @@ LARGEST_METRICS = 2**29
 
 Utility = Callable[[FloatArray, FloatArray], FloatArray]
 """(points [n, objective], weights [objective]) -> values [n]."""
+
+
+TRUST = "trust=True (--trust)"
+"""What a user passes to have the modules imported that a run folder names."""
 
 
 class RunConfig(NamedTuple):
@@ -255,7 +259,7 @@ class Run:
             raise ValueError(f"{self.directory / FRONT} is damaged: it names no file of policy {policy_id}")
         file = self._files[policy_id]
         data = parse_policy(read_policy_bytes(self.directory, file), str(self.directory / file.name)).data
-        check_trust(self.directory, "utility", data.spec.utility, self._trust)
+        check_trust(f"run {self.directory}", "utility", data.spec.utility, self._trust, TRUST)
         return data
 
     def _bank(self, policy_ids: Sequence[int]) -> PolicyBank:
@@ -336,28 +340,8 @@ def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool
     """
     if given is not None:
         return given
-    check_trust(run_dir, "env", named, trust)
+    check_trust(f"run {run_dir}", "env", named, trust, TRUST)
     return named
-
-
-def check_trust(run_dir: Path, what: str, name: str, trust: bool) -> None:
-    """Check that code which a run folder names may be used: the user trusts the folder, or has imported it already.
-
-    Args:
-        run_dir: the run folder.
-        what: "agent", "env" or "utility".
-        name: a name of this package, or "module:name".
-        trust: whether the user trusts the folder.
-
-    Raises:
-        ValueError: the module has to be imported.
-    """
-    module, separator, _ = name.rpartition(":")
-    if separator and not trust and module not in sys.modules:
-        raise ValueError(
-            f"run {run_dir} names the {what} {name!r}, whose module is not imported because a run folder names it:"
-            " pass trust=True (--trust) if you trust it, or import it yourself"
-        )
 
 
 def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experiment:
@@ -374,7 +358,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     """
     config = read_config(run_dir)
     chosen = trusted_env(run_dir, config.env, env, trust)
-    check_trust(run_dir, "agent", config.agent_name, trust)
+    check_trust(f"run {run_dir}", "agent", config.agent_name, trust, TRUST)
     try:
         options = checked_options("env_options", config.table.get("env_options", {}))
         task = find_task(config.agent_name, chosen, options)

@@ -77,10 +77,11 @@ class Session:
         objectives = self.experiment.problem.objectives
         recorder = Recorder(self.run_dir, objectives, self.experiment.known_front, resume=marks)
         self.reporter.recorder = recorder
-        for note in recorder.notes:
+        notes = [*self.checkpointing.notes, *recorder.notes]
+        for note in notes:
             logging.getLogger("morl").warning("%s: %s", self.run_dir, note)
-        if recorder.notes:
-            write_text(self.run_dir / RESUME_NOTE, "".join(f"{note}.\n" for note in recorder.notes))
+        if notes:
+            write_text(self.run_dir / RESUME_NOTE, "".join(f"{note}.\n" for note in notes))
 
     def commit(self) -> None:
         """Let go of the run that this one replaces, if it does: called when there is a front."""
