@@ -104,6 +104,9 @@ class Config:
     """Published settings: name -> the fields that differ from the defaults. "paper": the authors' sizes at the true
     number of environment steps, with the paper's solver; "reference-code": their logged runs, with their code's."""
 
+    RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper", "reference-code")
+    """Presets that learn from rewards in the environment's units, as their authors do."""
+
     @classmethod
     def preset(cls, name: str, **changes: object) -> Self:
         """Return published settings with changes.

@@ -53,11 +53,13 @@ class PresetConfig:
         PRESETS: name -> the settings in which the preset differs from the defaults.
         RANGES: setting -> its allowed values; None is always allowed where the type has it.
         REQUIREMENTS: setting -> the condition under which it has an effect, for settings that others can disable.
+        RAW_REWARD_PRESETS: presets that learn from rewards in the environment's units, as their authors do.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]]
     RANGES: ClassVar[Mapping[str, Range]]
     REQUIREMENTS: ClassVar[Mapping[str, Requirement]]
+    RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
     hidden_sizes: tuple[int, ...]
 
     @classmethod

@@ -171,8 +171,10 @@ def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer],
     """Return the layers behind a preset."""
     stack = list(layers)
     if preset is not None:
-        expanded = find_preset(agent_name, config_class, preset)
-        stack.insert(0, layer_of_table({"agent": expanded}, open_tables(config_class)))
+        expanded: dict[str, object] = {"agent": find_preset(agent_name, config_class, preset)}
+        if preset in getattr(config_class, "RAW_REWARD_PRESETS", ()):
+            expanded["reward_units"] = "environment"
+        stack.insert(0, layer_of_table(expanded, open_tables(config_class)))
     words = [word for layer in stack for word in layer.arguments]
     typed: dict[str, dict[str, Option]] = {}
     for name, of_text in open_tables(config_class).items():
