@@ -109,7 +109,7 @@ def register(
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value) and value > 0
+    return isinstance(value, Real) and math.isfinite(value) and float(value) > 0.0
 
 
 def _check_rewards(

@@ -81,7 +81,8 @@ class Experiment:
         """Return the units of the agent's rewards."""
         if self.settings.reward_units == "environment":
             return RewardUnits.none(self.problem.num_objectives)
-        return measure_units(self.build_envs, self.settings.num_envs, self.problem, fixed_number=callable(self.env))
+        num_envs = self.settings.num_envs if callable(self.env) else 1  # a callable may build one number only
+        return measure_units(self.build_envs, num_envs, self.problem)
 
     def build_agent(self, units: RewardUnits, seed: int | tuple[int, ...] | None = None) -> Any:
         """Return a new agent, with one learner, or with one for each of several seeds.

@@ -12,6 +12,7 @@ all rewards up to the first that is not zero: those before it are zeros in any u
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,8 @@ from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, S
 from morl.protocols import Actions, Evaluate, FloatArray, IndexArray, KnownFront, Problem, StateDict
 from morl.seeding import derived_seed
 
-MEASURED_ENVS = 8
-"""Environments in which units are measured."""
-MEASURED_STEPS = 128
-"""Steps of each of them."""
+MEASURED_STEPS = 1_024
+"""Environment steps in which units are measured."""
 
 
 class RewardUnits:
@@ -138,20 +137,17 @@ def root_mean_square(rewards: FloatArray) -> FloatArray:
     return sizes
 
 
-def measure_units(
-    build_envs: Callable[[int], MultiObjectiveVectorEnv], num_envs: int, problem: Problem, fixed_number: bool = False
-) -> RewardUnits:
-    """Return the units of an environment's rewards, from a few episodes of random actions.
+def measure_units(build_envs: Callable[[int], MultiObjectiveVectorEnv], num_envs: int, problem: Problem) -> RewardUnits:
+    """Return the units of an environment's rewards, from episodes of random actions.
 
     They do not depend on the run's seed, so that all seeds of a comparison learn in the same units.
 
     Args:
         build_envs: number of environments -> vector environment.
-        num_envs: the most environments to build.
+        num_envs: number of environments to build: one, where that is possible.
         problem: in the environment's units.
-        fixed_number: whether `num_envs` are built, because no other number may be possible.
     """
-    envs = build_envs(num_envs if fixed_number else min(num_envs, MEASURED_ENVS))
+    envs = build_envs(num_envs)
     try:
         rewards = _random_rewards(envs)
     finally:
@@ -168,7 +164,7 @@ def _random_rewards(envs: MultiObjectiveVectorEnv) -> FloatArray:
     envs.action_space.seed(derived_seed(0, "units"))
     _, infos = envs.reset(seed=derived_seed(0, "units", 1))
     rewards = []
-    for _ in range(MEASURED_STEPS):
+    for _ in range(ceil(MEASURED_STEPS / envs.num_envs)):
         actions = envs.action_space.sample()
         if "action_mask" in infos:
             actions = _allowed(infos["action_mask"], envs, random)
@@ -180,7 +176,7 @@ def _random_rewards(envs: MultiObjectiveVectorEnv) -> FloatArray:
 def _allowed(masks: Any, envs: MultiObjectiveVectorEnv, random: np.random.Generator) -> Actions:
     """Return random actions [env] that the masks [env, choice] allow."""
     chances = random.random(np.shape(masks)) * (np.asarray(masks) > 0)
-    actions: Actions = chances.argmax(axis=1) + int(envs.single_action_space.start)
+    actions: Actions = chances.argmax(axis=1) + int(getattr(envs.single_action_space, "start", 0))
     return actions
 
 
@@ -213,7 +209,7 @@ class UnitRewards(VectorWrapper, MultiObjectiveVectorEnv):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset all environments."""
-        return self.inner.reset(seed=seed, options=options)
+        return self.inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""

@@ -21,8 +21,8 @@ from morl.experiment.components import Experiment, find_task
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.selection import Selection
 from morl.experiment.session import Session
-from morl.experiment.units import RewardUnits
 from morl.experiment.settings import resolve_sources
+from morl.experiment.units import RewardUnits
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
