@@ -22,11 +22,17 @@ class Front:
     """Non-dominated policies and what they reach.
 
     Attributes:
-        points: [n, objective] mean vector return of each policy under the evaluation discount, sorted by objective 0.
+        points: [n, objective] mean vector return of each policy under the evaluation discount, sorted by objective 0,
+            on episodes that selected nothing: what a user of the policy gets. Where returns are random, one point may
+            exceed another by chance.
+        standard_errors: [n, objective] of the points; NaN after a single episode.
+        choice_points: [n, objective] mean returns of the same policies on other episodes, non-dominated: policies are
+            chosen by these, because the best of several noisy points is not what its policy reaches again.
         preferences: [n, objective] preference that produced each point; NaN where an agent has none.
         policy_ids: [n] number of the policy file behind each point.
         indicators: hypervolume, expected_utility, sparsity, cardinality; where the true front is known also igd_plus
             and maximum_utility_loss.
+        indicator_errors: the standard error of each indicator; NaN after a single episode.
         objectives: names of the objectives.
         discount: evaluation discount.
         reference_point: [objective] of the hypervolume.
@@ -39,9 +45,12 @@ class Front:
     """
 
     points: NDArray[np.float64]
+    standard_errors: NDArray[np.float64]
+    choice_points: NDArray[np.float64]
     preferences: NDArray[np.float64]
     policy_ids: NDArray[np.int64]
     indicators: dict[str, float]
+    indicator_errors: dict[str, float]
     objectives: tuple[str, ...]
     discount: float
     reference_point: tuple[float, ...]
@@ -62,6 +71,7 @@ def indicators_of(
     reference_point: tuple[float, ...],
     preferences: NDArray[np.float64],
     known_front: NDArray[np.float64] | None,
+    choice_points: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Return the indicators of a front, by name; NaN where float64 cannot hold a volume of such magnitudes.
 
@@ -70,10 +80,11 @@ def indicators_of(
         reference_point: [objective].
         preferences: [k, objective] of the expected utility.
         known_front: [j, objective] the true front, if it is known.
+        choice_points: [n, objective] by which each preference chooses its point; default: the points.
     """
     values = {
         "hypervolume": _volume_or_nan(points, reference_point),
-        "expected_utility": expected_utility(points, preferences),
+        "expected_utility": delivered_utility(points, choice_points, preferences),
         "sparsity": sparsity(points),
         "cardinality": float(len(points)),
     }
@@ -81,6 +92,25 @@ def indicators_of(
         values["igd_plus"] = igd_plus(points, known_front)
         values["maximum_utility_loss"] = maximum_utility_loss(points, known_front, preferences)
     return values
+
+
+def delivered_utility(
+    points: NDArray[np.float64], choice_points: NDArray[np.float64] | None, preferences: NDArray[np.float64]
+) -> float:
+    """Return mean_w w.J(c(w)) with c(w) = argmax_c w.C_c: the expected utility of those who choose by C.
+
+    Where the points J are means of other episodes than C, the result is not biased by the choice. For C = J it is the
+    expected utility (Zintgraf et al. 2015).
+
+    Args:
+        points: [n, objective] J.
+        choice_points: [n, objective] C; default: J.
+        preferences: [k, objective] w.
+    """
+    if choice_points is None or np.array_equal(points, choice_points):
+        return expected_utility(points, preferences)
+    chosen = (preferences @ choice_points.T).argmax(axis=1)
+    return float((preferences * points[chosen]).sum(axis=1).mean())
 
 
 def _volume_or_nan(points: NDArray[np.float64], reference_point: tuple[float, ...]) -> float:
@@ -166,9 +196,12 @@ def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
     assert record.reference_point is not None
     front = Front(
         points=record.points,
+        standard_errors=record.standard_errors,
+        choice_points=record.choice_points,
         preferences=record.preferences,
         policy_ids=record.policy_ids,
         indicators=dict(record.indicators),
+        indicator_errors=dict(record.indicator_errors),
         objectives=record.objectives,
         discount=record.discount,
         reference_point=record.reference_point,

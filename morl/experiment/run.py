@@ -202,7 +202,7 @@ class Run:
         """
         weights = normalized_preference(preference, self.front.objectives)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
-        points = self.front.points[allowed] / self._scales(normalized)
+        points = self.front.choice_points[allowed] / self._scales(normalized)
         return int(allowed[np.argmax(utility(points, weights))])
 
     def _scales(self, normalized: bool | None) -> FloatArray:

@@ -93,7 +93,7 @@ def test_a_front_that_keeps_the_constraints_is_better_than_one_worth_more(tmp_pa
 
     def returns(*_: Any) -> Returns:
         found = np.array(next(points))
-        return Returns(found, found, np.ones(1))
+        return Returns.of_episodes(found[:, None], found[:, None], np.ones((1, 1)))
 
     fronts = []
     run_dir = tmp_path / "run"
