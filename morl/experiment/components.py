@@ -15,6 +15,7 @@ from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
+from morl.experiment.schedules import fit_schedules
 from morl.experiment.settings import Resolved, Settings
 from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.processor import resolve_device
@@ -207,7 +208,9 @@ class Task:
             raise ValueError(f"reference_point is {reference_point}, but must have finite numbers")
         check_divisions(settings.evaluation_divisions, self.problem.num_objectives)
         stated = replace(self.problem, discount=discount, reference_point=reference_point)
-        return Experiment(self.agent_name, self.env, self.agent_class, stated, settings, resolved.preset)
+        agent = fit_schedules(self.agent_class, settings.agent, stated, settings.total_steps, resolved.chosen)
+        fitted = replace(settings, agent=agent)
+        return Experiment(self.agent_name, self.env, self.agent_class, stated, fitted, resolved.preset)
 
 
 def check_divisions(divisions: int | None, objectives: int) -> None:

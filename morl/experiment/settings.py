@@ -4,9 +4,8 @@ Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --conf
 `morl.train`), each a `morl.experiment.layers.Layer`.
 """
 
-import logging
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -27,7 +26,6 @@ from morl.experiment.parsing import parse
 from morl.experiment.toml import write_table
 
 AgentConfig = TypeVar("AgentConfig")
-_LOGGER = logging.getLogger("morl")
 
 MOST_ENVS = 2**20
 """Largest number of environments: more fit into no machine."""
@@ -108,10 +106,12 @@ class Resolved:
     Attributes:
         settings: the settings; `device` is never "auto".
         preset: the preset; None for the defaults.
+        chosen: flags of the settings that the user has chosen, above presets and tuned files.
     """
 
     settings: Settings[Any]
     preset: str | None
+    chosen: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,8 @@ class Combined:
         """Return the settings that were parsed from `arguments`, with what did not pass through the parser."""
         device = "cpu" if parsed.device == "auto" else parsed.device
         agent = replace(parsed.agent, **self.agent_tables) if self.agent_tables else parsed.agent
-        agent = fit_schedules(agent, parsed.total_steps, self.chosen)
-        return Resolved(replace(parsed, agent=agent, env_options=self.env_options, device=device), self.preset)
+        settings = replace(parsed, agent=agent, env_options=self.env_options, device=device)
+        return Resolved(settings, self.preset, self.chosen)
 
 
 def env_options_of(agent_name: str, env_id: str, sources: Sequence[Source]) -> dict[str, Option]:
@@ -171,31 +171,6 @@ def combine(config_class: type[Any], agent_name: str, env_id: str, sources: Sequ
     layers.insert(0, tuned_layer(tuned_table(agent_name, env_id), chosen, config_class))
     by_user = frozenset(word for layer in layers[1:] for word in layer.arguments if word.startswith("--"))
     return replace(_combined(config_class, agent_name, layers, chosen or layers[0].preset), chosen=by_user)
-
-
-def fit_schedules(agent: AgentConfig, total_steps: int, chosen: Collection[str] = ()) -> AgentConfig:
-    """Return an agent's settings with schedules that leave room in the run for what follows them.
-
-    The method `schedules` of the settings says which they are, and how long each may be in a run of so many steps. A
-    line in the log names each that was shortened, or that the user has chosen too long.
-
-    Args:
-        agent: settings of the agent.
-        total_steps: environment steps of training.
-        chosen: flags of the settings that the user has chosen, which stay as they are.
-    """
-    schedules: Callable[[int], Mapping[str, int]] = getattr(agent, "schedules", lambda steps: {})  # noqa: ARG005
-    fitted: dict[str, int] = {}
-    for name, longest in schedules(total_steps).items():
-        value = getattr(agent, name)
-        if value <= longest:
-            continue
-        if f"--agent.{name.replace('_', '-')}" not in chosen:
-            fitted[name] = max(1, longest)
-            _LOGGER.warning("%s is %d instead of %d, for a run of %d steps", name, longest, value, total_steps)
-        elif value > total_steps:
-            _LOGGER.warning("%s is %d, but the run ends after %d steps", name, value, total_steps)
-    return replace(agent, **fitted) if fitted else agent  # type: ignore[type-var]
 
 
 def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer], preset: str | None) -> Combined:
