@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from morl.agents import find_agent
+from morl.agents.registry import check_agent_name
 from morl.envs import MultiObjectiveVectorEnv, make_vec
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
@@ -187,6 +188,7 @@ def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option
     Raises:
         ValueError: there is no such agent or environment, or its options are wrong.
     """
+    check_agent_name(agent_name)
     options: dict[str, Any] = dict(env_options)
     stated = problem(env, **options)
     return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)

@@ -1,6 +1,5 @@
 """What `morl list` prints: agents, environments, tuned settings. Nothing is built for it, and PyTorch stays out."""
 
-import sys
 from importlib import resources
 from pathlib import Path
 
@@ -14,12 +13,11 @@ WIDTH_IN_FILES = 1000
 
 def list_agents() -> None:
     """Print each agent with the first line of its module."""
-    from morl.agents import AGENTS, find_agent
+    from morl.agents.registry import agent_summaries
 
-    table = Table("agent", "what it is")
-    for name in AGENTS:
-        module = sys.modules[find_agent(name).__module__]
-        table.add_row(name, escape((module.__doc__ or "").splitlines()[0]))
+    table = Table(Column("agent", no_wrap=True), "what it is")
+    for name, summary in agent_summaries().items():
+        table.add_row(name, escape(summary))
     _console().print(table)
 
 

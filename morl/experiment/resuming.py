@@ -6,6 +6,7 @@ from pathlib import Path
 from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.loop import drive, is_concluded
+from morl.experiment.messages import spoken
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
@@ -43,7 +44,7 @@ def resume(
         newest = checkpoint.newest(path)
         experiment = experiment_of(path, env, trust)
         if newest is None:
-            raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with --overwrite")
+            raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with {spoken('--overwrite', 'overwrite=True')}")
         if total_steps is not None:
             experiment = experiment.with_total_steps(total_steps)
         session = stack.enter_context(closing(Session(experiment, path)))

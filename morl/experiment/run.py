@@ -18,6 +18,7 @@ from morl.evaluation import Returns
 from morl.experiment.components import Experiment, build_evaluator, find_task
 from morl.experiment.front import Front, known_front_of, normalized_preference, read_front
 from morl.experiment.layers import checked_options
+from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.settings import Settings, resolve_config
 from morl.policy_files import PolicyData, parse_policy
@@ -349,7 +350,7 @@ def check_trust(run_dir: Path, what: str, name: str, trust: bool) -> None:
     if separator and not trust and module not in sys.modules:
         raise ValueError(
             f"run {run_dir} names the {what} {name!r}, whose module is not imported because a run folder names it:"
-            " pass trust=True (--trust) if you trust it, or import it yourself"
+            f" pass {spoken('--trust', 'trust=True')} if you trust it{spoken('', ', or import it yourself')}"
         )
 
 

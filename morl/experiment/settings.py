@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from morl.experiment.layers import (
-    PRESET,
     Layer,
     Option,
     find_preset,
@@ -206,7 +205,7 @@ def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str,
     """
     layer = layer_of_config(table, config_class)
     combined = _combined(config_class, agent_name, [layer], layer.preset)
-    return combined.resolved(parse(schema_of(config_class), combined.arguments, program="config.toml"))
+    return combined.resolved(parse(schema_of(config_class), combined.arguments, style="file"))
 
 
 def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
@@ -216,13 +215,6 @@ def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
 
 def _options_alone(table: Mapping[str, object]) -> Mapping[str, object]:
     return {"env_options": table.get("env_options")}
-
-
-def settings_description(agent_name: str, config_class: type[Any]) -> str:
-    """Return what the help says first: the presets of the agent."""
-    names = ", ".join(presets_of(config_class))
-    presets = f"Presets of {agent_name} ({PRESET} NAME): {names}." if names else f"{agent_name} has no presets here."
-    return f"Train an agent on an environment. {presets}"
 
 
 # --- config.toml ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,5 @@
+"""`python -m morl` is the command line."""
+
+from morl.experiment.cli import main
+
+main()
