@@ -83,7 +83,7 @@ def _train_schema(task: "Task") -> Any:
 
 
 def _train_help(args: Sequence[str]) -> str:
-    """Return the help of `morl train`: with nothing but options, behind an agent, or behind an agent and an environment.
+    """Return the help of `morl train`, of an agent, or of an agent in an environment.
 
     Raises:
         ValueError: there is no such agent or environment, or the other arguments are wrong.
@@ -126,7 +126,7 @@ def resume(args: Sequence[str]) -> None:
     chosen = parse(Resume, args, "morl resume")
     from morl.experiment import report, resuming
 
-    report.show_run(resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True))
+    report.show_trained([resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True)])
 
 
 def evaluate(args: Sequence[str]) -> None:
@@ -254,9 +254,21 @@ def _run(function: Callable[[Sequence[str]], None], args: Sequence[str]) -> None
         with command_line_style():
             function(args)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            sys.exit(1)
         if os.environ.get("MORL_TRACEBACK"):
             raise
         print(f"morl: {sentence_of(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _reader_has_gone() -> bool:
+    """Return whether nobody reads standard output any more, as in `morl list envs | head -1`; it is closed then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return True
+    return False

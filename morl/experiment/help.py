@@ -136,8 +136,7 @@ def _default_here(one: OptionHelp, settings: object, defaults: Defaults | None) 
     general = spelled_value(one.default)
     here = spelled_value(getattr(settings, one.name, one.default))
     if defaults is not None and not here:
-        here = spelled_value(defaults.stated.get(one.name))
-        return here
+        return spelled_value(defaults.stated.get(one.name))
     if one.name == "device":  # resolved already: "auto" is what stands there
         return general
     return here if here == general else f"{here or 'none'}; elsewhere {general or 'none'}"

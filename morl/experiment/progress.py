@@ -1,6 +1,8 @@
 """What a run shows while it trains: a live bar in a terminal, a line per evaluation elsewhere."""
 
+import sys
 import time
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
@@ -11,11 +13,18 @@ from morl.board.text import printable
 from morl.experiment.front import Front
 
 
+def is_watched() -> bool:
+    """Return whether somebody sees what is printed: standard error is a terminal, or this is a notebook."""
+    return sys.stderr.isatty() or Console().is_jupyter
+
+
 class ProgressBar:
     """Shows steps, steps/s, time left, hypervolume and expected utility; silent when `visible` is False."""
 
     def __init__(self, total_steps: int, first_step: int, visible: bool) -> None:
         self._console = Console(stderr=True, quiet=not visible)
+        live = self._console.is_terminal or (self._console.is_jupyter and find_spec("ipywidgets") is not None)
+        self._live = visible and live
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -24,7 +33,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[front]}"),
             console=self._console,
-            disable=not (visible and self._console.is_terminal),
+            disable=not self._live,
             refresh_per_second=4,
         )
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="-", front="")
@@ -42,7 +51,7 @@ class ProgressBar:
         utility = f"expected utility {indicators['expected_utility']:.4g}"
         summary = f"{label}hypervolume {indicators['hypervolume']:.6g}  {utility}"
         self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), front=summary)
-        if not self._console.is_terminal:
+        if not self._live:
             line = f"step {steps:>9,} of {self._total:,}  {self._speed(steps)} steps/s  {summary}"
             self.say(line)
 

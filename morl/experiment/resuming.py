@@ -6,8 +6,9 @@ from pathlib import Path
 from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.loop import drive, is_concluded
-from morl.experiment.messages import spoken
+from morl.experiment.messages import spoken, whole
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
+from morl.experiment.progress import is_watched
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
 from morl.learning.processor import prepared_processor
@@ -16,11 +17,11 @@ from morl.learning.processor import prepared_processor
 @prepared_processor()
 def resume(
     run_dir: str | Path,
-    total_steps: int | None = None,
+    total_steps: float | None = None,
     *,
     env: EnvBuilder | None = None,
     trust: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Run:
     """Resume a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
 
@@ -31,7 +32,7 @@ def resume(
         total_steps: train until this many steps in all; default: what the run was started with.
         env: the environment again, where the run was started with a callable.
         trust: import the modules that config.toml names for the agent and the environment: they run as your own code.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
 
     Raises:
         ValueError: there is no checkpoint, it is damaged or foreign, another process owns the folder, or the run
@@ -44,9 +45,10 @@ def resume(
         newest = checkpoint.newest(path)
         experiment = experiment_of(path, env, trust)
         if newest is None:
-            raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with {spoken('--overwrite', 'overwrite=True')}")
+            anew = spoken("--overwrite", "overwrite=True")
+            raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with {anew}")
         if total_steps is not None:
-            experiment = experiment.with_total_steps(total_steps)
+            experiment = experiment.with_total_steps(whole("total_steps", total_steps, 1))
         session = stack.enter_context(closing(Session(experiment, path)))
         marks = session.checkpointing.restore(newest)
         if is_concluded(session):
@@ -58,5 +60,5 @@ def resume(
             )
         clean_up(path)
         session.continue_records(marks)
-        drive([session], session.agent, progress)
+        drive([session], session.agent, is_watched() if progress is None else progress)
     return load(path, experiment=experiment)

@@ -16,24 +16,25 @@ from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment.components import Experiment, build_evaluator, find_task
-from morl.experiment.front import Front, known_front_of, normalized_preference, read_front
+from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
 from morl.experiment.layers import checked_options
-from morl.experiment.messages import spoken
+from morl.experiment.messages import spoken, whole
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.settings import Settings, resolve_config
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.seeding import derived_seed
-from morl.utilities import linear
+from morl.tables import ShownTable, facts_html, visible
+from morl.utilities import find_utility
 
 MOST_EVALUATED = 20_000
 """Points of a front that are evaluated at once."""
 LARGEST_METRICS = 2**29
 """Bytes of a metrics.jsonl that is read."""
 
-Utility = Callable[[FloatArray, FloatArray], FloatArray]
-"""(points [n, objective], weights [objective]) -> values [n]."""
+FrontUtility = str | Callable[[FloatArray, FloatArray], FloatArray]
+"""A name (`morl.utilities.UTILITIES`, or "module:function"), or (points [n, objective], weights [objective]) -> [n]."""
 
 
 class RunConfig(NamedTuple):
@@ -74,7 +75,22 @@ class Run:
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
-        return f"Run({str(self.directory)!r}, {self.agent_name} on {self._record.env}, seed {self._record.seed})"
+        what = f"{self.agent_name} on {self.env_id}, seed {self.seed}, {len(self.front.points)} points"
+        return visible(f"Run({str(self.directory)!r}, {what})")
+
+    def __rich__(self) -> ShownTable:
+        """Return the table of its front for `rich.print`."""
+        return front_table(self.front, f"{self.directory}: {self.agent_name} on {self.env_id}, seed {self.seed}")
+
+    def _repr_html_(self) -> str:
+        """Return what it is and the table of its front for a notebook."""
+        facts = [("agent", self.agent_name), ("env", self.env_id), ("seed", self.seed), ("folder", self.directory)]
+        return facts_html("Run", facts) + front_table(self.front).to_html()
+
+    @property
+    def training_steps(self) -> int | None:
+        """Return the environment steps of training; None where front.json does not say."""
+        return self._record.counts.get("training_steps")
 
     @property
     def seed(self) -> int | None:
@@ -138,7 +154,7 @@ class Run:
         preference: Sequence[float] | None = None,
         *,
         row: int | None = None,
-        utility: Utility = linear,
+        utility: FrontUtility = "linear",
         conditioned: bool = False,
     ) -> Policy:
         """Return the policy with the highest utility for a preference, or the one behind a row of the front.
@@ -150,8 +166,9 @@ class Run:
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
             row: a row of `front.points`, instead of a preference: any other way to choose ends in one.
-            utility: (points [n, objective], weights [objective]) -> values [n], such as those of `morl.utilities` with
-                their other arguments filled in.
+            utility: "linear", "tchebycheff", "augmented-tchebycheff", "smooth-tchebycheff", "pbi" or "module:function"
+                of (returns, preferences, ideal), whose ideal point is the best return of the front in each objective;
+                or a function (points [n, objective], weights [objective]) -> values [n].
             conditioned: condition the network on the preference itself.
 
         Raises:
@@ -173,24 +190,30 @@ class Run:
             raise ValueError("conditioned is True, but no preference is given")
         return Policy(replace(data, preference=weights), weights, policy_id)
 
-    def best_row(self, preference: Sequence[float], utility: Utility = linear) -> int:
+    def best_row(self, preference: Sequence[float], utility: FrontUtility = "linear") -> int:
         """Return the row of the front that has the highest utility for a preference.
 
         Where constraints were given, only rows that break them least, or not at all, are considered.
 
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
-            utility: (points [n, objective], weights [objective]) -> values [n].
+            utility: as for `policy`.
 
         Raises:
-            ValueError: the preference has the wrong length or a negative weight.
+            ValueError: the preference has the wrong length or a negative weight, or there is no such utility.
         """
         weights = normalized_preference(preference, self.front.objectives)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
-        return int(allowed[np.argmax(utility(self.front.points[allowed], weights))])
+        return int(allowed[np.argmax(_utilities(utility, self.front.points, weights)[allowed])])
 
     def evaluate(
-        self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0, *, row: int | None = None
+        self,
+        preference: Sequence[float] | None = None,
+        episodes: float = 10,
+        seed: int = 0,
+        *,
+        row: int | None = None,
+        utility: FrontUtility = "linear",
     ) -> Returns:
         """Return mean returns on fresh episodes: one row for one policy, or one for each of the front.
 
@@ -199,30 +222,30 @@ class Run:
             episodes: episodes of each row.
             seed: of the evaluation; it shares no stream with training.
             row: of `front.points`.
+            utility: chooses the policy for the preference, as in `policy`.
 
         Raises:
             ValueError: as for `policy`, or the environment is code that is not trusted.
         """
-        if episodes < 1:
-            raise ValueError(f"episodes is {episodes}, but must be at least 1")
+        count = whole("episodes", episodes, 1)
         everything = preference is None and row is None
         if everything and len(self.front.points) > MOST_EVALUATED:
             raise ValueError(
                 f"the front of run {self.directory} has {len(self.front.points):,} points, and at most"
                 f" {MOST_EVALUATED:,} are evaluated at once: give a preference or a row"
             )
-        rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, linear)])
+        rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, utility)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
         env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
         evaluator = build_evaluator(env, self._record.env_options, self.front.discount)
         try:
             first = derived_seed(seed, "user evaluation")
-            return evaluator(bank.act, policies, self.front.preferences[rows], episodes, first, bank.act_inputs)
+            return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
         finally:
             evaluator.close()
 
-    def _row(self, preference: Sequence[float] | None, row: int | None, utility: Utility) -> int:
+    def _row(self, preference: Sequence[float] | None, row: int | None, utility: FrontUtility) -> int:
         if (preference is None) == (row is None):
             raise ValueError(f"one of preference and row must be given, not {preference} and {row}")
         if row is None:
@@ -261,6 +284,14 @@ class Run:
 
     def _config_env(self) -> str:
         return self.env if isinstance(self.env, str) else self._record.env
+
+
+def _utilities(utility: FrontUtility, points: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the utilities [n] of points [n, objective]; a named utility has their best values as its ideal point."""
+    if not isinstance(utility, str):
+        return utility(points, weights)
+    values: FloatArray = find_utility(utility)(points, weights, points.max(axis=0))
+    return values
 
 
 def load(
@@ -381,7 +412,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     return task.experiment(resolved)
 
 
-def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0, **env_options: Any) -> Returns:
+def evaluate(policy: Policy, env: EnvBuilder, episodes: float = 10, seed: int = 0, **env_options: Any) -> Returns:
     """Return the mean returns of a policy on fresh episodes, as arrays with one row.
 
     Args:
@@ -394,8 +425,7 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
     Raises:
         ValueError: the environment has other objectives or spaces than the policy.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes is {episodes}, but must be at least 1")
+    count = whole("episodes", episodes, 1)
     spec = policy.data.spec
     stated = problem(env, **env_options)
     if stated.num_objectives != len(spec.objectives):
@@ -413,6 +443,6 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
     try:
         first = derived_seed(seed, "user evaluation")
         only = np.zeros(1, dtype=np.int64)
-        return evaluator(bank.act, only, policy.conditioning[None], episodes, first, bank.act_inputs)
+        return evaluator(bank.act, only, policy.conditioning[None], count, first, bank.act_inputs)
     finally:
         evaluator.close()

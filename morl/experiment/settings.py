@@ -17,7 +17,6 @@ from morl.experiment.layers import (
     layer_of_table,
     merged_options,
     open_tables,
-    presets_of,
     tuned_layer,
     tuned_table,
 )

@@ -12,6 +12,7 @@ from morl.experiment.components import Experiment, Task, find_task
 from morl.experiment.loop import drive
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.population import Member
+from morl.experiment.progress import is_watched
 from morl.experiment.run import Run, load
 from morl.experiment.session import Session
 from morl.experiment.settings import Settings, env_options_of, resolve_sources
@@ -29,7 +30,7 @@ def train(
     device: str | None = None,
     config: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
     **settings: Any,
 ) -> Run:
     """Train an agent on an environment and return the run.
@@ -43,7 +44,7 @@ def train(
         device: "auto", "cpu" or "cuda".
         config: settings of the agent, such as {"preset": "paper", "learning_rate": 1e-3}.
         overwrite: replace the run that the folder holds.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
         settings: further fields of `morl.experiment.settings.Settings`: num_envs=64, env_options={"depth": 7}, ...
 
     Raises:
@@ -63,7 +64,7 @@ def train_seeds(
     *,
     run_dir: str | Path | None = None,
     overwrite: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
     **settings: Any,
 ) -> list[Run]:
     """Train an agent once for each seed, all in one process, and return the runs.
@@ -77,7 +78,7 @@ def train_seeds(
         seeds: different integers.
         run_dir: folder that holds the run folders seed-<seed>; default: `runs/<agent>/<env-id>`.
         overwrite: replace the runs that the folders hold.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
         settings: everything else that `train` takes: total_steps=..., device=..., config=...
 
     Raises:
@@ -94,7 +95,7 @@ def train_seeds(
 
 
 def start(
-    experiments: Sequence[Experiment], run_dirs: Sequence[Path] | None, overwrite: bool, progress: bool
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path] | None, overwrite: bool, progress: bool | None
 ) -> list[Run]:
     """Train experiments that differ in the seed alone, in new run folders, and return the runs.
 
@@ -102,15 +103,15 @@ def start(
         experiments: at least one.
         run_dirs: the run folders; default: `default_run_dir` of each.
         overwrite: replace the runs that the folders hold.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
     """
+    shown = is_watched() if progress is None else progress
     folders = run_dirs or [default_run_dir(one.agent_name, one.env, one.settings) for one in experiments]
     together = isinstance(experiments[0].agent_class, SeveralLearners) and experiments[0].agent_class.several_learners
     if len(experiments) == 1 or together:
-        return _start_together(experiments, folders, overwrite, progress)
+        return _start_together(experiments, folders, overwrite, shown)
     return [
-        _start_together([one], [folder], overwrite, progress)[0]
-        for one, folder in zip(experiments, folders, strict=True)
+        _start_together([one], [folder], overwrite, shown)[0] for one, folder in zip(experiments, folders, strict=True)
     ]
 
 
