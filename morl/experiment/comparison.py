@@ -3,8 +3,9 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import ascii_uppercase
 
 import numpy as np
 
@@ -13,8 +14,10 @@ from morl.tables import Column, ShownTable, number, vector
 
 INDICATORS = ("hypervolume", "expected_utility", "igd_plus", "maximum_utility_loss", "sparsity")
 """Indicators of the summaries, the most important first; further ones are left to the tables of single runs."""
-BETWEEN_SEEDS = ("seed", "device", "checkpoint_minutes", "time_limit_minutes", "log_every")
+BETWEEN_SEEDS = ("seed", "checkpoint_minutes", "time_limit_minutes", "log_every")
 """Settings that may differ between the seeds of one group: they change no result, but for the seed."""
+MOST_SETTINGS = 6
+"""Settings that tell groups apart in the notes; further ones are counted."""
 
 
 def short_labels(folders: Sequence[Path]) -> list[str]:
@@ -35,8 +38,8 @@ def runs_table(runs: Sequence[Run]) -> ShownTable:
         Column(title="run", cells=tuple(short_labels([run.directory for run in runs])), key=True, left=True),
         *_named(runs, dropped=5),
         Column(title="seed", cells=tuple("-" if run.seed is None else str(run.seed) for run in runs), dropped=6),
-        Column(title="steps", cells=tuple(_steps(run) for run in runs), dropped=4),
-        Column(title="policies", cells=tuple(str(len(run.front.points)) for run in runs), dropped=3),
+        Column(title="steps", cells=tuple(_steps(run) for run in runs), dropped=3),
+        Column(title="policies", cells=tuple(str(len(run.front.points)) for run in runs), dropped=4),
     ]
     for place, name in enumerate(_indicators(runs)):
         cells = tuple(number(run.front.indicators.get(name, float("nan"))) for run in runs)
@@ -57,15 +60,16 @@ def seeds_table(runs: Sequence[Run]) -> ShownTable | None:
     groups = _groups(runs)
     if all(len(group.runs) < 2 for group in groups):
         return None
-    firsts = [group.runs[0] for group in groups]
-    columns = [*_named(firsts, dropped=0)]
-    if any(group.settings for group in groups):
-        columns.append(Column(title="settings", cells=tuple(group.settings or "-" for group in groups), left=True))
+    columns = [replace(one, key=True) for one in _named([group.runs[0] for group in groups], dropped=0)]
+    letters = {group.settings: ascii_uppercase[place % 26] for place, group in enumerate(g for g in groups if g.settings)}
+    if letters:
+        cells = tuple(letters.get(group.settings, "-") for group in groups)
+        columns.append(Column(title="settings", cells=cells, key=True))
     columns.append(Column(title="seeds", cells=tuple(str(len(group.runs)) for group in groups), key=True))
     for place, name in enumerate(_indicators(runs)):
         cells = tuple(_spread(group.runs, name) for group in groups)
         columns.append(Column(title=name.replace("_", " "), cells=cells, dropped=0 if place < 2 else place))
-    notes = ["mean ± standard deviation over seeds"]
+    notes = ["mean ± standard deviation over seeds", *(f"{letter}: {words}" for words, letter in letters.items())]
     if any(len({run.front.reference_point for run in group.runs}) > 1 for group in groups):
         notes.append("hypervolume -: the reference points of the seeds differ")
     return ShownTable(title=f"Over seeds{_common(runs)}", columns=tuple(columns), notes=tuple(notes))
@@ -99,7 +103,8 @@ def _groups(runs: Sequence[Run]) -> list[_Group]:
         rivals = [table for other, table in tables.items() if other[:2] == key[:2]]
         names = sorted({name for table in rivals for name in table})
         differing = [name for name in names if len({table.get(name) for table in rivals}) > 1]
-        words = ", ".join(f"{name}={tables[key].get(name, 'none')}" for name in differing)
+        words = ", ".join(f"{name} {tables[key].get(name, 'none')}" for name in differing[:MOST_SETTINGS])
+        words += f" and {len(differing) - MOST_SETTINGS} more" if len(differing) > MOST_SETTINGS else ""
         groups.append(_Group(list(by_seed.values()), words))
     return groups
 

@@ -90,7 +90,8 @@ class Run:
     @property
     def training_steps(self) -> int | None:
         """Return the environment steps of training; None where front.json does not say."""
-        return self._record.counts.get("training_steps")
+        steps = self._record.counts.get("training_steps")
+        return None if steps is None else int(steps)
 
     @property
     def seed(self) -> int | None:
