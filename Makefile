@@ -3,7 +3,9 @@
 .PHONY: help demo test check format docs bench clean
 
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
+  --config-settings editable_mode=compat --editable
+# editable_mode=compat: without it setuptools installs an import hook, which neither pyright nor mypy can follow.
 # One process per core does the parallel work; threads inside each would only compete (docs/decisions.md).
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := passive

@@ -95,13 +95,12 @@ class _Network:
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)
         self.network = MultilayerPerceptron((inputs, *spec.hidden_sizes, outputs), activation=spec.activation)
         self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
-        self._given_utility = utility
+        self._given_utility = find_utility(utility) if isinstance(utility, str) else utility
 
     @cached_property
     def utility(self) -> ScaledUtility:
         """Return the utility that chooses among action values; imported on first use, never when a file is read."""
-        chosen = self._given_utility or self.spec.utility
-        function = find_utility(chosen) if isinstance(chosen, str) else chosen
+        function = self._given_utility or find_utility(self.spec.utility)
         return scaled_utility(function, self.spec.utility_of_shares)
 
     def check(self, data: PolicyData) -> None:

@@ -1,14 +1,13 @@
 """Several runs side by side: one row a run, and means over seeds where agent, environment and settings are the same."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from string import ascii_uppercase
 
 import numpy as np
 
+from morl.experiment.figures import short_labels
 from morl.experiment.run import Run, read_config
 from morl.tables import Column, ShownTable, number, vector
 
@@ -18,14 +17,6 @@ BETWEEN_SEEDS = ("seed", "checkpoint_minutes", "time_limit_minutes", "log_every"
 """Settings that may differ between the seeds of one group: they change no result, but for the seed."""
 MOST_SETTINGS = 6
 """Settings that tell groups apart in the notes; further ones are counted."""
-
-
-def short_labels(folders: Sequence[Path]) -> list[str]:
-    """Return the names of run folders without the leading folders that all of them share."""
-    if len(folders) == 1:
-        return [folders[0].as_posix()]
-    shared = os.path.commonpath([folder.parent.as_posix() for folder in folders])
-    return [os.path.relpath(folder, shared).replace(os.sep, "/") for folder in folders]
 
 
 def runs_table(runs: Sequence[Run]) -> ShownTable:
@@ -61,7 +52,9 @@ def seeds_table(runs: Sequence[Run]) -> ShownTable | None:
     if all(len(group.runs) < 2 for group in groups):
         return None
     columns = [replace(one, key=True) for one in _named([group.runs[0] for group in groups], dropped=0)]
-    letters = {group.settings: ascii_uppercase[place % 26] for place, group in enumerate(g for g in groups if g.settings)}
+    letters = {
+        group.settings: ascii_uppercase[place % 26] for place, group in enumerate(g for g in groups if g.settings)
+    }
     if letters:
         cells = tuple(letters.get(group.settings, "-") for group in groups)
         columns.append(Column(title="settings", cells=cells, key=True))

@@ -15,6 +15,7 @@ from pathlib import Path
 from morl.experiment.commands import POSITIONALS, SCHEMAS
 from morl.experiment.options import OptionHelp, options_of
 from morl.experiment.settings import Settings
+from morl.utilities import UTILITIES
 from morl.version import VERSION
 
 FILES = "(files)"
@@ -69,6 +70,7 @@ def candidates() -> Candidates:
         spelled = [one.flag for one in flags] + (["--agent.preset"] if " " in context else [])
         words[f"{context} --"] = (*sorted(spelled), "--help")
         values |= {f"{context} {one.flag}": _values(one) for one in flags if not one.is_switch}
+    values["evaluate --utility"] = tuple(UTILITIES)
     return Candidates(words, values)
 
 

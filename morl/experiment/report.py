@@ -9,7 +9,7 @@ from rich.console import Console
 
 from morl.board.text import printable
 from morl.evaluation import Returns
-from morl.experiment.comparison import runs_table, seeds_table, short_labels
+from morl.experiment.comparison import runs_table, seeds_table
 from morl.experiment.front import front_table
 from morl.experiment.run import Run
 from morl.tables import Column, ShownTable, number, vector
@@ -80,7 +80,7 @@ def _show_summary(runs: Sequence[Run]) -> None:
 
 
 def _draw(runs: Sequence[Run], plot: Path) -> None:
-    from morl.experiment.figures import comparison_figure, save_figure
+    from morl.experiment.figures import comparison_figure, save_figure, short_labels
 
     objectives = runs[0].front.objectives
     for run in runs:

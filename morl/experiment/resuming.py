@@ -11,13 +11,14 @@ from morl.experiment.ownership import OwnedFolder, clean_up, recover
 from morl.experiment.progress import is_watched
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
+from morl.experiment.settings import WholeNumber
 from morl.learning.processor import prepared_processor
 
 
 @prepared_processor()
 def resume(
     run_dir: str | Path,
-    total_steps: float | None = None,
+    total_steps: WholeNumber | None = None,
     *,
     env: EnvBuilder | None = None,
     trust: bool = False,

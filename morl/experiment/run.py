@@ -20,7 +20,7 @@ from morl.experiment.front import Front, front_table, known_front_of, normalized
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken, whole
 from morl.experiment.publication import read_policy_bytes
-from morl.experiment.settings import Settings, resolve_config
+from morl.experiment.settings import Settings, WholeNumber, resolve_config
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
@@ -210,7 +210,7 @@ class Run:
     def evaluate(
         self,
         preference: Sequence[float] | None = None,
-        episodes: float = 10,
+        episodes: WholeNumber = 10,
         seed: int = 0,
         *,
         row: int | None = None,
@@ -413,7 +413,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     return task.experiment(resolved)
 
 
-def evaluate(policy: Policy, env: EnvBuilder, episodes: float = 10, seed: int = 0, **env_options: Any) -> Returns:
+def evaluate(policy: Policy, env: EnvBuilder, episodes: WholeNumber = 10, seed: int = 0, **env_options: Any) -> Returns:
     """Return the mean returns of a policy on fresh episodes, as arrays with one row.
 
     Args:

@@ -7,7 +7,19 @@ Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --conf
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from morl.experiment.layers import (
     Layer,
@@ -81,6 +93,34 @@ class Settings(Generic[AgentConfig]):
             raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
         if self.discount is not None and not 0.0 <= self.discount <= 1.0:
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
+
+
+WholeNumber: TypeAlias = int | float
+"""A whole number; floats such as 1e4 are accepted."""
+
+
+class SettingsArguments(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments of `morl.train`, for type checkers and editors."""
+
+    num_envs: WholeNumber
+    env_backend: Literal["processes", "synchronous"] | None
+    env_options: Mapping[str, Option]
+    discount: float | None
+    reference_point: Sequence[float] | None
+    evaluate_every: WholeNumber
+    evaluation_divisions: WholeNumber | None
+    evaluation_episodes: WholeNumber
+    log_every: WholeNumber
+    checkpoint_minutes: float
+    time_limit_minutes: float | None
+
+
+class SeedsArguments(SettingsArguments, total=False):
+    """Keyword arguments of `morl.train_seeds`."""
+
+    total_steps: WholeNumber | None
+    device: str | None
+    config: Mapping[str, object] | None
 
 
 # --- Resolving --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from morl.envs.core.registry import EnvBuilder, env_name
 from morl.experiment.components import Experiment, Task, find_task
@@ -15,7 +15,14 @@ from morl.experiment.population import Member
 from morl.experiment.progress import is_watched
 from morl.experiment.run import Run, load
 from morl.experiment.session import Session
-from morl.experiment.settings import Settings, env_options_of, resolve_sources
+from morl.experiment.settings import (
+    SeedsArguments,
+    Settings,
+    SettingsArguments,
+    WholeNumber,
+    env_options_of,
+    resolve_sources,
+)
 from morl.learning.processor import prepared_processor
 from morl.protocols import Agent, SeveralLearners
 
@@ -24,21 +31,21 @@ def train(
     agent: str,
     env: EnvBuilder,
     *,
-    total_steps: int | None = None,
+    total_steps: WholeNumber | None = None,
     seed: int | None = None,
     run_dir: str | Path | None = None,
     device: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
-    **settings: Any,
+    **settings: Unpack[SettingsArguments],
 ) -> Run:
     """Train an agent on an environment and return the run.
 
     Args:
         agent: name of an agent (`morl list agents`), or your own "module:Class".
         env: any Gymnasium id, "module:Name-v0", or a callable that builds an environment with a vector reward.
-        total_steps: environment steps of training.
+        total_steps: environment steps of training; 1e6 works too.
         seed: the one integer that every random stream is derived from.
         run_dir: the run folder; default: `runs/<agent>/<env-id>/seed-<seed>`.
         device: "auto", "cpu" or "cuda".
@@ -51,7 +58,8 @@ def train(
         ValueError: something is wrong with the input, in one sentence; nothing is left behind.
         FileExistsError: the run folder exists and `overwrite` is False.
     """
-    overrides = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config, **settings}
+    own = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config}
+    overrides: dict[str, object] = {**own, **settings}
     task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
     experiment = _experiment(task, overrides)
     return start([experiment], None if run_dir is None else [Path(run_dir)], overwrite, progress)[0]
@@ -65,7 +73,7 @@ def train_seeds(
     run_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
-    **settings: Any,
+    **settings: Unpack[SeedsArguments],
 ) -> list[Run]:
     """Train an agent once for each seed, all in one process, and return the runs.
 
@@ -87,7 +95,7 @@ def train_seeds(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {list(seeds)}, but must be different integers")
-    overrides = {"agent" if name == "config" else name: value for name, value in settings.items()}
+    overrides: dict[str, object] = {"agent" if name == "config" else name: value for name, value in settings.items()}
     task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
     experiments = [_experiment(task, overrides | {"seed": seed}) for seed in seeds]
     run_dirs = None if run_dir is None else [Path(run_dir) / f"seed-{seed}" for seed in seeds]
@@ -152,6 +160,6 @@ def _start_together(
     return [load(run_dir, experiment=experiment) for run_dir, experiment in zip(run_dirs, experiments, strict=True)]
 
 
-def _experiment(task: Task, overrides: Mapping[str, Any]) -> Experiment:
+def _experiment(task: Task, overrides: Mapping[str, object]) -> Experiment:
     config_class = task.agent_class.config_class
     return task.experiment(resolve_sources(config_class, task.agent_name, env_name(task.env), [overrides]))
