@@ -68,7 +68,8 @@ def python(request: pytest.FixtureRequest, clone: Path, tmp_path_factory: pytest
     home = tmp_path_factory.mktemp(request.param) / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
-    options = ["--no-build-isolation", "--prefix", str(home)]
+    # Without --ignore-installed pip would remove the morl of the Python that runs the tests.
+    options = ["--no-build-isolation", "--ignore-installed", "--prefix", str(home)]
     what = [str(clone)] if request.param == "wheel" else [*editable_options(), "--editable", str(clone)]
     installed = subprocess.run([*pip, *options, *what], capture_output=True, text=True)
     assert installed.returncode == 0, installed.stdout + installed.stderr

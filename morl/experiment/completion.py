@@ -205,8 +205,11 @@ function __morl_candidates
         return
     end
     set -l context $words[2]
-    if test "$words[2]" = train; and test $count -gt 3; and test -n (__morl_words "train $words[3] --" | string collect)
-        set context "train $words[3]"
+    if test "$words[2]" = train; and test $count -gt 3
+        set -l own (__morl_words "train $words[3] --")
+        if test -n "$own"
+            set context "train $words[3]"
+        end
     end
     if test "$previous" = --install-completion
         set context ""

@@ -106,7 +106,9 @@ def train_help(agents: Mapping[str, str], defaults: Defaults | None = None) -> s
         lines += ["", *_wrapped(MORE_HELP)]
         return "\n".join([*lines, *_examples("train")])
     lines += ["", f"Settings of {defaults.agent_name}"]
-    if defaults.presets:
+    if not defaults.presets:
+        lines += _wrapped(f"{defaults.agent_name} has no presets.", "  ")
+    else:
         lines += _entry("--agent.preset NAME", f"Start from published settings: {', '.join(defaults.presets)}.")
     for one in options_of(defaults.config_class, "agent."):
         agent = None if defaults.settings is None else defaults.settings.agent

@@ -63,7 +63,10 @@ def respelled(sentence: str, style: SettingStyle) -> str:
             return f"{group or ''}{name}"
         return f'config={{"{name}": ...}}' if group else f"{name}="
 
-    return sentence if style == "flags" else _FLAG.sub(spelled, sentence.replace("no option --", "no setting --"))
+    if style == "flags":
+        return sentence
+    found = _FLAG.sub(spelled, sentence.replace("no option --", "no setting --"))
+    return re.sub(r"^(\w+)= is ", r"\1 is ", found)  # "total_steps is ..." names an argument well enough
 
 
 def whole(name: str, value: float, least: int) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -51,7 +52,10 @@ def whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        value = float(text)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
         if not value.is_integer():  # neither are infinity and NaN
             raise ValueError(f"{text!r} is no integer") from None
         return int(value)
@@ -157,12 +161,14 @@ def take_pairs(args: Sequence[str], name: str) -> tuple[list[str], list[tuple[st
 def _one_sentence(box: str, schema: object) -> str:
     """Return tyro's boxed complaint as one sentence, with the nearest options where one is unknown."""
     words: list[str] = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│ ")
-        if text.startswith(("──", "╰─")):
-            break
+    for line in box.splitlines()[1:]:  # the first one is the title
+        text = line.strip("│╰╯ ")
+        if re.fullmatch(r"[─-]{3,}", text):  # hyphens where standard output is not UTF-8
+            if words:
+                break
+            continue
         words.append(text)
-    sentence = " ".join(words) or box.strip()
+    sentence = " ".join(filter(None, words)) or box.strip()
     if "nrecognized" in sentence:
         unknown = [word.strip(",").split("=")[0] for word in sentence.split() if word.startswith("--")]
         known = _option_names(schema)
@@ -170,25 +176,36 @@ def _one_sentence(box: str, schema: object) -> str:
             near = get_close_matches(name, known, n=3, cutoff=0.5) or [other for other in known if name[2:] in other]
             if near:
                 return f"there is no option {name}; the nearest are {', '.join(near[:3])}"
-    return _plain(sentence)
+        if not unknown:
+            return f"{sentence.partition(': ')[2]!r} belongs to no option; a switch takes no value"
+    return _plain(sentence, box)
 
 
 _KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None", "STR": "a text", "PATH": "a path"}
 """What must be given, by tyro's name of its type."""
 
 
-def _plain(sentence: str) -> str:
-    """Return tyro's complaint about a value as: the setting, its value, and what would be right."""
+def _plain(sentence: str, box: str) -> str:
+    """Return tyro's complaint about a value as: the setting, its value, and what would be right.
+
+    Args:
+        sentence: the complaint.
+        box: all that tyro printed, the type of the argument included.
+    """
+    several = re.match(r"Error parsing (--\S+): Could not find valid parse for arguments: \[(.*)\]$", sentence)
+    if several:
+        kind = "integers" if re.search(r"^[│ ]*--\S+ .*\bINT\b", box, re.MULTILINE) else "numbers"
+        return f"{several[1]} is {several[2]}, but must be {kind}"
+    one = re.match(r"Error parsing (--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]\.", sentence)
+    if one and set(one[2].split("|")) <= set(_KINDS):
+        kinds = [_KINDS[kind] for kind in one[2].split("|")]
+        return f"{one[1]} is {one[3]}, but must be {' or '.join(sorted(kinds, key=lambda kind: kind == 'None'))}"
     one = re.match(r"Error parsing (--\S+): could not convert string to float: (.+)$", sentence)
     if one:
         return f"{one[1]} is {one[2]}, but must be a number"
     one = re.match(r"Error parsing (--\S+): (.+) is no integer$", sentence)
     if one:
         return f"{one[1]} is {one[2]}, but must be an integer"
-    one = re.match(r"Error parsing (--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]\.", sentence)
-    if one and set(one[2].split("|")) <= set(_KINDS):
-        kinds = [_KINDS[kind] for kind in one[2].split("|")]
-        return f"{one[1]} is {one[3]}, but must be {' or '.join(sorted(kinds, key=lambda kind: kind == 'None'))}"
     return re.sub(r"^Error parsing [A-Za-z]\w*: ", "", sentence)  # a dataclass of ours complains in a sentence already
 
 
@@ -197,4 +214,4 @@ def _option_names(schema: object) -> list[str]:
     with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
         tyro.cli(schema, args=["--help"], registry=_REGISTRY)  # type: ignore[call-overload]
     words = help_text.getvalue().replace(",", " ").split()
-    return sorted({word for word in words if word.startswith("--") and len(word) > 2})
+    return sorted({word for word in words if re.fullmatch(r"--[A-Za-z][\w.-]*", word)})
