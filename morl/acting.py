@@ -22,11 +22,10 @@ from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder
-from morl.learning.scalarization import AugmentedState, ScaledUtility, bind_utility, scaled_utility
+from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec, read_policy, save_policy
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
 from morl.tables import Column, ShownTable, facts_html, vector, visible
-from morl.utilities import Utility, find_utility
 
 
 class _Stack(NamedTuple):
@@ -70,7 +69,7 @@ class _Block(NamedTuple):
 class _Network:
     """From observations to actions, for the parameters of any policies of one specification."""
 
-    def __init__(self, spec: PolicySpec, utility: Utility | str | None = None) -> None:
+    def __init__(self, spec: PolicySpec, utility: UtilityChoice = None) -> None:
         self.spec = spec
         self.encode, width = encoder(spec.observation_space, spec.one_hot)
         num_objectives = len(spec.objectives)
@@ -95,13 +94,12 @@ class _Network:
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)
         self.network = MultilayerPerceptron((inputs, *spec.hidden_sizes, outputs), activation=spec.activation)
         self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
-        self._given_utility = find_utility(utility) if isinstance(utility, str) else utility
+        self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
 
     @cached_property
     def utility(self) -> ScaledUtility:
         """Return the utility that chooses among action values; imported on first use, never when a file is read."""
-        function = self._given_utility or find_utility(self.spec.utility)
-        return scaled_utility(function, self.spec.utility_of_shares)
+        return self._given_utility or scaled_utility(self.spec.utility, self.spec.utility_of_shares)
 
     def check(self, data: PolicyData) -> None:
         """Check that the arrays of a policy fit its specification.
@@ -178,7 +176,7 @@ class PolicyBank:
         utility: the utility of action values, where `spec.utility` is not to be looked up by its name.
     """
 
-    def __init__(self, spec: PolicySpec, device: torch.device, utility: Utility | str | None = None) -> None:
+    def __init__(self, spec: PolicySpec, device: torch.device, utility: UtilityChoice = None) -> None:
         self.spec = spec
         self.device = device
         self._network = _Network(spec, utility)
@@ -291,7 +289,7 @@ class Policy:
     """
 
     def __init__(
-        self, data: PolicyData, preference: FloatArray, policy_id: int = -1, utility: Utility | str | None = None
+        self, data: PolicyData, preference: FloatArray, policy_id: int = -1, utility: UtilityChoice = None
     ) -> None:
         self.data = data
         self.preference = preference
@@ -393,7 +391,7 @@ class Policy:
         save_policy(Path(file), self.data, self.preference)
 
 
-def load_policy(file: str | Path, utility: Utility | str | None = None) -> Policy:
+def load_policy(file: str | Path, utility: UtilityChoice = None) -> Policy:
     """Return the policy in a file, ready to `predict`; neither environment nor agent nor run is needed.
 
     Args:

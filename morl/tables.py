@@ -1,7 +1,7 @@
 """Tables for people: in a terminal of any width, in a notebook, and numbers and names as text that cannot do harm."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if 1e3 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
-def vector(values: Sequence[float]) -> str:
+def vector(values: Iterable[float]) -> str:
     """Return numbers in parentheses."""
     return f"({', '.join(number(float(value)) for value in values)})"
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-from morl.board.text import printable
 from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train
 from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
-from morl.experiment.settings import Combined, Source, combine, env_options_of
+from morl.experiment.settings import Combined, Source, combine, described_sources, env_options_of, preset_names
 from morl.experiment.toml import read_table
 
 if TYPE_CHECKING:
@@ -88,10 +87,9 @@ def _train_help(args: Sequence[str]) -> str:
     Raises:
         ValueError: there is no such agent or environment, or the other arguments are wrong.
     """
-    from morl.agents.registry import AGENTS, agent_summaries, find_agent
+    from morl.agents import AGENTS, agent_summaries, find_agent
     from morl.envs.core.registry import env_name
     from morl.experiment.help import Defaults, train_help
-    from morl.experiment.layers import presets_of, tuned_file
 
     named = len(list(takewhile(lambda word: not word.startswith("-"), args)))
     if not named:
@@ -99,7 +97,7 @@ def _train_help(args: Sequence[str]) -> str:
     agent_name = args[0]
     if named == 1:
         config_class = find_agent(agent_name).config_class
-        presets = tuple(presets_of(config_class))
+        presets = preset_names(config_class)
         kinds = AGENTS.get(agent_name)
         variants = "" if not isinstance(kinds, dict) else f"for {next(iter(kinds))} actions"
         defaults = Defaults(agent_name, config_class, presets=presets, variants=variants)
@@ -107,16 +105,14 @@ def _train_help(args: Sequence[str]) -> str:
     task, combined = _task_and_settings(args)
     config_class = task.agent_class.config_class
     settings = combined.resolved(parse(_train_schema(task), [*args[:2], *combined.arguments]).settings).settings
-    tuned = tuned_file(agent_name, env_name(task.env))
-    sources = [] if tuned is None else [f"configs/{tuned.parent.name}/{tuned.name}"]
     defaults = Defaults(
         agent_name,
         config_class,
         env=args[1],
         settings=settings,
         stated={"discount": task.problem.discount, "reference_point": task.problem.reference_point},
-        source=" over ".join([*sources, *([] if combined.preset is None else [f"the preset {combined.preset}"])]),
-        presets=tuple(presets_of(config_class)),
+        source=described_sources(agent_name, env_name(task.env), combined.preset),
+        presets=preset_names(config_class),
     )
     return train_help(agent_summaries(), defaults)
 
@@ -158,7 +154,7 @@ def front(args: Sequence[str]) -> None:
         from morl.board.page import write_page
 
         write_page(list(chosen.runs), chosen.html)
-        print(f"page written to {printable(chosen.html)}")  # noqa: T201
+        report.say(f"page written to {chosen.html}")
     runs = []
     damaged = []
     for run in chosen.runs:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Generic
 
 import tyro
 
+from morl.experiment.options import OptionHelp, options_of
 from morl.experiment.settings import AgentConfig, Settings
 
 
@@ -130,3 +131,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "list": ("morl list envs hopper",),
 }
 """Command -> lines that work."""
+
+
+def options_of_command(command: str) -> list[OptionHelp]:
+    """Return the options of a command, without its positional words; of `train` without the settings of the agent."""
+    own = options_of(SCHEMAS[command])
+    if command == "train":
+        own = [one for one in own if one.name != "settings"]
+        own += [one for one in options_of(Settings) if one.name != "agent"]
+    return [one for one in own if one.name not in POSITIONALS[command]]

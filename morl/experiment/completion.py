@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from morl.experiment.commands import POSITIONALS, SCHEMAS
+from morl.experiment.commands import SCHEMAS, options_of_command
 from morl.experiment.options import OptionHelp, options_of
-from morl.experiment.settings import Settings
 from morl.utilities import UTILITIES
-from morl.version import VERSION
 
 FILES = "(files)"
 """Stands for all paths in the table of values."""
@@ -52,8 +50,7 @@ def candidates() -> Candidates:
         "list": ("agents", "configs", "envs"),
     }
     values: dict[str, tuple[str, ...]] = {" --install-completion": tuple(SHELLS)}
-    contexts = {name: options_of(schema) for name, schema in SCHEMAS.items()}
-    contexts["train"] += [one for one in options_of(Settings) if one.name != "agent"]
+    contexts = {name: options_of_command(name) for name in SCHEMAS}
     for agent, location in AGENTS.items():
         preset: dict[str, None] = {}
         own: dict[str, OptionHelp] = {}
@@ -65,11 +62,9 @@ def candidates() -> Candidates:
         contexts[f"train {agent}"] = [*contexts["train"], *own.values()]
         values[f"train {agent} --agent.preset"] = tuple(preset)
     for context, options in contexts.items():
-        given = POSITIONALS[context.partition(" ")[0]]
-        flags = [one for one in options if one.name not in given and one.name != "settings"]
-        spelled = [one.flag for one in flags] + (["--agent.preset"] if " " in context else [])
+        spelled = [one.flag for one in options] + (["--agent.preset"] if " " in context else [])
         words[f"{context} --"] = (*sorted(spelled), "--help")
-        values |= {f"{context} {one.flag}": _values(one) for one in flags if not one.is_switch}
+        values |= {f"{context} {one.flag}": _values(one) for one in options if not one.is_switch}
     values["evaluate --utility"] = tuple(UTILITIES)
     return Candidates(words, values)
 
@@ -82,7 +77,7 @@ def _values(one: OptionHelp) -> tuple[str, ...]:
 
 # --- Scripts ----------------------------------------------------------------------------------------------------------
 
-_HEAD = """# Completion of morl {version} for {shell}. Written by: morl --install-completion {shell}
+_HEAD = """# Completion of morl for {shell}. Written by: morl --install-completion {shell}
 # Write it again after an upgrade of morl.
 """
 
@@ -249,12 +244,12 @@ complete --command morl --no-files --arguments "(__morl_candidates)"
 
 def bash_script(found: Candidates) -> str:
     """Return the script for bash."""
-    return _HEAD.format(version=VERSION, shell="bash") + _posix_data(found) + _BASH
+    return _HEAD.format(shell="bash") + _posix_data(found) + _BASH
 
 
 def zsh_script(found: Candidates) -> str:
     """Return the script for zsh."""
-    return "#compdef morl\n" + _HEAD.format(version=VERSION, shell="zsh") + _posix_data(found) + _ZSH
+    return "#compdef morl\n" + _HEAD.format(shell="zsh") + _posix_data(found) + _ZSH
 
 
 def fish_script(found: Candidates) -> str:
@@ -262,7 +257,7 @@ def fish_script(found: Candidates) -> str:
     words = _cases(found.words, "        case {keys}\n            echo {words}", " ")
     values = _cases(found.values, "        case {keys}\n            echo {words}", " ")
     body = _FISH.format(words=words, values=values, files=FILES, nothing=NOTHING)
-    return _HEAD.format(version=VERSION, shell="fish") + body
+    return _HEAD.format(shell="fish") + body
 
 
 def _posix_data(found: Candidates) -> str:

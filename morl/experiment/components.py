@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from morl.agents import find_agent
-from morl.agents.registry import check_agent_name
+from morl.agents import check_agent_name, find_agent
 from morl.envs import MultiObjectiveVectorEnv, make_vec
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
-from morl.experiment.settings import Resolved, Settings
+from morl.experiment.settings import Resolved, Settings, whole
 from morl.learning.processor import resolve_device
 from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem
 
@@ -68,13 +67,16 @@ class Experiment:
         """Return the same experiment with another seed."""
         return replace(self, settings=replace(self.settings, seed=seed))
 
-    def with_total_steps(self, total_steps: int) -> "Experiment":
+    def with_total_steps(self, total_steps: float) -> "Experiment":
         """Return the same experiment of another length.
 
+        Args:
+            total_steps: a whole number, also as a float.
+
         Raises:
-            ValueError: the number is not positive.
+            ValueError: the number is not whole, or not positive.
         """
-        return replace(self, settings=replace(self.settings, total_steps=total_steps))
+        return replace(self, settings=replace(self.settings, total_steps=whole("total_steps", total_steps, 1)))
 
     def build_agent(self, seed: int | tuple[int, ...] | None = None) -> Any:
         """Return a new agent, with one learner, or with one for each of several seeds.

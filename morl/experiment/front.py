@@ -76,7 +76,7 @@ def front_table(front: Front, title: str = "Front") -> ShownTable:
     shown = _thinned(groups)
     rows = [group[0] for group in shown]
     columns = [Column(title="row", cells=tuple(map(str, rows)), key=True)]
-    without_preference = np.isnan(front.preferences).all(axis=1)
+    without_preference = np.isnan(front.preferences[:, 0])
     if not without_preference.all():
         cells = tuple("none" if without_preference[row] else vector(front.preferences[row]) for row in rows)
         columns.append(Column(title="preference", cells=cells, dropped=1))
@@ -120,7 +120,7 @@ def nearest_optimum(known_front: NDArray[np.float64], point: NDArray[np.float64]
 def _notes(front: Front, groups: list[list[int]], shown: list[list[int]]) -> list[str]:
     """Return what a reader must know of the rows of a front's table."""
     notes = []
-    missing = int(np.isnan(front.preferences).all(axis=1).sum())
+    missing = int(np.isnan(front.preferences[:, 0]).sum())
     if 0 < missing < len(front.points):
         notes.append("preference none: the policy was trained for no preference")
     if len(groups) < len(front.points):

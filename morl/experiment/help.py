@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from morl.experiment.commands import EXAMPLES, POSITIONALS, SCHEMAS, Train
-from morl.experiment.options import OptionHelp, options_of, spelled_value
-from morl.experiment.settings import Settings
+from morl.experiment.commands import EXAMPLES, POSITIONALS, SCHEMAS, Train, options_of_command
+from morl.experiment.options import OptionHelp, field_docstrings, options_of, spelled_value
 
 NARROWEST = 40
 WIDEST = 120
@@ -39,7 +38,7 @@ class Defaults:
         agent_name: the agent's name.
         config_class: its settings.
         env: the environment; None where the help is that of the agent alone.
-        settings: the resolved settings; None where the help is that of the agent alone.
+        settings: the resolved settings of the run; None where the help is that of the agent alone.
         stated: settings that come from the environment itself where none are given: name -> value.
         source: the tuned file and preset behind them, in words; empty where there are none.
         presets: names of the agent's presets.
@@ -49,7 +48,7 @@ class Defaults:
     agent_name: str
     config_class: type[Any]
     env: str | None = None
-    settings: Settings[Any] | None = None
+    settings: Any = None
     stated: Mapping[str, object] = field(default_factory=dict)
     source: str = ""
     presets: Sequence[str] = ()
@@ -64,15 +63,13 @@ def command_help(command: str) -> str:
     """
     schema = SCHEMAS[command]
     names = POSITIONALS[command]
-    every = options_of(schema)
     lines = [f"usage: morl {command} {' '.join(names.values())} [options]", "", *_wrapped(schema.__doc__ or ""), ""]
-    for one in every:
-        if one.name in names:
-            lines += _entry(names[one.name].strip("[]"), one.text)
+    texts = field_docstrings(schema)
+    for name, word in names.items():
+        lines += _entry(word.strip("[]"), texts[name])
     lines += ["", "Options"]
-    for one in every:
-        if one.name not in names:
-            lines += _option_entry(one)
+    for one in options_of_command(command):
+        lines += _option_entry(one)
     lines += _entry("-h, --help", "Show this help.")
     return "\n".join([*lines, *_examples(command)])
 
@@ -94,8 +91,7 @@ def train_help(agents: Mapping[str, str], defaults: Defaults | None = None) -> s
         " included, or your own module:Name-v0.",
     )
     lines += ["", *_wrapped(_where_settings_come_from(defaults))]
-    own = [one for one in options_of(Train) if one.name not in ("agent_name", "env", "settings")]
-    general = {one.name: one for one in (*own, *options_of(Settings)) if one.name != "agent"}
+    general = {one.name: one for one in options_of_command("train")}
     grouped = {title: [general.pop(name) for name in names] for title, names in GROUPS.items()}
     grouped[OTHERS] = list(general.values())
     for title, options in grouped.items():

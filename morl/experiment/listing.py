@@ -13,7 +13,7 @@ WIDTH_IN_FILES = 1000
 
 def list_agents() -> None:
     """Print each agent with the first line of its module."""
-    from morl.agents.registry import agent_summaries
+    from morl.agents import agent_summaries
 
     table = Table(Column("agent", no_wrap=True), "what it is")
     for name, summary in agent_summaries().items():

@@ -69,24 +69,6 @@ def respelled(sentence: str, style: SettingStyle) -> str:
     return re.sub(r"^(\w+)= is ", r"\1 is ", found)  # "total_steps is ..." names an argument well enough
 
 
-def whole(name: str, value: float, least: int) -> int:
-    """Return an argument that must be a whole number, which may be a float such as 1e4.
-
-    Args:
-        name: of the argument.
-        value: what was given.
-        least: the smallest that is allowed.
-
-    Raises:
-        ValueError: it is no whole number, or too small.
-    """
-    if not float(value).is_integer():
-        raise ValueError(f"{name} is {value}, but must be an integer")
-    if value < least:
-        raise ValueError(f"{name} is {value}, but must be at least {least}")
-    return int(value)
-
-
 def plain(text: object) -> str:
     """Return a text that rich prints as it is: neither control characters nor markup."""
     return escape(printable(text, LONGEST_TEXT))

@@ -182,6 +182,7 @@ def _one_sentence(box: str, schema: object) -> str:
 
 
 _KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None", "STR": "a text", "PATH": "a path"}
+_KINDS |= {"{[INT [INT ...]]}": "integers", "{[FLOAT [FLOAT ...]]}": "numbers"}
 """What must be given, by tyro's name of its type."""
 
 
@@ -196,8 +197,8 @@ def _plain(sentence: str, box: str) -> str:
     if several:
         kind = "integers" if re.search(r"^[│ ]*--\S+ .*\bINT\b", box, re.MULTILINE) else "numbers"
         return f"{several[1]} is {several[2]}, but must be {kind}"
-    one = re.match(r"Error parsing (--\S+): no type matching (\S+) could be instantiated from \[(.*?)\]\.", sentence)
-    if one and set(one[2].split("|")) <= set(_KINDS):
+    one = re.match(r"Error parsing (--\S+): no type matching (.+?) could be instantiated from \[(.*?)\]\.", sentence)
+    if one and all(kind in _KINDS for kind in one[2].split("|")):
         kinds = [_KINDS[kind] for kind in one[2].split("|")]
         return f"{one[1]} is {one[3]}, but must be {' or '.join(sorted(kinds, key=lambda kind: kind == 'None'))}"
     one = re.match(r"Error parsing (--\S+): could not convert string to float: (.+)$", sentence)

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from morl.board.text import printable
 from morl.evaluation import Returns
 from morl.experiment.comparison import runs_table, seeds_table
 from morl.experiment.front import front_table
 from morl.experiment.run import Run
-from morl.tables import Column, ShownTable, number, vector
+from morl.tables import Column, ShownTable, number, vector, visible
 
 WIDTH_IN_FILES = 1000
 """Columns where the output is neither a terminal nor given a width by COLUMNS: tables are as wide as they need."""
@@ -26,9 +25,9 @@ def show_trained(runs: Sequence[Run]) -> None:
         _show_summary(runs)
     folders = [run.directory for run in runs]
     shared = folders[0] if len(runs) == 1 else Path(os.path.commonpath(folders))
-    _say(f"run folder   {' '.join(map(str, folders))}")
-    _say(f"look at it   morl board {shlex.quote(str(shared))}")
-    _say(f"all numbers  {' '.join((folder / 'front.json').as_posix() for folder in folders)}")
+    say(f"run folder   {' '.join(map(str, folders))}")
+    say(f"look at it   morl board {shlex.quote(str(shared))}")
+    say(f"all numbers  {' '.join((folder / 'front.json').as_posix() for folder in folders)}")
 
 
 def show_fronts(runs: Sequence[Run], plot: Path | None, summary_only: bool = False) -> None:
@@ -50,7 +49,7 @@ def show_fronts(runs: Sequence[Run], plot: Path | None, summary_only: bool = Fal
     if len(runs) > 1:
         _show_summary(runs)
     if plot is not None:
-        _say(f"picture written to {plot}")
+        say(f"picture written to {plot}")
 
 
 def show_returns(run: Run, row: int | None, returns: Returns) -> None:
@@ -104,5 +103,6 @@ def _print(table: ShownTable) -> None:
     _console().print(table)
 
 
-def _say(line: str) -> None:
-    _console().print(printable(line, WIDTH_IN_FILES * 10), markup=False, highlight=False, soft_wrap=True)
+def say(line: str) -> None:
+    """Print a line as it is."""
+    _console().print(visible(line), markup=False, highlight=False, soft_wrap=True)

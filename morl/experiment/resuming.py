@@ -6,19 +6,16 @@ from pathlib import Path
 from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.loop import drive, is_concluded
-from morl.experiment.messages import spoken, whole
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
-from morl.experiment.progress import is_watched
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
-from morl.experiment.settings import WholeNumber
 from morl.learning.processor import prepared_processor
 
 
 @prepared_processor()
 def resume(
     run_dir: str | Path,
-    total_steps: WholeNumber | None = None,
+    total_steps: float | None = None,
     *,
     env: EnvBuilder | None = None,
     trust: bool = False,
@@ -30,7 +27,7 @@ def resume(
 
     Args:
         run_dir: the run folder.
-        total_steps: train until this many steps in all; default: what the run was started with.
+        total_steps: train until this many steps in all (1e6 works too); default: what the run was started with.
         env: the environment again, where the run was started with a callable.
         trust: import the modules that config.toml names for the agent and the environment: they run as your own code.
         progress: show a progress bar; default: in a terminal or notebook.
@@ -46,10 +43,9 @@ def resume(
         newest = checkpoint.newest(path)
         experiment = experiment_of(path, env, trust)
         if newest is None:
-            anew = spoken("--overwrite", "overwrite=True")
-            raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with {anew}")
+            raise ValueError(f"run {path} has no checkpoint to resume from: overwrite it with a new one")
         if total_steps is not None:
-            experiment = experiment.with_total_steps(whole("total_steps", total_steps, 1))
+            experiment = experiment.with_total_steps(total_steps)
         session = stack.enter_context(closing(Session(experiment, path)))
         marks = session.checkpointing.restore(newest)
         if is_concluded(session):
@@ -61,5 +57,5 @@ def resume(
             )
         clean_up(path)
         session.continue_records(marks)
-        drive([session], session.agent, is_watched() if progress is None else progress)
+        drive([session], session.agent, progress)
     return load(path, experiment=experiment)

@@ -18,14 +18,13 @@ from morl.evaluation import Returns
 from morl.experiment.components import Experiment, build_evaluator, find_task
 from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
 from morl.experiment.layers import checked_options
-from morl.experiment.messages import spoken, whole
+from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
-from morl.experiment.settings import Settings, WholeNumber, resolve_config
+from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.seeding import derived_seed
-from morl.tables import ShownTable, facts_html, visible
 from morl.utilities import find_utility
 
 MOST_EVALUATED = 20_000
@@ -75,17 +74,19 @@ class Run:
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
-        what = f"{self.agent_name} on {self.env_id}, seed {self.seed}, {len(self.front.points)} points"
-        return visible(f"Run({str(self.directory)!r}, {what})")
+        return f"Run({str(self.directory)!r}, {f'{self._what}, {len(self.front.points)} points'!r})"
 
-    def __rich__(self) -> ShownTable:
+    def __rich__(self) -> object:
         """Return the table of its front for `rich.print`."""
-        return front_table(self.front, f"{self.directory}: {self.agent_name} on {self.env_id}, seed {self.seed}")
+        return front_table(self.front, f"{self.directory}: {self._what}")
 
     def _repr_html_(self) -> str:
-        """Return what it is and the table of its front for a notebook."""
-        facts = [("agent", self.agent_name), ("env", self.env_id), ("seed", self.seed), ("folder", self.directory)]
-        return facts_html("Run", facts) + front_table(self.front).to_html()
+        """Return the table of its front for a notebook."""
+        return front_table(self.front, f"{self.directory}: {self._what}").to_html()
+
+    @property
+    def _what(self) -> str:
+        return f"{self.agent_name} on {self.env_id}, seed {self.seed}"
 
     @property
     def training_steps(self) -> int | None:

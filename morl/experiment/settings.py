@@ -29,6 +29,8 @@ from morl.experiment.layers import (
     layer_of_table,
     merged_options,
     open_tables,
+    presets_of,
+    tuned_file,
     tuned_layer,
     tuned_table,
 )
@@ -97,6 +99,24 @@ class Settings(Generic[AgentConfig]):
 
 WholeNumber: TypeAlias = int | float
 """A whole number; floats such as 1e4 are accepted."""
+
+
+def whole(name: str, value: float, least: int) -> int:
+    """Return an argument that must be a whole number, which may be a float such as 1e4.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        least: the smallest that is allowed.
+
+    Raises:
+        ValueError: it is no whole number, or too small.
+    """
+    if not float(value).is_integer():
+        raise ValueError(f"{name} is {value}, but must be an integer")
+    if value < least:
+        raise ValueError(f"{name} is {value}, but must be at least {least}")
+    return int(value)
 
 
 class SettingsArguments(TypedDict, total=False):
@@ -250,6 +270,24 @@ def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str,
 def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
     """Return the schema of all settings of a run, those of its agent included."""
     return cast(type[Settings[Any]], Settings[config_class])  # type: ignore[valid-type]
+
+
+def preset_names(config_class: type[Any]) -> tuple[str, ...]:
+    """Return the names of an agent's presets."""
+    return tuple(presets_of(config_class))
+
+
+def described_sources(agent_name: str, env_id: str, preset: str | None) -> str:
+    """Return the tuned file and the preset behind the settings of an agent in an environment, in words.
+
+    Args:
+        agent_name: the agent's name.
+        env_id: the environment's id.
+        preset: the preset that is chosen; None for the defaults.
+    """
+    tuned = tuned_file(agent_name, env_id)
+    sources = [] if tuned is None else [f"configs/{tuned.parent.name}/{tuned.name}"]
+    return " over ".join([*sources, *([] if preset is None else [f"the preset {preset}"])])
 
 
 def _options_alone(table: Mapping[str, object]) -> Mapping[str, object]:

@@ -12,7 +12,6 @@ from morl.experiment.components import Experiment, Task, find_task
 from morl.experiment.loop import drive
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.population import Member
-from morl.experiment.progress import is_watched
 from morl.experiment.run import Run, load
 from morl.experiment.session import Session
 from morl.experiment.settings import (
@@ -113,13 +112,13 @@ def start(
         overwrite: replace the runs that the folders hold.
         progress: show a progress bar; default: in a terminal or notebook.
     """
-    shown = is_watched() if progress is None else progress
     folders = run_dirs or [default_run_dir(one.agent_name, one.env, one.settings) for one in experiments]
     together = isinstance(experiments[0].agent_class, SeveralLearners) and experiments[0].agent_class.several_learners
     if len(experiments) == 1 or together:
-        return _start_together(experiments, folders, overwrite, shown)
+        return _start_together(experiments, folders, overwrite, progress)
     return [
-        _start_together([one], [folder], overwrite, shown)[0] for one, folder in zip(experiments, folders, strict=True)
+        _start_together([one], [folder], overwrite, progress)[0]
+        for one, folder in zip(experiments, folders, strict=True)
     ]
 
 
@@ -132,7 +131,7 @@ def default_run_dir(agent_name: str, env: EnvBuilder, settings: Settings[Any]) -
 
 @prepared_processor()
 def _start_together(
-    experiments: Sequence[Experiment], run_dirs: Sequence[Path], overwrite: bool, progress: bool
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path], overwrite: bool, progress: bool | None
 ) -> list[Run]:
     """Train one agent, with a learner for each experiment."""
     with ExitStack() as stack:

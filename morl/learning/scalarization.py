@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.protocols import FloatArray
-from morl.utilities import Utility, Vectors
+from morl.utilities import Utility, Vectors, find_utility
 
 ScaledUtility: TypeAlias = Callable[[Vectors, Vectors, Vectors, Vectors], Vectors]
 """(returns, preferences, lowest, ideal) [..., objective] -> utilities [...]."""
+
+UtilityChoice: TypeAlias = Utility | str | None
+"""A utility of returns, its name, or None for the one that a policy file names."""
 
 UtilityFn: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(vector values [policy, batch, (action,) objective], observations [policy, batch, width]) -> utilities [...]."""
@@ -53,20 +56,21 @@ def check_utility(name: str, utility: Utility, num_objectives: int) -> None:
         raise ValueError(f"utility is {name!r}, but it has no finite gradient: use operations of tensors")
 
 
-def scaled_utility(utility: Utility, scale: bool) -> ScaledUtility:
+def scaled_utility(utility: Utility | str, scale: bool) -> ScaledUtility:
     """Return u(returns, preferences, lowest, ideal).
 
     Args:
-        utility: u(returns, preferences, ideal).
+        utility: u(returns, preferences, ideal), or its name.
         scale: whether u sees each objective as a share of its range between `lowest` and `ideal`.
     """
+    function = find_utility(utility) if isinstance(utility, str) else utility
     if not scale:
-        return lambda returns, preferences, lowest, ideal: utility(returns, preferences, ideal)  # noqa: ARG005
+        return lambda returns, preferences, lowest, ideal: function(returns, preferences, ideal)  # noqa: ARG005
 
     def of_shares(returns: Vectors, preferences: Vectors, lowest: Vectors, ideal: Vectors) -> Vectors:
         span = ideal - lowest
         span = span.clip(1e-6)
-        return utility((returns - lowest) / span, preferences, (ideal - lowest) / span)
+        return function((returns - lowest) / span, preferences, (ideal - lowest) / span)
 
     return of_shares
 

@@ -59,7 +59,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[Any], list[str]]] = {
         ["learning-rat", "--agent.learning-rate"],
     ),
     "agent setting without agent": ({"learning_rate": 0.1}, ["--learning-rate", 0.1], ["--agent.learning-rate"]),
-    "word for a number": ({"config": {"learning_rate": "fast"}}, ["--agent.learning-rate", "fast"], ["fast", "must be a number"]),
+    "word for a number": (
+        {"config": {"learning_rate": "fast"}},
+        ["--agent.learning-rate", "fast"],
+        ["fast", "must be a number"],
+    ),
     "fraction for a count": (
         {"config": {"batch_size": 2.5}},
         ["--agent.batch-size", 2.5],
@@ -67,7 +71,11 @@ WRONG: dict[str, tuple[dict[str, Any], list[Any], list[str]]] = {
     ),
     "number for a choice": ({"config": {"target_action": 3}}, ["--agent.target-action", 3], ["paper", "aligned"]),
     "word for a switch": ({"config": {"one_hot": "yes"}}, ["--agent.one-hot", "yes"], ["yes"]),
-    "number for a table": ({"config": {"hidden_sizes": "wide"}}, ["--agent.hidden-sizes", "wide"], ["wide", "must be integers"]),
+    "number for a table": (
+        {"config": {"hidden_sizes": "wide"}},
+        ["--agent.hidden-sizes", "wide"],
+        ["wide", "must be integers"],
+    ),
     "negative width": ({"config": {"hidden_sizes": (-4,)}}, ["--agent.hidden-sizes", -4], ["hidden_sizes", "-4"]),
     "negative rate": ({"config": {"learning_rate": -0.5}}, ["--agent.learning-rate", -0.5], ["learning_rate", "-0.5"]),
     "no steps": ({"total_steps": 0}, ["--total-steps", 0], ["total_steps is 0", "greater than 0"]),

@@ -35,8 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> morl
 def test_progress_is_shown_where_someone_watches(
     asked: bool | None, watched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr("morl.experiment.training.is_watched", lambda: watched)
-    monkeypatch.setattr("morl.experiment.resuming.is_watched", lambda: watched)
+    monkeypatch.setattr("morl.experiment.loop.is_watched", lambda: watched)
     expected = watched if asked is None else asked
     for action in (
         lambda: toys.train(tmp_path / "run", "toy-fork-v0", 50, progress=asked),
