@@ -201,6 +201,13 @@ def _plain(sentence: str, box: str) -> str:
     if one and all(kind in _KINDS for kind in one[2].split("|")):
         kinds = [_KINDS[kind] for kind in one[2].split("|")]
         return f"{one[1]} is {one[3]}, but must be {' or '.join(sorted(kinds, key=lambda kind: kind == 'None'))}"
+    one = re.match(r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.*)\)\.$", sentence)
+    if one:
+        choices = one[3].replace("'", "").rstrip(",")
+        return f"{one[2]} is {one[1]}, but must be one of {choices}"
+    one = re.match(r"Missing value for argument '(--\S+)'", sentence)
+    if one:
+        return f"{one[1]} needs a value"
     one = re.match(r"Error parsing (--\S+): could not convert string to float: (.+)$", sentence)
     if one:
         return f"{one[1]} is {one[2]}, but must be a number"

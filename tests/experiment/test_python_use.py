@@ -67,6 +67,7 @@ def test_a_terminal_and_a_notebook_are_watched(monkeypatch: pytest.MonkeyPatch) 
         ({"learning_rate": 0.1}, ["learning_rate=", 'config={"learning_rate": ...}']),
         ({"config": {"batch_size": 2.5}}, ['config={"batch_size": ...} is ', "2.5", "integer"]),
         ({"config": {"learning_rate": "fast"}}, ['config={"learning_rate": ...} is ', "fast", "number"]),
+        ({"device": "tpu"}, ["device is 'tpu', but must be one of auto, cpu, cuda"]),
         ({"evaluation_divisions": 2.5}, ["evaluation_divisions is ", "2.5", "an integer or None"]),
     ],
 )
