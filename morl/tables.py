@@ -1,6 +1,7 @@
 """Tables for people: in a terminal of any width, in a notebook, and numbers and names as text that cannot do harm."""
 
 import html
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ LONGEST_LABEL = 60
 """Characters of a name in a cell where the terminal has room."""
 SHORTEST_LABEL = 16
 """Characters of a name that even a narrow terminal shows."""
+WIDTH_IN_FILES = 1000
+"""Columns where the output is neither a terminal nor given a width by COLUMNS."""
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 
 
@@ -51,7 +54,8 @@ class Column:
         cells: one text for each row.
         dropped: where the table is too wide, columns with the highest number go first; 0 is never dropped.
         key: whether it names the rows: repeated where the table is broken into blocks.
-        left: whether it is aligned left, as names are.
+        left: whether it is aligned left, as names are; long ones are elided in their middle.
+        whole: whether its cells are never elided, such as names that are typed again.
     """
 
     title: str
@@ -59,6 +63,7 @@ class Column:
     dropped: int = 0
     key: bool = False
     left: bool = False
+    whole: bool = False
 
     @property
     def width(self) -> int:
@@ -94,7 +99,10 @@ class ShownTable:
             replace(
                 one,
                 title=elided(visible(one.title), LONGEST_TITLE),
-                cells=tuple(elided(visible(cell), longest) if one.left else visible(cell) for cell in one.cells),
+                cells=tuple(
+                    elided(visible(cell), longest) if one.left and not one.whole else visible(cell)
+                    for cell in one.cells
+                ),
             )
             for one in self.columns
         ]
@@ -142,7 +150,6 @@ class ShownTable:
                 table.add_column(
                     Text(one.title),
                     justify="left" if one.left else "right",
-                    style="dim" if one.dropped else "",
                     overflow="fold",
                 )
             for row in zip(*(one.cells for one in part.columns), strict=True):
@@ -150,6 +157,15 @@ class ShownTable:
             yield table
             for note in part.notes:
                 yield Text(note)
+
+
+def stdout_console() -> "Console":
+    """Return a console as wide as the terminal or COLUMNS says, and as wide as a table needs in a file or pipe."""
+    from rich.console import Console
+
+    console = Console()
+    wide = not console.is_terminal and "COLUMNS" not in os.environ
+    return Console(width=WIDTH_IN_FILES) if wide else console
 
 
 def facts_html(title: str, facts: Sequence[tuple[str, object]]) -> str:

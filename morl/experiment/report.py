@@ -5,16 +5,11 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from morl.evaluation import Returns
 from morl.experiment.comparison import runs_table, seeds_table
 from morl.experiment.front import front_table
 from morl.experiment.run import Run
-from morl.tables import Column, ShownTable, number, vector, visible
-
-WIDTH_IN_FILES = 1000
-"""Columns where the output is neither a terminal nor given a width by COLUMNS: tables are as wide as they need."""
+from morl.tables import Column, ShownTable, number, stdout_console, vector, visible
 
 
 def show_trained(runs: Sequence[Run]) -> None:
@@ -93,16 +88,10 @@ def _draw(runs: Sequence[Run], plot: Path) -> None:
     save_figure(comparison_figure(fronts, objectives, runs[0].front.known_front), plot)
 
 
-def _console() -> Console:
-    console = Console()
-    wide = not console.is_terminal and "COLUMNS" not in os.environ
-    return Console(width=WIDTH_IN_FILES) if wide else console
-
-
 def _print(table: ShownTable) -> None:
-    _console().print(table)
+    stdout_console().print(table)
 
 
 def say(line: str) -> None:
     """Print a line as it is."""
-    _console().print(visible(line), markup=False, highlight=False, soft_wrap=True)
+    stdout_console().print(visible(line), markup=False, highlight=False, soft_wrap=True)
