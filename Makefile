@@ -43,7 +43,7 @@ bench: .venv/installed-dev
 	@set -e; for benchmark in benchmarks/[!_]*.py; do echo "$$benchmark --quick"; $(BIN)/python $$benchmark --quick; done
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist *.egg-info .editable/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # Python 3.11 comes first because the pins in constraints.txt are tested with it. Each candidate is run, not just found.

@@ -309,7 +309,10 @@ class Policy:
     def __rich__(self) -> ShownTable:
         """Return a table of what it is for `rich.print`."""
         names, values = zip(*self._facts(), strict=True)
-        columns = (Column(title="", cells=names, left=True), Column(title="value", cells=values, left=True))
+        columns = (
+            Column(title="", cells=names, key=True, left=True),
+            Column(title="value", cells=values, left=True, whole=True),
+        )
         return ShownTable(title="Policy", columns=columns)
 
     def _repr_html_(self) -> str:
