@@ -1,8 +1,8 @@
 """Tab completion for bash, zsh and fish: scripts with all commands, agents, environments, options and choices.
 
 A script holds its data, so that completing costs no start of Python; it is written anew by `morl --install-completion`.
-tyro's own completion scripts were tried: they complete options and subcommands, but neither AGENT and ENV nor run
-folders, which stand without a flag.
+tyro can write completion scripts too: they complete options and subcommands, but neither AGENT and ENV nor run folders,
+which stand without a flag.
 """
 
 import os

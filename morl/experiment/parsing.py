@@ -203,8 +203,10 @@ def _plain(sentence: str, box: str) -> str:
         return f"{one[1]} is {one[3]}, but must be {' or '.join(sorted(kinds, key=lambda kind: kind == 'None'))}"
     one = re.match(r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.*)\)\.$", sentence)
     if one:
-        choices = one[3].replace("'", "").rstrip(",")
-        return f"{one[2]} is {one[1]}, but must be one of {choices}"
+        choices = re.findall(r"[^\s',]+", one[3])  # tyro's order of what may be None differs between processes
+        if "None" in choices:
+            choices = [*sorted({*choices} - {"None"}), "None"]
+        return f"{one[2]} is {one[1]}, but must be one of {', '.join(choices)}"
     one = re.match(r"Missing value for argument '(--\S+)'", sentence)
     if one:
         return f"{one[1]} needs a value"
