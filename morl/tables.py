@@ -4,6 +4,7 @@ import html
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ def elided(text: str, longest: int) -> str:
         return text
     begin = (longest - 1) // 2
     return f"{text[:begin]}{ELLIPSIS}{text[len(text) - (longest - 1 - begin) :]}"
+
+
+def short_labels(folders: Sequence[Path]) -> list[str]:
+    """Return the names of run folders without the leading folders that all of them share."""
+    if len(folders) == 1:
+        return [folders[0].as_posix()]
+    shared = os.path.commonpath([folder.parent.as_posix() for folder in folders])
+    return [os.path.relpath(folder, shared).replace(os.sep, "/") for folder in folders]
 
 
 def number(value: float) -> str:

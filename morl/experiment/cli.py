@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # OpenMP threads that spin while they wait take the core that the simulator needs; this must be set before torch loads.
@@ -15,8 +14,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread po
 from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train
 from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
-from morl.experiment.settings import Combined, Source, combine, described_sources, env_options_of, preset_names
-from morl.experiment.toml import read_table
+from morl.experiment.settings import (
+    Combined,
+    Source,
+    combine,
+    described_sources,
+    env_options_of,
+    file_sources,
+    preset_names,
+)
 
 if TYPE_CHECKING:
     from morl.experiment.components import Task
@@ -70,8 +76,7 @@ def _task_and_settings(args: Sequence[str]) -> "tuple[Task, Combined]":
     from morl.experiment.components import find_task
 
     agent_name, env = args[:2]
-    file = option(args, "--config")
-    sources: list[Source] = [*([] if file is None else [read_table(Path(file))]), args[2:]]
+    sources: list[Source] = [*file_sources(option(args, "--config")), args[2:]]
     task = find_task(agent_name, env, env_options_of(agent_name, env_name(env), sources))
     return task, combine(task.agent_class.config_class, agent_name, env_name(env), sources)
 

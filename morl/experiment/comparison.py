@@ -7,9 +7,8 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from morl.experiment.figures import short_labels
 from morl.experiment.run import Run, read_config
-from morl.tables import Column, ShownTable, number, vector
+from morl.tables import Column, ShownTable, number, short_labels, vector
 
 INDICATORS = ("hypervolume", "expected_utility", "igd_plus", "maximum_utility_loss", "sparsity")
 """Indicators of the summaries, the most important first; further ones are left to the tables of single runs."""

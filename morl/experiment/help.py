@@ -20,7 +20,7 @@ FLAG_COLUMN = 32
 GROUPS: dict[str, tuple[str, ...]] = {
     "Run": ("run_dir", "overwrite", "config", "seed", "seeds"),
     "Training": ("total_steps", "num_envs", "device", "checkpoint_minutes", "time_limit_minutes", "log_every"),
-    "Environment": ("env_options", "env_backend", "max_envs"),
+    "Environment": ("env_options", "env_backend", "max_envs", "reward_units"),
 }
 """Options of `morl train` by group; those that begin with `evaluat` and what is left follow in `OTHERS`."""
 OTHERS = "Evaluation"

@@ -9,7 +9,7 @@ from morl.evaluation import Returns
 from morl.experiment.comparison import runs_table, seeds_table
 from morl.experiment.front import front_table
 from morl.experiment.run import Run
-from morl.tables import Column, ShownTable, number, stdout_console, vector, visible
+from morl.tables import Column, ShownTable, number, short_labels, stdout_console, vector, visible
 
 
 def show_trained(runs: Sequence[Run]) -> None:
@@ -74,7 +74,7 @@ def _show_summary(runs: Sequence[Run]) -> None:
 
 
 def _draw(runs: Sequence[Run], plot: Path) -> None:
-    from morl.experiment.figures import comparison_figure, save_figure, short_labels
+    from morl.experiment.figures import comparison_figure, save_figure
 
     objectives = runs[0].front.objectives
     for run in runs:

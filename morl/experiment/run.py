@@ -165,6 +165,7 @@ class Run:
         row: int | None = None,
         utility: FrontUtility = "linear",
         conditioned: bool = False,
+        normalized: bool | None = None,
     ) -> Policy:
         """Return the policy with the highest utility for a preference, or the one behind a row of the front.
 
@@ -179,12 +180,14 @@ class Run:
                 of (returns, preferences, ideal), whose ideal point is the best return of the front in each objective;
                 or a function (points [n, objective], weights [objective]) -> values [n].
             conditioned: condition the network on the preference itself.
+            normalized: whether the preference weighs returns in `front.scales` instead of the environment's own units;
+                default: where these scales differ by more than a factor of 10.
 
         Raises:
             ValueError: the preference has the wrong length or a negative weight, there is no such row, both or neither
                 are given, a policy file is damaged, or `conditioned` is asked of policies that take no preference.
         """
-        chosen = self._row(preference, row, utility)
+        chosen = self._row(preference, row, utility, normalized)
         policy_id = int(self.front.policy_ids[chosen])
         data = self._policy_data(policy_id)
         if preference is None:
@@ -197,9 +200,12 @@ class Run:
             raise ValueError(f"conditioned is True, but the policies of {self.agent_name} take no preference")
         if preference is None:
             raise ValueError("conditioned is True, but no preference is given")
-        return Policy(replace(data, preference=weights), weights, policy_id)
+        in_units = weights * self.front.units / self._scales(normalized)
+        return Policy(replace(data, preference=in_units / in_units.sum()), weights, policy_id)
 
-    def best_row(self, preference: Sequence[float], utility: FrontUtility = "linear") -> int:
+    def best_row(
+        self, preference: Sequence[float], utility: FrontUtility = "linear", normalized: bool | None = None
+    ) -> int:
         """Return the row of the front that has the highest utility for a preference.
 
         Where constraints were given, only rows that break them least, or not at all, are considered.
@@ -207,13 +213,20 @@ class Run:
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
             utility: as for `policy`.
+            normalized: as for `policy`.
 
         Raises:
             ValueError: the preference has the wrong length or a negative weight, or there is no such utility.
         """
         weights = normalized_preference(preference, self.front.objectives)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
-        return int(allowed[np.argmax(_utilities(utility, self.front.points, weights)[allowed])])
+        points = self.front.points / self._scales(normalized)
+        return int(allowed[np.argmax(_utilities(utility, points, weights)[allowed])])
+
+    def _scales(self, normalized: bool | None) -> FloatArray:
+        """Return what returns are divided by before a preference weighs them [objective]."""
+        chosen = self.front.normalizes if normalized is None else normalized
+        return self.front.scales if chosen else np.ones_like(self.front.scales)
 
     def evaluate(
         self,
@@ -243,7 +256,10 @@ class Run:
                 f"the front of run {self.directory} has {len(self.front.points):,} points, and at most"
                 f" {MOST_EVALUATED:,} are evaluated at once: give a preference or a row"
             )
-        rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, utility)])
+        if everything:
+            rows = np.arange(len(self.front.points))
+        else:
+            rows = np.array([self._row(preference, row, utility, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
         env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
@@ -254,12 +270,14 @@ class Run:
         finally:
             evaluator.close()
 
-    def _row(self, preference: Sequence[float] | None, row: int | None, utility: FrontUtility) -> int:
+    def _row(
+        self, preference: Sequence[float] | None, row: int | None, utility: FrontUtility, normalized: bool | None
+    ) -> int:
         if (preference is None) == (row is None):
             raise ValueError(f"one of preference and row must be given, not {preference} and {row}")
         if row is None:
             assert preference is not None
-            return self.best_row(preference, utility)
+            return self.best_row(preference, utility, normalized)
         if not 0 <= row < len(self.front.points):
             raise ValueError(f"row is {row}, but must lie between 0 and {len(self.front.points) - 1}")
         return row
