@@ -1,5 +1,6 @@
 """The command line: morl train | resume | evaluate | front | board | list."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -109,6 +110,7 @@ def _train_help(args: Sequence[str]) -> str:
         return train_help(agent_summaries(), defaults)
     task, combined = _task_and_settings(args)
     config_class = task.agent_class.config_class
+    logging.getLogger("morl").setLevel(logging.ERROR)  # help shows schedules as a run adapts them, and needs no warning
     settings = combined.resolved(parse(_train_schema(task), [*args[:2], *combined.arguments]).settings).settings
     defaults = Defaults(
         agent_name,

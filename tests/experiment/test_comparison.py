@@ -32,6 +32,8 @@ def a_front(points: Any, preferences: Any = None, **changes: Any) -> Front:
         "known_front": None,
         "undiscounted_points": points,
         "violations": np.zeros(count),
+        "scales": np.ones(objectives),
+        "units": np.ones(objectives),
     }
     return Front(**values | changes)
 
