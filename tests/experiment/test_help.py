@@ -80,12 +80,12 @@ def test_the_defaults_are_those_that_are_tuned(agent: str, env: str, morl_cli: A
 
 def test_flags_before_help_count(morl_cli: Any) -> None:
     shown = " ".join(
-        morl_cli("train", "c-morl", "toy-fork-v0", "--agent.preset", "paper", "--seed", "7", "--help")[1].split()
+        morl_cli("train", "c-morl", "toys:toy-fork-v0", "--agent.preset", "paper", "--seed", "7", "--help")[1].split()
     )
     assert "the preset paper" in shown
     assert "[default: 7; elsewhere 0]" in shown
     assert "[default: 4096; elsewhere 1024]" in shown  # samples_per_update
-    shown = morl_cli("train", "pd-morl", "toy-fork-v0", "--agent.one-hot", "--help")[1]
+    shown = morl_cli("train", "pd-morl", "toys:toy-fork-v0", "--agent.one-hot", "--help")[1]
     assert "--agent.no-one-hot" in shown
 
 
@@ -111,7 +111,7 @@ def test_help_and_parser_know_the_same_options(agent: str) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("args", [["train"], ["train", "morl-d", "toy-fork-v0"], ["evaluate"]])
+@pytest.mark.parametrize("args", [["train"], ["train", "morl-d", "toys:toy-fork-v0"], ["evaluate"]])
 def test_help_fits_the_terminal(width: str, args: list[str], morl_cli: Any, monkeypatch: Any) -> None:
     monkeypatch.setenv("COLUMNS", width)
     shown = morl_cli(*args, "--help")[1]
@@ -121,7 +121,7 @@ def test_help_fits_the_terminal(width: str, args: list[str], morl_cli: Any, monk
 
 
 def test_a_name_that_is_unknown_gets_help_too(morl_cli: Any) -> None:
-    for args in (["pd-mrol"], ["pd-mrol", "toy-fork-v0"]):
+    for args in (["pd-mrol"], ["pd-mrol", "toys:toy-fork-v0"]):
         code, _, complaint = morl_cli("train", *args, "--help")
         assert (code, complaint.count("\n")) == (2, 1)
         assert all(name in complaint for name in AGENTS)
