@@ -110,8 +110,14 @@ def _train_help(args: Sequence[str]) -> str:
         return train_help(agent_summaries(), defaults)
     task, combined = _task_and_settings(args)
     config_class = task.agent_class.config_class
-    logging.getLogger("morl").setLevel(logging.ERROR)  # help shows schedules as a run adapts them, and needs no warning
-    settings = combined.resolved(parse(_train_schema(task), [*args[:2], *combined.arguments]).settings).settings
+    parsed = parse(_train_schema(task), [*args[:2], *combined.arguments]).settings
+    logger = logging.getLogger("morl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # help shows schedules as a run adapts them, and needs no warning
+    try:
+        settings = combined.resolved(parsed).settings
+    finally:
+        logger.setLevel(level)
     defaults = Defaults(
         agent_name,
         config_class,
