@@ -56,6 +56,22 @@ def test_a_terminal_and_a_notebook_are_watched(monkeypatch: pytest.MonkeyPatch) 
     assert progress.is_watched()
 
 
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_bar_fits_its_terminal(width: int, run: morl.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(progress, "Console", lambda **_: console)
+    with progress.ProgressBar(1_000_000, 0, visible=True) as bar:
+        bar.update(123_456, "training")
+        bar.show_front(250_000, run.front)
+    last = stream.getvalue().split("training")[-1]
+    assert "hypervolume" in last
+    assert "\N{HORIZONTAL ELLIPSIS}" not in last  # nothing is cut
+    assert ("expected utility" in last) == (width >= 100)
+    assert ("250000/1000000" in last) == (width >= 100)
+    assert " 25%" in last or width >= 100
+
+
 # --- The caller's language --------------------------------------------------------------------------------------------
 
 
