@@ -37,12 +37,8 @@ class ProgressBar:
         live = self._console.is_terminal or (self._console.is_jupyter and find_spec("ipywidgets") is not None)
         self._live = visible and live
         self._wide = self._console.width >= WIDE
-        self._bar = Progress(
-            *_columns(self._wide),
-            console=self._console,
-            disable=not self._live,
-            refresh_per_second=4,
-        )
+        self._bar = Progress(console=self._console, disable=not self._live, refresh_per_second=4)
+        self._bar.columns = tuple(_columns(self._wide))
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="-", front="")
         self._total = total_steps
         self._first = first_step
