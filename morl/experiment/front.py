@@ -12,12 +12,18 @@ from morl.board.files import read_whole
 from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.run_folder import FRONT, FrontRecord, parse_front
+from morl.tables import Column, ShownTable, number, vector, visible
+
+ROWS_SHOWN = 40
+"""Rows of a table of a front; longer ones are thinned out evenly."""
+SAME_POINT = 1e-3
+"""Points that differ by less than this share of the front's range in every objective share a row of its table."""
 
 DIFFERENT_SCALES = 10.0
 """Where the scales of objectives differ by more than this factor, preferences weigh returns in them by default."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Front:
     """Non-dominated policies and what they reach.
 
@@ -64,6 +70,108 @@ class Front:
     def normalizes(self) -> bool:
         """Return whether preferences weigh returns in `scales` by default: where these differ by more than 10."""
         return bool(self.scales.max() > DIFFERENT_SCALES * self.scales.min())
+
+    def __repr__(self) -> str:
+        """Return what it is, in one line."""
+        names = ", ".join(self.objectives)
+        size = f"{len(self.points)} point{'s' if len(self.points) != 1 else ''}"
+        return visible(
+            f"Front({size} of ({names}), hypervolume {self.indicators.get('hypervolume', float('nan')):.6g})"
+        )
+
+    def __rich__(self) -> ShownTable:
+        """Return its table for `rich.print`."""
+        return front_table(self)
+
+    def _repr_html_(self) -> str:
+        """Return its table for a notebook."""
+        return front_table(self).to_html()
+
+
+def front_table(front: Front, title: str = "Front") -> ShownTable:
+    """Return a front as a table: each point beside the nearest known optimum, and the indicators.
+
+    Args:
+        front: the front.
+        title: stands above it.
+    """
+    groups = distinct_rows(front.points)
+    shown = _thinned(groups)
+    rows = [group[0] for group in shown]
+    columns = [Column(title="row", cells=tuple(map(str, rows)), key=True)]
+    without_preference = np.isnan(front.preferences[:, 0])
+    if not without_preference.all():
+        cells = tuple("none" if without_preference[row] else vector(front.preferences[row]) for row in rows)
+        columns.append(Column(title="preference", cells=cells, dropped=1))
+    for objective, name in enumerate(front.objectives):
+        columns.append(Column(title=name, cells=tuple(number(front.points[row, objective]) for row in rows)))
+    if len(groups) < len(front.points):
+        columns.append(Column(title="policies", cells=tuple(str(len(group)) for group in shown), dropped=2))
+    if front.known_front is not None:
+        optima = tuple(vector(nearest_optimum(front.known_front, front.points[row])) for row in rows)
+        columns.append(Column(title="known optimum", cells=optima, dropped=3))
+    undiscounted = tuple(vector(front.undiscounted_points[row]) for row in rows)
+    columns.append(Column(title="undiscounted", cells=undiscounted, dropped=4))
+    heading = f"{title} (returns discounted by {front.discount:g})"
+    return ShownTable(title=heading, columns=tuple(columns), notes=(*_notes(front, groups, shown), *_summary(front)))
+
+
+def distinct_rows(points: NDArray[np.float64]) -> list[list[int]]:
+    """Return the rows of a front [n, objective] in groups of nearly the same point, the first row in front."""
+    if not len(points):
+        return []
+    span = points.max(axis=0) - points.min(axis=0)
+    near = SAME_POINT * span + 1e-9 * np.abs(points).max(axis=0)
+    groups: list[list[int]] = []
+    first = np.empty((0, points.shape[1]))
+    for row, point in enumerate(points):
+        same = np.flatnonzero((np.abs(first - point) <= near).all(axis=1))
+        if len(same):
+            groups[same[0]].append(row)
+        else:
+            groups.append([row])
+            first = np.vstack([first, point])
+    return groups
+
+
+def nearest_optimum(known_front: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the point of the true front [k, objective] that is nearest to a point [objective]."""
+    nearest: NDArray[np.float64] = known_front[np.linalg.norm(known_front - point, axis=1).argmin()]
+    return nearest
+
+
+def _notes(front: Front, groups: list[list[int]], shown: list[list[int]]) -> list[str]:
+    """Return what a reader must know of the rows of a front's table."""
+    notes = []
+    missing = int(np.isnan(front.preferences[:, 0]).sum())
+    if 0 < missing < len(front.points):
+        notes.append("preference none: the policy was trained for no preference")
+    if len(groups) < len(front.points):
+        notes.append(
+            f"{len(front.points)} policies in {len(groups)} rows: those that differ by less than"
+            f" {SAME_POINT:.1%} of the range in every objective share one"
+        )
+    if len(shown) < len(groups):
+        notes.append(f"{len(shown)} of {len(groups)} rows shown; front.json has all points")
+    return notes
+
+
+def _summary(front: Front) -> list[str]:
+    """Return the indicators of a front, and how much of the true front it has found."""
+    values = "  ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in front.indicators.items())
+    lines = [f"{values}  (reference point {vector(front.reference_point)})"]
+    if front.known_front is not None:
+        # mo-gymnasium's rewards are float32: a return is right to about seven digits.
+        optima = [nearest_optimum(front.known_front, point) for point in front.points]
+        pairs = zip(optima, front.points, strict=True)
+        found = {tuple(optimum) for optimum, point in pairs if np.allclose(optimum, point, rtol=1e-5, atol=1e-5)}
+        lines.append(f"{len(found)} of the {len(front.known_front)} points of the true front found")
+    return lines
+
+
+def _thinned(groups: list[list[int]]) -> list[list[int]]:
+    chosen = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), ROWS_SHOWN)).round().astype(int))
+    return [groups[index] for index in chosen.tolist()]
 
 
 def indicators_of(

@@ -7,10 +7,22 @@ Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --conf
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from morl.experiment.layers import (
-    PRESET,
     Layer,
     Option,
     find_preset,
@@ -19,11 +31,12 @@ from morl.experiment.layers import (
     merged_options,
     open_tables,
     presets_of,
+    tuned_file,
     tuned_layer,
     tuned_table,
 )
 from morl.experiment.parsing import parse
-from morl.experiment.toml import write_table
+from morl.experiment.toml import read_table, write_table
 
 AgentConfig = TypeVar("AgentConfig")
 
@@ -91,6 +104,54 @@ class Settings(Generic[AgentConfig]):
             raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
         if self.discount is not None and not 0.0 <= self.discount <= 1.0:
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
+
+
+WholeNumber: TypeAlias = int | float
+"""A whole number; floats such as 1e4 are accepted."""
+
+
+def whole(name: str, value: float, least: int) -> int:
+    """Return an argument that must be a whole number, which may be a float such as 1e4.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        least: the smallest that is allowed.
+
+    Raises:
+        ValueError: it is no whole number, or too small.
+    """
+    if not float(value).is_integer():
+        raise ValueError(f"{name} is {value}, but must be an integer")
+    if value < least:
+        raise ValueError(f"{name} is {value}, but must be at least {least}")
+    return int(value)
+
+
+class SettingsArguments(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments of `morl.train`, for type checkers and editors."""
+
+    num_envs: WholeNumber
+    env_backend: Literal["processes", "synchronous"] | None
+    max_envs: WholeNumber | None
+    env_options: Mapping[str, Option]
+    reward_units: Literal["measured", "environment"]
+    discount: float | None
+    reference_point: Sequence[float] | None
+    evaluate_every: WholeNumber
+    evaluation_divisions: WholeNumber | None
+    evaluation_episodes: WholeNumber
+    log_every: WholeNumber
+    checkpoint_minutes: float
+    time_limit_minutes: float | None
+
+
+class SeedsArguments(SettingsArguments, total=False):
+    """Keyword arguments of `morl.train_seeds`."""
+
+    total_steps: WholeNumber | None
+    device: str | None
+    config: Mapping[str, object] | None
 
 
 # --- Resolving --------------------------------------------------------------------------------------------------------
@@ -223,7 +284,7 @@ def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str,
     layer = layer_of_config(table, config_class)
     complete = frozenset(word for word in layer.arguments if word.startswith("--"))
     combined = replace(_combined(config_class, agent_name, [layer], layer.preset), chosen=complete)
-    return combined.resolved(parse(schema_of(config_class), combined.arguments, program="config.toml"))
+    return combined.resolved(parse(schema_of(config_class), combined.arguments, style="file"))
 
 
 def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
@@ -231,15 +292,35 @@ def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
     return cast(type[Settings[Any]], Settings[config_class])  # type: ignore[valid-type]
 
 
+def file_sources(file: str | None) -> list[Source]:
+    """Return the source that a TOML file is; none where none is given.
+
+    Raises:
+        ValueError: the file does not exist or is not TOML.
+    """
+    return [] if file is None else [read_table(Path(file))]
+
+
+def preset_names(config_class: type[Any]) -> tuple[str, ...]:
+    """Return the names of an agent's presets."""
+    return tuple(presets_of(config_class))
+
+
+def described_sources(agent_name: str, env_id: str, preset: str | None) -> str:
+    """Return the tuned file and the preset behind the settings of an agent in an environment, in words.
+
+    Args:
+        agent_name: the agent's name.
+        env_id: the environment's id.
+        preset: the preset that is chosen; None for the defaults.
+    """
+    tuned = tuned_file(agent_name, env_id)
+    sources = [] if tuned is None else [f"configs/{tuned.parent.name}/{tuned.name}"]
+    return " over ".join([*sources, *([] if preset is None else [f"the preset {preset}"])])
+
+
 def _options_alone(table: Mapping[str, object]) -> Mapping[str, object]:
     return {"env_options": table.get("env_options")}
-
-
-def settings_description(agent_name: str, config_class: type[Any]) -> str:
-    """Return what the help says first: the presets of the agent."""
-    names = ", ".join(presets_of(config_class))
-    presets = f"Presets of {agent_name} ({PRESET} NAME): {names}." if names else f"{agent_name} has no presets here."
-    return f"Train an agent on an environment. {presets}"
 
 
 # --- config.toml ------------------------------------------------------------------------------------------------------
