@@ -9,6 +9,8 @@ Array = NDArray[np.float64]
 LARGEST_LATTICE = 10_000_000  # preferences
 ROUNDING = 1e-11
 """Differences of scaled objectives that count as equal in `corner_weights`."""
+DIFFERENT_SCALES = 10.0
+"""Where the scales of objectives differ by more than this factor, preferences weigh returns in them by default."""
 Seed = int | np.random.Generator
 
 
@@ -283,3 +285,26 @@ def _at_least_one(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def scales_of(points: Array, given: tuple[float, ...] | None) -> Array:
+    """Return how much of each objective is worth the same [objective].
+
+    Args:
+        points: [n, objective] of a front.
+        given: what the environment's entry says; default: the range of the points, or their size where all are equal.
+    """
+    if given is not None:
+        return np.array(given)
+    if len(points) == 0:
+        return np.ones(points.shape[1])
+    with np.errstate(over="ignore"):
+        ranges = np.minimum(np.ptp(points, axis=0), np.finfo(np.float64).max)
+    sizes = np.abs(points).max(axis=0)
+    scales: Array = np.where(ranges > 0.0, ranges, np.where(sizes > 0.0, sizes, 1.0))
+    return scales
+
+
+def scales_differ(scales: Array) -> bool:
+    """Return whether the scales [objective] differ so much that preferences weigh returns in them by default."""
+    return bool(scales.max() / DIFFERENT_SCALES > scales.min())

@@ -46,6 +46,9 @@ COUNTS = ("selected_at_step", "training_steps", "pretraining_steps", "evaluation
 LONGEST_NAME = 200
 """Characters that are read of a name of an objective, agent or environment."""
 
+KNOWN_POINTS_STORED = 2_000
+"""Points of a known front that front.json holds; of more, an even choice."""
+
 JSON = Mapping[str, object]
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
@@ -130,6 +133,8 @@ class FrontRecord:
         undiscounted_points: [n, objective]; NaN where not said.
         units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
         scales: [objective] how much of each objective is worth the same to the user; None where nobody has said.
+        known_front: [k, objective] the true front under the same discount, at most `KNOWN_POINTS_STORED` points of it,
+            so that readers can show it without the environment; None where it is not known.
         constraints: objective -> {"bound": text, "violations": [n], ...}, where the user has constrained objectives.
         extra: more that the agent says about the front.
         counts: `COUNTS`, as far as they are said.
@@ -154,6 +159,7 @@ class FrontRecord:
     units: tuple[float, ...]
     indicator_errors: Mapping[str, float] = field(default_factory=dict)
     scales: tuple[float, ...] | None = None
+    known_front: FloatArray | None = None
     constraints: Mapping[str, JSON] = field(default_factory=dict)
     extra: JSON = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
@@ -192,11 +198,30 @@ class FrontRecord:
             "units": self.units,
             "scales": self.scales,
         }
+        if self.known_front is not None:
+            entries["known_front"] = thinned_front(self.known_front, KNOWN_POINTS_STORED)
         if self.constraints:
             entries["constraints"] = self.constraints
         entries |= self.extra
         entries["policies"] = [policy.to_json() for policy in self.policies]
         return cast(dict[str, object], strict_json(entries | dict(self.counts)))
+
+
+def thinned_front(points: FloatArray, most: int) -> FloatArray:
+    """Return at most `most` points of a front [n, objective], evenly chosen in the order of its objectives.
+
+    The best points of each objective are kept, so that the choice spans the same ranges.
+
+    Args:
+        points: [n, objective].
+        most: more than the objectives.
+    """
+    if len(points) <= most:
+        return points
+    order = np.lexsort(points.T[::-1])
+    even = order[np.linspace(0, len(points) - 1, max(2, most - points.shape[1])).round().astype(np.int64)]
+    rows = np.union1d(even, points.argmax(axis=0))
+    return points[order[np.isin(order, rows)]]
 
 
 # --- Writing ----------------------------------------------------------------------------------------------------------
@@ -271,6 +296,7 @@ def _front_record(record: Mapping[str, object]) -> FrontRecord:
         indicator_errors=finite_numbers(record.get("indicator_errors")),
         units=_sizes(record.get("units"), "units", len(objectives)) or (1.0,) * len(objectives),
         scales=_sizes(record.get("scales"), "scales", len(objectives)),
+        known_front=_known_front(record.get("known_front"), len(objectives)),
         constraints=_constraints(record.get("constraints")),
         counts=finite_numbers({name: record[name] for name in COUNTS if name in record}),
         policies=_policy_files(record.get("policies")),
@@ -390,6 +416,15 @@ def _sizes(value: object, name: str, objectives: int) -> tuple[float, ...] | Non
     if sizes.shape != (1, objectives) or not (sizes > 0.0).all():
         raise ValueError(f"{name} must be {objectives} numbers greater than 0, one for each objective")
     return tuple(sizes[0].tolist())
+
+
+def _known_front(value: object, objectives: int) -> FloatArray | None:
+    if value is None:
+        return None
+    points = as_table(value, "known_front")
+    if len(points) and points.shape[1] != objectives:
+        raise ValueError(f"known_front must be rows of {objectives} numbers, one for each objective")
+    return thinned_front(points, KNOWN_POINTS_STORED) if len(points) else None
 
 
 def _policy_ids(value: object, count: int) -> IndexArray:

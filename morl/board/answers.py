@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.board.comparison import common_reference, comparable_indicators, settings_of
+from morl.board.comparison import common_reference, comparable_indicators, problem_labels, settings_of
 from morl.board.curves import curve_of, folded_curve
 from morl.board.folder import RunFolder
 from morl.board.folds import attainment_surface, best_of, bootstrap_interval, interquartile_mean
@@ -38,7 +38,8 @@ def encoded(array: NDArray[Any], kind: str = "float64") -> dict[str, Any]:
 def listing(library: Library) -> dict[str, Any]:
     """Return all runs without their points, the problems they are of, and their settings."""
     shown = list(library.with_fronts())
-    references = {key: common_reference(group) for key, group in _by_problem(shown).items()}
+    groups = _by_problem(shown)
+    references = {key: common_reference(group) for key, group in groups.items()}
     settings = settings_of(shown)
     setting_names = {name: setting.key for setting in settings for name in setting.runs}
     runs = _each(
@@ -52,7 +53,7 @@ def listing(library: Library) -> dict[str, Any]:
     notes = [{"name": name, "notes": [note]} for name, note in library.notes.items()]
     return {
         "logdir": "" if library.root is None else str(library.root),
-        "problems": _problems(library, shown, references),
+        "problems": _problems(library, groups, references),
         "settings": [{"key": s.key, "problem": s.problem, "label": s.label, "runs": s.runs} for s in settings],
         "runs": list(runs.values()),
         "others": [*waiting, *notes],
@@ -80,29 +81,33 @@ def _by_problem(shown: Iterable[tuple[RunFolder, ReportedFront]]) -> dict[str, l
 
 
 def _problems(
-    library: Library, shown: Iterable[tuple[RunFolder, ReportedFront]], references: dict[str, tuple[float, ...] | None]
+    library: Library, groups: dict[str, list[ReportedFront]], references: dict[str, tuple[float, ...] | None]
 ) -> list[dict[str, Any]]:
-    problems = {}
-    for _, reported in shown:
-        key = key_of(problem_of(reported))
-        if key not in problems:
-            known = library.known_front(reported)
-            problems[key] = {
+    problems = []
+    labels = problem_labels({key: group[0] for key, group in groups.items()})
+    for key, group in groups.items():
+        known = library.known_front(group)
+        problems.append(
+            {
                 "key": key,
-                "env": reported.env,
-                "env_options": reported.env_options,
-                "objectives": list(reported.objectives),
-                "discount": reported.discount,
+                "label": labels[key],
+                "env": group[0].env,
+                "objectives": list(group[0].objectives),
+                "discount": group[0].discount,
                 "reference_point": references[key],
                 "known_front": None if known is None else encoded(known),
             }
-    return list(problems.values())
+        )
+    return problems
 
 
 def _run(
     folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...] | None, setting: str
 ) -> dict[str, Any]:
     indicators, note = comparable_indicators(folder, reported, reference)
+    errors = {name: error for name, error in reported.indicator_errors.items() if name in indicators}
+    if note:
+        errors.pop("hypervolume", None)  # that of the run's own reference point
     return {
         "name": folder.name,
         "directory": folder.directory.as_posix(),
@@ -115,22 +120,31 @@ def _run(
         "points": len(reported.points),
         "loadable": folder.loadable,
         "indicators": indicators,
+        "indicator_errors": errors,
         "counts": reported.counts,
         "notes": [*folder.notes, *([note] if note else [])],
     }
 
 
 def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
-    """Return the reported fronts of runs, by name."""
+    """Return the reported fronts of runs, by name; what says nothing beside the points is None."""
 
     def front_of(folder: RunFolder, reported: ReportedFront) -> dict[str, Any]:
         known_ids = np.abs(reported.policy_ids) < 2**31
+        has_errors = bool(np.isfinite(reported.standard_errors).any())
+        chosen_by_points = np.array_equal(reported.choice_points, reported.points)
         return {
             "version": folder.version,
             "points": encoded(reported.points),
             "rows": encoded(reported.rows, "int32"),
             "preferences": encoded(reported.preferences),
             "policy_ids": encoded(np.where(known_ids, reported.policy_ids, -1), "int32"),
+            "standard_errors": encoded(reported.standard_errors) if has_errors else None,
+            "choice_points": None if chosen_by_points else encoded(reported.choice_points),
+            "violations": encoded(reported.violations) if reported.violations.any() else None,
+            "units": encoded(reported.units),
+            "scales": encoded(reported.scales),
+            "scales_given": reported.scales_given,
         }
 
     return _each(library.with_fronts(names), front_of)
@@ -142,7 +156,7 @@ def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUM
 
     def history_of(folder: RunFolder, _: ReportedFront) -> dict[str, Any]:
         folder.refresh_history()
-        kept = list(folder.evaluations.fronts.items())
+        kept = list(folder.evaluations.published_fronts.items())
         size = sum(front.size for _, front in kept)
         most = max(2, int(len(kept) * numbers / max(1, size) / len(shown)))
         chosen = [kept[row] for row in thinned_rows(len(kept), most)]
@@ -200,7 +214,7 @@ def _points_at(folder: RunFolder, reported: ReportedFront, step: int | None) -> 
     if step is None:
         return reported.points
     folder.refresh_history()
-    earlier = [front for at, front in folder.evaluations.fronts.items() if at <= step]
+    earlier = [front for at, front in folder.evaluations.published_fronts.items() if at <= step]
     return earlier[-1] if earlier else np.empty((0, reported.points.shape[1]))
 
 

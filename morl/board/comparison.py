@@ -1,7 +1,7 @@
 """Comparable runs: settings (runs that differ in their seed alone) and a common reference point."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from morl.board.library import key_of, problem_of
 from morl.board.records import ReportedFront, Settings
 from morl.pareto import hypervolume
 
-KEYS_IN_A_LABEL = 3
+LETTERS_OF_A_VALUE = 40
+"""Letters of a setting's value in a label."""
 FARTHEST_REFERENCE = 1e6
 """In units of the largest value of an objective: how far below a run's points its reference point can lie."""
 LARGEST_FRONT = {2: 100_000, 3: 20_000, 4: 2_000}
@@ -35,25 +36,89 @@ def settings_of(shown: Iterable[tuple[RunFolder, ReportedFront]]) -> list[Settin
         problem = key_of(problem_of(reported))
         key = key_of([problem, reported.agent, folder.setting])
         members.setdefault((problem, key), []).append((folder, reported))
-    settings = []
+    rivals: dict[tuple[str, str], dict[str, Settings]] = {}
     for (problem, key), runs in members.items():
-        rivals = [
-            group[0][0].setting
-            for (other, _), group in members.items()
-            if other == problem and group[0][1].agent == runs[0][1].agent
-        ]
-        label = _label(runs[0][1].agent, runs[0][0].setting, rivals)
-        settings.append(Setting(key, problem, label, [folder.name for folder, _ in runs]))
-    return settings
+        folder, reported = runs[0]
+        rivals.setdefault((problem, reported.agent), {})[key] = folder.setting
+    labels = {
+        key: ", ".join([agent, *words])
+        for (_, agent), settings in rivals.items()
+        for key, words in differences(settings).items()
+    }
+    return [
+        Setting(key, problem, labels[key], [folder.name for folder, _ in runs])
+        for (problem, key), runs in members.items()
+    ]
 
 
-def _label(agent: str, setting: Settings, rivals: Sequence[Settings]) -> str:
-    """Return the agent and the settings in which it differs from its rivals, as "pd-morl, learning rate 1e-3"."""
-    keys = sorted({key for rival in rivals for key in rival})
-    differing = [key for key in keys if len({str(rival.get(key)) for rival in rivals}) > 1]
-    words = [f"{key.rpartition('.')[2].replace('_', ' ')} {setting.get(key, 'unset')}" for key in differing]
-    more = [f"{len(words) - KEYS_IN_A_LABEL} more"] if len(words) > KEYS_IN_A_LABEL else []
-    return ", ".join([agent, *words[:KEYS_IN_A_LABEL], *more])
+def differences(settings: Mapping[str, Settings]) -> dict[str, list[str]]:
+    """Return what tells each of several settings from the others, as ["learning rate 0.1", "2 more"], by its name.
+
+    All are described by the same entries: those that tell most of them apart first, until no two are alike, and one
+    word for how many more entries differ.
+
+    Args:
+        settings: name -> entries of config.toml; no two are equal.
+    """
+    names = list(settings)
+    differing = {}
+    for entry in sorted({entry for setting in settings.values() for entry in setting}):
+        values = [_value(settings[name].get(entry)) for name in names]
+        if len(set(values)) > 1:
+            differing[entry] = values
+    chosen: list[str] = []
+    told_apart = [""] * len(names)
+    while len(set(told_apart)) < len(names) and len(chosen) < len(differing):
+        left = [entry for entry in differing if entry not in chosen]
+        best = max(left, key=lambda entry: len(set(zip(told_apart, differing[entry], strict=True))))
+        chosen.append(best)
+        told_apart = [f"{before}|{value}" for before, value in zip(told_apart, differing[best], strict=True)]
+    last_words = [entry.rpartition(".")[2] for entry in chosen]
+    words = {
+        entry: (last if last_words.count(last) == 1 else entry).replace("_", " ")
+        for entry, last in zip(chosen, last_words, strict=True)
+    }
+    hidden = len(differing) - len(chosen)
+    described: dict[str, list[str]] = {}
+    for place, name in enumerate(names):
+        label = [f"{words[entry]} {differing[entry][place]}" for entry in chosen]
+        alike = told_apart[:place].count(told_apart[place])  # they differ where a long value was cut
+        numbered = [f"number {alike + 1}"] if alike else []
+        described[name] = [*label, *numbered, *([f"{hidden} more"] if hidden else [])]
+    return described
+
+
+def _value(value: bool | int | float | str | None) -> str:
+    """Return the value of a setting in few letters; long texts keep both ends, where they differ most often."""
+    text = "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(text) != value:
+        text = repr(value)
+    half = LETTERS_OF_A_VALUE // 2
+    if len(text) <= LETTERS_OF_A_VALUE:
+        return text
+    return f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+
+
+def problem_labels(problems: Mapping[str, ReportedFront]) -> dict[str, str]:
+    """Return a name of each problem, by its key: the environment, and what tells it from others of that environment.
+
+    Args:
+        problems: key -> a run of the problem.
+    """
+    same_env: dict[str, dict[str, Settings]] = {}
+    for key, reported in problems.items():
+        described: Settings = {
+            **reported.env_options,
+            "discount": reported.discount,
+            "objectives": ", ".join(reported.objectives),
+        }
+        same_env.setdefault(reported.env, {})[key] = described
+    labels = {}
+    for env, described_by in same_env.items():
+        for key, words in differences(described_by).items():
+            alone = [f"{name} {_value(value)}" for name, value in problems[key].env_options.items()]
+            labels[key] = ", ".join([env, *(words if len(described_by) > 1 else alone)])
+    return labels
 
 
 def common_reference(group: Iterable[ReportedFront]) -> tuple[float, ...] | None:

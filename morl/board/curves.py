@@ -26,8 +26,8 @@ def curve_of(folder: RunFolder, reported: ReportedFront, reference: tuple[float,
     the hypervolume is computed anew from the fronts that are kept, and is None elsewhere.
     """
     evaluations = folder.evaluations
-    rows = thinned_rows(len(evaluations.evaluations), EVALUATIONS_SHOWN)
-    chosen = [evaluations.evaluations[row] for row in rows]
+    published = evaluations.published
+    chosen = [published[row] for row in thinned_rows(len(published), EVALUATIONS_SHOWN)]
     steps = [evaluation.training_steps for evaluation in chosen]
     names = list(dict.fromkeys(name for evaluation in chosen for name in evaluation.indicators))
     indicators = {name: [evaluation.indicators.get(name) for evaluation in chosen] for name in names}
@@ -49,14 +49,15 @@ def _volumes(evaluations: Evaluations, reference: tuple[float, ...]) -> dict[int
 
     Nothing either where the numbers of a front are of no magnitude that has a volume in float64.
     """
-    if len(reference) > 4 or not evaluations.fronts:
+    kept = evaluations.published_fronts
+    if len(reference) > 4 or not kept:
         return {}
-    fronts = list(evaluations.fronts.values())
+    fronts = list(kept.values())
     try:
         volumes = history.hypervolume(fronts, reference)
     except ValueError:
         return {}
-    return dict(zip(evaluations.fronts, volumes.tolist(), strict=True))
+    return dict(zip(kept, volumes.tolist(), strict=True))
 
 
 def folded_curve(runs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -56,6 +56,8 @@ class Evaluations:
     """Training step -> points [n, objective], thinned out evenly."""
     clocks: dict[int, Clock] = field(default_factory=dict)
     """Training step of an evaluation -> steps and seconds when it was done."""
+    published_steps: float | None = None
+    """Training steps that front.json counts: later evaluations are recorded but not yet published. None: no limit."""
     damaged_lines: int = 0
     long_lines: int = 0
     unread_bytes: int = 0
@@ -68,6 +70,19 @@ class Evaluations:
         self._metric_lines = GrowingLines(self.directory / "metrics.jsonl")
         self._stride = 1  # every `_stride`-th front of the evaluations that were read is kept
         self._seen = 0
+
+    @property
+    def published(self) -> list[Evaluation]:
+        """Return the evaluations whose outcome front.json tells, in the order of training steps."""
+        return [evaluation for evaluation in self.evaluations if self._is_published(evaluation.training_steps)]
+
+    @property
+    def published_fronts(self) -> dict[int, NDArray[np.float64]]:
+        """Return the fronts of these evaluations that are kept: training step -> points [n, objective]."""
+        return {step: front for step, front in self.fronts.items() if self._is_published(step)}
+
+    def _is_published(self, step: int) -> bool:
+        return self.published_steps is None or step <= self.published_steps
 
     def refresh(self) -> None:
         """Read what is new. Missing files are no error: a run has none before its first evaluation."""

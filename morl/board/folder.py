@@ -18,6 +18,7 @@ from morl.board.records import (
     setting_of,
 )
 from morl.board.text import printable, whole_number
+from morl.preferences import scales_of
 
 _LOGGER = logging.getLogger("morl")
 
@@ -53,8 +54,8 @@ class RunFolder:
         return self._version
 
     def history_version(self) -> str:
-        """Return a text that changes whenever evaluations are added."""
-        return version_of(self.directory / "fronts.jsonl")
+        """Return a text that changes whenever evaluations are added or published."""
+        return f"{version_of(self.directory / 'fronts.jsonl')}|{self.evaluations.published_steps}"
 
     def history_read(self) -> str:
         """Return `history_version` once all of it has been read; something else while there is more."""
@@ -96,6 +97,7 @@ class RunFolder:
         self.reported, self.loadable = self._read_front(notes)
         if self.reported is not None:
             self.evaluations.objectives = len(self.reported.objectives)
+            self.evaluations.published_steps = self.reported.counts.get("training_steps") if self.loadable else None
             notes += self.reported.notes
         self._notes = tuple(notes)
 
@@ -174,6 +176,11 @@ class RunFolder:
             policy_ids=np.full(len(points), -1),
             indicators=indicators,
             counts={"training_steps": float(step)},
+            standard_errors=np.full(points.shape, np.nan),
+            choice_points=points,
+            violations=np.zeros(len(points)),
+            units=np.ones(points.shape[1]),
+            scales=scales_of(points, None),
         )
 
 

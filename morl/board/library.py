@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.folder import RunFolder
-from morl.board.records import ReportedFront, thinned_rows
+from morl.board.known_fronts import agreed_front, registered_front
+from morl.board.records import ReportedFront
+from morl.run_folder import thinned_front
 
 DEEPEST = 12
 """Folders below the root that are searched."""
@@ -111,7 +113,7 @@ class Library:
         self.lock = threading.RLock()
         self.notes: dict[str, str] = {}
         self.folders = {name: RunFolder(name, path) for name, path in (runs or {}).items()}
-        self._known_fronts: dict[tuple[object, ...], NDArray[np.float64] | None] = {}
+        self._registered_fronts: dict[tuple[object, ...], NDArray[np.float64] | None] = {}
         self._searched = -float("inf")
 
     def refresh(self, least_seconds: float = 0.5) -> None:
@@ -139,27 +141,17 @@ class Library:
             if folder is not None and folder.reported is not None:
                 yield folder, folder.reported
 
-    def known_front(self, reported: ReportedFront) -> NDArray[np.float64] | None:
-        """Return the true front [n, objective] of a run's problem where `morl.envs.specs` has it.
+    def known_front(self, group: Sequence[ReportedFront]) -> NDArray[np.float64] | None:
+        """Return the true front [n, objective] of a problem: of `morl.envs.specs`, or else what its runs hold.
 
-        The id is only looked up there: nothing that a run folder says is ever imported or built.
+        Args:
+            group: the runs of one problem, at least one.
         """
-        problem = problem_of(reported)
-        if problem not in self._known_fronts:
-            self._known_fronts[problem] = _known_front(reported)
-        return self._known_fronts[problem]
-
-
-def _known_front(reported: ReportedFront) -> NDArray[np.float64] | None:
-    from morl.envs import specs
-
-    function = specs[reported.env].known_front if reported.env in specs else None
-    if function is None:
-        return None
-    try:
-        points = np.asarray(function(reported.discount, **reported.env_options), dtype=np.float64)
-    except Exception:  # options of a run folder that mean nothing to this version of the environment
-        return None
-    if points.ndim != 2 or points.shape[1] != len(reported.objectives):
-        return None
-    return points[thinned_rows(len(points), KNOWN_POINTS_SHOWN)]
+        first = group[0]
+        problem = problem_of(first)
+        if problem not in self._registered_fronts:
+            found = registered_front(first.env, first.env_options, first.discount, len(first.objectives))
+            shown = None if found is None else thinned_front(found, KNOWN_POINTS_SHOWN)
+            self._registered_fronts[problem] = shown
+        registered = self._registered_fronts[problem]
+        return agreed_front(reported.known_front for reported in group) if registered is None else registered

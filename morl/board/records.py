@@ -1,13 +1,14 @@
 """What `front.json` and `config.toml` of a run say, checked: wrong values become sentences, older formats defaults."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.text import LARGEST_WHOLE_NUMBER, printable, shown_value, whole_number
-from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
+from morl.preferences import scales_of
+from morl.run_folder import CONFIG, FRONT, FrontRecord, parse_config, parse_front
 
 POINTS_SHOWN = 5_000
 """Points of a reported front that are shown; of more, an even choice."""
@@ -30,6 +31,14 @@ class ReportedFront:
         rows: [n] the row in front.json behind each point: `Run.policy(row=...)`.
         preferences: [n, objective]; NaN where a policy has none.
         policy_ids: [n] numbers of the policy files; -1 where not said.
+        standard_errors: [n, objective] of the points; NaN where not said.
+        choice_points: [n, objective] discounted returns of other episodes, by which policies are chosen.
+        violations: [n] by how much each point breaks the user's constraints; infinite where that is no number.
+        units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
+        scales: [objective] how much of each objective is worth the same, as `Front.scales`.
+        scales_given: whether the user said so; the scales are the ranges of all points otherwise.
+        known_front: [k, objective] as front.json has it; None where it has none.
+        indicator_errors: name -> standard error.
         counts: training_steps, environment_steps (evaluation and pre-training included), wall_seconds,
             selected_at_step, as far as they are said.
         notes: what was missing or odd, one sentence each.
@@ -48,6 +57,14 @@ class ReportedFront:
     policy_ids: NDArray[np.int64]
     indicators: dict[str, float]
     counts: dict[str, float]
+    standard_errors: NDArray[np.float64]
+    choice_points: NDArray[np.float64]
+    violations: NDArray[np.float64]
+    units: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    scales_given: bool = False
+    known_front: NDArray[np.float64] | None = None
+    indicator_errors: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -64,6 +81,8 @@ def parse_reported_front(content: bytes) -> ReportedFront:
         ValueError: it is not one, with a sentence that says why.
     """
     front = parse_front(content)
+    if len(front.objectives) == 1:
+        raise ValueError(_of_one_objective(front))
     if not 2 <= len(front.objectives) <= MOST_OBJECTIVES:
         raise ValueError(
             f"{FRONT} is damaged: objectives must be 2 to {MOST_OBJECTIVES} names, got {len(front.objectives)}"
@@ -90,9 +109,24 @@ def parse_reported_front(content: bytes) -> ReportedFront:
         preferences=front.preferences[rows],
         policy_ids=front.policy_ids[rows],
         indicators={printable(name): value for name, value in front.indicators.items()},
+        indicator_errors={printable(name): value for name, value in front.indicator_errors.items()},
+        standard_errors=front.standard_errors[rows],
+        choice_points=front.choice_points[rows],
+        violations=np.nan_to_num(front.violations, nan=np.inf)[rows],
+        units=np.array(front.units),
+        scales=scales_of(front.points, front.scales),
+        scales_given=front.scales is not None,
+        known_front=front.known_front,
         counts=_shown_counts(front.counts),
         notes=tuple(notes),
     )
+
+
+def _of_one_objective(front: FrontRecord) -> str:
+    """Return why a run with one objective is not drawn, and the best that it reached."""
+    name = printable(front.objectives[0])
+    best = f"; its best return is {front.points.max():.6g}" if front.points.size else ""
+    return f"{FRONT} has one objective, {name}, and a front needs at least two{best}"
 
 
 def _shown_counts(counts: Mapping[str, float]) -> dict[str, float]:

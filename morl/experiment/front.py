@@ -9,18 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.files import read_whole
+from morl.board.known_fronts import registered_front
 from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
-from morl.preferences import finest_lattice, simplex_lattice
-from morl.run_folder import FRONT, FrontRecord, parse_front
+from morl.preferences import finest_lattice, scales_differ, scales_of, simplex_lattice
+from morl.run_folder import FRONT, KNOWN_POINTS_STORED, FrontRecord, parse_front
 from morl.tables import Column, ShownTable, number, vector, visible
 
 ROWS_SHOWN = 40
 """Rows of a table of a front; longer ones are thinned out evenly."""
 SAME_POINT = 1e-3
 """Points that differ by less than this share of the front's range in every objective share a row of its table."""
-
-DIFFERENT_SCALES = 10.0
-"""Where the scales of objectives differ by more than this factor, preferences weigh returns in them by default."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -69,7 +67,7 @@ class Front:
     @property
     def normalizes(self) -> bool:
         """Return whether preferences weigh returns in `scales` by default: where these differ by more than 10."""
-        return bool(self.scales.max() > DIFFERENT_SCALES * self.scales.min())
+        return scales_differ(self.scales)
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
@@ -165,7 +163,8 @@ def _summary(front: Front) -> list[str]:
         optima = [nearest_optimum(front.known_front, point) for point in front.points]
         pairs = zip(optima, front.points, strict=True)
         found = {tuple(optimum) for optimum, point in pairs if np.allclose(optimum, point, rtol=1e-5, atol=1e-5)}
-        lines.append(f"{len(found)} of the {len(front.known_front)} points of the true front found")
+        if len(front.known_front) < KNOWN_POINTS_STORED:  # of a larger one, a run folder holds a choice of the points
+            lines.append(f"{len(found)} of the {len(front.known_front)} points of the true front found")
     return lines
 
 
@@ -228,23 +227,6 @@ def _volume_or_nan(points: NDArray[np.float64], reference_point: tuple[float, ..
         return hypervolume(points, reference_point)
     except ValueError:  # magnitudes that differ too much; the run is worth more than this number
         return math.nan
-
-
-def scales_of(points: NDArray[np.float64], given: tuple[float, ...] | None) -> NDArray[np.float64]:
-    """Return how much of each objective is worth the same [objective].
-
-    Args:
-        points: [n, objective] of a front.
-        given: what the environment's entry says; default: the range of the points, or their size where all are equal.
-    """
-    if given is not None:
-        return np.array(given)
-    if len(points) == 0:
-        return np.ones(points.shape[1])
-    ranges = np.ptp(points, axis=0)
-    sizes = np.abs(points).max(axis=0)
-    scales: NDArray[np.float64] = np.where(ranges > 0.0, ranges, np.where(sizes > 0.0, sizes, 1.0))
-    return scales
 
 
 def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -323,17 +305,9 @@ def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
 
 
 def known_front_of(record: FrontRecord) -> NDArray[np.float64] | None:
-    """Return the true front [n, objective] of a run's problem where `morl.envs.specs` knows it.
+    """Return the true front [n, objective] of a run's problem: of `morl.envs.specs`, or else what front.json holds.
 
     The id is only looked up there: no environment is built, and nothing that a run folder names is imported.
     """
-    from morl.envs import specs
-
-    function = specs[record.env].known_front if record.env in specs else None
-    if function is None:
-        return None
-    try:
-        points = np.asarray(function(record.discount, **record.env_options), dtype=np.float64)
-    except Exception:  # options of a run folder that mean nothing to this version of the environment
-        return None
-    return points if points.ndim == 2 and points.shape[1] == len(record.objectives) else None
+    found = registered_front(record.env, record.env_options, record.discount, len(record.objectives))
+    return record.known_front if found is None else found

@@ -11,12 +11,13 @@ import numpy as np
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
 from morl.experiment.estimates import FURTHER_EPISODES, imprecise_rows, indicator_errors, repeats_exactly
-from morl.experiment.front import Front, indicators_of, scales_of
+from morl.experiment.front import Front, indicators_of
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
 from morl.experiment.selection import Score, Selection, reference_below
 from morl.experiment.units import RewardUnits
 from morl.policy_files import PolicyData
+from morl.preferences import scales_of
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
 from morl.run_folder import FrontRecord, json_text, parse_front
 from morl.seeding import derived_seed, stream
@@ -264,6 +265,7 @@ class Reporter:
             undiscounted_points=front.undiscounted_points,
             units=tuple(self.units.known.tolist()),
             scales=self.experiment.problem.scales,
+            known_front=front.known_front,
             constraints=extra.pop("constraints", {}),
             extra=extra,
             counts={"selected_at_step": self.agent.steps},

@@ -16,7 +16,12 @@ DAMAGE: dict[str, tuple[str, str | bytes | None, str]] = {
     "no points": ("front.json", '{"objectives": ["a", "b"]}', "does not say 'points'"),
     "ragged points": ("front.json", '{"objectives": ["a", "b"], "points": [[1, 2], [3]]}', "front.json is damaged"),
     "NaN": ("front.json", '{"objectives": ["a", "b"], "points": [[1, NaN]]}', "finite"),
-    "one objective": ("front.json", '{"objectives": ["a"], "points": [[1], [2]]}', "must be 2 to 32 names"),
+    "one objective": ("front.json", '{"objectives": ["a"], "points": [[1], [2]]}', "has one objective, a, and"),
+    "known front": (
+        "front.json",
+        '{"objectives": ["a", "b"], "points": [[1, 2]], "known_front": [[1, 2, 3]]}',
+        "known_front must be rows of 2 numbers",
+    ),
     "many objectives": ("front.json", json.dumps({"objectives": ["a"] * 99, "points": []}), "must be 2 to 32 names"),
     "deep": ("front.json", "[" * 100_000, "front.json is damaged"),
     "binary": ("front.json", bytes(range(256)), "front.json is damaged"),

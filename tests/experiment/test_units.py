@@ -9,8 +9,8 @@ import toys
 from gymnasium import spaces
 
 import morl
-from morl.experiment.front import scales_of
 from morl.experiment.units import RewardUnits, UnitRewards, root_mean_square
+from morl.preferences import scales_of
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
