@@ -35,7 +35,8 @@ class Front:
         preferences: [n, objective] preference that produced each point; NaN where an agent has none.
         policy_ids: [n] number of the policy file behind each point.
         indicators: hypervolume, expected_utility, sparsity, cardinality; where the true front is known also igd_plus
-            and maximum_utility_loss.
+            and maximum_utility_loss; where the scales differ much or were registered, normalized_expected_utility: that
+            of returns in `scales`.
         indicator_errors: the standard error of each indicator; NaN after a single episode.
         objectives: names of the objectives.
         discount: evaluation discount.
