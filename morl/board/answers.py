@@ -23,6 +23,8 @@ HISTORY_NUMBERS = 4_000_000
 """Numbers in an answer of histories (16 MB); the fronts of each run are thinned out evenly to fit."""
 
 
+SMALLEST_CHANGE = 1e-3
+"""Share of a front's range that nobody sees in a chart."""
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 Answer = TypeVar("Answer")
 
@@ -163,10 +165,20 @@ def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUM
         return {
             "version": folder.history_read(),  # while it is not the list's, the page asks again
             "steps": [step for step, _ in chosen],
-            "fronts": [encoded(front, "float32") for _, front in chosen],
+            "fronts": [encoded(front, _kind_of(front)) for _, front in chosen],
         }
 
     return _each(shown, history_of)
+
+
+def _kind_of(front: NDArray[np.float64]) -> str:
+    """Return the smallest type in which a front [n, objective] looks the same: large offsets and sizes need float64."""
+    if not len(front):
+        return "float32"
+    with np.errstate(over="ignore"):
+        changes = np.abs(np.clip(front, -LARGEST_FLOAT32, LARGEST_FLOAT32).astype(np.float32) - front).max(axis=0)
+        same = changes <= SMALLEST_CHANGE * np.ptp(front, axis=0)
+    return "float32" if same.all() else "float64"
 
 
 def curves(library: Library, names: Sequence[str]) -> dict[str, Any]:

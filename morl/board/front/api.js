@@ -21,7 +21,9 @@ export async function loadRuns() {
 export async function loadFronts(names) {
   const answer = offline ? picked(inside.fronts, names) : await ask("fronts", { runs: names });
   for (const front of Object.values(answer)) {
-    for (const key of ["points", "rows", "preferences", "policy_ids"]) front[key] = decoded(front[key]);
+    for (const key of ["points", "rows", "preferences", "policy_ids", "standard_errors", "choice_points", "violations", "units", "scales"]) {
+      front[key] = decoded(front[key]);
+    }
   }
   return answer;
 }

@@ -8,7 +8,7 @@ import * as plane from "./plane.js";
 import { clouds, groups, isFiltered, ranges, withLimits } from "./scene.js";
 import { sketch } from "./sketch.js";
 import * as space from "./space.js";
-import { change, listen, oncePerFrame, problem, state } from "./state.js";
+import { change, listen, oncePerFrame, problem, selectedRuns, state } from "./state.js";
 import { chartOptions, isDark, watchTheme } from "./theme.js";
 import { hideTooltip, showTooltip } from "./tooltip.js";
 
@@ -39,7 +39,7 @@ export function chart(loadPlotly) {
   drawing.load = () => (loading ??= loadPlotly().then(() => change({ plotly: true }), (error) => change({ error: error.message })));
   listen(["listing", "fronts", "histories", "folds", "problem", "selected", "fold", "view", "step", "filter", "error", "plotly"], drawing.draw);
   listen(["listing", "histories", "fronts", "problem", "selected"], () => (drawing.stale = true));
-  listen(["preference", "utility", "minimum", "picked"], oncePerFrame(() => drawing.view && mark(drawing)));
+  listen(["preference", "utility", "minimum", "picked", "normalized"], oncePerFrame(() => drawing.view && mark(drawing)));
   watchTheme(drawing.draw);
   return element("section", { class: "chart", "aria-label": "Fronts" }, canvas, plot, empty, note);
 }
@@ -65,7 +65,7 @@ function drawScene(drawing, empty) {
   drawing.stale = false;
   const scene = { clouds: shown, groups: groups(shown), ranges: drawing.ranges, objectives: problem().objectives, problem: problem() };
   const figure = VIEWS[state.view].draws.figure(scene);
-  drawing.note.textContent = state.error || (figure.painted?.note ?? "");
+  drawing.note.textContent = state.error || figure.painted?.note || loneliness(shown);
   drawing.plot.setAttribute("aria-label", `Pareto fronts of ${shown.length} runs. ${state.view === "space" ? space.KEYS : "Arrow keys: look at one policy after the other."}`);
   if (state.plotly) {
     drawFigure(drawing, scene, figure);
@@ -111,12 +111,26 @@ function drawFigure(drawing, scene, { traces, layout, items, painted, fixed }) {
 function reasonForNothing() {
   if (state.error) return state.error;
   if (!state.loaded) return "Loading …";
-  if (!problem()) return "No run with a front yet. A run's first evaluation makes one.";
+  if (!problem()) return reasonForNoRuns();
   if (!state.selected.size) return "No run is selected. Tick one in the list.";
   if (!state.plotly) return "Loading …";
+  const fronts = selectedRuns().map((run) => state.fronts[run.name]);
+  if (fronts.every((front) => front?.points.shape[0] === 0)) return "The front has no point yet: no policy was found that counts.";
   if (state.step !== null) return "No selected run had a front at this step yet.";
   if (state.fold) return "This page holds the fold of all seeds of a setting: select all of them, or none.";
   return "Loading …";
+}
+
+function reasonForNoRuns() {
+  const { others, logdir } = state.listing;
+  if (others.length) return `No run has a front yet: its first evaluation makes one. ${others.length} without a front in the list on the left.`;
+  return logdir ? `There are no runs in ${logdir} yet: morl train AGENT ENV --run-dir FOLDER starts one.` : "There are no runs to show.";
+}
+
+/** Returns a sentence where every front is a single point; nothing otherwise. */
+function loneliness(shown) {
+  if (shown.some(({ points }) => points.shape[0] !== 1)) return "";
+  return shown.length === 1 ? "This front is a single point: there is nothing to trade yet." : "Each front is a single point: there is nothing to trade within a run yet.";
 }
 
 /** Returns the shapes that mark the chosen policy and its alternatives; none in 3-D, which marks inside the scene. */

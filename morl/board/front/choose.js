@@ -1,20 +1,27 @@
 // The panel on the right: preference, utility, the policy that serves it best, what others trade, how to load it.
 
-import { choice } from "./choice.js";
-import { copyText, element, formatted, quoted } from "./dom.js";
+import { CHOICE_KEYS, choice, commonScales, extents, isNormalized, rowOfRun, utilityArguments } from "./choice.js";
+import { copyText, element, formatted, quoted, withError } from "./dom.js";
 import { exportButtons } from "./exporting.js";
-import { isFiltered, withLimits } from "./scene.js";
+import { isFiltered, seedClouds, withLimits } from "./scene.js";
 import { change, listen, oncePerFrame, problem, state } from "./state.js";
 import { triangle } from "./triangle.js";
 import { UTILITIES } from "./utilities.js";
 
 export function choosePanel() {
   const controls = element("div");
+  const empty = element("p", { class: "empty" }, "The policy that serves a preference best is shown here once a run has a front.");
+  const exports = exportButtons();
+  const normalize = normalizeSwitch();
   const card = element("div", { class: "card", "aria-live": "polite" });
   const filters = element("div");
   let showFilter = () => {};
   const rebuild = () => {
     controls.replaceChildren(...(problem() ? preferenceControls() : []));
+  };
+  const hide = () => {
+    empty.hidden = Boolean(problem());
+    card.hidden = filters.hidden = exports.hidden = normalize.hidden = !problem();
   };
   const rebuildFilters = () => {
     if (!problem()) return;
@@ -22,15 +29,33 @@ export function choosePanel() {
     filters.replaceChildren(details);
     showFilter = show;
   };
-  const keys = ["listing", "fronts", "histories", "problem", "selected", "step", "filter", "preference", "utility", "minimum", "picked"];
   listen(["problem", "utility"], rebuild);
   listen(["problem"], rebuildFilters);
   listen(["filter"], () => showFilter());
-  listen(keys, oncePerFrame(() => card.replaceChildren(...(problem() ? policyCard(choice()) : []))));
+  listen(["listing", "problem"], hide);
+  hide();
+  listen(CHOICE_KEYS, oncePerFrame(() => card.replaceChildren(...(problem() ? policyCard(choice()) : []))));
   return element(
     "aside", { class: "panel choose", "aria-label": "Choose a policy" },
-    element("h2", {}, "Choose"), controls, card, filters, exportButtons(),
+    element("h2", {}, "Choose"), empty, controls, normalize, card, filters, exports,
   );
+}
+
+/** Returns the switch that has weights count returns in scales, and what one unit of each objective then is. */
+function normalizeSwitch() {
+  const box = element("input", { id: "normalized", type: "checkbox", onchange: () => change({ normalized: box.checked, picked: null }) });
+  const hint = element("p", { class: "hint small" });
+  const redraw = oncePerFrame(() => {
+    if (!problem()) return;
+    box.checked = isNormalized();
+    const { scales, given } = commonScales();
+    const units = problem().objectives.map((name, k) => `${formatted(scales[k], 3)} ${name}`).join(", ");
+    const source = given ? "as the environment states" : "the range of the points shown";
+    hint.textContent = box.checked ? `Worth the same: ${units} (${source}).` : "Weights count returns as they are.";
+  });
+  listen(["listing", "fronts", "problem", "selected", "normalized"], redraw);
+  const title = "Divide returns by what is worth the same in each objective before weights count them";
+  return element("div", { class: "switch" }, element("label", { for: "normalized", title }, box, " Normalize objectives"), hint);
 }
 
 /** Moves one weight; the others keep their proportions and share the rest. */
@@ -94,6 +119,12 @@ function numberOf(input) {
   return input.value.trim() === "" || Number.isNaN(Number(input.value)) ? null : Number(input.value);
 }
 
+/** Returns a number as a field shows it: few digits, with an exponent where it is very large or small. */
+function typed(value) {
+  const short = Number(value.toPrecision(5));
+  return short !== 0 && (Math.abs(short) >= 1e7 || Math.abs(short) < 1e-4) ? short.toExponential() : String(short);
+}
+
 function policyCard({ best, alternatives, byHand }) {
   if (!best) {
     const reason = state.utility === "linear_above_minimum" ? "No policy meets these requirements." : "No policy to choose from.";
@@ -101,44 +132,74 @@ function policyCard({ best, alternatives, byHand }) {
   }
   const { objectives } = problem();
   const id = best.cloud.policy_ids?.values[best.row];
+  const extent = extents(seedClouds());
+  const errors = rowOf(best.cloud.standard_errors, best.row);
   const facts = [
     ["Run", best.run.name], ["Policy", id === undefined || id < 0 ? "not said" : String(id)],
-    ["Trained for", preferenceText(best)], ["Utility", formatted(best.utility)],
+    ["Trained for", preferenceText(best)], ["Utility", formatted(reportedUtility(best))],
   ];
   return [
     element("h3", {}, byHand ? "Policy picked by hand" : "Serves it best"),
     byHand ? element("button", { class: "quiet", onclick: () => change({ picked: null }) }, "Back to the best one") : null,
-    element("dl", { class: "returns" }, objectives.map((name, k) => [element("dt", {}, name), element("dd", {}, formatted(best.returns[k]))])),
+    element("dl", { class: "returns" }, objectives.map((name, k) => [element("dt", { title: name }, name), element("dd", { title: String(best.returns[k]) }, withError(best.returns[k], errors?.[k], extent[k]))])),
     element("dl", { class: "facts" }, facts.map(([name, value]) => [element("dt", {}, name), element("dd", { title: value }, value)])),
+    best.cloud.choice_points ? element("p", { class: "hint small" }, "Chosen by its returns in other episodes than those reported here: the best of noisy numbers is not reached again.") : null,
+    missesMinimum(best) ? element("p", { class: "note" }, "In the episodes reported here, it misses a minimum that it met in those it was chosen by.") : null,
     ...loadLines(best, byHand),
-    alternatives.length ? alternativesTable(best, alternatives, objectives) : null,
+    alternatives.length ? alternativesTable(best, alternatives, objectives, extent) : null,
   ].filter(Boolean);
 }
 
-function preferenceText({ cloud, row }) {
-  const weights = cloud.preferences && Array.from(cloud.preferences.values.slice(row * cloud.points.shape[1], (row + 1) * cloud.points.shape[1]));
-  return weights?.every(Number.isFinite) ? `(${weights.map((weight) => formatted(weight, 3)).join(", ")})` : "no preference of its own";
+/** Returns one row of a table { shape, values }; null without one. */
+function rowOf(table, row) {
+  return table ? Array.from(table.values.slice(row * table.shape[1], (row + 1) * table.shape[1])) : null;
 }
 
-function alternativesTable(best, alternatives, objectives) {
-  const line = (name, cells) => element("tr", {}, element("th", { scope: "row", title: name }, name), cells);
+/** Returns the utility of the returns that are reported. */
+function reportedUtility({ returns }) {
+  const given = { ...utilityArguments(seedClouds()), minimum: returns.map(() => -Infinity) };
+  return UTILITIES[state.utility].of({ shape: [1, returns.length], values: returns }, given)[0];
+}
+
+function missesMinimum({ returns }) {
+  return state.utility === "linear_above_minimum" && returns.some((value, k) => value < (state.minimum[k] ?? -Infinity));
+}
+
+function preferenceText({ cloud, row }) {
+  const weights = rowOf(cloud.preferences, row);
+  if (!weights?.every(Number.isFinite)) return "no preference of its own";
+  const text = `(${weights.map((weight) => formatted(weight, 3)).join(", ")})`;
+  const units = Array.from(cloud.units?.values ?? []);
+  return units.some((unit) => unit !== 1) ? `${text} in units of (${units.map((unit) => formatted(unit, 3)).join(", ")})` : text;
+}
+
+function alternativesTable(best, alternatives, objectives, extent) {
+  const line = (name, cells, unit = null) => element("tr", {}, element("th", { scope: "row", title: name }, name, unit), cells);
   const pick = ({ run, row }, index) =>
     element("td", {}, element("button", { class: "quiet", "aria-label": `Look at alternative ${index + 1}, of ${run.name}`, title: run.name, onclick: () => change({ picked: { run: run.name, row } }) }, `${index + 2}.`));
   return element(
     "table", { class: "alternatives" },
-    element("caption", {}, "What the next best would trade"),
+    element("caption", {}, best.cloud.choice_points ? "What the next best would trade (utility: in the episodes that choose)" : "What the next best would trade"),
     element("thead", {}, line("", alternatives.map(pick))),
     element(
       "tbody", {},
-      objectives.map((name, k) => line(name, alternatives.map((other) => difference(other.returns[k] - best.returns[k])))),
-      line("utility", alternatives.map((other) => difference(other.utility - best.utility))),
+      objectives.map((name, k) => differences(line, name, alternatives.map((other) => other.returns[k] - best.returns[k]), extent[k].rounding)),
+      differences(line, "utility", alternatives.map((other) => other.utility - best.utility), 1e-13 * Math.abs(best.utility)),
     ),
   );
 }
 
-function difference(value) {
-  const text = Math.abs(value) < 1e-9 ? "0" : (value > 0 ? "+" : "") + formatted(value, Math.abs(value) < 0.001 ? 1 : Math.abs(value) < 0.1 ? 2 : 3);
-  return element("td", { class: value > 1e-9 ? "gain" : value < -1e-9 ? "loss" : "" }, text);
+/** Returns a line of differences, rounding errors as 0; very large or small ones share a power of ten. */
+function differences(line, name, values, rounding) {
+  const most = Math.max(...values.map(Math.abs).filter((value) => value > rounding), 0);
+  const power = most >= 1e5 || (most > 0 && most < 1e-3) ? Math.floor(Math.log10(most)) : 0;
+  const cells = values.map((value) => {
+    const equal = Math.abs(value) <= rounding;
+    const shown = power ? value / 10 ** power : value;
+    const text = equal ? "0" : (value > 0 ? "+" : "") + formatted(shown, Math.abs(shown) < 0.001 ? 1 : Math.abs(shown) < 0.1 ? 2 : 3);
+    return element("td", { class: equal ? "" : value > 0 ? "gain" : "loss", title: String(value) }, text);
+  });
+  return line(name, cells, power ? element("span", { class: "interval" }, `in 1${`e${power}`.replace("-", "−")}`) : null);
 }
 
 /** Returns the lines that load and evaluate a policy, each with a button that copies it. */
@@ -147,11 +208,13 @@ function loadLines(best, byHand) {
   if (!best.run.loadable) return [element("p", { class: "hint" }, "This run's front.json cannot be read: its policies cannot be loaded by preference.")];
   const { rows } = best.cloud;
   const whole = rows.values[rows.values.length - 1] === rows.values.length - 1;
-  const byPreference = state.utility === "linear" && !byHand && !isFiltered() && whole;
+  const chosen = rowOfRun(best.cloud);
+  const byPreference = state.utility === "linear" && !byHand && !isFiltered() && whole && chosen.row === best.row;
   const row = rows.values[best.row];
   const folder = best.run.directory;
-  const python = `import morl\nrun = morl.load(${JSON.stringify(folder)})\npolicy = run.policy(${byPreference ? `[${state.preference.join(", ")}]` : `row=${row}`})`;
-  const shell = `morl evaluate ${quoted(folder)} \\\n  ${byPreference ? `--preference ${state.preference.join(" ")}` : `--row ${row}`} \\\n  --episodes 20`;
+  const normalized = chosen.byDefault ? "" : `, normalized=${isNormalized() ? "True" : "False"}`;
+  const python = `import morl\nrun = morl.load(${JSON.stringify(folder)})\npolicy = run.policy(${byPreference ? `[${state.preference.join(", ")}]${normalized}` : `row=${row}`})`;
+  const shell = `morl evaluate ${quoted(folder)} \\\n  ${byPreference && chosen.byDefault ? `--preference ${state.preference.join(" ")}` : `--row ${row}`} \\\n  --episodes 20`;
   return [copyLine("Python", python), copyLine("Shell", shell)];
 }
 
@@ -173,7 +236,7 @@ function filterControls() {
         change({ filter: withLimits({ [k]: changed.every((value) => !Number.isFinite(value)) ? null : changed }) });
       },
     });
-    updates.push(() => (input.value = Number.isFinite(limits()[side]) ? Number(limits()[side].toPrecision(5)) : ""));
+    updates.push(() => (input.value = Number.isFinite(limits()[side]) ? typed(limits()[side]) : ""));
     return input;
   };
   const rows = problem().objectives.map((name, k) =>

@@ -12,15 +12,62 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-const NUMBERS = Array.from({ length: 9 }, (_, digits) => new Intl.NumberFormat("en-US", { maximumSignificantDigits: digits || 1 }));
+const NUMBERS = new Map();
 
-/** Returns a number as people read it: six digits, no trailing zeros, a true minus sign. */
-export function formatted(value, digits = 6) {
+function numberFormat(digits) {
+  if (!NUMBERS.has(digits)) NUMBERS.set(digits, new Intl.NumberFormat("en-US", { maximumSignificantDigits: digits }));
+  return NUMBERS.get(digits);
+}
+
+const TAIL = 9; // letters at the end of a name that stay; shorter names are never elided
+
+/** Returns a name as an element that leaves out its middle where there is no room; the whole is its title. */
+export function elided(name, attributes = {}) {
+  const parts = name.length > TAIL + 3 ? [name.slice(0, -TAIL), name.slice(-TAIL)] : [name];
+  return element("span", { class: "name", title: name, ...attributes }, parts.map((part, index) => element("span", { class: index ? "tail" : "head" }, part)));
+}
+
+const DRAWING = "http://www.w3.org/2000/svg";
+const PICTURES = {
+  up: "M6 1L10.5 6.5H7.2V11H4.8V6.5H1.5Z", down: "M6 11L10.5 5.5H7.2V1H4.8V5.5H1.5Z",
+  play: "M2 1L11 6L2 11Z", pause: "M2 1H5V11H2ZM7 1H10V11H7Z",
+};
+
+/** Returns a small picture ("up", "down", "play", "pause"), drawn: a font may lack the character, or show it in colour. */
+export function picture(name, label = null) {
+  const made = document.createElementNS(DRAWING, "svg");
+  const path = document.createElementNS(DRAWING, "path");
+  const named = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
+  for (const [key, value] of Object.entries({ viewBox: "0 0 12 12", class: "picture", ...named })) made.setAttribute(key, value);
+  path.setAttribute("d", PICTURES[name]);
+  made.append(path);
+  return made;
+}
+
+/**
+ * Returns a number as people read it: six digits, no trailing zeros, a true minus sign, very large and small ones with an
+ * exponent. Beside numbers of a `size`, rounding errors of their sums are 0.
+ */
+export function formatted(value, digits = 6, size = 0) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (Math.abs(value) < 1e-9) return "0"; // rounding errors of sums
-  let text = Number(value.toPrecision(digits));
-  text = Math.abs(text) >= 1e7 || (text !== 0 && Math.abs(text) < 1e-4) ? text.toExponential() : NUMBERS[digits].format(text);
-  return text.replace("-", "−");
+  if (!Number.isFinite(value)) return value > 0 ? "infinite" : "−infinite";
+  if (value === 0 || Math.abs(value) < 1e-12 * size) return "0";
+  const rounded = Number(value.toPrecision(digits));
+  const long = Math.abs(rounded) >= 1e7 || Math.abs(rounded) < 1e-4;
+  return (long ? rounded.toExponential().replace("e+", "e") : numberFormat(digits).format(rounded)).replaceAll("-", "−");
+}
+
+/** Returns a number with its standard error, "3.14 ± 0.02"; the number alone where there is no error. */
+export function withError(value, error, { size = 0, digits = 6 } = {}) {
+  return error > 0 ? `${formatted(value, digits, size)} ± ${formatted(error, 2)}` : formatted(value, digits, size);
+}
+
+/** Returns the texts of evenly spaced numbers beside an axis, with as many digits as tell them apart. */
+export function tickTexts(values) {
+  const largest = Math.max(...values.map(Math.abs));
+  const step = values.length > 1 ? Math.abs(values[1] - values[0]) : largest;
+  const digits = Math.ceil(Math.log10(largest / step || 1)) + 2;
+  return values.map((value) => formatted(value, Math.min(15, Math.max(6, digits)), step));
 }
 
 /** Returns about `count` round numbers between two others, evenly spaced: what to write beside an axis. */
@@ -29,7 +76,14 @@ export function niceTicks([lowest, highest], count) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * ([1, 2, 5].find((factor) => factor * power >= 0.999 * rough) ?? 10);
   const first = Math.ceil(lowest / step - 1e-9);
-  return Array.from({ length: Math.floor(highest / step + 1e-9) - first + 1 }, (_, index) => (first + index) * step);
+  const length = Math.floor(highest / step + 1e-9) - first + 1;
+  return length > 0 && length < 1000 ? Array.from({ length }, (_, index) => (first + index) * step) : [];
+}
+
+/** Returns the width in pixels that the numbers beside an upright axis and its title need. */
+export function tickMargin(range) {
+  const longest = Math.max(0, ...tickTexts(niceTicks(range, 6)).map((text) => text.length));
+  return Math.min(140, Math.max(64, 36 + 7 * longest));
 }
 
 /** Returns text that Plotly shows as it is, although it understands some tags. */

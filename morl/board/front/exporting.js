@@ -21,12 +21,15 @@ function pointsShown() {
     const { shape: [count, width], values } = cloud.points;
     for (let row = 0; row < count; row++) {
       if (!passes(values, row * width)) continue;
-      const preference = cloud.preferences && Array.from(cloud.preferences.values.slice(row * width, (row + 1) * width));
+      const rowOf = (table) => table && Array.from(table.values.slice(row * width, (row + 1) * width));
+      const preference = rowOf(cloud.preferences);
+      const errors = rowOf(cloud.standard_errors);
       records.push({
         run: cloud.run.name, agent: cloud.run.agent, env: problem().env, seed: cloud.run.seed,
         training_steps: cloud.at ?? cloud.run.counts.selected_at_step ?? cloud.run.counts.training_steps ?? null,
         row: cloud.rows?.values[row] ?? null, policy_id: cloud.policy_ids?.values[row] ?? null,
         returns: Object.fromEntries(pointOf(cloud, row).map((value, k) => [objectives[k], value])),
+        standard_errors: errors?.every(Number.isFinite) ? Object.fromEntries(errors.map((value, k) => [objectives[k], value])) : null,
         preference: preference?.every(Number.isFinite) ? Object.fromEntries(preference.map((value, k) => [objectives[k], value])) : null,
       });
     }
@@ -42,10 +45,10 @@ function asJson(points) {
 function asCsv(points) {
   const { objectives } = problem();
   const plain = ["run", "agent", "env", "seed", "training_steps", "row", "policy_id"];
-  const lines = [[...plain, ...objectives.map((name) => `return ${name}`), ...objectives.map((name) => `preference ${name}`)]];
+  const lines = [[...plain, ...objectives.map((name) => `return ${name}`), ...objectives.map((name) => `standard error ${name}`), ...objectives.map((name) => `preference ${name}`)]];
   for (const point of points) {
     lines.push([
-      ...plain.map((key) => point[key]), ...objectives.map((name) => point.returns[name]), ...objectives.map((name) => point.preference?.[name] ?? null),
+      ...plain.map((key) => point[key]), ...objectives.map((name) => point.returns[name]), ...objectives.map((name) => point.standard_errors?.[name] ?? null), ...objectives.map((name) => point.preference?.[name] ?? null),
     ]);
   }
   return lines.map((line) => `${line.map(cell).join(",")}\r\n`).join("");

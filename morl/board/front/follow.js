@@ -1,21 +1,24 @@
 // Below the chart: the slider over training time, indicator curves, and the table of indicators.
 
-import { element, formatted, inWords } from "./dom.js";
-import { change, listen, oncePerFrame, selectedRuns, seriesOf, settingsOfProblem, state, whenStill } from "./state.js";
+import { elided, element, formatted, inWords, picture } from "./dom.js";
+import { change, listen, oncePerFrame, problem, selectedRuns, seriesOf, settingsOfProblem, state, whenStill } from "./state.js";
 import { swatch } from "./swatch.js";
 import { axisLayout, chartLayout, chartOptions, colours, faded, look, watchTheme } from "./theme.js";
 
 const MOST_POSITIONS = 200;
 const CURVES = ["hypervolume", "expected_utility", "sparsity", "cardinality"];
 const CLOCKS = ["training_steps", "environment_steps", "wall_seconds"];
+const MOST_DASHED = 16; // curves; of more, dashes would be a blur
 const PLAY_MILLISECONDS = 350;
-const DIRECTION = { hypervolume: "↑", expected_utility: "↑", cardinality: "↑", igd_plus: "↓", maximum_utility_loss: "↓", sparsity: "↓" };
+const DIRECTION = {
+  hypervolume: "up", expected_utility: "up", normalized_expected_utility: "up", cardinality: "up", igd_plus: "down", maximum_utility_loss: "down", sparsity: "down",
+};
 const narrow = window.matchMedia("(max-width: 760px)");
 
 export function timeSlider() {
   const slider = element("input", { id: "time", type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Training time", oninput: () => show(Number(slider.value)) });
   const output = element("output", { for: "time" });
-  const play = element("button", { onclick: toggle, "aria-label": "Replay training" }, "▶ Replay");
+  const play = element("button", { onclick: toggle, "aria-label": "Replay training" }, picture("play"), " Replay");
   let steps = [];
   let timer = null;
 
@@ -25,13 +28,13 @@ export function timeSlider() {
   function toggle() {
     if (timer) return stop();
     if (state.step === null) show(0);
-    play.textContent = "⏸ Pause";
+    play.replaceChildren(picture("pause"), " Pause");
     timer = setInterval(() => (Number(slider.value) >= steps.length ? stop() : show(Number(slider.value) + 1)), PLAY_MILLISECONDS);
   }
   function stop() {
     clearInterval(timer);
     timer = null;
-    play.textContent = "▶ Replay";
+    play.replaceChildren(picture("play"), " Replay");
   }
   const redraw = oncePerFrame(() => {
     steps = stepsToShow();
@@ -90,23 +93,29 @@ function drawCurves(plot, empty) {
   const drawn = state.plotly ? series() : new Map();
   plot.hidden = drawn.size === 0;
   empty.hidden = drawn.size > 0;
-  empty.textContent = state.curves.key && state.plotly ? "Curves appear with the first evaluations." : "Loading …";
+  empty.textContent = reasonForNoCurves();
   if (!drawn.size) return;
   const names = CURVES.filter((name) => [...drawn.values()].some((curves) => curves.some((curve) => curve.indicators[name])));
+  const crowded = [...drawn.values()].flat().length > MOST_DASHED;
   const traces = [];
   plot.classList.toggle("stacked-panels", narrow.matches);
-  const layout = chartLayout({ margin: { l: 52, r: 14, t: 28, b: 28 }, hovermode: false, dragmode: "zoom", uirevision: `curves ${state.problem} ${state.clock}`, annotations: [], shapes: timeLine(names.length) });
+  const layout = chartLayout({ margin: { l: 60, r: 14, t: 28, b: 28 }, hovermode: false, dragmode: "zoom", uirevision: `curves ${state.problem} ${state.clock}`, annotations: [], shapes: timeLine(names.length) });
   names.forEach((name, panel) => {
     const suffix = panel === 0 ? "" : panel + 1;
     const { across, up } = domains(panel, names.length);
-    const small = { tickfont: { size: 11, color: colours().faint }, nticks: 5 };
+    const small = { tickfont: { size: 11, color: colours().faint }, nticks: 4, tickformat: ",.6~g" };
     layout[`xaxis${suffix}`] = axisLayout("", { ...small, domain: across, anchor: `y${suffix}`, rangemode: "tozero" });
     layout[`yaxis${suffix}`] = axisLayout("", { ...small, domain: up, anchor: `x${suffix}` });
-    const title = `${inWords(name)} ${DIRECTION[name]}`;
-    layout.annotations.push({ text: title, x: across[0], y: up[1], xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", yshift: 4, showarrow: false, font: { size: 13 } });
-    for (const [number, curves] of drawn) traces.push(...curveTraces(curves, name, look(number).colour, suffix));
+    layout.annotations.push(...panelTitle(name, across[0], up[1]));
+    for (const [number, curves] of drawn) traces.push(...curveTraces(curves, name, { ...look(number, state.fold), ...(crowded ? { dash: "solid" } : {}) }, suffix));
   });
   Plotly.react(plot, traces, layout, { ...chartOptions(), displayModeBar: false });
+}
+
+function reasonForNoCurves() {
+  if (state.loaded && !problem()) return "Indicators over training appear with a run's first evaluation.";
+  if (problem() && !state.selected.size) return "No run is selected.";
+  return state.curves.key && state.plotly ? "Curves appear with the first evaluations." : "Loading …";
 }
 
 /** Returns where a panel lies: all in one line, or in two columns where the window is narrow. */
@@ -114,11 +123,19 @@ function domains(panel, count) {
   const columns = narrow.matches ? 2 : count;
   const rows = Math.ceil(count / columns);
   const part = (place, parts, gap) => [place * ((1 + gap) / parts), (place + 1) * ((1 + gap) / parts) - gap];
-  return { across: part(panel % columns, columns, columns > 2 ? 0.07 : 0.16), up: part(rows - 1 - Math.floor(panel / columns), rows, 0.3) };
+  return { across: part(panel % columns, columns, columns > 2 ? 0.09 : 0.16), up: part(rows - 1 - Math.floor(panel / columns), rows, 0.3) };
+}
+
+/** Returns the name of a panel and, drawn before it, an arrow in the direction that is better. */
+function panelTitle(name, x, y) {
+  const place = { x, y, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom" };
+  const upwards = DIRECTION[name] === "up";
+  const arrow = { ...place, text: "", showarrow: true, arrowhead: 2, arrowsize: 1.1, arrowwidth: 1.4, arrowcolor: colours().text, ax: 0, ay: upwards ? 12 : -12, xshift: 5, yshift: upwards ? 18 : 6 };
+  return [{ ...place, text: inWords(name), xshift: 12, yshift: 2, showarrow: false, font: { size: 13 } }, arrow];
 }
 
 /** Returns one trace for all curves of a colour, with gaps between them, and the band of each interval. */
-function curveTraces(curves, name, colour, suffix) {
+function curveTraces(curves, name, { colour, dash, symbol }, suffix) {
   const place = { xaxis: `x${suffix}`, yaxis: `y${suffix}`, type: "scatter", mode: "lines", hoverinfo: "skip" };
   const bands = [];
   const x = [];
@@ -133,7 +150,7 @@ function curveTraces(curves, name, colour, suffix) {
     }
   }
   const single = x.length <= 2;
-  return [...bands, { ...place, x, y, mode: single ? "markers" : "lines", line: { color: faded(colour, curves.length > 10 ? 0.5 : 0.9), width: 1.8 }, marker: { color: colour } }];
+  return [...bands, { ...place, x, y, mode: single ? "markers" : "lines", line: { color: faded(colour, curves.length > 10 ? 0.5 : 0.9), width: 1.8, dash }, marker: { color: colour, symbol } }];
 }
 
 let panels = 0;
@@ -158,14 +175,21 @@ export function indicatorsTable() {
 }
 
 function table() {
-  const rows = state.fold ? foldedRows() : selectedRuns().map((run) => ({ name: run.name, number: seriesOf(run), values: run.indicators }));
+  const rows = state.fold ? foldedRows() : selectedRuns().map((run) => ({ name: run.name, number: seriesOf(run), values: run.indicators, errors: run.indicator_errors }));
+  if (!rows.length) return element("p", { class: "empty" }, state.fold && selectedRuns().length ? "The seeds are being folded, or not all of a setting's seeds are selected." : "No run is selected.");
   const names = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
-  const head = ["run", ...names].map((name) => element("th", { scope: "col" }, name === "run" ? (state.fold ? "setting" : "run") : `${inWords(name)} ${DIRECTION[name] ?? ""}`));
+  const head = ["run", ...names].map((name) => element("th", { scope: "col" }, name === "run" ? (state.fold ? "setting" : "run") : [inWords(name), direction(name)]));
   const body = rows.map((row) => {
-    const name = element("div", { class: "row nowrap" }, swatch(row.number), element("span", { class: "name" }, row.name));
-    return element("tr", {}, element("th", { scope: "row", title: row.name }, name), names.map((key) => element("td", {}, cell(row.values[key]))));
+    const name = element("div", { class: "row nowrap" }, swatch(row.number), elided(row.name));
+    return element("tr", {}, element("th", { scope: "row", title: row.name }, name), names.map((key) => element("td", {}, cell(row.values[key], row.errors?.[key]))));
   });
   return element("table", { class: "indicators" }, element("thead", {}, element("tr", {}, head)), element("tbody", {}, body));
+}
+
+/** Returns an arrow in the direction that is better. */
+function direction(name) {
+  const better = DIRECTION[name];
+  return better ? [" ", picture(better, better === "up" ? "more is better" : "less is better")] : null;
 }
 
 function foldedRows() {
@@ -175,8 +199,10 @@ function foldedRows() {
   });
 }
 
-/** Returns a number, or the interquartile mean of several seeds above its 95 % bootstrap interval. */
-function cell(value) {
-  if (value === undefined || typeof value === "number") return formatted(value);
+/** Returns a number above its standard error, or the interquartile mean of several seeds above its 95 % bootstrap interval. */
+function cell(value, error) {
+  if (value === undefined || typeof value === "number") {
+    return error > 0 ? [formatted(value), element("span", { class: "interval", title: "standard error" }, `± ${formatted(error, 2)}`)] : formatted(value);
+  }
   return value.low === null ? formatted(value.mean) : [formatted(value.mean, 5), element("span", { class: "interval" }, `${formatted(value.low, 4)} to ${formatted(value.high, 4)}`)];
 }

@@ -1,6 +1,6 @@
 // Three and more objectives: every pair as a small scatter plot.
 
-import { plotlyText } from "./dom.js";
+import { plotlyText, tickMargin } from "./dom.js";
 import { filterBox, rings } from "./marks.js";
 import { dots, MOST_DRAWN } from "./paint.js";
 import { column } from "./scene.js";
@@ -12,7 +12,7 @@ export function figure({ groups, ranges, objectives, problem }) {
   const many = groups.reduce((sum, group) => sum + group.items.length, 0) * ((side * (side + 1)) / 2) > MOST_DRAWN;
   const traces = [];
   const items = [];
-  const layout = chartLayout({ dragmode: "select", margin: { l: 72, r: 12, t: 12, b: 56 }, uirevision: `matrix ${state.problem}`, shapes: [] });
+  const layout = chartLayout({ dragmode: "select", margin: { l: Math.max(72, ...ranges.slice(1).map(tickMargin)), r: 12, t: 12, b: 56 }, uirevision: `matrix ${state.problem}`, shapes: [] });
   const known = problem.known_front && Array.from({ length: problem.known_front.shape[0] }, (_, row) => [{ points: problem.known_front }, row]);
   for (const panel of panels(objectives.length)) {
     Object.assign(layout, panelAxes(panel, side, objectives, ranges));

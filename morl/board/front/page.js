@@ -26,7 +26,7 @@ export async function build(loadPlotly) {
 function showProblem(key) {
   const { objectives } = state.listing.problems.find((candidate) => candidate.key === key);
   change({
-    problem: key, selected: firstSelection(key), view: viewsFor(objectives.length)[0], step: null, filter: [], picked: null, minimum: [], folds: {},
+    problem: key, selected: firstSelection(key), view: viewsFor(objectives.length)[0], step: null, filter: [], picked: null, minimum: [], normalized: null, folds: {},
     preference: objectives.map(() => Math.round(1000 / objectives.length) / 1000),
   });
 }
@@ -56,11 +56,13 @@ function sharePanel() {
   const text = element("pre", { tabindex: 0 });
   const button = element("button", { class: "quiet", "aria-label": "Copy the command", onclick: () => copyText(text.textContent, button) }, "Copy");
   const hint = "Writes this page as one file that opens offline, and a figure for print (.pdf, .svg or .png).";
-  listen(["listing", "problem", "selected"], () => {
-    text.textContent = ["morl front", ...selectedRuns().map((run) => quoted(run.directory)), "--html front.html --plot front.pdf"].join(" \\\n  ");
-  });
-  return element(
-    "section", { "aria-label": "Share", hidden: offline },
+  const section = element(
+    "section", { "aria-label": "Share", hidden: true },
     element("h2", {}, "Share"), element("div", { class: "code" }, element("span", {}, hint), button, text),
   );
+  listen(["listing", "problem", "selected"], () => {
+    section.hidden = offline || selectedRuns().length === 0;
+    text.textContent = ["morl front", ...selectedRuns().map((run) => quoted(run.directory)), "--html front.html --plot front.pdf"].join(" \\\n  ");
+  });
+  return section;
 }

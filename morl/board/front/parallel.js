@@ -1,6 +1,6 @@
 // Any number of objectives: parallel coordinates. Dragging a box over an axis filters that objective.
 
-import { formatted, niceTicks, plotlyText } from "./dom.js";
+import { niceTicks, plotlyText, tickTexts } from "./dom.js";
 import { MOST_DRAWN, threads } from "./paint.js";
 import { state } from "./state.js";
 import { chartLayout, colours, faded } from "./theme.js";
@@ -25,13 +25,13 @@ export function figure({ groups, ranges, objectives, problem }) {
     const colour = group.filtered ? colours().filtered : group.colour;
     traces.push({
       type: "scatter", mode: "lines", hoverinfo: "none", connectgaps: false,
-      ...lines(group.items, ranges), line: { color: faded(colour, opacity), width: total > 200 ? 1 : 1.8 },
+      ...lines(group.items, ranges), line: { color: faded(colour, opacity), width: total > 200 ? 1 : 1.8, dash: group.filtered ? "solid" : group.dash },
     });
     items.push((point) => group.items[Math.floor(point / (objectives.length + 1))]);
   }
   const crowded = objectives.map(short).join("").length > MOST_LETTERS;
   const layout = chartLayout({
-    margin: { l: 48, r: 48, t: 20, b: 56 }, dragmode: "select", uirevision: `parallel ${state.problem}`,
+    margin: { l: 64, r: 48, t: 20, b: 56 }, dragmode: "select", uirevision: `parallel ${state.problem}`,
     xaxis: { range: [-0.18, objectives.length - 0.82], visible: false, fixedrange: true },
     yaxis: { range: [-0.02, 1.02], visible: false, fixedrange: true },
     shapes: [...objectives.map((_, k) => axisLine(k)), ...filterBars(ranges)],
@@ -79,8 +79,10 @@ function short(name) {
 function axisTexts(name, k, [lowest, highest], lower) {
   const { faint, text, background } = colours();
   const label = { x: k, y: 0, yref: "paper", yshift: lower ? -28 : -10, yanchor: "top", xanchor: "center", text: `<b>${plotlyText(name)}</b>`, showarrow: false, font: { color: text, size: 13 } };
-  const ticks = niceTicks([lowest, highest], TICKS).map((value) => ({
-    x: k, y: scaled(value, [lowest, highest]), xanchor: "right", xshift: -5, text: formatted(value), showarrow: false,
+  const values = niceTicks([lowest, highest], TICKS);
+  const texts = tickTexts(values);
+  const ticks = values.map((value, index) => ({
+    x: k, y: scaled(value, [lowest, highest]), xanchor: "right", xshift: -5, text: texts[index], showarrow: false,
     bgcolor: faded(background, 0.75), borderpad: 1, font: { color: faint, size: 11 },
   }));
   return [label, ...ticks];

@@ -1,6 +1,6 @@
 // The panel on the left: problems, settings and their seeds, to be ticked or found by a pattern.
 
-import { element, formatted } from "./dom.js";
+import { elided, element, formatted } from "./dom.js";
 import { change, colouredBySetting, listen, matches, oncePerFrame, problem, runsOfProblem, seriesOf, settingsOfProblem, state } from "./state.js";
 import { swatch } from "./swatch.js";
 import { watchTheme } from "./theme.js";
@@ -36,9 +36,8 @@ export function runsPanel(showProblem) {
 function drawProblems(select, facts) {
   select.replaceChildren(
     ...state.listing.problems.map((each) => {
-      const options = Object.entries(each.env_options).map(([name, value]) => `, ${name} ${value}`).join("");
       const selected = each.key === state.problem;
-      return element("option", { value: each.key, selected }, `${each.env}${options}`);
+      return element("option", { value: each.key, selected, title: each.label }, each.label);
     }),
   );
   const shown = problem();
@@ -51,7 +50,7 @@ function drawKeepingFocus(list) {
   const focused = list.contains(document.activeElement) ? document.activeElement.id : null;
   const groups = settingsOfProblem().map(settingGroup).filter(Boolean);
   list.replaceChildren(...groups);
-  if (!groups.length) list.append(element("p", { class: "empty" }, runsOfProblem().length ? "No run matches." : "No runs yet."));
+  if (!groups.length) list.append(element("p", { class: "empty" }, runsOfProblem().length ? `No run matches “${state.pattern}”.` : state.loaded ? "No run with a front yet." : "Loading …"));
   if (focused) document.getElementById(focused)?.focus();
 }
 
@@ -68,8 +67,8 @@ function settingGroup(setting, index) {
   const folder = sharedFolder(seeds.map((run) => run.name));
   return element(
     "div", { class: "setting" },
-    element("label", { class: "setting-name", title: setting.label }, box, picture, element("span", {}, setting.label)),
-    folder ? element("p", { class: "folder", title: folder }, folder) : null,
+    element("label", { class: "setting-name", title: setting.label }, box, picture, element("span", { class: "label" }, setting.label)),
+    folder ? element("p", { class: "folder", title: folder }, elided(folder)) : null,
     seeds.map((run, number) => runLine(run, `${index}-${number}`, run.name.slice(folder.length))),
   );
 }
@@ -88,9 +87,9 @@ function runLine(run, id, shortName) {
     "div", { class: "run" },
     element(
       "label", { title: run.name }, box, colouredBySetting() ? null : swatch(seriesOf(run)),
-      element("span", { class: "name" }, shortName),
+      elided(shortName, { title: run.name }),
     ),
-    element("span", { class: "number", title: "hypervolume" }, volume === undefined ? "" : formatted(volume, 5)),
+    element("span", { class: "number", title: "hypervolume" }, volume === undefined ? "" : formatted(volume, 4)),
     run.notes.map((note) => element("p", { class: "note" }, note)),
   );
 }
@@ -104,8 +103,11 @@ function select(names, add) {
 function drawOthers(details) {
   const { others } = state.listing;
   details.hidden = others.length === 0;
-  details.replaceChildren(
-    element("summary", {}, `${others.length} without a front`),
-    ...others.map(({ name, notes }) => element("div", { class: "run" }, element("span", { class: "name", title: name }, name), notes.map((note) => element("p", { class: "note" }, note)))),
+  const summary = details.querySelector("summary") ?? element("summary"); // the same one: it keeps the focus
+  summary.textContent = `${others.length} without a front`;
+  const lines = details.querySelector("div") ?? element("div");
+  if (!summary.parentElement) details.append(summary, lines);
+  lines.replaceChildren(
+    ...others.map(({ name, notes }) => element("div", { class: "run" }, elided(name), notes.map((note) => element("p", { class: "note" }, note)))),
   );
 }

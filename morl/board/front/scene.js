@@ -3,6 +3,9 @@
 import { look } from "./theme.js";
 import { problem, selectedRuns, seriesOf, settingsOfProblem, state } from "./state.js";
 
+/** Numbers beyond this size are not drawn: the length of an axis must be a number too. */
+const LARGEST_DRAWN = 1e307;
+
 /** Groups up to this size are drawn in full. */
 const FEW = 400;
 
@@ -40,7 +43,7 @@ function foldedClouds() {
     if (!fold?.surfaces.best) continue;
     const seeds = fold.runs.length;
     const name = `${setting.label} (${seeds} ${seeds === 1 ? "seed" : "seeds"})`;
-    made.push({ setting, name, number, ...look(number), points: fold.surfaces.best, surfaces: fold.surfaces });
+    made.push({ setting, name, number, seeds, ...look(number, true), points: fold.surfaces.best, surfaces: fold.surfaces });
   }
   return made;
 }
@@ -64,8 +67,9 @@ export function ranges() {
   if (known) include(known);
   return low.map((lowest, k) => {
     if (!Number.isFinite(lowest)) return [0, 1];
-    const room = 0.06 * (high[k] - lowest) || Math.max(1, Math.abs(lowest)) * 0.1;
-    return [lowest - room, high[k] + room];
+    const [from, to] = [lowest, high[k]].map((value) => Math.min(LARGEST_DRAWN, Math.max(-LARGEST_DRAWN, value)));
+    const room = Math.max(0.06 * (to - from), 1e-12 * Math.max(Math.abs(from), Math.abs(to))) || 1;
+    return to > from ? [from - room, to + room] : [from - (0.1 * Math.abs(from) || 1), from + (0.1 * Math.abs(from) || 1)];
   });
 }
 

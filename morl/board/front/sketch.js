@@ -3,8 +3,8 @@
 // scatter matrix use.
 
 import { fitted } from "./paint.js";
-import { colours, glyph } from "./theme.js";
-import { formatted, niceTicks } from "./dom.js";
+import { colours, dashes, glyph } from "./theme.js";
+import { niceTicks, tickTexts } from "./dom.js";
 
 /** Paints a figure { traces, layout, painted } over the whole canvas. */
 export function sketch(canvas, { traces, layout, painted }) {
@@ -54,7 +54,9 @@ function drawTrace(context, { mode, x, y, line = { width: 0 }, marker, fill, fil
     }
     inside(context, across, up, () => {
       if (fill) Object.assign(context, { fillStyle: fillcolor }).fill();
+      context.setLineDash(dashes(line.dash, line.width));
       if (line.width) Object.assign(context, { strokeStyle: line.color, lineWidth: line.width }).stroke();
+      context.setLineDash([]);
     });
   } else if (mode === "markers") {
     const hollow = marker.symbol?.endsWith("-open");
@@ -95,18 +97,20 @@ function drawAxis(context, axis, other) {
   const edge = across ? other._offset + other._length : other._offset;
   const far = across ? other._offset : other._offset + other._length;
   context.lineWidth = 1;
-  for (const value of niceTicks(range, length / (across ? 90 : 50))) {
+  const values = niceTicks(range, length / (across ? 90 : 50));
+  const texts = tickTexts(values);
+  for (const [index, value] of values.entries()) {
     const place = start + axis.d2p(value);
     line(context, axis.gridcolor, across, place, edge, far);
     line(context, axis.tickcolor, across, place, edge, edge + (across ? 4 : -4));
     if (showticklabels === false) continue;
-    write(context, formatted(value), across ? place : edge - 7, across ? edge + 7 : place, { color: axis.tickfont.color, size: axis.tickfont.size, align: across ? "center" : "right", baseline: across ? "top" : "middle" });
+    write(context, texts[index], across ? place : edge - 7, across ? edge + 7 : place, { color: axis.tickfont.color, size: axis.tickfont.size, align: across ? "center" : "right", baseline: across ? "top" : "middle" });
   }
   line(context, axis.linecolor, !across, edge, start, start + length);
   const title = axis.title?.text;
   if (!title) return;
   context.save();
-  context.translate(across ? start + length / 2 : edge - 44, across ? edge + 34 : start + length / 2);
+  context.translate(across ? start + length / 2 : 20, across ? edge + 34 : start + length / 2);
   if (!across) context.rotate(-Math.PI / 2);
   write(context, title, 0, 0, { color: colours().text, size: axis.title.font?.size ?? 15, align: "center", baseline: "middle" });
   context.restore();

@@ -1,6 +1,6 @@
 // Three objectives: a scatter plot to turn around.
 
-import { plotlyText } from "./dom.js";
+import { niceTicks, plotlyText, tickTexts } from "./dom.js";
 import { column, distinct } from "./scene.js";
 import { choice } from "./choice.js";
 import { state } from "./state.js";
@@ -12,9 +12,11 @@ const CELLS = 150;
 export const KEYS = "Arrow keys turn it.";
 const FROM = { eye: { x: 1.55, y: 1.45, z: 0.85 }, center: { x: 0, y: 0, z: -0.14 } }; // whence the scene is seen
 
+let drawnRanges = null; // of the axes; a graphics processor computes in 32 bits, so that points are drawn between 0 and 1
 let firstMark = 0; // number of the trace that marks the chosen policy; the alternatives follow
 
 export function figure({ groups, ranges, objectives, problem }) {
+  drawnRanges = ranges;
   const traces = [];
   const items = [];
   if (problem.known_front) {
@@ -36,7 +38,7 @@ export function figure({ groups, ranges, objectives, problem }) {
   traces.push({ ...cloudTrace([], { color: text, size: 14, symbol: "circle-open", line: { width: 3, color: text } }) });
   placeMarks(choice()).forEach((place, index) => Object.assign(traces[firstMark + index], place));
   items.push(() => null, () => null);
-  const axis = (k) => ({ ...axisLayout(plotlyText(objectives[k]), { range: [...ranges[k]] }), backgroundcolor: colours().background, showspikes: false });
+  const axis = (k) => ({ ...axisLayout(plotlyText(objectives[k]), { range: [0, 1], ...ticksOf(ranges[k]) }), backgroundcolor: colours().background, showspikes: false });
   const layout = chartLayout({
     margin: { l: 0, r: 0, t: 0, b: 0 }, uirevision: `space ${state.problem}`,
     scene: { xaxis: axis(0), yaxis: axis(1), zaxis: axis(2), camera: FROM, aspectmode: "cube", dragmode: "turntable" },
@@ -45,13 +47,24 @@ export function figure({ groups, ranges, objectives, problem }) {
 }
 
 function cloudTrace(items, marker) {
-  return { type: "scatter3d", mode: "markers", hoverinfo: "none", x: column(items, 0), y: column(items, 1), z: column(items, 2), marker };
+  return { type: "scatter3d", mode: "markers", hoverinfo: "none", x: column(items, 0).map(share(0)), y: column(items, 1).map(share(1)), z: column(items, 2).map(share(2)), marker };
+}
+
+/** Returns a function that places a value of an objective between 0 and 1. */
+function share(k) {
+  const [lowest, highest] = drawnRanges[k];
+  return (value) => (value - lowest) / (highest - lowest);
+}
+
+function ticksOf([lowest, highest]) {
+  const values = niceTicks([lowest, highest], 5);
+  return { tickmode: "array", tickvals: values.map((value) => (value - lowest) / (highest - lowest)), ticktext: tickTexts(values) };
 }
 
 /** Returns the coordinates of the alternatives, then of the chosen policy. */
 function placeMarks({ best, alternatives }) {
   return [alternatives, best ? [best] : []].map((policies) => {
-    const [x, y, z] = [0, 1, 2].map((k) => policies.map((policy) => policy.returns[k]));
+    const [x, y, z] = [0, 1, 2].map((k) => policies.map((policy) => share(k)(policy.returns[k])));
     return { x, y, z };
   });
 }

@@ -20,6 +20,7 @@ export const state = {
   preference: [],
   utility: "linear",
   minimum: [],
+  normalized: null, // whether weights count returns in scales; null: where these differ much
   filter: [], // [lowest, highest] of each objective; null where there is none
   picked: null, // { run, row }: a policy that the user points at instead of the best one
   clock: "training_steps",

@@ -1,16 +1,23 @@
-// Colours: Okabe and Ito's palette, which readers with any colour vision can tell apart, and TensorBoard's two themes.
+// Colours: Okabe and Ito's palette, which readers with any colour vision can tell apart, then seven more that differ from
+// those and from each other; and TensorBoard's two themes.
 
 const LIGHT = {
-  series: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"],
+  series: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+    "#4B2BFF", "#00B800", "#FF0FD2", "#7B2D8E", "#7A1A00", "#F00069", "#6E6E00"],
   text: "#212121", faint: "#616161", grid: "#E4E4E4", background: "#FFFFFF", known: "#9A9A9A", filtered: "#C8C8C8",
 };
 const DARK = {
-  series: ["#56B4E9", "#F28E4B", "#2CC295", "#E6A0C8", "#F0C33C", "#9BB8FF", "#F5F5F5"],
+  series: ["#56B4E9", "#F28E4B", "#2CC295", "#E6A0C8", "#F0C33C", "#9BB8FF", "#F5F5F5",
+    "#B46BFF", "#3DF03D", "#FF4D7E", "#FF5BE0", "#D2FF96", "#7FA832", "#8FF0E6"],
   text: "#F2F2F2", faint: "#BDBDBD", grid: "#4A4A4A", background: "#303030", known: "#A8A8A8", filtered: "#5E5E5E",
 };
-/** Every series has a symbol of its own too; after a round of colours the symbols move on by one. */
+/** Series that a reader can tell apart by colour alone, whatever the colour vision; each round has a dash of its own. */
+const ROUND = 7;
+const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
+/** Every series has a symbol too; after a round the symbols move on by one: colour, symbol and dash together are unique. */
 const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x"];
-const SYMBOLS_3D = ["circle", "square", "diamond", "cross", "x", "circle-open", "diamond-open"];
+/** Plotly writes these as characters of a font: its "x" is an emoji there, which machines without such a font lack. */
+const SYMBOLS_3D = ["circle", "square", "diamond", "circle-open", "square-open", "diamond-open"];
 
 const media = window.matchMedia("(prefers-color-scheme: dark)");
 const board = boardBody();
@@ -38,11 +45,19 @@ export function watchTheme(callback) {
   if (board) new MutationObserver(callback).observe(board, { attributeFilter: ["class"] });
 }
 
-/** Returns colour and symbols of the series with a number. */
-export function look(number) {
+/** Returns colour, symbols and dash of the series with a number; few folded series, whose lines may coincide, are all dashed differently. */
+export function look(number, folded = false) {
   const { series } = colours();
-  const symbol = (number + Math.floor(number / series.length)) % SYMBOLS.length;
-  return { colour: series[number % series.length], symbol: SYMBOLS[symbol], symbol3d: SYMBOLS_3D[symbol] };
+  const round = Math.floor(number / ROUND);
+  const symbol = (number + round) % SYMBOLS.length;
+  const dash = DASHES[(folded ? number : round) % DASHES.length];
+  return { colour: series[number % series.length], symbol: SYMBOLS[symbol], symbol3d: SYMBOLS_3D[number % SYMBOLS_3D.length], dash };
+}
+
+/** Returns a dash as lengths of strokes and gaps in pixels, for lines of a width. */
+export function dashes(dash, width = 1.5) {
+  const parts = { dash: [6, 4], dot: [1.5, 2.5], dashdot: [6, 3, 1.5, 3], longdash: [10, 4], longdashdot: [10, 3, 1.5, 3] }[dash] ?? [];
+  return parts.map((part) => (part * width) / 1.5);
 }
 
 const GLYPHS = {
@@ -78,7 +93,8 @@ export function axisLayout(title, more = {}) {
   const { grid, faint } = colours();
   return {
     title: { text: title, standoff: 8 }, gridcolor: grid, linecolor: faint, tickcolor: faint, zeroline: false,
-    showline: true, ticks: "outside", ticklen: 4, tickfont: { color: faint, size: 12 }, ...more,
+    showline: true, ticks: "outside", ticklen: 4, tickfont: { color: faint, size: 12 }, exponentformat: "e", minexponent: 5,
+    separatethousands: true, ...more,
   };
 }
 

@@ -1,6 +1,7 @@
 // What is under the mouse. Plotly's own labels read names as markup; this one does not.
 
-import { element, formatted } from "./dom.js";
+import { element, withError } from "./dom.js";
+import { extents } from "./choice.js";
 import { pointOf } from "./scene.js";
 import { problem } from "./state.js";
 
@@ -12,10 +13,12 @@ export function tooltip() {
 
 export function showTooltip([cloud, row], event) {
   const returns = pointOf(cloud, row);
+  const extent = extents([cloud]);
+  const errors = cloud.standard_errors?.values.slice(row * returns.length, (row + 1) * returns.length);
   const id = cloud.policy_ids?.values[row];
   box.replaceChildren(
     element("strong", {}, cloud.name),
-    element("dl", {}, problem().objectives.map((name, k) => [element("dt", {}, name), element("dd", {}, formatted(returns[k]))])),
+    element("dl", {}, problem().objectives.map((name, k) => [element("dt", {}, name), element("dd", {}, withError(returns[k], errors?.[k], extent[k]))])),
     ...(id >= 0 ? [element("span", {}, `policy ${id}; click to look at it`)] : []),
   );
   box.hidden = false;
