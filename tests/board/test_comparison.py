@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import morl
 from morl.board import answers
+from morl.board.comparison import differences
 from morl.board.folds import attainment_surface, best_of, bootstrap_interval, interquartile_mean
 from morl.pareto import hypervolume, non_dominated
 
@@ -31,6 +32,68 @@ def test_problems_have_their_known_front_and_settings_their_labels(tmp_path: Pat
         "pd-morl, learning rate 0.2": ["fast-0", "fast-1", "fast-2"],
         "pd-morl, learning rate 0.1": ["slow-0", "slow-1", "slow-2"],
     }
+
+
+def test_known_fronts_of_user_environments_come_from_the_run_folders(tmp_path: Path) -> None:
+    true, wrong = [[0.0, 9.0], [9.0, 0.0]], [[1e300, 0.0], [0.0, 1e300]]
+    write_run(tmp_path / "a", known_front=wrong)
+    write_run(tmp_path / "b", known_front=true, seed=1)
+    write_run(tmp_path / "c", known_front=true, seed=2)
+    write_run(tmp_path / "d", seed=3)
+    (problem,) = answers.listing(library_of(tmp_path))["problems"]
+    np.testing.assert_array_equal(decoded(problem["known_front"]), true)  # one damaged run draws no wrong front
+    names = {"objectives": ["treasure", "time"], "env": "deep-sea-treasure-v0"}
+    write_run(tmp_path / "sea", known_front=wrong, **names)
+    problems = {each["env"]: each for each in answers.listing(library_of(tmp_path))["problems"]}
+    expected = morl.envs.specs["deep-sea-treasure-v0"].known_front
+    assert expected is not None
+    np.testing.assert_array_equal(decoded(problems["deep-sea-treasure-v0"]["known_front"]), expected(0.99))
+
+
+def test_settings_are_named_by_what_tells_them_apart() -> None:
+    same = {"env": "x", "total_steps": 100}
+    of = {
+        f"{rate}-{width}": {**same, "agent.lr": rate, "agent.width": width} for rate in (0.1, 0.2) for width in (8, 9)
+    }
+    assert differences(of)["0.1-9"] == ["lr 0.1", "width 9"]
+    assert differences({"only": same}) == {"only": []}
+    # One entry that tells all apart is enough, whatever else differs with it.
+    many = {f"{k}": {"alpha": k // 2, "beta": k, "gamma": k // 3, "zeta": k == 0} for k in range(6)}
+    assert differences(many)["4"] == ["beta 4", "3 more"]
+    assert differences({"a": {"rate": 1.0}, "b": {}}) == {"a": ["rate 1"], "b": ["rate unset"]}
+    # Entries of different tables with one last word are told apart.
+    two = {f"{k}": {"actor.lr": k % 2, "critic.lr": k // 2} for k in range(4)}
+    assert differences(two)["1"] == ["actor.lr 1", "critic.lr 0"]
+    assert differences({"a": {"rate": 0.1 + 0.2}, "b": {"rate": 0.3}})["a"] == ["rate 0.30000000000000004"]
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["a.x", "b.x", "c", "d"]),
+            st.integers(0, 2) | st.sampled_from(["y" * 60, "y" * 30 + "z" + "y" * 29, "", 0.5, True]),
+        ),
+        min_size=1,
+        max_size=12,
+        unique_by=lambda setting: tuple(sorted((key, str(value)) for key, value in setting.items())),
+    )
+)
+@settings(deadline=None)
+def test_no_two_settings_have_one_name(many: list[dict[str, Any]]) -> None:
+    words = differences({str(number): setting for number, setting in enumerate(many)})
+    assert len({tuple(label) for label in words.values()}) == len(many)
+
+
+def test_problems_have_different_names_in_the_menu(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", discount=1.0)
+    write_run(tmp_path / "c", env_options={"depth": 3})
+    write_run(tmp_path / "d", objectives=["speed", "cost"])
+    write_run(tmp_path / "e", env="alone-v0", env_options={"depth": 3})
+    labels = {each["label"] for each in answers.listing(library_of(tmp_path))["problems"]}
+    assert len(labels) == 5
+    assert "alone-v0, depth 3" in labels
+    assert all(label.startswith(("board-test-v0, ", "alone-v0, ")) for label in labels)
 
 
 def test_hypervolumes_share_one_reference_point(tmp_path: Path) -> None:

@@ -44,7 +44,9 @@ HOSTILE = st.one_of(
 
 FRONT_KEYS = st.sampled_from(
     ["agent", "env", "env_options", "seed", "objectives", "discount", "reference_point", "points", "preferences",
-     "policy_ids", "indicators", "undiscounted_points", "constraints", "policies", "training_steps", "wall_seconds",
+     "policy_ids", "indicators", "undiscounted_points", "constraints", "policies", "standard_errors", "choice_points",
+     "units", "scales", "known_front", "indicator_errors",
+     "training_steps", "wall_seconds",
      "pretraining_steps", "evaluation_steps", "selected_at_step", "unknown"]
 )  # fmt: skip
 LINE_KEYS = st.sampled_from(["training_steps", "points", "preferences", "policy_ids", "indicators"])
@@ -119,6 +121,10 @@ QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCh
 @example(key="wall_seconds", value=float("nan"), inside=False)
 @example(key="reference_point", value=[-1e308, -1e308], inside=False)
 @example(key="objectives", value=[MARKUP, MARKUP], inside=False)
+@example(key="known_front", value=[[1e308, -1e308], [-1e308, 1e308]], inside=False)
+@example(key="known_front", value=[[0.0, 1.0]] * 5_000, inside=False)
+@example(key="scales", value=[5e-324, 1e308], inside=False)
+@example(key="constraints", value={"a": {"violations": [None] * 8}}, inside=False)
 @example(key="policy_ids", value=[2**40] * 8, inside=False)
 @example(key="training_steps", value=1e308, inside=False)
 @QUICK

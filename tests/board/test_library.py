@@ -10,6 +10,7 @@ import pytest
 import toys
 from board_runs import add_evaluation, decoded, library_of, quarter_circle, runs_by_name, write_run
 
+import morl
 from morl.board import answers
 from morl.board.evaluations import FRONTS_KEPT, NUMBERS_KEPT, Evaluations
 from morl.board.library import find_runs
@@ -111,10 +112,12 @@ def test_new_evaluations_are_read_as_they_come(tmp_path: Path) -> None:
     add_evaluation(run, 200, quarter_circle(5), [-1.0, -1.0])
     with (run / "fronts.jsonl").open("a") as file:
         file.write('{"training_steps": 300, "poi')  # half written
+    publish(run, 200)
+    library.refresh(least_seconds=0.0)
     assert answers.histories(library, ["run"])["run"]["steps"] == [100, 200]
     after = runs_by_name(library)["run"]
     assert before["history_version"] != after["history_version"]
-    assert before["version"] == after["version"]
+    assert before["version"] != after["version"]
     assert after["notes"] == []
     record = json.loads((run / "front.json").read_text())
     (run / "front.json").write_text(
@@ -132,8 +135,73 @@ def test_new_evaluations_are_read_as_they_come(tmp_path: Path) -> None:
     assert decoded(answers.fronts(library, ["run"])["run"]["policy_ids"]).tolist() == [7]
 
 
+def publish(run: Path, training_steps: int) -> None:
+    """Write front.json anew, as a run does after each evaluation: the best front, with the counts as they are now."""
+    record = json.loads((run / "front.json").read_text())
+    (run / "front.json").write_text(json.dumps({**record, "training_steps": training_steps}))
+
+
+def test_evaluations_are_shown_once_they_are_published(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", steps=[100], reference_point=[-1.0, -1.0])
+    write_run(tmp_path / "other", steps=[100], reference_point=[-2.0, -1.0])  # volumes are computed anew
+    library = library_of(tmp_path)
+    before = answers.histories(library, ["run"])["run"]
+    add_evaluation(run, 200, quarter_circle(5), [-1.0, -1.0])
+    library.refresh(least_seconds=0.0)
+    recorded = answers.histories(library, ["run"])["run"]
+    assert recorded["steps"] == [100]
+    assert answers.curves(library, ["run"])["runs"]["run"]["training_steps"] == [100]
+    (fold,) = answers.folds(library, ["run"], 250).values()
+    assert len(decoded(fold["surfaces"]["best"])) == 8
+    publish(run, 200)  # fronts.jsonl stays as it is, and is shown further all the same
+    library.refresh(least_seconds=0.0)
+    assert runs_by_name(library)["run"]["history_version"] not in (before["version"], recorded["version"])
+    assert answers.histories(library, ["run"])["run"]["steps"] == [100, 200]
+    curve = answers.curves(library, ["run"])["runs"]["run"]
+    assert curve["training_steps"] == [100, 200]
+    assert None not in curve["indicators"]["hypervolume"]
+    (fold,) = answers.folds(library, ["run"], 250).values()
+    assert len(decoded(fold["surfaces"]["best"])) == 5
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e160, 0.0), (1.0, 1e12), (1e-60, 0.0), (3.0, -7.0)])
+def test_histories_keep_numbers_of_any_size(scale: float, offset: float, tmp_path: Path) -> None:
+    points = quarter_circle(20, 2) * scale + offset
+    write_run(tmp_path / "run", points=points, steps=[10])
+    (said,) = answers.histories(library_of(tmp_path), ["run"])["run"]["fronts"]
+    np.testing.assert_allclose(decoded(said), points, atol=2e-3 * np.ptp(points, axis=0).min(), rtol=0.0)
+    assert ("float32" in said) == (scale == 3.0)  # half the bytes where that shows no difference
+
+
+def test_answers_say_what_policies_are_chosen_by(tmp_path: Path) -> None:
+    points = quarter_circle(6, 2)
+    plain = {"standard_errors": [[None, None]] * 6, "choice_points": points.tolist(), "units": [1.0, 1.0]}
+    write_run(tmp_path / "plain", points=points, **plain)
+    constraints = {"energy": {"bound": ">= 3", "violations": [0.0, 0.0, 0.0, 1.0, 2.0, 3.0]}}
+    noisy = {
+        "standard_errors": (points / 10).tolist(), "choice_points": (points[::-1] + 0.5).tolist(),
+        "units": [1.0, 100.0], "scales": [2.0, 9_000.0], "constraints": constraints,
+        "indicator_errors": {"hypervolume": 0.25, "gone": 1.0},
+    }  # fmt: skip
+    write_run(tmp_path / "noisy", points=points, reference_point=[-1.0, -1.0], **noisy)
+    library = library_of(tmp_path)
+    said = answers.fronts(library, ["plain", "noisy"])
+    for name in ("standard_errors", "choice_points", "violations"):
+        assert said["plain"][name] is None
+    assert not said["plain"]["scales_given"]
+    assert said["noisy"]["scales_given"]
+    np.testing.assert_array_equal(decoded(said["plain"]["scales"]), morl.load(tmp_path / "plain").front.scales)
+    front = morl.load(tmp_path / "noisy").front
+    for name in ("standard_errors", "choice_points", "violations", "units", "scales"):
+        np.testing.assert_array_equal(decoded(said["noisy"][name]), getattr(front, name))
+    assert runs_by_name(library)["noisy"]["indicator_errors"] == {"hypervolume": 0.25}
+    write_run(tmp_path / "lower", points=points, reference_point=[-5.0, -5.0])  # another hypervolume than the measured
+    assert runs_by_name(library_of(tmp_path))["noisy"]["indicator_errors"] == {}
+
+
 def test_a_long_history_is_read_in_pieces_to_its_end(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=[1])
+    publish(run, 40)
     padding = "x" * 2**20
     with (run / "fronts.jsonl").open("a") as file:
         for step in range(2, 41):  # 39 MB; 32 are read at once

@@ -18,14 +18,7 @@ import morl
 from morl import utilities
 from morl.board.page import write_page
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}: apt-get install chromium (.ci/run tries to)"
-)
-
 START = "from morl.experiment.cli import main; main()"
-ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card, for the 3-D scatter
 PAINTED = """(() => { const c = document.querySelector('.chart canvas');
   const data = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
   return c.hidden ? 0 : data.filter((value, place) => place % 4 === 3 && value > 0).length; })()"""
@@ -57,7 +50,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Pat
 
 
 @pytest.fixture(scope="module")
-def address(runs: Path) -> Iterator[str]:
+def address(runs: Path, browser: Any) -> Iterator[str]:
     """The address of a TensorBoard that shows `runs`, started as users do."""
     command = [sys.executable, "-u", "-c", START, "board", str(runs), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -66,14 +59,6 @@ def address(runs: Path) -> Iterator[str]:
     yield line[line.index("http://") :].split()[0].split("#")[0]
     process.terminate()
     process.communicate(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -181,15 +166,16 @@ def test_the_time_slider_replays_training(visit: Callable[..., Any], runs: Path)
 
 def test_the_marked_policy_is_the_one_that_morl_loads(visit: Callable[..., Any], runs: Path, morl_cli: Any) -> None:
     page = visit(problem="toy-walk")
+    page.uncheck("#normalized")
     for weight in np.linspace(0.0, 1.0, 11).round(2).tolist():
         page.fill("#weight-0", str(weight))
         chosen = marked(page)
         preference = [weight, round(1 - weight, 3)]
         best = {name: morl.load(runs / name) for name in ("real/seed-0", "real/seed-1")}
-        values = {name: (run.front.points @ np.array(preference)).max() for name, run in best.items()}
+        values = {name: (run.front.choice_points @ np.array(preference)).max() for name, run in best.items()}
         run = best[chosen["run"]]
         assert values[chosen["run"]] == pytest.approx(max(values.values()), abs=1e-12)
-        assert run.best_row(preference) == chosen["row"]
+        assert run.best_row(preference, normalized=False) == chosen["row"]
         assert run.front.points[chosen["row"]].tolist() == chosen["returns"]
     page.wait_for_selector(f".card dl.facts dd:text-is('{chosen['run']}')")
     page.wait_for_selector(".card pre:has-text('[1, 0]')")
@@ -226,6 +212,13 @@ def test_utilities_are_those_of_morl(visit: Callable[..., Any]) -> None:
         script = f"Object.fromEntries(Object.entries(m.UTILITIES).map(([name, utility]) => [name, {values_of}]))"
         found = inside(page, "utilities.js", script, given)
         assert set(found) == set(expected)
+        for name, values in expected.items():
+            np.testing.assert_allclose([float(value) for value in found[name]], values, rtol=1e-12)
+        scales = 10.0 ** generator.integers(-3, 4, objectives)
+        found = inside(page, "utilities.js", script, {**given, "scales": scales.tolist()})
+        expected["linear"] = utilities.linear(points / scales, weights)
+        expected["tchebycheff"] = utilities.tchebycheff(points / scales, weights, ideal / scales)
+        expected["linear_above_minimum"] = utilities.linear_above_minimum(points / scales, weights, minimum / scales)
         for name, values in expected.items():
             np.testing.assert_allclose([float(value) for value in found[name]], values, rtol=1e-12)
     assert inside(page, "utilities.js", "m.normalized(given)", [2, 6]) == [0.25, 0.75]
@@ -286,7 +279,7 @@ def test_three_objectives_turn_and_names_stay_names(visit: Callable[..., Any]) -
     page = visit(problem="three-v0")
     page.wait_for_selector(".plot .gl-container canvas, .plot .no-webgl", state="attached")
     page.wait_for_selector(".triangle")
-    assert ODD in page.inner_text(".weight >> nth=2")
+    assert ODD in page.text_content(".weight >> nth=2")
     page.focus(".triangle")
     before = inside(page, "state.js", "m.state.preference[0]")
     page.keyboard.press("ArrowUp")
@@ -311,7 +304,7 @@ def test_names_are_text_and_no_keys_of_javascript(visit: Callable[..., Any]) -> 
     page.locator(".curves .main-svg").first.wait_for()
     page.check("#fold")
     page.wait_for_function("document.querySelectorAll('table.indicators tbody tr').length === 1")
-    assert ODD in page.inner_text(".setting-name")
+    assert ODD in page.text_content(".setting-name")
     assert page.evaluate("window.broken") is None
     assert page.locator("img").count() == 0
 
@@ -409,7 +402,10 @@ def test_it_refreshes_as_runs_grow(visit: Callable[..., Any], runs: Path) -> Non
     page = visit(problem="board-test")
     steps = "m.state.histories['rate-1/seed-0'].steps"
     assert inside(page, "state.js", steps) == [1_000, 2_000]
-    add_evaluation(runs / "rate-1" / "seed-0", 3_000, quarter_circle(5), [-1.0, -1.0])
+    grown = runs / "rate-1" / "seed-0"
+    add_evaluation(grown, 3_000, quarter_circle(5), [-1.0, -1.0])
+    record = json.loads((grown / "front.json").read_text())
+    (grown / "front.json").write_text(json.dumps({**record, "training_steps": 3_000}))
     write_run(runs / "rate-1" / "seed-9", seed=9, config={"total_steps": 9, "rate": 1}, discount=0.9)
     page.wait_for_function("document.querySelectorAll('.run input:checked').length === 7", timeout=30_000)
     deadline = time.monotonic() + 30

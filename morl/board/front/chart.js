@@ -51,7 +51,7 @@ function drawScene(drawing, empty) {
   drawing.plot.hidden = shown.length === 0;
   drawing.canvas.hidden ||= shown.length === 0;
   if (!shown.length) {
-    if (state.loaded && (state.view === "space" || !problem())) drawing.load();
+    if (state.loaded && (state.view === "space" || !problem() || hasNoPoints())) drawing.load();
     return;
   }
   if (!drawing.first) {
@@ -113,12 +113,16 @@ function reasonForNothing() {
   if (!state.loaded) return "Loading …";
   if (!problem()) return reasonForNoRuns();
   if (!state.selected.size) return "No run is selected. Tick one in the list.";
+  if (state.step === null && hasNoPoints()) return "The front has no point yet: no policy was found that counts.";
   if (!state.plotly) return "Loading …";
-  const fronts = selectedRuns().map((run) => state.fronts[run.name]);
-  if (fronts.every((front) => front?.points.shape[0] === 0)) return "The front has no point yet: no policy was found that counts.";
   if (state.step !== null) return "No selected run had a front at this step yet.";
   if (state.fold) return "This page holds the fold of all seeds of a setting: select all of them, or none.";
   return "Loading …";
+}
+
+/** Returns whether all selected fronts are there, and empty. */
+function hasNoPoints() {
+  return selectedRuns().every((run) => state.fronts[run.name]?.points.shape[0] === 0);
 }
 
 function reasonForNoRuns() {

@@ -13,7 +13,7 @@ const PLAY_MILLISECONDS = 350;
 const DIRECTION = {
   hypervolume: "up", expected_utility: "up", normalized_expected_utility: "up", cardinality: "up", igd_plus: "down", maximum_utility_loss: "down", sparsity: "down",
 };
-const narrow = window.matchMedia("(max-width: 760px)");
+const narrow = window.matchMedia("(max-width: 1000px)");
 
 export function timeSlider() {
   const slider = element("input", { id: "time", type: "range", min: 0, max: 0, value: 0, step: 1, "aria-label": "Training time", oninput: () => show(Number(slider.value)) });

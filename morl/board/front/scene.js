@@ -68,7 +68,7 @@ export function ranges() {
   return low.map((lowest, k) => {
     if (!Number.isFinite(lowest)) return [0, 1];
     const [from, to] = [lowest, high[k]].map((value) => Math.min(LARGEST_DRAWN, Math.max(-LARGEST_DRAWN, value)));
-    const room = Math.max(0.06 * (to - from), 1e-12 * Math.max(Math.abs(from), Math.abs(to))) || 1;
+    const room = Math.max(0.06 * (to - from), 1e-15 * Math.max(Math.abs(from), Math.abs(to))) || 1;
     return to > from ? [from - room, to + room] : [from - (0.1 * Math.abs(from) || 1), from + (0.1 * Math.abs(from) || 1)];
   });
 }

@@ -51,7 +51,7 @@ export function look(number, folded = false) {
   const round = Math.floor(number / ROUND);
   const symbol = (number + round) % SYMBOLS.length;
   const dash = DASHES[(folded ? number : round) % DASHES.length];
-  return { colour: series[number % series.length], symbol: SYMBOLS[symbol], symbol3d: SYMBOLS_3D[number % SYMBOLS_3D.length], dash };
+  return { colour: series[number % series.length], symbol: SYMBOLS[symbol], symbol3d: SYMBOLS_3D[(number + Math.floor(number / 42)) % SYMBOLS_3D.length], dash };
 }
 
 /** Returns a dash as lengths of strokes and gaps in pixels, for lines of a width. */
