@@ -17,6 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.action_masks import mask_array, num_choices
 from morl.evaluation import ActInputs
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
@@ -245,7 +246,15 @@ class PolicyBank:
                 start of an episode.
             masks: [env, choice], true where a choice is allowed.
             generator: samples from stochastic policies; default: the most likely actions.
+
+        Raises:
+            ValueError: the policies were trained with action masks, and `masks` is None.
         """
+        if masks is None and self.spec.action_masks:
+            raise ValueError(
+                f"action masks are missing, but the policies of {self.spec.agent} were trained with them: give those of"
+                f" the observations, {len(policies)} x {num_choices(self.spec.action_space)} zeros and ones"
+            )
         network = self._network
         ids, group = np.unique(policies, return_inverse=True)
         stack = self._stacked(ids.tolist())
@@ -332,11 +341,12 @@ class Policy:
                 and the discount of the next one, [objective + 1] or a batch; default: the start of an episode.
             episode_start: accepted as in Stable-Baselines3; these policies have no memory that it could reset.
             deterministic: True for the most likely action, False for a sample.
-            action_masks: [choice] or a batch, true where a choice is allowed, as in sb3-contrib.
+            action_masks: [choice] or a batch, 1 where a choice is allowed, as in sb3-contrib; required where the policy
+                was trained with masks.
 
         Raises:
             ValueError: the observation has the wrong shape, a deterministic policy is asked for a sample, or masks are
-                given for continuous actions.
+                missing, of the wrong shape, without any allowed action, or given for continuous actions.
         """
         del episode_start
         spec = self.data.spec
@@ -344,8 +354,6 @@ class Policy:
             raise ValueError(
                 f"deterministic is False, but this policy of {spec.agent} is deterministic: its head is {spec.head!r}"
             )
-        if action_masks is not None and not isinstance(spec.action_space, spaces.Discrete):
-            raise ValueError(f"action_masks are given, but actions are {spec.action_space}: only choices can be masked")
         size = _batch_size(spec.observation_space, observation)
         batch = _with_first_axis(spec.observation_space, observation) if size is None else observation
         count = 1 if size is None else size
@@ -353,15 +361,12 @@ class Policy:
         if state is not None and spec.augmented_units is not None:
             width = len(spec.objectives) + 1
             accrued = np.broadcast_to(np.asarray(state, dtype=np.float64), (count, width))
-        masks = None
-        if action_masks is not None:
-            masks = np.atleast_2d(np.asarray(action_masks, dtype=np.bool_))
         actions = self._bank.act(
             batch,
             np.broadcast_to(self.conditioning, (count, len(self.conditioning))),
             np.zeros(count, dtype=np.int64),
             accrued=accrued,
-            masks=masks,
+            masks=_checked_masks(spec, action_masks, size),
             generator=None if deterministic else self._generator,
         )
         return (actions[0] if size is None else actions), state
@@ -387,6 +392,39 @@ def load_policy(file: str | Path, utility: Utility | None = None) -> Policy:
     """
     data, preference = read_policy(Path(file))
     return Policy(data, preference, utility=utility)
+
+
+def _checked_masks(spec: PolicySpec, masks: object, size: int | None) -> BoolArray | None:
+    """Return the masks [n, choice] of a user's observations, or None where none are given and none are needed.
+
+    Args:
+        spec: of the policy.
+        masks: what the user gave.
+        size: number of observations in the batch; None for a single observation.
+
+    Raises:
+        ValueError: they are missing, do not fit, or allow no action.
+    """
+    choices = num_choices(spec.action_space)
+    shape = (choices,) if size is None else (size, choices)
+    if masks is None:
+        if spec.action_masks:
+            raise ValueError(
+                f"action_masks is None, but this policy of {spec.agent} was trained with action masks: give"
+                f" info['action_mask'] of the observation, {' x '.join(map(str, shape))} zeros and ones"
+            )
+        return None
+    if not choices:
+        raise ValueError(f"action_masks are given, but actions are {spec.action_space}: only choices can be masked")
+    try:
+        batch_of_one = size is None and np.shape(masks) == (1, choices)
+        array = mask_array(masks, (1, choices) if batch_of_one else shape).reshape(-1, choices) == 1
+    except ValueError as error:
+        raise ValueError(f"action_masks {error}") from None
+    if not array.any(axis=1).all():
+        row = int(array.any(axis=1).argmin())
+        raise ValueError(f"action_masks must allow at least one action, got zeros only in row {row}")
+    return array
 
 
 def _batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:

@@ -65,6 +65,8 @@ class PolicySpec:
     """Networks whose mean action values count; their parameters follow one another."""
     utility_of_shares: bool = False
     """Whether the utility sees shares of the range between `PolicyData.bounds` instead of raw returns."""
+    action_masks: bool = False
+    """Whether it was trained with action masks, and so must be given those of the observations that it acts for."""
 
     @property
     def stochastic(self) -> bool:

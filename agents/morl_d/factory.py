@@ -1,13 +1,15 @@
 """Construction of a MORL/D from its settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from morl.action_masks import MaskReader, num_choices
 from morl.agents.morl_d.actions import ActionMap, DiscreteActions, action_map
 from morl.agents.morl_d.collector import Collector
 from morl.agents.morl_d.config import Config
@@ -34,6 +36,9 @@ from morl.learning.scalarization import (
 )
 from morl.policy_files import PolicySpec
 from morl.protocols import Problem
+
+MASKS_READ: Final[Mapping[str, tuple[str, ...]]] = {"dqn": ("next_mask",), "discrete-sac": ("mask", "next_mask")}
+"""Off-policy solver -> the action masks that its updates read: of the observation, of the next observation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +161,23 @@ def _components(
         solver=solver,
         spec=spec,
         normalized_columns=inputs.observation_width if inputs.name in ON_POLICY else 0,
-        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount),
+        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount, _mask_reader(inputs.problem)),
         bounds=ReturnBounds.of(inputs.config, inputs.problem),
         num_active=inputs.num_active,
         utility=inputs.utility,
         actions=inputs.actions,
         exploration=exploration,
     )
+
+
+def _mask_reader(problem: Problem) -> MaskReader:
+    """Return the reader of the environment's action masks."""
+    return MaskReader(problem.id, problem.action_space, problem.action_masks)
+
+
+def _masked_choices(problem: Problem) -> int:
+    """Return the number of choices of the environment's action masks; 0 where it gives none."""
+    return num_choices(problem.action_space) if problem.action_masks else 0
 
 
 def _augmented_state(problem: Problem, config: Config, observation_width: int) -> AugmentedState:
@@ -192,6 +207,7 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
     config = inputs.config
     objectives = inputs.problem.num_objectives
     width = inputs.observation_width
+    choices = _masked_choices(inputs.problem)
     algorithm = AlgorithmBuilder(
         name=inputs.name,
         config=config,
@@ -215,6 +231,7 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
         num_active=inputs.num_active,
         seed=inputs.seed,
         device=inputs.device,
+        mask_columns=dict.fromkeys(MASKS_READ.get(inputs.name, ()), choices) if choices else {},
     )
 
 
@@ -227,7 +244,12 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
         num_policies=inputs.num_active,
         envs_per_policy=inputs.num_envs // inputs.num_active,
         num_steps=inputs.config.rollout_steps,
-        sizes=TransitionSizes(observation=width, action=inputs.actions.width, objectives=critic_outputs),
+        sizes=TransitionSizes(
+            observation=width,
+            action=inputs.actions.width,
+            objectives=critic_outputs,
+            choices=_masked_choices(inputs.problem),
+        ),
         discount=1.0 if expected_utility else inputs.discount,  # the utility is that of a discounted return
     )
     whole_episodes = AugmentedState(0, inputs.augmented.units, enabled=False)  # it evaluates returns, not values

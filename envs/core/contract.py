@@ -89,7 +89,7 @@ class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
     def _checked(self, observation: Observation, info: Info, terminated: bool) -> tuple[Observation, Info]:
         try:
             observation = self.check_observation(observation)
-            self.check_mask(info, terminated)
+            info = self.check_mask(info, terminated)
         except Fault as fault:
             subject, _, rest = str(fault).partition(" ")
             raise InvalidOutcome(self._sentence(subject, rest)) from None

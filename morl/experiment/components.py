@@ -11,7 +11,7 @@ import numpy as np
 from morl.agents import find_agent
 from morl.envs import MultiObjectiveVectorEnv, make_vec
 from morl.envs.core.registry import EnvBuilder, env_name, problem
-from morl.evaluation import Evaluator
+from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
 from morl.experiment.settings import Resolved, Settings
@@ -80,10 +80,19 @@ class Experiment:
 
         Args:
             seed: default: the settings' seed.
+
+        Raises:
+            ValueError: settings do not fit the environment, or it gives action masks and the agent takes none.
         """
         chosen: Any = self.settings.seed if seed is None else seed
         device = resolve_device(self.settings.device)
-        return self.agent_class(self.problem, self.settings.agent, chosen, self.settings.num_envs, device)
+        agent = self.agent_class(self.problem, self.settings.agent, chosen, self.settings.num_envs, device)
+        if self.problem.action_masks and not ActInputs.of(agent).masks:
+            raise ValueError(
+                f"{self.problem.id} gives action masks, but {self.agent_name} takes none for actions"
+                f" {self.problem.action_space}: it would choose what info['action_mask'] forbids"
+            )
+        return agent
 
     def build_envs(self, num_envs: int) -> MultiObjectiveVectorEnv:
         """Return a new vector environment."""

@@ -1,6 +1,7 @@
 """What a run reports while it trains: log lines, evaluations, and the best front with its policies."""
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
 from morl.experiment.front import Front, indicators_of
+from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
 from morl.experiment.selection import Score, Selection, conditioned_utilities, reference_below
@@ -85,6 +87,7 @@ class Reporter:
         self.reference_point = experiment.problem.reference_point
         self.recorder: Recorder | None = None
         self._published: Mapping[str, object] = {}
+        self._contradicted = False  # whether returns better than the known front were reported already
         self.selection = Selection(
             experiment.problem.num_objectives,
             experiment.evaluation_preferences,
@@ -157,6 +160,7 @@ class Reporter:
         fresh = self._returns(policies[rows], preferences[rows], "report")
         kept = self.selection.front_rows(fresh.discounted)
         points = fresh.discounted[kept]
+        self._compare_with_known_front(points)
         front = Front(
             points=points,
             preferences=preferences[rows[kept]],
@@ -178,6 +182,16 @@ class Reporter:
         self._publish_best(score, front, scheduled)
         self.evaluated_steps = self.agent.steps
         return front
+
+    def _compare_with_known_front(self, points: FloatArray) -> None:
+        """Warn, once, where returns [n, objective] are better than the known front although nothing is random."""
+        front = self.experiment.known_front
+        if front is None or self._contradicted:
+            return
+        sentence = contradiction(points, front, self.evaluator.environments)
+        if sentence:
+            self._contradicted = True
+            warnings.warn(f"{self.experiment.problem.id}: {sentence}", RuntimeWarning, stacklevel=2)
 
     def finish(self) -> None:
         """Record what only the end of a run can say: one row of hyper-parameters for each policy."""

@@ -73,6 +73,7 @@ TINY_MORLD_CONDITIONED: dict[str, Any] = TINY_MORLD | {
     "updates_per_step": 0.3,
 }
 TINY_MORLD_OFF_POLICY: dict[str, Any] = TINY_MORLD_CONDITIONED | {"offline_updates": 2, "workers": 1}
+TINY_MORLD_ON_POLICY: dict[str, Any] = TINY_MORLD | {"rollout_steps": 4, "epochs": 2, "minibatches": 2}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,
