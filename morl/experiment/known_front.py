@@ -1,4 +1,7 @@
-"""The known front as a check: where nothing is left to chance, returns that are better contradict it."""
+"""The known front as a check: where nothing is left to chance, returns that are better contradict it.
+
+Whether there is chance is told by the environments' generators, and by episodes from different seeds that pay the same.
+"""
 
 from collections.abc import Iterable
 
@@ -6,6 +9,7 @@ import numpy as np
 from gymnasium.utils import seeding
 
 from morl.envs.backends.kernels import KernelVectorEnv
+from morl.envs.backends.single import SingleKernelEnv
 from morl.envs.backends.synchronous import SynchronousVectorEnv
 from morl.envs.core.contract import OutcomeGuard
 from morl.protocols import FloatArray, IndexArray, VectorEnvironment
@@ -47,10 +51,13 @@ def draws_nothing(envs: VectorEnvironment) -> bool:
 
 def _is_untouched(guard: OutcomeGuard) -> bool:
     """Return whether the generator of an environment is as its latest seed made it."""
+    inner = guard.unwrapped
+    if isinstance(inner, SingleKernelEnv):
+        return inner.kernel.streams is None
     if guard.last_seed is None:
         return False
     fresh, _ = seeding.np_random(guard.last_seed)
-    return bool(guard.unwrapped.np_random.bit_generator.state == fresh.bit_generator.state)
+    return bool(inner.np_random.bit_generator.state == fresh.bit_generator.state)
 
 
 def contradiction(points: FloatArray, front: FloatArray, envs: Iterable[VectorEnvironment]) -> str:

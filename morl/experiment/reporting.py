@@ -160,7 +160,8 @@ class Reporter:
         fresh = self._returns(policies[rows], preferences[rows], "report")
         kept = self.selection.front_rows(fresh.discounted)
         points = fresh.discounted[kept]
-        self._compare_with_known_front(points)
+        unchanged = np.isclose(points, selection.discounted[rows[kept]], rtol=1e-9).all(axis=1)
+        self._compare_with_known_front(points[unchanged])
         front = Front(
             points=points,
             preferences=preferences[rows[kept]],
@@ -184,7 +185,11 @@ class Reporter:
         return front
 
     def _compare_with_known_front(self, points: FloatArray) -> None:
-        """Warn, once, where returns [n, objective] are better than the known front although nothing is random."""
+        """Warn, once, where returns are better than the known front although nothing is left to chance.
+
+        Args:
+            points: [n, objective] mean returns that were the same on all seeds.
+        """
         front = self.experiment.known_front
         if front is None or self._contradicted:
             return
