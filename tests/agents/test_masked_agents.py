@@ -299,7 +299,7 @@ def test_the_scalarized_environment_hands_masks_on() -> None:
 
 
 def test_maskable_ppo_trains_where_it_is_installed(tmp_path: Path) -> None:
-    config = toys.TINY_MORLD | {"solver": "sb3:MaskablePPO", "rollout_steps": 4, "batch_size": 8}
+    config = toys.TINY_MORLD | {"solver": "sb3:MaskablePPO", "rollout_steps": 4, "batch_size": 10}
     settings = toys.SCHEDULE | {"run_dir": tmp_path / "run", "config": config, "total_steps": 200}
     try:
         import sb3_contrib  # noqa: F401

@@ -26,7 +26,7 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "morl-d, sac": ("morl-d", CONTINUOUS, toys.TINY_MORLD_OFF_POLICY | {"backend": "eager"}),
     "morl-d, ppo": ("morl-d", WALK, toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "backend": "eager"}),
     "morl-d, eupg": ("morl-d", WALK, toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
-    "morl-d, sb3": ("morl-d", WALK, toys.TINY_MORLD | {"solver": "sb3:PPO", "rollout_steps": 4, "batch_size": 8}),
+    "morl-d, sb3": ("morl-d", WALK, toys.TINY_MORLD | {"solver": "sb3:PPO", "rollout_steps": 4, "batch_size": 10}),
 }
 
 

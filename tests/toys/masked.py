@@ -32,7 +32,7 @@ class MaskedWalk(Walk):
         assert self.mask[int(action) + 1], f"action {action} is forbidden by {self.mask}"
         observation, reward, terminated, truncated, _ = super().step(action)
         info = self._info()  # always drawn, so that the stream does not depend on how the episode ends
-        return observation, reward, terminated, truncated, {} if terminated else info
+        return observation, reward, terminated, truncated and not terminated, {} if terminated else info
 
 
 class ListedWalk(MaskedWalk):
