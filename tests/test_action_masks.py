@@ -142,6 +142,7 @@ def test_environments_without_masks_are_known() -> None:
 
 def test_check_env_draws_allowed_actions() -> None:
     check_env(masked.MaskedWalk)
+    check_env(masked.ListedWalk)
     check_env("toy-slope-v0")
 
 

@@ -243,7 +243,6 @@ def test_a_mask_that_is_a_list_becomes_an_array(backend):
             assert infos["action_mask"].dtype.kind == "i"
     finally:
         envs.close()
-    check_env(scripted(tell=lambda step: {"action_mask": MASK.tolist()}))
 
 
 def test_the_step_that_terminates_may_do_without_a_mask():
