@@ -255,10 +255,17 @@ class _Check:
         _require(len(actions) == len(ids), f"act must return an action a row, got {len(actions)} for {len(ids)} rows")
         for action in actions:
             _require(space.contains(action), f"actions must lie in {space}, got {action!r}")
-        for mask, action in zip(masks.get("masks", ()), actions, strict=False):
-            _require(mask[int(action) - int(space.start)], f"actions must be allowed, got {action!r} for mask {mask!r}")
+        if masks:
+            self._check_allowed(actions, masks["masks"])
         again = agent.act(observations, preferences, ids, **masks)
         _require(np.array_equal(actions, again), "act must be deterministic, got two answers to the same question")
+
+    def _check_allowed(self, actions: Actions, masks: BoolArray) -> None:
+        """Check that actions [env] are among those that masks [env, choice] allow."""
+        assert isinstance(self.problem.action_space, gymnasium.spaces.Discrete)
+        for action, mask in zip(actions, masks, strict=True):
+            allowed = mask[int(action) - int(self.problem.action_space.start)]
+            _require(allowed, f"actions must be allowed by the action mask {mask.tolist()}, got {action!r}")
 
     def _candidates(self, agent: Agent) -> tuple[IndexArray, FloatArray]:
         ids, preferences = agent.policies(self.preferences)
@@ -374,7 +381,7 @@ class _Check:
             accrued = np.zeros((len(ids), self.problem.num_objectives + 1))
             accrued[:, -1] = 1.0
             observations, masks = self.observations(agent, len(ids))
-            actions = agent.act(observations, preferences, ids, accrued=accrued, **masks)
+            actions = agent.act(observations, preferences, ids, accrued=accrued, **masks)  # type: ignore[call-arg]
             same = np.array_equal(actions, agent.act(observations, preferences, ids, **masks))
             _require(same, "act without accrued must act as at the start of an episode")
 

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from morl.action_masks import mask_array, num_choices
@@ -331,7 +331,7 @@ class Policy:
         state: FloatArray | None = None,
         episode_start: BoolArray | None = None,
         deterministic: bool = True,
-        action_masks: BoolArray | None = None,
+        action_masks: ArrayLike | None = None,
     ) -> tuple[Actions, FloatArray | None]:
         """Return the action (or actions, for a batch of observations) and the unchanged `state`.
 
@@ -394,7 +394,7 @@ def load_policy(file: str | Path, utility: Utility | None = None) -> Policy:
     return Policy(data, preference, utility=utility)
 
 
-def _checked_masks(spec: PolicySpec, masks: object, size: int | None) -> BoolArray | None:
+def _checked_masks(spec: PolicySpec, masks: ArrayLike | None, size: int | None) -> BoolArray | None:
     """Return the masks [n, choice] of a user's observations, or None where none are given and none are needed.
 
     Args:
@@ -418,7 +418,7 @@ def _checked_masks(spec: PolicySpec, masks: object, size: int | None) -> BoolArr
         raise ValueError(f"action_masks are given, but actions are {spec.action_space}: only choices can be masked")
     try:
         batch_of_one = size is None and np.shape(masks) == (1, choices)
-        array = mask_array(masks, (1, choices) if batch_of_one else shape).reshape(-1, choices) == 1
+        array: BoolArray = mask_array(masks, (1, choices) if batch_of_one else shape).reshape(-1, choices) == 1
     except ValueError as error:
         raise ValueError(f"action_masks {error}") from None
     if not array.any(axis=1).all():

@@ -161,7 +161,7 @@ class MaskReader:
         if missing.any():
             env = int(env_indices[missing.argmax()])
             raise ValueError(self._sentence(name, env, "must be in every info or in none: the first had one, got none"))
-        masks = infos.get(KEY)
+        masks = infos.get(KEY, ())
         chosen = masks[env_indices] if isinstance(masks, np.ndarray) else [masks[env] for env in env_indices]
         try:
             rows: NDArray[np.bool_] = mask_array(chosen, (len(env_indices), self.choices)) == 1

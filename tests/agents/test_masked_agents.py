@@ -59,9 +59,7 @@ def test_forbidden_actions_are_never_taken(name: str, tmp_path: Path) -> None:
             assert acting.predict(seen[0], action_masks=mask)[0] == allowed - 1
             assert (acting.predict(seen, action_masks=np.tile(mask, (4, 1)))[0] == allowed - 1).all()
             assert acting.predict(seen[0], action_masks=mask.tolist())[0] == allowed - 1
-        with pytest.raises(
-            ValueError, match=r"action_masks is None, but .* was trained with action masks"
-        ):
+        with pytest.raises(ValueError, match=r"action_masks is None, but .* was trained with action masks"):
             acting.predict(seen[0])
         for wrong, message in (
             (np.ones(2), "must be an array of 3 zeros and ones"),

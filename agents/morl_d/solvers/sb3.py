@@ -210,7 +210,7 @@ class StableBaselines:
         self._set_exploration(config)
         self.scaled = config.scale == "range"
         # MaskablePPO asks for masks unless it is told not to; other algorithms do not know the argument.
-        self.learn_options = {"use_masking": problem.action_masks} if takes_masks(name) else {}
+        self.learn_options: dict[str, Any] = {"use_masking": problem.action_masks} if takes_masks(name) else {}
         set_random_seed(derived_seed(seed, "learner"))
         self.members = {"actor": torch.stack([self._actor(policy) for policy in range(config.population)])}
         self.active = np.zeros(1, np.int64)
