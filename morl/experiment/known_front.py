@@ -69,7 +69,8 @@ def contradiction(points: FloatArray, front: FloatArray, envs: Iterable[VectorEn
         envs: the environments that paid the returns; a mean over random episodes may exceed the front by luck.
     """
     rows = rows_beyond(points, front)
-    if not rows.size or not all(draws_nothing(each) for each in envs):
+    drew_nothing = [draws_nothing(each) for each in envs]
+    if not rows.size or not drew_nothing or not all(drew_nothing):
         return ""
     better = points[rows[0]]
     nearest = front[np.linalg.norm((front - better) / np.maximum(np.ptp(front, axis=0), ROUNDING), axis=1).argmin()]
