@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from morl.action_masks import MaskReader
 from morl.learning.observations import Encoder, final_observations
 from morl.learning.scalarization import AugmentedState
-from morl.protocols import Actions, BoolArray, StateDict, VectorEnvironment
+from morl.protocols import Actions, BoolArray, Problem, StateDict, VectorEnvironment
 
 
 class Collector:
@@ -19,7 +19,7 @@ class Collector:
         encode: function from a batch of observations to rows [env, width].
         augmented_state: layout of the rows that networks observe.
         discount: of learning, by which rewards accrue.
-        mask_reader: reads the environment's action masks, if it gives any.
+        problem: the environment, and whether it gives action masks.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Collector:
         encode: Encoder,
         augmented_state: AugmentedState,
         discount: float,
-        mask_reader: MaskReader,
+        problem: Problem,
     ) -> None:
         self.num_envs = num_envs
         self.encode = encode
@@ -36,7 +36,7 @@ class Collector:
         self.discount = discount
         self.observations: NDArray[np.float32] | None = None  # [env, size]; None: to be reset before the next step
         self.accrued = augmented_state.start(num_envs)  # [env, objective + 1]: rewards so far, discount of the next
-        self.mask_reader = mask_reader
+        self.mask_reader = MaskReader(problem.id, problem.action_space, problem.action_masks)
         self.masks: BoolArray | None = None  # [env, choice] allowed choices; None: the environment gives no masks
 
     def reset(self, envs: VectorEnvironment, seed: int) -> None:

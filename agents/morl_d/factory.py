@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morl.action_masks import MaskReader, num_choices
 from morl.agents.morl_d.actions import ActionMap, DiscreteActions, action_map
 from morl.agents.morl_d.collector import Collector
 from morl.agents.morl_d.config import Config
@@ -102,6 +101,13 @@ class SolverInputs:
     device: torch.device
 
     @property
+    def masked_choices(self) -> int:
+        """Return the number of choices of the environment's action masks; 0 where it gives none."""
+        if self.problem.action_masks and isinstance(self.actions, DiscreteActions):
+            return self.actions.count
+        return 0
+
+    @property
     def observation_width(self) -> int:
         """Return the number of columns that networks observe, accrued rewards included."""
         return self.augmented.observation_width + self.augmented.width
@@ -161,23 +167,13 @@ def _components(
         solver=solver,
         spec=spec,
         normalized_columns=inputs.observation_width if inputs.name in ON_POLICY else 0,
-        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount, _mask_reader(inputs.problem)),
+        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount, inputs.problem),
         bounds=ReturnBounds.of(inputs.config, inputs.problem),
         num_active=inputs.num_active,
         utility=inputs.utility,
         actions=inputs.actions,
         exploration=exploration,
     )
-
-
-def _mask_reader(problem: Problem) -> MaskReader:
-    """Return the reader of the environment's action masks."""
-    return MaskReader(problem.id, problem.action_space, problem.action_masks)
-
-
-def _masked_choices(problem: Problem) -> int:
-    """Return the number of choices of the environment's action masks; 0 where it gives none."""
-    return num_choices(problem.action_space) if problem.action_masks else 0
 
 
 def _augmented_state(problem: Problem, config: Config, observation_width: int) -> AugmentedState:
@@ -207,7 +203,7 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
     config = inputs.config
     objectives = inputs.problem.num_objectives
     width = inputs.observation_width
-    choices = _masked_choices(inputs.problem)
+    masks_read = MASKS_READ.get(inputs.name, ()) if inputs.masked_choices else ()
     algorithm = AlgorithmBuilder(
         name=inputs.name,
         config=config,
@@ -231,7 +227,7 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
         num_active=inputs.num_active,
         seed=inputs.seed,
         device=inputs.device,
-        mask_columns=dict.fromkeys(MASKS_READ.get(inputs.name, ()), choices) if choices else {},
+        mask_columns=dict.fromkeys(masks_read, inputs.masked_choices),
     )
 
 
@@ -248,7 +244,7 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
             observation=width,
             action=inputs.actions.width,
             objectives=critic_outputs,
-            choices=_masked_choices(inputs.problem),
+            choices=inputs.masked_choices,
         ),
         discount=1.0 if expected_utility else inputs.discount,  # the utility is that of a discounted return
     )

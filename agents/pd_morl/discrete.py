@@ -26,7 +26,6 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
-from morl.action_masks import random_choices
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
@@ -248,9 +247,8 @@ class PDMORL:
 
     def _explore(self) -> IndexArray:
         """Return epsilon-greedy actions [learner * env], counted from 0: both kinds are allowed ones only."""
-        learners = self.learners
-        random_actions = random_choices(learners.uniform(), self.num_actions, self.episodes.masks)
-        random = learners.uniform() < self._exploration_rate()
+        random_actions = self.episodes.random_choices()
+        random = self.learners.uniform() < self._exploration_rate()
         return np.where(random, random_actions, self._greedy(self.episodes.states(), self.episodes.allowed()))
 
     def _target_scores(self, values: Tensor, preferences: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, cat
 
-from morl.action_masks import MaskReader
+from morl.action_masks import MaskReader, random_choices
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
 from morl.evaluation import select_rows
@@ -186,6 +186,10 @@ class Episodes:
         """Return the networks' inputs (s, w) [learner, env, observation_width + objectives]."""
         assert self.observations is not None
         return cat([self.learners.split(self.observations), self.learners.split(self.preferences.current)], dim=-1)
+
+    def random_choices(self) -> IndexArray:
+        """Return a random choice for each environment [learner * env], each of the allowed ones equally likely."""
+        return random_choices(self.learners.uniform(), self._mask_reader.choices, self.masks)
 
     def allowed(self) -> Tensor | None:
         """Return the choices that the latest observations allow [learner, env, choice]; None: all, everywhere."""

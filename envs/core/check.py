@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from morl.action_masks import KEY
 from morl.envs.core.contract import OutcomeGuard, copied
 from morl.envs.core.outcomes import Fault, InvalidOutcome, MaskCheck
 from morl.envs.core.quiet import quiet
@@ -223,7 +222,7 @@ class RandomActions:
     def observe(self, info: Info, terminated: bool = False) -> None:
         """Keep the action mask of an info for the next action; raise ContractViolation for a wrong one."""
         try:
-            self.mask = self.check_mask(info, terminated).get(KEY)
+            self.mask = self.check_mask(info, terminated).get("action_mask")
         except Fault as fault:
             raise ContractViolation(f"{fault} at step {self.steps}") from None
         self.steps += 1

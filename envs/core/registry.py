@@ -18,7 +18,6 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import VectorEnv
 
-from morl.action_masks import KEY
 from morl.envs.core.entry import EntryPoint, EntryTable, EnvEntry, FrontFunction, VectorEntryPoint, nearest
 from morl.envs.core.quiet import quiet
 from morl.envs.core.types import Env, EnvOption
@@ -378,7 +377,7 @@ def _gives_masks(env: Env | VectorEnvironment) -> bool:
     """Return whether the infos of a reset hold an action mask; a reset that fails is left to training to report."""
     try:
         _, info = env.reset(seed=0)
-        return KEY in info
+        return "action_mask" in info
     except Exception:
         return False
 

@@ -243,6 +243,12 @@ def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option
     return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)
 
 
+def without_chance(evaluator: Evaluator) -> bool:
+    """Return whether the environments of an evaluator are known to have drawn no random number in their episodes."""
+    alive = evaluator.environments
+    return bool(alive) and all(isinstance(each, MultiObjectiveVectorEnv) and each.drew_nothing() for each in alive)
+
+
 def backend_of(agent: Agent) -> str | None:
     """Return the name of the backend that executes an agent's updates, if the agent says."""
     return agent.backend if isinstance(agent, ExecutesUpdates) else None

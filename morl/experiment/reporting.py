@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from morl.evaluation import ActInputs, Evaluator, Returns
-from morl.experiment.components import Experiment
+from morl.experiment.components import Experiment, without_chance
 from morl.experiment.front import Front, indicators_of
 from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
@@ -193,8 +193,8 @@ class Reporter:
         front = self.experiment.known_front
         if front is None or self._contradicted:
             return
-        sentence = contradiction(points, front, self.evaluator.environments)
-        if sentence:
+        sentence = contradiction(points, front)
+        if sentence and without_chance(self.evaluator):
             self._contradicted = True
             warnings.warn(f"{self.experiment.problem.id}: {sentence}", RuntimeWarning, stacklevel=2)
 
