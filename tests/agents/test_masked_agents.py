@@ -13,6 +13,7 @@ import toys
 from masked import MASKED, MaskedWalk
 
 import morl
+from morl.agents import check_agent
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.discrete import PDMORL
 from morl.envs.backends.sb3 import ScalarizedVecEnv
@@ -98,6 +99,45 @@ def test_masks_in_some_infos_only_are_refused(agent: str, at_reset: bool, tmp_pa
     tiny = {"pd-morl": toys.TINY, "c-morl": toys.TINY_CMORL, "morl-d": toys.TINY_MORLD_OFF_POLICY}[agent]
     with pytest.raises(ValueError, match=r"info\['action_mask'\] at step 1 .* must be in every info or in none"):
         morl.train(agent, Sometimes, total_steps=200, run_dir=tmp_path / "run", config=tiny, **toys.SCHEDULE)
+
+
+@pytest.mark.parametrize("name", ["pd-morl", "c-morl", "morl-d, discrete sac", "morl-d, eupg"])
+def test_a_masked_run_resumes_exactly(name: str, tmp_path: Path) -> None:
+    agent, config = AGENTS[name]
+    schedule = toys.SCHEDULE | {"config": config}
+    whole = morl.train(agent, MASKED, total_steps=200, run_dir=tmp_path / "whole", **schedule)
+    morl.train(agent, MASKED, total_steps=100, run_dir=tmp_path / "part", **schedule)
+    part = morl.resume(tmp_path / "part", total_steps=200)
+    assert part.front.points.tobytes() == whole.front.points.tobytes()
+    assert toys.difference(toys.states(tmp_path / "part", "agent"), toys.states(tmp_path / "whole", "agent")) == ""
+
+
+@pytest.mark.parametrize("name", ["pd-morl", "morl-d, dqn"])
+def test_a_checked_agent_is_given_masks(name: str) -> None:
+    agent, config = AGENTS[name]
+    check_agent(agent, MASKED, config)
+
+
+def test_a_checked_agent_must_take_masks() -> None:
+    with pytest.raises(
+        ValueError, match="uses_action_masks must be True on toy-masked-walk-v0, which gives action masks"
+    ):
+        check_agent(FirstAction, MASKED)
+
+
+class FirstAction(toys.Coins):
+    """Takes the first action that is allowed, in training alone."""
+
+    def learn(self, envs: Any, total_steps: int, evaluate: Any) -> Any:
+        if not self.begun:
+            self.allowed = envs.reset(seed=1)[1]["action_mask"]
+            self.begun = True
+        while self.steps < total_steps:
+            self.random.integers(2)
+            self.allowed = envs.step(self.first + self.allowed.argmax(axis=1))[-1]["action_mask"]
+            self.steps += self.num_envs
+            self.updates += 1
+            yield
 
 
 def test_agents_that_take_no_masks_are_refused_before_anything_is_written(tmp_path: Path) -> None:
