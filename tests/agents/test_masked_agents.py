@@ -342,7 +342,7 @@ def test_maskable_ppo_trains_where_it_is_installed(tmp_path: Path) -> None:
     try:
         import sb3_contrib  # noqa: F401
     except ImportError:
-        with pytest.raises(ValueError, match="stable_baselines3 has no MaskablePPO and sb3-contrib is not installed"):
+        with pytest.raises(ValueError, match="stable_baselines3 has no MaskablePPO and sb3_contrib is not installed"):
             morl.train("morl-d", MASKED, **settings)
         return
     policy = morl.train("morl-d", MASKED, **settings).policy([0.5, 0.5])

@@ -163,5 +163,5 @@ def test_algorithms_of_sb3_contrib_are_found_where_it_is_installed(monkeypatch: 
     with pytest.raises(ValueError, match="neither stable_baselines3 nor sb3_contrib has NOPE"):
         find_algorithm("NOPE")
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # not installed
-    with pytest.raises(ValueError, match="stable_baselines3 has no TQC and sb3-contrib is not installed"):
+    with pytest.raises(ValueError, match="stable_baselines3 has no TQC and sb3_contrib is not installed"):
         find_algorithm("TQC")

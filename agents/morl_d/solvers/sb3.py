@@ -77,7 +77,7 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
             found = getattr(import_module("sb3_contrib"), name, None)
         except ImportError:
             raise ValueError(
-                f"solver is 'sb3:{name}', but stable_baselines3 has no {name} and sb3-contrib is not installed: add it"
+                f"solver is 'sb3:{name}', but stable_baselines3 has no {name} and sb3_contrib is not installed: add it"
                 " by pip install sb3-contrib"
             ) from None
     if not (inspect.isclass(found) and issubclass(found, BaseAlgorithm)):
