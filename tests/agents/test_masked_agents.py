@@ -13,7 +13,7 @@ import toys
 from masked import MASKED, MaskedWalk
 
 import morl
-from morl.agents import check_agent
+from morl.agents import check_agent, find_agent
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.discrete import PDMORL
 from morl.envs.backends.sb3 import ScalarizedVecEnv
@@ -226,6 +226,58 @@ def test_pd_morl_bootstraps_from_allowed_actions_only(masked: bool, target_actio
         batch["next_mask"] = torch.tensor([[[True, False]]])
     expected = torch.tensor([1.0, 2.0]) if masked else torch.full((2,), BAIT)
     torch.testing.assert_close(agent.targets(batch)[0, 0], agent.discount * expected)
+
+
+def slope_masks(places: torch.Tensor) -> torch.Tensor:
+    """Return what the slope allows at places [..., 1]: not down at its foot, not up at its top."""
+    return torch.cat([places > 0, places < 3], dim=-1)
+
+
+@pytest.mark.filterwarnings("ignore:c-morl. total_steps is 48:RuntimeWarning")
+def test_stored_masks_are_those_of_the_stored_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the slope the observation says what is allowed, also the last one of an episode that is truncated."""
+    monkeypatch.setattr("morl.learning.normalization.RunningMeanStd.normalize", lambda self, rows: rows)
+    stated = problem("toy-slope-v0")
+
+    def learn(agent: str, **config: Any) -> Any:
+        agent_class = find_agent(agent, stated.action_space)
+        built = agent_class(stated, agent_class.config_class(**config), 0, 6, CPU)
+        for _ in built.learn(morl.make_vec("toy-slope-v0", 6), 48, lambda preferences, *_: preferences):
+            pass
+        return built
+
+    replay = learn("pd-morl", **toys.TINY | {"learning_starts": 1_000}).replay
+    next_observations = replay.buffer.column("next_observation")
+    assert not replay.buffer.column("terminated").any()
+    assert torch.equal(replay.masks.column("next_mask").bool(), slope_masks(next_observations))
+    assert len(replay) == 48
+
+    solver = learn("morl-d", **toys.TINY_MORLD_OFF_POLICY | {"solver": "discrete-sac", "learning_starts": 1_000}).solver
+    for ring, size in enumerate(solver.replay.sizes.tolist()):
+        rows = slice(ring * solver.replay.capacity, ring * solver.replay.capacity + size)
+        columns = dict(
+            zip(
+                solver.replay.columns,
+                solver.replay.rows[rows].split(list(solver.replay.columns.values()), 1),
+                strict=True,
+            )
+        )
+        mask, next_mask = solver.masks.rows[rows].bool().split(2, dim=1)
+        assert torch.equal(mask, slope_masks(columns["observation"]))
+        assert torch.equal(next_mask, slope_masks(columns["next_observation"]))
+        assert size == 16
+
+    on_policy = learn(
+        "morl-d", **toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "rollout_steps": 20, "exchange_every": 120}
+    )
+    rollouts = [
+        on_policy.solver.population.rollout,
+        learn("c-morl", **toys.TINY_CMORL | {"samples_per_update": 40, "initial_steps": 600}).stage.tasks.rollout,
+    ]
+    for rollout in rollouts:
+        assert rollout.filled == 8
+        stored = slope_masks(torch.from_numpy(rollout.observations[: rollout.filled]))
+        assert torch.equal(torch.from_numpy(rollout.masks[: rollout.filled]), stored)
 
 
 def discrete_sac(policies: int, actions: int = 2, **settings: Any) -> DiscreteSAC:
