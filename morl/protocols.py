@@ -64,6 +64,11 @@ class Problem:
     """The true front; None: not known."""
     action_masks: bool = False
     """Whether infos of the environment hold masks of its actions (`morl.action_masks`)."""
+    units: tuple[float, ...] | None = None
+    """[objective] what the agent sees as 1: its rewards, returns, reference point and known front are the environment's
+    divided by these; None: they are the environment's."""
+    scales: tuple[float, ...] | None = None
+    """[objective] how much of each objective is worth the same to the user; None: nobody has said."""
 
     @property
     def num_objectives(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from morl.protocols import FloatArray, IndexArray
 
 ROUNDING = 1e-5
-"""Share of a return, or of 1, that rounding may change: environments may pay in float32."""
+"""Share of the largest return that rounding may change: environments may pay in float32."""
 MARGIN = 1e-3
 """Share of the front's range in an objective by which a return must exceed the front there."""
 
@@ -22,7 +22,7 @@ def rows_beyond(points: FloatArray, front: FloatArray) -> IndexArray:
         points: [n, objective] returns.
         front: [k, objective] the known front.
     """
-    rounding = ROUNDING * np.maximum(1.0, np.abs(front))
+    rounding = ROUNDING * np.abs(front).max(axis=0)
     margin = np.maximum(rounding, MARGIN * np.ptp(front, axis=0))
     gains = points[:, None] - front
     beyond = (gains >= -rounding).all(axis=2) & (gains > margin).any(axis=2)
@@ -40,7 +40,8 @@ def contradiction(points: FloatArray, front: FloatArray) -> str:
     if not rows.size:
         return ""
     better = points[rows[0]]
-    nearest = front[np.linalg.norm((front - better) / np.maximum(np.ptp(front, axis=0), ROUNDING), axis=1).argmin()]
+    sizes = np.where(np.ptp(front, axis=0) > 0.0, np.ptp(front, axis=0), 1.0)
+    nearest = front[np.linalg.norm((front - better) / sizes, axis=1).argmin()]
     return (
         f"the environment pays more than its known front: {np.round(better, 6).tolist()} was returned, and the nearest"
         f" point of the front is {np.round(nearest, 6).tolist()}; known_front is wrong, or the environment is"

@@ -33,8 +33,9 @@ FRONT = np.array([[0.0, 10.0], [6.0, 6.0], [10.0, 0.0]])
 )
 def test_points_that_dominate_the_front_are_beyond_it(point: list[float], beyond: bool) -> None:
     assert len(rows_beyond(np.array([point]), FRONT)) == int(beyond)
-    shifted = rows_beyond(1e6 * np.array([point]), 1e6 * FRONT)
-    assert len(shifted) == int(beyond)
+    for factors in ([1e6, 1e6], [1e-6, 1e6]):  # in any units
+        scaled = np.array(factors)
+        assert len(rows_beyond(scaled * np.array([point]), scaled * FRONT)) == int(beyond)
 
 
 @pytest.mark.parametrize(
