@@ -86,7 +86,6 @@ class MaskReader:
         self.env_id = env_id
         self.action_space = action_space
         self.choices = num_choices(action_space)
-        self.first_choice = int(action_space.start) if isinstance(action_space, spaces.Discrete) else 0
         self.given = given
         self.steps = 0
         """Steps that were read since the environments were reset or restored, for messages."""

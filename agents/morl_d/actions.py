@@ -7,7 +7,6 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from morl.action_masks import random_choices
 from morl.learning.actions import BoundedActions
 from morl.protocols import Actions, BoolArray
 
@@ -38,7 +37,8 @@ class DiscreteActions:
             masks: [count, choice] allowed choices; None: all are.
         """
         if masks is not None:
-            return random_choices(random.random(count), self.count, masks)[:, None]
+            chances = np.where(masks, random.random(masks.shape), -1.0)
+            return np.asarray(chances.argmax(axis=1))[:, None]
         return random.integers(self.count, size=(count, 1))
 
 

@@ -187,14 +187,14 @@ class Config:
         Args:
             total_steps: environment steps of the run.
         """
+        longest = {"exchange_every": total_steps // 10}
+        if self.solver in ("ppo", "eupg") or self.solver.startswith("sb3:"):
+            return longest  # they read no others
         together = self.replay == "shared" or self.networks == "conditioned"
         own_steps = total_steps if together else total_steps // self.population
-        return {
-            "exchange_every": total_steps // 10,
-            "exploration_steps": own_steps // 2,
-            "random_exploration_steps": own_steps // 10,
-            "learning_starts": own_steps // 10,
-        }
+        if self.solver in ("auto", "dqn") or self.exploration_start or self.exploration_end:
+            longest["exploration_steps"] = own_steps // 2
+        return longest | {"random_exploration_steps": own_steps // 10, "learning_starts": own_steps // 10}
 
     @classmethod
     def preset(cls, name: str, **changes: object) -> Self:

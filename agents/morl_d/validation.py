@@ -86,17 +86,11 @@ def takes_masks(config: Config, problem: Problem) -> bool:
 
 
 def _check_masks(config: Config, problem: Problem, solver_name: str) -> None:
-    if not problem.action_masks or takes_masks(config, problem):
-        return
-    if isinstance(problem.action_space, spaces.Discrete):
+    if problem.action_masks and not takes_masks(config, problem):
         raise ValueError(
             f"solver is {solver_name!r}, but {problem.id} gives action masks, which it cannot honour: take one of"
             f" {', '.join(DISCRETE)}, or sb3:MaskablePPO"
         )
-    raise ValueError(
-        f"{problem.id} gives action masks, but its actions are {problem.action_space}: only the choices of a Discrete"
-        " space can be masked"
-    )
 
 
 def check_num_envs(config: Config, solver_name: str, num_envs: int) -> None:

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
-from morl.action_masks import MaskReader
 from morl.envs.core.types import Array, Info, ObservationBatch
 from morl.protocols import VectorEnvironment
 
@@ -57,8 +56,6 @@ class ScalarizedVecEnv(VecEnv):
         self.preference = preference
         self.first_action, action_space = _from_zero(envs.single_action_space)
         self.action_dtype = envs.single_action_space.dtype
-        name = type(envs).__name__ if envs.spec is None else envs.spec.id
-        self._mask_reader = MaskReader(name, envs.single_action_space)
         self.masks: NDArray[np.bool_] | None = None
         """[env, choice] what the latest observations allow; None where the environment gives no action masks."""
         super().__init__(envs.num_envs, envs.single_observation_space, action_space)
@@ -85,7 +82,7 @@ class ScalarizedVecEnv(VecEnv):
             raise ValueError(f"options must be the same for all environments, got {self._options}")
         observations, infos = self.envs.reset(seed=seeds, options=self._options[0] or None)  # type: ignore[arg-type]
         self.reset_infos = [env_info(infos, env) for env in range(self.num_envs)]
-        self.masks = self._mask_reader.reset(infos)
+        self.masks = action_masks(infos)
         self._reset_seeds()
         self._reset_options()
         return observations
@@ -99,7 +96,7 @@ class ScalarizedVecEnv(VecEnv):
     def step_wait(self) -> ScalarStep:
         """Step all environments; return observations, weighted sums float32 [env], ended episodes [env] and infos."""
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
-        self.masks = self._mask_reader.current(infos)
+        self.masks = action_masks(infos)
         scalar_rewards = np.einsum("eo,eo->e", self._preference, rewards).astype(np.float32)
         env_infos = [env_info(infos, env) for env in range(self.num_envs)]
         for env, info in enumerate(env_infos):
@@ -176,6 +173,11 @@ def _from_zero(space: spaces.Space[Any]) -> tuple[Array | None, spaces.Space[Any
     if isinstance(space, spaces.MultiDiscrete):
         return space.start, spaces.MultiDiscrete(space.nvec, dtype=space.dtype)
     return None, space
+
+
+def action_masks(infos: Info) -> NDArray[np.bool_] | None:
+    """Return the action masks [env, choice] in infos, which `make_vec` has checked; None where there are none."""
+    return np.asarray(infos["action_mask"]) == 1 if "action_mask" in infos else None
 
 
 def env_info(infos: Info, env: int) -> Info:

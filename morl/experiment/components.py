@@ -7,6 +7,7 @@ from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
 from morl.agents import find_agent
 from morl.envs import MultiObjectiveVectorEnv, make_vec
@@ -216,6 +217,11 @@ class Task:
         if not np.isfinite(reference_point or ()).all():
             raise ValueError(f"reference_point is {reference_point}, but must have finite numbers")
         check_divisions(settings.evaluation_divisions, self.problem.num_objectives)
+        if self.problem.action_masks and not isinstance(self.problem.action_space, spaces.Discrete):
+            raise ValueError(
+                f"{self.problem.id} gives action masks, but its actions are {self.problem.action_space}: only the"
+                " choices of a Discrete space can be masked"
+            )
         stated = replace(self.problem, discount=discount, reference_point=reference_point)
         return Experiment(self.agent_name, self.env, self.agent_class, stated, settings, resolved.preset)
 

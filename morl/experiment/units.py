@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorWrapper
 
-from morl.action_masks import MaskReader, random_choices
 from morl.envs import MultiObjectiveVectorEnv
 from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
 from morl.protocols import Actions, Evaluate, FloatArray, IndexArray, KnownFront, Problem, StateDict
@@ -163,19 +162,22 @@ def _random_rewards(envs: MultiObjectiveVectorEnv) -> FloatArray:
     """Return the rewards [step * env, objective] of random actions."""
     random = np.random.default_rng(derived_seed(0, "units"))
     envs.action_space.seed(derived_seed(0, "units"))
-    name = "the environment" if envs.spec is None else envs.spec.id
-    reader = MaskReader(name, envs.single_action_space)
     _, infos = envs.reset(seed=derived_seed(0, "units", 1))
-    masks = reader.reset(infos)
     rewards = []
     for _ in range(ceil(MEASURED_STEPS / envs.num_envs)):
         actions = envs.action_space.sample()
-        if masks is not None:
-            actions = reader.first_choice + random_choices(random.random(envs.num_envs), reader.choices, masks)
+        if "action_mask" in infos:
+            actions = _allowed(infos["action_mask"], envs, random)
         _, reward, _, _, infos = envs.step(actions)
-        masks = reader.current(infos)
         rewards.append(reward)
     return np.concatenate(rewards)
+
+
+def _allowed(masks: Any, envs: MultiObjectiveVectorEnv, random: np.random.Generator) -> Actions:
+    """Return random actions [env] that the masks [env, choice] allow."""
+    chances = random.random(np.shape(masks)) * (np.asarray(masks) > 0)
+    actions: Actions = chances.argmax(axis=1) + int(getattr(envs.single_action_space, "start", 0))
+    return actions
 
 
 def _hints(problem: Problem) -> list[FloatArray]:

@@ -12,7 +12,6 @@ from math import log
 import torch
 from torch import Tensor
 
-from morl.learning.distributions import Categorical
 from morl.learning.sac import SACBase, SACSettings
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
@@ -101,7 +100,10 @@ class DiscreteSAC(SACBase):
             observations: [policy, batch, observation].
             mask: [policy, batch, action] allowed actions; None: all are.
         """
-        log_probabilities = Categorical.masked(self.actor(self.actors, observations), mask).log_probabilities
+        logits = self.actor(self.actors, observations)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
+        log_probabilities = logits.log_softmax(dim=-1)
         probabilities = log_probabilities.exp()
         if mask is not None:  # 0 log 0 = 0
             log_probabilities = log_probabilities.masked_fill(~mask, 0.0)

@@ -148,8 +148,8 @@ def test_agents_that_take_no_masks_are_refused_before_anything_is_written(tmp_pa
     cases: list[tuple[str, Any, dict[str, Any], str]] = [
         ("toys:Coins", MASKED, {}, "gives action masks, but toys:Coins takes none"),
         ("morl-d", MASKED, toys.TINY_MORLD | {"solver": "sb3:DQN"}, "solver is 'sb3:DQN', but .* cannot honour"),
-        ("pd-morl", Pushed, toys.TINY_CONTINUOUS, "gives action masks, but pd-morl takes none for actions Box"),
-        ("c-morl", Pushed, toys.TINY_CMORL, "gives action masks, but c-morl takes none for actions Box"),
+        ("pd-morl", Pushed, toys.TINY_CONTINUOUS, "only the choices of a Discrete space can be masked"),
+        ("c-morl", Pushed, toys.TINY_CMORL, "only the choices of a Discrete space can be masked"),
         ("morl-d", Pushed, toys.TINY_MORLD, "only the choices of a Discrete space can be masked"),
     ]
     for agent, env, config, message in cases:
