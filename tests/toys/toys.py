@@ -158,7 +158,7 @@ class Walk(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action), action
-        move = float(np.asarray(action).item())
+        move = float(np.asarray(action).sum())
         STEPS[type(self).__name__] = STEPS.get(type(self).__name__, 0) + 1
         self.place += self.drift + move + 0.3 * float(self.np_random.normal())
         self.clock += 1
