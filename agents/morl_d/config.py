@@ -181,21 +181,6 @@ class Config:
         if not self.hidden_sizes or not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but must have widths, each greater than 0")
 
-    def schedules(self, total_steps: int) -> Mapping[str, int]:
-        """Return the longest schedules that leave most of a run for learning, and room for some exchanges.
-
-        Args:
-            total_steps: environment steps of the run.
-        """
-        longest = {"exchange_every": total_steps // 10}
-        if self.solver in ("ppo", "eupg") or self.solver.startswith("sb3:"):
-            return longest  # they read no others
-        together = self.replay == "shared" or self.networks == "conditioned"
-        own_steps = total_steps if together else total_steps // self.population
-        if self.solver in ("auto", "dqn") or self.exploration_start or self.exploration_end:
-            longest["exploration_steps"] = own_steps // 2
-        return longest | {"random_exploration_steps": own_steps // 10, "learning_starts": own_steps // 10}
-
     @classmethod
     def preset(cls, name: str, **changes: object) -> Self:
         """Return a published instantiation of the framework.

@@ -30,11 +30,11 @@ from morl.learning.scalarization import (
     UtilityFn,
     bind_utility,
     check_utility,
-    find_utility,
     scaled_utility,
 )
 from morl.policy_files import PolicySpec
 from morl.protocols import Problem
+from morl.utilities import find_utility
 
 MASKS_READ: Final[Mapping[str, tuple[str, ...]]] = {"dqn": ("next_mask",), "discrete-sac": ("mask", "next_mask")}
 """Off-policy solver -> the action masks that its updates read: of the observation, of the next observation."""

@@ -104,8 +104,8 @@ def _is_learned(config: Config, solver: str) -> bool:  # noqa: ARG001
 
 
 def _decays(config: Config, solver: str) -> bool:
-    if config.solver == "auto" or solver == "dqn" or solver.startswith("sb3:"):
-        return True  # auto: the length of a run may have shortened it before the solver was known
+    if solver == "dqn" or solver.startswith("sb3:"):
+        return True
     return bool(config.exploration_start) or bool(config.exploration_end)
 
 
