@@ -17,7 +17,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from morl.action_masks import mask_array, num_choices
+from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
@@ -388,10 +388,22 @@ class Policy:
             np.broadcast_to(self.conditioning, (count, len(self.conditioning))),
             np.zeros(count, dtype=np.int64),
             accrued=accrued,
-            masks=_checked_masks(spec, action_masks, size),
+            masks=self._checked_masks(action_masks, size),
             generator=None if deterministic else self._generator,
         )
         return (actions[0] if size is None else actions), state
+
+    def _checked_masks(self, masks: ArrayLike | None, size: int | None) -> BoolArray | None:
+        """Return a user's masks [n, choice] for a batch of `size`; None where none are given and none are needed."""
+        spec = self.data.spec
+        if masks is not None:
+            return checked_masks(masks, spec.action_space, size)
+        if spec.action_masks:
+            raise ValueError(
+                f"action_masks is None, but this policy of {spec.agent} was trained with action masks: give"
+                " info['action_mask'] of the observation"
+            )
+        return None
 
     def save(self, file: str | Path) -> None:
         """Write the policy to a file that `morl.load_policy` reads without environment, agent or run.
@@ -419,39 +431,6 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
     if utility is None:
         check_trust(f"policy file {file}", "utility", data.spec.utility, trust, "utility=FUNCTION or trust=True")
     return Policy(data, preference, utility=utility)
-
-
-def _checked_masks(spec: PolicySpec, masks: ArrayLike | None, size: int | None) -> BoolArray | None:
-    """Return the masks [n, choice] of a user's observations, or None where none are given and none are needed.
-
-    Args:
-        spec: of the policy.
-        masks: what the user gave.
-        size: number of observations in the batch; None for a single observation.
-
-    Raises:
-        ValueError: they are missing, do not fit, or allow no action.
-    """
-    choices = num_choices(spec.action_space)
-    shape = (choices,) if size is None else (size, choices)
-    if masks is None:
-        if spec.action_masks:
-            raise ValueError(
-                f"action_masks is None, but this policy of {spec.agent} was trained with action masks: give"
-                f" info['action_mask'] of the observation, {' x '.join(map(str, shape))} zeros and ones"
-            )
-        return None
-    if not choices:
-        raise ValueError(f"action_masks are given, but actions are {spec.action_space}: only choices can be masked")
-    try:
-        batch_of_one = size is None and np.shape(masks) == (1, choices)
-        array: BoolArray = mask_array(masks, (1, choices) if batch_of_one else shape).reshape(-1, choices) == 1
-    except ValueError as error:
-        raise ValueError(f"action_masks {error}") from None
-    if not array.any(axis=1).all():
-        row = int(array.any(axis=1).argmin())
-        raise ValueError(f"action_masks must allow at least one action, got zeros only in row {row}")
-    return array
 
 
 def _batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:

@@ -41,6 +41,35 @@ def mask_array(mask: object, shape: tuple[int, ...]) -> NDArray[Any]:
     return array
 
 
+def checked_masks(masks: object, space: Space[Any], size: int | None) -> NDArray[np.bool_]:
+    """Return the masks [n, choice] that a user gives for some observations.
+
+    Args:
+        masks: [choice] for one observation, [n, choice] for a batch.
+        space: of the actions.
+        size: number of observations in the batch; None for one that is no batch.
+
+    Raises:
+        ValueError: actions are no Discrete choice, or a mask has the wrong shape or values, or allows nothing.
+    """
+    choices = num_choices(space)
+    if not choices:
+        raise ValueError(
+            f"action_masks are given, but actions are {space}: only the choices of a Discrete space have some"
+        )
+    shape = (choices,) if size is None else (size, choices)
+    try:
+        if size is None and np.shape(np.asarray(masks)) == (1, choices):  # a batch of one does for it
+            shape = (1, choices)
+        rows: NDArray[np.bool_] = mask_array(masks, shape).reshape(-1, choices) == 1
+    except ValueError as error:
+        raise ValueError(f"action_masks {error}") from None
+    allowed = rows.any(axis=1)
+    if not allowed.all():
+        raise ValueError(f"action_masks must allow at least one action, got zeros only in row {int(allowed.argmin())}")
+    return rows
+
+
 def _excerpt(mask: object) -> str:
     text = repr(mask.tolist() if isinstance(mask, np.ndarray) else mask)
     return text if len(text) <= 200 else f"{text[:200]}..."
