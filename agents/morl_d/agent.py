@@ -71,6 +71,7 @@ class MORLD:
         self.device = device
         self.uses_accrued_reward = config.augmented_state
         self.uses_action_masks = takes_masks(config, problem)
+        self.utility_name = config.utility
         self.objectives = problem.num_objectives
         self.population = config.population
         self.components = build(problem, config, seed, num_envs, device)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from morl.experiment.front import Front, indicators_of, scales_of
 from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
-from morl.experiment.selection import Score, Selection, reference_below
+from morl.experiment.selection import Selection, criterion_of, reference_below
 from morl.experiment.units import RewardUnits
 from morl.policy_files import PolicyData
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
@@ -43,23 +43,39 @@ class Best:
     """The best evaluation so far.
 
     Attributes:
-        score: how good its front is.
+        points: [n, objective] its front, from the episodes by which evaluations are compared.
+        conditioned: mean utility that preferences achieved themselves.
         front: the front as front.json spells it.
         policies: policy id -> the policy as plain data.
     """
 
-    score: Score
+    points: FloatArray
+    conditioned: float
     front: Mapping[str, object]
     policies: Mapping[int, Mapping[str, Any]]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        return {"score": tuple(self.score), "front": dict(self.front), "policies": dict(self.policies)}
+        return {
+            "points": self.points,
+            "conditioned": self.conditioned,
+            "front": dict(self.front),
+            "policies": dict(self.policies),
+        }
 
     @staticmethod
     def of_state_dict(state: Mapping[str, Any]) -> "Best":
         """Return what `state_dict` wrote down."""
-        return Best(Score._make(state["score"]), state["front"], state["policies"])
+        return Best(np.array(state["points"]), state["conditioned"], state["front"], state["policies"])
+
+
+class Compared(NamedTuple):
+    """By what evaluations are compared."""
+
+    points: FloatArray
+    """[n, objective] of the candidates for the front."""
+    conditioned: float
+    """Mean utility that preferences achieve themselves."""
 
 
 class Reporter:
@@ -76,6 +92,7 @@ class Reporter:
         evaluated_steps: training steps at the last evaluation; -1 before the first.
         best: the best scheduled evaluation so far.
         reference_point: of the hypervolume; None until the first scheduled evaluation, where none is given.
+        ideal: [objective] the best returns in scheduled evaluations so far.
         recorder: writes the records; None before they are opened.
         selection: what makes a front, and which is better.
     """
@@ -92,6 +109,7 @@ class Reporter:
         self.evaluated_steps = -1
         self.best: Best | None = None
         self.reference_point = experiment.problem.reference_point
+        self.ideal = np.full(experiment.problem.num_objectives, -np.inf)
         self.recorder: Recorder | None = None
         self._published: Mapping[str, object] = {}
         self._contradicted = False  # whether returns better than the known front were reported already
@@ -101,6 +119,7 @@ class Reporter:
             experiment.known_front,
             agent if isinstance(agent, Constrained) else None,
             units,
+            criterion_of(experiment.settings.select_by, agent),
         )
         self._publisher = Publisher(run_dir)
 
@@ -114,6 +133,7 @@ class Reporter:
             "units": self.units.state_dict(),
             "wall_seconds": self.clock.seconds,
             "reference_point": self.reference_point,
+            "ideal": self.ideal,
             "best": None if self.best is None else self.best.state_dict(),
         }
 
@@ -123,6 +143,7 @@ class Reporter:
         self.evaluated_steps = state["evaluated_steps"]
         self.clock.earlier = state["wall_seconds"]
         self.reference_point = state["reference_point"]
+        self.ideal = np.array(state["ideal"])
         self.best = None if state["best"] is None else Best.of_state_dict(state["best"])
 
     # --- Records ------------------------------------------------------------------------------------------------------
@@ -168,16 +189,17 @@ class Reporter:
         rows = self.selection.selected_rows(selection.discounted)
         chosen = self._indicators(selection.discounted[rows], reference_point)
         conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
-        score = self.selection.score(
-            selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0)
-        )
+        compared = Compared(selection.discounted[rows], conditioned.get("conditioned_utility", 0.0))
+        ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
+        if scheduled:
+            self.ideal = ideal
+        is_best = self._is_best(compared, reference_point, ideal)
         choice = self._returns(policies[rows], preferences[rows], "choice")
         kept = self.selection.front_rows(choice.discounted)
         if repeats_exactly(selection.select(rows), choice):
             report = choice.select(kept)
         else:
-            precise = self.best is None or score >= self.best.score
-            report = self._report(policies[rows[kept]], preferences[rows[kept]], precise)
+            report = self._report(policies[rows[kept]], preferences[rows[kept]], precise=is_best)
         order = np.lexsort(report.discounted.T[::-1])
         report = report.select(order)
         kept = kept[order]
@@ -209,7 +231,7 @@ class Reporter:
         )
         self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         self._record_selection(chosen, conditioned)
-        self._publish_best(score, front, scheduled)
+        self._publish_best(compared if is_best else None, front, scheduled)
         self.evaluated_steps = self.agent.steps
         return front
 
@@ -244,12 +266,26 @@ class Reporter:
 
     # --- The best front -----------------------------------------------------------------------------------------------
 
-    def _publish_best(self, score: Score, front: Front, scheduled: bool) -> None:
-        """Publish an evaluation if it is the best so far, and else the best with the counts as they are now."""
+    def _is_best(self, compared: "Compared", reference_point: tuple[float, ...], ideal: FloatArray) -> bool:
+        """Return whether an evaluation is at least as good as the best so far, both measured alike."""
+        if self.best is None:
+            return True
+        new = self.selection.score(compared.points, reference_point, compared.conditioned, ideal)
+        return new >= self.selection.score(self.best.points, reference_point, self.best.conditioned, ideal)
+
+    def _publish_best(self, compared: "Compared | None", front: Front, scheduled: bool) -> None:
+        """Publish an evaluation if it is the best so far, and else the best with the counts as they are now.
+
+        Args:
+            compared: by what it is the best; None where it is not.
+            front: its front.
+            scheduled: whether it belongs to the schedule.
+        """
         best = self.best
-        if best is None or score >= best.score:
+        if compared is not None or best is None:
+            compared = compared or Compared(front.points, 0.0)
             policies = {key: self._for_file(policy) for key, policy in self.agent.export_policies().items()}
-            best = Best(score, self._front_record(front).to_json(), policies)
+            best = Best(compared.points, compared.conditioned, self._front_record(front).to_json(), policies)
         if scheduled:
             self.best = best
         counts = {"training_steps": self.agent.steps, **self._counts(), "wall_seconds": self.clock.seconds}
