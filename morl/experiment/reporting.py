@@ -12,7 +12,7 @@ import numpy as np
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment, without_chance
 from morl.experiment.estimates import FURTHER_EPISODES, imprecise_rows, indicator_errors, repeats_exactly
-from morl.experiment.front import Front, indicators_of, scales_of
+from morl.experiment.front import Front, delivered_utility, differ, indicators_of, scales_of
 from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
@@ -207,9 +207,15 @@ class Reporter:
         choice_points = choice.discounted[kept]
         repeated = np.isclose(points, selection.discounted[rows[kept]], rtol=1e-9, atol=0.0).all(axis=1)
         self._compare_with_known_front(points[repeated])
+        scales = scales_of(points, self.experiment.problem.scales)
 
         def indicators(of: FloatArray) -> dict[str, float]:
-            return self._indicators(of, reference_point, choice_points)
+            values = self._indicators(of, reference_point, choice_points)
+            if differ(scales) or self.experiment.problem.scales is not None:
+                grid = self.experiment.evaluation_preferences
+                normalized = delivered_utility(of / scales, choice_points / scales, grid)
+                values["normalized_expected_utility"] = normalized
+            return values
 
         random = stream(self.experiment.settings.seed, "standard errors", self.agent.steps)
         front = Front(
@@ -225,7 +231,7 @@ class Reporter:
             reference_point=reference_point,
             known_front=self.experiment.known_front,
             units=self.units.known,
-            scales=scales_of(points, self.experiment.problem.scales),
+            scales=scales,
             undiscounted_points=report.undiscounted,
             violations=self.selection.violations(points),
         )
