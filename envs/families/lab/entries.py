@@ -1,0 +1,123 @@
+"""The lab: small tasks whose fronts are known, and everything that is known about each id.
+
+docs/task_families.md explains them.
+"""
+
+from morl.envs.core.entry import EnvEntry
+from morl.envs.families.lab import (
+    concave_arc,
+    dam,
+    docking,
+    knapsack,
+    linear_quadratic,
+    scheduling,
+    stochastic_grid,
+)
+
+SOURCE = "morl: a little worse than the worst of the front"
+LAB = "morl.envs.families.lab"
+
+ENTRIES = (
+    EnvEntry(
+        id="lab/knapsack-v0",
+        objectives=("revenue", "goodwill", "recycled"),
+        discount=1.0,
+        reference_point=(900.0, 4.0, 0.015),
+        source=SOURCE,
+        known_front=knapsack.front,
+        entry_point=f"{LAB}.knapsack:knapsack",
+        vector_entry_point=f"{LAB}.knapsack:KnapsackKernel",
+        spaces=("Box (13,) float32", "Discrete 12"),
+    ),
+    EnvEntry(
+        id="lab/scheduling-v0",
+        objectives=("scrap", "waiting", "electricity"),
+        discount=1.0,
+        reference_point=(-0.04, -12.0, -115_000.0),
+        source=SOURCE,
+        known_front=scheduling.front,
+        entry_point=f"{LAB}.scheduling:scheduling",
+        vector_entry_point=f"{LAB}.scheduling:SchedulingKernel",
+        spaces=("Box (12,) float32", "Discrete 8"),
+    ),
+    EnvEntry(
+        id="lab/stochastic-grid-v0",
+        objectives=("treasure", "damage"),
+        discount=0.95,
+        reference_point=(0.0, -2.0),
+        source=SOURCE,
+        known_front=stochastic_grid.front,
+        entry_point=f"{LAB}.stochastic_grid:stochastic_grid",
+        vector_entry_point=f"{LAB}.stochastic_grid:StochasticGridKernel",
+        spaces=("Box (2,) float32", "Discrete 4"),
+        max_episode_steps=stochastic_grid.HORIZON,
+    ),
+    EnvEntry(
+        id="lab/linear-quadratic-2-v0",
+        objectives=("accuracy", "effort"),
+        discount=1.0,
+        reference_point=(-3.0, -0.5),
+        source="morl: inside the front, whose ends are of no use",
+        known_front=linear_quadratic.front_2,
+        entry_point=f"{LAB}.linear_quadratic:linear_quadratic_2",
+        vector_entry_point=f"{LAB}.linear_quadratic:LinearQuadratic2Kernel",
+        spaces=("Box (3,) float32", "Box (1,) float32"),
+    ),
+    EnvEntry(
+        id="lab/linear-quadratic-4-v0",
+        objectives=("first_target", "second_target", "third_target", "effort"),
+        discount=1.0,
+        reference_point=(-60.0, -60.0, -60.0, -3.0),
+        source=SOURCE,
+        known_front=linear_quadratic.front_4,
+        entry_point=f"{LAB}.linear_quadratic:linear_quadratic_4",
+        vector_entry_point=f"{LAB}.linear_quadratic:LinearQuadratic4Kernel",
+        spaces=("Box (5,) float32", "Box (2,) float32"),
+    ),
+    EnvEntry(
+        id="lab/docking-v0",
+        objectives=("time", "fuel", "contact"),
+        discount=0.98,
+        reference_point=(-65.0, -4.0, -500.0),
+        source=SOURCE,
+        known_front=docking.front,
+        entry_point=f"{LAB}.docking:docking",
+        vector_entry_point=f"{LAB}.docking:DockingKernel",
+        spaces=("Box (2,) float32", "Discrete 3"),
+        max_episode_steps=docking.HORIZON,
+    ),
+    EnvEntry(
+        id="lab/concave-arc-v0",
+        objectives=("east", "north"),
+        discount=1.0,
+        reference_point=(-0.05, -0.05),
+        source=SOURCE,
+        known_front=concave_arc.front,
+        entry_point=f"{LAB}.concave_arc:concave_arc",
+        vector_entry_point=f"{LAB}.concave_arc:ConcaveArcKernel",
+        spaces=("Box (2,) float32", "Box (1,) float32"),
+    ),
+    EnvEntry(
+        id="lab/concave-arc-discrete-v0",
+        objectives=("east", "north"),
+        discount=1.0,
+        reference_point=(-0.05, -0.05),
+        source=SOURCE,
+        known_front=concave_arc.front_discrete,
+        entry_point=f"{LAB}.concave_arc:concave_arc_discrete",
+        vector_entry_point=f"{LAB}.concave_arc:ConcaveArcDiscreteKernel",
+        spaces=("Box (2,) float32", "Discrete 3"),
+    ),
+    EnvEntry(
+        id="lab/dam-v0",
+        objectives=("flooded", "harvest"),
+        discount=0.9,
+        reference_point=(-200.0, -2.0),
+        source=SOURCE,
+        known_front=dam.front,
+        entry_point=f"{LAB}.dam:dam",
+        vector_entry_point=f"{LAB}.dam:DamKernel",
+        spaces=("Box (1,) float32", "Box (1,) float32"),
+        max_episode_steps=dam.HORIZON,
+    ),
+)
