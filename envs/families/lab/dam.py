@@ -5,8 +5,8 @@ Each week the dam releases water, then a random inflow arrives; what the reservo
     flooded: -(10 ha x (level above the bank) + 100 ha x (water over the crest))
     harvest: -(loss of crops, 0.1 M euro for each of the first missing units of demand and 0.2 for each further one)
 
-Both costs are convex and piecewise linear with corners at whole units of water; demand, capacity, inflows and starts are
-whole as well. Whole releases are therefore best, although any amount may be released, and dynamic programming over
+Both costs are convex and piecewise linear with corners at whole units of water; demand, capacity, inflows and starts
+are whole as well. Whole releases are therefore best, although any amount may be released, and dynamic programming over
 whole levels is exact. (A unit more in a full reservoir costs at most 10 ha in each later week or 100 ha when it flows
 over, which keeps the cost to go convex up to a discount of 0.9.)
 """

@@ -170,8 +170,8 @@ scheduling = single_form(SchedulingKernel)
 def _front(number: int, discount: float) -> Points:
     """Return the front by dynamic programming over sets of jobs that are done and the last of them.
 
-    The hour is the sum of the durations in the set, so that what a job earns depends on set, last job and job alone, and
-    only the non-dominated returns of each (set, last) can begin a non-dominated order.
+    The hour is the sum of the durations in the set, so that what a job earns depends on set, last job and job alone,
+    and only the non-dominated returns of each (set, last) can begin a non-dominated order.
     """
     jobs = first_jobs(number)
     fronts: dict[tuple[int, int], Points] = {(0, -1): np.zeros((1, 3))}

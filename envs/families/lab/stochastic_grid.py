@@ -124,7 +124,10 @@ stochastic_grid = single_form(StochasticGridKernel)
 
 
 def as_table() -> TabularProblem:
-    """Return the decision process: state row * SIDE + column, and SIDE * SIDE for the end; outcomes: straight, slips."""
+    """Return the decision process; outcomes are straight on and the two slips.
+
+    State row * SIDE + column; the last state is the end of the episode.
+    """
     end = SIDE * SIDE
     following = np.full((end + 1, 4, 3), end)
     chances = np.tile([1.0 - 2 * SLIP, SLIP, SLIP], (end + 1, 4, 1))
