@@ -17,7 +17,6 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.backends.single import single_form
 from morl.envs.core.types import Array, EnvOption, Space
 from morl.envs.families.lab.convex_front import Points
 
@@ -98,12 +97,6 @@ class ConcaveArcDiscreteKernel(_ArcKernel):
     def _turns(self, actions: Array) -> Array:
         turns: Array = DISCRETE_TURN * (actions - 1)
         return turns
-
-
-concave_arc = single_form(ConcaveArcKernel)
-"""The single form of lab/concave-arc-v0."""
-concave_arc_discrete = single_form(ConcaveArcDiscreteKernel)
-"""The single form of lab/concave-arc-discrete-v0."""
 
 
 def front(discount: float, **_: EnvOption) -> Points:

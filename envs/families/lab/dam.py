@@ -19,7 +19,6 @@ from gymnasium.spaces import Box
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
 from morl.envs.families.lab.convex_front import Points, TabularProblem, tabular_front
@@ -109,10 +108,6 @@ class DamKernel(KernelVectorEnv):
         terminated[:] = False
         draws = self.streams.draws
         advance(actions, self.arrays["level"], draws, self.streams.position, observations, rewards)
-
-
-dam = single_form(DamKernel)
-"""The single form of lab/dam-v0."""
 
 
 def as_table(parts: int = 1) -> TabularProblem:

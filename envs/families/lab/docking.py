@@ -15,7 +15,6 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
 from morl.envs.families.lab.convex_front import Points, TabularProblem, tabular_front
@@ -107,10 +106,6 @@ class DockingKernel(KernelVectorEnv):
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         advance(actions, self.arrays["place"], RANGES, observations, rewards, terminated)
-
-
-docking = single_form(DockingKernel)
-"""The single form of lab/docking-v0."""
 
 
 def as_table() -> TabularProblem:

@@ -12,7 +12,6 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.backends.single import single_form
 from morl.envs.core.types import Array, EnvOption
 from morl.envs.families.lab.convex_front import Points, distinct_front
 
@@ -126,10 +125,6 @@ class KnapsackKernel(KernelVectorEnv):
 
     def _infos(self) -> dict[str, Array]:
         return {"action_mask": self.arrays["allowed"]}
-
-
-knapsack = single_form(KnapsackKernel)
-"""The single form of lab/knapsack-v0."""
 
 
 @cache

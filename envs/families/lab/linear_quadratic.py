@@ -20,7 +20,6 @@ from gymnasium.spaces import Box
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
 from morl.envs.families.lab.convex_front import Points, convex_front
@@ -174,12 +173,6 @@ class LinearQuadratic4Kernel(_LinearQuadraticKernel):
 
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None) -> None:
         super().__init__(num_envs, PUCK, max_episode_steps)
-
-
-linear_quadratic_2 = single_form(LinearQuadratic2Kernel)
-"""The single form of lab/linear-quadratic-2-v0."""
-linear_quadratic_4 = single_form(LinearQuadratic4Kernel)
-"""The single form of lab/linear-quadratic-4-v0."""
 
 
 class Controllers(NamedTuple):

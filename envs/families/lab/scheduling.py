@@ -19,7 +19,6 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.backends.single import single_form
 from morl.envs.core.types import Array, EnvOption
 from morl.envs.families.lab.convex_front import Points, distinct_front
 
@@ -160,10 +159,6 @@ class SchedulingKernel(KernelVectorEnv):
 
     def _infos(self) -> dict[str, Array]:
         return {"action_mask": self.arrays["allowed"]}
-
-
-scheduling = single_form(SchedulingKernel)
-"""The single form of lab/scheduling-v0."""
 
 
 @cache

@@ -13,7 +13,6 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv, set_rows
-from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
 from morl.envs.families.lab.convex_front import Points, TabularProblem, tabular_front
@@ -117,10 +116,6 @@ class StochasticGridKernel(KernelVectorEnv):
         cells = self.arrays["cells"]
         draws = self.streams.draws
         advance(actions, cells, GROUND, draws, self.streams.position, observations, rewards, terminated)
-
-
-stochastic_grid = single_form(StochasticGridKernel)
-"""The single form of lab/stochastic-grid-v0."""
 
 
 def as_table() -> TabularProblem:
