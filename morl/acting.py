@@ -32,6 +32,7 @@ from morl.learning.scalarization import (
 )
 from morl.policy_files import PolicyData, PolicySpec, read_policy, save_policy
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
+from morl.trust import check_trust
 
 
 class _Stack(NamedTuple):
@@ -375,17 +376,21 @@ class Policy:
         save_policy(Path(file), self.data, self.preference)
 
 
-def load_policy(file: str | Path, utility: Utility | None = None) -> Policy:
+def load_policy(file: str | Path, utility: Utility | None = None, trust: bool = False) -> Policy:
     """Return the policy in a file, ready to `predict`; neither environment nor agent nor run is needed.
 
     Args:
         file: written by `Policy.save`, or one of a run folder's `policies/`.
         utility: the utility of action values, where the policy was trained for your own "module:name".
+        trust: import the module that the file names for its utility, if it does: it runs as your own code.
 
     Raises:
-        ValueError: the file is missing, damaged, altered, or of another format.
+        ValueError: the file is missing, damaged, altered, or of another format, or names a utility whose module is
+            neither imported nor trusted.
     """
     data, preference = read_policy(Path(file))
+    if utility is None:
+        check_trust(f"policy file {file}", "utility", data.spec.utility, trust, "utility=FUNCTION or trust=True")
     return Policy(data, preference, utility=utility)
 
 

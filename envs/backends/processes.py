@@ -73,6 +73,7 @@ class ProcessVectorEnv(MultiObjectiveVectorEnv):
             self.metadata = {**probe.metadata, "backend": "processes"}
         self.env_id = env_id
         self.num_envs = num_envs
+        self.verify_states = True
         self.built = False
         self.was_reset = False
         self.check_actions = ActionCheck(self.single_action_space, num_envs)
@@ -146,7 +147,7 @@ class ProcessVectorEnv(MultiObjectiveVectorEnv):
         Raises:
             StateNotCapturable: an environment that holds something that cannot be saved, a Box2D world for example.
         """
-        envs = [env for part in self._ask("state", [None] * len(self.blocks)) for env in part]
+        envs = [env for part in self._ask("state", [self.verify_states] * len(self.blocks)) for env in part]
         return {"first_seed": self.first_seed, "envs": envs}
 
     def load_state_dict(self, saved: StateDict) -> None:

@@ -1,6 +1,6 @@
 """The synchronous backend: single environments stepped one after the other, for whatever has no batch form."""
 
-from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -37,16 +37,19 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
     guard: type[OutcomeGuard] = OutcomeGuard
 
     def __init__(self, env_id: str, build: BuildEnv, num_envs: int, first_index: int = 0) -> None:
-        envs = [build() for _ in range(num_envs)]
-        self.num_objectives = self._reward_length(env_id, build, envs)
-        guards = [self.guard(env, env_id, index, self.num_objectives) for index, env in enumerate(envs, first_index)]
+        envs = _built(env_id, build, num_envs)
+        self.num_objectives = envs.num_objectives
+        guards = [
+            self.guard(env, env_id, index, self.num_objectives) for index, env in enumerate(envs.singles, first_index)
+        ]
         super().__init__([lambda guard=guard: guard for guard in guards], autoreset_mode=AutoresetMode.SAME_STEP)  # type: ignore[misc]
         self._rewards = np.zeros((num_envs, self.num_objectives), dtype=np.float64)
         self.metadata["backend"] = "synchronous"
         self.check_actions = ActionCheck(self.single_action_space, num_envs)
         self.objectives = objective_names(env_id, self.num_objectives)
         self.first_seed = None
-        self.verify = state.Verification(build)
+        self.verify_states = True
+        self._verify = state.Verification(build)
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset all environments, or those of `options["reset_mask"]`; environment i gets seed + i.
@@ -74,8 +77,8 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
                 example; nothing else is raised, whatever the environment does.
         """
         saved = [_state_of(guard, seen) for guard, seen in zip(self._guards(), self._env_obs, strict=True)]
-        for own in saved:
-            self.verify(own["env"])
+        for own in saved if self.verify_states else ():
+            self._verify(own["env"])
         return {"first_seed": self.first_seed, "envs": saved}
 
     def load_state_dict(self, saved: StateDict) -> None:
@@ -90,16 +93,31 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
             self._env_obs[index] = state.restore(None, own["observation"])
         self.first_seed = saved["first_seed"]
 
-    @staticmethod
-    def _reward_length(env_id: str, build: BuildEnv, envs: list[Env]) -> int:
-        """Return the number of objectives; without a reward space, of the reward of one more environment."""
-        if envs[0].has_wrapper_attr("reward_space"):
-            return reward_length(env_id, envs[0])
-        with closing(build()) as probe:
-            return reward_length(env_id, probe)
-
     def _guards(self) -> list[OutcomeGuard]:
         return [env for env in self.envs if isinstance(env, OutcomeGuard)]
+
+
+class _Built(NamedTuple):
+    """Single environments, and the length of their reward vectors."""
+
+    singles: list[Env]
+    num_objectives: int
+
+
+def _built(env_id: str, build: BuildEnv, num_envs: int) -> _Built:
+    """Build single environments; never more than `num_envs` are alive, and none where one cannot be built."""
+    singles = [build()]
+    try:
+        num_objectives = reward_length(env_id, singles[0])
+        if not singles[0].has_wrapper_attr("reward_space"):  # it was stepped to see a reward: another takes its place
+            singles.pop().close()
+        while len(singles) < num_envs:
+            singles.append(build())
+    except BaseException:
+        for env in singles:
+            env.close()
+        raise
+    return _Built(singles, num_objectives)
 
 
 def _state_of(guard: OutcomeGuard, observation: Observation) -> dict[str, state.State]:

@@ -33,7 +33,13 @@ BACKENDS = ("synchronous", "processes")
 
 
 def make_vec(
-    env: EnvBuilder, num_envs: int = 1, seed: int | None = None, *, backend: str | None = None, **env_options: EnvOption
+    env: EnvBuilder,
+    num_envs: int = 1,
+    seed: int | None = None,
+    *,
+    backend: str | None = None,
+    verify_states: bool = True,
+    **env_options: EnvOption,
 ) -> MultiObjectiveVectorEnv:
     """Return `num_envs` environments that step at once; `metadata["backend"]` names the backend.
 
@@ -48,6 +54,8 @@ def make_vec(
         seed: seed of the first `reset()` that is not given one.
         backend: None for the fastest that equals the single environment: its batch form, or else "synchronous".
             "processes" spreads environments over the cores, which pays off where a step takes longer than about 0.1 ms.
+        verify_states: whether `state_dict` tries in one more environment, once for each new kind of state, that it can
+            be restored. False: never more than `num_envs` single environments live at once.
         env_options: passed to the environment's constructor.
 
     Raises:
@@ -64,6 +72,8 @@ def make_vec(
         vector_env = _of_id(env, int(num_envs), backend, env_options)
     else:
         vector_env = _of_callable(env, int(num_envs), backend, env_options)
+    if isinstance(vector_env, SynchronousVectorEnv | ProcessVectorEnv):
+        vector_env.verify_states = verify_states
     vector_env.objectives = objective_names(env_name(env), vector_env.num_objectives)
     vector_env.first_seed = None if seed is None else int(seed)
     return vector_env

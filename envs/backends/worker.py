@@ -145,6 +145,7 @@ class WorkerEnvs(SynchronousVectorEnv):
             name, arguments, keywords = data
             return self.call(name, *arguments, **keywords)
         if command == "state":
+            self.verify_states = data
             return self.state_dict()["envs"]
         return self.load_state_dict({"first_seed": None, "envs": data})
 

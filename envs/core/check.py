@@ -81,7 +81,11 @@ def check_values(env: Env, num_objectives: int) -> None:
         require(within, in_reward_space, got=reward.tolist(), at=at)
         for flag, value in (("terminated", moment.terminated), ("truncated", moment.truncated)):
             require(isinstance(value, bool | np.bool_), f"{flag} must be a bool", got=value, at=at)
-    for _ in trace(OutcomeGuard(env, "", 0, num_objectives), seed=0):  # finite in float32, action masks
+    try:
+        guard = OutcomeGuard(env, "", 0, num_objectives)
+    except ValueError as error:
+        raise ContractViolation(str(error).removeprefix(": ")) from error
+    for _ in trace(guard, seed=0):  # finite in float32, action masks
         pass
 
 
@@ -119,12 +123,13 @@ def check_seeding(build: BuildEnv) -> None:
 
 def check_restarts(build: BuildEnv) -> None:
     """Check that reset(seed) restarts the random stream and reset() continues it."""
+    other_seed = fresh_trace(build, 1, steps=EPISODE)
     with closing(build()) as env:
         first = list(trace(env, 0, steps=EPISODE))
         step = first_difference(first, list(trace(env, 0, steps=EPISODE)))
         again = "a second reset(seed=0) of one instance must follow the same trace"
         require(step is None, f"{again}, and it parts at step {step}")
-        if first_difference(first, fresh_trace(build, 1, steps=EPISODE)) is None:
+        if first_difference(first, other_seed) is None:
             return  # too little chance to judge
         same = [first_difference(first, list(trace(env, None, steps=EPISODE))) is None for _ in range(8)]
     clause = "reset() without a seed must go on drawing, not begin the same episode each time"
@@ -135,12 +140,15 @@ def check_pickling(name: str, build: BuildEnv) -> None:
     """Check that a pickled copy can be made and follows the same trace (worker processes need that)."""
     entry = specs.get(name)
     try:
-        with quiet(entry is not None and entry.warns_of_total_mass), closing(build()) as original:
-            copied: Env = pickle.loads(pickle.dumps(original))
+        with quiet(entry is not None and entry.warns_of_total_mass):
+            with closing(build()) as original:
+                pickled = pickle.dumps(original)
+            copied: Env = pickle.loads(pickled)
     except Exception as error:
         raise ContractViolation(f"the environment must survive pickling, got {error!r}") from error
     with closing(copied):
-        step = first_difference(fresh_trace(build, 0), list(trace(copied, 0)))
+        of_the_copy = list(trace(copied, 0))
+    step = first_difference(fresh_trace(build, 0), of_the_copy)
     require(step is None, f"a pickled copy must follow the same trace, and it parts at step {step}")
 
 
@@ -177,21 +185,21 @@ def check_saving(build: BuildEnv) -> None:
         except StateNotCapturable:
             return
         following = list(_follow(original, actions[2 * EPISODE :]))
-    bystander = _built_or_none(build)
-    before = None if bystander is None else _state_or_none(bystander)
-    with closing(build()) as fresh:
+    with closing(build()) as fresh, contextlib.ExitStack() as others:
+        bystander = _built_or_none(build)
+        if bystander is not None:
+            others.callback(bystander.close)
+        before = None if bystander is None else _state_or_none(bystander)
         fresh.reset(seed=0)
         try:
             restore(fresh, saved)
         except StateNotCapturable:
             return
         step = first_difference(following, list(_follow(fresh, actions[2 * EPISODE :])))
+        unchanged = bystander is None or before is None or same(before, _state_or_none(bystander))
     clause = "a copy restored from a state that was saved in mid-episode must follow the same trace"
     require(step is None, f"{clause}, and it parts at step {step}")
-    if bystander is not None:
-        unchanged = before is None or same(before, _state_or_none(bystander))
-        bystander.close()
-        require(unchanged, "restoring a saved state must not change other instances, and it changed one")
+    require(unchanged, "restoring a saved state must not change other instances, and it changed one")
     step = first_difference(start, fresh_trace(build, 0, steps=EPISODE))
     require(step is None, f"restoring a saved state must not change new instances, and they part at step {step}")
 

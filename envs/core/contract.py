@@ -1,5 +1,7 @@
 """Base class of all vector environments, and the guard around single ones that validates what they return."""
 
+import inspect
+
 import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -59,6 +61,7 @@ class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
 
     def __init__(self, env: Env, env_id: str, index: int, num_objectives: int) -> None:
         super().__init__(env)
+        _check_reset_arguments(env, env_id)
         self.env_id = env_id
         self.index = index
         self.num_objectives = num_objectives
@@ -72,13 +75,19 @@ class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         if seed is not None:
             self.last_seed = seed
             self.steps = 0
-        observation, info = self.env.reset(seed=seed, options=options)
-        return self._checked(observation, info, terminated=False)
+        result: object = self.env.reset(seed=seed, options=options)
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+            raise InvalidOutcome(self._sentence("result of reset", "must be (observation, info)" + _got(result)))
+        return self._checked(result[0], result[1], terminated=False)
 
     def step(self, action: Action) -> Step:
         """Step, and check what is returned."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        result: object = self.env.step(action)
         self.steps += 1
+        if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
+            wanted = "must be (observation, reward, terminated, truncated, info)"
+            raise InvalidOutcome(self._sentence("result of step", wanted + _got(result)))
+        observation, reward, terminated, truncated, info = result
         vector = np.array(reward, dtype=np.float64)
         fault = reward_fault(vector, self.num_objectives)
         if fault:
@@ -99,6 +108,25 @@ class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         """Return the one sentence that names the subject, where it was returned, and what is wrong with it."""
         seed = "" if self.last_seed is None else f", seed {self.last_seed}"
         return f"{self.env_id}: the {subject} at step {self.steps} of environment {self.index}{seed} {fault}"
+
+
+def _check_reset_arguments(env: Env, env_id: str) -> None:
+    """Raise ValueError where `reset` does not take the arguments that Gymnasium has had since gym 0.26."""
+    parameters = inspect.signature(env.unwrapped.reset).parameters
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    missing = [] if takes_any else [name for name in ("seed", "options") if name not in parameters]
+    if missing:
+        lacking = " and no ".join(missing)
+        raise ValueError(
+            f"{env_id}: its reset must take seed= and options=, as Gymnasium's does, but takes no {lacking}"
+        )
+
+
+def _got(result: object) -> str:
+    """Return what was returned instead of the tuple that the contract asks for."""
+    if isinstance(result, tuple):
+        return f", got {len(result)} values: {result!r:.100}"
+    return f", got {result!r:.100}"
 
 
 def copied(value: Observation) -> Observation:

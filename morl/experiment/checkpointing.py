@@ -27,6 +27,9 @@ class Checkpointing:
         envs: the training environments.
         reporter: counts, the best front, and the records.
         run_dir: the run folder.
+
+    Attributes:
+        notes: what the user should know of the restored state, one sentence each.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Checkpointing:
         self.envs = envs
         self.reporter = reporter
         self.run_dir = run_dir
+        self.notes: list[str] = []
 
     def save(self) -> None:
         """Save everything that resuming needs as the newest checkpoint."""
@@ -73,14 +77,23 @@ class Checkpointing:
             raise ValueError(f"checkpoint {folder} is damaged: its manifest.json lacks {', '.join(sorted(missing))}")
         try:
             self.agent.load_state_dict(states["agent"])
-            if states["environment"] is None:
+            if not self._restore_environment(states["environment"]):
                 self.agent.reset_episodes()
-            else:
-                self.envs.load_state_dict(states["environment"])
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ValueError(f"checkpoint {folder} is foreign: it does not fit config.toml ({error})") from error
         self.reporter.load_state_dict(states["counters"])
         return RecordMarks.of_json(self.agent.steps, checkpoint.read_manifest(folder).get("records"))
+
+    def _restore_environment(self, state: dict[str, Any] | None) -> bool:
+        """Restore the state of the environments; return False where that cannot be done, which is noted."""
+        if state is None:
+            return False
+        try:
+            self.envs.load_state_dict(state)
+        except StateNotCapturable as reason:
+            self.notes.append(f"the environments begin new episodes, because their state cannot be restored: {reason}")
+            return False
+        return True
 
     def identity(self) -> Mapping[str, object]:
         """Return what a checkpoint must share with the run that it is restored into."""

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import comb
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from morl.agents import find_agent
 from morl.envs import MultiObjectiveVectorEnv, make_vec
+from morl.envs.backends.resting import RestingVectorEnv
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
@@ -88,19 +89,57 @@ class Experiment:
     def build_envs(self, num_envs: int) -> MultiObjectiveVectorEnv:
         """Return a new vector environment."""
         options: dict[str, Any] = dict(self.settings.env_options)
-        return make_vec(self.env, num_envs, backend=self.settings.env_backend, **options)
+        verify_states = self.settings.max_envs is None
+        return make_vec(self.env, num_envs, backend=self.settings.env_backend, verify_states=verify_states, **options)
 
-    def build_evaluator(self, like: MultiObjectiveVectorEnv) -> Evaluator:
-        """Return an evaluator over environments of its own, as many at once as suits their backend.
+    def build_training_and_evaluation(self) -> "TrainingAndEvaluation":
+        """Return the training environments, and an evaluator over environments of its own.
 
-        Args:
-            like: an environment that `build_envs` returned: it shows the backend and the time limit.
+        The evaluator takes as many at once as suit their backend, or as `max_envs` leaves beside those of training;
+        where it leaves none, the training environments rest while others are alive.
+
+        Raises:
+            ValueError: they would have to rest, but their state cannot be saved.
         """
-        return evaluator_like(like, self.build_envs, self.problem.discount)
+        num_envs = self.settings.num_envs
+        max_envs = self.settings.max_envs
+        if max_envs is None or max_envs > num_envs:
+            envs = self.build_envs(num_envs)
+            beside = None if max_envs is None else max_envs - num_envs
+            return TrainingAndEvaluation(envs, evaluator_like(envs, self.build_envs, self.problem.discount, beside))
+
+        def close_others() -> None:
+            evaluator.close()
+
+        def build_others(count: int) -> MultiObjectiveVectorEnv:
+            resting.rest()
+            return self.build_envs(count)
+
+        resting = RestingVectorEnv(lambda: self.build_envs(num_envs), close_others)
+        evaluator = evaluator_like(resting, build_others, self.problem.discount, max_envs)
+        reason = resting.reason_against_rest()
+        if reason is not None:
+            raise ValueError(
+                f"max_envs is {max_envs}, but must be at least {num_envs + 1}, one more than num_envs: the training"
+                f" environments cannot be closed during evaluations ({reason})"
+            )
+        return TrainingAndEvaluation(resting, evaluator)
+
+
+class TrainingAndEvaluation(NamedTuple):
+    """The environments of a run."""
+
+    envs: MultiObjectiveVectorEnv
+    """Those that the agent learns from."""
+    evaluator: Evaluator
+    """Evaluates policies in others."""
 
 
 def evaluator_like(
-    like: MultiObjectiveVectorEnv, build_envs: Callable[[int], MultiObjectiveVectorEnv], discount: float
+    like: MultiObjectiveVectorEnv,
+    build_envs: Callable[[int], MultiObjectiveVectorEnv],
+    discount: float,
+    max_envs: int | None = None,
 ) -> Evaluator:
     """Return an evaluator over environments of its own.
 
@@ -108,17 +147,20 @@ def evaluator_like(
         like: an environment of the same kind: it shows the backend and the time limit.
         build_envs: number of environments -> vector environment.
         discount: of the returns.
+        max_envs: the most environments of the evaluator; default: as many as suit the backend.
     """
     width = EVALUATION_NUM_ENVS.get(str(like.metadata.get("backend")), EVALUATION_PYTHON_ENVS)
     limit = getattr(like.spec, "max_episode_steps", None) or HORIZON_WITHOUT_LIMIT
-    return Evaluator(build_envs, discount, width, limit)
+    return Evaluator(build_envs, discount, width if max_envs is None else min(width, max_envs), limit)
 
 
-def build_evaluator(env: EnvBuilder, env_options: Mapping[str, Any], discount: float) -> Evaluator:
-    """Return an evaluator for an environment of which none is at hand."""
+def build_evaluator(
+    env: EnvBuilder, env_options: Mapping[str, Any], discount: float, max_envs: int | None = None
+) -> Evaluator:
+    """Return an evaluator for an environment of which none is at hand; arguments as for `evaluator_like`."""
     like = make_vec(env, 1, **env_options)
     like.close()
-    return evaluator_like(like, lambda count: make_vec(env, count, **env_options), discount)
+    return evaluator_like(like, lambda count: make_vec(env, count, **env_options), discount, max_envs)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,16 @@ def indicators_of(
     preferences: NDArray[np.float64],
     known_front: NDArray[np.float64] | None,
 ) -> dict[str, float]:
-    """Return the indicators of a front [n, objective], by name; `preferences` are those of the expected utility."""
+    """Return the indicators of a front, by name; NaN where float64 cannot hold a volume of such magnitudes.
+
+    Args:
+        points: [n, objective], finite.
+        reference_point: [objective].
+        preferences: [k, objective] of the expected utility.
+        known_front: [j, objective] the true front, if it is known.
+    """
     values = {
-        "hypervolume": hypervolume(points, reference_point),
+        "hypervolume": _volume_or_nan(points, reference_point),
         "expected_utility": expected_utility(points, preferences),
         "sparsity": sparsity(points),
         "cardinality": float(len(points)),
@@ -60,6 +68,15 @@ def indicators_of(
         values["igd_plus"] = igd_plus(points, known_front)
         values["maximum_utility_loss"] = maximum_utility_loss(points, known_front, preferences)
     return values
+
+
+def _volume_or_nan(points: NDArray[np.float64], reference_point: tuple[float, ...]) -> float:
+    if not np.isfinite(points).all():
+        raise ValueError("returns are infinite: the environment's rewards are too large to be added in float64")
+    try:
+        return hypervolume(points, reference_point)
+    except ValueError:  # magnitudes that differ too much; the run is worth more than this number
+        return math.nan
 
 
 def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArray[np.float64]) -> NDArray[np.int64]:

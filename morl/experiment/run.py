@@ -1,7 +1,6 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -24,6 +23,7 @@ from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.seeding import derived_seed
+from morl.trust import check_trust
 from morl.utilities import linear
 
 MOST_EVALUATED = 20_000
@@ -35,12 +35,22 @@ Utility = Callable[[FloatArray, FloatArray], FloatArray]
 """(points [n, objective], weights [objective]) -> values [n]."""
 
 
+TRUST = "trust=True (--trust)"
+"""What a user passes to have the modules imported that a run folder names."""
+
+
 class RunConfig(NamedTuple):
     """What config.toml says the run is of, and all of it."""
 
     agent_name: str
     env: str
     table: dict[str, object]
+
+    @property
+    def max_envs(self) -> int | None:
+        """Return the most environments that may live at once; None where the file does not bound them."""
+        value = self.table.get("max_envs")
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 class Run:
@@ -67,6 +77,7 @@ class Run:
         self.env: EnvBuilder = config.env if env is None else env
         self.front = front
         self._record = record
+        self._max_envs = config.max_envs
         self._given_env = env
         self._trust = trust
         self._experiment: Experiment | None = None
@@ -214,7 +225,7 @@ class Run:
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
         env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
-        evaluator = build_evaluator(env, self._record.env_options, self.front.discount)
+        evaluator = build_evaluator(env, self._record.env_options, self.front.discount, self._max_envs)
         try:
             first = derived_seed(seed, "user evaluation")
             return evaluator(bank.act, policies, self.front.preferences[rows], episodes, first, bank.act_inputs)
@@ -248,7 +259,7 @@ class Run:
             raise ValueError(f"{self.directory / FRONT} is damaged: it names no file of policy {policy_id}")
         file = self._files[policy_id]
         data = parse_policy(read_policy_bytes(self.directory, file), str(self.directory / file.name)).data
-        check_trust(self.directory, "utility", data.spec.utility, self._trust)
+        check_trust(f"run {self.directory}", "utility", data.spec.utility, self._trust, TRUST)
         return data
 
     def _bank(self, policy_ids: Sequence[int]) -> PolicyBank:
@@ -329,28 +340,8 @@ def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool
     """
     if given is not None:
         return given
-    check_trust(run_dir, "env", named, trust)
+    check_trust(f"run {run_dir}", "env", named, trust, TRUST)
     return named
-
-
-def check_trust(run_dir: Path, what: str, name: str, trust: bool) -> None:
-    """Check that code which a run folder names may be used: the user trusts the folder, or has imported it already.
-
-    Args:
-        run_dir: the run folder.
-        what: "agent", "env" or "utility".
-        name: a name of this package, or "module:name".
-        trust: whether the user trusts the folder.
-
-    Raises:
-        ValueError: the module has to be imported.
-    """
-    module, separator, _ = name.rpartition(":")
-    if separator and not trust and module not in sys.modules:
-        raise ValueError(
-            f"run {run_dir} names the {what} {name!r}, whose module is not imported because a run folder names it:"
-            " pass trust=True (--trust) if you trust it, or import it yourself"
-        )
 
 
 def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experiment:
@@ -367,7 +358,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     """
     config = read_config(run_dir)
     chosen = trusted_env(run_dir, config.env, env, trust)
-    check_trust(run_dir, "agent", config.agent_name, trust)
+    check_trust(f"run {run_dir}", "agent", config.agent_name, trust, TRUST)
     try:
         options = checked_options("env_options", config.table.get("env_options", {}))
         task = find_task(config.agent_name, chosen, options)
@@ -380,7 +371,15 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     return task.experiment(resolved)
 
 
-def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0, **env_options: Any) -> Returns:
+def evaluate(
+    policy: Policy,
+    env: EnvBuilder,
+    episodes: int = 10,
+    seed: int = 0,
+    *,
+    max_envs: int | None = None,
+    **env_options: Any,
+) -> Returns:
     """Return the mean returns of a policy on fresh episodes, as arrays with one row.
 
     Args:
@@ -388,11 +387,14 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
         env: Gymnasium id, "module:Name-v0", or a callable that builds an environment.
         episodes: number of episodes, at least 1.
         seed: of the evaluation.
+        max_envs: the most environments that live at once; default: as many as suit their backend.
         env_options: arguments of the environment's constructor.
 
     Raises:
         ValueError: the environment has other objectives or spaces than the policy.
     """
+    if max_envs is not None and max_envs < 1:
+        raise ValueError(f"max_envs is {max_envs}, but must be at least 1")
     if episodes < 1:
         raise ValueError(f"episodes is {episodes}, but must be at least 1")
     spec = policy.data.spec
@@ -408,7 +410,7 @@ def evaluate(policy: Policy, env: EnvBuilder, episodes: int = 10, seed: int = 0,
             raise ValueError(f"env has the {name} {given}, but the policy was trained for {trained}")
     bank = PolicyBank(spec, torch.device("cpu"))
     bank.add(0, policy.data)
-    evaluator = build_evaluator(env, env_options, stated.discount)
+    evaluator = build_evaluator(env, env_options, stated.discount, max_envs)
     try:
         first = derived_seed(seed, "user evaluation")
         only = np.zeros(1, dtype=np.int64)

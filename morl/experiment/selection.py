@@ -1,5 +1,6 @@
 """Which evaluated policies make a front, and which of two fronts is better."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,8 +72,8 @@ class Selection:
         """
         if self.constrained is not None and len(self.free_objectives) < self.num_objectives:
             violation, expected, volume = self.worth(points, reference_point)
-            return Score(violation, expected, volume, conditioned)
-        return Score(0.0, values["expected_utility"], values["hypervolume"], conditioned)
+            return Score(violation, expected, _comparable(volume), conditioned)
+        return Score(0.0, values["expected_utility"], _comparable(values["hypervolume"]), conditioned)
 
     def worth(self, points: FloatArray, reference_point: tuple[float, ...]) -> tuple[float, float, float]:
         """Return minus violation, expected utility and hypervolume of a front in the objectives without a bound.
@@ -92,6 +93,11 @@ class Selection:
         reference = tuple(reference_point[objective] for objective in free)
         indicators = indicators_of(best, reference, weights, None)
         return -float(broken.min()), indicators["expected_utility"], indicators["hypervolume"]
+
+
+def _comparable(volume: float) -> float:
+    """Return a hypervolume that compares with others: one that could not be computed is the smallest."""
+    return -math.inf if math.isnan(volume) else volume
 
 
 def conditioned_utilities(

@@ -40,8 +40,7 @@ class Session:
         self.experiment = experiment
         self.run_dir = run_dir
         self.agent: Agent = experiment.build_agent() if agent is None else agent
-        self.envs = experiment.build_envs(experiment.settings.num_envs)
-        self.evaluator = experiment.build_evaluator(self.envs)
+        self.envs, self.evaluator = experiment.build_training_and_evaluation()
         self.reporter = Reporter(experiment, self.agent, self.evaluator, run_dir)
         self.checkpointing = Checkpointing(experiment, self.agent, self.envs, self.reporter, run_dir)
         self._folder: OwnedFolder | None = None
@@ -78,10 +77,11 @@ class Session:
         objectives = self.experiment.problem.objectives
         recorder = Recorder(self.run_dir, objectives, self.experiment.known_front, resume=marks)
         self.reporter.recorder = recorder
-        for note in recorder.notes:
+        notes = [*self.checkpointing.notes, *recorder.notes]
+        for note in notes:
             logging.getLogger("morl").warning("%s: %s", self.run_dir, note)
-        if recorder.notes:
-            write_text(self.run_dir / RESUME_NOTE, "".join(f"{note}.\n" for note in recorder.notes))
+        if notes:
+            write_text(self.run_dir / RESUME_NOTE, "".join(f"{note}.\n" for note in notes))
 
     def commit(self) -> None:
         """Let go of the run that this one replaces, if it does: called when there is a front."""

@@ -48,6 +48,9 @@ class Settings(Generic[AgentConfig]):
     env_backend: Literal["processes", "synchronous"] | None = None
     """Backend that steps the environments: processes pay off for slow Python environments. Default: the fastest of
     those that give the same results."""
+    max_envs: int | None = None
+    """The most environments that live at once, those of training and of evaluation together, such as the number of
+    licenses of a simulator; default: evaluations take as many as suit the backend."""
     env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Arguments of the environment's constructor, such as: depth 7. May be repeated; values are read as in TOML."""
     discount: float | None = None
@@ -79,6 +82,8 @@ class Settings(Generic[AgentConfig]):
                 raise ValueError(f"{name} is {value}, but must be greater than 0")
         if self.num_envs > MOST_ENVS:
             raise ValueError(f"num_envs is {self.num_envs}, but must be at most {MOST_ENVS:,}")
+        if self.max_envs is not None and self.max_envs < self.num_envs:
+            raise ValueError(f"max_envs is {self.max_envs}, but must be at least num_envs, which is {self.num_envs}")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
         if self.discount is not None and not 0.0 <= self.discount <= 1.0:

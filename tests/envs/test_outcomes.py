@@ -1,5 +1,7 @@
 """What environments return is validated and copied at one border, alike in every backend; time limits hold."""
 
+from contextlib import closing
+
 import gymnasium
 import numpy as np
 import pytest
@@ -88,6 +90,64 @@ def test_an_observation_that_does_not_fit_is_one_sentence(space, wrong, message)
     with pytest.raises(ValueError, match=message) as caught:
         envs.step(np.zeros(2, int))
     assert str(caught.value).startswith("Scripted: the observation")
+
+
+class OldReset(Scripted):
+    """As in the first years of gym."""
+
+    def reset(self):
+        self.count = 0
+        return np.zeros(2)
+
+
+class OldSignature(Scripted):
+    def reset(self, seed=None):
+        self.count = 0
+        return np.zeros(2), {}
+
+
+class ResetWithoutInfo(Scripted):
+    def reset(self, *, seed=None, options=None):
+        return super().reset(seed=seed)[0]
+
+
+class OldStep(Scripted):
+    def step(self, action):
+        return np.zeros(2), np.ones(2), False, {}
+
+
+class NothingFromStep(Scripted):
+    def step(self, action):
+        return None
+
+
+class InfoIsNoDict(Scripted):
+    def step(self, action):
+        return np.zeros(2), np.ones(2), False, False, None
+
+
+@pytest.mark.parametrize("backend", [None, "processes"])
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (OldReset, "OldReset: its reset must take seed= and options=.*takes no seed and no options"),
+        (OldSignature, "OldSignature: its reset must take seed= and options=.*takes no options"),
+        (ResetWithoutInfo, r"ResetWithoutInfo: the result of reset .* must be \(observation, info\), got array"),
+        (OldStep, "OldStep: the result of step at step 1 .* must be .*, got 4 values"),
+        (NothingFromStep, "NothingFromStep: the result of step at step 1 .*, got None"),
+        (InfoIsNoDict, "InfoIsNoDict: the result of step at step 1 .*, got 5 values"),
+    ],
+)
+def test_an_environment_of_another_api_is_one_sentence_with_its_name(kind, message, backend):
+    def use():
+        with closing(make_vec(kind, 1, seed=0, backend=backend)) as envs:
+            envs.reset()
+            envs.step(np.zeros(1, int))
+
+    with pytest.raises(ValueError, match=message):
+        use()
+    with pytest.raises(ContractViolation, match=kind.__name__):
+        check_env(kind)
 
 
 def test_a_first_observation_is_checked_too_and_check_env_says_so():

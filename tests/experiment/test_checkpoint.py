@@ -20,6 +20,7 @@ from kills import kill_at
 
 import morl
 from morl.experiment import checkpoint, files
+from morl.run_folder import RESUME_NOTE
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -474,3 +475,35 @@ def test_a_file_that_would_expand_without_bounds_is_refused(tmp_path: Path) -> N
         checkpoint.load_file(bomb)
     with pytest.raises(ValueError, match="would expand to"):
         morl.load_policy(bomb)
+
+
+class FirstJob:
+    left = 3
+
+
+class SecondJob:
+    left = 2
+
+
+class Workshop(toys.Walk):
+    """Holds an object of a class that the next version of its module no longer has."""
+
+    job_class: type = FirstJob
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.job = self.job_class()
+        self.job.left -= 1
+        return super().reset(seed=seed, options=options)
+
+
+def test_a_state_that_can_no_longer_be_restored_begins_new_episodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = toys.train(tmp_path / "run", Workshop, 200).directory
+    assert not (run / RESUME_NOTE).exists()
+    monkeypatch.setattr(Workshop, "job_class", SecondJob)
+    monkeypatch.delattr(f"{__name__}.FirstJob")
+    resumed = morl.resume(run, 300, env=Workshop)
+    assert resumed.front.points.size
+    assert "begin new episodes, because their state cannot be restored" in caplog.text
+    assert "begin new episodes" in (run / RESUME_NOTE).read_text()

@@ -314,3 +314,21 @@ def test_processes_train_as_the_fastest_backend_does(tmp_path: Path) -> None:
     assert toys.front(tmp_path / "None") == toys.front(tmp_path / "processes") == toys.front(tmp_path / "synchronous")
     with pytest.raises(ValueError, match="env-backend"):
         toys.train(tmp_path / "threads", "deep-sea-treasure-v0", 100, env_backend="threads")
+
+
+class Extreme(toys.Walk):
+    """Pays amounts whose products are beyond float64, or too different for one volume."""
+
+    amounts = (1e160, 1e160)
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, np.sign(reward) * self.amounts, terminated, truncated, info
+
+
+@pytest.mark.parametrize("amounts", [(1e160, 1e160), (1e-200, 1e200), (1e-300, 1e300), (1e300, 1e300)])
+def test_returns_of_any_magnitude_make_a_front(amounts: tuple[float, float], tmp_path: Path) -> None:
+    env = type("Extreme", (Extreme,), {"amounts": amounts})
+    run = toys.train(tmp_path / "run", env, 200, agent="toys:Coins")
+    assert np.isfinite(run.front.points).all()
+    toys.strict_json((tmp_path / "run" / "front.json").read_text())

@@ -1,0 +1,100 @@
+"""A vector environment that can be closed for a while: where only some environments may live at once."""
+
+from collections.abc import Callable
+
+from gymnasium.vector import VectorWrapper
+
+from morl.envs.core.contract import MultiObjectiveVectorEnv
+from morl.envs.core.state import StateNotCapturable
+from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
+from morl.protocols import StateDict
+
+
+class RestingVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
+    """A vector environment that is closed by `rest` and built again, in the same state, when it is next used.
+
+    Args:
+        build: builds the vector environment.
+        before_waking: called before it is built again: closes the environments that took its place.
+    """
+
+    def __init__(self, build: Callable[[], MultiObjectiveVectorEnv], before_waking: Callable[[], None]) -> None:
+        built = build()
+        super().__init__(built)
+        self.build = build
+        self.before_waking = before_waking
+        self.num_objectives = built.num_objectives
+        self.objectives = built.objectives
+        self.metadata = built.metadata
+        self.first_seed = built.first_seed
+        self.awake = True
+        self._was_reset = False
+        self._saved: SavedState | None = None
+
+    def rest(self) -> None:
+        """Save the state and close the environments; nothing happens to those that rest already.
+
+        Raises:
+            StateNotCapturable: the state cannot be saved; the environments stay as they are.
+        """
+        if not self.awake:
+            return
+        self._saved = self._inner.state_dict() if self._was_reset else None
+        self.env.close()
+        self.awake = False
+
+    def reason_against_rest(self) -> str | None:
+        """Return why the state cannot be saved; None where it can. Called before anything else; episodes begin anew."""
+        try:
+            self._inner.reset(seed=0)
+            self._inner.state_dict()
+        except StateNotCapturable as reason:
+            return str(reason)
+        finally:
+            self.env.close()
+            self.awake = False
+        return None
+
+    def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
+        """Reset all environments."""
+        self._wake()
+        self._was_reset = True
+        return self._inner.reset(seed=seed, options=options)
+
+    def step(self, actions: ActionBatch) -> VectorStep:
+        """Step all environments."""
+        self._wake()
+        return self._inner.step(actions)
+
+    def state_dict(self) -> SavedState:
+        """Return the state of all environments; they rest on."""
+        if not self.awake and self._saved is not None:
+            return self._saved
+        self._wake()
+        return self._inner.state_dict()
+
+    def load_state_dict(self, saved: StateDict) -> None:
+        """Continue exactly where `saved` was taken."""
+        self._wake()
+        self._was_reset = True
+        self._inner.load_state_dict(saved)
+
+    def close(self, **kwargs: object) -> None:
+        """Close the environments, if they are awake."""
+        if self.awake:
+            self.env.close(**kwargs)
+
+    @property
+    def _inner(self) -> MultiObjectiveVectorEnv:
+        assert isinstance(self.env, MultiObjectiveVectorEnv)
+        return self.env
+
+    def _wake(self) -> None:
+        if self.awake:
+            return
+        self.before_waking()
+        self.env = self.build()
+        self.awake = True
+        if self._saved is not None:
+            self._inner.load_state_dict(self._saved)
+            self._saved = None
