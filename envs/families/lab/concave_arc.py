@@ -23,7 +23,7 @@ from morl.envs.families.lab.convex_front import Points
 STEPS = 8
 RIGHT_ANGLE = math.pi / 2
 LARGEST_TURN = RIGHT_ANGLE / STEPS
-"""rad; twice what it takes to reach either end from the middle, so that two steps in three may go astray."""
+"""rad; all steps together turn twice as far as from the middle to an end, so that some may go astray."""
 DISCRETE_TURN = RIGHT_ANGLE / 2 / STEPS
 """rad; every step in the same direction reaches an end, so that there are 17 angles."""
 POINTS = 101

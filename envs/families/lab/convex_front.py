@@ -56,7 +56,7 @@ def best_plans(problem: TabularProblem, discount: float, horizon: int, weights: 
     """
     num_preferences = len(weights)
     num_states = len(problem.start)
-    allowed = np.isfinite(problem.rewards).all(axis=2)
+    allowed: NDArray[np.bool_] = np.all(np.isfinite(problem.rewards), axis=2)
     rewards = np.where(allowed[:, :, None], problem.rewards, 0.0)
     pay = np.where(allowed, np.einsum("pm,sam->psa", weights, rewards), -np.inf)
     values = np.zeros((num_preferences, num_states))

@@ -118,7 +118,7 @@ def as_table(parts: int = 1) -> TabularProblem:
     following = np.zeros(shape, dtype=np.int64)
     rewards = np.zeros((*shape[:2], 2))
     for state, action, outcome in np.ndindex(shape):
-        after, flooded, harvest = week(levels[state], releases[action], INFLOWS[outcome])
+        after, flooded, harvest = week(float(levels[state]), float(releases[action]), float(INFLOWS[outcome]))
         following[state, action, outcome] = round(after * parts)
         rewards[state, action] += CHANCES[outcome] * np.array([flooded, harvest])
     start = np.zeros(levels.size)

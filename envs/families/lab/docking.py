@@ -1,9 +1,9 @@
 """A craft that docks with its thruster: time against fuel against the energy of the contact (`lab/docking-v0`).
 
-The craft is some metres away from the station and drifts slowly to or fro. A step of 2 s fires the thruster, forwards
-or backwards, or not at all; a firing changes the speed by 0.25 m/s and takes 0.4 kg of fuel. Contact ends the episode
-and costs the kinetic energy; leaving the range of the station ends it too and costs more than any contact. Starts are
-random, so that episodes differ in length.
+The craft is some metres away from the station and drifts slowly towards it or away. A step of 2 s fires the thruster,
+forwards or backwards, or not at all; a firing changes the speed by 0.25 m/s and takes 0.4 kg of fuel. Contact ends the
+episode and costs the kinetic energy; leaving the range of the station ends it too and costs more than any contact.
+Starts are random, so that episodes differ in length.
 
 Distances are multiples of 0.5 m and speeds of 0.25 m/s, so that all states form a table and the front is exact.
 """

@@ -7,8 +7,8 @@ Each step runs one job on the one furnace. The objectives differ by seven orders
     electricity: -(power of the job x price of each of its hours) in euro, some 100,000
 
 so that an undiscounted return is minus the scrap, minus the mean completion time, minus the bill. The mask allows the
-jobs that are open and whose predecessor is done. A forbidden job halts the plant: the episode ends and costs more than
-any order of the jobs does.
+jobs that are open and whose predecessor is done. A forbidden job halts the plant: the episode ends and costs more, in
+each objective, than any order of the jobs.
 """
 
 from functools import cache
@@ -31,8 +31,8 @@ SCRAP = np.array([[0.0, 0.003, 0.007], [0.004, 0.0, 0.002], [0.001, 0.005, 0.0]]
 """Spoilt share of the change from the alloy of the row to that of the column."""
 PRICES = np.array([60, 45, 40, 70, 120, 170, 210, 180, 130, 95, 75, 60, 80, 140, 190, 150, 100, 70], dtype=np.float64)
 """Euro per MWh in each hour of the plan."""
-HALT = np.array([-0.05, -20.0, -60_000.0])
-"""Reward of a forbidden job."""
+HALT = np.array([-0.05, -20.0, -120_000.0])
+"""Reward of a forbidden job; worse in each objective than any order of the jobs."""
 
 
 class Jobs(NamedTuple):
