@@ -63,10 +63,14 @@ class Job(NamedTuple):
         return f"{LAB}{self.task}-v0"
 
     @property
+    def place(self) -> Path:
+        """Return the folder of the run folders."""
+        return self.folder / self.agent.replace(":", ".") / self.task / str(self.steps)
+
+    @property
     def run_dirs(self) -> dict[int, Path]:
         """Return the run folder of each seed."""
-        place = self.folder / self.agent.replace(":", ".") / self.task / str(self.steps)
-        return {seed: place / f"seed-{seed}" for seed in self.seeds}
+        return {seed: self.place / f"seed-{seed}" for seed in self.seeds}
 
 
 @dataclass(frozen=True)
@@ -97,21 +101,28 @@ def train(job: Job) -> str | None:
     """Train and measure the seeds of a cell that are not finished; return why the agent does not, if so."""
     name, _, preset = job.agent.partition("@")
     options = {"config": {"preset": preset}} if preset else {}
-    for seed, run_dir in job.run_dirs.items():
-        if (run_dir / MEASURED).is_file():
-            continue
-        try:
-            run = morl.train(
-                name, job.env_id, total_steps=job.steps, seed=seed, run_dir=run_dir, overwrite=True, **options
+    missing = [seed for seed, run_dir in job.run_dirs.items() if not is_finished(run_dir, job.steps)]
+    try:
+        if missing:
+            morl.train_seeds(
+                name, job.env_id, missing, run_dir=job.place, overwrite=True, total_steps=job.steps, **options
             )
-        except ValueError as error:
-            return str(error)
-        except Exception as error:  # the other cells are worth training all the same
-            return f"{type(error).__name__}: {error}"
-        if json.loads((run_dir / "front.json").read_text())["training_steps"] < job.steps:
-            return f"{run_dir} was interrupted"
-        (run_dir / MEASURED).write_text(json.dumps(measure(run, job.episodes)))
+        for seed, run_dir in job.run_dirs.items():
+            if not is_finished(run_dir, job.steps):
+                return f"seed {seed} was interrupted"
+            if not (run_dir / MEASURED).is_file():
+                (run_dir / MEASURED).write_text(json.dumps(measure(morl.load(run_dir), job.episodes)))
+    except ValueError as error:
+        return str(error)
+    except Exception as error:  # the other cells are worth training all the same
+        return f"{type(error).__name__}: {error}"
     return None
+
+
+def is_finished(run_dir: Path, steps: int) -> bool:
+    """Return whether a run folder holds a front after all steps."""
+    front = run_dir / "front.json"
+    return front.is_file() and json.loads(front.read_text())["training_steps"] >= steps
 
 
 def measure(run: Run, episodes: int) -> dict[str, float | None]:
