@@ -15,7 +15,7 @@ Run folders are kept in --folder: finished runs are not repeated, so that the sc
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -40,6 +40,8 @@ LAB = "lab/"
 TASKS = [name.removeprefix(LAB).removesuffix("-v0") for name in specs if name.startswith(LAB)]
 MEASURED = "lab.json"
 """In the run folder: what the finished run reached."""
+REFUSAL = "refusal.txt"
+"""Beside the run folders: why the agent does not finish them; empty where it does."""
 PREFERENCES = 30
 """At most so many preferences are asked for."""
 Kind = Literal["selected", "conditioned"]
@@ -97,8 +99,19 @@ class Arguments:
     """One seed of two tasks, 1,000 steps: does it run?"""
 
 
+def fill(job: Job) -> None:
+    """Train and measure the seeds of a cell that are not finished; write down why, where the agent does not."""
+    refusal = train(job)
+    job.place.mkdir(parents=True, exist_ok=True)
+    (job.place / REFUSAL).write_text("" if refusal is None else refusal)
+
+
 def train(job: Job) -> str | None:
-    """Train and measure the seeds of a cell that are not finished; return why the agent does not, if so."""
+    """Train and measure the seeds of a cell that are not finished; return why the agent does not, if so.
+
+    Raises:
+        SystemExit: somebody stopped the run.
+    """
     name, _, preset = job.agent.partition("@")
     options = {"config": {"preset": preset}} if preset else {}
     missing = [seed for seed, run_dir in job.run_dirs.items() if not is_finished(run_dir, job.steps)]
@@ -109,7 +122,7 @@ def train(job: Job) -> str | None:
             )
         for seed, run_dir in job.run_dirs.items():
             if not is_finished(run_dir, job.steps):
-                return f"seed {seed} was interrupted"
+                raise SystemExit(f"{run_dir} was interrupted")
             if not (run_dir / MEASURED).is_file():
                 (run_dir / MEASURED).write_text(json.dumps(measure(morl.load(run_dir), job.episodes)))
     except ValueError as error:
@@ -170,8 +183,9 @@ def earnings(policy: Policy, env_id: str, episodes: int) -> Points:
     return returns
 
 
-def cell(job: Job, refusal: str | None) -> str:
+def cell(job: Job) -> str:
     """Return a cell of the table: hypervolume (worst seed), regret selected, regret conditioned; in per cent."""
+    refusal = (job.place / REFUSAL).read_text() if (job.place / REFUSAL).is_file() else ""
     finished = [run_dir / MEASURED for run_dir in job.run_dirs.values() if (run_dir / MEASURED).is_file()]
     if not finished:
         return refusal.replace("|", "/").replace("\n", " ") if refusal else "-"
@@ -204,13 +218,16 @@ def page(arguments: Arguments, cells: dict[tuple[str, str, int], str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def trained(jobs: list[Job], processes: int) -> Iterable[tuple[Job, str | None]]:
-    """Yield each cell and why its agent does not finish it, if so; several cells are trained at once."""
+def filled(jobs: list[Job], processes: int) -> Iterator[Job]:
+    """Yield each cell when it is trained and measured; several cells are trained at once."""
     if processes == 1:
-        yield from ((job, train(job)) for job in jobs)
+        for job in jobs:
+            fill(job)
+            yield job
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from zip(jobs, pool.map(train, jobs), strict=True)
+        for job, _ in zip(jobs, pool.map(fill, jobs), strict=True):
+            yield job
 
 
 def main(arguments: Arguments) -> None:
@@ -234,8 +251,8 @@ def main(arguments: Arguments) -> None:
         for agent in arguments.agents
     ]
     cells: dict[tuple[str, str, int], str] = {}
-    for job, refusal in [(job, None) for job in jobs] if arguments.table else trained(jobs, arguments.processes):
-        cells[job.agent, job.task, job.steps] = cell(job, refusal)
+    for job in jobs if arguments.table else filled(jobs, arguments.processes):
+        cells[job.agent, job.task, job.steps] = cell(job)
         print(f"{job.agent}, {job.task}, {job.steps:,}: {cells[job.agent, job.task, job.steps]}", flush=True)
     text = page(arguments, cells)
     print(text)
