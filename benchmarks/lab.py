@@ -120,7 +120,7 @@ def train(job: Job) -> str | None:
             morl.train_seeds(
                 name, job.env_id, missing, run_dir=job.place, overwrite=True, total_steps=job.steps, **options
             )
-        for seed, run_dir in job.run_dirs.items():
+        for run_dir in job.run_dirs.values():
             if not is_finished(run_dir, job.steps):
                 raise SystemExit(f"{run_dir} was interrupted")
             if not (run_dir / MEASURED).is_file():

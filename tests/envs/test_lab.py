@@ -82,6 +82,64 @@ def test_the_fronts_stay_what_they_are(env_id, points, volume):
     assert hypervolume(front, specs[env_id].reference_point) == pytest.approx(volume, rel=1e-6)
 
 
+# The rules, by hand.
+
+
+def stepped(env_id, actions, **arrays):
+    """Return what a step gives from states that are written into a fresh batch."""
+    envs = make_vec(env_id, len(actions), seed=0)
+    envs.reset()
+    for name, values in arrays.items():
+        envs.arrays[name][:] = values
+    return envs.step(np.array(actions))[1:3], envs.arrays
+
+
+def test_rules_of_docking():
+    place = [[1, 2], [40, -1], [10, 1], [10, 6]]
+    (rewards, terminated), after = stepped("lab/docking-v0", [2, 0, 1, 2], place=place)
+    assert rewards.tolist() == [[-2, -0.4, -250 * 0.75**2], [-2, -0.4, -1000], [-2, 0, 0], [-2, -0.4, 0]]
+    assert terminated.tolist() == [True, True, False, False]
+    assert after["place"][2:].tolist() == [[9, 1], [4, 6]]
+
+
+def test_rules_of_the_dam():
+    assert dam.week(16.0, 3.0, 9.0) == pytest.approx((16, -10 * 7 - 100 * 6, -0.1))
+    assert dam.week(1.0, 7.0, 0.0) == pytest.approx((0, 0, -0.1 * (3 + 1)))
+    assert dam.week(12.0, 9.0, 2.0) == pytest.approx((7, 0, 0))
+    counts = np.bincount([int(dam.inflow_of(u)) for u in (np.arange(1000) + 0.5) / 1000], minlength=10)
+    assert counts[[0, 2, 4, 9]].tolist() == [300, 300, 200, 200]
+
+
+def test_rules_of_the_grid():
+    (_, _), after = stepped("lab/stochastic-grid-v0", [1] * 20_000)
+    cells, counts = np.unique(after["cells"], axis=0, return_counts=True)
+    assert cells.tolist() == [[4, 0], [5, 0], [5, 1]]  # up, stopped by the wall, right
+    np.testing.assert_allclose(counts / 20_000, [0.1, 0.1, 0.8], atol=0.01)
+    (rewards, terminated), _ = stepped("lab/stochastic-grid-v0", [0] * 200, cells=[4, 3])
+    assert np.unique(rewards, axis=0).tolist() == [[0, -1], [0, 0], [2, 0]]  # rubble to the right, an exit to the left
+    np.testing.assert_array_equal(terminated, rewards[:, 0] == 2)
+
+
+def test_rules_of_linear_quadratic_control():
+    (rewards, _), after = stepped("lab/linear-quadratic-2-v0", [[0.5], [3.0]], state=[1, 0, 1, 0])
+    np.testing.assert_allclose(rewards, [[-(1.125**2) - 0.2, -1], [-(1.25**2) - 0.8, -4]])  # beyond the bounds: cut off
+    np.testing.assert_allclose(after["state"], [[1.125, 0.5, 1, 1], [1.25, 1, 1, 1]])
+    (rewards, _), _ = stepped("lab/linear-quadratic-4-v0", [[0.0, 1.0]], state=[0, 0, 0, 0, 1, 0])
+    distances = [(0.25 - y) ** 2 + x**2 for x, y in ((1, 0), (-0.5, 0.75**0.5), (-0.5, -(0.75**0.5)))]
+    np.testing.assert_allclose(rewards[0], [*(-d - 0.8 for d in distances), -4])
+
+
+def test_rules_of_scheduling():
+    env = make("lab/scheduling-v0")
+    _, info = env.reset(seed=0)
+    assert info["action_mask"].tolist() == [1, 1, 1, 0, 1, 0, 1, 0]  # 3, 5 and 7 wait
+    _, reward, *_, info = env.step(0)
+    np.testing.assert_allclose(reward, [0, -2 / 8, -35 * (60 + 45)])
+    assert info["action_mask"].tolist() == [0, 1, 1, 0, 1, 1, 1, 0]
+    _, reward, *_ = env.step(5)
+    np.testing.assert_allclose(reward, [-0.007, -5 / 8, -75 * (40 + 70 + 120)])
+
+
 # Without chance: brute force.
 
 
