@@ -220,7 +220,7 @@ def table(
 
 RUNS: dict[str, tuple[str, str, int]] = {
     "PD-MORL (TD3), half-cheetah": ("pd-morl", "mo-halfcheetah-v5", 6_000),
-    "MORL/D (SAC), half-cheetah": ("morl-d", "mo-halfcheetah-v5", 6_000),
+    "MORL/D (SAC), half-cheetah": ("morl-d", "mo-halfcheetah-v5", 16_000),
     "C-MORL (PPO), Hopper-2d": ("c-morl", "cmorl-hopper-2d-v0", 60_000),
     "C-MORL (PPO), fruit tree": ("c-morl", "fruit-tree-v0", 60_000),
     "C-MORL (PPO), minecart": ("c-morl", "minecart-v0", 60_000),

@@ -6,7 +6,10 @@ The public names below load on first use, so `import morl` costs next to nothing
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from morl.machine_code import ensure_cache
 from morl.version import VERSION
+
+ensure_cache()
 
 if TYPE_CHECKING:
     from morl.acting import Policy, load_policy

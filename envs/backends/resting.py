@@ -59,7 +59,7 @@ class RestingVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         """Reset all environments."""
         self._wake()
         self._was_reset = True
-        return self._inner.reset(seed=seed, options=options)
+        return self._inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""

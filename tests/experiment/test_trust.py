@@ -12,7 +12,7 @@ import toys
 
 import morl
 from morl.acting import Policy
-from morl.utilities import linear
+from morl.learning.scalarization import UTILITIES
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -136,7 +136,9 @@ def test_a_utility_that_a_policy_file_names_is_not_imported(tmp_path: Path, monk
 
 
 def test_a_utility_that_a_file_names_alone_is_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "evil_alone.py").write_text(EVIL + "from morl.utilities import linear as value\n")
+    (tmp_path / "evil_alone.py").write_text(
+        EVIL + "def value(returns, preferences, ideal): return (returns * preferences).sum(-1)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     policy = toys.train(tmp_path / "run", "toy-fork-v0", 100).policy([0.5, 0.5])
     from dataclasses import replace
@@ -145,7 +147,7 @@ def test_a_utility_that_a_file_names_alone_is_not_imported(tmp_path: Path, monke
     odd.save(tmp_path / "policy.pt")
     with pytest.raises(ValueError, match=r"policy file .*policy.pt names the utility 'evil_alone:value'.*trust=True"):
         morl.load_policy(tmp_path / "policy.pt")
-    assert morl.load_policy(tmp_path / "policy.pt", utility=linear).predict(0)[0] in (0, 1)
+    assert morl.load_policy(tmp_path / "policy.pt", utility=UTILITIES["linear"]).predict(0)[0] in (0, 1)
     assert not (tmp_path / "imported").exists()
     morl.load_policy(tmp_path / "policy.pt", trust=True).predict(0)
     assert (tmp_path / "imported").exists()

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from morl.learning.backends.numba.cache import compile_in_subprocess
 
 ONE_KERNEL = """
 import numpy as np
@@ -49,3 +52,28 @@ def test_a_kernel_is_loaded_from_the_cache_also_the_first_time(tmp_path: Path) -
 @pytest.mark.slow
 def test_the_first_process_computes_what_the_second_does(tmp_path: Path) -> None:
     assert run(UPDATES, tmp_path) == run(UPDATES, tmp_path)
+
+
+def test_files_in_the_current_folder_are_not_imported(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("random", "pickle", "numba", "numpy", "importlib"):
+        (here / f"{name}.py").write_text("open('IMPORTED', 'a').write(__name__); raise SystemExit('mine')\n")
+    cleaned = f"import sys; sys.path[:] = [entry for entry in sys.path if entry]\n{ONE_KERNEL}"
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", cleaned], env=environment, cwd=here, capture_output=True, text=True
+    )
+    assert found.stdout.split() == ["1", "0"], found.stderr
+    assert not (here / "IMPORTED").exists()
+
+
+def test_a_kernel_that_cannot_be_compiled_beforehand_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Kernel:
+        __name__ = "nowhere"
+        __module__ = "morl.nowhere"
+        py_func = staticmethod(run)
+        stats = SimpleNamespace(cache_path=str(tmp_path))
+
+    compile_in_subprocess(Kernel())
+    assert "nowhere could not be compiled beforehand (ModuleNotFoundError" in caplog.text

@@ -6,6 +6,7 @@ differently: the same run would give other numbers the second time, and a resume
 not interrupted.
 """
 
+import logging
 import subprocess
 import sys
 from contextlib import suppress
@@ -18,15 +19,16 @@ import numba
 from llvmlite import binding
 
 _COMPILE = (
-    "import importlib, pickle, sys; module, name, kinds = pickle.load(sys.stdin.buffer);"
-    "getattr(importlib.import_module(module), name).compile(kinds)"
+    "import sys; import pickle; path, request = pickle.load(sys.stdin.buffer); sys.path[:] = path; import importlib;"
+    "module, name, kinds = pickle.loads(request); getattr(importlib.import_module(module), name).compile(kinds)"
 )
 
 
 def compile_in_subprocess(kernel: Any, *arguments: object) -> None:
     """Compile `kernel` for arguments of these types in another process, unless that was done before.
 
-    Where nothing can be kept, as in a cache that is full, the kernel is compiled by its first caller, as usual.
+    Where nothing can be kept, as in a cache that is full, the kernel is compiled by its first caller, as usual; a line
+    in the log says so.
 
     Args:
         kernel: a function of a module, decorated with `njit(cache=True)`.
@@ -39,8 +41,25 @@ def compile_in_subprocess(kernel: Any, *arguments: object) -> None:
     marker = Path(kernel.stats.cache_path) / f"{source.stem}.{kernel.__name__}-{digest}.compiled"
     if marker.exists():
         return
-    request = dumps((kernel.__module__, kernel.__name__, kinds))
-    child = subprocess.run([sys.executable, "-c", _COMPILE], input=request, capture_output=True, check=False)
+    request = dumps((_path_of_child(), dumps((kernel.__module__, kernel.__name__, kinds))))
+    child = subprocess.run([sys.executable, "-P", "-c", _COMPILE], input=request, capture_output=True, check=False)
     if child.returncode == 0:
         with suppress(OSError):
             marker.touch()
+        return
+    reason = (child.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+    logging.getLogger("morl").warning(
+        "%s could not be compiled beforehand (%s): its numbers may differ from those of later runs in the last digits",
+        kernel.__name__,
+        reason,
+    )
+
+
+def _path_of_child() -> list[str]:
+    """Return this process's path without the current folder, and with the folder of this package last.
+
+    The user's files in the current folder, such as random.py, must not stand in for modules that the child needs.
+    """
+    package_folder = Path(__file__).resolve().parents[4]
+    others = [entry for entry in sys.path if entry and Path(entry).resolve() not in (Path.cwd(), package_folder)]
+    return [*others, str(package_folder)]
