@@ -242,8 +242,8 @@ class PolicyBank:
             observations: a batch of the observation space.
             preferences: [env, objective] the preference each row acts for.
             policies: [env] the id of the policy of each row.
-            accrued: [env, objective + 1] accrued reward and discount, for policies with augmented state; default: the
-                start of an episode.
+            accrued: [env, objective + 1] accrued reward, in the environment's units where the specification has
+                `reward_units`, and discount, for policies with augmented state; default: the start of an episode.
             masks: [env, choice], true where a choice is allowed.
             generator: samples from stochastic policies; default: the most likely actions.
         """
@@ -251,6 +251,8 @@ class PolicyBank:
         ids, group = np.unique(policies, return_inverse=True)
         stack = self._stacked(ids.tolist())
         block = _Block.of(group)
+        if accrued is not None and self.spec.reward_units is not None:
+            accrued = accrued / np.append(self.spec.reward_units, 1.0)
         rows = network.augmented.augment(network.encode(observations), accrued)
         if stack.mean is not None and stack.scale is not None:
             normalized = (rows - stack.mean[group]) * stack.scale[group]

@@ -64,7 +64,9 @@ class PolicySpec:
     ensemble: int = 1
     """Networks whose mean action values count; their parameters follow one another."""
     utility_of_shares: bool = False
-    """Whether the utility sees shares of the range between `PolicyData.bounds` instead of raw returns."""
+    """Whether the utility sees shares of the range between `PolicyData.bounds` instead of returns."""
+    reward_units: tuple[float, ...] | None = None
+    """[objective] the returns of the environment that the policy sees as 1; None: they are the environment's own."""
 
     @property
     def stochastic(self) -> bool:
@@ -94,8 +96,9 @@ class PolicySpec:
             fields["action_space"] = space_of_record(fields["action_space"])
             fields["hidden_sizes"] = tuple(int(size) for size in fields["hidden_sizes"])
             fields["objectives"] = tuple(str(name) for name in fields["objectives"])
-            if fields["augmented_units"] is not None:
-                fields["augmented_units"] = tuple(float(unit) for unit in fields["augmented_units"])
+            for name in ("augmented_units", "reward_units"):
+                if fields.get(name) is not None:
+                    fields[name] = tuple(float(unit) for unit in fields[name])
             return PolicySpec(**fields)
         except (LookupError, TypeError) as error:
             raise ValueError(f"the policy's specification is incomplete: {error}") from error

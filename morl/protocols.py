@@ -62,6 +62,11 @@ class Problem:
     """[objective] worst return that still counts in the hypervolume, in discounted returns; None: not known."""
     known_front: KnownFront | None = None
     """The true front; None: not known."""
+    units: tuple[float, ...] | None = None
+    """[objective] what the agent sees as 1: its rewards, returns, reference point and known front are the environment's
+    divided by these; None: they are the environment's."""
+    scales: tuple[float, ...] | None = None
+    """[objective] how much of each objective is worth the same to the user; None: nobody has said."""
 
     @property
     def num_objectives(self) -> int:

@@ -125,6 +125,8 @@ class FrontRecord:
         policy_ids: [n] ids of the policies behind the points; -1 where not said.
         indicators: name -> finite value.
         undiscounted_points: [n, objective]; NaN where not said.
+        units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
+        scales: [objective] how much of each objective is worth the same to the user; None where nobody has said.
         constraints: objective -> {"bound": text, "violations": [n], ...}, where the user has constrained objectives.
         extra: more that the agent says about the front.
         counts: `COUNTS`, as far as they are said.
@@ -144,6 +146,8 @@ class FrontRecord:
     policy_ids: IndexArray
     indicators: Mapping[str, float]
     undiscounted_points: FloatArray
+    units: tuple[float, ...]
+    scales: tuple[float, ...] | None = None
     constraints: Mapping[str, JSON] = field(default_factory=dict)
     extra: JSON = field(default_factory=dict)
     counts: Mapping[str, float] = field(default_factory=dict)
@@ -176,6 +180,8 @@ class FrontRecord:
             "policy_ids": self.policy_ids,
             "indicators": self.indicators,
             "undiscounted_points": self.undiscounted_points,
+            "units": self.units,
+            "scales": self.scales,
         }
         if self.constraints:
             entries["constraints"] = self.constraints
@@ -251,6 +257,8 @@ def _front_record(record: Mapping[str, object]) -> FrontRecord:
         policy_ids=_policy_ids(record.get("policy_ids"), len(points)),
         indicators=finite_numbers(record.get("indicators")),
         undiscounted_points=_undiscounted(record.get("undiscounted_points"), points),
+        units=_sizes(record.get("units"), "units", len(objectives)) or (1.0,) * len(objectives),
+        scales=_sizes(record.get("scales"), "scales", len(objectives)),
         constraints=_constraints(record.get("constraints")),
         counts=finite_numbers({name: record[name] for name in COUNTS if name in record}),
         policies=_policy_files(record.get("policies")),
@@ -361,6 +369,15 @@ def _reference_point(value: object, objectives: int) -> tuple[float, ...] | None
     if point.shape != (1, objectives):
         raise ValueError(f"reference_point must be {objectives} numbers, one for each objective")
     return tuple(point[0].tolist())
+
+
+def _sizes(value: object, name: str, objectives: int) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    sizes = as_table([value], name)
+    if sizes.shape != (1, objectives) or not (sizes > 0.0).all():
+        raise ValueError(f"{name} must be {objectives} numbers greater than 0, one for each objective")
+    return tuple(sizes[0].tolist())
 
 
 def _preferences(value: object, points: FloatArray) -> FloatArray:

@@ -271,7 +271,9 @@ def test_a_custom_utility_is_imported_by_acting_and_not_by_reading(tmp_path: Pat
     spec = spec_of("action-values", utility="nowhere_at_all:utility")
     file = tmp_path / "policy.pt"
     Policy(data_of(spec), np.array([0.5, 0.5])).save(file)
-    loaded = load_policy(file)
+    with pytest.raises(ValueError, match=r"nowhere_at_all.*trust=True"):
+        load_policy(file)
+    loaded = load_policy(file, trust=True)
     with pytest.raises(ValueError, match="nowhere_at_all"):
         loaded.predict(np.zeros(3, np.float32))
     given_here = load_policy(file, utility=tchebycheff)

@@ -100,7 +100,9 @@ class CMORL:
                 " returns that are discounted by it"
             )
         self.num_objectives = problem.num_objectives
-        self.constraints = parse_constraints(config.constraints, problem.objectives)
+        self.constraints = parse_constraints(config.constraints, problem.objectives)  # in the environment's units
+        units = np.ones(self.num_objectives) if problem.units is None else np.array(problem.units)
+        self.own_constraints = [replace(each, bound=each.bound / units[each.objective]) for each in self.constraints]
         bounded = {each.objective for each in self.constraints}
         self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
         self.encode, width = encoder(problem.observation_space, config.one_hot)
@@ -111,7 +113,7 @@ class CMORL:
         self.setup = StageSetup(
             network=self.network,
             config=config,
-            bounds=bounds_of(self.constraints, self.num_objectives),
+            bounds=bounds_of(self.own_constraints, self.num_objectives),
             targets=np.eye(self.num_objectives)[self.free_objectives],
             sizes=TransitionSizes(
                 observation=width,
@@ -252,7 +254,7 @@ class CMORL:
         points = np.stack([self.snapshots[policy_id].returns for policy_id in offered])
         rows = prune_archive(
             points,
-            self.constraints,
+            self.own_constraints,
             self.problem.reference_point,
             capacity=self.config.archive_capacity,
             tolerance=self.config.duplicate_tolerance,

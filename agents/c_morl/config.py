@@ -104,6 +104,9 @@ class Config:
     """Published settings: name -> the fields that differ from the defaults. "paper": the authors' sizes at the true
     number of environment steps, with the paper's solver; "reference-code": their logged runs, with their code's."""
 
+    RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper", "reference-code")
+    """Presets that learn from rewards in the environment's units, as their authors do."""
+
     @classmethod
     def preset(cls, name: str, **changes: object) -> Self:
         """Return published settings with changes.
@@ -129,6 +132,14 @@ class Config:
     def reference_code(cls) -> Self:
         """Return the settings of the authors' logged runs with the solver of their published code."""
         return cls.preset("reference-code")
+
+    def schedules(self, total_steps: int) -> Mapping[str, int]:
+        """Return the longest schedules that leave room for what follows: an update for each of up to ten policies fits.
+
+        Args:
+            total_steps: environment steps of the run.
+        """
+        return {"initial_steps": max(total_steps // 2, 10 * self.samples_per_update)}
 
     def __post_init__(self) -> None:
         """Check every value, and that every changed setting has an effect.

@@ -31,6 +31,8 @@ class ReturnBounds:
     def of(config: Config, problem: Problem) -> "ReturnBounds":
         """Return the bounds for the settings and the reference point of an environment."""
         ideal = None if config.reference == "running" or config.ideal is None else np.array(config.ideal)
+        if ideal is not None and problem.units is not None:
+            ideal = ideal / np.array(problem.units)
         lowest = None if problem.reference_point is None else np.array(problem.reference_point)
         return ReturnBounds(problem.num_objectives, ideal, config.ideal_margin, lowest)
 

@@ -53,11 +53,13 @@ class PresetConfig:
         PRESETS: name -> the settings in which the preset differs from the defaults.
         RANGES: setting -> its allowed values; None is always allowed where the type has it.
         REQUIREMENTS: setting -> the condition under which it has an effect, for settings that others can disable.
+        RAW_REWARD_PRESETS: presets that learn from rewards in the environment's units, as their authors do.
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]]
     RANGES: ClassVar[Mapping[str, Range]]
     REQUIREMENTS: ClassVar[Mapping[str, Requirement]]
+    RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
     hidden_sizes: tuple[int, ...]
 
     @classmethod
@@ -194,6 +196,14 @@ class DiscreteConfig(PresetConfig):
         "key_update_steps": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
         "key_episodes": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
     }
+
+    def schedules(self, total_steps: int) -> Mapping[str, int]:
+        """Return the longest schedules that leave most of a run for learning.
+
+        Args:
+            total_steps: environment steps of the run.
+        """
+        return {"random_exploration_steps": total_steps // 10, "exploration_steps": total_steps // 2}
 
 
 def _has_angle(config: "ContinuousConfig") -> bool:
@@ -350,3 +360,11 @@ class ContinuousConfig(PresetConfig):
         ),
         "precision": Requirement(lambda config: len(config.hidden_sizes) > 1, "at least two hidden layers"),
     }
+
+    def schedules(self, total_steps: int) -> Mapping[str, int]:
+        """Return the longest schedules that leave most of a run for learning.
+
+        Args:
+            total_steps: environment steps of the run.
+        """
+        return {"random_exploration_steps": total_steps // 4, "learning_starts": total_steps // 10}

@@ -30,6 +30,8 @@ class EnvEntry:
     """The discount under which returns are reported by default, in (0, 1]."""
     reference_point: tuple[float, ...] | None = None
     """The worst return that counts in a hypervolume, [objective], in returns discounted by `discount`."""
+    scales: tuple[float, ...] | None = None
+    """How much of each objective is worth the same, [objective]; None: nobody has said."""
     source: str = ""
     """Where discount and reference point come from."""
     known_front: FrontFunction | None = None

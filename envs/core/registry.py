@@ -49,6 +49,7 @@ def register(
     objectives: Sequence[str],
     reference_point: Sequence[float] | None = None,
     discount: float = DEFAULT_DISCOUNT,
+    scales: Sequence[float] | None = None,
     known_front: FrontFunction | None = None,
     max_episode_steps: int | None = None,
     **registration: Unpack[Registration],
@@ -61,6 +62,8 @@ def register(
         objectives: a name for each entry of the reward vector; all of them are maximized.
         reference_point: the worst return that counts in the hypervolume, one number per objective.
         discount: the discount of reported returns, in (0, 1].
+        scales: how much of each objective is worth the same, in discounted returns, such as (10 euros, 500 grams): a
+            preference weighs objectives in these; default: in shares of the front's range.
         known_front: `(discount, **env_options)` -> the true front [point, objective], if known.
         max_episode_steps: time limit in steps; reaching it truncates the episode.
         registration: further arguments of `gymnasium.register`: `vector_entry_point`, "module:Class" or a callable that
@@ -77,6 +80,8 @@ def register(
     _check_rewards(id, objectives, reference_point, discount)
     if known_front is not None and not callable(known_front):
         raise ValueError(f"{id}: known_front must be a function of the discount, got {known_front!r}")
+    if scales is not None and (len(scales) != len(objectives) or not all(_is_positive(scale) for scale in scales)):
+        raise ValueError(f"{id}: scales must be {len(objectives)} finite numbers greater than 0, got {scales!r}")
     if max_episode_steps is not None and (not isinstance(max_episode_steps, int) or max_episode_steps < 1):
         raise ValueError(f"{id}: max_episode_steps must be a positive integer or None, got {max_episode_steps!r}")
     entry = EnvEntry(
@@ -84,6 +89,7 @@ def register(
         objectives=tuple(objectives),
         discount=float(discount),
         reference_point=None if reference_point is None else tuple(float(value) for value in reference_point),
+        scales=None if scales is None else tuple(float(value) for value in scales),
         source="registered by the user",
         known_front=known_front,
         vector_entry_point=vector_entry_point,
@@ -100,6 +106,10 @@ def register(
         **registration,
     )
     _ENTRIES[id] = entry
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value) and float(value) > 0.0
 
 
 def _check_rewards(
@@ -367,6 +377,7 @@ def problem(env: EnvBuilder, **env_options: EnvOption) -> Problem:
         discount=DEFAULT_DISCOUNT if entry is None else entry.discount,
         reference_point=None if entry is None else entry.reference_point,
         known_front=known_front,
+        scales=None if entry is None else entry.scales,
     )
 
 

@@ -10,6 +10,7 @@ from morl.experiment.components import Experiment
 from morl.experiment.files import write_text
 from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
+from morl.experiment.units import RewardUnits
 from morl.protocols import Agent
 from morl.run_folder import CHECKPOINTS, RESUME_NOTE
 from morl.version import VERSION
@@ -110,3 +111,16 @@ class Checkpointing:
             note = f"{reason}\nA run resumed from a checkpoint of this environment begins new episodes.\n"
             write_text(self.run_dir / RESUME_NOTE, note)
             return None
+
+
+def saved_units(folder: Path) -> RewardUnits:
+    """Return the reward units of the run that a checkpoint is of.
+
+    Raises:
+        ValueError: the checkpoint is damaged.
+    """
+    state = checkpoint.load_file(folder / "counters.pt")
+    try:
+        return RewardUnits.of_state_dict(state["units"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"checkpoint {folder} is damaged: its counters.pt has no reward units ({error})") from error

@@ -16,6 +16,7 @@ from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
 from morl.experiment.settings import Resolved, Settings
+from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.processor import resolve_device
 from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem
 
@@ -76,15 +77,24 @@ class Experiment:
         """
         return replace(self, settings=replace(self.settings, total_steps=total_steps))
 
-    def build_agent(self, seed: int | tuple[int, ...] | None = None) -> Any:
+    def measure_units(self) -> RewardUnits:
+        """Return the units of the agent's rewards."""
+        if self.settings.reward_units == "environment":
+            return RewardUnits.none(self.problem.num_objectives)
+        num_envs = self.settings.num_envs if callable(self.env) else 1  # a callable may build one number only
+        return measure_units(self.build_envs, num_envs, self.problem)
+
+    def build_agent(self, units: RewardUnits, seed: int | tuple[int, ...] | None = None) -> Any:
         """Return a new agent, with one learner, or with one for each of several seeds.
 
         Args:
+            units: of its rewards.
             seed: default: the settings' seed.
         """
         chosen: Any = self.settings.seed if seed is None else seed
         device = resolve_device(self.settings.device)
-        return self.agent_class(self.problem, self.settings.agent, chosen, self.settings.num_envs, device)
+        problem = units.problem(self.problem)
+        return self.agent_class(problem, self.settings.agent, chosen, self.settings.num_envs, device)
 
     def build_envs(self, num_envs: int) -> MultiObjectiveVectorEnv:
         """Return a new vector environment."""

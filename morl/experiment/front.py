@@ -13,6 +13,9 @@ from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.run_folder import FRONT, FrontRecord, parse_front
 
+DIFFERENT_SCALES = 10.0
+"""Where the scales of objectives differ by more than this factor, preferences weigh returns in them by default."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Front:
@@ -28,6 +31,9 @@ class Front:
         discount: evaluation discount.
         reference_point: [objective] of the hypervolume.
         known_front: [k, objective] true front under the same discount, if it is known.
+        units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
+        scales: [objective] how much of each objective is worth the same: what the environment's entry says, or else the
+            range of the points.
         undiscounted_points: [n, objective] the same policies' undiscounted returns.
         violations: [n] by how much each point breaks the user's constraints, where it does most; 0 without any.
     """
@@ -40,8 +46,15 @@ class Front:
     discount: float
     reference_point: tuple[float, ...]
     known_front: NDArray[np.float64] | None
+    units: NDArray[np.float64]
+    scales: NDArray[np.float64]
     undiscounted_points: NDArray[np.float64]
     violations: NDArray[np.float64]
+
+    @property
+    def normalizes(self) -> bool:
+        """Return whether preferences weigh returns in `scales` by default: where these differ by more than 10."""
+        return bool(self.scales.max() > DIFFERENT_SCALES * self.scales.min())
 
 
 def indicators_of(
@@ -77,6 +90,23 @@ def _volume_or_nan(points: NDArray[np.float64], reference_point: tuple[float, ..
         return hypervolume(points, reference_point)
     except ValueError:  # magnitudes that differ too much; the run is worth more than this number
         return math.nan
+
+
+def scales_of(points: NDArray[np.float64], given: tuple[float, ...] | None) -> NDArray[np.float64]:
+    """Return how much of each objective is worth the same [objective].
+
+    Args:
+        points: [n, objective] of a front.
+        given: what the environment's entry says; default: the range of the points, or their size where all are equal.
+    """
+    if given is not None:
+        return np.array(given)
+    if len(points) == 0:
+        return np.ones(points.shape[1])
+    ranges = np.ptp(points, axis=0)
+    sizes = np.abs(points).max(axis=0)
+    scales: NDArray[np.float64] = np.where(ranges > 0.0, ranges, np.where(sizes > 0.0, sizes, 1.0))
+    return scales
 
 
 def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -143,6 +173,8 @@ def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
         discount=record.discount,
         reference_point=record.reference_point,
         known_front=None,
+        units=np.array(record.units),
+        scales=scales_of(record.points, record.scales),
         undiscounted_points=record.undiscounted_points,
         violations=record.violations,
     )

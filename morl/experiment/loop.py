@@ -23,7 +23,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
     next_save = time.monotonic() + 60 * settings.checkpoint_minutes
     deadline = time.monotonic() + 60 * (settings.time_limit_minutes or float("inf"))
     envs = concat_envs([session.envs for session in sessions])
-    evaluates = [session.reporter.evaluate_for_learning for session in sessions]
+    evaluates = [session.units.evaluate(session.reporter.evaluate_for_learning) for session in sessions]
     with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
         if agent.steps < settings.total_steps and evaluation_is_due(sessions[0]):
             _evaluate(sessions, bar, scheduled=True)  # the process ended before it was made

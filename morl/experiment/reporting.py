@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
-from morl.experiment.front import Front, indicators_of
+from morl.experiment.front import Front, indicators_of, scales_of
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
-from morl.experiment.selection import Score, Selection, conditioned_utilities, reference_below
-from morl.protocols import Agent, Constrained, FloatArray, IndexArray
+from morl.experiment.selection import Score, Selection, reference_below
+from morl.experiment.units import RewardUnits
+from morl.policy_files import PolicyData
+from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
 from morl.run_folder import FrontRecord, json_text, parse_front
 from morl.seeding import derived_seed
 
@@ -64,6 +66,7 @@ class Reporter:
         experiment: the experiment.
         agent: the agent, or one learner of it.
         evaluator: runs the evaluations.
+        units: of the agent's rewards.
         run_dir: the run folder.
 
     Attributes:
@@ -74,10 +77,13 @@ class Reporter:
         selection: what makes a front, and which is better.
     """
 
-    def __init__(self, experiment: Experiment, agent: Agent, evaluator: Evaluator, run_dir: Path) -> None:
+    def __init__(
+        self, experiment: Experiment, agent: Agent, evaluator: Evaluator, units: RewardUnits, run_dir: Path
+    ) -> None:
         self.experiment = experiment
         self.agent = agent
         self.evaluator = evaluator
+        self.units = units
         self.act_inputs = ActInputs.of(agent)
         self.clock = Clock()
         self.evaluated_steps = -1
@@ -90,6 +96,7 @@ class Reporter:
             experiment.evaluation_preferences,
             experiment.known_front,
             agent if isinstance(agent, Constrained) else None,
+            units,
         )
         self._publisher = Publisher(run_dir)
 
@@ -100,6 +107,7 @@ class Reporter:
         return {
             "evaluation_steps": self.evaluator.steps,
             "evaluated_steps": self.evaluated_steps,
+            "units": self.units.state_dict(),
             "wall_seconds": self.clock.seconds,
             "reference_point": self.reference_point,
             "best": None if self.best is None else self.best.state_dict(),
@@ -134,7 +142,8 @@ class Reporter:
         """
         chosen = np.zeros(len(preferences), dtype=np.int64) if policies is None else policies
         seed = derived_seed(self.experiment.settings.seed, "keys", self.agent.steps)
-        return self.evaluator(self.agent.act, chosen, preferences, episodes, seed, self.act_inputs).discounted
+        act = self.units.act(self.agent.act)
+        return self.evaluator(act, chosen, preferences, episodes, seed, self.act_inputs).discounted
 
     def evaluate(self, scheduled: bool) -> Front:
         """Evaluate the agent, record its front, and publish the best front so far.
@@ -166,14 +175,16 @@ class Reporter:
             discount=self.experiment.problem.discount,
             reference_point=reference_point,
             known_front=self.experiment.known_front,
+            units=self.units.known,
+            scales=scales_of(points, self.experiment.problem.scales),
             undiscounted_points=fresh.undiscounted[kept],
             violations=self.selection.violations(points),
         )
         self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
-        conditioned = conditioned_utilities(selection.discounted, preferences, self.experiment.known_front)
+        conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
         self._record_selection(chosen, conditioned)
         score = self.selection.score(
-            selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0), chosen
+            selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0)
         )
         self._publish_best(score, front, scheduled)
         self.evaluated_steps = self.agent.steps
@@ -200,13 +211,19 @@ class Reporter:
         """Publish an evaluation if it is the best so far, and else the best with the counts as they are now."""
         best = self.best
         if best is None or score >= best.score:
-            policies = {key: policy.state_dict() for key, policy in self.agent.export_policies().items()}
+            policies = {key: self._for_file(policy) for key, policy in self.agent.export_policies().items()}
             best = Best(score, self._front_record(front).to_json(), policies)
         if scheduled:
             self.best = best
         counts = {"training_steps": self.agent.steps, **self._counts(), "wall_seconds": self.clock.seconds}
         self._published = {**best.front, **counts}
         self._publisher.publish(self._published, best.policies)
+
+    def _for_file(self, policy: SavedPolicy) -> Mapping[str, Any]:
+        """Return a policy as plain data; one that observes the accrued reward takes it in the environment's units."""
+        if isinstance(policy, PolicyData) and policy.spec.augmented_units is not None:
+            policy = replace(policy, spec=replace(policy.spec, reward_units=tuple(self.units.known.tolist())))
+        return policy.state_dict()
 
     def _front_record(self, front: Front) -> FrontRecord:
         constrained = self.selection.constrained
@@ -224,6 +241,8 @@ class Reporter:
             policy_ids=front.policy_ids,
             indicators=front.indicators,
             undiscounted_points=front.undiscounted_points,
+            units=tuple(self.units.known.tolist()),
+            scales=self.experiment.problem.scales,
             constraints=extra.pop("constraints", {}),
             extra=extra,
             counts={"selected_at_step": self.agent.steps},
@@ -231,7 +250,7 @@ class Reporter:
 
     def _counts(self) -> dict[str, int]:
         return {
-            "pretraining_steps": self.agent.pretraining_steps,
+            "pretraining_steps": self.agent.pretraining_steps + self.units.steps,
             "evaluation_steps": self.evaluator.steps,
             "updates": self.agent.updates,
         }
@@ -244,7 +263,7 @@ class Reporter:
         settings = self.experiment.settings
         seed = derived_seed(settings.seed, purpose)
         episodes = settings.evaluation_episodes
-        return self.evaluator(self.agent.act, policies, preferences, episodes, seed, self.act_inputs)
+        return self.evaluator(self.units.act(self.agent.act), policies, preferences, episodes, seed, self.act_inputs)
 
     def _record_selection(self, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:
         """Record the indicators of the evaluation that selected, and what each preference itself achieves."""

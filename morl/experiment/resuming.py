@@ -5,6 +5,7 @@ from pathlib import Path
 
 from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
+from morl.experiment.checkpointing import saved_units
 from morl.experiment.loop import drive, is_concluded
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
 from morl.experiment.run import Run, experiment_of, load
@@ -46,7 +47,7 @@ def resume(
             raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with --overwrite")
         if total_steps is not None:
             experiment = experiment.with_total_steps(total_steps)
-        session = stack.enter_context(closing(Session(experiment, path)))
+        session = stack.enter_context(closing(Session(experiment, path, units=saved_units(newest))))
         marks = session.checkpointing.restore(newest)
         if is_concluded(session):
             clean_up(path)

@@ -150,6 +150,7 @@ class Run:
         row: int | None = None,
         utility: Utility = linear,
         conditioned: bool = False,
+        normalized: bool | None = None,
     ) -> Policy:
         """Return the policy with the highest utility for a preference, or the one behind a row of the front.
 
@@ -163,12 +164,14 @@ class Run:
             utility: (points [n, objective], weights [objective]) -> values [n], such as those of `morl.utilities` with
                 their other arguments filled in.
             conditioned: condition the network on the preference itself.
+            normalized: whether the preference weighs returns in `front.scales` instead of the environment's own units;
+                default: where these scales differ by more than a factor of 10.
 
         Raises:
             ValueError: the preference has the wrong length or a negative weight, there is no such row, both or neither
                 are given, a policy file is damaged, or `conditioned` is asked of policies that take no preference.
         """
-        chosen = self._row(preference, row, utility)
+        chosen = self._row(preference, row, utility, normalized)
         policy_id = int(self.front.policy_ids[chosen])
         data = self._policy_data(policy_id)
         if preference is None:
@@ -181,9 +184,10 @@ class Run:
             raise ValueError(f"conditioned is True, but the policies of {self.agent_name} take no preference")
         if preference is None:
             raise ValueError("conditioned is True, but no preference is given")
-        return Policy(replace(data, preference=weights), weights, policy_id)
+        in_units = weights * self.front.units / self._scales(normalized)
+        return Policy(replace(data, preference=in_units / in_units.sum()), weights, policy_id)
 
-    def best_row(self, preference: Sequence[float], utility: Utility = linear) -> int:
+    def best_row(self, preference: Sequence[float], utility: Utility = linear, normalized: bool | None = None) -> int:
         """Return the row of the front that has the highest utility for a preference.
 
         Where constraints were given, only rows that break them least, or not at all, are considered.
@@ -191,13 +195,20 @@ class Run:
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
             utility: (points [n, objective], weights [objective]) -> values [n].
+            normalized: as for `policy`.
 
         Raises:
             ValueError: the preference has the wrong length or a negative weight.
         """
         weights = normalized_preference(preference, self.front.objectives)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
-        return int(allowed[np.argmax(utility(self.front.points[allowed], weights))])
+        points = self.front.points[allowed] / self._scales(normalized)
+        return int(allowed[np.argmax(utility(points, weights))])
+
+    def _scales(self, normalized: bool | None) -> FloatArray:
+        """Return what returns are divided by before a preference weighs them [objective]."""
+        chosen = self.front.normalizes if normalized is None else normalized
+        return self.front.scales if chosen else np.ones_like(self.front.scales)
 
     def evaluate(
         self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0, *, row: int | None = None
@@ -221,7 +232,7 @@ class Run:
                 f"the front of run {self.directory} has {len(self.front.points):,} points, and at most"
                 f" {MOST_EVALUATED:,} are evaluated at once: give a preference or a row"
             )
-        rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, linear)])
+        rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, linear, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
         env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
@@ -232,12 +243,14 @@ class Run:
         finally:
             evaluator.close()
 
-    def _row(self, preference: Sequence[float] | None, row: int | None, utility: Utility) -> int:
+    def _row(
+        self, preference: Sequence[float] | None, row: int | None, utility: Utility, normalized: bool | None
+    ) -> int:
         if (preference is None) == (row is None):
             raise ValueError(f"one of preference and row must be given, not {preference} and {row}")
         if row is None:
             assert preference is not None
-            return self.best_row(preference, utility)
+            return self.best_row(preference, utility, normalized)
         if not 0 <= row < len(self.front.points):
             raise ValueError(f"row is {row}, but must lie between 0 and {len(self.front.points) - 1}")
         return row

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from morl.experiment.front import indicators_of, sorted_front
+from morl.experiment.units import RewardUnits
 from morl.protocols import Constrained, FloatArray, IndexArray
 
 
@@ -33,12 +34,14 @@ class Selection:
         preferences: [k, objective] the evaluation grid.
         known_front: [j, objective] the true front, if it is known.
         constrained: the agent, if it keeps bounds on some objectives.
+        units: of the agent's rewards: preferences weigh returns in these.
     """
 
     num_objectives: int
     preferences: FloatArray
     known_front: FloatArray | None
     constrained: Constrained | None
+    units: RewardUnits
 
     @property
     def free_objectives(self) -> list[int]:
@@ -59,24 +62,27 @@ class Selection:
         kept = self.violations(points)[rows] == 0.0
         return rows[kept] if kept.any() else rows
 
-    def score(
-        self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float, values: dict[str, float]
-    ) -> Score:
-        """Return how good a front is.
+    def score(self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float) -> Score:
+        """Return how good a front is, in the agent's units.
 
         Args:
             points: [n, objective] of the front.
             reference_point: [objective].
             conditioned: mean utility that preferences achieve themselves.
-            values: the indicators of the front.
         """
-        if self.constrained is not None and len(self.free_objectives) < self.num_objectives:
-            violation, expected, volume = self.worth(points, reference_point)
-            return Score(violation, expected, _comparable(volume), conditioned)
-        return Score(0.0, values["expected_utility"], _comparable(values["hypervolume"]), conditioned)
+        violation, expected, volume = self.worth(points, reference_point)
+        return Score(violation, expected, _comparable(volume), conditioned)
+
+    def conditioned_utilities(self, returns: FloatArray, preferences: FloatArray) -> dict[str, float]:
+        """Return what preferences achieve themselves, in the agent's units (`conditioned_utilities`)."""
+        units = self.units.known
+        known_front = None if self.known_front is None else self.known_front / units
+        return conditioned_utilities(returns / units, preferences, known_front)
 
     def worth(self, points: FloatArray, reference_point: tuple[float, ...]) -> tuple[float, float, float]:
         """Return minus violation, expected utility and hypervolume of a front in the objectives without a bound.
+
+        The latter two are in the agent's units.
 
         What breaks the user's constraints may well be worth more, and so may a constrained objective be that is more
         than kept: they are no better for that.
@@ -88,9 +94,10 @@ class Selection:
         free = self.free_objectives
         bounded = np.delete(np.arange(points.shape[1]), free)
         broken = self.violations(points)
-        best = points[broken == broken.min()][:, free]
+        units = self.units.known[free]
+        best = points[broken == broken.min()][:, free] / units
         weights = self.preferences[(self.preferences[:, bounded] == 0.0).all(axis=1)][:, free]
-        reference = tuple(reference_point[objective] for objective in free)
+        reference = tuple((np.array(reference_point)[free] / units).tolist())
         indicators = indicators_of(best, reference, weights, None)
         return -float(broken.min()), indicators["expected_utility"], indicators["hypervolume"]
 

@@ -13,7 +13,8 @@ from morl.experiment.recording import Recorder
 from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
 from morl.experiment.settings import to_toml
-from morl.protocols import Agent
+from morl.experiment.units import RewardUnits, UnitRewards
+from morl.protocols import Agent, Constrained
 from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
 from morl.version import VERSION
 
@@ -28,20 +29,28 @@ class Session:
         experiment: the experiment.
         run_dir: the run folder.
         agent: one learner of several that train together; default: a new agent.
+        units: of the agent's rewards; default: they are measured.
 
     Attributes:
         agent: the agent, or one learner of it.
-        envs: the training environments.
+        units: of the agent's rewards.
+        envs: the training environments, which pay in these units.
         reporter: log lines, evaluations and the best front.
         checkpointing: saves and restores the run.
     """
 
-    def __init__(self, experiment: Experiment, run_dir: Path, agent: Agent | None = None) -> None:
+    def __init__(
+        self, experiment: Experiment, run_dir: Path, agent: Agent | None = None, units: RewardUnits | None = None
+    ) -> None:
         self.experiment = experiment
         self.run_dir = run_dir
-        self.agent: Agent = experiment.build_agent() if agent is None else agent
-        self.envs, self.evaluator = experiment.build_training_and_evaluation()
-        self.reporter = Reporter(experiment, self.agent, self.evaluator, run_dir)
+        self.units = experiment.measure_units() if units is None else units
+        self.agent: Agent = experiment.build_agent(self.units) if agent is None else agent
+        if isinstance(self.agent, Constrained):
+            self.units.close([k for k in range(len(self.units.values)) if k not in self.agent.free_objectives])
+        envs, self.evaluator = experiment.build_training_and_evaluation()
+        self.envs = UnitRewards(envs, self.units)
+        self.reporter = Reporter(experiment, self.agent, self.evaluator, self.units, run_dir)
         self.checkpointing = Checkpointing(experiment, self.agent, self.envs, self.reporter, run_dir)
         self._folder: OwnedFolder | None = None
         self._config = self.config()  # before anything is written: it may be that TOML cannot hold a setting

@@ -4,8 +4,9 @@ Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --conf
 `morl.train`), each a `morl.experiment.layers.Layer`.
 """
 
+import logging
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -26,6 +27,7 @@ from morl.experiment.parsing import parse
 from morl.experiment.toml import write_table
 
 AgentConfig = TypeVar("AgentConfig")
+_LOGGER = logging.getLogger("morl")
 
 MOST_ENVS = 2**20
 """Largest number of environments: more fit into no machine."""
@@ -53,6 +55,9 @@ class Settings(Generic[AgentConfig]):
     licenses of a simulator; default: evaluations take as many as suit the backend."""
     env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Arguments of the environment's constructor, such as: depth 7. May be repeated; values are read as in TOML."""
+    reward_units: Literal["measured", "environment"] = "measured"
+    """Units of the rewards that the agent learns from: measured, so that every objective pays about 1 in a random step
+    whatever its scale, or the environment's own. Reports are in the environment's units in any case."""
     discount: float | None = None
     """Discount factor of evaluation; default: the environment's own."""
     reference_point: tuple[float, ...] | None = None
@@ -118,17 +123,20 @@ class Combined:
         env_options: the environment's options.
         agent_tables: settings of the agent that are tables with values of any type.
         preset: the preset; None for the defaults.
+        chosen: flags of the settings that the user has chosen, above presets and tuned files.
     """
 
     arguments: list[str]
     env_options: dict[str, Option]
     agent_tables: dict[str, dict[str, Option]]
     preset: str | None
+    chosen: frozenset[str] = frozenset()
 
     def resolved(self, parsed: Settings[Any]) -> Resolved:
         """Return the settings that were parsed from `arguments`, with what did not pass through the parser."""
         device = "cpu" if parsed.device == "auto" else parsed.device
         agent = replace(parsed.agent, **self.agent_tables) if self.agent_tables else parsed.agent
+        agent = fit_schedules(agent, parsed.total_steps, self.chosen)
         return Resolved(replace(parsed, agent=agent, env_options=self.env_options, device=device), self.preset)
 
 
@@ -161,15 +169,43 @@ def combine(config_class: type[Any], agent_name: str, env_id: str, sources: Sequ
     ]
     chosen = next((layer.preset for layer in reversed(layers) if layer.preset is not None), None)
     layers.insert(0, tuned_layer(tuned_table(agent_name, env_id), chosen, config_class))
-    return _combined(config_class, agent_name, layers, chosen or layers[0].preset)
+    by_user = frozenset(word for layer in layers[1:] for word in layer.arguments if word.startswith("--"))
+    return replace(_combined(config_class, agent_name, layers, chosen or layers[0].preset), chosen=by_user)
+
+
+def fit_schedules(agent: AgentConfig, total_steps: int, chosen: Collection[str] = ()) -> AgentConfig:
+    """Return an agent's settings with schedules that leave room in the run for what follows them.
+
+    The method `schedules` of the settings says which they are, and how long each may be in a run of so many steps. A
+    line in the log names each that was shortened, or that the user has chosen too long.
+
+    Args:
+        agent: settings of the agent.
+        total_steps: environment steps of training.
+        chosen: flags of the settings that the user has chosen, which stay as they are.
+    """
+    schedules: Callable[[int], Mapping[str, int]] = getattr(agent, "schedules", lambda steps: {})  # noqa: ARG005
+    fitted: dict[str, int] = {}
+    for name, longest in schedules(total_steps).items():
+        value = getattr(agent, name)
+        if value <= longest:
+            continue
+        if f"--agent.{name.replace('_', '-')}" not in chosen:
+            fitted[name] = max(1, longest)
+            _LOGGER.warning("%s is %d instead of %d, for a run of %d steps", name, longest, value, total_steps)
+        elif value > total_steps:
+            _LOGGER.warning("%s is %d, but the run ends after %d steps", name, value, total_steps)
+    return replace(agent, **fitted) if fitted else agent  # type: ignore[type-var]
 
 
 def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer], preset: str | None) -> Combined:
     """Return the layers behind a preset."""
     stack = list(layers)
     if preset is not None:
-        expanded = find_preset(agent_name, config_class, preset)
-        stack.insert(0, layer_of_table({"agent": expanded}, open_tables(config_class)))
+        expanded: dict[str, object] = {"agent": find_preset(agent_name, config_class, preset)}
+        if preset in getattr(config_class, "RAW_REWARD_PRESETS", ()):
+            expanded["reward_units"] = "environment"
+        stack.insert(0, layer_of_table(expanded, open_tables(config_class)))
     words = [word for layer in stack for word in layer.arguments]
     typed: dict[str, dict[str, Option]] = {}
     for name, of_text in open_tables(config_class).items():
@@ -210,7 +246,8 @@ def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str,
         ValueError: a key or value is wrong, such as one of another version.
     """
     layer = layer_of_config(table, config_class)
-    combined = _combined(config_class, agent_name, [layer], layer.preset)
+    complete = frozenset(word for word in layer.arguments if word.startswith("--"))
+    combined = replace(_combined(config_class, agent_name, [layer], layer.preset), chosen=complete)
     return combined.resolved(parse(schema_of(config_class), combined.arguments, program="config.toml"))
 
 

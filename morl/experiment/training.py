@@ -131,9 +131,10 @@ def _start_together(
             sessions = [stack.enter_context(closing(Session(experiments[0], run_dirs[0])))]
             agent: Any = sessions[0].agent
         else:
-            agent = experiments[0].build_agent(tuple(one.settings.seed for one in experiments))
+            units = experiments[0].measure_units()
+            agent = experiments[0].build_agent(units, tuple(one.settings.seed for one in experiments))
             sessions = [
-                stack.enter_context(closing(Session(one, run_dir, cast(Agent, Member(agent, learner)))))
+                stack.enter_context(closing(Session(one, run_dir, cast(Agent, Member(agent, learner)), units.copy())))
                 for learner, (one, run_dir) in enumerate(zip(experiments, run_dirs, strict=True))
             ]
         folders: list[OwnedFolder] = []

@@ -22,6 +22,7 @@ from morl.experiment.ownership import OwnedFolder
 from morl.experiment.selection import Selection
 from morl.experiment.session import Session
 from morl.experiment.settings import resolve_sources
+from morl.experiment.units import RewardUnits
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -177,7 +178,8 @@ def test_an_upper_bound_is_kept_where_it_can_be(tmp_path: Path) -> None:
 
 def test_the_best_front_is_that_which_gains_most_within_the_bounds() -> None:
     one = experiment({"rest": ">= 10"})
-    selection = Selection(2, one.evaluation_preferences, None, one.build_agent())
+    units = RewardUnits.none(2)
+    selection = Selection(2, one.evaluation_preferences, None, one.build_agent(units), units)
     low = (-100.0, -100.0)
     modest, better = np.array([[50.0, 12.0]]), np.array([[60.0, 10.0]])
     assert selection.worth(better, low) > selection.worth(modest, low)  # whatever `rest` is worth above its bound

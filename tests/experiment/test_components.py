@@ -32,8 +32,9 @@ def test_an_environment_is_built_once_to_be_looked_at(built: list[Any], tmp_path
     flags = ["--total-steps", 100, "--num-envs", 4, "--evaluation-episodes", 1, "--evaluate-every", 100]
     code, _, complaint = morl_cli("train", "toys:Coins", "toy-walk-v0", "--run-dir", tmp_path / "run", *flags)
     assert code == 0, complaint
-    # One for the problem, four to train in, and the evaluations: three policies to select from, one to three to report.
-    assert 1 + 4 + 3 <= len(built) <= 1 + 4 + 3 + 3
+    # One each for the problem and the units of rewards, four to train in, and the evaluations: three policies to select
+    # from, one to three to report.
+    assert 2 + 4 + 3 <= len(built) <= 2 + 4 + 3 + 3
     built.clear()
     run = morl.load(tmp_path / "run")
     assert morl_cli("front", tmp_path / "run")[0] == 0

@@ -252,8 +252,9 @@ def test_an_altered_policy_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_was_published_is_kept_when_it_fails(tmp_path: Path) -> None:
     """Before its first checkpoint, which comes after five minutes."""
+    options = {"env_options": {"at": 31}, "evaluate_every": 25, "reward_units": "environment"}
     with pytest.raises(ValueError, match="nan"):
-        toys.train(tmp_path / "run", "toy-broken-walk-v0", 200, env_options={"at": 31}, evaluate_every=25)
+        toys.train(tmp_path / "run", "toy-broken-walk-v0", 200, **options)
     assert morl.load(tmp_path / "run").front.points.shape[1] == 2
     assert morl.load(tmp_path / "run").policy([0.5, 0.5]).predict([0.0, 0.0])[0] in (-1, 0, 1)
 

@@ -146,7 +146,7 @@ def test_a_run_that_fails_before_its_first_front_leaves_the_old_one(
 
 
 def test_a_run_that_fails_later_has_replaced_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing(monkeypatch, 600)
+    failing(monkeypatch, 1_700)
     with pytest.raises(RuntimeError, match="gone"):
         toys.train(run, "toy-walk-v0", 10_000, overwrite=True, seed=9, **COINS)
     assert toys.front(run)["seed"] == 9

@@ -32,7 +32,8 @@ def members(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> 
 def test_a_network_is_conditioned_on_exactly_the_preference(fork: Path) -> None:
     run = morl.load(fork)
     policy = run.policy([3.0, 1.0], conditioned=True)
-    np.testing.assert_allclose(policy.conditioning, [0.75, 0.25])
+    in_units = np.array([3.0, 1.0]) * run.front.units
+    np.testing.assert_allclose(policy.conditioning, in_units / in_units.sum())
     measured = run.policy([3.0, 1.0])
     assert measured.conditioning.tolist() == run.front.preferences[run.best_row([3.0, 1.0])].tolist()
     assert policy.data.parameters.equal(measured.data.parameters)

@@ -151,7 +151,8 @@ def test_every_step_is_counted(tmp_path: Path) -> None:
     assert front["updates"] == int(np.ceil(expected))
     morl.resume(run.directory, 400)
     front = toys.front(run.directory)
-    assert front["training_steps"] + front["evaluation_steps"] == toys.STEPS["Walk"]
+    counted = front["training_steps"] + front["pretraining_steps"] + front["evaluation_steps"]
+    assert counted == toys.STEPS["Walk"]
 
 
 def test_the_published_front_is_that_of_the_best_evaluation(walk: Path) -> None:

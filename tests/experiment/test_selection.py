@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from morl.experiment.front import indicators_of
 from morl.experiment.selection import Score, Selection, conditioned_utilities
+from morl.experiment.units import RewardUnits
 from morl.preferences import simplex_lattice
 
 GRID = simplex_lattice(2, 10)
@@ -13,9 +13,7 @@ def score(points: list[list[float]], preferences: list[list[float]]) -> Score:
     front = np.array(points)
     reference = (-1.0, -1.0)
     conditioned = conditioned_utilities(front, np.array(preferences), None)["conditioned_utility"]
-    return Selection(2, GRID, None, None).score(
-        front, reference, conditioned, indicators_of(front, reference, GRID, None)
-    )
+    return Selection(2, GRID, None, None, RewardUnits.none(2)).score(front, reference, conditioned)
 
 
 def test_a_concave_point_makes_a_front_better() -> None:

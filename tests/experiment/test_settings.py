@@ -19,6 +19,7 @@ from morl.agents import AGENTS, find_agent
 from morl.agents.pd_morl.config import DiscreteConfig as Config
 from morl.envs.core.registry import problem
 from morl.experiment import layers
+from morl.experiment.components import find_task
 from morl.experiment.parsing import arguments
 from morl.experiment.settings import Settings, resolve, resolve_config, resolve_sources, to_toml
 
@@ -211,3 +212,54 @@ def test_values_that_cannot_work_are_refused(name: str, value: Any) -> None:
 def test_a_wrong_value_is_one_plain_sentence(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
         resolve(find_agent("pd-morl"), "pd-morl", "minecart-v0", given)
+
+
+# --- Schedules --------------------------------------------------------------------------------------------------------
+
+SCHEDULED = [
+    ("pd-morl", "resource-gathering-v0", "exploration_steps", 20_000),
+    ("pd-morl", "mo-hopper-2obj-v5", "random_exploration_steps", 8_000),
+    ("c-morl", "resource-gathering-v0", "initial_steps", 40_000),
+    ("morl-d", "resource-gathering-v0", "exchange_every", 20_000),
+    ("morl-d", "resource-gathering-v0", "exploration_steps", 20_000),
+]
+
+
+def settings_of(agent_name: str, env: str, **overrides: Any) -> Any:
+    task = find_task(agent_name, env, {})
+    return resolve_sources(task.agent_class.config_class, agent_name, env, [overrides]).settings
+
+
+@pytest.mark.parametrize(("agent", "env", "name", "steps"), SCHEDULED)
+def test_schedules_fit_into_the_run_unless_the_user_chooses_otherwise(
+    agent: str, env: str, name: str, steps: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = getattr(settings_of(agent, env, total_steps=100_000_000).agent, name)
+    assert not [record for record in caplog.records if name in record.getMessage()]
+    fitted = getattr(settings_of(agent, env, total_steps=steps).agent, name)
+    assert fitted < long
+    assert fitted <= steps // 2 + 1
+    assert f"{name} is {fitted} instead of {long}, for a run of {steps} steps" in caplog.text
+    chosen = settings_of(agent, env, total_steps=steps, agent={name: long + 1}).agent
+    assert getattr(chosen, name) == long + 1
+    by_flag = resolve_sources(
+        find_task(agent, env, {}).agent_class.config_class,
+        agent,
+        env,
+        [{"total_steps": steps}, [f"--agent.{name.replace('_', '-')}", str(long + 1)]],
+    )
+    assert getattr(by_flag.settings.agent, name) == long + 1
+
+
+def test_a_schedule_that_the_user_chooses_too_long_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    settings_of("pd-morl", "resource-gathering-v0", total_steps=100_000, agent={"exploration_steps": 750_000})
+    assert "exploration_steps is 750000, but the run ends after 100000 steps" in caplog.text
+
+
+def test_a_resumed_run_keeps_its_schedules(tmp_path: Path) -> None:
+    config = {name: value for name, value in toys.TINY.items() if name != "exploration_steps"}
+    run = morl.train(
+        "pd-morl", "toy-walk-v0", total_steps=100, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE
+    )
+    assert run.settings.agent.exploration_steps == 50
+    assert morl.resume(tmp_path / "run", 200).settings.agent.exploration_steps == 50
