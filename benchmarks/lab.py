@@ -165,11 +165,11 @@ def regret(run: Run, known: Points, kind: Kind, episodes: int) -> float | None:
     losses = []
     earned: dict[tuple[int, bytes], Points] = {}
     for weights in finest_lattice(known.shape[1], PREFERENCES) / ranges:
-        policy = run.policy(weights.tolist())
+        policy = run.policy(weights.tolist(), normalized=False)  # the weights hold the ranges
         if kind == "conditioned":
             if not policy.data.spec.conditioned:
                 return None  # a population takes no preference
-            policy = run.policy(weights.tolist(), conditioned=True)
+            policy = run.policy(weights.tolist(), conditioned=True, normalized=False)
         key = (policy.policy_id, policy.conditioning.tobytes())
         if key not in earned:
             earned[key] = earnings(policy, run.env_id, episodes)
