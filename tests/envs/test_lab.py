@@ -140,6 +140,34 @@ def test_rules_of_scheduling():
     np.testing.assert_allclose(reward, [-0.007, -5 / 8, -75 * (40 + 70 + 120)])
 
 
+@pytest.mark.parametrize("env_id", LAB)
+def test_a_time_limit_is_that_of_the_front_too(env_id):
+    """Beyond the task's own length it changes nothing; short of it, returns are those of fewer steps."""
+    front, discount = specs[env_id].known_front, specs[env_id].discount
+    own = {"lab/stochastic-grid-v0": 400, "lab/docking-v0": 400, "lab/dam-v0": 400}.get(env_id, 20)
+    for limit in (None, -1):
+        np.testing.assert_array_equal(front(discount, max_episode_steps=limit), front(discount, max_episode_steps=own))
+    options = {"max_episode_steps": 1}
+    short, policy = front(discount, **options), np.random.default_rng(0)
+    returns = first_episodes(env_id, 2000, lambda envs, _seen, _step: allowed_action(envs, policy), **options)
+    weights = policy.dirichlet(np.ones(short.shape[1]), size=100) / np.maximum(np.ptp(short, axis=0), 1e-6)
+    best, utilities = (weights @ short.T).max(axis=1), returns @ weights.T
+    error = 4.5 * utilities.std(axis=0) / np.sqrt(len(returns))
+    assert (utilities.mean(axis=0) <= best + error + 0.01 * np.abs(best)).all()
+    assert np.abs(short).sum() < np.abs(known(env_id)).sum()
+
+
+def allowed_action(envs, rng):
+    """Return random actions, allowed ones where there are masks."""
+    mask = envs._infos().get("action_mask")
+    if mask is not None:
+        return (rng.random(mask.shape) * mask).argmax(axis=1)
+    space = envs.single_action_space
+    if hasattr(space, "n"):
+        return rng.integers(space.n, size=envs.num_envs)
+    return rng.uniform(space.low, space.high, size=(envs.num_envs, *space.shape))
+
+
 # Without chance: brute force.
 
 
@@ -148,8 +176,8 @@ def replays(env, discount=1.0, actions=()):
     _, info = env.reset(seed=0)
     total, ended = np.zeros(3), False
     for step, action in enumerate(actions):
-        _, reward, ended, _, info = env.step(action)
-        total = total + discount**step * reward
+        _, reward, terminated, truncated, info = env.step(action)
+        total, ended = total + discount**step * reward, terminated or truncated
     if ended:
         yield total
         return
@@ -160,7 +188,12 @@ def replays(env, discount=1.0, actions=()):
 @pytest.mark.parametrize("discount", [1.0, 0.9, 0.5])
 @pytest.mark.parametrize(
     ("env_id", "task", "options"),
-    [("lab/knapsack-v0", knapsack, {"parcels": 5}), ("lab/scheduling-v0", scheduling, {"jobs": 5})],
+    [
+        ("lab/knapsack-v0", knapsack, {"parcels": 5}),
+        ("lab/scheduling-v0", scheduling, {"jobs": 5}),
+        ("lab/knapsack-v0", knapsack, {"max_episode_steps": 2}),
+        ("lab/scheduling-v0", scheduling, {"max_episode_steps": 3}),
+    ],
 )
 def test_the_front_of_a_smaller_instance_is_what_all_its_episodes_reach(env_id, task, options, discount):
     everything = np.array(list(replays(make(env_id, **options), discount)))

@@ -18,7 +18,7 @@ from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.core.types import Array, EnvOption, Space
-from morl.envs.families.lab.convex_front import Points
+from morl.envs.families.lab.convex_front import Points, steps_within
 
 STEPS = 8
 RIGHT_ANGLE = math.pi / 2
@@ -99,16 +99,31 @@ class ConcaveArcDiscreteKernel(_ArcKernel):
         return turns
 
 
-def front(discount: float, **_: EnvOption) -> Points:
-    """Return 101 points of the exact front of lab/concave-arc-v0, evenly spaced on the arc."""
-    return discount ** (STEPS - 1) * _on_arc(POINTS)
+def front(discount: float, max_episode_steps: int | None = None, **_: EnvOption) -> Points:
+    """Return 101 points of the exact front of lab/concave-arc-v0, evenly spaced on the arc.
+
+    Args:
+        discount: of returns.
+        max_episode_steps: time limit; None or -1 for none.
+    """
+    return _on_arc(POINTS, discount, max_episode_steps)
 
 
-def front_discrete(discount: float, **_: EnvOption) -> Points:
-    """Return the exact front of lab/concave-arc-discrete-v0: one point for each of the 17 angles."""
-    return discount ** (STEPS - 1) * _on_arc(2 * STEPS + 1)
+def front_discrete(discount: float, max_episode_steps: int | None = None, **_: EnvOption) -> Points:
+    """Return the exact front of lab/concave-arc-discrete-v0: one point for each of the 17 angles.
+
+    Args:
+        discount: of returns.
+        max_episode_steps: time limit; None or -1 for none.
+    """
+    return _on_arc(2 * STEPS + 1, discount, max_episode_steps)
 
 
-def _on_arc(number: int) -> Points:
+def _on_arc(number: int, discount: float, max_episode_steps: int | None) -> Points:
+    """Return evenly spaced points of the arc, as the last step pays them; zero where the limit comes before it."""
+    if steps_within(max_episode_steps, STEPS) < STEPS:
+        return np.zeros((1, 2))
     angles = np.linspace(0.0, RIGHT_ANGLE, number)
-    return np.stack([1.0 - np.cos(angles), 1.0 - np.sin(angles)], axis=1)
+    arc = np.stack([1.0 - np.cos(angles), 1.0 - np.sin(angles)], axis=1)
+    paid: Points = discount ** (STEPS - 1) * arc
+    return paid

@@ -17,8 +17,15 @@ Points = NDArray[np.float64]
 Solve = Callable[[Points], Points]
 """Weights [preference, objective] -> the best expected return for each [preference, objective]."""
 
+ENDLESS = 400
+"""Steps that stand for no time limit; what later ones add to a discounted return is next to nothing."""
 SMALLEST_WEIGHT = 1e-6
 """Weights are at least this, so that ties in one objective are decided by the others."""
+
+
+def steps_within(max_episode_steps: int | None, longest: int = ENDLESS) -> int:
+    """Return how many steps an episode has: its time limit, or `longest`; None and -1 mean that there is no limit."""
+    return longest if max_episode_steps in (None, -1) else min(int(max_episode_steps or 0), longest)
 
 
 class TabularProblem(NamedTuple):

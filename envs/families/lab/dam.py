@@ -21,7 +21,7 @@ from numba import njit
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
-from morl.envs.families.lab.convex_front import Points, TabularProblem, tabular_front
+from morl.envs.families.lab.convex_front import Points, TabularProblem, steps_within, tabular_front
 
 CAPACITY = 16
 BANK = 9  # level above which land is flooded
@@ -136,6 +136,6 @@ def front(discount: float, max_episode_steps: int | None = HORIZON, **_: EnvOpti
 
     Args:
         discount: of returns; exact up to 0.9.
-        max_episode_steps: time limit; without one, that of 50 steps.
+        max_episode_steps: time limit; None or -1 for none.
     """
-    return _front(discount, max_episode_steps or HORIZON).copy()
+    return _front(discount, steps_within(max_episode_steps)).copy()

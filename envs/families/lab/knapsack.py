@@ -13,7 +13,7 @@ from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.core.types import Array, EnvOption
-from morl.envs.families.lab.convex_front import Points, distinct_front
+from morl.envs.families.lab.convex_front import Points, distinct_front, steps_within
 
 CAPACITY = 60  # kg
 WEIGHTS = np.array([11, 17, 8, 14, 21, 9, 13, 19, 6, 16, 12, 10])  # kg
@@ -128,13 +128,12 @@ class KnapsackKernel(KernelVectorEnv):
 
 
 @cache
-def _front(number: int, discount: float) -> Points:
+def _front(number: int, discount: float, steps: int) -> Points:
     """Return the front by dynamic programming over sets of parcels; without a discount each set has one return."""
     parcels = first_parcels(number)
     loads: dict[int, Points] = {0: np.zeros((1, 3))}
     reached = [np.zeros((1, 3))]
-    step = 0
-    while loads:
+    for step in range(steps):
         larger: dict[int, list[Points]] = {}
         for load, returns in loads.items():
             weight = sum(int(parcels.weights[parcel]) for parcel in range(number) if load >> parcel & 1)
@@ -144,15 +143,15 @@ def _front(number: int, discount: float) -> Points:
                     larger.setdefault(load | 1 << parcel, []).append(returns + worth)
         loads = {load: distinct_front(np.concatenate(parts)) for load, parts in larger.items()}
         reached += loads.values()
-        step += 1
     return distinct_front(np.concatenate(reached))
 
 
-def front(discount: float, parcels: int = 12, **_: EnvOption) -> Points:
+def front(discount: float, parcels: int = 12, max_episode_steps: int | None = None, **_: EnvOption) -> Points:
     """Return the exact front [revenue, goodwill, recycled].
 
     Args:
         discount: of returns.
         parcels: number of parcels.
+        max_episode_steps: time limit; None or -1 for none.
     """
-    return _front(parcels, discount).copy()
+    return _front(parcels, discount, steps_within(max_episode_steps, parcels)).copy()

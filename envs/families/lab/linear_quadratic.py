@@ -22,7 +22,7 @@ from numba import njit
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
-from morl.envs.families.lab.convex_front import Points, convex_front
+from morl.envs.families.lab.convex_front import Points, convex_front, steps_within
 
 STEPS = 20
 
@@ -184,7 +184,7 @@ class Controllers(NamedTuple):
     """[preference, objective] expected discounted return."""
 
 
-def best_controllers(task: LinearQuadratic, discount: float, weights: Points) -> Controllers:
+def best_controllers(task: LinearQuadratic, discount: float, weights: Points, steps: int = STEPS) -> Controllers:
     """Return the best policy for each of several weights, by backward induction over quadratic costs to go.
 
     With Q = C'C and P the cost to go after a step, M = Q + discount P is the cost of where the step leads, so that
@@ -194,14 +194,15 @@ def best_controllers(task: LinearQuadratic, discount: float, weights: Points) ->
         task: the matrices.
         discount: of returns.
         weights: [preference, objective], positive.
+        steps: length of the episode.
     """
     state_costs = np.einsum("kos,kot->kst", task.outputs, task.outputs)
     efforts = np.einsum("ka,ab->kab", task.effort, np.eye(task.effort.shape[1]))
     effort = np.einsum("pk,kab->pab", weights, efforts)
     size = len(task.dynamics)
     to_go = np.zeros((len(weights), len(task.outputs), size, size))  # of each objective under the policy
-    gains = np.zeros((STEPS, len(weights), task.control.shape[1], size))
-    for step in range(STEPS - 1, -1, -1):
+    gains = np.zeros((steps, len(weights), task.control.shape[1], size))
+    for step in range(steps - 1, -1, -1):
         costs = state_costs + discount * to_go  # [preference, objective, state, state]
         cost = np.einsum("pk,pkst->pst", weights, costs)
         curvature = effort + task.control.T @ cost @ task.control
@@ -215,19 +216,29 @@ def best_controllers(task: LinearQuadratic, discount: float, weights: Points) ->
 
 
 @cache
-def _front(objectives: int, discount: float) -> Points:
+def _front(objectives: int, discount: float, steps: int) -> Points:
     task = CART if objectives == 2 else PUCK
     divisions = 100 if objectives == 2 else 9
     return convex_front(
-        lambda weights: best_controllers(task, discount, weights).returns, objectives, divisions=divisions
+        lambda weights: best_controllers(task, discount, weights, steps).returns, objectives, divisions=divisions
     )
 
 
-def front_2(discount: float, **_: EnvOption) -> Points:
-    """Return the exact returns [accuracy, effort] that are best for one of 101 preferences."""
-    return _front(2, discount).copy()
+def front_2(discount: float, max_episode_steps: int | None = None, **_: EnvOption) -> Points:
+    """Return the exact returns [accuracy, effort] that are best for one of 101 preferences.
+
+    Args:
+        discount: of returns.
+        max_episode_steps: time limit; None or -1 for none.
+    """
+    return _front(2, discount, steps_within(max_episode_steps, STEPS)).copy()
 
 
-def front_4(discount: float, **_: EnvOption) -> Points:
-    """Return the exact returns [first target, second target, third target, effort] of the best for 220 preferences."""
-    return _front(4, discount).copy()
+def front_4(discount: float, max_episode_steps: int | None = None, **_: EnvOption) -> Points:
+    """Return the exact returns [first, second, third target, effort] that are best for one of 220 preferences.
+
+    Args:
+        discount: of returns.
+        max_episode_steps: time limit; None or -1 for none.
+    """
+    return _front(4, discount, steps_within(max_episode_steps, STEPS)).copy()

@@ -20,7 +20,7 @@ from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.core.types import Array, EnvOption
-from morl.envs.families.lab.convex_front import Points, distinct_front
+from morl.envs.families.lab.convex_front import Points, distinct_front, steps_within
 
 ALLOYS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 HOURS = np.array([2, 4, 1, 3, 2, 3, 1, 2])
@@ -162,7 +162,7 @@ class SchedulingKernel(KernelVectorEnv):
 
 
 @cache
-def _front(number: int, discount: float) -> Points:
+def _front(number: int, discount: float, steps: int) -> Points:
     """Return the front by dynamic programming over sets of jobs that are done and the last of them.
 
     The hour is the sum of the durations in the set, so that what a job earns depends on set, last job and job alone,
@@ -170,7 +170,7 @@ def _front(number: int, discount: float) -> Points:
     """
     jobs = first_jobs(number)
     fronts: dict[tuple[int, int], Points] = {(0, -1): np.zeros((1, 3))}
-    for step in range(number):
+    for step in range(steps):
         longer: dict[tuple[int, int], list[Points]] = {}
         for (done, last), returns in fronts.items():
             hour = sum(int(jobs.hours[job]) for job in range(number) if done >> job & 1)
@@ -185,11 +185,12 @@ def _front(number: int, discount: float) -> Points:
     return distinct_front(np.concatenate(list(fronts.values())))
 
 
-def front(discount: float, jobs: int = 8, **_: EnvOption) -> Points:
+def front(discount: float, jobs: int = 8, max_episode_steps: int | None = None, **_: EnvOption) -> Points:
     """Return the exact front [scrap, waiting, electricity].
 
     Args:
         discount: of returns.
         jobs: number of jobs.
+        max_episode_steps: time limit; None or -1 for none.
     """
-    return _front(jobs, discount).copy()
+    return _front(jobs, discount, steps_within(max_episode_steps, jobs)).copy()

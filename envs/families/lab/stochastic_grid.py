@@ -15,7 +15,7 @@ from numba import njit
 from morl.envs.backends.kernels import KernelVectorEnv, set_rows
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
-from morl.envs.families.lab.convex_front import Points, TabularProblem, tabular_front
+from morl.envs.families.lab.convex_front import Points, TabularProblem, steps_within, tabular_front
 
 MAP = (
     "..#.#9",
@@ -149,6 +149,6 @@ def front(discount: float, max_episode_steps: int | None = HORIZON, **_: EnvOpti
 
     Args:
         discount: of returns.
-        max_episode_steps: time limit; without one, that of 50 steps.
+        max_episode_steps: time limit; None or -1 for none.
     """
-    return _front(discount, max_episode_steps or HORIZON).copy()
+    return _front(discount, steps_within(max_episode_steps)).copy()
