@@ -6,17 +6,17 @@ from typing import Any
 
 from morl.envs.backends.concat import concat_envs
 from morl.experiment.interrupt import stop_on_signals
-from morl.experiment.progress import ProgressBar
+from morl.experiment.progress import ProgressBar, is_watched
 from morl.experiment.session import Session
 
 
-def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
+def drive(sessions: Sequence[Session], agent: Any, progress: bool | None) -> None:
     """Run the agent's loop until its steps are done, its time is over or somebody asks it to stop.
 
     Args:
         sessions: one for each learner of the agent; their settings differ in the seed alone.
         agent: all learners.
-        progress: show a progress bar.
+        progress: show a progress bar; None: where somebody watches.
     """
     settings = sessions[0].experiment.settings
     next_log = _next_multiple(agent.steps + agent.pretraining_steps, settings.log_every)
@@ -24,7 +24,8 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
     deadline = time.monotonic() + 60 * (settings.time_limit_minutes or float("inf"))
     envs = concat_envs([session.envs for session in sessions])
     evaluates = [session.units.evaluate(session.reporter.evaluate_for_learning) for session in sessions]
-    with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
+    visible = is_watched() if progress is None else progress
+    with ProgressBar(settings.total_steps, agent.steps, visible) as bar, stop_on_signals() as stop:
         if agent.steps < settings.total_steps and evaluation_is_due(sessions[0]):
             _evaluate(sessions, bar, scheduled=True)  # the process ended before it was made
         for _ in agent.learn(envs, settings.total_steps, *evaluates):
