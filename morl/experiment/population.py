@@ -5,12 +5,14 @@ from typing import Any
 
 from morl.protocols import (
     Actions,
+    BoolArray,
     Evaluate,
     FloatArray,
     IndexArray,
     Observations,
     SavedPolicy,
     StateDict,
+    UsesActionMasks,
     VectorEnvironment,
 )
 
@@ -50,13 +52,25 @@ class Member:
         name: str = self.together.backend
         return name
 
+    @property
+    def uses_action_masks(self) -> bool:
+        """Return whether `act` takes action masks."""
+        return isinstance(self.together, UsesActionMasks) and self.together.uses_action_masks
+
     def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
         """Refuse: all learners learn together."""
         raise NotImplementedError("one of several learners does not learn by itself")
 
-    def act(self, observations: Observations, preferences: FloatArray, policies: IndexArray) -> Actions:
-        """Return the deterministic actions [env, ...] of this learner."""
-        actions: Actions = self.together.act(observations, preferences, policies, self.learner)
+    def act(
+        self,
+        observations: Observations,
+        preferences: FloatArray,
+        policies: IndexArray,
+        masks: BoolArray | None = None,
+    ) -> Actions:
+        """Return the deterministic actions [env, ...] of this learner; `masks` [env, choice] are allowed choices."""
+        extras = {} if masks is None else {"masks": masks}
+        actions: Actions = self.together.act(observations, preferences, policies, self.learner, **extras)
         return actions
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
