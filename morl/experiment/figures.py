@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PALETTE = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
+    *("#4B2BFF", "#00B800", "#FF0FD2", "#7B2D8E", "#7A1A00", "#F00069", "#6E6E00"),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#9A9A9A"
 
@@ -96,7 +99,7 @@ def comparison_figure(
     layers = _known(known_front, objectives)
     for number, (label, points) in enumerate(fronts.items()):
         # After a whole round of colours the markers move on by one, so no two of 49 fronts look the same.
-        marker = MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
+        marker = MARKERS[(number + number // len(MARKERS)) % len(MARKERS)]
         color = PALETTE[number % len(PALETTE)]
         checked = _checked(points, objectives, f"fronts[{label!r}]")
         layers.append(_Layer(points=checked, label=label, color=color, marker=marker, opacity=0.85, staircase=True))

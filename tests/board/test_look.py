@@ -64,6 +64,12 @@ OUTSIDE = """() => { const frame = document.querySelector('.plot').getBoundingCl
         const box = node.getBoundingClientRect();
         return box.width && (box.left < frame.left - 1 || box.right > frame.right + 1);
     }).map((node) => node.textContent); }"""
+ON_TITLES = """() => { const box = (node) => node.getBoundingClientRect();
+    const titles = [...document.querySelectorAll('.plot .infolayer .xtitle, .plot .infolayer .ytitle')].map(box);
+    const texts = [...document.querySelectorAll('.plot .xtick text, .plot .ytick text')];
+    return texts.filter((node) => titles.some((title) =>
+        box(node).left < title.right - 1 && box(node).right > title.left + 1 &&
+        box(node).top < title.bottom - 1 && box(node).bottom > title.top + 1)).map((node) => node.textContent); }"""
 SIZES = {
     "huge and tiny": ([1e12, 1e-9], 0.0), "enormous": ([1e160, 1e-12], 0.0), "offset": ([3.0, 1.0], 1e12),
     "negative": ([-1e9, -1e-6], 0.0), "three": ([1e12, 1e-9, 5e4], 0.0), "five": ([1e40, 1e-40, 1.0, 1e6, 1e-6], 0.0),
@@ -86,6 +92,7 @@ def test_numbers_of_any_size_stay_within_their_places(name: str, opened: Callabl
         page.click(f"label[for={view.get_attribute('id')}]")
         page.wait_for_timeout(400)
         assert page.evaluate(OUTSIDE) == []
+        assert page.evaluate(ON_TITLES) == []
         if view.get_attribute("id") != "view-space":
             assert page.locator(".plot .scatterlayer .trace").count() > 0
     assert page.evaluate(CUT) == []

@@ -1,6 +1,7 @@
 """The page as one file, and the figures that share its colours."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,9 @@ def test_page_contains_every_module() -> None:
 
 def test_figures_and_page_share_one_palette() -> None:
     theme = front_end_files()["theme.js"].read_text()
-    assert ", ".join(f'"{colour}"' for colour in PALETTE) in theme
+    light = theme[theme.index("const LIGHT") : theme.index("text:")]
+    assert tuple(re.findall(r"#[0-9A-F]{6}", light)) == PALETTE
+    assert len(set(PALETTE)) == 14
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])

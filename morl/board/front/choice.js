@@ -36,8 +36,16 @@ export function isNormalized() {
   return state.normalized ?? scalesDiffer(commonScales().scales);
 }
 
+let knownScales = null;
+listen(["listing", "fronts", "problem", "selected"], () => (knownScales = null));
+
 /** Returns { scales, given }: how much of each objective is worth the same, as the runs say, or the range of all points. */
 export function commonScales() {
+  knownScales ??= computeScales();
+  return knownScales;
+}
+
+function computeScales() {
   const fronts = selectedRuns().map((run) => state.fronts[run.name]).filter((front) => front?.points.shape[0]);
   const own = (front) => Array.from(front.scales.values);
   const stated = new Map(fronts.filter((front) => front.scales_given).map((front) => [own(front).join(), front]));

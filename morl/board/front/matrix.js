@@ -62,7 +62,7 @@ function panelAxes({ row, column: across, number }, side, objectives, ranges) {
   const name = number === 1 ? "" : number;
   return {
     [`xaxis${name}`]: axisLayout("", {
-      ...small, title: title(bottom ? objectives[across] : ""), domain: [start(across), start(across) + width], anchor: `y${name}`, range: [...ranges[across]], showticklabels: bottom,
+      ...small, title: title(bottom ? objectives[across] : ""), domain: [start(across), start(across) + width], anchor: `y${name}`, range: [...ranges[across]], showticklabels: bottom, automargin: bottom,
     }),
     [`yaxis${name}`]: axisLayout("", {
       ...small, title: title(across === 0 ? objectives[row] : ""), domain: [start(side - row), start(side - row) + width], anchor: `x${name}`, range: [...ranges[row]], showticklabels: across === 0,

@@ -32,7 +32,7 @@ export function figure({ clouds, groups, ranges, objectives, problem }) {
   const [xrange, yrange] = ranges;
   const shared = chartLayout();
   const layout = chartLayout({
-    xaxis: axisLayout(plotlyText(objectives[0]), { range: [...xrange] }),
+    xaxis: axisLayout(plotlyText(objectives[0]), { range: [...xrange], automargin: true }),
     yaxis: axisLayout(plotlyText(objectives[1]), { range: [...yrange], automargin: true }),
     margin: { ...shared.margin, l: tickMargin(yrange) },
     dragmode: "select", uirevision: `plane ${state.problem}`, shapes: filterBox(ranges, 0, 1),
