@@ -105,6 +105,34 @@ def test_numbers_of_any_size_stay_within_their_places(name: str, opened: Callabl
         assert high - low < 1.3 * np.ptp(column)
 
 
+EXTREME = {
+    "the largest": {"points": [[1e308, -1e308], [-1e308, 1e308]], "known_front": [[1e308, 1e308], [-1e308, -1e308]]},
+    "the smallest": {"points": [[5e-324, 1e-322], [1e-322, 5e-324]]},
+    "scales": {"points": [[1.0, 2.0], [2.0, 1.0]], "scales": [5e-324, 1e308], "units": [1e-320, 1e300]},
+    "errors": {"points": [[1.0, 2.0], [2.0, 1.0]], "standard_errors": [[1e308, -1.0], [None, 5e-324]]},
+    "choice": {"points": [[1.0, 2.0], [2.0, 1.0]], "choice_points": [[1e308, -1e308], [-1e308, 1e308]]},
+}
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_numbers_at_the_ends_of_float64_break_nothing(name: str, opened: Callable[..., Any], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "runs" / "run", points=[[1.0, 2.0], [2.0, 1.0]], steps=[10])
+    record = json.loads((run / "front.json").read_text())
+    (run / "front.json").write_text(json.dumps(record | EXTREME[name]))
+    lines = [json.loads((run / "fronts.jsonl").read_text())]
+    lines[0] |= {"points": EXTREME[name]["points"], "indicators": {"hypervolume": 1e308, "expected_utility": 5e-324}}
+    (run / "fronts.jsonl").write_text(json.dumps(lines[0]) + "\n")
+    page = opened(tmp_path / "runs")
+    for utility in ("tchebycheff", "linear_above_minimum", "linear"):
+        page.select_option("#utility", utility)
+        page.fill("#weight-0", "0.3")
+        page.set_checked("#normalized", utility == "linear")
+    page.check("#fold")
+    page.click("label[for=view-parallel]")
+    page.wait_for_timeout(300)
+    assert page.locator(".plot .main-svg").count() > 0  # no error either: see the fixture
+
+
 def test_numbers_are_short_and_ticks_differ(opened: Callable[..., Any], tmp_path: Path) -> None:
     write_run(tmp_path / "runs" / "run")
     page = opened(tmp_path / "runs")

@@ -1,6 +1,7 @@
 // Below the chart: the slider over training time, indicator curves, and the table of indicators.
 
 import { elided, element, formatted, inWords, picture } from "./dom.js";
+import { LARGEST_DRAWN, SMALLEST_DRAWN } from "./scene.js";
 import { change, listen, oncePerFrame, problem, selectedRuns, seriesOf, settingsOfProblem, state, whenStill } from "./state.js";
 import { swatch } from "./swatch.js";
 import { axisLayout, chartLayout, chartOptions, colours, faded, look, watchTheme } from "./theme.js";
@@ -144,13 +145,19 @@ function curveTraces(curves, name, { colour, dash, symbol }, suffix) {
     const values = curve.indicators[name];
     const clock = curve[state.clock];
     x.push(...clock, null);
-    y.push(...(values.mean ?? values), null);
+    y.push(...(values.mean ?? values).map(drawable), null);
     if (values.mean) {
-      bands.push({ ...place, x: [...clock, ...clock.toReversed()], y: [...values.high, ...values.low.toReversed()], fill: "toself", fillcolor: faded(colour, 0.2), line: { width: 0 } });
+      bands.push({ ...place, x: [...clock, ...clock.toReversed()], y: [...values.high, ...values.low.toReversed()].map(drawable), fill: "toself", fillcolor: faded(colour, 0.2), line: { width: 0 } });
     }
   }
   const single = x.length <= 2;
   return [...bands, { ...place, x, y, mode: single ? "markers" : "lines", line: { color: faded(colour, curves.length > 10 ? 0.5 : 0.9), width: 1.8, dash }, marker: { color: colour, symbol } }];
+}
+
+/** Returns a number as an axis can show it: 0 for the smallest, a gap for the largest. */
+function drawable(value) {
+  if (value === null || Math.abs(value) > LARGEST_DRAWN) return null;
+  return Math.abs(value) < SMALLEST_DRAWN ? 0 : value;
 }
 
 let panels = 0;

@@ -4,7 +4,9 @@ import { look } from "./theme.js";
 import { problem, selectedRuns, seriesOf, settingsOfProblem, state } from "./state.js";
 
 /** Numbers beyond this size are not drawn: the length of an axis must be a number too. */
-const LARGEST_DRAWN = 1e307;
+export const LARGEST_DRAWN = 1e307;
+/** The smallest length of an axis: pixels divided by it must be a number too. */
+export const SMALLEST_DRAWN = 1e-290;
 
 /** Groups up to this size are drawn in full. */
 const FEW = 400;
@@ -68,8 +70,10 @@ export function ranges() {
   return low.map((lowest, k) => {
     if (!Number.isFinite(lowest)) return [0, 1];
     const [from, to] = [lowest, high[k]].map((value) => Math.min(LARGEST_DRAWN, Math.max(-LARGEST_DRAWN, value)));
-    const room = Math.max(0.06 * (to - from), 1e-15 * Math.max(Math.abs(from), Math.abs(to))) || 1;
-    return to > from ? [from - room, to + room] : [from - (0.1 * Math.abs(from) || 1), from + (0.1 * Math.abs(from) || 1)];
+    const size = Math.max(Math.abs(from), Math.abs(to));
+    const room = to > from ? Math.max(0.06 * (to - from), 1e-15 * size) : 0.1 * size || 1;
+    const enough = Math.max(room, SMALLEST_DRAWN);
+    return [from - enough, to + enough];
   });
 }
 
