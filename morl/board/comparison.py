@@ -11,6 +11,8 @@ from morl.board.library import key_of, problem_of
 from morl.board.records import ReportedFront, Settings
 from morl.pareto import hypervolume
 
+MOST_ENTRIES = 6
+"""Entries of config.toml in a label; settings that these do not tell apart are numbered."""
 LETTERS_OF_A_VALUE = 40
 """Letters of a setting's value in a label."""
 FARTHEST_REFERENCE = 1e6
@@ -68,7 +70,7 @@ def differences(settings: Mapping[str, Settings]) -> dict[str, list[str]]:
             differing[entry] = values
     chosen: list[str] = []
     told_apart = [""] * len(names)
-    while len(set(told_apart)) < len(names) and len(chosen) < len(differing):
+    while len(set(told_apart)) < len(names) and len(chosen) < min(len(differing), MOST_ENTRIES):
         left = [entry for entry in differing if entry not in chosen]
         best = max(left, key=lambda entry: len(set(zip(told_apart, differing[entry], strict=True))))
         chosen.append(best)
@@ -82,7 +84,7 @@ def differences(settings: Mapping[str, Settings]) -> dict[str, list[str]]:
     described: dict[str, list[str]] = {}
     for place, name in enumerate(names):
         label = [f"{words[entry]} {differing[entry][place]}" for entry in chosen]
-        alike = told_apart[:place].count(told_apart[place])  # they differ where a long value was cut
+        alike = told_apart[:place].count(told_apart[place])  # they differ elsewhere, or where a long value was cut
         numbered = [f"number {alike + 1}"] if alike else []
         described[name] = [*label, *numbered, *([f"{hidden} more"] if hidden else [])]
     return described

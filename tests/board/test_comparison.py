@@ -61,6 +61,9 @@ def test_settings_are_named_by_what_tells_them_apart() -> None:
     many = {f"{k}": {"alpha": k // 2, "beta": k, "gamma": k // 3, "zeta": k == 0} for k in range(6)}
     assert differences(many)["4"] == ["beta 4", "3 more"]
     assert differences({"a": {"rate": 1.0}, "b": {}}) == {"a": ["rate 1"], "b": ["rate unset"]}
+    # Nobody reads twenty entries: what six do not tell apart is numbered.
+    long = {f"{k}": {f"entry_{place:02}": k == place for place in range(20)} for k in range(20)}
+    assert differences(long)["7"][6:] == ["number 2", "14 more"]
     # Entries of different tables with one last word are told apart.
     two = {f"{k}": {"actor.lr": k % 2, "critic.lr": k // 2} for k in range(4)}
     assert differences(two)["1"] == ["actor.lr 1", "critic.lr 0"]
