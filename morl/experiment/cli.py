@@ -255,4 +255,6 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"morl: {sentence_of(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        from morl.experiment.interrupt import exit_after_interrupt
+
+        exit_after_interrupt()

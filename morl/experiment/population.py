@@ -5,6 +5,7 @@ from typing import Any
 
 from morl.protocols import (
     Actions,
+    DescribesMetrics,
     Evaluate,
     FloatArray,
     IndexArray,
@@ -49,6 +50,11 @@ class Member:
         """Return the name of the backend that executes the updates."""
         name: str = self.together.backend
         return name
+
+    @property
+    def metric_descriptions(self) -> Mapping[str, str]:
+        """Return what the metrics mean; empty where the agent does not say."""
+        return self.together.metric_descriptions if isinstance(self.together, DescribesMetrics) else {}
 
     def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
         """Refuse: all learners learn together."""

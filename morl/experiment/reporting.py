@@ -10,6 +10,7 @@ import numpy as np
 
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
+from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.front import Front, indicators_of, scales_of
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
@@ -67,6 +68,7 @@ class Reporter:
         agent: the agent, or one learner of it.
         evaluator: runs the evaluations.
         units: of the agent's rewards.
+        episodes: the training environments, which record the agent's episodes.
         run_dir: the run folder.
 
     Attributes:
@@ -78,12 +80,19 @@ class Reporter:
     """
 
     def __init__(
-        self, experiment: Experiment, agent: Agent, evaluator: Evaluator, units: RewardUnits, run_dir: Path
+        self,
+        experiment: Experiment,
+        agent: Agent,
+        evaluator: Evaluator,
+        units: RewardUnits,
+        episodes: RecordEpisodes,
+        run_dir: Path,
     ) -> None:
         self.experiment = experiment
         self.agent = agent
         self.evaluator = evaluator
         self.units = units
+        self.episodes = episodes
         self.act_inputs = ActInputs.of(agent)
         self.clock = Clock()
         self.evaluated_steps = -1
@@ -108,6 +117,7 @@ class Reporter:
             "evaluation_steps": self.evaluator.steps,
             "evaluated_steps": self.evaluated_steps,
             "units": self.units.state_dict(),
+            "episodes": self.episodes.episodes_state_dict(),
             "wall_seconds": self.clock.seconds,
             "reference_point": self.reference_point,
             "best": None if self.best is None else self.best.state_dict(),
@@ -119,16 +129,23 @@ class Reporter:
         self.evaluated_steps = state["evaluated_steps"]
         self.clock.earlier = state["wall_seconds"]
         self.reference_point = state["reference_point"]
+        self.episodes.load_episodes_state_dict(state["episodes"])
         self.best = None if state["best"] is None else Best.of_state_dict(state["best"])
 
     # --- Records ------------------------------------------------------------------------------------------------------
 
     def log(self) -> None:
-        """Record the agent's metrics and all counts."""
+        """Record the agent's metrics, the episodes since the last line, and all counts."""
         seconds = self.clock.seconds
-        values = {**self.agent.metrics(), **self._counts(), "wall_seconds": seconds}
+        values = {**self.agent.metrics(), **self.episodes.summarize(), **self._counts(), "wall_seconds": seconds}
         values["steps_per_second"] = self.agent.steps / seconds
         self._recorder.metrics(self.agent.steps, values)
+
+    def log_pretraining(self) -> None:
+        """Record the episodes of pre-training since the last line."""
+        counts = {**self._counts(), "wall_seconds": self.clock.seconds}
+        episodes = self.episodes.summarize("rollout/pretraining")
+        self._recorder.pretraining_metrics(self.agent.pretraining_steps, episodes, counts)
 
     def evaluate_for_learning(
         self, preferences: FloatArray, episodes: int, policies: IndexArray | None = None
@@ -147,6 +164,20 @@ class Reporter:
 
     def evaluate(self, scheduled: bool) -> Front:
         """Evaluate the agent, record its front, and publish the best front so far.
+
+        An evaluation that is cut short leaves nothing; arguments as for `_evaluate`.
+        """
+        steps = self.evaluator.steps
+        reference_point = self.reference_point
+        try:
+            return self._evaluate(scheduled)
+        except BaseException:
+            self.evaluator.steps = steps
+            self.reference_point = reference_point
+            raise
+
+    def _evaluate(self, scheduled: bool) -> Front:
+        """Return the front of a new evaluation.
 
         Rows are selected as non-dominated in one evaluation and reported from another on fresh seeds, because the best
         of many noisy returns is not what these policies will reach again. For the same reason the best evaluation is
@@ -191,14 +222,8 @@ class Reporter:
         return front
 
     def finish(self) -> None:
-        """Record what only the end of a run can say: one row of hyper-parameters for each policy."""
-        front = parse_front(json_text(self._published).encode())
-        settings = {
-            "agent": self.experiment.agent_name,
-            "seed": self.experiment.settings.seed,
-            "training_steps": self.agent.steps,
-        }
-        self._recorder.finish(front.points, front.preferences, front.policy_ids, settings)
+        """Record the figure of the published front, and that the run is complete."""
+        self._recorder.finish(parse_front(json_text(self._published).encode()).points)
 
     @property
     def _recorder(self) -> Recorder:

@@ -54,14 +54,12 @@ def train(name: str, run_dir: Path, total_steps: int = STEPS, **changes: Any) ->
 
 def outcome(run: Path) -> dict[str, Any]:
     """Return everything that a run leaves for its readers, without clocks."""
-    rows = sorted((run / "tensorboard" / "policies").iterdir())
     return {
         "front": toys.front(run),
         "policies": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (run / "policies").iterdir()},
         "evaluations": toys.lines(run / "fronts.jsonl"),
         "metrics": toys.lines(run / "metrics.jsonl"),
         "scalars": toys.scalars(run),
-        "rows": [toys.scalars_of(row) for row in rows],
         "names": sorted(file.name for file in run.iterdir()),
         "checkpoints": sorted(file.name for file in (run / "checkpoints").iterdir()),
         "agent": toys.states(run, "agent", "counters"),
