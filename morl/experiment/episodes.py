@@ -8,7 +8,7 @@ from gymnasium.vector import VectorWrapper
 
 from morl.envs import MultiObjectiveVectorEnv
 from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
-from morl.protocols import BoolArray, StateDict
+from morl.protocols import IndexArray, StateDict
 
 
 def _do_nothing() -> None:
@@ -57,16 +57,20 @@ class RecordEpisodes(VectorWrapper, MultiObjectiveVectorEnv):
         _, rewards, terminated, truncated, _ = result
         self._time += 1
         self._returns += rewards
-        ended = terminated | truncated
-        if ended.any():
+        ended = (terminated | truncated).nonzero()[0]
+        if ended.size:
             self._count(ended)
         return result
 
-    def _count(self, ended: BoolArray) -> None:
-        """Count the episodes of some environments [env], and begin their next ones."""
-        self._ended += int(ended.sum())
-        self._return_sum += self._returns[ended].sum(axis=0)
-        self._length_sum += int((self._time - self._starts[ended]).sum())
+    def _count(self, ended: IndexArray) -> None:
+        """Count the episodes of some environments, and begin their next ones.
+
+        Args:
+            ended: [n] indices of environments whose episode has ended.
+        """
+        self._ended += ended.size
+        self._return_sum += np.add.reduce(self._returns[ended])
+        self._length_sum += ended.size * self._time - int(np.add.reduce(self._starts[ended]))
         self._returns[ended] = 0.0
         self._starts[ended] = self._time
 
