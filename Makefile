@@ -3,7 +3,9 @@
 .PHONY: help demo test check format docs bench clean
 
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
+  --config-settings editable_mode=compat --editable
+# editable_mode=compat: without it setuptools installs an import hook, which neither pyright nor mypy can follow.
 # One process per core does the parallel work; threads inside each would only compete (docs/decisions.md).
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := passive
@@ -41,7 +43,7 @@ bench: .venv/installed-dev
 	@set -e; for benchmark in benchmarks/[!_]*.py; do echo "$$benchmark --quick"; $(BIN)/python $$benchmark --quick; done
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist *.egg-info .editable/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # Python 3.11 comes first because the pins in constraints.txt are tested with it. Each candidate is run, not just found.

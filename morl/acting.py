@@ -22,16 +22,10 @@ from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder
-from morl.learning.scalarization import (
-    AugmentedState,
-    ScaledUtility,
-    Utility,
-    bind_utility,
-    find_utility,
-    scaled_utility,
-)
+from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec, read_policy, save_policy
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
+from morl.tables import Column, ShownTable, facts_html, vector, visible
 from morl.trust import check_trust
 
 
@@ -76,7 +70,7 @@ class _Block(NamedTuple):
 class _Network:
     """From observations to actions, for the parameters of any policies of one specification."""
 
-    def __init__(self, spec: PolicySpec, utility: Utility | None = None) -> None:
+    def __init__(self, spec: PolicySpec, utility: UtilityChoice = None) -> None:
         self.spec = spec
         self.encode, width = encoder(spec.observation_space, spec.one_hot)
         num_objectives = len(spec.objectives)
@@ -101,13 +95,12 @@ class _Network:
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)
         self.network = MultilayerPerceptron((inputs, *spec.hidden_sizes, outputs), activation=spec.activation)
         self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
-        self._given_utility = utility
+        self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
 
     @cached_property
     def utility(self) -> ScaledUtility:
         """Return the utility that chooses among action values; imported on first use, never when a file is read."""
-        function = self._given_utility or find_utility(self.spec.utility)
-        return scaled_utility(function, self.spec.utility_of_shares)
+        return self._given_utility or scaled_utility(self.spec.utility, self.spec.utility_of_shares)
 
     def check(self, data: PolicyData) -> None:
         """Check that the arrays of a policy fit its specification.
@@ -184,7 +177,7 @@ class PolicyBank:
         utility: the utility of action values, where `spec.utility` is not to be looked up by its name.
     """
 
-    def __init__(self, spec: PolicySpec, device: torch.device, utility: Utility | None = None) -> None:
+    def __init__(self, spec: PolicySpec, device: torch.device, utility: UtilityChoice = None) -> None:
         self.spec = spec
         self.device = device
         self._network = _Network(spec, utility)
@@ -299,7 +292,7 @@ class Policy:
     """
 
     def __init__(
-        self, data: PolicyData, preference: FloatArray, policy_id: int = -1, utility: Utility | None = None
+        self, data: PolicyData, preference: FloatArray, policy_id: int = -1, utility: UtilityChoice = None
     ) -> None:
         self.data = data
         self.preference = preference
@@ -312,8 +305,34 @@ class Policy:
     def __repr__(self) -> str:
         """Return what it is, in one line."""
         spec = self.data.spec
-        weights = ", ".join(f"{weight:.3g}" for weight in self.preference)
-        return f"Policy({spec.agent}, {spec.head}, preference=[{weights}], objectives={list(spec.objectives)})"
+        names = ", ".join(spec.objectives)
+        return visible(f"Policy({spec.agent}, {spec.head}, preference={vector(self.preference)} of ({names}))")
+
+    def __rich__(self) -> ShownTable:
+        """Return a table of what it is for `rich.print`."""
+        names, values = zip(*self._facts(), strict=True)
+        columns = (
+            Column(title="", cells=names, key=True, left=True),
+            Column(title="value", cells=values, left=True, whole=True),
+        )
+        return ShownTable(title="Policy", columns=columns)
+
+    def _repr_html_(self) -> str:
+        """Return what it is for a notebook."""
+        return facts_html("Policy", self._facts())
+
+    def _facts(self) -> list[tuple[str, str]]:
+        spec = self.data.spec
+        return [
+            ("agent", spec.agent),
+            ("objectives", ", ".join(spec.objectives)),
+            ("preference", vector(self.preference)),
+            ("acts for", vector(self.conditioning) if spec.conditioned else "its own preference"),
+            ("head", spec.head),
+            ("hidden layers", " ".join(map(str, spec.hidden_sizes))),
+            ("observations", str(spec.observation_space)),
+            ("actions", str(spec.action_space)),
+        ]
 
     def seed(self, seed: int) -> None:
         """Restart the random stream of `predict(deterministic=False)`."""
@@ -378,12 +397,13 @@ class Policy:
         save_policy(Path(file), self.data, self.preference)
 
 
-def load_policy(file: str | Path, utility: Utility | None = None, trust: bool = False) -> Policy:
+def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = False) -> Policy:
     """Return the policy in a file, ready to `predict`; neither environment nor agent nor run is needed.
 
     Args:
         file: written by `Policy.save`, or one of a run folder's `policies/`.
-        utility: the utility of action values, where the policy was trained for your own "module:name".
+        utility: the utility of action values, a name or a function of (returns, preferences, ideal); default: the one
+            that the file names.
         trust: import the module that the file names for its utility, if it does: it runs as your own code.
 
     Raises:

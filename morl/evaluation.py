@@ -50,17 +50,91 @@ MakeVec: TypeAlias = Callable[[int], VectorEnvironment]
 
 @dataclass(frozen=True)
 class Returns:
-    """Mean returns of an evaluation over its episodes.
+    """Mean returns of an evaluation over its episodes, and how far chance may have moved them.
 
     Attributes:
         discounted: [row, objective] sum of gamma^t r_t.
         undiscounted: [row, objective] sum of r_t.
         lengths: [row] episode length in steps.
+        episodes: [row] number of episodes.
+        scatter: [row, objective, objective] sum over the episodes of (G - mean)(G - mean)', G the discounted return.
     """
 
     discounted: FloatArray
     undiscounted: FloatArray
     lengths: FloatArray
+    episodes: IndexArray
+    scatter: FloatArray
+
+    @staticmethod
+    def of_episodes(discounted: FloatArray, undiscounted: FloatArray, lengths: FloatArray) -> "Returns":
+        """Return the means over episodes.
+
+        Args:
+            discounted: [row, episode, objective].
+            undiscounted: [row, episode, objective].
+            lengths: [row, episode].
+        """
+        mean = discounted.mean(axis=1)
+        deviations = discounted - mean[:, None]
+        return Returns(
+            discounted=mean,
+            undiscounted=undiscounted.mean(axis=1),
+            lengths=lengths.mean(axis=1),
+            episodes=np.full(len(mean), discounted.shape[1]),
+            scatter=np.einsum("rei,rej->rij", deviations, deviations),
+        )
+
+    @property
+    def covariances(self) -> FloatArray:
+        """Return the covariance of each mean discounted return [row, objective, objective]; NaN after one episode."""
+        count = self.episodes[:, None, None].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            covariances: FloatArray = self.scatter / (count - 1.0) / count
+        return covariances
+
+    @property
+    def standard_errors(self) -> FloatArray:
+        """Return the standard error of each mean discounted return [row, objective]; NaN after one episode."""
+        variances = np.diagonal(self.covariances, axis1=1, axis2=2)
+        errors: FloatArray = np.sqrt(variances)
+        return errors
+
+    def select(self, rows: IndexArray) -> "Returns":
+        """Return some of the rows."""
+        return Returns(
+            discounted=self.discounted[rows],
+            undiscounted=self.undiscounted[rows],
+            lengths=self.lengths[rows],
+            episodes=self.episodes[rows],
+            scatter=self.scatter[rows],
+        )
+
+    def joined(self, rows: IndexArray, more: "Returns") -> "Returns":
+        """Return the means with further episodes of some rows (Chan, Golub and LeVeque 1983 for the scatter).
+
+        Args:
+            rows: [n] rows that `more` continues.
+            more: [n, ...] independent episodes of the same policies.
+        """
+        before = self.episodes[rows].astype(np.float64)
+        after = more.episodes.astype(np.float64)
+        share = after / (before + after)
+        shift = more.discounted - self.discounted[rows]
+        between = np.einsum("ri,rj->rij", shift, shift) * (before * share)[:, None, None]
+        joined = Returns(
+            discounted=self.discounted.copy(),
+            undiscounted=self.undiscounted.copy(),
+            lengths=self.lengths.copy(),
+            episodes=self.episodes.copy(),
+            scatter=self.scatter.copy(),
+        )
+        joined.discounted[rows] += share[:, None] * shift
+        joined.undiscounted[rows] += share[:, None] * (more.undiscounted - self.undiscounted[rows])
+        joined.lengths[rows] += share * (more.lengths - self.lengths[rows])
+        joined.episodes[rows] += more.episodes
+        joined.scatter[rows] += more.scatter + between
+        return joined
 
 
 def _do_nothing() -> None:
@@ -118,10 +192,10 @@ class Evaluator:
         discounted = np.concatenate([part[0] for part in parts])
         undiscounted = np.concatenate([part[1] for part in parts])
         lengths = np.concatenate([part[2] for part in parts])
-        return Returns(
-            discounted.reshape(len(policies), episodes, -1).mean(axis=1),
-            undiscounted.reshape(len(policies), episodes, -1).mean(axis=1),
-            lengths.reshape(len(policies), episodes).mean(axis=1),
+        return Returns.of_episodes(
+            discounted.reshape(len(policies), episodes, -1),
+            undiscounted.reshape(len(policies), episodes, -1),
+            lengths.reshape(len(policies), episodes),
         )
 
     def _roll_out(

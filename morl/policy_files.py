@@ -60,7 +60,7 @@ class PolicySpec:
     augmented_units: tuple[float, ...] | None = None
     """[objective] units of the accrued reward that follows the observation; None for a policy that does not see it."""
     utility: str = "linear"
-    """Utility of action values: a name of `morl.learning.scalarization.UTILITIES`, or "module:name"."""
+    """Utility of action values: a name of `morl.utilities.UTILITIES`, or "module:name"."""
     ensemble: int = 1
     """Networks whose mean action values count; their parameters follow one another."""
     utility_of_shares: bool = False

@@ -221,6 +221,21 @@ class DescribesMetrics(Protocol):
 
 
 @runtime_checkable
+class HasSchedules(Protocol):
+    """An agent's class that says which of its settings last for a part of the run."""
+
+    def schedules(self, config: Any, problem: Problem, total_steps: int) -> Mapping[str, int]:
+        """Return the most environment steps that leave room for what follows, by setting.
+
+        Args:
+            config: an instance of `config_class`.
+            problem: the environment.
+            total_steps: environment steps of the run.
+        """
+        ...
+
+
+@runtime_checkable
 class ExecutesUpdates(Protocol):
     """An agent whose updates are executed by a backend (`morl.learning.backends`)."""
 

@@ -120,10 +120,13 @@ class FrontRecord:
         objectives: names of the objectives.
         discount: evaluation discount.
         reference_point: [objective] of the hypervolume; None where not said.
-        points: [n, objective] mean discounted returns, finite.
+        points: [n, objective] mean discounted returns, finite, of episodes that selected nothing.
+        standard_errors: [n, objective] of the points; NaN where not said.
+        choice_points: [n, objective] mean discounted returns of other episodes: policies are chosen by these.
         preferences: [n, objective]; NaN where a policy has none.
         policy_ids: [n] ids of the policies behind the points; -1 where not said.
         indicators: name -> finite value.
+        indicator_errors: name -> standard error.
         undiscounted_points: [n, objective]; NaN where not said.
         units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
         scales: [objective] how much of each objective is worth the same to the user; None where nobody has said.
@@ -146,7 +149,10 @@ class FrontRecord:
     policy_ids: IndexArray
     indicators: Mapping[str, float]
     undiscounted_points: FloatArray
+    standard_errors: FloatArray
+    choice_points: FloatArray
     units: tuple[float, ...]
+    indicator_errors: Mapping[str, float] = field(default_factory=dict)
     scales: tuple[float, ...] | None = None
     constraints: Mapping[str, JSON] = field(default_factory=dict)
     extra: JSON = field(default_factory=dict)
@@ -176,9 +182,12 @@ class FrontRecord:
             "discount": self.discount,
             "reference_point": self.reference_point,
             "points": self.points,
+            "standard_errors": self.standard_errors,
+            "choice_points": self.choice_points,
             "preferences": self.preferences,
             "policy_ids": self.policy_ids,
             "indicators": self.indicators,
+            "indicator_errors": self.indicator_errors,
             "undiscounted_points": self.undiscounted_points,
             "units": self.units,
             "scales": self.scales,
@@ -253,10 +262,13 @@ def _front_record(record: Mapping[str, object]) -> FrontRecord:
         discount=_discount(record.get("discount", 1.0)),
         reference_point=_reference_point(record.get("reference_point"), len(objectives)),
         points=points,
-        preferences=_preferences(record.get("preferences"), points),
+        preferences=_like_points(record.get("preferences"), "preferences", points),
         policy_ids=_policy_ids(record.get("policy_ids"), len(points)),
         indicators=finite_numbers(record.get("indicators")),
-        undiscounted_points=_undiscounted(record.get("undiscounted_points"), points),
+        undiscounted_points=_like_points(record.get("undiscounted_points"), "undiscounted_points", points),
+        standard_errors=_like_points(record.get("standard_errors"), "standard_errors", points),
+        choice_points=_choice_points(record.get("choice_points"), points),
+        indicator_errors=finite_numbers(record.get("indicator_errors")),
         units=_sizes(record.get("units"), "units", len(objectives)) or (1.0,) * len(objectives),
         scales=_sizes(record.get("scales"), "scales", len(objectives)),
         constraints=_constraints(record.get("constraints")),
@@ -279,7 +291,7 @@ def parse_evaluation(line: bytes) -> EvaluationRecord:
     return EvaluationRecord(
         training_steps=int(record["training_steps"]),
         points=points,
-        preferences=_preferences(record.get("preferences"), points),
+        preferences=_like_points(record.get("preferences"), "preferences", points),
         policy_ids=_policy_ids(record.get("policy_ids"), len(points)),
         indicators=finite_numbers(record.get("indicators")),
     )
@@ -380,16 +392,6 @@ def _sizes(value: object, name: str, objectives: int) -> tuple[float, ...] | Non
     return tuple(sizes[0].tolist())
 
 
-def _preferences(value: object, points: FloatArray) -> FloatArray:
-    if not value:
-        return np.full(points.shape, np.nan)
-    rows = [as_list(row, "preferences") for row in as_list(value, "preferences")]
-    table = np.asarray([[np.nan if weight is None else weight for weight in row] for row in rows], dtype=np.float64)
-    if table.shape != points.shape:
-        raise ValueError(f"preferences have shape {table.shape}, but the points {points.shape}")
-    return table
-
-
 def _policy_ids(value: object, count: int) -> IndexArray:
     if not value:
         return np.full(count, -1, dtype=np.int64)
@@ -399,13 +401,20 @@ def _policy_ids(value: object, count: int) -> IndexArray:
     return numbers
 
 
-def _undiscounted(value: object, points: FloatArray) -> FloatArray:
+def _like_points(value: object, name: str, points: FloatArray) -> FloatArray:
+    """Return a table of the shape of the points; NaN where it is not said, or says null."""
     if not value:
         return np.full(points.shape, np.nan)
-    table = as_table(value, "undiscounted_points")
+    rows = [as_list(row, name) for row in as_list(value, name)]
+    table = np.asarray([[np.nan if number is None else number for number in row] for row in rows], dtype=np.float64)
     if table.shape != points.shape:
-        raise ValueError(f"undiscounted_points have shape {table.shape}, but the points {points.shape}")
+        raise ValueError(f"{name} have shape {table.shape}, but the points {points.shape}")
     return table
+
+
+def _choice_points(value: object, points: FloatArray) -> FloatArray:
+    chosen_by = _like_points(value, "choice_points", points)
+    return points if np.isnan(chosen_by).any() else chosen_by
 
 
 def _constraints(value: object) -> dict[str, JSON]:

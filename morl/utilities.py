@@ -5,6 +5,8 @@ other) and gives utilities [...]. NumPy arrays, lists and torch tensors all work
 result is a tensor with gradients; torch is not imported here.
 """
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
@@ -18,6 +20,10 @@ Values = TypeVar("Values", FloatArray, "Tensor")
 """The type of returns and utilities: what goes in comes out."""
 Weights: TypeAlias = "ArrayLike | Tensor"
 """Preferences and points of the objective space; they become what the returns are."""
+Vectors: TypeAlias = Any
+"""Vectors of numbers [..., objective], or numbers [...]: a NumPy array or a tensor."""
+Utility: TypeAlias = Callable[[Vectors, Vectors, Vectors], Vectors]
+"""(returns, preferences, ideal) [..., objective] -> utilities [...]; of NumPy arrays and of tensors."""
 
 
 def linear(returns: Values, preferences: Weights) -> Values:
@@ -159,6 +165,45 @@ def maximin(returns: Values, preferences: Weights, reference: Weights) -> Values
     if isinstance(scaled, np.ndarray):
         return _minimum(np.where(idle, np.inf, scaled))
     return _minimum(scaled.masked_fill(idle, float("inf")))
+
+
+def _linear(returns: Vectors, preferences: Vectors, ideal: Vectors) -> Vectors:  # noqa: ARG001
+    return linear(returns, preferences)
+
+
+UTILITIES: dict[str, Utility] = {
+    "linear": _linear,
+    "tchebycheff": tchebycheff,
+    "augmented-tchebycheff": augmented_tchebycheff,
+    "smooth-tchebycheff": smooth_tchebycheff,
+    "pbi": pbi,
+}
+"""Utilities by name: functions of returns, preferences and the ideal point."""
+
+
+def find_utility(name: str) -> Utility:
+    """Return a utility by name, or the user's own function "module:name".
+
+    Args:
+        name: one of `UTILITIES`, or "module:name", which is imported.
+
+    Raises:
+        ValueError: there is no such utility; the message lists all of them.
+    """
+    if name in UTILITIES:
+        return UTILITIES[name]
+    module, separator, attribute = name.partition(":")
+    if not separator:
+        raise ValueError(
+            f"utility is {name!r}, but must be one of {', '.join(UTILITIES)}, or your own 'module:function'"
+        )
+    try:
+        function = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"utility is {name!r}, but it cannot be imported: {error}") from error
+    if not callable(function):
+        raise ValueError(f"utility is {name!r}, but that is no function")
+    return cast(Utility, function)
 
 
 def _alike(returns: Values, *others: Weights) -> tuple[Values, ...]:

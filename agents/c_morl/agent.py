@@ -17,7 +17,7 @@ Where this file departs from the authors' code, and why (docs/c_morl.md has the 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -158,6 +158,17 @@ class CMORL:
         self.stage = self._next_stage()
         self.backend: str = self.stage.tasks.backend
         self.setup = replace(self.setup, backend=self.stage.tasks.backend)  # chosen, and a fallback logged, once
+
+    @staticmethod
+    def schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:  # noqa: ARG004
+        """Return the most steps of initialization that leave room for extension, but an update of each of ten policies.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            total_steps: environment steps of the run.
+        """
+        return {"initial_steps": max(total_steps // 2, 10 * config.samples_per_update)}
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 

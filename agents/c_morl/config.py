@@ -133,14 +133,6 @@ class Config:
         """Return the settings of the authors' logged runs with the solver of their published code."""
         return cls.preset("reference-code")
 
-    def schedules(self, total_steps: int) -> Mapping[str, int]:
-        """Return the longest schedules that leave room for what follows: an update for each of up to ten policies fits.
-
-        Args:
-            total_steps: environment steps of the run.
-        """
-        return {"initial_steps": max(total_steps // 2, 10 * self.samples_per_update)}
-
     def __post_init__(self) -> None:
         """Check every value, and that every changed setting has an effect.
 

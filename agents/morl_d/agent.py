@@ -15,7 +15,7 @@ presets. Deviations from the authors' code, and their reasons (docs/morl_d.md ha
   - A transferred policy brings its critics along, which were trained on that very policy.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from morl.agents.morl_d.factory import build
 from morl.agents.morl_d.metrics import METRIC_DESCRIPTIONS
 from morl.agents.morl_d.policies import policy_data
 from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver, TransitionSolver
-from morl.agents.morl_d.validation import check_num_envs
+from morl.agents.morl_d.validation import check_num_envs, longest_schedules
 from morl.pareto import ParetoArchive
 from morl.policy_files import PolicyData
 from morl.protocols import (
@@ -100,6 +100,17 @@ class MORLD:
         self.next_exchange = config.exchange_every
         self.updates_due = 0.0  # updates of each active policy that its steps have earned and that are still to be made
         self._load(self.active)
+
+    @staticmethod
+    def schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:
+        """Return the most steps of each schedule that leave most of a run for learning.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            total_steps: environment steps of the run.
+        """
+        return longest_schedules(config, problem, total_steps)
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 

@@ -181,21 +181,6 @@ class Config:
         if not self.hidden_sizes or not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but must have widths, each greater than 0")
 
-    def schedules(self, total_steps: int) -> Mapping[str, int]:
-        """Return the longest schedules that leave most of a run for learning, and room for some exchanges.
-
-        Args:
-            total_steps: environment steps of the run.
-        """
-        together = self.replay == "shared" or self.networks == "conditioned"
-        own_steps = total_steps if together else total_steps // self.population
-        return {
-            "exchange_every": total_steps // 10,
-            "exploration_steps": own_steps // 2,
-            "random_exploration_steps": own_steps // 10,
-            "learning_starts": own_steps // 10,
-        }
-
     @classmethod
     def preset(cls, name: str, **changes: object) -> Self:
         """Return a published instantiation of the framework.

@@ -29,11 +29,11 @@ from morl.learning.scalarization import (
     UtilityFn,
     bind_utility,
     check_utility,
-    find_utility,
     scaled_utility,
 )
 from morl.policy_files import PolicySpec
 from morl.protocols import Problem
+from morl.utilities import find_utility
 
 
 @dataclass(frozen=True, kw_only=True)

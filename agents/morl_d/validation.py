@@ -1,11 +1,12 @@
 """Validation of the settings: combinations that cannot work are refused before a run starts, with the reason."""
 
+from collections.abc import Mapping
 from importlib import import_module
 
 from gymnasium import spaces
 
 from morl.agents.morl_d.config import Config
-from morl.agents.morl_d.settings_in_use import OFF_POLICY, ON_POLICY, SOFT, Solver, refuse_ineffective
+from morl.agents.morl_d.settings_in_use import OFF_POLICY, ON_POLICY, SOFT, Solver, ineffective, refuse_ineffective
 from morl.protocols import Problem
 
 CONTINUOUS = ("sac", "td3", "ppo")
@@ -208,3 +209,23 @@ def _check_networks(config: Config, solver_name: str) -> None:
             raise ValueError(
                 f"shared_layers is {config.shared_layers}, but there are only {len(config.hidden_sizes)} hidden layers"
             )
+
+
+def longest_schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:
+    """Return the most steps of each schedule in use that leave most of a run for learning, and room for exchanges.
+
+    Args:
+        config: settings.
+        problem: the environment.
+        total_steps: environment steps of the run.
+    """
+    together = config.replay == "shared" or config.networks == "conditioned"
+    own_steps = total_steps if together else total_steps // config.population
+    longest = {
+        "exchange_every": total_steps // 10,
+        "exploration_steps": own_steps // 2,
+        "random_exploration_steps": own_steps // 10,
+        "learning_starts": own_steps // 10,
+    }
+    solver = choose_solver(config, problem)
+    return {name: steps for name, steps in longest.items() if not ineffective(config, solver, name)}

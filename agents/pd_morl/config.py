@@ -197,14 +197,6 @@ class DiscreteConfig(PresetConfig):
         "key_episodes": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
     }
 
-    def schedules(self, total_steps: int) -> Mapping[str, int]:
-        """Return the longest schedules that leave most of a run for learning.
-
-        Args:
-            total_steps: environment steps of the run.
-        """
-        return {"random_exploration_steps": total_steps // 10, "exploration_steps": total_steps // 2}
-
 
 def _has_angle(config: "ContinuousConfig") -> bool:
     return config.actor_angle > 0 or config.critic_angle > 0
@@ -360,11 +352,3 @@ class ContinuousConfig(PresetConfig):
         ),
         "precision": Requirement(lambda config: len(config.hidden_sizes) > 1, "at least two hidden layers"),
     }
-
-    def schedules(self, total_steps: int) -> Mapping[str, int]:
-        """Return the longest schedules that leave most of a run for learning.
-
-        Args:
-            total_steps: environment steps of the run.
-        """
-        return {"random_exploration_steps": total_steps // 4, "learning_starts": total_steps // 10}

@@ -21,7 +21,7 @@ Several learners, one for each seed, train as one batch (`morl.agents.pd_morl.le
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
@@ -187,6 +187,17 @@ class ContinuousPDMORL:
         self.pretraining: KeyPretraining | None = None
         """The pre-training of keys, while it runs."""
         self.pretrained = config.key_pretraining_steps == 0
+
+    @staticmethod
+    def schedules(config: ContinuousConfig, problem: Problem, total_steps: int) -> Mapping[str, int]:  # noqa: ARG004
+        """Return the most steps of each schedule that leave most of a run for learning.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            total_steps: environment steps of the run.
+        """
+        return {"random_exploration_steps": total_steps // 4, "learning_starts": total_steps // 10}
 
     def learn(self, envs: VectorEnvironment, total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
         """Run MO-TD3-HER; one iteration is one step of every environment, and the updates due after it.

@@ -17,7 +17,7 @@ Where this file departs from the authors' code, and why (docs/pd_morl.md has the
 Several learners, one for each seed, train as one batch (`morl.agents.pd_morl.learners`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 import numpy as np
@@ -121,6 +121,17 @@ class PDMORL:
                     f"oracle_keys is True, but the true front of {problem.id} is not known: set it to False"
                 )
             self.keys.take_from(problem.known_front(self.discount))
+
+    @staticmethod
+    def schedules(config: DiscreteConfig, problem: Problem, total_steps: int) -> Mapping[str, int]:  # noqa: ARG004
+        """Return the most steps of each schedule that leave most of a run for learning.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            total_steps: environment steps of the run.
+        """
+        return {"random_exploration_steps": total_steps // 10, "exploration_steps": total_steps // 2}
 
     def learn(self, envs: VectorEnvironment, total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
         """Run MO-DDQN-HER; one iteration is one step of every environment, and the updates due after it.

@@ -1,6 +1,7 @@
 """`EnvEntry`: everything that is known about one environment id, and the table that users read."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -17,6 +18,9 @@ EntryPoint: TypeAlias = str | Callable[..., Env]
 """Builds a single environment: "module:Class" or a callable that takes the environment's options."""
 VectorEntryPoint: TypeAlias = str | Callable[..., VectorEnv]
 """Builds the batch form: "module:Class" or a callable `(num_envs, max_episode_steps, **env_options)`."""
+
+MOST_NEAR = 5
+"""Names that an error message suggests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,19 @@ class EntryTable(Mapping[str, EnvEntry]):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; the nearest names are ..." for an error message, or an empty string when nothing is near."""
+    """Return "; the nearest names are ..." for an error message, or an empty string when nothing is near.
+
+    Near are names that contain the given one without its version, and those that are spelled much like it.
+
+    Args:
+        name: the name that was given.
+        known: the names that exist.
+    """
     lower = {one.lower(): one for one in known}
-    names = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
+    given = name.lower()
+    stem = re.sub(r"-v\d+$", "", given)
+    containing = [one for one in lower if len(stem) > 2 and stem in one]
+    alike = difflib.get_close_matches(given, lower, n=3, cutoff=0.5)
+    ranked = difflib.get_close_matches(given, containing, n=MOST_NEAR, cutoff=0.0)
+    names = [lower[one] for one in dict.fromkeys([*ranked, *([] if ranked else alike)])]
     return f"; the nearest names are {', '.join(names)}" if names else ""

@@ -185,7 +185,8 @@ def find(env: str) -> EnvSpec:
             importlib.import_module("mo_gymnasium")
     if name not in gymnasium.registry:
         known = [one for one in gymnasium.registry if not one.startswith(NAMESPACE)]
-        raise ValueError(f"there is no environment {name!r}{nearest(name, [*known, *specs])}")
+        hint = nearest(name, specs) or nearest(name, known)
+        raise ValueError(f"there is no environment {name!r}{hint or '; morl list envs shows all'}")
     spec = gymnasium.registry[name]
     if name not in _ENTRIES or _ENTRIES[name].vector_entry_point is None:
         return spec

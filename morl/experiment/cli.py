@@ -1,30 +1,34 @@
 """The command line: morl train | resume | evaluate | front | board | list."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Generic
+from difflib import get_close_matches
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
 # OpenMP threads that spin while they wait take the core that the simulator needs; this must be set before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-import tyro
-
-from morl.board.text import printable
-from morl.experiment.messages import sentence_of
+from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train
+from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
-    AgentConfig,
-    Settings,
+    Combined,
     Source,
     combine,
+    described_sources,
     env_options_of,
-    settings_description,
+    file_sources,
+    preset_names,
 )
-from morl.experiment.toml import read_table
+
+if TYPE_CHECKING:
+    from morl.experiment.components import Task
+
+HELP = ("-h", "--help")
 
 USAGE = """\
 usage: morl COMMAND ...
@@ -37,112 +41,26 @@ usage: morl COMMAND ...
   morl list agents|configs
   morl list envs [TEXT]                 all environments, or those whose id contains a text
 
-  morl COMMAND --help shows the options."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Train(Generic[AgentConfig]):
-    """Train an agent on an environment."""
-
-    agent_name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="AGENT")]]
-    """Name of an agent (morl list agents), or your own module:Class."""
-    env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ENV")]]
-    """Gymnasium id (morl list envs), or your own module:Name-v0."""
-    run_dir: Path | None = None
-    """The run folder; default: runs/AGENT/ENV/seed-SEED."""
-    seeds: int = 1
-    """Train this many seeds, counted up from --seed, in one process; each has its own run folder (RUN_DIR/seed-S)."""
-    config: Path | None = None
-    """TOML file of settings, over the tuned ones and under the flags."""
-    overwrite: bool = False
-    """Replace the run that the folder holds."""
-    settings: Annotated[Settings[AgentConfig], tyro.conf.arg(name="")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resume:
-    """Resume a run from its newest checkpoint."""
-
-    run: tyro.conf.Positional[Path]
-    """The run folder."""
-    total_steps: int | None = None
-    """Train until this many steps in all."""
-    trust: bool = False
-    """Import the modules that the run folder names for agent and environment: they run as your own code."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluate:
-    """Evaluate the policies of a run on fresh episodes."""
-
-    run: tyro.conf.Positional[Path]
-    """The run folder."""
-    episodes: int = 10
-    """Episodes of each policy."""
-    preference: tuple[float, ...] | None = None
-    """Evaluate the policy with the highest utility for this preference; default: the whole front."""
-    row: int | None = None
-    """Evaluate the policy of this row of front.json."""
-    seed: int = 0
-    """Seed of the evaluation."""
-    trust: bool = False
-    """Import the module that the run folder names for the environment: it runs as your own code."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShowFront:
-    """Print the fronts of runs, or compare them in a picture."""
-
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Run folders."""
-    plot: Path | None = None
-    """Write a picture: .png, .pdf or .svg."""
-    html: Path | None = None
-    """Write the Pareto page with these runs: one .html file that opens offline."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Board:
-    """Start TensorBoard with its Pareto tab, and print the address."""
-
-    logdir: tyro.conf.Positional[Path] = Path("runs")
-    """The folder whose runs are shown."""
-    port: int | None = None
-    """Default: 6006, or the next one that is free."""
-    host: str = "localhost"
-    """Who may connect; localhost is this machine alone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class List:
-    """List what there is."""
-
-    what: tyro.conf.Positional[str]
-    """agents, envs or configs."""
-    containing: tyro.conf.Positional[str] = ""
-    """Of the environments only those whose id contains this; one alone is shown in full."""
+  morl COMMAND --help       shows the options; morl train AGENT ENV --help with the values tuned for them
+  morl --install-completion [bash|zsh|fish]   tab completion of commands, agents, environments and options
+  morl --version"""
 
 
 def train(args: Sequence[str]) -> None:
     """Run `morl train`."""
-    if not args or args[0] in ("-h", "--help"):
-        args = ["pd-morl", "deep-sea-treasure-v0", "--help"]
+    if any(word in HELP for word in args):
+        print(_train_help([word for word in args if word not in HELP]))  # noqa: T201
+        return
     if len(args) < 2 or args[0].startswith("-") or args[1].startswith("-"):
-        raise ValueError("morl train needs an agent and an environment first: morl train AGENT ENV [options]")
-    agent_name, env = args[0], args[1]
-    from morl.envs.core.registry import env_name
+        raise ValueError(
+            "morl train needs an agent and an environment first: morl train AGENT ENV [options]; morl train --help"
+            " explains them"
+        )
     from morl.experiment import report
-    from morl.experiment.components import find_task
     from morl.experiment.training import start
 
-    file = option(args, "--config")
-    sources: list[Source] = [*([] if file is None else [read_table(Path(file))]), args[2:]]
-    task = find_task(agent_name, env, env_options_of(agent_name, env_name(env), sources))
-    config_class = task.agent_class.config_class
-    combined = combine(config_class, agent_name, env_name(env), sources)
-    schema: Any = Train[config_class]  # type: ignore[valid-type]
-    description = settings_description(agent_name, config_class)
-    chosen = parse(schema, [*args[:2], *combined.arguments], "morl train", description)
+    task, combined = _task_and_settings(args)
+    chosen = parse(_train_schema(task), [*args[:2], *combined.arguments])
     if chosen.seeds < 1:
         raise ValueError(f"seeds is {chosen.seeds}, but must be at least 1")
     first = task.experiment(combined.resolved(chosen.settings))
@@ -150,8 +68,66 @@ def train(args: Sequence[str]) -> None:
     folders = None if chosen.run_dir is None else [chosen.run_dir]
     if folders is not None and chosen.seeds > 1:
         folders = [folders[0] / f"seed-{one.settings.seed}" for one in experiments]
-    for run in start(experiments, folders, chosen.overwrite, progress=True):
-        report.show_run(run)
+    report.show_trained(start(experiments, folders, chosen.overwrite, progress=True))
+
+
+def _task_and_settings(args: Sequence[str]) -> "tuple[Task, Combined]":
+    """Return the task that AGENT and ENV name and the settings of all sources, flags last."""
+    from morl.envs.core.registry import env_name
+    from morl.experiment.components import find_task
+
+    agent_name, env = args[:2]
+    sources: list[Source] = [*file_sources(option(args, "--config")), args[2:]]
+    task = find_task(agent_name, env, env_options_of(agent_name, env_name(env), sources))
+    return task, combine(task.agent_class.config_class, agent_name, env_name(env), sources)
+
+
+def _train_schema(task: "Task") -> Any:
+    config_class = task.agent_class.config_class
+    return Train[config_class]  # type: ignore[valid-type]
+
+
+def _train_help(args: Sequence[str]) -> str:
+    """Return the help of `morl train`, of an agent, or of an agent in an environment.
+
+    Raises:
+        ValueError: there is no such agent or environment, or the other arguments are wrong.
+    """
+    from morl.agents import AGENTS, agent_summaries, find_agent
+    from morl.envs.core.registry import env_name
+    from morl.experiment.help import Defaults, train_help
+
+    named = len(list(takewhile(lambda word: not word.startswith("-"), args)))
+    if not named:
+        return train_help(agent_summaries())
+    agent_name = args[0]
+    if named == 1:
+        config_class = find_agent(agent_name).config_class
+        presets = preset_names(config_class)
+        kinds = AGENTS.get(agent_name)
+        variants = "" if not isinstance(kinds, dict) else f"for {next(iter(kinds))} actions"
+        defaults = Defaults(agent_name, config_class, presets=presets, variants=variants)
+        return train_help(agent_summaries(), defaults)
+    task, combined = _task_and_settings(args)
+    config_class = task.agent_class.config_class
+    parsed = parse(_train_schema(task), [*args[:2], *combined.arguments]).settings
+    logger = logging.getLogger("morl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # help shows schedules as a run adapts them, and needs no warning
+    try:
+        settings = combined.resolved(parsed).settings
+    finally:
+        logger.setLevel(level)
+    defaults = Defaults(
+        agent_name,
+        config_class,
+        env=args[1],
+        settings=settings,
+        stated={"discount": task.problem.discount, "reference_point": task.problem.reference_point},
+        source=described_sources(agent_name, env_name(task.env), combined.preset),
+        presets=preset_names(config_class),
+    )
+    return train_help(agent_summaries(), defaults)
 
 
 def resume(args: Sequence[str]) -> None:
@@ -159,7 +135,7 @@ def resume(args: Sequence[str]) -> None:
     chosen = parse(Resume, args, "morl resume")
     from morl.experiment import report, resuming
 
-    report.show_run(resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True))
+    report.show_trained([resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True)])
 
 
 def evaluate(args: Sequence[str]) -> None:
@@ -169,8 +145,14 @@ def evaluate(args: Sequence[str]) -> None:
     from morl.experiment.run import load
 
     run = load(chosen.run, trust=chosen.trust)
-    returns = run.evaluate(chosen.preference, chosen.episodes, chosen.seed, row=chosen.row)
-    report.show_returns(run, chosen.row if chosen.preference is None else run.best_row(chosen.preference), returns)
+    if chosen.preference is None:
+        returns = run.evaluate(None, chosen.episodes, chosen.seed, row=chosen.row)
+        report.show_returns(run, chosen.row, returns)
+        return
+    if chosen.row is not None:
+        raise ValueError("--preference and --row are both given, but one of them chooses the policy")
+    row = run.best_row(chosen.preference, chosen.utility)
+    report.show_returns(run, row, run.evaluate(None, chosen.episodes, chosen.seed, row=row))
 
 
 def front(args: Sequence[str]) -> None:
@@ -185,7 +167,7 @@ def front(args: Sequence[str]) -> None:
         from morl.board.page import write_page
 
         write_page(list(chosen.runs), chosen.html)
-        print(f"page written to {printable(chosen.html)}")  # noqa: T201
+        report.say(f"page written to {chosen.html}")
     runs = []
     damaged = []
     for run in chosen.runs:
@@ -194,7 +176,7 @@ def front(args: Sequence[str]) -> None:
         except (ValueError, OSError) as error:
             damaged.append(str(error))
     if runs:
-        report.show_fronts(runs, chosen.plot)
+        report.show_fronts(runs, chosen.plot, summary_only=chosen.summary)
     if damaged:
         raise ValueError("; ".join(damaged))
 
@@ -223,6 +205,15 @@ def show_list(args: Sequence[str]) -> None:
         lists[chosen.what]()
 
 
+def install_completion(args: Sequence[str]) -> None:
+    """Run `morl --install-completion`."""
+    if len(args) > 1:
+        raise ValueError(f"morl --install-completion takes one shell, got {' '.join(args)}")
+    from morl.experiment.completion import install
+
+    print(install(args[0] if args else None))  # noqa: T201
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "resume": resume,
@@ -244,12 +235,36 @@ def main(args: Sequence[str] | None = None) -> None:
 
         print(morl.__version__)  # noqa: T201
         return
+    if args[0] == "--install-completion":
+        _run(install_completion, args[1:])
+        return
     sys.path.append(os.getcwd())  # "module:Class" is looked for here too, last, so that nothing of ours is hidden
+    _run(_command, args)
+
+
+def _command(args: Sequence[str]) -> None:
+    """Run the command that the first argument names, or print its help."""
+    name = args[0]
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"morl has no command {name!r}; it has {', '.join(COMMANDS)}{hint}")
+    if name != "train" and any(word in HELP for word in args[1:]):
+        from morl.experiment.help import command_help
+
+        print(command_help(name))  # noqa: T201
+        return
+    COMMANDS[name](args[1:])
+
+
+def _run(function: Callable[[Sequence[str]], None], args: Sequence[str]) -> None:
+    """Call a function; a failure is one line on standard error and exit code 2."""
     try:
-        if args[0] not in COMMANDS:
-            raise ValueError(f"morl has no command {args[0]!r}; it has {', '.join(COMMANDS)}")
-        COMMANDS[args[0]](args[1:])
+        with command_line_style():
+            function(args)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            sys.exit(1)
         if os.environ.get("MORL_TRACEBACK"):
             raise
         print(f"morl: {sentence_of(error)}", file=sys.stderr)  # noqa: T201
@@ -258,3 +273,13 @@ def main(args: Sequence[str] | None = None) -> None:
         from morl.experiment.interrupt import exit_after_interrupt
 
         exit_after_interrupt()
+
+
+def _reader_has_gone() -> bool:
+    """Return whether nobody reads standard output any more, as in `morl list envs | head -1`; it is closed then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return True
+    return False

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from morl.agents import find_agent
+from morl.agents import check_agent_name, find_agent
 from morl.envs import MultiObjectiveVectorEnv, make_vec
 from morl.envs.backends.resting import RestingVectorEnv
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
-from morl.experiment.settings import Resolved, Settings
+from morl.experiment.schedules import fit_schedules
+from morl.experiment.settings import Resolved, Settings, whole
 from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.processor import resolve_device
 from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem
@@ -69,13 +70,16 @@ class Experiment:
         """Return the same experiment with another seed."""
         return replace(self, settings=replace(self.settings, seed=seed))
 
-    def with_total_steps(self, total_steps: int) -> "Experiment":
+    def with_total_steps(self, total_steps: float) -> "Experiment":
         """Return the same experiment of another length.
 
+        Args:
+            total_steps: a whole number, also as a float.
+
         Raises:
-            ValueError: the number is not positive.
+            ValueError: the number is not whole, or not positive.
         """
-        return replace(self, settings=replace(self.settings, total_steps=total_steps))
+        return replace(self, settings=replace(self.settings, total_steps=whole("total_steps", total_steps, 1)))
 
     def measure_units(self) -> RewardUnits:
         """Return the units of the agent's rewards."""
@@ -207,7 +211,9 @@ class Task:
             raise ValueError(f"reference_point is {reference_point}, but must have finite numbers")
         check_divisions(settings.evaluation_divisions, self.problem.num_objectives)
         stated = replace(self.problem, discount=discount, reference_point=reference_point)
-        return Experiment(self.agent_name, self.env, self.agent_class, stated, settings, resolved.preset)
+        agent = fit_schedules(self.agent_class, settings.agent, stated, settings.total_steps, resolved.chosen)
+        fitted = replace(settings, agent=agent)
+        return Experiment(self.agent_name, self.env, self.agent_class, stated, fitted, resolved.preset)
 
 
 def check_divisions(divisions: int | None, objectives: int) -> None:
@@ -239,6 +245,7 @@ def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option
     Raises:
         ValueError: there is no such agent or environment, or its options are wrong.
     """
+    check_agent_name(agent_name)
     options: dict[str, Any] = dict(env_options)
     stated = problem(env, **options)
     return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)

@@ -6,7 +6,6 @@ The colours are Okabe and Ito's ("Color Universal Design", 2008), which readers 
 every front has a marker of its own too.
 """
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,14 +101,6 @@ def comparison_figure(
         checked = _checked(points, objectives, f"fronts[{label!r}]")
         layers.append(_Layer(points=checked, label=label, color=color, marker=marker, opacity=0.85, staircase=True))
     return _draw(layers, objectives, title)
-
-
-def short_labels(folders: Sequence[Path]) -> list[str]:
-    """Return the names of run folders without the leading folders that all of them share."""
-    if len(folders) == 1:
-        return [folders[0].as_posix()]
-    shared = os.path.commonpath([folder.parent.as_posix() for folder in folders])
-    return [os.path.relpath(folder, shared).replace(os.sep, "/") for folder in folders]
 
 
 def save_figure(figure: "Figure", file: Path) -> None:

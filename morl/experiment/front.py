@@ -12,21 +12,33 @@ from morl.board.files import read_whole
 from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.run_folder import FRONT, FrontRecord, parse_front
+from morl.tables import Column, ShownTable, number, vector, visible
+
+ROWS_SHOWN = 40
+"""Rows of a table of a front; longer ones are thinned out evenly."""
+SAME_POINT = 1e-3
+"""Points that differ by less than this share of the front's range in every objective share a row of its table."""
 
 DIFFERENT_SCALES = 10.0
 """Where the scales of objectives differ by more than this factor, preferences weigh returns in them by default."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Front:
     """Non-dominated policies and what they reach.
 
     Attributes:
-        points: [n, objective] mean vector return of each policy under the evaluation discount, sorted by objective 0.
+        points: [n, objective] mean vector return of each policy under the evaluation discount, sorted by objective 0,
+            on episodes that selected nothing: what a user of the policy gets. Where returns are random, one point may
+            exceed another by chance.
+        standard_errors: [n, objective] of the points; NaN after a single episode.
+        choice_points: [n, objective] mean returns of the same policies on other episodes, non-dominated: policies are
+            chosen by these, because the best of several noisy points is not what its policy reaches again.
         preferences: [n, objective] preference that produced each point; NaN where an agent has none.
         policy_ids: [n] number of the policy file behind each point.
         indicators: hypervolume, expected_utility, sparsity, cardinality; where the true front is known also igd_plus
             and maximum_utility_loss.
+        indicator_errors: the standard error of each indicator; NaN after a single episode.
         objectives: names of the objectives.
         discount: evaluation discount.
         reference_point: [objective] of the hypervolume.
@@ -39,9 +51,12 @@ class Front:
     """
 
     points: NDArray[np.float64]
+    standard_errors: NDArray[np.float64]
+    choice_points: NDArray[np.float64]
     preferences: NDArray[np.float64]
     policy_ids: NDArray[np.int64]
     indicators: dict[str, float]
+    indicator_errors: dict[str, float]
     objectives: tuple[str, ...]
     discount: float
     reference_point: tuple[float, ...]
@@ -56,12 +71,115 @@ class Front:
         """Return whether preferences weigh returns in `scales` by default: where these differ by more than 10."""
         return bool(self.scales.max() > DIFFERENT_SCALES * self.scales.min())
 
+    def __repr__(self) -> str:
+        """Return what it is, in one line."""
+        names = ", ".join(self.objectives)
+        size = f"{len(self.points)} point{'s' if len(self.points) != 1 else ''}"
+        return visible(
+            f"Front({size} of ({names}), hypervolume {self.indicators.get('hypervolume', float('nan')):.6g})"
+        )
+
+    def __rich__(self) -> ShownTable:
+        """Return its table for `rich.print`."""
+        return front_table(self)
+
+    def _repr_html_(self) -> str:
+        """Return its table for a notebook."""
+        return front_table(self).to_html()
+
+
+def front_table(front: Front, title: str = "Front") -> ShownTable:
+    """Return a front as a table: each point beside the nearest known optimum, and the indicators.
+
+    Args:
+        front: the front.
+        title: stands above it.
+    """
+    groups = distinct_rows(front.points)
+    shown = _thinned(groups)
+    rows = [group[0] for group in shown]
+    columns = [Column(title="row", cells=tuple(map(str, rows)), key=True)]
+    without_preference = np.isnan(front.preferences[:, 0])
+    if not without_preference.all():
+        cells = tuple("none" if without_preference[row] else vector(front.preferences[row]) for row in rows)
+        columns.append(Column(title="preference", cells=cells, dropped=1))
+    for objective, name in enumerate(front.objectives):
+        columns.append(Column(title=name, cells=tuple(number(front.points[row, objective]) for row in rows)))
+    if len(groups) < len(front.points):
+        columns.append(Column(title="policies", cells=tuple(str(len(group)) for group in shown), dropped=2))
+    if front.known_front is not None:
+        optima = tuple(vector(nearest_optimum(front.known_front, front.points[row])) for row in rows)
+        columns.append(Column(title="known optimum", cells=optima, dropped=3))
+    undiscounted = tuple(vector(front.undiscounted_points[row]) for row in rows)
+    columns.append(Column(title="undiscounted", cells=undiscounted, dropped=4))
+    heading = f"{title} (returns discounted by {front.discount:g})"
+    return ShownTable(title=heading, columns=tuple(columns), notes=(*_notes(front, groups, shown), *_summary(front)))
+
+
+def distinct_rows(points: NDArray[np.float64]) -> list[list[int]]:
+    """Return the rows of a front [n, objective] in groups of nearly the same point, the first row in front."""
+    if not len(points):
+        return []
+    span = points.max(axis=0) - points.min(axis=0)
+    near = SAME_POINT * span + 1e-9 * np.abs(points).max(axis=0)
+    groups: list[list[int]] = []
+    first = np.empty((0, points.shape[1]))
+    for row, point in enumerate(points):
+        same = np.flatnonzero((np.abs(first - point) <= near).all(axis=1))
+        if len(same):
+            groups[same[0]].append(row)
+        else:
+            groups.append([row])
+            first = np.vstack([first, point])
+    return groups
+
+
+def nearest_optimum(known_front: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the point of the true front [k, objective] that is nearest to a point [objective]."""
+    nearest: NDArray[np.float64] = known_front[np.linalg.norm(known_front - point, axis=1).argmin()]
+    return nearest
+
+
+def _notes(front: Front, groups: list[list[int]], shown: list[list[int]]) -> list[str]:
+    """Return what a reader must know of the rows of a front's table."""
+    notes = []
+    missing = int(np.isnan(front.preferences[:, 0]).sum())
+    if 0 < missing < len(front.points):
+        notes.append("preference none: the policy was trained for no preference")
+    if len(groups) < len(front.points):
+        notes.append(
+            f"{len(front.points)} policies in {len(groups)} rows: those that differ by less than"
+            f" {SAME_POINT:.1%} of the range in every objective share one"
+        )
+    if len(shown) < len(groups):
+        notes.append(f"{len(shown)} of {len(groups)} rows shown; front.json has all points")
+    return notes
+
+
+def _summary(front: Front) -> list[str]:
+    """Return the indicators of a front, and how much of the true front it has found."""
+    values = "  ".join(f"{name.replace('_', ' ')} {value:.6g}" for name, value in front.indicators.items())
+    lines = [f"{values}  (reference point {vector(front.reference_point)})"]
+    if front.known_front is not None:
+        # mo-gymnasium's rewards are float32: a return is right to about seven digits.
+        optima = [nearest_optimum(front.known_front, point) for point in front.points]
+        pairs = zip(optima, front.points, strict=True)
+        found = {tuple(optimum) for optimum, point in pairs if np.allclose(optimum, point, rtol=1e-5, atol=1e-5)}
+        lines.append(f"{len(found)} of the {len(front.known_front)} points of the true front found")
+    return lines
+
+
+def _thinned(groups: list[list[int]]) -> list[list[int]]:
+    chosen = np.unique(np.linspace(0, len(groups) - 1, min(len(groups), ROWS_SHOWN)).round().astype(int))
+    return [groups[index] for index in chosen.tolist()]
+
 
 def indicators_of(
     points: NDArray[np.float64],
     reference_point: tuple[float, ...],
     preferences: NDArray[np.float64],
     known_front: NDArray[np.float64] | None,
+    choice_points: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Return the indicators of a front, by name; NaN where float64 cannot hold a volume of such magnitudes.
 
@@ -70,10 +188,11 @@ def indicators_of(
         reference_point: [objective].
         preferences: [k, objective] of the expected utility.
         known_front: [j, objective] the true front, if it is known.
+        choice_points: [n, objective] by which each preference chooses its point; default: the points.
     """
     values = {
         "hypervolume": _volume_or_nan(points, reference_point),
-        "expected_utility": expected_utility(points, preferences),
+        "expected_utility": delivered_utility(points, choice_points, preferences),
         "sparsity": sparsity(points),
         "cardinality": float(len(points)),
     }
@@ -81,6 +200,25 @@ def indicators_of(
         values["igd_plus"] = igd_plus(points, known_front)
         values["maximum_utility_loss"] = maximum_utility_loss(points, known_front, preferences)
     return values
+
+
+def delivered_utility(
+    points: NDArray[np.float64], choice_points: NDArray[np.float64] | None, preferences: NDArray[np.float64]
+) -> float:
+    """Return mean_w w.J(c(w)) with c(w) = argmax_c w.C_c: the expected utility of those who choose by C.
+
+    Where the points J are means of other episodes than C, the result is not biased by the choice. For C = J it is the
+    expected utility (Zintgraf et al. 2015).
+
+    Args:
+        points: [n, objective] J.
+        choice_points: [n, objective] C; default: J.
+        preferences: [k, objective] w.
+    """
+    if choice_points is None or np.array_equal(points, choice_points):
+        return expected_utility(points, preferences)
+    chosen = (preferences @ choice_points.T).argmax(axis=1)
+    return float((preferences * points[chosen]).sum(axis=1).mean())
 
 
 def _volume_or_nan(points: NDArray[np.float64], reference_point: tuple[float, ...]) -> float:
@@ -166,9 +304,12 @@ def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
     assert record.reference_point is not None
     front = Front(
         points=record.points,
+        standard_errors=record.standard_errors,
+        choice_points=record.choice_points,
         preferences=record.preferences,
         policy_ids=record.policy_ids,
         indicators=dict(record.indicators),
+        indicator_errors=dict(record.indicator_errors),
         objectives=record.objectives,
         discount=record.discount,
         reference_point=record.reference_point,

@@ -1,26 +1,26 @@
 """What `morl list` prints: agents, environments, tuned settings. Nothing is built for it, and PyTorch stays out."""
 
-import sys
 from importlib import resources
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+from rich.table import Table
 
-WIDTH_IN_FILES = 1000
-"""Columns where the output is not a terminal: lines are not broken then."""
+from morl.tables import Column, ShownTable, stdout_console
+
+DROPPED = {"known front": 1, "discount": 2, "backend": 3, "reference point": 4, "action": 5, "observation": 6}
+"""Columns of the table of environments that a narrow terminal does not show, the highest number first."""
 
 
 def list_agents() -> None:
     """Print each agent with the first line of its module."""
-    from morl.agents import AGENTS, find_agent
+    from morl.agents import agent_summaries
 
     table = Table("agent", "what it is")
-    for name in AGENTS:
-        module = sys.modules[find_agent(name).__module__]
-        table.add_row(name, escape((module.__doc__ or "").splitlines()[0]))
-    _console().print(table)
+    table.columns[0].no_wrap = True
+    for name, summary in agent_summaries().items():
+        table.add_row(name, escape(summary))
+    stdout_console().print(table)
 
 
 def list_envs(containing: str = "") -> None:
@@ -42,24 +42,34 @@ def list_envs(containing: str = "") -> None:
         facts = dict(zip(titles, found[0], strict=True)) | {"source": specs[found[0].id].source}
         for title, value in facts.items():
             table.add_row(title, escape(value))
-    else:
-        table = Table()
-        for title in titles:
-            table.add_column(title, no_wrap=title == titles[0], overflow="fold")
-        for row in found:
-            table.add_row(*map(escape, row))
-    _console().print(table)
+        stdout_console().print(table)
+        return
+    columns = [
+        Column(
+            title=title,
+            cells=tuple(row[place] for row in found),
+            dropped=DROPPED.get(title, 0),
+            left=True,
+            whole=title == "id",
+        )
+        for place, title in enumerate(titles)
+    ]
+    stdout_console().print(ShownTable(title=f"{len(found)} environments", columns=tuple(columns)))
 
 
 def list_configs() -> None:
     """Print the tuned settings that come with morl."""
-    table = Table("agent", Column("environment", no_wrap=True), Column("file", overflow="fold"))
+    agents: list[str] = []
+    envs: list[str] = []
+    files: list[str] = []
     for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()):
         for file in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
-            table.add_row(folder.name.replace("_", "-"), file.stem, escape(str(file)))
-    _console().print(table)
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=WIDTH_IN_FILES)
+            agents.append(folder.name.replace("_", "-"))
+            envs.append(file.stem)
+            files.append(str(file))
+    columns = (
+        Column(title="agent", cells=tuple(agents), left=True),
+        Column(title="environment", cells=tuple(envs), left=True, whole=True),
+        Column(title="file", cells=tuple(files), left=True, whole=True, dropped=1),
+    )
+    stdout_console().print(ShownTable(title=f"{len(files)} tuned settings", columns=columns))

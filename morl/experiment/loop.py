@@ -7,7 +7,8 @@ from typing import Any
 
 from morl.envs.backends.concat import concat_envs
 from morl.experiment.interrupt import Stopped, StopRequest, raise_for, stop_on_signals
-from morl.experiment.progress import ProgressBar
+from morl.experiment.messages import spoken
+from morl.experiment.progress import ProgressBar, is_watched
 from morl.experiment.session import Session
 
 FIRST_SAVE_SECONDS = 1.0
@@ -17,13 +18,13 @@ SAVING_SHARE = 0.02
 """Until then, checkpoints take at most this share of a run's time."""
 
 
-def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
+def drive(sessions: Sequence[Session], agent: Any, progress: bool | None) -> None:
     """Run the agent's loop until its steps are done, its time is over or somebody asks it to stop.
 
     Args:
         sessions: one for each learner of the agent; their settings differ in the seed alone.
         agent: all learners.
-        progress: show a progress bar.
+        progress: show a progress bar; None: where somebody watches.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the run is saved.
@@ -33,7 +34,8 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool) -> None:
     settings = sessions[0].experiment.settings
     for session in sessions:
         session.checkpointing.remember_start()
-    with ProgressBar(settings.total_steps, agent.steps, progress) as bar, stop_on_signals() as stop:
+    visible = is_watched() if progress is None else progress
+    with ProgressBar(settings.total_steps, agent.steps, visible) as bar, stop_on_signals() as stop:
         for session in sessions:
             session.evaluator.before_step = session.episodes.before_step = stop.check
         loop = Loop(sessions, agent, bar, stop)
@@ -211,5 +213,6 @@ def _resume_hints(sessions: Sequence[Session]) -> list[str]:
         if is_concluded(session):
             hints.append(f"the run {session.run_dir} is complete")
         elif step is not None:
-            hints.append(f"the run is saved up to step {step:,}; to resume: morl resume {session.run_dir}")
+            how = spoken(f"morl resume {session.run_dir}", f"morl.resume({str(session.run_dir)!r})")
+            hints.append(f"the run is saved up to step {step:,}; to resume: {how}")
     return hints

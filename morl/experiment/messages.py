@@ -1,4 +1,10 @@
-"""Failures as one sentence, and text of others as text: no control codes, no markup."""
+"""Failures as one sentence in the caller's language, and text of others as text: no control codes, no markup."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal, TypeAlias
 
 from rich.markup import escape
 
@@ -8,6 +14,59 @@ LONGEST_TEXT = 10_000
 MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory", "storage size calculation overflowed")
 """What torch says, in a RuntimeError, where there is too little memory."""
 SMALLER = "smaller networks, buffers, rollouts or num_envs need less"
+
+
+SettingStyle: TypeAlias = Literal["flags", "python", "file"]
+"""How messages spell a setting: --agent.learning-rate, config={"learning_rate": ...} or agent.learning_rate."""
+
+_STYLE: ContextVar[SettingStyle] = ContextVar("setting_style", default="python")
+_FLAG = re.compile(r"(?<![\w-])--(agent\.)?(?:no-)?([A-Za-z][\w-]*)")
+
+
+@contextmanager
+def command_line_style() -> Iterator[None]:
+    """Spell settings as flags: the caller is the command line."""
+    token = _STYLE.set("flags")
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
+
+
+def setting_style() -> SettingStyle:
+    """Return how the caller spells settings: "flags" on the command line, else "python"."""
+    return _STYLE.get()
+
+
+def spoken(flags: str, python: str) -> str:
+    """Return the words for the caller.
+
+    Args:
+        flags: for the command line, such as "--overwrite".
+        python: for Python, such as "overwrite=True".
+    """
+    return flags if setting_style() == "flags" else python
+
+
+def respelled(sentence: str, style: SettingStyle) -> str:
+    """Return a sentence with its flags spelled in another style.
+
+    Args:
+        sentence: with flags such as --agent.learning-rate or --total-steps.
+        style: "python" makes config={"learning_rate": ...} and total_steps= of them, "file" agent.learning_rate and
+            total_steps.
+    """
+
+    def spelled(flag: re.Match[str]) -> str:
+        group, name = flag[1], flag[2].replace("-", "_")
+        if style == "file":
+            return f"{group or ''}{name}"
+        return f'config={{"{name}": ...}}' if group else f"{name}="
+
+    if style == "flags":
+        return sentence
+    found = _FLAG.sub(spelled, sentence.replace("no option --", "no setting --"))
+    return re.sub(r"^(\w+)= is ", r"\1 is ", found)  # "total_steps is ..." names an argument well enough
 
 
 def plain(text: object) -> str:

@@ -14,6 +14,7 @@ from typing import Self
 
 from morl.experiment import checkpoint, publication
 from morl.experiment.files import make_folder, remove, remove_tree, rename
+from morl.experiment.messages import spoken
 from morl.run_folder import CONFIG, EVENTS, FRONT, NAMES
 
 fcntl: ModuleType | None
@@ -70,12 +71,14 @@ class OwnedFolder:
             recover(path)
             entries = [entry.name for entry in path.iterdir() if not entry.name.startswith(LEFTOVERS)]
             if entries and not overwrite:
+                resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
                 raise FileExistsError(
-                    f"run folder {path} exists: choose another --run-dir, continue it with `morl resume {path}`,"
-                    " or replace it with --overwrite"
+                    f"run folder {path} exists: choose another {spoken('--run-dir', 'run_dir=')}, resume it with"
+                    f" `{resume}`, or replace it with {spoken('--overwrite', 'overwrite=True')}"
                 )
             if not set(entries) <= NAMES and CONFIG not in entries:
-                raise FileExistsError(f"{path} exists and does not hold a run, so that --overwrite will not remove it")
+                refused = spoken("--overwrite", "overwrite=True")
+                raise FileExistsError(f"{path} exists and does not hold a run, so that {refused} will not remove it")
             _put_aside(path)
         except BaseException:
             _unlock(lock)
@@ -208,7 +211,7 @@ def _lock(path: Path) -> int | None:
             os.close(descriptor)
             raise FolderInUse(
                 f"run folder {path} is in use by another process that trains in it: wait for it, or choose another"
-                " folder with --run-dir"
+                f" folder with {spoken('--run-dir', 'run_dir=')}"
             ) from None
         except OSError as error:  # a network file system may lock files only, or nothing
             reason = error

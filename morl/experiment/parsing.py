@@ -2,26 +2,32 @@
 
 import contextlib
 import io
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from morl.experiment.messages import SettingStyle, respelled, setting_style
 
 Parsed = TypeVar("Parsed")
 
 
 def parse(
-    schema: type[Parsed], args: Sequence[str], program: str = "morl train", description: str | None = None
+    schema: type[Parsed], args: Sequence[str], program: str = "morl train", style: SettingStyle | None = None
 ) -> Parsed:
     """Return the schema filled from command-line arguments; on --help print it and exit.
+
+    Whole numbers may be spelled as floats: 1e4 and 10000.0 are 10,000.
 
     Args:
         schema: a dataclass.
         args: the arguments.
         program: the command's name in the help.
-        description: what the help begins with; default: the schema's docstring.
+        style: how a complaint spells settings; default: as the caller does.
 
     Raises:
         ValueError: with tyro's complaint as one sentence.
@@ -29,11 +35,46 @@ def parse(
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(schema, args=list(args), prog=program, description=description)
+            return tyro.cli(schema, args=list(args), prog=program, registry=_REGISTRY)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ValueError(_one_sentence(complaint.getvalue(), schema)) from None
+        sentence = _one_sentence(complaint.getvalue(), schema)
+        raise ValueError(respelled(sentence, style or setting_style())) from None
+
+
+def whole_number(text: str) -> int:
+    """Return the integer that a text spells, also as a float: 10000, 1e4, 10000.0.
+
+    Raises:
+        ValueError: it spells none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not value.is_integer():  # neither are infinity and NaN
+            raise ValueError(f"{text!r} is no integer") from None
+        return int(value)
+
+
+_REGISTRY = ConstructorRegistry()
+
+
+@_REGISTRY.primitive_rule
+def _whole_number_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda instance: isinstance(instance, int) and not isinstance(instance, bool),
+        str_from_instance=lambda instance: [str(instance)],
+    )
 
 
 def arguments(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
@@ -118,39 +159,69 @@ def take_pairs(args: Sequence[str], name: str) -> tuple[list[str], list[tuple[st
 
 
 def _one_sentence(box: str, schema: object) -> str:
-    """Return tyro's boxed complaint as one sentence, with the nearest option where one is unknown."""
+    """Return tyro's boxed complaint as one sentence, with the nearest options where one is unknown."""
     words: list[str] = []
-    for line in box.splitlines()[1:]:
-        text = line.strip("│ ")
-        if text.startswith(("──", "╰─")):
-            break
+    for line in box.splitlines()[1:]:  # the first one is the title
+        text = line.strip("│╰╯ ")
+        if re.fullmatch(r"[─-]{3,}", text):  # hyphens where standard output is not UTF-8
+            if words:
+                break
+            continue
         words.append(text)
-    sentence = " ".join(words) or box.strip()
+    sentence = " ".join(filter(None, words)) or box.strip()
     if "nrecognized" in sentence:
         unknown = [word.strip(",").split("=")[0] for word in sentence.split() if word.startswith("--")]
         known = _option_names(schema)
         for name in unknown:
             near = get_close_matches(name, known, n=3, cutoff=0.5) or [other for other in known if name[2:] in other]
             if near:
-                return f"{sentence}; the nearest known options are {', '.join(near[:3])}"
-    return _plain(sentence)
+                return f"there is no option {name}; the nearest are {', '.join(near[:3])}"
+        if not unknown:
+            return f"{sentence.partition(': ')[2]!r} belongs to no option; a switch takes no value"
+    return _plain(sentence, box)
 
 
-def _plain(sentence: str) -> str:
-    """Return tyro's complaint about a value as: the setting, its value, and what would be right."""
-    not_a_number = re.match(
-        r"Error parsing --(\S+): (invalid literal for int|could not convert string to float).*: (\S+)$", sentence
-    )
-    if not_a_number:
-        name, problem, value = not_a_number.groups()
-        kind = "an integer" if "int" in problem.split() else "a number"
-        return f"{name.replace('-', '_')} is {value}, but must be {kind}"
+_KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None", "STR": "a text", "PATH": "a path"}
+_KINDS |= {"{[INT [INT ...]]}": "integers", "{[FLOAT [FLOAT ...]]}": "numbers"}
+"""What must be given, by tyro's name of its type."""
+
+
+def _plain(sentence: str, box: str) -> str:
+    """Return tyro's complaint about a value as: the setting, its value, and what would be right.
+
+    Args:
+        sentence: the complaint.
+        box: all that tyro printed, the type of the argument included.
+    """
+    several = re.match(r"Error parsing (--\S+): Could not find valid parse for arguments: \[(.*)\]$", sentence)
+    if several:
+        kind = "integers" if re.search(r"^[│ ]*--\S+ .*\bINT\b", box, re.MULTILINE) else "numbers"
+        return f"{several[1]} is {several[2]}, but must be {kind}"
+    one = re.match(r"Error parsing (--\S+): no type matching (.+?) could be instantiated from \[(.*?)\]\.", sentence)
+    if one and all(kind in _KINDS for kind in one[2].split("|")):
+        kinds = [_KINDS[kind] for kind in one[2].split("|")]
+        return f"{one[1]} is {one[3]}, but must be {' or '.join(sorted(kinds, key=lambda kind: kind == 'None'))}"
+    one = re.match(r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.*)\)\.$", sentence)
+    if one:
+        choices = re.findall(r"[^\s',]+", one[3])  # tyro's order of what may be None differs between processes
+        if "None" in choices:
+            choices = [*sorted({*choices} - {"None"}), "None"]
+        return f"{one[2]} is {one[1]}, but must be one of {', '.join(choices)}"
+    one = re.match(r"Missing value for argument '(--\S+)'", sentence)
+    if one:
+        return f"{one[1]} needs a value"
+    one = re.match(r"Error parsing (--\S+): could not convert string to float: (.+)$", sentence)
+    if one:
+        return f"{one[1]} is {one[2]}, but must be a number"
+    one = re.match(r"Error parsing (--\S+): (.+) is no integer$", sentence)
+    if one:
+        return f"{one[1]} is {one[2]}, but must be an integer"
     return re.sub(r"^Error parsing [A-Za-z]\w*: ", "", sentence)  # a dataclass of ours complains in a sentence already
 
 
 def _option_names(schema: object) -> list[str]:
     help_text = io.StringIO()
     with contextlib.redirect_stdout(help_text), contextlib.suppress(SystemExit):
-        tyro.cli(schema, args=["--help"])  # type: ignore[call-overload]
+        tyro.cli(schema, args=["--help"], registry=_REGISTRY)  # type: ignore[call-overload]
     words = help_text.getvalue().replace(",", " ").split()
-    return sorted({word for word in words if word.startswith("--") and len(word) > 2})
+    return sorted({word for word in words if re.fullmatch(r"--[A-Za-z][\w.-]*", word)})

@@ -1,14 +1,32 @@
 """What a run shows while it trains: a live bar in a terminal, a line per evaluation elsewhere."""
 
+import sys
 import time
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from morl.board.text import printable
 from morl.experiment.front import Front
+
+WIDE = 100
+"""Columns of a terminal from which on there is room for a bar and more than one indicator."""
+
+
+def is_watched() -> bool:
+    """Return whether somebody sees what is printed: standard error is a terminal, or this is a notebook."""
+    return sys.stderr.isatty() or Console().is_jupyter
 
 
 class ProgressBar:
@@ -16,17 +34,11 @@ class ProgressBar:
 
     def __init__(self, total_steps: int, first_step: int, visible: bool) -> None:
         self._console = Console(stderr=True, quiet=not visible)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[speed]} steps/s"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[front]}"),
-            console=self._console,
-            disable=not (visible and self._console.is_terminal),
-            refresh_per_second=4,
-        )
+        live = self._console.is_terminal or (self._console.is_jupyter and find_spec("ipywidgets") is not None)
+        self._live = visible and live
+        self._wide = self._console.width >= WIDE
+        self._bar = Progress(console=self._console, disable=not self._live, refresh_per_second=4)
+        self._bar.columns = tuple(_columns(self._wide))
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step, speed="-", front="")
         self._total = total_steps
         self._first = first_step
@@ -41,8 +53,9 @@ class ProgressBar:
         indicators = front.indicators
         utility = f"expected utility {indicators['expected_utility']:.4g}"
         summary = f"{label}hypervolume {indicators['hypervolume']:.6g}  {utility}"
-        self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), front=summary)
-        if not self._console.is_terminal:
+        shown = summary if self._wide else f"hypervolume {indicators['hypervolume']:.4g}"
+        self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), front=shown)
+        if not self._live:
             line = f"step {steps:>9,} of {self._total:,}  {self._speed(steps)} steps/s  {summary}"
             self.say(line)
 
@@ -64,3 +77,10 @@ class ProgressBar:
     ) -> None:
         """Leave the last picture standing."""
         self._bar.stop()
+
+
+def _columns(wide: bool) -> list[ProgressColumn]:
+    """Return the columns of the bar; a narrow terminal shows a percentage instead of bar and steps."""
+    amount: list[ProgressColumn] = [BarColumn(bar_width=None), MofNCompleteColumn()] if wide else [TaskProgressColumn()]
+    speed = TextColumn("{task.fields[speed]} steps/s")
+    return [TextColumn("{task.description}"), *amount, speed, TimeRemainingColumn(), TextColumn("{task.fields[front]}")]

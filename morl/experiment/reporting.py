@@ -11,6 +11,7 @@ import numpy as np
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
 from morl.experiment.episodes import RecordEpisodes
+from morl.experiment.estimates import FURTHER_EPISODES, imprecise_rows, indicator_errors, repeats_exactly
 from morl.experiment.front import Front, indicators_of, scales_of
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
@@ -19,7 +20,7 @@ from morl.experiment.units import RewardUnits
 from morl.policy_files import PolicyData
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
 from morl.run_folder import FrontRecord, json_text, parse_front
-from morl.seeding import derived_seed
+from morl.seeding import derived_seed, stream
 
 
 class Clock:
@@ -179,9 +180,9 @@ class Reporter:
     def _evaluate(self, scheduled: bool) -> Front:
         """Return the front of a new evaluation.
 
-        Rows are selected as non-dominated in one evaluation and reported from another on fresh seeds, because the best
-        of many noisy returns is not what these policies will reach again. For the same reason the best evaluation is
-        chosen by the first, and reported from the second.
+        The best of many noisy returns is not what its policy will reach again. So candidates are selected as
+        non-dominated in one evaluation, the front is chosen in a second and reported from a third, each on fresh seeds;
+        and the best evaluation is chosen by the first. Where nothing is random, the second is the third.
 
         Args:
             scheduled: whether this evaluation belongs to the schedule. The one at the end of a run that stops between
@@ -194,29 +195,46 @@ class Reporter:
             self.reference_point = reference_point
         rows = self.selection.selected_rows(selection.discounted)
         chosen = self._indicators(selection.discounted[rows], reference_point)
-        fresh = self._returns(policies[rows], preferences[rows], "report")
-        kept = self.selection.front_rows(fresh.discounted)
-        points = fresh.discounted[kept]
+        conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
+        score = self.selection.score(
+            selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0)
+        )
+        choice = self._returns(policies[rows], preferences[rows], "choice")
+        kept = self.selection.front_rows(choice.discounted)
+        if repeats_exactly(selection.select(rows), choice):
+            report = choice.select(kept)
+        else:
+            precise = self.best is None or score >= self.best.score
+            report = self._report(policies[rows[kept]], preferences[rows[kept]], precise)
+        order = np.lexsort(report.discounted.T[::-1])
+        report = report.select(order)
+        kept = kept[order]
+        points = report.discounted
+        choice_points = choice.discounted[kept]
+
+        def indicators(of: FloatArray) -> dict[str, float]:
+            return self._indicators(of, reference_point, choice_points)
+
+        random = stream(self.experiment.settings.seed, "standard errors", self.agent.steps)
         front = Front(
             points=points,
+            standard_errors=report.standard_errors,
+            choice_points=choice_points,
             preferences=preferences[rows[kept]],
             policy_ids=policies[rows[kept]],
-            indicators=self._indicators(points, reference_point),
+            indicators=indicators(points),
+            indicator_errors=indicator_errors(indicators, report, random),
             objectives=self.experiment.problem.objectives,
             discount=self.experiment.problem.discount,
             reference_point=reference_point,
             known_front=self.experiment.known_front,
             units=self.units.known,
             scales=scales_of(points, self.experiment.problem.scales),
-            undiscounted_points=fresh.undiscounted[kept],
+            undiscounted_points=report.undiscounted,
             violations=self.selection.violations(points),
         )
         self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
-        conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
         self._record_selection(chosen, conditioned)
-        score = self.selection.score(
-            selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0)
-        )
         self._publish_best(score, front, scheduled)
         self.evaluated_steps = self.agent.steps
         return front
@@ -262,9 +280,12 @@ class Reporter:
             discount=front.discount,
             reference_point=front.reference_point,
             points=front.points,
+            standard_errors=front.standard_errors,
+            choice_points=front.choice_points,
             preferences=front.preferences,
             policy_ids=front.policy_ids,
             indicators=front.indicators,
+            indicator_errors=front.indicator_errors,
             undiscounted_points=front.undiscounted_points,
             units=tuple(self.units.known.tolist()),
             scales=self.experiment.problem.scales,
@@ -280,14 +301,27 @@ class Reporter:
             "updates": self.agent.updates,
         }
 
-    def _indicators(self, points: FloatArray, reference_point: tuple[float, ...]) -> dict[str, float]:
+    def _indicators(
+        self, points: FloatArray, reference_point: tuple[float, ...], choice_points: FloatArray | None = None
+    ) -> dict[str, float]:
         preferences = self.experiment.evaluation_preferences
-        return indicators_of(points, reference_point, preferences, self.experiment.known_front)
+        return indicators_of(points, reference_point, preferences, self.experiment.known_front, choice_points)
 
-    def _returns(self, policies: IndexArray, preferences: FloatArray, purpose: str) -> Returns:
+    def _report(self, policies: IndexArray, preferences: FloatArray, precise: bool) -> Returns:
+        """Return the returns that are reported; with `precise`, from more episodes of policies that vary much."""
+        report = self._returns(policies, preferences, "report")
+        rows = imprecise_rows(report)
+        if not precise or len(rows) == 0:
+            return report
+        episodes = FURTHER_EPISODES * self.experiment.settings.evaluation_episodes
+        return report.joined(rows, self._returns(policies[rows], preferences[rows], "further report", episodes))
+
+    def _returns(
+        self, policies: IndexArray, preferences: FloatArray, purpose: str, episodes: int | None = None
+    ) -> Returns:
         settings = self.experiment.settings
         seed = derived_seed(settings.seed, purpose)
-        episodes = settings.evaluation_episodes
+        episodes = episodes or settings.evaluation_episodes
         return self.evaluator(self.units.act(self.agent.act), policies, preferences, episodes, seed, self.act_inputs)
 
     def _record_selection(self, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:

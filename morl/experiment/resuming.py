@@ -16,11 +16,11 @@ from morl.learning.processor import prepared_processor
 @prepared_processor()
 def resume(
     run_dir: str | Path,
-    total_steps: int | None = None,
+    total_steps: float | None = None,
     *,
     env: EnvBuilder | None = None,
     trust: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Run:
     """Resume a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
 
@@ -28,10 +28,10 @@ def resume(
 
     Args:
         run_dir: the run folder.
-        total_steps: train until this many steps in all; default: what the run was started with.
+        total_steps: train until this many steps in all (1e6 works too); default: what the run was started with.
         env: the environment again, where the run was started with a callable.
         trust: import the modules that config.toml names for the agent and the environment: they run as your own code.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
 
     Raises:
         ValueError: there is no checkpoint, it is damaged or foreign, another process owns the folder, or the run
@@ -44,7 +44,7 @@ def resume(
         newest = checkpoint.newest(path)
         experiment = experiment_of(path, env, trust)
         if newest is None:
-            raise ValueError(f"run {path} has no checkpoint to resume from: train it anew with --overwrite")
+            raise ValueError(f"run {path} has no checkpoint to resume from: overwrite it with a new one")
         if total_steps is not None:
             experiment = experiment.with_total_steps(total_steps)
         session = stack.enter_context(closing(Session(experiment, path, units=saved_units(newest))))

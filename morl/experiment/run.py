@@ -15,28 +15,25 @@ from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment.components import Experiment, build_evaluator, find_task
-from morl.experiment.front import Front, known_front_of, normalized_preference, read_front
+from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
 from morl.experiment.layers import checked_options
+from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
-from morl.experiment.settings import Settings, resolve_config
+from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.seeding import derived_seed
 from morl.trust import check_trust
-from morl.utilities import linear
+from morl.utilities import find_utility
 
 MOST_EVALUATED = 20_000
 """Points of a front that are evaluated at once."""
 LARGEST_METRICS = 2**29
 """Bytes of a metrics.jsonl that is read."""
 
-Utility = Callable[[FloatArray, FloatArray], FloatArray]
-"""(points [n, objective], weights [objective]) -> values [n]."""
-
-
-TRUST = "trust=True (--trust)"
-"""What a user passes to have the modules imported that a run folder names."""
+FrontUtility = str | Callable[[FloatArray, FloatArray], FloatArray]
+"""A name (`morl.utilities.UTILITIES`, or "module:function"), or (points [n, objective], weights [objective]) -> [n]."""
 
 
 class RunConfig(NamedTuple):
@@ -84,7 +81,25 @@ class Run:
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
-        return f"Run({str(self.directory)!r}, {self.agent_name} on {self._record.env}, seed {self._record.seed})"
+        return f"Run({str(self.directory)!r}, {f'{self._what}, {len(self.front.points)} points'!r})"
+
+    def __rich__(self) -> object:
+        """Return the table of its front for `rich.print`."""
+        return front_table(self.front, f"{self.directory}: {self._what}")
+
+    def _repr_html_(self) -> str:
+        """Return the table of its front for a notebook."""
+        return front_table(self.front, f"{self.directory}: {self._what}").to_html()
+
+    @property
+    def _what(self) -> str:
+        return f"{self.agent_name} on {self.env_id}, seed {self.seed}"
+
+    @property
+    def training_steps(self) -> int | None:
+        """Return the environment steps of training; None where front.json does not say."""
+        steps = self._record.counts.get("training_steps")
+        return None if steps is None else int(steps)
 
     @property
     def seed(self) -> int | None:
@@ -148,7 +163,7 @@ class Run:
         preference: Sequence[float] | None = None,
         *,
         row: int | None = None,
-        utility: Utility = linear,
+        utility: FrontUtility = "linear",
         conditioned: bool = False,
         normalized: bool | None = None,
     ) -> Policy:
@@ -161,8 +176,9 @@ class Run:
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
             row: a row of `front.points`, instead of a preference: any other way to choose ends in one.
-            utility: (points [n, objective], weights [objective]) -> values [n], such as those of `morl.utilities` with
-                their other arguments filled in.
+            utility: "linear", "tchebycheff", "augmented-tchebycheff", "smooth-tchebycheff", "pbi" or "module:function"
+                of (returns, preferences, ideal), whose ideal point is the best return of the front in each objective;
+                or a function (points [n, objective], weights [objective]) -> values [n].
             conditioned: condition the network on the preference itself.
             normalized: whether the preference weighs returns in `front.scales` instead of the environment's own units;
                 default: where these scales differ by more than a factor of 10.
@@ -187,23 +203,25 @@ class Run:
         in_units = weights * self.front.units / self._scales(normalized)
         return Policy(replace(data, preference=in_units / in_units.sum()), weights, policy_id)
 
-    def best_row(self, preference: Sequence[float], utility: Utility = linear, normalized: bool | None = None) -> int:
+    def best_row(
+        self, preference: Sequence[float], utility: FrontUtility = "linear", normalized: bool | None = None
+    ) -> int:
         """Return the row of the front that has the highest utility for a preference.
 
         Where constraints were given, only rows that break them least, or not at all, are considered.
 
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
-            utility: (points [n, objective], weights [objective]) -> values [n].
+            utility: as for `policy`.
             normalized: as for `policy`.
 
         Raises:
-            ValueError: the preference has the wrong length or a negative weight.
+            ValueError: the preference has the wrong length or a negative weight, or there is no such utility.
         """
         weights = normalized_preference(preference, self.front.objectives)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
-        points = self.front.points[allowed] / self._scales(normalized)
-        return int(allowed[np.argmax(utility(points, weights))])
+        points = self.front.choice_points / self._scales(normalized)
+        return int(allowed[np.argmax(_utilities(utility, points, weights)[allowed])])
 
     def _scales(self, normalized: bool | None) -> FloatArray:
         """Return what returns are divided by before a preference weighs them [objective]."""
@@ -211,7 +229,13 @@ class Run:
         return self.front.scales if chosen else np.ones_like(self.front.scales)
 
     def evaluate(
-        self, preference: Sequence[float] | None = None, episodes: int = 10, seed: int = 0, *, row: int | None = None
+        self,
+        preference: Sequence[float] | None = None,
+        episodes: WholeNumber = 10,
+        seed: int = 0,
+        *,
+        row: int | None = None,
+        utility: FrontUtility = "linear",
     ) -> Returns:
         """Return mean returns on fresh episodes: one row for one policy, or one for each of the front.
 
@@ -220,31 +244,34 @@ class Run:
             episodes: episodes of each row.
             seed: of the evaluation; it shares no stream with training.
             row: of `front.points`.
+            utility: chooses the policy for the preference, as in `policy`.
 
         Raises:
             ValueError: as for `policy`, or the environment is code that is not trusted.
         """
-        if episodes < 1:
-            raise ValueError(f"episodes is {episodes}, but must be at least 1")
+        count = whole("episodes", episodes, 1)
         everything = preference is None and row is None
         if everything and len(self.front.points) > MOST_EVALUATED:
             raise ValueError(
                 f"the front of run {self.directory} has {len(self.front.points):,} points, and at most"
                 f" {MOST_EVALUATED:,} are evaluated at once: give a preference or a row"
             )
-        rows = np.arange(len(self.front.points)) if everything else np.array([self._row(preference, row, linear, None)])
+        if everything:
+            rows = np.arange(len(self.front.points))
+        else:
+            rows = np.array([self._row(preference, row, utility, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
         env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
         evaluator = build_evaluator(env, self._record.env_options, self.front.discount, self._max_envs)
         try:
             first = derived_seed(seed, "user evaluation")
-            return evaluator(bank.act, policies, self.front.preferences[rows], episodes, first, bank.act_inputs)
+            return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
         finally:
             evaluator.close()
 
     def _row(
-        self, preference: Sequence[float] | None, row: int | None, utility: Utility, normalized: bool | None
+        self, preference: Sequence[float] | None, row: int | None, utility: FrontUtility, normalized: bool | None
     ) -> int:
         if (preference is None) == (row is None):
             raise ValueError(f"one of preference and row must be given, not {preference} and {row}")
@@ -272,7 +299,7 @@ class Run:
             raise ValueError(f"{self.directory / FRONT} is damaged: it names no file of policy {policy_id}")
         file = self._files[policy_id]
         data = parse_policy(read_policy_bytes(self.directory, file), str(self.directory / file.name)).data
-        check_trust(f"run {self.directory}", "utility", data.spec.utility, self._trust, TRUST)
+        check_trust(f"run {self.directory}", "utility", data.spec.utility, self._trust, spoken("--trust", "trust=True"))
         return data
 
     def _bank(self, policy_ids: Sequence[int]) -> PolicyBank:
@@ -284,6 +311,14 @@ class Run:
 
     def _config_env(self) -> str:
         return self.env if isinstance(self.env, str) else self._record.env
+
+
+def _utilities(utility: FrontUtility, points: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the utilities [n] of points [n, objective]; a named utility has their best values as its ideal point."""
+    if not isinstance(utility, str):
+        return utility(points, weights)
+    values: FloatArray = find_utility(utility)(points, weights, points.max(axis=0))
+    return values
 
 
 def load(
@@ -353,7 +388,7 @@ def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool
     """
     if given is not None:
         return given
-    check_trust(f"run {run_dir}", "env", named, trust, TRUST)
+    check_trust(f"run {run_dir}", "env", named, trust, spoken("--trust", "trust=True"))
     return named
 
 
@@ -371,7 +406,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
     """
     config = read_config(run_dir)
     chosen = trusted_env(run_dir, config.env, env, trust)
-    check_trust(f"run {run_dir}", "agent", config.agent_name, trust, TRUST)
+    check_trust(f"run {run_dir}", "agent", config.agent_name, trust, spoken("--trust", "trust=True"))
     try:
         options = checked_options("env_options", config.table.get("env_options", {}))
         task = find_task(config.agent_name, chosen, options)
@@ -387,7 +422,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
 def evaluate(
     policy: Policy,
     env: EnvBuilder,
-    episodes: int = 10,
+    episodes: WholeNumber = 10,
     seed: int = 0,
     *,
     max_envs: int | None = None,
@@ -408,8 +443,7 @@ def evaluate(
     """
     if max_envs is not None and max_envs < 1:
         raise ValueError(f"max_envs is {max_envs}, but must be at least 1")
-    if episodes < 1:
-        raise ValueError(f"episodes is {episodes}, but must be at least 1")
+    count = whole("episodes", episodes, 1)
     spec = policy.data.spec
     stated = problem(env, **env_options)
     if stated.num_objectives != len(spec.objectives):
@@ -427,6 +461,6 @@ def evaluate(
     try:
         first = derived_seed(seed, "user evaluation")
         only = np.zeros(1, dtype=np.int64)
-        return evaluator(bank.act, only, policy.conditioning[None], episodes, first, bank.act_inputs)
+        return evaluator(bank.act, only, policy.conditioning[None], count, first, bank.act_inputs)
     finally:
         evaluator.close()

@@ -4,14 +4,25 @@ Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --conf
 `morl.train`), each a `morl.experiment.layers.Layer`.
 """
 
-import logging
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from morl.experiment.layers import (
-    PRESET,
     Layer,
     Option,
     find_preset,
@@ -20,14 +31,14 @@ from morl.experiment.layers import (
     merged_options,
     open_tables,
     presets_of,
+    tuned_file,
     tuned_layer,
     tuned_table,
 )
 from morl.experiment.parsing import parse
-from morl.experiment.toml import write_table
+from morl.experiment.toml import read_table, write_table
 
 AgentConfig = TypeVar("AgentConfig")
-_LOGGER = logging.getLogger("morl")
 
 MOST_ENVS = 2**20
 """Largest number of environments: more fit into no machine."""
@@ -95,6 +106,54 @@ class Settings(Generic[AgentConfig]):
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
 
 
+WholeNumber: TypeAlias = int | float
+"""A whole number; floats such as 1e4 are accepted."""
+
+
+def whole(name: str, value: float, least: int) -> int:
+    """Return an argument that must be a whole number, which may be a float such as 1e4.
+
+    Args:
+        name: of the argument.
+        value: what was given.
+        least: the smallest that is allowed.
+
+    Raises:
+        ValueError: it is no whole number, or too small.
+    """
+    if not float(value).is_integer():
+        raise ValueError(f"{name} is {value}, but must be an integer")
+    if value < least:
+        raise ValueError(f"{name} is {value}, but must be at least {least}")
+    return int(value)
+
+
+class SettingsArguments(TypedDict, total=False):
+    """The fields of `Settings` as keyword arguments of `morl.train`, for type checkers and editors."""
+
+    num_envs: WholeNumber
+    env_backend: Literal["processes", "synchronous"] | None
+    max_envs: WholeNumber | None
+    env_options: Mapping[str, Option]
+    reward_units: Literal["measured", "environment"]
+    discount: float | None
+    reference_point: Sequence[float] | None
+    evaluate_every: WholeNumber
+    evaluation_divisions: WholeNumber | None
+    evaluation_episodes: WholeNumber
+    log_every: WholeNumber
+    checkpoint_minutes: float
+    time_limit_minutes: float | None
+
+
+class SeedsArguments(SettingsArguments, total=False):
+    """Keyword arguments of `morl.train_seeds`."""
+
+    total_steps: WholeNumber | None
+    device: str | None
+    config: Mapping[str, object] | None
+
+
 # --- Resolving --------------------------------------------------------------------------------------------------------
 
 Source = Mapping[str, object] | Sequence[str]
@@ -108,10 +167,12 @@ class Resolved:
     Attributes:
         settings: the settings; `device` is never "auto".
         preset: the preset; None for the defaults.
+        chosen: flags of the settings that the user has chosen, above presets and tuned files.
     """
 
     settings: Settings[Any]
     preset: str | None
+    chosen: frozenset[str] = field(default=frozenset(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -136,8 +197,8 @@ class Combined:
         """Return the settings that were parsed from `arguments`, with what did not pass through the parser."""
         device = "cpu" if parsed.device == "auto" else parsed.device
         agent = replace(parsed.agent, **self.agent_tables) if self.agent_tables else parsed.agent
-        agent = fit_schedules(agent, parsed.total_steps, self.chosen)
-        return Resolved(replace(parsed, agent=agent, env_options=self.env_options, device=device), self.preset)
+        settings = replace(parsed, agent=agent, env_options=self.env_options, device=device)
+        return Resolved(settings, self.preset, self.chosen)
 
 
 def env_options_of(agent_name: str, env_id: str, sources: Sequence[Source]) -> dict[str, Option]:
@@ -171,31 +232,6 @@ def combine(config_class: type[Any], agent_name: str, env_id: str, sources: Sequ
     layers.insert(0, tuned_layer(tuned_table(agent_name, env_id), chosen, config_class))
     by_user = frozenset(word for layer in layers[1:] for word in layer.arguments if word.startswith("--"))
     return replace(_combined(config_class, agent_name, layers, chosen or layers[0].preset), chosen=by_user)
-
-
-def fit_schedules(agent: AgentConfig, total_steps: int, chosen: Collection[str] = ()) -> AgentConfig:
-    """Return an agent's settings with schedules that leave room in the run for what follows them.
-
-    The method `schedules` of the settings says which they are, and how long each may be in a run of so many steps. A
-    line in the log names each that was shortened, or that the user has chosen too long.
-
-    Args:
-        agent: settings of the agent.
-        total_steps: environment steps of training.
-        chosen: flags of the settings that the user has chosen, which stay as they are.
-    """
-    schedules: Callable[[int], Mapping[str, int]] = getattr(agent, "schedules", lambda steps: {})  # noqa: ARG005
-    fitted: dict[str, int] = {}
-    for name, longest in schedules(total_steps).items():
-        value = getattr(agent, name)
-        if value <= longest:
-            continue
-        if f"--agent.{name.replace('_', '-')}" not in chosen:
-            fitted[name] = max(1, longest)
-            _LOGGER.warning("%s is %d instead of %d, for a run of %d steps", name, longest, value, total_steps)
-        elif value > total_steps:
-            _LOGGER.warning("%s is %d, but the run ends after %d steps", name, value, total_steps)
-    return replace(agent, **fitted) if fitted else agent  # type: ignore[type-var]
 
 
 def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer], preset: str | None) -> Combined:
@@ -248,7 +284,7 @@ def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str,
     layer = layer_of_config(table, config_class)
     complete = frozenset(word for word in layer.arguments if word.startswith("--"))
     combined = replace(_combined(config_class, agent_name, [layer], layer.preset), chosen=complete)
-    return combined.resolved(parse(schema_of(config_class), combined.arguments, program="config.toml"))
+    return combined.resolved(parse(schema_of(config_class), combined.arguments, style="file"))
 
 
 def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
@@ -256,15 +292,35 @@ def schema_of(config_class: type[Any]) -> type[Settings[Any]]:
     return cast(type[Settings[Any]], Settings[config_class])  # type: ignore[valid-type]
 
 
+def file_sources(file: str | None) -> list[Source]:
+    """Return the source that a TOML file is; none where none is given.
+
+    Raises:
+        ValueError: the file does not exist or is not TOML.
+    """
+    return [] if file is None else [read_table(Path(file))]
+
+
+def preset_names(config_class: type[Any]) -> tuple[str, ...]:
+    """Return the names of an agent's presets."""
+    return tuple(presets_of(config_class))
+
+
+def described_sources(agent_name: str, env_id: str, preset: str | None) -> str:
+    """Return the tuned file and the preset behind the settings of an agent in an environment, in words.
+
+    Args:
+        agent_name: the agent's name.
+        env_id: the environment's id.
+        preset: the preset that is chosen; None for the defaults.
+    """
+    tuned = tuned_file(agent_name, env_id)
+    sources = [] if tuned is None else [f"configs/{tuned.parent.name}/{tuned.name}"]
+    return " over ".join([*sources, *([] if preset is None else [f"the preset {preset}"])])
+
+
 def _options_alone(table: Mapping[str, object]) -> Mapping[str, object]:
     return {"env_options": table.get("env_options")}
-
-
-def settings_description(agent_name: str, config_class: type[Any]) -> str:
-    """Return what the help says first: the presets of the agent."""
-    names = ", ".join(presets_of(config_class))
-    presets = f"Presets of {agent_name} ({PRESET} NAME): {names}." if names else f"{agent_name} has no presets here."
-    return f"Train an agent on an environment. {presets}"
 
 
 # --- config.toml ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from morl.envs.core.registry import EnvBuilder, env_name
 from morl.experiment.components import Experiment, Task, find_task
@@ -14,7 +14,14 @@ from morl.experiment.ownership import OwnedFolder
 from morl.experiment.population import Member
 from morl.experiment.run import Run, load
 from morl.experiment.session import Session
-from morl.experiment.settings import Settings, env_options_of, resolve_sources
+from morl.experiment.settings import (
+    SeedsArguments,
+    Settings,
+    SettingsArguments,
+    WholeNumber,
+    env_options_of,
+    resolve_sources,
+)
 from morl.learning.processor import prepared_processor
 from morl.protocols import Agent, SeveralLearners
 
@@ -23,34 +30,35 @@ def train(
     agent: str,
     env: EnvBuilder,
     *,
-    total_steps: int | None = None,
+    total_steps: WholeNumber | None = None,
     seed: int | None = None,
     run_dir: str | Path | None = None,
     device: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, object] | None = None,
     overwrite: bool = False,
-    progress: bool = False,
-    **settings: Any,
+    progress: bool | None = None,
+    **settings: Unpack[SettingsArguments],
 ) -> Run:
     """Train an agent on an environment and return the run.
 
     Args:
         agent: name of an agent (`morl list agents`), or your own "module:Class".
         env: any Gymnasium id, "module:Name-v0", or a callable that builds an environment with a vector reward.
-        total_steps: environment steps of training.
+        total_steps: environment steps of training; 1e6 works too.
         seed: the one integer that every random stream is derived from.
         run_dir: the run folder; default: `runs/<agent>/<env-id>/seed-<seed>`.
         device: "auto", "cpu" or "cuda".
         config: settings of the agent, such as {"preset": "paper", "learning_rate": 1e-3}.
         overwrite: replace the run that the folder holds.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
         settings: further fields of `morl.experiment.settings.Settings`: num_envs=64, env_options={"depth": 7}, ...
 
     Raises:
         ValueError: something is wrong with the input, in one sentence; nothing is left behind.
         FileExistsError: the run folder exists and `overwrite` is False.
     """
-    overrides = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config, **settings}
+    own = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config}
+    overrides: dict[str, object] = {**own, **settings}
     task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
     experiment = _experiment(task, overrides)
     return start([experiment], None if run_dir is None else [Path(run_dir)], overwrite, progress)[0]
@@ -63,8 +71,8 @@ def train_seeds(
     *,
     run_dir: str | Path | None = None,
     overwrite: bool = False,
-    progress: bool = False,
-    **settings: Any,
+    progress: bool | None = None,
+    **settings: Unpack[SeedsArguments],
 ) -> list[Run]:
     """Train an agent once for each seed, all in one process, and return the runs.
 
@@ -77,7 +85,7 @@ def train_seeds(
         seeds: different integers.
         run_dir: folder that holds the run folders seed-<seed>; default: `runs/<agent>/<env-id>`.
         overwrite: replace the runs that the folders hold.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
         settings: everything else that `train` takes: total_steps=..., device=..., config=...
 
     Raises:
@@ -86,7 +94,7 @@ def train_seeds(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {list(seeds)}, but must be different integers")
-    overrides = {"agent" if name == "config" else name: value for name, value in settings.items()}
+    overrides: dict[str, object] = {"agent" if name == "config" else name: value for name, value in settings.items()}
     task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
     experiments = [_experiment(task, overrides | {"seed": seed}) for seed in seeds]
     run_dirs = None if run_dir is None else [Path(run_dir) / f"seed-{seed}" for seed in seeds]
@@ -94,7 +102,7 @@ def train_seeds(
 
 
 def start(
-    experiments: Sequence[Experiment], run_dirs: Sequence[Path] | None, overwrite: bool, progress: bool
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path] | None, overwrite: bool, progress: bool | None
 ) -> list[Run]:
     """Train experiments that differ in the seed alone, in new run folders, and return the runs.
 
@@ -102,7 +110,7 @@ def start(
         experiments: at least one.
         run_dirs: the run folders; default: `default_run_dir` of each.
         overwrite: replace the runs that the folders hold.
-        progress: show a progress bar.
+        progress: show a progress bar; default: in a terminal or notebook.
     """
     folders = run_dirs or [default_run_dir(one.agent_name, one.env, one.settings) for one in experiments]
     together = isinstance(experiments[0].agent_class, SeveralLearners) and experiments[0].agent_class.several_learners
@@ -123,7 +131,7 @@ def default_run_dir(agent_name: str, env: EnvBuilder, settings: Settings[Any]) -
 
 @prepared_processor()
 def _start_together(
-    experiments: Sequence[Experiment], run_dirs: Sequence[Path], overwrite: bool, progress: bool
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path], overwrite: bool, progress: bool | None
 ) -> list[Run]:
     """Train one agent, with a learner for each experiment."""
     with ExitStack() as stack:
@@ -152,6 +160,6 @@ def _start_together(
     return [load(run_dir, experiment=experiment) for run_dir, experiment in zip(run_dirs, experiments, strict=True)]
 
 
-def _experiment(task: Task, overrides: Mapping[str, Any]) -> Experiment:
+def _experiment(task: Task, overrides: Mapping[str, object]) -> Experiment:
     config_class = task.agent_class.config_class
     return task.experiment(resolve_sources(config_class, task.agent_name, env_name(task.env), [overrides]))

@@ -1,67 +1,24 @@
-"""From vector values to utilities: utility functions by name, the augmented state, and utilities bound to policies."""
+"""From vector values to utilities: checks and scaling, the augmented state, and utilities bound to policies."""
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl import utilities
 from morl.protocols import FloatArray
-
-Vectors: TypeAlias = Any
-"""Vectors of numbers [..., objective], or numbers [...]: a NumPy array or a tensor."""
-
-Utility: TypeAlias = Callable[[Vectors, Vectors, Vectors], Vectors]
-"""(returns, preferences, ideal) [..., objective] -> utilities [...]; of NumPy arrays and of tensors."""
+from morl.utilities import Utility, Vectors, find_utility
 
 ScaledUtility: TypeAlias = Callable[[Vectors, Vectors, Vectors, Vectors], Vectors]
 """(returns, preferences, lowest, ideal) [..., objective] -> utilities [...]."""
 
+UtilityChoice: TypeAlias = Utility | str | None
+"""A utility of returns, its name, or None for the one that a policy file names."""
+
 UtilityFn: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(vector values [policy, batch, (action,) objective], observations [policy, batch, width]) -> utilities [...]."""
-
-
-def _linear(returns: Vectors, preferences: Vectors, ideal: Vectors) -> Vectors:  # noqa: ARG001
-    return utilities.linear(returns, preferences)
-
-
-UTILITIES: dict[str, Utility] = {
-    "linear": _linear,
-    "tchebycheff": utilities.tchebycheff,
-    "augmented-tchebycheff": utilities.augmented_tchebycheff,
-    "smooth-tchebycheff": utilities.smooth_tchebycheff,
-    "pbi": utilities.pbi,
-}
-"""Utilities by name."""
-
-
-def find_utility(name: str) -> Utility:
-    """Return a utility by name, or the user's own function "module:name".
-
-    Args:
-        name: one of `UTILITIES`, or "module:name", which is imported.
-
-    Raises:
-        ValueError: there is no such utility.
-    """
-    if name in UTILITIES:
-        return UTILITIES[name]
-    module, separator, attribute = name.partition(":")
-    if not separator:
-        raise ValueError(
-            f"utility is {name!r}, but must be one of {', '.join(UTILITIES)}, or your own 'module:function'"
-        )
-    try:
-        function = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"utility is {name!r}, but it cannot be imported: {error}") from error
-    if not callable(function):
-        raise ValueError(f"utility is {name!r}, but that is no function")
-    return function  # type: ignore[no-any-return]
 
 
 def check_utility(name: str, utility: Utility, num_objectives: int) -> None:
@@ -99,20 +56,21 @@ def check_utility(name: str, utility: Utility, num_objectives: int) -> None:
         raise ValueError(f"utility is {name!r}, but it has no finite gradient: use operations of tensors")
 
 
-def scaled_utility(utility: Utility, scale: bool) -> ScaledUtility:
+def scaled_utility(utility: Utility | str, scale: bool) -> ScaledUtility:
     """Return u(returns, preferences, lowest, ideal).
 
     Args:
-        utility: u(returns, preferences, ideal).
+        utility: u(returns, preferences, ideal), or its name.
         scale: whether u sees each objective as a share of its range between `lowest` and `ideal`.
     """
+    function = find_utility(utility) if isinstance(utility, str) else utility
     if not scale:
-        return lambda returns, preferences, lowest, ideal: utility(returns, preferences, ideal)  # noqa: ARG005
+        return lambda returns, preferences, lowest, ideal: function(returns, preferences, ideal)  # noqa: ARG005
 
     def of_shares(returns: Vectors, preferences: Vectors, lowest: Vectors, ideal: Vectors) -> Vectors:
         span = ideal - lowest
         span = span.clip(1e-6)
-        return utility((returns - lowest) / span, preferences, (ideal - lowest) / span)
+        return function((returns - lowest) / span, preferences, (ideal - lowest) / span)
 
     return of_shares
 

@@ -88,12 +88,13 @@ def experiment(constraints: dict[str, str]) -> Experiment:
 
 
 def test_a_front_that_keeps_the_constraints_is_better_than_one_worth_more(tmp_path: Path) -> None:
-    points = iter([[[90.0, -9.0]], [[90.0, -9.0]], [[1.0, -2.0]], [[1.0, -3.5]], [[99.0, -3.1]], [[99.0, -3.1]]])
+    found = [[90.0, -9.0], [90.0, -9.0], [1.0, -2.0], [1.0, -2.5], [1.0, -3.5], [99.0, -3.1], [99.0, -3.1]]
+    points = iter([[point] for point in found])
     known = (np.array([0]), np.full((1, 2), np.nan))
 
     def returns(*_: Any) -> Returns:
         found = np.array(next(points))
-        return Returns(found, found, np.ones(1))
+        return Returns.of_episodes(found[:, None], found[:, None], np.ones((1, 1)))
 
     fronts = []
     run_dir = tmp_path / "run"

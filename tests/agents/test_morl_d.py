@@ -21,7 +21,11 @@ SOLVERS: list[tuple[str, str, dict[str, Any]]] = [
     ("sac", CONTINUOUS, {"replay": "neighbours", "neighbourhood": "nearest"}),
     ("td3", CONTINUOUS, {"replay": "shared"}),
     ("ppo", CONTINUOUS, {"rollout_steps": 8, "minibatches": 2}),
-    ("dqn", WALK, {"augmented_state": True, "utility": "smooth-tchebycheff", "scale": "range"}),
+    (
+        "dqn",
+        WALK,
+        {"augmented_state": True, "utility": "smooth-tchebycheff", "scale": "range", "exploration_steps": 100},
+    ),
     ("discrete-sac", WALK, {"networks": "shared-layers", "selected": 3}),
     ("ppo", WALK, {"rollout_steps": 8, "minibatches": 2, "utility": "pbi", "selection": "random"}),
     ("eupg", WALK, {"preset": "eupg", "rollout_steps": 8}),

@@ -12,8 +12,9 @@ import morl
 from morl.agents.morl_d import adaptation, cooperation, selection
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.return_bounds import ReturnBounds
-from morl.learning.scalarization import AugmentedState, bind_utility, find_utility, scaled_utility
+from morl.learning.scalarization import AugmentedState, bind_utility, scaled_utility
 from morl.pareto import non_dominated
+from morl.utilities import find_utility
 
 
 def user_utility(returns: Any, preferences: Any, ideal: Any) -> Any:

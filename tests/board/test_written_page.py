@@ -11,7 +11,8 @@ from board_runs import quarter_circle, write_run
 from morl.board.library import Library
 from morl.board.page import page_data, self_contained_page, write_page
 from morl.board.plugin import front_end_files
-from morl.experiment.figures import PALETTE, comparison_figure, front_figure, save_figure, short_labels
+from morl.experiment.figures import PALETTE, comparison_figure, front_figure, save_figure
+from morl.tables import short_labels
 
 
 def test_page_holds_all_data_and_no_markup_of_others(tmp_path: Path) -> None:

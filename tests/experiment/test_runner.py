@@ -313,7 +313,7 @@ def test_processes_train_as_the_fastest_backend_does(tmp_path: Path) -> None:
     system = toys.strict_json((tmp_path / "processes" / "system.json").read_text())
     assert system["env_backend"] == "processes"
     assert toys.front(tmp_path / "None") == toys.front(tmp_path / "processes") == toys.front(tmp_path / "synchronous")
-    with pytest.raises(ValueError, match="env-backend"):
+    with pytest.raises(ValueError, match="env_backend is 'threads', but must be one of processes, synchronous"):
         toys.train(tmp_path / "threads", "deep-sea-treasure-v0", 100, env_backend="threads")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import toys
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 import morl
 from morl.agents import AGENTS, find_agent
+from morl.agents.morl_d.agent import MORLD
 from morl.agents.pd_morl.config import DiscreteConfig as Config
 from morl.envs.core.registry import problem
 from morl.experiment import layers
@@ -206,7 +208,7 @@ def test_values_that_cannot_work_are_refused(name: str, value: Any) -> None:
     [
         ({"total_steps": "many"}, "total_steps is 'many', but must be an integer"),
         ({"total_steps": -10}, "total_steps is -10, but must be greater than 0"),
-        ({"agent": {"learning_rate": "x"}}, "agent.learning_rate is 'x', but must be a number"),
+        ({"agent": {"learning_rate": "x"}}, "config={\"learning_rate\": ...} is 'x', but must be a number"),
     ],
 )
 def test_a_wrong_value_is_one_plain_sentence(given: dict[str, Any], sentence: str) -> None:
@@ -227,7 +229,7 @@ SCHEDULED = [
 
 def settings_of(agent_name: str, env: str, **overrides: Any) -> Any:
     task = find_task(agent_name, env, {})
-    return resolve_sources(task.agent_class.config_class, agent_name, env, [overrides]).settings
+    return task.experiment(resolve_sources(task.agent_class.config_class, agent_name, env, [overrides])).settings
 
 
 @pytest.mark.parametrize(("agent", "env", "name", "steps"), SCHEDULED)
@@ -242,13 +244,21 @@ def test_schedules_fit_into_the_run_unless_the_user_chooses_otherwise(
     assert f"{name} is {fitted} instead of {long}, for a run of {steps} steps" in caplog.text
     chosen = settings_of(agent, env, total_steps=steps, agent={name: long + 1}).agent
     assert getattr(chosen, name) == long + 1
-    by_flag = resolve_sources(
-        find_task(agent, env, {}).agent_class.config_class,
-        agent,
-        env,
-        [{"total_steps": steps}, [f"--agent.{name.replace('_', '-')}", str(long + 1)]],
-    )
-    assert getattr(by_flag.settings.agent, name) == long + 1
+    task = find_task(agent, env, {})
+    sources = [{"total_steps": steps}, [f"--agent.{name.replace('_', '-')}", str(long + 1)]]
+    by_flag = task.experiment(resolve_sources(task.agent_class.config_class, agent, env, sources)).settings
+    assert getattr(by_flag.agent, name) == long + 1
+
+
+@pytest.mark.parametrize("solver", ["sac", "td3", "ppo", "dqn", "discrete-sac", "eupg", "sb3:PPO"])
+def test_schedules_that_a_solver_does_not_read_stay_as_they_are(solver: str) -> None:
+    env = "mo-hopper-2obj-v5" if solver in ("sac", "td3") else "resource-gathering-v0"
+    extra = {"criterion": "esr", "augmented_state": True} if solver == "eupg" else {}
+    settings = settings_of("morl-d", env, total_steps=1_000, agent={"solver": solver, **extra})
+    assert settings.agent.exchange_every == 100
+    reads_replay = solver in ("sac", "td3", "dqn", "discrete-sac")
+    assert (settings.agent.learning_starts < 1_000) == reads_replay
+    MORLD(problem(env), settings.agent, 0, 6, torch.device("cpu"))  # nothing is refused
 
 
 def test_a_schedule_that_the_user_chooses_too_long_is_said(caplog: pytest.LogCaptureFixture) -> None:

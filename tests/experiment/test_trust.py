@@ -12,7 +12,7 @@ import toys
 
 import morl
 from morl.acting import Policy
-from morl.learning.scalarization import UTILITIES
+from morl.utilities import UTILITIES
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

@@ -1,0 +1,142 @@
+"""The commands of `morl` as dataclasses: tyro parses them, help and shell completion are made of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic
+
+import tyro
+
+from morl.experiment.options import OptionHelp, options_of
+from morl.experiment.settings import AgentConfig, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Generic[AgentConfig]):
+    """Train an agent on an environment."""
+
+    agent_name: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="AGENT")]]
+    """Name of an agent (morl list agents), or your own module:Class."""
+    env: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ENV")]]
+    """Gymnasium id (morl list envs), or your own module:Name-v0."""
+    run_dir: Path | None = None
+    """The run folder; default: runs/AGENT/ENV/seed-SEED."""
+    seeds: int = 1
+    """Train this many seeds, counted up from --seed, in one process; each has its own run folder (RUN_DIR/seed-S)."""
+    config: Path | None = None
+    """TOML file of settings, over the tuned ones and under the flags."""
+    overwrite: bool = False
+    """Replace the run that the folder holds."""
+    settings: Annotated[Settings[AgentConfig], tyro.conf.arg(name="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume:
+    """Resume a run from its newest checkpoint."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    total_steps: int | None = None
+    """Train until this many steps in all."""
+    trust: bool = False
+    """Import the modules that the run folder names for agent and environment: they run as your own code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Evaluate the policies of a run on fresh episodes."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    episodes: int = 10
+    """Episodes of each policy."""
+    preference: tuple[float, ...] | None = None
+    """Evaluate the policy with the highest utility for this preference; default: the whole front."""
+    utility: str = "linear"
+    """Utility that chooses the policy for a preference: linear, tchebycheff, augmented-tchebycheff,
+    smooth-tchebycheff, pbi, or your own module:function of (returns, preferences, ideal)."""
+    row: int | None = None
+    """Evaluate the policy of this row of the front (the numbers that `morl front` shows)."""
+    seed: int = 0
+    """Seed of the evaluation."""
+    trust: bool = False
+    """Import the module that the run folder names for the environment: it runs as your own code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowFront:
+    """Print the front of a run, or compare runs: all fronts, then one row a run, and means over seeds."""
+
+    runs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")]]
+    """Run folders."""
+    summary: bool = False
+    """Print the summary of several runs alone, without their points."""
+    plot: Path | None = None
+    """Write a picture: .png, .pdf or .svg."""
+    html: Path | None = None
+    """Write the Pareto page with these runs: one .html file that opens offline."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """Start TensorBoard with its Pareto tab, and print the address."""
+
+    logdir: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]] = Path("runs")
+    """The folder whose runs are shown; default: runs."""
+    port: int | None = None
+    """Default: 6006, or the next one that is free."""
+    host: str = "localhost"
+    """Who may connect; localhost is this machine alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class List:
+    """List agents, environments or tuned settings."""
+
+    what: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="agents|envs|configs")]]
+    """What to list."""
+    containing: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TEXT")]] = ""
+    """Of the environments only those whose id contains this; one alone is shown in full."""
+
+
+SCHEMAS: dict[str, type[Any]] = {
+    "train": Train,
+    "resume": Resume,
+    "evaluate": Evaluate,
+    "front": ShowFront,
+    "board": Board,
+    "list": List,
+}
+"""Command -> what it takes."""
+
+POSITIONALS: dict[str, dict[str, str]] = {
+    "train": {"agent_name": "AGENT", "env": "ENV"},
+    "resume": {"run": "RUN"},
+    "evaluate": {"run": "RUN"},
+    "front": {"runs": "RUN..."},
+    "board": {"logdir": "[DIR]"},
+    "list": {"what": "agents|envs|configs", "containing": "[TEXT]"},
+}
+"""Command -> field -> how the help spells the words that are given without a flag."""
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "train": (
+        "morl train pd-morl deep-sea-treasure-v0 --seed 1",
+        "morl train c-morl cmorl-hopper-2d-v0 --total-steps 2e6 --agent.preset paper",
+        "morl train morl-d fruit-tree-v0 --env-options depth 7 --seeds 3",
+    ),
+    "resume": ("morl resume runs/pd-morl/minecart-v0/seed-0 --total-steps 400000",),
+    "evaluate": ("morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --episodes 20",),
+    "front": ("morl front runs/pd-morl/minecart-v0/seed-* --summary", "morl front RUN RUN --plot fronts.png"),
+    "board": ("morl board runs",),
+    "list": ("morl list envs hopper",),
+}
+"""Command -> lines that work."""
+
+
+def options_of_command(command: str) -> list[OptionHelp]:
+    """Return the options of a command, without its positional words; of `train` without the settings of the agent."""
+    own = options_of(SCHEMAS[command])
+    if command == "train":
+        own = [one for one in own if one.name != "settings"]
+        own += [one for one in options_of(Settings) if one.name != "agent"]
+    return [one for one in own if one.name not in POSITIONALS[command]]
