@@ -20,7 +20,10 @@ PATIENCE = 2.0
 
 
 class Stopped(BaseException):
-    """A signal has asked for the end of the run, and its patience is over; no error, so that nothing else catches it."""
+    """A signal has asked for the end of the run, and its patience is over.
+
+    It is no `Exception`, so that agents and environments do not catch it.
+    """
 
 
 class StopRequest:

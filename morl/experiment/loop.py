@@ -104,9 +104,10 @@ class Loop:
         return _resume_hints(self.sessions)
 
     def _conclude(self, finished: bool) -> None:
-        """Save what there is; evaluate where the run is at its end, or was stopped before its first evaluation."""
+        """Save what there is; evaluate where the run is at its end, or its time was over before its first evaluation."""
         self._save()  # before the evaluation, which may take long: from here on nothing is lost
-        if finished or self.sessions[0].reporter.best is None:
+        unknown = self.sessions[0].reporter.best is None and not self.stop.requested
+        if finished or unknown:
             if self._evaluate(evaluation_is_due(self.sessions[0])):
                 finished = False
             elif finished:

@@ -161,8 +161,8 @@ class Recorder:
         """Record what the run is run with, its row of TensorBoard's table of hyper-parameters.
 
         Args:
-            values: name -> number, text or truth value; anything else is spelled as text, None too: where it is missing,
-                TensorBoard would not see that another run differs.
+            values: name -> number, text or truth value. Anything else is spelled as text, None too: TensorBoard does
+                not see that runs differ where one has no value.
         """
         self._events.begin_session({name: _plain(value) for name, value in values.items()})
 

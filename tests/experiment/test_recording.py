@@ -169,10 +169,11 @@ def hyper_parameters_table(folder: Path) -> tuple[list[dict[str, Any]], list[str
 
 
 def test_a_run_is_one_row_of_hyper_parameters(tmp_path: Path) -> None:
+    common = {"agent_name": "pd-morl", "dueling": True}
     for seed, rate in enumerate((0.5, None)):
         run = tmp_path / f"seed-{seed}"
         recorder = Recorder(run, TWO)
-        recorder.hyper_parameters({"agent_name": "pd-morl", "dueling": True, "rate": rate, "sizes": (8, 8), "seed": seed})
+        recorder.hyper_parameters(common | {"rate": rate, "sizes": (8, 8), "seed": seed})
         record_front(recorder, 40, [[1.0, -1.0], [2.0, -3.0]], hypervolume=3.0)
         marks = RecordMarks(40, recorder.marks)
         recorder.close()
@@ -183,7 +184,7 @@ def test_a_run_is_one_row_of_hyper_parameters(tmp_path: Path) -> None:
         assert hparams_metadata.SESSION_END_INFO_TAG in events(run).summary_metadata
         assert all(path.is_file() for path in (run / "tensorboard").iterdir())  # TensorBoard sees one run, not more
     rows, differing, metrics = hyper_parameters_table(tmp_path)
-    common = {"agent_name": "pd-morl", "dueling": True, "sizes": "(8, 8)"}
+    common |= {"sizes": "(8, 8)"}
     assert sorted(rows, key=lambda row: row["seed"]) == [
         {**common, "rate": 0.5, "seed": 0.0},
         {**common, "rate": "None", "seed": 1.0},
