@@ -104,7 +104,7 @@ class Loop:
         return _resume_hints(self.sessions)
 
     def _conclude(self, finished: bool) -> None:
-        """Save what there is; evaluate at the end of the run, or where its time was over before its first evaluation."""
+        """Save what there is; evaluate at the end of the run, or where its time is over before its first evaluation."""
         self._save()  # before the evaluation, which may take long: from here on nothing is lost
         unknown = self.sessions[0].reporter.best is None and not self.stop.requested
         if finished or unknown:
