@@ -13,9 +13,10 @@ from morl.envs.core.entry import EnvEntry
 from morl.envs.core.registry import add_entries, make, problem, register, specs
 from morl.envs.core.state import StateNotCapturable
 from morl.envs.families.entries import ENTRIES as FAMILIES
+from morl.envs.families.lab.entries import ENTRIES as LAB
 from morl.envs.mujoco.entries import ENTRIES as MUJOCO
 
-add_entries((*CLASSIC, *MUJOCO, *FAMILIES))
+add_entries((*CLASSIC, *MUJOCO, *FAMILIES, *LAB))
 
 __all__ = [
     "ContractViolation",

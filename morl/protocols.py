@@ -221,6 +221,14 @@ class DescribesMetrics(Protocol):
 
 
 @runtime_checkable
+class OptimizesUtility(Protocol):
+    """An agent that says which utility of returns and preferences it optimizes; others optimize weighted sums."""
+
+    utility_name: str
+    """One of `morl.utilities.UTILITIES`, or "module:name"."""
+
+
+@runtime_checkable
 class HasSchedules(Protocol):
     """An agent's class that says which of its settings last for a part of the run."""
 

@@ -71,6 +71,7 @@ class MORLD:
         self.seed = seed
         self.device = device
         self.uses_accrued_reward = config.augmented_state
+        self.utility_name = config.utility
         self.objectives = problem.num_objectives
         self.population = config.population
         self.components = build(problem, config, seed, num_envs, device)

@@ -40,6 +40,8 @@ class EnvEntry:
     """Where discount and reference point come from."""
     known_front: FrontFunction | None = None
     """The exact Pareto front; None where it is not known."""
+    known_front_is_convex: bool = False
+    """Whether the front holds the exact best points for linear preferences only: others may add to its hypervolume."""
     best_known_front: FrontFunction | None = None
     """The best returns known where the true front is not: a lower bound.
 

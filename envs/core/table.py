@@ -38,7 +38,10 @@ def row(entry: EnvEntry) -> Row:
     """Return the row of one environment."""
     observation, action = entry.spaces or spaces(entry.id)
     reference = "-" if entry.reference_point is None else "(" + ", ".join(f"{v:g}" for v in entry.reference_point) + ")"
-    front = "exact" if entry.known_front else "lower bound" if entry.best_known_front else "-"
+    if entry.known_front is not None:
+        front = "exact, convex part" if entry.known_front_is_convex else "exact"
+    else:
+        front = "-" if entry.best_known_front is None else "lower bound"
     needs = f" (needs {entry.requires})" if entry.requires else ""
     return Row(
         id=entry.id,

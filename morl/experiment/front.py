@@ -37,7 +37,8 @@ class Front:
         preferences: [n, objective] preference that produced each point; NaN where an agent has none.
         policy_ids: [n] number of the policy file behind each point.
         indicators: hypervolume, expected_utility, sparsity, cardinality; where the true front is known also igd_plus
-            and maximum_utility_loss.
+            and maximum_utility_loss; where the scales differ much or were registered, normalized_expected_utility: that
+            of returns in `scales`.
         indicator_errors: the standard error of each indicator; NaN after a single episode.
         objectives: names of the objectives.
         discount: evaluation discount.
@@ -69,7 +70,7 @@ class Front:
     @property
     def normalizes(self) -> bool:
         """Return whether preferences weigh returns in `scales` by default: where these differ by more than 10."""
-        return bool(self.scales.max() > DIFFERENT_SCALES * self.scales.min())
+        return differ(self.scales)
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
@@ -245,6 +246,11 @@ def scales_of(points: NDArray[np.float64], given: tuple[float, ...] | None) -> N
     sizes = np.abs(points).max(axis=0)
     scales: NDArray[np.float64] = np.where(ranges > 0.0, ranges, np.where(sizes > 0.0, sizes, 1.0))
     return scales
+
+
+def differ(scales: NDArray[np.float64]) -> bool:
+    """Return whether scales [objective] differ so much that preferences weigh returns in them by default."""
+    return bool(scales.max() > DIFFERENT_SCALES * scales.min())
 
 
 def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArray[np.float64]) -> NDArray[np.int64]:

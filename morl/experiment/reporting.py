@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment
 from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.estimates import FURTHER_EPISODES, imprecise_rows, indicator_errors, repeats_exactly
-from morl.experiment.front import Front, indicators_of, scales_of
+from morl.experiment.front import Front, delivered_utility, differ, indicators_of, scales_of
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
-from morl.experiment.selection import Score, Selection, reference_below
+from morl.experiment.selection import Selection, criterion_of, reference_below
 from morl.experiment.units import RewardUnits
 from morl.policy_files import PolicyData
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
@@ -42,23 +42,39 @@ class Best:
     """The best evaluation so far.
 
     Attributes:
-        score: how good its front is.
+        points: [n, objective] its front, from the episodes by which evaluations are compared.
+        conditioned: mean utility that preferences achieved themselves.
         front: the front as front.json spells it.
         policies: policy id -> the policy as plain data.
     """
 
-    score: Score
+    points: FloatArray
+    conditioned: float
     front: Mapping[str, object]
     policies: Mapping[int, Mapping[str, Any]]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
-        return {"score": tuple(self.score), "front": dict(self.front), "policies": dict(self.policies)}
+        return {
+            "points": self.points,
+            "conditioned": self.conditioned,
+            "front": dict(self.front),
+            "policies": dict(self.policies),
+        }
 
     @staticmethod
     def of_state_dict(state: Mapping[str, Any]) -> "Best":
         """Return what `state_dict` wrote down."""
-        return Best(Score._make(state["score"]), state["front"], state["policies"])
+        return Best(np.array(state["points"]), state["conditioned"], state["front"], state["policies"])
+
+
+class Compared(NamedTuple):
+    """By what evaluations are compared."""
+
+    points: FloatArray
+    """[n, objective] of the candidates for the front."""
+    conditioned: float
+    """Mean utility that preferences achieve themselves."""
 
 
 class Reporter:
@@ -76,6 +92,7 @@ class Reporter:
         evaluated_steps: training steps at the last evaluation; -1 before the first.
         best: the best scheduled evaluation so far.
         reference_point: of the hypervolume; None until the first scheduled evaluation, where none is given.
+        ideal: [objective] the best returns in scheduled evaluations so far.
         recorder: writes the records; None before they are opened.
         selection: what makes a front, and which is better.
     """
@@ -99,6 +116,7 @@ class Reporter:
         self.evaluated_steps = -1
         self.best: Best | None = None
         self.reference_point = experiment.problem.reference_point
+        self.ideal = np.full(experiment.problem.num_objectives, -np.inf)
         self.recorder: Recorder | None = None
         self._published: Mapping[str, object] = {}
         self.selection = Selection(
@@ -107,6 +125,7 @@ class Reporter:
             experiment.known_front,
             agent if isinstance(agent, Constrained) else None,
             units,
+            criterion_of(experiment.settings.select_by, agent),
         )
         self._publisher = Publisher(run_dir)
 
@@ -121,6 +140,7 @@ class Reporter:
             "episodes": self.episodes.episodes_state_dict(),
             "wall_seconds": self.clock.seconds,
             "reference_point": self.reference_point,
+            "ideal": self.ideal,
             "best": None if self.best is None else self.best.state_dict(),
         }
 
@@ -131,6 +151,7 @@ class Reporter:
         self.clock.earlier = state["wall_seconds"]
         self.reference_point = state["reference_point"]
         self.episodes.load_episodes_state_dict(state["episodes"])
+        self.ideal = np.array(state["ideal"])
         self.best = None if state["best"] is None else Best.of_state_dict(state["best"])
 
     # --- Records ------------------------------------------------------------------------------------------------------
@@ -169,16 +190,14 @@ class Reporter:
         An evaluation that is cut short leaves nothing; arguments as for `_evaluate`.
         """
         steps = self.evaluator.steps
-        reference_point = self.reference_point
         try:
             return self._evaluate(scheduled)
         except BaseException:
             self.evaluator.steps = steps
-            self.reference_point = reference_point
             raise
 
     def _evaluate(self, scheduled: bool) -> Front:
-        """Return the front of a new evaluation.
+        """Return the front of a new evaluation; nothing but counts changes before all of its episodes have ended.
 
         The best of many noisy returns is not what its policy will reach again. So candidates are selected as
         non-dominated in one evaluation, the front is chosen in a second and reported from a third, each on fresh seeds;
@@ -191,29 +210,32 @@ class Reporter:
         policies, preferences = self.agent.policies(self.experiment.evaluation_preferences)
         selection = self._returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
-        if scheduled:
-            self.reference_point = reference_point
         rows = self.selection.selected_rows(selection.discounted)
         chosen = self._indicators(selection.discounted[rows], reference_point)
         conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
-        score = self.selection.score(
-            selection.discounted[rows], reference_point, conditioned.get("conditioned_utility", 0.0)
-        )
+        compared = Compared(selection.discounted[rows], conditioned.get("conditioned_utility", 0.0))
+        ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
+        is_best = self._is_best(compared, reference_point, ideal)
         choice = self._returns(policies[rows], preferences[rows], "choice")
         kept = self.selection.front_rows(choice.discounted)
         if repeats_exactly(selection.select(rows), choice):
             report = choice.select(kept)
         else:
-            precise = self.best is None or score >= self.best.score
-            report = self._report(policies[rows[kept]], preferences[rows[kept]], precise)
+            report = self._report(policies[rows[kept]], preferences[rows[kept]], precise=is_best)
         order = np.lexsort(report.discounted.T[::-1])
         report = report.select(order)
         kept = kept[order]
         points = report.discounted
         choice_points = choice.discounted[kept]
+        scales = scales_of(points, self.experiment.problem.scales)
 
         def indicators(of: FloatArray) -> dict[str, float]:
-            return self._indicators(of, reference_point, choice_points)
+            values = self._indicators(of, reference_point, choice_points)
+            if differ(scales) or self.experiment.problem.scales is not None:
+                grid = self.experiment.evaluation_preferences
+                normalized = delivered_utility(of / scales, choice_points / scales, grid)
+                values["normalized_expected_utility"] = normalized
+            return values
 
         random = stream(self.experiment.settings.seed, "standard errors", self.agent.steps)
         front = Front(
@@ -229,13 +251,16 @@ class Reporter:
             reference_point=reference_point,
             known_front=self.experiment.known_front,
             units=self.units.known,
-            scales=scales_of(points, self.experiment.problem.scales),
+            scales=scales,
             undiscounted_points=report.undiscounted,
             violations=self.selection.violations(points),
         )
+        if scheduled:
+            self.reference_point = reference_point
+            self.ideal = ideal
         self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         self._record_selection(chosen, conditioned)
-        self._publish_best(score, front, scheduled)
+        self._publish_best(compared if is_best else None, front, scheduled)
         self.evaluated_steps = self.agent.steps
         return front
 
@@ -250,12 +275,26 @@ class Reporter:
 
     # --- The best front -----------------------------------------------------------------------------------------------
 
-    def _publish_best(self, score: Score, front: Front, scheduled: bool) -> None:
-        """Publish an evaluation if it is the best so far, and else the best with the counts as they are now."""
+    def _is_best(self, compared: "Compared", reference_point: tuple[float, ...], ideal: FloatArray) -> bool:
+        """Return whether an evaluation is at least as good as the best so far, both measured alike."""
+        if self.best is None:
+            return True
+        new = self.selection.score(compared.points, reference_point, compared.conditioned, ideal)
+        return new >= self.selection.score(self.best.points, reference_point, self.best.conditioned, ideal)
+
+    def _publish_best(self, compared: "Compared | None", front: Front, scheduled: bool) -> None:
+        """Publish an evaluation if it is the best so far, and else the best with the counts as they are now.
+
+        Args:
+            compared: by what it is the best; None where it is not.
+            front: its front.
+            scheduled: whether it belongs to the schedule.
+        """
         best = self.best
-        if best is None or score >= best.score:
+        if compared is not None or best is None:
+            compared = compared or Compared(front.points, 0.0)
             policies = {key: self._for_file(policy) for key, policy in self.agent.export_policies().items()}
-            best = Best(score, self._front_record(front).to_json(), policies)
+            best = Best(compared.points, compared.conditioned, self._front_record(front).to_json(), policies)
         if scheduled:
             self.best = best
         counts = {"training_steps": self.agent.steps, **self._counts(), "wall_seconds": self.clock.seconds}

@@ -416,6 +416,9 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
         raise ValueError(
             f"{run_dir / CONFIG}: {error}{hint if 'there is no environment' in str(error) else ''}"
         ) from error
+    for name in ("select_by", "utility"):
+        named = getattr(resolved.settings if name == "select_by" else resolved.settings.agent, name, "")
+        check_trust(f"run {run_dir}", name, str(named), trust, spoken("--trust", "trust=True"))
     return task.experiment(resolved)
 
 

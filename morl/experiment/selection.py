@@ -8,19 +8,48 @@ import numpy as np
 
 from morl.experiment.front import indicators_of, sorted_front
 from morl.experiment.units import RewardUnits
-from morl.protocols import Constrained, FloatArray, IndexArray
+from morl.protocols import Constrained, FloatArray, IndexArray, OptimizesUtility
+from morl.utilities import find_utility
+
+EXPECTED_UTILITY = "expected-utility"
+HYPERVOLUME = "hypervolume"
+
+
+def criterion_of(select_by: str, agent: object) -> str:
+    """Return by what the best evaluation of a run is chosen.
+
+    Args:
+        select_by: the setting; "auto": expected utility where the agent optimizes weighted sums, which rewards nothing
+            in concave parts of a front, and hypervolume where it optimizes another utility.
+        agent: the agent.
+
+    Raises:
+        ValueError: there is no such utility.
+    """
+    if select_by == "auto":
+        utility = agent.utility_name if isinstance(agent, OptimizesUtility) else "linear"
+        return EXPECTED_UTILITY if utility == "linear" else HYPERVOLUME
+    if select_by not in (EXPECTED_UTILITY, HYPERVOLUME):
+        try:
+            find_utility(select_by)
+        except ValueError as error:
+            _, _, reason = str(error).partition(", but ")
+            known = f"auto, {EXPECTED_UTILITY}, {HYPERVOLUME} or a utility"
+            raise ValueError(f"select_by is {select_by!r}, but must be {known}: it {reason}") from error
+    return select_by
 
 
 class Score(NamedTuple):
     """How good a front is; scores compare entry by entry.
 
-    For equal expected utilities the hypervolume decides, which concave parts of a front add to, and then what each
-    preference itself achieves.
+    For equal values the hypervolume decides, which concave parts of a front add to, and then what each preference
+    itself achieves.
     """
 
     violation: float
     """Minus the smallest violation of the user's constraints; 0 where all are kept, or there are none."""
-    expected_utility: float
+    value: float
+    """What `Selection.criterion` asks for."""
     hypervolume: float
     conditioned_utility: float
 
@@ -35,6 +64,8 @@ class Selection:
         known_front: [j, objective] the true front, if it is known.
         constrained: the agent, if it keeps bounds on some objectives.
         units: of the agent's rewards: preferences weigh returns in these.
+        criterion: "expected-utility", "hypervolume", or the utility whose mean over preferences makes a front good: one
+            of `morl.utilities.UTILITIES`, or "module:name".
     """
 
     num_objectives: int
@@ -42,6 +73,7 @@ class Selection:
     known_front: FloatArray | None
     constrained: Constrained | None
     units: RewardUnits
+    criterion: str = EXPECTED_UTILITY
 
     @property
     def free_objectives(self) -> list[int]:
@@ -62,16 +94,44 @@ class Selection:
         kept = self.violations(points)[rows] == 0.0
         return rows[kept] if kept.any() else rows
 
-    def score(self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float) -> Score:
+    def score(
+        self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float, ideal: FloatArray
+    ) -> Score:
         """Return how good a front is, in the agent's units.
 
         Args:
             points: [n, objective] of the front.
             reference_point: [objective].
             conditioned: mean utility that preferences achieve themselves.
+            ideal: [objective] the best returns so far: fronts compare under the same ones only.
         """
         violation, expected, volume = self.worth(points, reference_point)
-        return Score(violation, expected, _comparable(volume), conditioned)
+        volume = _comparable(volume)
+        match self.criterion:
+            case "expected-utility":
+                value = expected
+            case "hypervolume":
+                value = volume
+            case _:
+                value = self._mean_utility(points, np.array(reference_point), ideal)
+        return Score(violation, value, volume, conditioned)
+
+    def _mean_utility(self, points: FloatArray, lowest: FloatArray, ideal: FloatArray) -> float:
+        """Return mean_w max_J u(J, w) of the criterion, with returns as shares of the range from lowest to ideal.
+
+        Args:
+            points: [n, objective] J.
+            lowest: [objective].
+            ideal: [objective].
+        """
+        free = self.free_objectives
+        bounded = np.delete(np.arange(points.shape[1]), free)
+        broken = self.violations(points)
+        span = np.where(ideal > lowest, ideal - lowest, 1.0)[free]
+        shares = (points[broken == broken.min()][:, free] - lowest[free]) / span
+        weights = self.preferences[(self.preferences[:, bounded] == 0.0).all(axis=1)][:, free]
+        utilities = find_utility(self.criterion)(shares[None], weights[:, None], np.ones((1, 1, len(free))))
+        return float(np.asarray(utilities).max(axis=1).mean())
 
     def conditioned_utilities(self, returns: FloatArray, preferences: FloatArray) -> dict[str, float]:
         """Return what preferences achieve themselves, in the agent's units (`conditioned_utilities`)."""

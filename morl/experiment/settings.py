@@ -79,6 +79,9 @@ class Settings(Generic[AgentConfig]):
     """Resolution of the evaluation grid of preferences; default: the finest of at most 250 preferences."""
     evaluation_episodes: int = 5
     """Episodes for each preference or policy in an evaluation."""
+    select_by: str = "auto"
+    """What makes an evaluation the best, whose front and policies are published: expected-utility, hypervolume, or a
+    utility such as tchebycheff; auto: the first where the agent optimizes weighted sums, else the second."""
     log_every: int = 1_000
     """Environment steps between two log lines."""
     checkpoint_minutes: float = 5.0
@@ -141,6 +144,7 @@ class SettingsArguments(TypedDict, total=False):
     evaluate_every: WholeNumber
     evaluation_divisions: WholeNumber | None
     evaluation_episodes: WholeNumber
+    select_by: str
     log_every: WholeNumber
     checkpoint_minutes: float
     time_limit_minutes: float | None

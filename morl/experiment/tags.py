@@ -32,6 +32,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "front/hypervolume": "Volume between the front and the reference point, larger is better.",
     "front/expected_utility": "Mean over the evaluation grid of preferences of the highest weighted return on the"
     " front, larger is better.",
+    "front/normalized_expected_utility": "The expected utility of returns in units of each objective's scale.",
     "front/sparsity": "Mean squared gap between neighbouring points of the front, smaller is denser.",
     "front/cardinality": "Number of points of the front.",
     "front/igd_plus": "Mean distance from the known front to this one (IGD+), 0 is the best.",

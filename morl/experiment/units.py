@@ -10,6 +10,7 @@ is the size of the reference point, or of the known front; where those say nothi
 all rewards up to the first that is not zero: those before it are zeros in any unit.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
@@ -23,6 +24,9 @@ from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, S
 from morl.protocols import Actions, Evaluate, FloatArray, IndexArray, KnownFront, Problem, StateDict
 from morl.seeding import derived_seed
 
+LARGEST_OFFSET = 10.0
+"""Mean reward, in standard deviations, from which an objective is said to pay a constant."""
+_LOGGER = logging.getLogger("morl")
 MEASURED_STEPS = 1_024
 """Environment steps in which units are measured."""
 
@@ -153,9 +157,25 @@ def measure_units(build_envs: Callable[[int], MultiObjectiveVectorEnv], num_envs
     finally:
         envs.close()
     units = root_mean_square(rewards)
+    _warn_of_offsets(rewards, problem.objectives)
     for sizes in _hints(problem):
         units = np.where(units > 0.0, units, sizes)
     return RewardUnits(np.where(units > 0.0, units, np.nan), len(rewards))
+
+
+def _warn_of_offsets(rewards: FloatArray, objectives: Sequence[str]) -> None:
+    """Name objectives that pay nearly the same in every step: what differs between policies is small beside it."""
+    means = rewards.mean(axis=0)
+    deviations = rewards.std(axis=0)
+    for name, mean, deviation in zip(objectives, means.tolist(), deviations.tolist(), strict=True):
+        if 0.0 < LARGEST_OFFSET * deviation < abs(mean):
+            _LOGGER.warning(
+                "%s pays %.4g in every random step, give or take %.2g: agents learn more from rewards without such a"
+                " constant, where episodes have a fixed length",
+                name,
+                mean,
+                deviation,
+            )
 
 
 def _random_rewards(envs: MultiObjectiveVectorEnv) -> FloatArray:

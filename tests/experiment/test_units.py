@@ -11,6 +11,7 @@ from gymnasium import spaces
 import morl
 from morl.experiment.front import scales_of
 from morl.experiment.units import RewardUnits, UnitRewards, root_mean_square
+from morl.preferences import simplex_lattice
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -191,7 +192,7 @@ def test_registered_scales_reach_the_front_and_decide_what_a_preference_means(tm
     run = morl.train("pd-morl", "scaled-walk-v0", run_dir=tmp_path / "run", config=TINY, **SCHEDULE)
     np.testing.assert_array_equal(run.front.scales, [2.0, 9000.0])
     assert run.front.normalizes
-    points = run.front.points
+    points = run.front.choice_points
     row = run.best_row([0.5, 0.5])
     assert row == np.argmax(points @ [0.5 / 2.0, 0.5 / 9000.0])
     assert run.best_row([0.5, 0.5], normalized=False) == np.argmax(points @ [0.5, 0.5])
@@ -205,3 +206,35 @@ def test_registered_scales_reach_the_front_and_decide_what_a_preference_means(tm
 def test_wrong_scales_are_refused(scales: Any) -> None:
     with pytest.raises(ValueError, match="scales must be 2 finite numbers greater than 0"):
         morl.envs.register("wrong-scales-v0", toys.Walk, objectives=("near", "far"), scales=scales)
+
+
+def test_utility_in_scales_stands_beside_the_raw_one_where_they_differ(tmp_path: Path) -> None:
+    plain = train(tmp_path / "plain", "c-morl", (1.0, 1.0)).front
+    scaled = train(tmp_path / "scaled", "c-morl", (1.0, 4096.0)).front
+    assert ("normalized_expected_utility" in plain.indicators) == plain.normalizes
+    assert "expected_utility" in scaled.indicators
+    grid = simplex_lattice(2, SCHEDULE["evaluation_divisions"])
+    points = scaled.points / scaled.scales
+    chosen = (grid @ (scaled.choice_points / scaled.scales).T).argmax(axis=1)
+    expected = (grid * points[chosen]).sum(axis=1).mean()
+    assert scaled.indicators["normalized_expected_utility"] == pytest.approx(expected)
+
+
+class Bonus(toys.Walk):
+    """Pays a bonus in every step, beside which all else is small."""
+
+    bonus = 1e4
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, np.add(reward, [self.bonus, 0.0]), terminated, truncated, info
+
+
+@pytest.mark.parametrize(("bonus", "named"), [(1e4, True), (0.0, False)])
+def test_a_constant_in_the_rewards_is_named(
+    bonus: float, named: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    env = type("Bonus", (Bonus,), {"bonus": bonus})
+    toys.train(tmp_path / "run", env, 50)
+    assert ("objective_0 pays 1" in caplog.text) == named
+    assert "objective_1 pays" not in caplog.text
