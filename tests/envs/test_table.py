@@ -54,14 +54,22 @@ def test_the_list_is_quick_quiet_and_complete():
     """The issue asks for about five seconds of wall clock; processor time is what a busy machine leaves comparable."""
     before = os.times()
     command = Path(sys.executable).with_name("morl")
-    run = subprocess.run([command, "list", "envs"], cwd=ROOT, capture_output=True, text=True, check=True)
+    wide = os.environ | {"COLUMNS": "600"}  # narrow terminals see fewer columns
+    run = subprocess.run([command, "list", "envs"], cwd=ROOT, env=wide, capture_output=True, text=True, check=True)
     after = os.times()
     assert after.children_user + after.children_system - before.children_user - before.children_system < 5
     assert run.stderr == ""
     lines = {line.split()[1]: line for line in run.stdout.splitlines() if line.count("│") > 5}
     for row in rows():
         if row.id in OURS:
-            assert [cell.strip() for cell in lines[row.id].strip("│ ").split("│")] == list(row)
+            shown = [cell.strip() for cell in lines[row.id].strip("│ ").split("│")]
+            assert all(_is(cell, whole) for cell, whole in zip(shown, row, strict=True)), shown
+
+
+def _is(shown: str, whole: str) -> bool:
+    """Return whether a cell is a text, the middle of a long one left out."""
+    start, _, end = shown.partition("…")
+    return shown == whole or ("…" in shown and whole.startswith(start) and whole.endswith(end))
 
 
 def test_a_text_narrows_the_list(morl_cli):
