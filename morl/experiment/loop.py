@@ -215,5 +215,6 @@ def _resume_hints(sessions: Sequence[Session]) -> list[str]:
             hints.append(f"the run {session.run_dir} is complete")
         elif step is not None:
             how = spoken(f"morl resume {session.run_dir}", f"morl.resume({str(session.run_dir)!r})")
-            hints.append(f"the run is saved up to step {step:,}; to resume: {how}")
+            until = f"up to step {step:,}" if step > 0 else "before its first step of training"
+            hints.append(f"the run is saved {until}; to resume: {how}")
     return hints

@@ -109,7 +109,9 @@ def test_a_signal_ends_pretraining(tmp_path: Path) -> None:
     config = toys.TINY_CONTINUOUS | {"preset": "paper", "key_pretraining_steps": 900_000}
     process = start(run, env="toys:toy-continuous-walk-v0", config=config)
     wait_until(lambda: logged(run, 2), process)
-    assert "the run is saved up to step 0; to resume: morl resume" in stop_and_wait(process, signal.SIGINT)
+    assert "the run is saved before its first step of training; to resume: morl resume" in stop_and_wait(
+        process, signal.SIGINT
+    )
     counted = [line["pretraining_steps"] for line in toys.lines(run / "metrics.jsonl")]
     assert counted == sorted(counted)
     assert checkpoint.newest(run) is not None

@@ -158,7 +158,8 @@ def test_a_failure_of_the_environment_at_any_step(
         newest = checkpoint.newest(run)
         assert newest is not None
         step = int(newest.name[-12:])
-        expected = f"the run is saved up to step {step:,}; to resume: morl.resume({str(run)!r})"
+        until = f"up to step {step:,}" if step > 0 else "before its first step of training"
+        expected = f"the run is saved {until}; to resume: morl.resume({str(run)!r})"
         assert failed.value.__notes__ == [expected]
         evaluations = toys.lines(run / "fronts.jsonl")
         assert evaluations == whole[name]["evaluations"][: len(evaluations)]
