@@ -19,6 +19,7 @@ from morl.policy_files import PolicyData
 from morl.protocols import (
     Actions,
     Agent,
+    BoolArray,
     Constrained,
     DescribesMetrics,
     FloatArray,
@@ -26,6 +27,7 @@ from morl.protocols import (
     Observations,
     Problem,
     UsesAccruedReward,
+    UsesActionMasks,
     VectorEnvironment,
 )
 
@@ -180,12 +182,16 @@ class _Check:
             pass
         return agent
 
-    def observations(self, count: int) -> Observations:
-        """Return a batch of observations that occur in the environment."""
+    def observations(self, agent: Agent, count: int) -> tuple[Observations, dict[str, BoolArray]]:
+        """Return a batch of observations that occur in the environment, and their masks if `act` takes them."""
         envs = make_vec(self.env, count)
-        observations, _ = envs.reset(seed=11)
+        observations, infos = envs.reset(seed=11)
         envs.close()
-        return observations
+        if not self.problem.action_masks:
+            return observations, {}
+        takes = isinstance(agent, UsesActionMasks) and agent.uses_action_masks
+        _require(takes, f"uses_action_masks must be True on {self.problem.id}, which gives action masks")
+        return observations, {"masks": np.asarray(infos["action_mask"]) == 1}
 
     # --- Clauses ------------------------------------------------------------------------------------------------------
 
@@ -244,14 +250,23 @@ class _Check:
         """Check the candidates for the front and the actions of the agent."""
         agent = self.trained()
         ids, preferences = self._candidates(agent)
-        observations = self.observations(len(ids))
-        actions = agent.act(observations, preferences, ids)
+        observations, masks = self.observations(agent, len(ids))
+        actions = agent.act(observations, preferences, ids, **masks)
         space = self._single_action_space()
         _require(len(actions) == len(ids), f"act must return an action a row, got {len(actions)} for {len(ids)} rows")
         for action in actions:
             _require(space.contains(action), f"actions must lie in {space}, got {action!r}")
-        again = agent.act(observations, preferences, ids)
+        if masks:
+            self._check_allowed(actions, masks["masks"])
+        again = agent.act(observations, preferences, ids, **masks)
         _require(np.array_equal(actions, again), "act must be deterministic, got two answers to the same question")
+
+    def _check_allowed(self, actions: Actions, masks: BoolArray) -> None:
+        """Check that actions [env] are among those that masks [env, choice] allow."""
+        assert isinstance(self.problem.action_space, gymnasium.spaces.Discrete)
+        for action, mask in zip(actions, masks, strict=True):
+            allowed = mask[int(action) - int(self.problem.action_space.start)]
+            _require(allowed, f"actions must be allowed by the action mask {mask.tolist()}, got {action!r}")
 
     def _candidates(self, agent: Agent) -> tuple[IndexArray, FloatArray]:
         ids, preferences = agent.policies(self.preferences)
@@ -327,12 +342,13 @@ class _Check:
             )
             assert isinstance(data, PolicyData)
             policies[policy_id] = data
-        observations = self.observations(len(ids))
-        actions = agent.act(observations, preferences, ids)
+        observations, masks = self.observations(agent, len(ids))
+        actions = agent.act(observations, preferences, ids, **masks)
         for row, policy_id in enumerate(ids.tolist()):
             bank = PolicyBank(policies[policy_id].spec, CPU)
             bank.add(policy_id, policies[policy_id])
-            action = bank.act(_row(observations, row), preferences[row : row + 1], ids[row : row + 1])[0]
+            mask = masks["masks"][row : row + 1] if masks else None
+            action = bank.act(_row(observations, row), preferences[row : row + 1], ids[row : row + 1], masks=mask)[0]
             alike = np.allclose(action, actions[row], rtol=1e-4, atol=1e-5)
             _require(
                 alike, f"an exported policy must act as the agent does, got {action!r} instead of {actions[row]!r}"
@@ -369,9 +385,9 @@ class _Check:
         if isinstance(agent, UsesAccruedReward) and agent.uses_accrued_reward:
             accrued = np.zeros((len(ids), self.problem.num_objectives + 1))
             accrued[:, -1] = 1.0
-            observations = self.observations(len(ids))
-            actions = agent.act(observations, preferences, ids, accrued=accrued)  # type: ignore[call-arg]
-            same = np.array_equal(actions, agent.act(observations, preferences, ids))
+            observations, masks = self.observations(agent, len(ids))
+            actions = agent.act(observations, preferences, ids, accrued=accrued, **masks)  # type: ignore[call-arg]
+            same = np.array_equal(actions, agent.act(observations, preferences, ids, **masks))
             _require(same, "act without accrued must act as at the start of an episode")
 
 

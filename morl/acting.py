@@ -14,9 +14,10 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
@@ -239,7 +240,15 @@ class PolicyBank:
                 `reward_units`, and discount, for policies with augmented state; default: the start of an episode.
             masks: [env, choice], true where a choice is allowed.
             generator: samples from stochastic policies; default: the most likely actions.
+
+        Raises:
+            ValueError: the policies were trained with action masks, and `masks` is None.
         """
+        if masks is None and self.spec.action_masks:
+            raise ValueError(
+                f"action masks are missing, but the policies of {self.spec.agent} were trained with them: give those of"
+                f" the observations, {len(policies)} x {num_choices(self.spec.action_space)} zeros and ones"
+            )
         network = self._network
         ids, group = np.unique(policies, return_inverse=True)
         stack = self._stacked(ids.tolist())
@@ -344,7 +353,7 @@ class Policy:
         state: FloatArray | None = None,
         episode_start: BoolArray | None = None,
         deterministic: bool = True,
-        action_masks: BoolArray | None = None,
+        action_masks: ArrayLike | None = None,
     ) -> tuple[Actions, FloatArray | None]:
         """Return the action (or actions, for a batch of observations) and the unchanged `state`.
 
@@ -354,11 +363,12 @@ class Policy:
                 and the discount of the next one, [objective + 1] or a batch; default: the start of an episode.
             episode_start: accepted as in Stable-Baselines3; these policies have no memory that it could reset.
             deterministic: True for the most likely action, False for a sample.
-            action_masks: [choice] or a batch, true where a choice is allowed, as in sb3-contrib.
+            action_masks: [choice] or a batch, 1 where a choice is allowed, as in sb3-contrib; required where the policy
+                was trained with masks.
 
         Raises:
             ValueError: the observation has the wrong shape, a deterministic policy is asked for a sample, or masks are
-                given for continuous actions.
+                missing, of the wrong shape, without any allowed action, or given for continuous actions.
         """
         del episode_start
         spec = self.data.spec
@@ -366,8 +376,6 @@ class Policy:
             raise ValueError(
                 f"deterministic is False, but this policy of {spec.agent} is deterministic: its head is {spec.head!r}"
             )
-        if action_masks is not None and not isinstance(spec.action_space, spaces.Discrete):
-            raise ValueError(f"action_masks are given, but actions are {spec.action_space}: only choices can be masked")
         size = _batch_size(spec.observation_space, observation)
         batch = _with_first_axis(spec.observation_space, observation) if size is None else observation
         count = 1 if size is None else size
@@ -375,18 +383,27 @@ class Policy:
         if state is not None and spec.augmented_units is not None:
             width = len(spec.objectives) + 1
             accrued = np.broadcast_to(np.asarray(state, dtype=np.float64), (count, width))
-        masks = None
-        if action_masks is not None:
-            masks = np.atleast_2d(np.asarray(action_masks, dtype=np.bool_))
         actions = self._bank.act(
             batch,
             np.broadcast_to(self.conditioning, (count, len(self.conditioning))),
             np.zeros(count, dtype=np.int64),
             accrued=accrued,
-            masks=masks,
+            masks=self._checked_masks(action_masks, size),
             generator=None if deterministic else self._generator,
         )
         return (actions[0] if size is None else actions), state
+
+    def _checked_masks(self, masks: ArrayLike | None, size: int | None) -> BoolArray | None:
+        """Return a user's masks [n, choice] for a batch of `size`; None where none are given and none are needed."""
+        spec = self.data.spec
+        if masks is not None:
+            return checked_masks(masks, spec.action_space, size)
+        if spec.action_masks:
+            raise ValueError(
+                f"action_masks is None, but this policy of {spec.agent} was trained with action masks: give"
+                " info['action_mask'] of the observation"
+            )
+        return None
 
     def save(self, file: str | Path) -> None:
         """Write the policy to a file that `morl.load_policy` reads without environment, agent or run.

@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from morl.action_masks import MaskReader
 from morl.protocols import (
     Actions,
     FloatArray,
@@ -21,7 +22,7 @@ Act: TypeAlias = Callable[..., Actions]
 
 What `ActInputs` says it takes, it is also given: `accrued` [env, objective + 1], the discounted sum of the episode's
 rewards so far and the discount of the next one (gamma^t); `masks` [env, choice], true where a choice is allowed, where
-the environment's infos hold an "action_mask".
+the environment gives action masks.
 """
 
 
@@ -183,6 +184,9 @@ class Evaluator:
             episodes: episodes per row, at least 1.
             seed: episode j of row i is seeded with seed + i * episodes + j.
             inputs: what `act` takes beside these.
+
+        Raises:
+            ValueError: the environment gives action masks that `act` does not take, or wrong ones.
         """
         rows = len(policies) * episodes
         parts = []
@@ -215,7 +219,11 @@ class Evaluator:
         """
         num_envs = len(policies)
         envs = self._envs(num_envs)
+        reader = MaskReader("the environment" if envs.spec is None else envs.spec.id, envs.single_action_space)
         observations, infos = envs.reset(seed=seed)
+        masks = reader.reset(infos)
+        if masks is not None and not inputs.masks:
+            raise ValueError(f"{reader.env_id} gives action masks, but the policies to be evaluated take none")
         discounted = np.zeros_like(preferences)
         undiscounted = np.zeros_like(preferences)
         lengths = np.zeros(num_envs)
@@ -226,14 +234,15 @@ class Evaluator:
             extras = {}
             if inputs.accrued:
                 extras["accrued"] = np.column_stack([discounted[rows], np.full(len(rows), factor)])
-            if inputs.masks and "action_mask" in infos:
-                extras["masks"] = infos["action_mask"][rows]
+            if masks is not None:
+                extras["masks"] = masks[rows]
             return act(select_rows(observations, rows), preferences[rows], policies[rows], **extras)
 
         actions = np.array(choose(np.arange(num_envs)))  # our own, to write into
         for _ in range(self.horizon):
             self.before_step()
             observations, rewards, terminated, truncated, infos = envs.step(actions)
+            masks = reader.current(infos)
             counted = rewards * running[:, None]  # an environment whose episode has ended is stepped, uncounted
             discounted += factor * counted
             undiscounted += counted
@@ -245,9 +254,14 @@ class Evaluator:
                 break
             # Environments whose episode has ended repeat their last action, unless a mask might forbid it: only the
             # others are worth a forward pass.
-            rows = np.arange(num_envs) if "action_mask" in infos else np.flatnonzero(running)
+            rows = np.flatnonzero(running) if masks is None else np.arange(num_envs)
             actions[rows] = choose(rows)
         return discounted, undiscounted, lengths
+
+    @property
+    def environments(self) -> list[VectorEnvironment]:
+        """Return the vector environments that are alive: those of the latest episodes are among them."""
+        return list(self._environments.values())
 
     def _envs(self, num_envs: int) -> VectorEnvironment:
         """Return a vector environment of this size; others are closed where all together would be too many."""

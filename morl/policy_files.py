@@ -67,6 +67,8 @@ class PolicySpec:
     """Whether the utility sees shares of the range between `PolicyData.bounds` instead of returns."""
     reward_units: tuple[float, ...] | None = None
     """[objective] the returns of the environment that the policy sees as 1; None: they are the environment's own."""
+    action_masks: bool = False
+    """Whether it was trained with action masks, and so must be given those of the observations that it acts for."""
 
     @property
     def stochastic(self) -> bool:

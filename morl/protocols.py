@@ -62,6 +62,8 @@ class Problem:
     """[objective] worst return that still counts in the hypervolume, in discounted returns; None: not known."""
     known_front: KnownFront | None = None
     """The true front; None: not known."""
+    action_masks: bool = False
+    """Whether infos of the environment hold masks of its actions (`morl.action_masks`)."""
     units: tuple[float, ...] | None = None
     """[objective] what the agent sees as 1: its rewards, returns, reference point and known front are the environment's
     divided by these; None: they are the environment's."""
@@ -198,7 +200,10 @@ class UsesAccruedReward(Protocol):
 
 @runtime_checkable
 class UsesActionMasks(Protocol):
-    """An agent whose `act` takes `masks`: [env, choice], true where the environment allows a choice."""
+    """An agent whose `act` takes `masks`: [env, choice], true where the environment allows a choice.
+
+    Other agents are refused where the environment gives masks.
+    """
 
     uses_action_masks: bool
     """Whether it does with these settings."""

@@ -26,6 +26,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from morl.acting import PolicyBank
+from morl.action_masks import MaskReader, num_choices
 from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import bounds_of, parse_constraints, violation_report, violations
@@ -69,6 +70,7 @@ def policy_spec(problem: Problem, config: Config) -> PolicySpec:
         action_space=problem.action_space,
         objectives=problem.objectives,
         one_hot=config.one_hot,
+        action_masks=problem.action_masks,
     )
 
 
@@ -87,7 +89,6 @@ class CMORL:
     """
 
     config_class = Config
-    uses_action_masks = True
     metric_descriptions = METRIC_DESCRIPTIONS
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
@@ -102,6 +103,8 @@ class CMORL:
                 " returns that are discounted by it"
             )
         self.num_objectives = problem.num_objectives
+        self.uses_action_masks = isinstance(problem.action_space, spaces.Discrete)
+        self.mask_reader = MaskReader(problem.id, problem.action_space, problem.action_masks)
         self.constraints = parse_constraints(config.constraints, problem.objectives)  # in the environment's units
         units = np.ones(self.num_objectives) if problem.units is None else np.array(problem.units)
         self.own_constraints = [replace(each, bound=each.bound / units[each.objective]) for each in self.constraints]
@@ -121,7 +124,7 @@ class CMORL:
                 observation=width,
                 action=self.network.log_stds or 1,
                 objectives=self.num_objectives,
-                choices=int(problem.action_space.n) if isinstance(problem.action_space, spaces.Discrete) else 0,
+                choices=num_choices(problem.action_space) if problem.action_masks else 0,
             ),
             num_envs=num_envs,
             discount=self.discount,
@@ -153,7 +156,7 @@ class CMORL:
         self.updates = 0
         self.next_id = len(preferences)
         self.observations: NDArray[np.float32] | None = None  # [env, width] encoded; None: reset envs
-        self.masks: BoolArray | None = None  # [env, choice] allowed choices
+        self.masks: BoolArray | None = None  # [env, choice] allowed choices; None: the environment gives no masks
         self.diagnostics: dict[str, float] = {}
         self.stage = self._next_stage()
         self.backend: str = self.stage.tasks.backend
@@ -309,7 +312,7 @@ class CMORL:
         observations, rewards, terminated, truncated, infos = envs.step(actions)
         self.steps += self.num_envs
         tasks.rollout.add(inputs, chosen, rewards, terminated, truncated, masks)
-        self.masks = infos.get("action_mask")
+        self.masks = self.mask_reader.current(infos)
         self.observations = self.encode(observations)
         cut = np.flatnonzero(truncated & ~terminated)
         if cut.size and self.discount < 1.0:  # without discount an endless task has no value: the limit is its end
@@ -322,7 +325,7 @@ class CMORL:
         """Reset the environments and return their encoded observations [env, width]."""
         observations, infos = envs.reset(seed=derived_seed(self.seed, "environments", self.steps))
         self.stage.tasks.reset_episodes()
-        self.masks = infos.get("action_mask")
+        self.masks = self.mask_reader.reset(infos)
         return self.encode(observations)
 
     def _update(self) -> None:
@@ -359,7 +362,7 @@ class CMORL:
             observations: a batch of the environment's observation space.
             preferences: [env, objective]; not read, policies are not conditioned.
             policies: [env] the id of the policy of each row.
-            masks: [env, choice] allowed choices; None: all are.
+            masks: [env, choice] allowed choices; required where the environment gives masks.
         """
         return self.bank.act(observations, preferences, policies, masks=masks)
 

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from morl.learning.actions import BoundedActions
-from morl.protocols import Actions
+from morl.protocols import Actions, BoolArray
 
 
 class DiscreteActions:
@@ -28,15 +28,29 @@ class DiscreteActions:
         environment_actions: Actions = actions[:, 0].astype(np.int64) + self.start
         return environment_actions
 
-    def random(self, count: int, random: np.random.Generator) -> NDArray[Any]:
-        """Return uniformly random rows [count, 1]."""
+    def random(self, count: int, random: np.random.Generator, masks: BoolArray | None = None) -> NDArray[Any]:
+        """Return uniformly random rows [count, 1].
+
+        Args:
+            count: number of rows.
+            random: random stream.
+            masks: [count, choice] allowed choices; None: all are.
+        """
+        if masks is not None:
+            chances = np.where(masks, random.random(masks.shape), -1.0)
+            return np.asarray(chances.argmax(axis=1))[:, None]
         return random.integers(self.count, size=(count, 1))
 
 
 class ContinuousActions(BoundedActions):
     """Actions as rows [env, width] in [-1, 1], and the environment's, in its bounded box."""
 
-    def random(self, count: int, random: np.random.Generator) -> NDArray[Any]:
+    def random(
+        self,
+        count: int,
+        random: np.random.Generator,
+        masks: BoolArray | None = None,  # noqa: ARG002  (there are no choices)
+    ) -> NDArray[Any]:
         """Return uniformly random rows [count, width]."""
         return random.uniform(-1.0, 1.0, (count, self.width))
 

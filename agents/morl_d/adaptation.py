@@ -32,6 +32,8 @@ def first_weights(kind: str, objectives: int, population: int, seed: int) -> Flo
 
 
 def _lattice(objectives: int, population: int) -> FloatArray:
+    if objectives == 1:  # the lattice is one point, whatever its divisions: all policies have that weight
+        return np.ones((population, 1))
     divisions = 1
     sizes = [comb(divisions + objectives - 1, objectives - 1)]
     while sizes[-1] < population:

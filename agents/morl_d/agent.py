@@ -31,11 +31,12 @@ from morl.agents.morl_d.factory import build
 from morl.agents.morl_d.metrics import METRIC_DESCRIPTIONS
 from morl.agents.morl_d.policies import policy_data
 from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver, TransitionSolver
-from morl.agents.morl_d.validation import check_num_envs, longest_schedules
+from morl.agents.morl_d.validation import check_num_envs, longest_schedules, takes_masks
 from morl.pareto import ParetoArchive
 from morl.policy_files import PolicyData
 from morl.protocols import (
     Actions,
+    BoolArray,
     Evaluate,
     FloatArray,
     IndexArray,
@@ -71,6 +72,7 @@ class MORLD:
         self.seed = seed
         self.device = device
         self.uses_accrued_reward = config.augmented_state
+        self.uses_action_masks = takes_masks(config, problem)
         self.utility_name = config.utility
         self.objectives = problem.num_objectives
         self.population = config.population
@@ -165,7 +167,9 @@ class MORLD:
             self.collector.reset(envs, derived_seed(self.seed, "environments", self.steps))
         assert self.collector.observations is not None
         observations = self._by_policy(self.collector.observations)
-        actions = solver.explore(observations).cpu().numpy().reshape(envs.num_envs, -1)
+        masks = self.collector.masks
+        allowed = None if masks is None else self._by_policy(masks)
+        actions = solver.explore(observations, allowed).cpu().numpy().reshape(envs.num_envs, -1)
         if self.components.exploration is not None:
             actions = self._with_random_actions(actions, self.components.exploration)
         transitions = self.collector.step(envs, self.components.actions.to_environment(actions))
@@ -179,7 +183,8 @@ class MORLD:
         """Return actions [env, width] of which a scheduled share is replaced by random ones."""
         probabilities = schedule.probability(self._experience_steps()).repeat(len(actions) // self.num_active)
         chosen = self.random.random((len(actions), 1)) < probabilities[:, None]
-        return np.where(chosen, self.components.actions.random(len(actions), self.random), actions)
+        random_actions = self.components.actions.random(len(actions), self.random, self.collector.masks)
+        return np.where(chosen, random_actions, actions)
 
     def _improve_policies(self, solver: TransitionSolver, num_envs: int) -> None:
         """Take the updates that the last step of each sub-environment has earned; on policy, when a rollout is full."""
@@ -325,6 +330,7 @@ class MORLD:
         preferences: FloatArray,  # noqa: ARG002
         policies: IndexArray,
         accrued: FloatArray | None = None,
+        masks: BoolArray | None = None,
     ) -> Actions:
         """Return the deterministic actions [env, ...]; every policy acts for the weights that it was trained for.
 
@@ -334,10 +340,11 @@ class MORLD:
             policies: policy ids [env].
             accrued: accrued rewards and discounts of the next rewards [env, objective + 1]; default: those at the start
                 of an episode.
+            masks: [env, choice] allowed choices; required where the environment gives masks.
         """
         self._update_bank()
         own_preferences = np.stack([self.bank[policy_id].preference for policy_id in policies.tolist()])
-        return self.bank.act(observations, own_preferences, policies, accrued)
+        return self.bank.act(observations, own_preferences, policies, accrued, masks)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:  # noqa: ARG002
         """Return the ids [n] of the members and the archive, and the weights that each was trained for [n, objective].

@@ -1,8 +1,9 @@
 """Construction of a MORL/D from its settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Final
 
 import numpy as np
 import torch
@@ -34,6 +35,9 @@ from morl.learning.scalarization import (
 from morl.policy_files import PolicySpec
 from morl.protocols import Problem
 from morl.utilities import find_utility
+
+MASKS_READ: Final[Mapping[str, tuple[str, ...]]] = {"dqn": ("next_mask",), "discrete-sac": ("mask", "next_mask")}
+"""Off-policy solver -> the action masks that its updates read: of the observation, of the next observation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,13 @@ class SolverInputs:
     device: torch.device
 
     @property
+    def masked_choices(self) -> int:
+        """Return the number of choices of the environment's action masks; 0 where it gives none."""
+        if self.problem.action_masks and isinstance(self.actions, DiscreteActions):
+            return self.actions.count
+        return 0
+
+    @property
     def observation_width(self) -> int:
         """Return the number of columns that networks observe, accrued rewards included."""
         return self.augmented.observation_width + self.augmented.width
@@ -156,7 +167,7 @@ def _components(
         solver=solver,
         spec=spec,
         normalized_columns=inputs.observation_width if inputs.name in ON_POLICY else 0,
-        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount),
+        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount, inputs.problem),
         bounds=ReturnBounds.of(inputs.config, inputs.problem),
         num_active=inputs.num_active,
         utility=inputs.utility,
@@ -192,6 +203,7 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
     config = inputs.config
     objectives = inputs.problem.num_objectives
     width = inputs.observation_width
+    masks_read = MASKS_READ.get(inputs.name, ()) if inputs.masked_choices else ()
     algorithm = AlgorithmBuilder(
         name=inputs.name,
         config=config,
@@ -215,6 +227,7 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
         num_active=inputs.num_active,
         seed=inputs.seed,
         device=inputs.device,
+        mask_columns=dict.fromkeys(masks_read, inputs.masked_choices),
     )
 
 
@@ -227,7 +240,12 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
         num_policies=inputs.num_active,
         envs_per_policy=inputs.num_envs // inputs.num_active,
         num_steps=inputs.config.rollout_steps,
-        sizes=TransitionSizes(observation=width, action=inputs.actions.width, objectives=critic_outputs),
+        sizes=TransitionSizes(
+            observation=width,
+            action=inputs.actions.width,
+            objectives=critic_outputs,
+            choices=inputs.masked_choices,
+        ),
         discount=1.0 if expected_utility else inputs.discount,  # the utility is that of a discounted return
     )
     whole_episodes = AugmentedState(0, inputs.augmented.units, enabled=False)  # it evaluates returns, not values

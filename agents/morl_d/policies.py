@@ -45,6 +45,7 @@ def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: A
         augmented_units=tuple(augmented.units.tolist()) if augmented.enabled else None,
         utility=config.utility,
         utility_of_shares=config.scale == "range",
+        action_masks=problem.action_masks,
     )
 
 

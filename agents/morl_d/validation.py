@@ -66,8 +66,32 @@ def check(config: Config, problem: Problem, num_envs: int) -> None:
     _check_utility(config, solver.name)
     _check_cooperation(config)
     _check_networks(config, solver.name)
+    _check_masks(config, problem, solver.name)
     refuse_ineffective(config, solver)
     check_num_envs(config, solver.name, num_envs)
+
+
+def takes_masks(config: Config, problem: Problem) -> bool:
+    """Return whether the solver that the settings choose can be used where the environment gives action masks.
+
+    Args:
+        config: settings.
+        problem: the environment.
+    """
+    name = choose_solver(config, problem).name
+    if not isinstance(problem.action_space, spaces.Discrete):
+        return False
+    if name.startswith("sb3:"):
+        return bool(import_module("morl.agents.morl_d.solvers.sb3").takes_masks(name.removeprefix("sb3:")))
+    return True
+
+
+def _check_masks(config: Config, problem: Problem, solver_name: str) -> None:
+    if problem.action_masks and not takes_masks(config, problem):
+        raise ValueError(
+            f"solver is {solver_name!r}, but {problem.id} gives action masks, which it cannot honour: take one of"
+            f" {', '.join(DISCRETE)}, or sb3:MaskablePPO"
+        )
 
 
 def check_num_envs(config: Config, solver_name: str, num_envs: int) -> None:

@@ -35,10 +35,11 @@ from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, soft_update
-from morl.learning.values import pessimistic, select, utility
+from morl.learning.values import best_actions, pessimistic, select, utility
 from morl.policy_files import PolicyData
 from morl.protocols import (
     Actions,
+    BoolArray,
     Evaluate,
     FloatArray,
     IndexArray,
@@ -50,7 +51,7 @@ from morl.protocols import (
 
 
 class PDMORL:
-    """MO-DDQN-HER on a batch of environments; satisfies `morl.protocols.Agent`.
+    """MO-DDQN-HER on a batch of environments; satisfies `morl.protocols.Agent` and `UsesActionMasks`.
 
     Args:
         problem: the environment's spaces, objectives, discount and reference point.
@@ -67,6 +68,7 @@ class PDMORL:
     several_learners = True
     metric_descriptions = METRIC_DESCRIPTIONS
     backend = "eager"
+    uses_action_masks = True
 
     def __init__(
         self, problem: Problem, config: DiscreteConfig, seed: int | tuple[int, ...], num_envs: int, device: torch.device
@@ -90,6 +92,7 @@ class PDMORL:
             action_width=1,
             num_objectives=self.num_objectives,
             draw_preferences=preference_distribution(config.relabel_from, grid, device),
+            choices=self.num_actions if problem.action_masks else 0,
         )
 
         inputs = self.episodes.observation_width + self.num_objectives
@@ -178,8 +181,8 @@ class PDMORL:
     def targets(self, batch: Batch) -> Tensor:
         """Return y = r + gamma (1 - d) Q'(s', a*, w) [learner, batch, objective] (paper, eq. 4 to 6).
 
-        a* has the highest score S_c(I(w), Q'(s', a, w)) w.Q'(s', a, w). Of several critics, Q' is for each action the
-        vector with the lowest utility.
+        a* has the highest score S_c(I(w), Q'(s', a, w)) w.Q'(s', a, w) among the actions that s' allows. Of several
+        critics, Q' is for each action the vector with the lowest utility.
 
         Args:
             batch: the columns of `Transitions` [learner, batch, width].
@@ -188,7 +191,7 @@ class PDMORL:
         next_states = torch.cat([batch["next_observation"], preferences], dim=-1)
         critics = self._q_values(self.target_parameters, next_states)
         next_values = pessimistic(critics, preferences.unsqueeze(2))  # [learner, batch, action, objective]
-        next_actions = self._target_scores(next_values, preferences).argmax(dim=-1)
+        next_actions = best_actions(self._target_scores(next_values, preferences), batch.get("next_mask"))
         continues = self.discount * (1.0 - batch["terminated"])
         return batch["reward"] + continues * select(next_values, next_actions)
 
@@ -198,16 +201,19 @@ class PDMORL:
         preferences: FloatArray,
         policies: IndexArray,  # noqa: ARG002  (there is one)
         learner: int = 0,
+        masks: BoolArray | None = None,
     ) -> Actions:
-        """Return the greedy actions argmax_a w.Q(s, a, w) [env].
+        """Return the greedy actions argmax_a w.Q(s, a, w) [env], among the allowed ones.
 
         Args:
             observations: [env, ...] of the environment's observation space.
             preferences: [env, objective] w.
             policies: [env] 0 everywhere: one policy, conditioned on the preference.
             learner: whose network acts.
+            masks: [env, choice] allowed choices; required where the environment gives masks.
         """
-        return self.policy.act(self._parameters_of(learner), (learner, self.updates), observations, preferences)
+        parameters = self._parameters_of(learner)
+        return self.policy.act(parameters, (learner, self.updates), observations, preferences, masks)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return policy 0 for every preference: it is conditioned on it.
@@ -253,11 +259,10 @@ class PDMORL:
         return config.exploration_start + done * (config.exploration_end - config.exploration_start)
 
     def _explore(self) -> IndexArray:
-        """Return epsilon-greedy actions [learner * env], counted from 0."""
-        learners = self.learners
-        random_actions = (learners.uniform() * self.num_actions).astype(np.int64)
-        random = learners.uniform() < self._exploration_rate()
-        return np.where(random, random_actions, self._greedy(self.episodes.states()))
+        """Return epsilon-greedy actions [learner * env], counted from 0: both kinds are allowed ones only."""
+        random_actions = self.episodes.random_choices()
+        random = self.learners.uniform() < self._exploration_rate()
+        return np.where(random, random_actions, self._greedy(self.episodes.states(), self.episodes.allowed()))
 
     def _target_scores(self, values: Tensor, preferences: Tensor) -> Tensor:
         """Return the scores [learner, batch, action] by which the target chooses its action.
@@ -282,15 +287,17 @@ class PDMORL:
         return values.view(len(states), self.config.critics, -1, self.num_actions, self.num_objectives)
 
     @torch.no_grad()
-    def _greedy(self, states: Tensor) -> IndexArray:
-        """Return argmax_a w.Q(s, a, w) [learner * env], where Q is the mean of the critics.
+    def _greedy(self, states: Tensor, allowed: Tensor | None) -> IndexArray:
+        """Return argmax_a w.Q(s, a, w) [learner * env] among the allowed actions, where Q is the mean of the critics.
 
         Args:
             states: [learner, env, observation_width + objectives] (s, w).
+            allowed: [learner, env, action]; None: all are.
         """
         values = self._q_values(self.parameters, states).mean(dim=1)
         preferences = states[..., -self.num_objectives :]
-        actions: IndexArray = utility(values, preferences.unsqueeze(2)).argmax(dim=-1).flatten().cpu().numpy()
+        utilities = utility(values, preferences.unsqueeze(2))
+        actions: IndexArray = best_actions(utilities, allowed).flatten().cpu().numpy()
         return actions
 
     def _critics(self, learner: int) -> slice:

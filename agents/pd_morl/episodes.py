@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, cat
 
+from morl.action_masks import MaskReader, random_choices
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
 from morl.evaluation import select_rows
@@ -110,10 +111,10 @@ class PreferenceAssignment:
 
 
 class Episodes:
-    """The episodes in progress: the latest observation and the preference of every environment.
+    """The episodes in progress: the latest observation, action mask and preference of every environment.
 
     Args:
-        problem: the environment's observation space.
+        problem: the environment's spaces, and whether it gives action masks.
         learners: whose environments these are.
         grid: [n, objective] preferences for acting in lexicographic order.
         time_limits: whether values are bootstrapped through time limits, or time limits count as terminal.
@@ -134,6 +135,9 @@ class Episodes:
         self.preferences = PreferenceAssignment(grid, learners)
         self.observations: NDArray[np.float32] | None = None
         """[learner * env, observation_width], encoded; None where environments have to be reset first."""
+        self.masks: BoolArray | None = None
+        """[learner * env, choice] what the latest observations allow; None where the environment gives no masks."""
+        self._mask_reader = MaskReader(problem.id, problem.action_space, problem.action_masks)
 
     def start(self, envs: VectorEnvironment, step: int) -> None:
         """Reset all environments.
@@ -142,7 +146,9 @@ class Episodes:
             envs: [learner * env].
             step: environment steps of training so far; resets at different steps are seeded differently.
         """
-        self.observations = self.encode(self.learners.reset(envs, "environments", step))
+        observations, infos = self.learners.reset(envs, "environments", step)
+        self.observations = self.encode(observations)
+        self.masks = self._mask_reader.reset(infos)
         self.preferences.assign(np.ones(self.learners.total_envs, dtype=np.bool_))
 
     def advance(self, actions: Actions, step: EnvStep) -> Transitions:
@@ -161,6 +167,7 @@ class Episodes:
             envs = np.flatnonzero(ended)
             next_observations[envs] = self.encode(final_observations(step.infos, envs))
         terminal = step.terminated if self.time_limits == "bootstrap" else ended
+        masks = self._mask_reader.step(step.infos, step.terminated, step.truncated)
         transitions = Transitions(
             observation=self.observations,
             action=actions,
@@ -168,8 +175,10 @@ class Episodes:
             next_observation=next_observations,
             terminated=terminal[:, None],
             preference=self.preferences.current,
+            next_mask=None if masks is None else masks.following,
         )
         self.observations = encoded
+        self.masks = None if masks is None else masks.current
         self.preferences.assign(ended)
         return transitions
 
@@ -178,8 +187,16 @@ class Episodes:
         assert self.observations is not None
         return cat([self.learners.split(self.observations), self.learners.split(self.preferences.current)], dim=-1)
 
+    def random_choices(self) -> IndexArray:
+        """Return a random choice for each environment [learner * env], each of the allowed ones equally likely."""
+        return random_choices(self.learners.uniform(), self._mask_reader.choices, self.masks)
+
+    def allowed(self) -> Tensor | None:
+        """Return the choices that the latest observations allow [learner, env, choice]; None: all, everywhere."""
+        return None if self.masks is None else self.learners.split(self.masks).bool()
+
     def state_dict(self, learner: int = 0) -> StateDict:
-        """Return the observations, preferences and random stream of one learner.
+        """Return the observations, masks, preferences and random stream of one learner.
 
         Args:
             learner: number of the learner.
@@ -187,6 +204,7 @@ class Episodes:
         envs = self.learners.envs(learner)
         return {
             "observations": None if self.observations is None else self.observations[envs],
+            "masks": None if self.masks is None else self.masks[envs],
             "preferences": self.preferences.current[envs],
             "exploration": self.learners.state_dict(learner),
         }
@@ -206,5 +224,12 @@ class Episodes:
                 shape = (self.learners.total_envs, self.observation_width)
                 self.observations = np.zeros(shape, dtype=np.float32)
             self.observations[envs] = state["observations"]
+        masks = state["masks"]
+        if masks is None:
+            self.masks = None
+        else:
+            if self.masks is None:
+                self.masks = np.ones((self.learners.total_envs, masks.shape[1]), dtype=np.bool_)
+            self.masks[envs] = masks
         self.preferences.current[envs] = state["preferences"]
         self.learners.load_state_dict(state["exploration"], learner)

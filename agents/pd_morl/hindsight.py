@@ -26,7 +26,10 @@ DrawPreferences = Callable[[Sequence[int], torch.Generator], Tensor]
 """Shape [..., objective], random stream -> preferences of that shape, on the stream's device."""
 
 Batch = Mapping[str, Tensor]
-"""Column -> [learner, batch, width]: the columns of `Transitions`, with redrawn preferences."""
+"""Column -> [learner, batch, width]: the columns of `Transitions`, with redrawn preferences.
+
+"next_mask" (bool, true where a choice is allowed) is there only where the environment gives action masks.
+"""
 
 CORNER_CHANCE = 8
 """One preference in so many is a corner of the simplex, under "dirichlet-corners"."""
@@ -119,6 +122,8 @@ class Transitions(NamedTuple):
     """[learner * env, 1] where nothing is bootstrapped from the next observation."""
     preference: FloatArray
     """[learner * env, objective] that the action was chosen for."""
+    next_mask: BoolArray | None = None
+    """[learner * env, choice] what the next observation allows; None where the environment gives no masks."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ class HindsightReplay:
         action_width: numbers that make an action.
         num_objectives: length of the reward vector.
         draw_preferences: distribution of redrawn preferences.
+        choices: choices of the next observations' action masks, which are kept as bytes; 0: there are no masks.
 
     Raises:
         ValueError: the capacity is smaller than the number of environments.
@@ -162,6 +168,7 @@ class HindsightReplay:
         action_width: int,
         num_objectives: int,
         draw_preferences: DrawPreferences,
+        choices: int = 0,
     ) -> None:
         if capacity < learners.num_envs:
             raise ValueError(f"buffer_size is {capacity}, but must be at least num_envs, {learners.num_envs}")
@@ -176,6 +183,11 @@ class HindsightReplay:
             "preference": num_objectives,
         }
         self.buffer = ReplayBuffer(capacity, columns, learners.device, population=len(learners))
+        self.masks: ReplayBuffer | None = None
+        """The masks of the next observations, in the same places as the transitions."""
+        if choices:
+            mask = {"next_mask": choices}
+            self.masks = ReplayBuffer(capacity, mask, learners.device, population=len(learners), dtype=torch.uint8)
         self._streams = [
             torch.Generator(learners.device).manual_seed(seed) for seed in learners.derived_seeds("replay")
         ]
@@ -190,7 +202,11 @@ class HindsightReplay:
         Args:
             transitions: [learner * env, ...].
         """
-        self.buffer.add(**{name: self.learners.split(column) for name, column in transitions._asdict().items()})
+        columns = {name: column for name, column in transitions._asdict().items() if column is not None}
+        tensors = {name: self.learners.split(column) for name, column in columns.items()}
+        self.buffer.add(**tensors)
+        if self.masks is not None:
+            self.masks.add(**tensors)
 
     def draw(self, count: int, batch_size: int, relabeled_share: float) -> HindsightBatches:
         """Return batches for `count` updates, drawn at once, which is several times cheaper than one by one.
@@ -226,7 +242,10 @@ class HindsightReplay:
         """
         drawn = self.draw(count, batch_size, relabeled_share)
         for update in range(count):
-            yield self.buffer.gather(drawn.index[:, update]) | {"preference": drawn.preferences[:, update]}
+            batch = self.buffer.gather(drawn.index[:, update]) | {"preference": drawn.preferences[:, update]}
+            if self.masks is not None:
+                batch["next_mask"] = self.masks.gather(drawn.index[:, update])["next_mask"].bool()
+            yield batch
 
     def _relabel(self, preferences: Tensor, share: float, stream: torch.Generator) -> Tensor:
         """Return preferences [update, batch, objective] of which a random share is redrawn."""
@@ -242,7 +261,8 @@ class HindsightReplay:
         Args:
             learner: number of the learner.
         """
-        return {"buffer": self.buffer.state_dict(rows(learner)), "stream": self._streams[learner].get_state()}
+        state = {"buffer": self.buffer.state_dict(rows(learner)), "stream": self._streams[learner].get_state()}
+        return state if self.masks is None else {**state, "masks": self.masks.state_dict(rows(learner))}
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
         """Restore one learner from the result of `state_dict`; all learners must come from the same step.
@@ -252,4 +272,6 @@ class HindsightReplay:
             learner: number of the learner.
         """
         self.buffer.load_state_dict(state["buffer"], rows(learner))
+        if self.masks is not None:
+            self.masks.load_state_dict(state["masks"], rows(learner))
         self._streams[learner].set_state(state["stream"])

@@ -109,6 +109,8 @@ class KeyPreferences:
     ) -> None:
         count = len(origin)
         corners_and_center = np.vstack([np.eye(count), np.full((1, count), 1.0 / count)])
+        if count == 1:  # the only corner is the center
+            corners_and_center = np.eye(1)
         self.preferences = corners_and_center if preferences is None else preferences
         """[key, objective]."""
         self.returns = np.zeros((learners, *self.preferences.shape))

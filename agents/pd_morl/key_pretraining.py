@@ -124,7 +124,7 @@ class KeyPretraining:
             evaluates: one for each learner.
         """
         if self.episodes.observations is None:
-            observations = self.learners.reset(envs, "key environments", self.steps)
+            observations, _ = self.learners.reset(envs, "key environments", self.steps)
             self.episodes.observations = self.episodes.encode(select_rows(observations, self.env_indices))
             self._perturb_preferences()
         while self.steps < self.steps_per_key:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from morl.protocols import FloatArray, Observations, StateDict, VectorEnvironment
+from morl.protocols import FloatArray, Infos, Observations, StateDict, VectorEnvironment
 from morl.seeding import derived_seed, stream
 
 
@@ -58,8 +58,8 @@ class Learners:
         """
         return [derived_seed(seed, name, *keys) for seed in self.seeds]
 
-    def reset(self, envs: VectorEnvironment, name: str, step: int) -> Observations:
-        """Reset all environments and return the first observations.
+    def reset(self, envs: VectorEnvironment, name: str, step: int) -> tuple[Observations, Infos]:
+        """Reset all environments and return the first observations and their infos.
 
         Environment j of a learner is seeded with s + j, where s is the learner's derived seed.
 
@@ -70,9 +70,9 @@ class Learners:
         """
         seeds = self.derived_seeds(name, step)
         if len(seeds) == 1:
-            return envs.reset(seed=seeds[0])[0]
+            return envs.reset(seed=seeds[0])
         env_seeds: Any = [seed + env for seed in seeds for env in range(self.num_envs)]
-        return envs.reset(seed=env_seeds)[0]
+        return envs.reset(seed=env_seeds)
 
     def split(self, array: ArrayLike) -> Tensor:
         """Return an array as a tensor [learner, env, ...] of float32 on the device.

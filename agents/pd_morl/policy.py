@@ -6,7 +6,7 @@ from torch import Tensor
 
 from morl.acting import PolicyBank
 from morl.policy_files import Head, PolicyData, PolicySpec
-from morl.protocols import Actions, FloatArray, Observations, Problem
+from morl.protocols import Actions, BoolArray, FloatArray, Observations, Problem
 
 
 class ConditionedPolicy:
@@ -40,6 +40,7 @@ class ConditionedPolicy:
             one_hot=one_hot,
             conditioned=True,
             ensemble=ensemble,
+            action_masks=problem.action_masks,
         )
         self._bank = PolicyBank(self.spec, device)
         self._version: object = None
@@ -53,7 +54,14 @@ class ConditionedPolicy:
         no_preference = np.full(len(self.spec.objectives), np.nan)
         return PolicyData(spec=self.spec, parameters=parameters.detach().clone(), preference=no_preference)
 
-    def act(self, parameters: Tensor, version: object, observations: Observations, preferences: FloatArray) -> Actions:
+    def act(
+        self,
+        parameters: Tensor,
+        version: object,
+        observations: Observations,
+        preferences: FloatArray,
+        masks: BoolArray | None = None,
+    ) -> Actions:
         """Return the deterministic actions [env, ...].
 
         Args:
@@ -61,11 +69,12 @@ class ConditionedPolicy:
             version: changes whenever the parameters do; they are copied only then.
             observations: [env, ...] of the environment's observation space.
             preferences: [env, objective] w.
+            masks: [env, choice] allowed choices; required where the environment gives masks.
         """
         if version != self._version:
             self._bank.add(0, self.data(parameters))
             self._version = version
-        return self._bank.act(observations, preferences, np.zeros(len(preferences), dtype=np.int64))
+        return self._bank.act(observations, preferences, np.zeros(len(preferences), dtype=np.int64), masks=masks)
 
     def forget(self) -> None:
         """Copy the parameters at the next call, whatever their version: called where a state has been loaded."""

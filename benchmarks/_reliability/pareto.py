@@ -221,7 +221,7 @@ def inexact(name: str, answer: Any, expected: Any) -> str:
         (estimate, error), (number,) = answer, expected
         slack = 10 * error + 0.2 * float(min(number.value, LARGEST)) + 5e-324
         good = math.isinf(estimate) or abs(estimate - float(min(number.value, LARGEST))) <= slack
-        return "" if good and not math.isnan(estimate) else f"{estimate} +- {error} instead of {float(number.value)}"
+        return "" if good and not math.isnan(estimate) else f"{estimate} +- {error} instead of {described(number)}"
     answers = np.asarray(answer).ravel().tolist()
     if name == "convex_coverage_set":
         return exact.wrong_coverage(answers, expected)

@@ -4,6 +4,7 @@ from contextlib import closing
 from typing import Any, TypeAlias
 
 import numpy as np
+from gymnasium import spaces
 
 from morl.envs.backends.synchronous import SynchronousVectorEnv
 from morl.envs.backends.vector import make_vec
@@ -11,9 +12,10 @@ from morl.envs.core import check
 from morl.envs.core.check import STEPS, ContractViolation, equal, require
 from morl.envs.core.contract import MultiObjectiveVectorEnv, copied
 from morl.envs.core.registry import env_name, find, make
-from morl.envs.core.types import BuildEnv, Env, EnvBuilder, EnvOption, VectorStep
+from morl.envs.core.types import ActionBatch, Array, BuildEnv, Env, EnvBuilder, EnvOption, Space, VectorStep
 
 NUM_ENVS = 3
+MASKS = "infos['action_mask']"
 DtypeNames: TypeAlias = Any
 """Names of dtypes, nested as the value that has them."""
 
@@ -80,7 +82,8 @@ def _check_steps(batch: MultiObjectiveVectorEnv, singles: SynchronousVectorEnv) 
     """Check that both give equal values of equal dtypes, and that the batch form's never change later."""
     batch.action_space.seed(0)
     returned: list[tuple[object, object]] = []
-    parts = [{"observations": envs.reset(seed=0)[0]} for envs in (batch, singles)]
+    masked = isinstance(singles.single_action_space, spaces.Discrete)
+    parts = [_reset_parts(envs, masked) for envs in (batch, singles)]
     for step in range(STEPS):
         for part, got in parts[0].items():
             wanted = parts[1][part]
@@ -89,17 +92,34 @@ def _check_steps(batch: MultiObjectiveVectorEnv, singles: SynchronousVectorEnv) 
             require(_dtypes(got) == _dtypes(wanted), clause, got=_dtypes(got))
         kept = {part: parts[0][part] for part in ("observations", "rewards") if part in parts[0]}
         returned.append((kept, copied(kept)))
-        actions = batch.action_space.sample()
-        parts = [_parts(envs.step(actions)) for envs in (batch, singles)]
+        actions = _random_actions(batch.action_space, parts[1].get(MASKS))
+        parts = [_parts(envs.step(actions), masked) for envs in (batch, singles)]
     for step, (now, then) in enumerate(returned):
         require(equal(now, then), f"arrays of the batch form must not change later, and those of step {step} did")
 
 
-def _parts(outcome: VectorStep) -> dict[str, Any]:
-    """Return what a step must agree on, by name."""
+def _random_actions(space: Space, masks: Array | None) -> ActionBatch:
+    """Return random actions of a batched space; of choices that masks [env, choice] are for, allowed ones."""
+    return space.sample() if masks is None else space.sample(tuple(masks.astype(np.int8)))
+
+
+def _reset_parts(envs: MultiObjectiveVectorEnv, masked: bool) -> dict[str, Any]:
+    """Return what a reset must agree on, by name; with action masks where actions can be masked."""
+    observations, infos = envs.reset(seed=0)
+    return {"observations": observations} | ({MASKS: infos.get("action_mask")} if masked else {})
+
+
+def _parts(outcome: VectorStep, masked: bool) -> dict[str, Any]:
+    """Return what a step must agree on, by name; with action masks where actions can be masked."""
     observations, rewards, terminated, truncated, infos = outcome
     ended = infos.get("_final_obs", np.zeros(NUM_ENVS, dtype=np.bool_))
     final = [infos["final_obs"][env] for env in np.flatnonzero(ended)]
+    masks: dict[str, Any] = {}
+    if masked:
+        masks[MASKS] = infos.get("action_mask")
+        last = infos.get("final_info", {}).get("action_mask")
+        cut = np.flatnonzero(ended & ~terminated)  # nothing follows a state that terminates, so that its mask is free
+        masks["infos['final_info']['action_mask']"] = [] if last is None else [last[env] for env in cut]
     return {
         "terminated": terminated,
         "truncated": truncated,
@@ -107,6 +127,7 @@ def _parts(outcome: VectorStep) -> dict[str, Any]:
         "observations": observations,
         "infos['_final_obs']": ended,
         "infos['final_obs']": final,
+        **masks,
     }
 
 

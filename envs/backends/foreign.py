@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorWrapper
 from numpy.typing import NDArray
 
+from morl.action_masks import MaskReader, num_choices
 from morl.envs.core import state
 from morl.envs.core.contract import MultiObjectiveVectorEnv, copied
 from morl.envs.core.outcomes import InvalidOutcome, excerpt, is_finite, reward_fault
@@ -44,6 +45,7 @@ class ForeignVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         self.metadata = {"backend": "registered", **env.metadata}
         self.first_seed = None
         self.steps = 0
+        self.masks = MaskReader(env_id, env.single_action_space) if num_choices(env.single_action_space) else None
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset all environments; the first reset without a seed takes the constructor's."""
@@ -51,6 +53,8 @@ class ForeignVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         self.first_seed = None
         observations, infos = self.env.reset(seed=given, options=options)  # type: ignore[arg-type] # it takes lists too
         self._check_observations(observations)
+        if self.masks is not None and "reset_mask" not in (options or {}):
+            self.masks.reset(infos)
         return copied(observations), copied(infos)
 
     def step(self, actions: ActionBatch) -> VectorStep:
@@ -60,6 +64,8 @@ class ForeignVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         rewards = np.array(rewards, dtype=np.float64)
         self._check_rewards(rewards)
         self._check_observations(observations)
+        if self.masks is not None:
+            self.masks.step(infos, np.asarray(terminated), np.asarray(truncated))
         return copied(observations), rewards, np.array(terminated), np.array(truncated), copied(infos)
 
     def _check_rewards(self, rewards: NDArray[np.float64]) -> None:

@@ -212,6 +212,10 @@ class KernelVectorEnv(MultiObjectiveVectorEnv):
         """Return observations in the form of `observation_space`; here, as they are."""
         return observations
 
+    def drew_nothing(self) -> bool:
+        """Return whether the kernel has no random numbers."""
+        return self.streams is None
+
     def state_dict(self) -> SavedState:
         """Return everything that the next steps depend on, as plain data."""
         return {

@@ -18,6 +18,10 @@ SingleWrapper: TypeAlias = gymnasium.Wrapper[Any, Any, Any, Any]
 ScalarStep: TypeAlias = tuple[ObservationBatch, NDArray[np.float32], NDArray[np.bool_], list[Info]]
 
 
+MASKS_METHOD = "action_masks"
+"""Name of the method by which sb3-contrib asks an environment for its action masks."""
+
+
 class ScalarizedVecEnv(VecEnv):
     """The environments of `envs` with the reward `preference . reward`, for the algorithms of Stable-Baselines3.
 
@@ -31,6 +35,8 @@ class ScalarizedVecEnv(VecEnv):
         model.learn(10_000, reset_num_timesteps=False)
 
     Stable-Baselines3's own wrappers pass `set_attr("preference", ...)` on, so `model.get_env()` reaches it as well.
+    Where the environment gives action masks, `env_method("action_masks")` returns them, which is how sb3-contrib's
+    MaskablePPO asks for them; other algorithms do not honour them.
 
     Args:
         envs: rewards [env, objective] and same-step autoreset, as `make_vec` and the wrappers make them.
@@ -50,6 +56,8 @@ class ScalarizedVecEnv(VecEnv):
         self.preference = preference
         self.first_action, action_space = _from_zero(envs.single_action_space)
         self.action_dtype = envs.single_action_space.dtype
+        self.masks: NDArray[np.bool_] | None = None
+        """[env, choice] what the latest observations allow; None where the environment gives no action masks."""
         super().__init__(envs.num_envs, envs.single_observation_space, action_space)
 
     @property
@@ -74,6 +82,7 @@ class ScalarizedVecEnv(VecEnv):
             raise ValueError(f"options must be the same for all environments, got {self._options}")
         observations, infos = self.envs.reset(seed=seeds, options=self._options[0] or None)  # type: ignore[arg-type]
         self.reset_infos = [env_info(infos, env) for env in range(self.num_envs)]
+        self.masks = action_masks(infos)
         self._reset_seeds()
         self._reset_options()
         return observations
@@ -87,6 +96,7 @@ class ScalarizedVecEnv(VecEnv):
     def step_wait(self) -> ScalarStep:
         """Step all environments; return observations, weighted sums float32 [env], ended episodes [env] and infos."""
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
+        self.masks = action_masks(infos)
         scalar_rewards = np.einsum("eo,eo->e", self._preference, rewards).astype(np.float32)
         env_infos = [env_info(infos, env) for env in range(self.num_envs)]
         for env, info in enumerate(env_infos):
@@ -112,8 +122,14 @@ class ScalarizedVecEnv(VecEnv):
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """Return an attribute of each environment, or of the vector environment where its kind has no single ones.
 
-        `preference` is the weights of the environment, as `set_attr` sets them.
+        `preference` is the weights of the environment, as `set_attr` sets them; `action_masks` is a method that returns
+        its action mask.
+
+        Raises:
+            AttributeError: there is no such attribute, or the environment gives no action masks.
         """
+        if attr_name == MASKS_METHOD and self.masks is not None:
+            return [self.masks[env].copy for env in self._get_indices(indices)]
         if attr_name == "preference":
             return [self._preference[env].copy() for env in self._get_indices(indices)]
         return [self._find(env, attr_name) for env in self._get_indices(indices)]
@@ -129,7 +145,9 @@ class ScalarizedVecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: object, indices: VecEnvIndices = None, **method_kwargs: object
     ) -> list[Any]:
-        """Call a method of each environment."""
+        """Call a method of each environment; `action_masks` returns the action mask of each, [choice] of booleans."""
+        if method_name == MASKS_METHOD and self.masks is not None:
+            return [self.masks[env].copy() for env in self._get_indices(indices)]
         return [self._find(env, method_name)(*method_args, **method_kwargs) for env in self._get_indices(indices)]
 
     def env_is_wrapped(
@@ -155,6 +173,11 @@ def _from_zero(space: spaces.Space[Any]) -> tuple[Array | None, spaces.Space[Any
     if isinstance(space, spaces.MultiDiscrete):
         return space.start, spaces.MultiDiscrete(space.nvec, dtype=space.dtype)
     return None, space
+
+
+def action_masks(infos: Info) -> NDArray[np.bool_] | None:
+    """Return the action masks [env, choice] in infos, which `make_vec` has checked; None where there are none."""
+    return np.asarray(infos["action_mask"]) == 1 if "action_mask" in infos else None
 
 
 def env_info(infos: Info, env: int) -> Info:

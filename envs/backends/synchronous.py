@@ -69,6 +69,10 @@ class SynchronousVectorEnv(SyncVectorEnv, MultiObjectiveVectorEnv):
         """Step the environments one after the other."""
         return super().step(self.check_actions(actions))
 
+    def drew_nothing(self) -> bool:
+        """Return whether the generators of all environments are as their latest seeds made them."""
+        return all(guard.drew_nothing() for guard in self._guards())
+
     def state_dict(self) -> SavedState:
         """Return the state of every environment as plain data (`morl.envs.core.state`).
 

@@ -26,6 +26,7 @@ MOUNTAIN_CAR = "morl.envs.classic.mountain_car:MountainCarKernel"
 PATCHES = "morl.envs.classic.mo_gymnasium_patches"
 SEEDED_ORE = f"{PATCHES}:SeededOre"
 COPIED_OBSERVATION = f"{PATCHES}:CopiedObservation"
+REDRAWN = f"{PATCHES}:redrawn_after_quit"
 
 TREASURES = [
     EnvEntry(
@@ -38,6 +39,7 @@ TREASURES = [
         vector_entry_point=DEEP_SEA_TREASURE,
         spaces=("Box (2,) int32", "Discrete 4"),
         max_episode_steps=100,
+        repairs=(REDRAWN,),
     ),
     EnvEntry(
         id="deep-sea-treasure-concave-v0",
@@ -49,6 +51,7 @@ TREASURES = [
         vector_entry_point=DEEP_SEA_TREASURE,
         spaces=("Box (2,) int32", "Discrete 4"),
         max_episode_steps=100,
+        repairs=(REDRAWN,),
     ),
     EnvEntry(
         id="deep-sea-treasure-mirrored-v0",
@@ -60,6 +63,7 @@ TREASURES = [
         vector_entry_point=DEEP_SEA_TREASURE,
         spaces=("Box (2,) int32", "Discrete 4"),
         max_episode_steps=100,
+        repairs=(REDRAWN,),
     ),
 ]
 

@@ -138,3 +138,31 @@ class TruncatedAtLimit(gymnasium.Wrapper[Observation, Action, Observation, Actio
         """Return the step with `terminated` off where it only repeats `truncated`."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, cast("Array", reward), terminated and not truncated, truncated, info
+
+
+class RedrawnAfterQuit(gymnasium.Wrapper[Observation, Action, Observation, Action]):
+    """Closing any environment that draws quits pygame, and Deep Sea Treasure's font is lost (MO-Gymnasium #114).
+
+    A picture that fails for that is drawn once more, on a new window.
+    """
+
+    def render(self) -> Any:
+        """Return the picture."""
+        import pygame
+
+        try:
+            return self.env.render()
+        except pygame.error:
+            cast("_Drawn", self.unwrapped).window = None
+            return self.env.render()
+
+
+class _Drawn(Protocol):
+    """The member of mo-gymnasium's Deep Sea Treasure that the repair uses; None: all is loaded anew."""
+
+    window: object
+
+
+def redrawn_after_quit(env: Env) -> Env:
+    """Return an environment that goes on drawing after pygame was quit; as it is, where it does not draw."""
+    return env if env.render_mode is None else RedrawnAfterQuit(env)

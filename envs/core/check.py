@@ -12,11 +12,11 @@ import gymnasium
 import numpy as np
 
 from morl.envs.core.contract import OutcomeGuard, copied
-from morl.envs.core.outcomes import InvalidOutcome
+from morl.envs.core.outcomes import Fault, InvalidOutcome, MaskCheck
 from morl.envs.core.quiet import quiet
 from morl.envs.core.registry import specs
 from morl.envs.core.state import State, StateNotCapturable, capture, restore, same
-from morl.envs.core.types import Action, BuildEnv, Env, Observation, Space
+from morl.envs.core.types import Action, Array, BuildEnv, Env, Info, Observation, Space
 
 STEPS = 250
 EPISODE = 50
@@ -176,15 +176,16 @@ def check_saving(build: BuildEnv) -> None:
     """
     start = fresh_trace(build, 0, steps=EPISODE)
     with closing(build()) as original:
-        actions = _actions(original, 3 * EPISODE)
-        walked = list(_follow(original, actions[:EPISODE], seed=0))
+        actions = RandomActions(original)
+        walked = list(_follow(original, actions, EPISODE, seed=0))
         while len(walked) < 2 * EPISODE and walked[-1].reward is None:  # in mid-episode, unless episodes last one step
-            walked.extend(_follow(original, actions[len(walked) : len(walked) + 1]))
+            walked.extend(_follow(original, actions, 1))
         try:
             saved = capture(original)
         except StateNotCapturable:
             return
-        following = list(_follow(original, actions[2 * EPISODE :]))
+        same_actions = pickle.loads(pickle.dumps(actions))
+        following = list(_follow(original, actions, EPISODE))
     with closing(build()) as fresh, contextlib.ExitStack() as others:
         bystander = _built_or_none(build)
         if bystander is not None:
@@ -195,7 +196,7 @@ def check_saving(build: BuildEnv) -> None:
             restore(fresh, saved)
         except StateNotCapturable:
             return
-        step = first_difference(following, list(_follow(fresh, actions[2 * EPISODE :])))
+        step = first_difference(following, list(_follow(fresh, same_actions, EPISODE)))
         unchanged = bystander is None or before is None or same(before, _state_or_none(bystander))
     clause = "a copy restored from a state that was saved in mid-episode must follow the same trace"
     require(step is None, f"{clause}, and it parts at step {step}")
@@ -204,22 +205,44 @@ def check_saving(build: BuildEnv) -> None:
     require(step is None, f"restoring a saved state must not change new instances, and they part at step {step}")
 
 
-def _actions(env: Env, number: int) -> list[Action]:
-    """Return seeded random actions, the same for all instances."""
-    space = pickle.loads(pickle.dumps(env.action_space))
-    space.seed(0)
-    return [space.sample() for _ in range(number)]
+class RandomActions:
+    """Seeded random actions, the same for all instances; where infos hold action masks, allowed ones only.
+
+    Args:
+        env: the environment.
+    """
+
+    def __init__(self, env: Env) -> None:
+        self.space = pickle.loads(pickle.dumps(env.action_space))
+        self.space.seed(0)
+        self.check_mask = MaskCheck(env.action_space)
+        self.mask: Array | None = None
+        self.steps = 0
+
+    def observe(self, info: Info, terminated: bool = False) -> None:
+        """Keep the action mask of an info for the next action; raise ContractViolation for a wrong one."""
+        try:
+            self.mask = self.check_mask(info, terminated).get("action_mask")
+        except Fault as fault:
+            raise ContractViolation(f"{fault} at step {self.steps}") from None
+        self.steps += 1
+
+    def __call__(self) -> Action:
+        """Return the next action."""
+        if self.mask is None or not self.check_mask.choices:
+            return self.space.sample()
+        return self.space.sample(self.mask.astype(np.int8))
 
 
-def _follow(env: Env, actions: list[Action], seed: int | None = None) -> Iterator[Moment]:
-    """Yield what `reset` (with a seed) and a step for each action return; ended episodes are followed by a reset."""
+def _follow(env: Env, actions: RandomActions, steps: int, seed: int | None = None) -> Iterator[Moment]:
+    """Yield what `reset` (with a seed) and some steps return; ended episodes are followed by a reset."""
     if seed is not None:
-        yield _copied_moment(_reset(env, {"seed": seed}))
-    for action in actions:
-        moment = _copied_moment(_step(env, action))
+        yield _copied_moment(_reset(env, actions, {"seed": seed}))
+    for _ in range(steps):
+        moment = _copied_moment(_step(env, actions))
         yield moment
         if moment.terminated or moment.truncated:
-            yield _copied_moment(_reset(env, {}))
+            yield _copied_moment(_reset(env, actions, {}))
 
 
 def _copied_moment(moment: Moment) -> Moment:
@@ -282,10 +305,9 @@ def trace(
 
     With `scribble`, returned arrays are overwritten once they have been copied.
     """
-    actions = pickle.loads(pickle.dumps(env.action_space))
-    actions.seed(0)
+    actions = RandomActions(env)
     large = int(np.prod(env.observation_space.shape or (1,))) > 10_000  # images: traces must fit into memory
-    moment = _reset(env, {"seed": seed})
+    moment = _reset(env, actions, {"seed": seed})
     for _ in range(steps // 10 if large else steps):
         kept = moment._replace(observation=copied(moment.observation), reward=copied(moment.reward))
         yield kept if copy else moment
@@ -293,10 +315,10 @@ def trace(
             _scribble(moment.observation)
             _scribble(moment.reward)
         over = kept.terminated or kept.truncated
-        moment = _reset(env, {}) if over else _step(env, actions.sample())
+        moment = _reset(env, actions, {}) if over else _step(env, actions)
 
 
-def _reset(env: Env, seed: dict[str, Any]) -> Moment:
+def _reset(env: Env, actions: RandomActions, seed: dict[str, Any]) -> Moment:
     """Return what `reset` returns, which must be an observation and a dictionary."""
     try:
         result = env.reset(**seed)
@@ -306,11 +328,13 @@ def _reset(env: Env, seed: dict[str, Any]) -> Moment:
         raise ContractViolation(f"reset must take seed= and options= and not raise, got {error!r}") from error
     sound = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
     require(sound, "reset must return (observation, info) with a dict as info", got=result)
+    actions.observe(result[1])
     return Moment(result[0], None, None, None)
 
 
-def _step(env: Env, action: Action) -> Moment:
-    """Return what `step` returns, which must be five things, the last of them a dictionary."""
+def _step(env: Env, actions: RandomActions) -> Moment:
+    """Return what `step` returns for the next action, which must be five things, the last of them a dictionary."""
+    action = actions()
     try:
         result = env.step(action)
     except InvalidOutcome as error:
@@ -320,7 +344,8 @@ def _step(env: Env, action: Action) -> Moment:
     sound = isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)
     wanted = "step must return (observation, reward, terminated, truncated, info) with a dict as info"
     require(sound, wanted, got=result)
-    observation, reward, terminated, truncated, _ = result
+    observation, reward, terminated, truncated, info = result
+    actions.observe(info, bool(np.any(terminated)))
     return Moment(observation, reward, terminated, truncated)
 
 

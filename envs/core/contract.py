@@ -4,6 +4,7 @@ import inspect
 
 import gymnasium
 import numpy as np
+from gymnasium.utils import seeding
 from gymnasium.vector import VectorEnv
 
 from morl.envs.core.outcomes import Fault, InvalidOutcome, MaskCheck, observation_check, reward_fault
@@ -32,6 +33,10 @@ class MultiObjectiveVectorEnv(VectorEnv[ObservationBatch, ActionBatch, Array]):
     objectives: tuple[str, ...]
     first_seed: int | None = None
     """Seed of the first `reset()` that is not given one."""
+
+    def drew_nothing(self) -> bool:
+        """Return whether no random number is known to have been drawn since the latest seeds were given."""
+        return False
 
     def state_dict(self) -> SavedState:
         """Return all that the next steps depend on, as nested dicts and lists of arrays, numbers and strings.
@@ -95,10 +100,17 @@ class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
         observation, info = self._checked(observation, info, terminated=bool(terminated))
         return observation, vector, terminated, truncated, info
 
+    def drew_nothing(self) -> bool:
+        """Return whether the environment's generator is as its latest seed made it."""
+        if self.last_seed is None:
+            return False
+        fresh, _ = seeding.np_random(self.last_seed)
+        return bool(self.unwrapped.np_random.bit_generator.state == fresh.bit_generator.state)
+
     def _checked(self, observation: Observation, info: Info, terminated: bool) -> tuple[Observation, Info]:
         try:
             observation = self.check_observation(observation)
-            self.check_mask(info, terminated)
+            info = self.check_mask(info, terminated)
         except Fault as fault:
             subject, _, rest = str(fault).partition(" ")
             raise InvalidOutcome(self._sentence(subject, rest)) from None

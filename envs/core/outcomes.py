@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numba import njit
 from numpy.typing import NDArray
 
+from morl.action_masks import KEY, mask_array, num_choices
 from morl.envs.core.types import Array, Info, Observation, Space
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -137,7 +137,7 @@ def reward_fault(reward: NDArray[np.float64], num_objectives: int) -> str:
 
 
 class MaskCheck:
-    """Checks `info["action_mask"]` of one environment with a Discrete action space.
+    """Checks and converts `info["action_mask"]` of one environment with a Discrete action space.
 
     An environment that gives a mask with its first reset must give one with every reset and step, but for the step that
     terminates an episode: without it, every action would count as allowed.
@@ -147,28 +147,26 @@ class MaskCheck:
     """
 
     def __init__(self, space: Space) -> None:
-        self.choices = int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else None
+        self.choices = num_choices(space)
         self.masked: bool | None = None
 
-    def __call__(self, info: Info, terminated: bool = False) -> None:
-        """Raise Fault for a mask that is missing, of another form, or allows nothing."""
-        if self.choices is None:
-            return
-        given = "action_mask" in info
+    def __call__(self, info: Info, terminated: bool = False) -> Info:
+        """Return the info with its mask as an array; raise Fault for one that is missing, wrong, or allows nothing."""
+        if not self.choices:
+            return info
+        given = KEY in info
         if self.masked is None:
             self.masked = given
         if given != self.masked and not terminated:
             first = "has one" if self.masked else "has none"
             got = "one" if given else "none"
-            raise Fault(f"info['action_mask'] must be in every info or in none: the first reset {first}, got {got}")
-        if given:
-            self._check(info["action_mask"], terminated)
-
-    def _check(self, mask: object, terminated: bool) -> None:
-        wanted = f"an array of {self.choices} zeros and ones"
-        if not isinstance(mask, np.ndarray) or mask.shape != (self.choices,) or mask.dtype.kind not in "biu":
-            raise Fault(f"info['action_mask'] must be {wanted}, got {mask!r}")
-        if not ((mask == 0) | (mask == 1)).all():
-            raise Fault(f"info['action_mask'] must be {wanted}, got {mask.tolist()}")
+            raise Fault(f"info['{KEY}'] must be in every info or in none: the first reset {first}, got {got}")
+        if not given:
+            return info
+        try:
+            mask = mask_array(info[KEY], (self.choices,))
+        except ValueError as error:
+            raise Fault(f"info['{KEY}'] {error}") from None
         if not mask.any() and not terminated:
-            raise Fault("info['action_mask'] must allow at least one action, got zeros only")
+            raise Fault(f"info['{KEY}'] must allow at least one action, got zeros only")
+        return info if mask is info[KEY] else {**info, KEY: mask}

@@ -356,10 +356,12 @@ def problem(env: EnvBuilder, **env_options: EnvOption) -> Problem:
     try:
         if isinstance(built, VectorEnv):
             num_objectives = vector_reward_length(name, built)
+            gives_masks = _gives_masks(built)
             observation_space = built.single_observation_space
             action_space = built.single_action_space
         else:
             num_objectives = reward_length(name, built)
+            gives_masks = _gives_masks(built)
             observation_space = built.observation_space
             action_space = built.action_space
     finally:
@@ -378,8 +380,18 @@ def problem(env: EnvBuilder, **env_options: EnvOption) -> Problem:
         discount=DEFAULT_DISCOUNT if entry is None else entry.discount,
         reference_point=None if entry is None else entry.reference_point,
         known_front=known_front,
+        action_masks=gives_masks,
         scales=None if entry is None else entry.scales,
     )
+
+
+def _gives_masks(env: Env | VectorEnvironment) -> bool:
+    """Return whether the infos of a reset hold an action mask; a reset that fails is left to training to report."""
+    try:
+        _, info = env.reset(seed=0)
+        return "action_mask" in info
+    except Exception:
+        return False
 
 
 def call_builder(

@@ -7,12 +7,13 @@ from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 
 from morl.agents import check_agent_name, find_agent
 from morl.envs import MultiObjectiveVectorEnv, make_vec
 from morl.envs.backends.resting import RestingVectorEnv
 from morl.envs.core.registry import EnvBuilder, env_name, problem
-from morl.evaluation import Evaluator
+from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
 from morl.experiment.schedules import fit_schedules
@@ -94,11 +95,21 @@ class Experiment:
         Args:
             units: of its rewards.
             seed: default: the settings' seed.
+
+        Raises:
+            ValueError: settings do not fit the environment, or it gives action masks and the agent takes none.
         """
         chosen: Any = self.settings.seed if seed is None else seed
         device = resolve_device(self.settings.device)
-        problem = units.problem(self.problem)
-        return self.agent_class(problem, self.settings.agent, chosen, self.settings.num_envs, device)
+        agent = self.agent_class(
+            units.problem(self.problem), self.settings.agent, chosen, self.settings.num_envs, device
+        )
+        if self.problem.action_masks and not ActInputs.of(agent).masks:
+            raise ValueError(
+                f"{self.problem.id} gives action masks, but {self.agent_name} takes none for actions"
+                f" {self.problem.action_space}: it would choose what info['action_mask'] forbids"
+            )
+        return agent
 
     def build_envs(self, num_envs: int) -> MultiObjectiveVectorEnv:
         """Return a new vector environment."""
@@ -210,6 +221,11 @@ class Task:
         if not np.isfinite(reference_point or ()).all():
             raise ValueError(f"reference_point is {reference_point}, but must have finite numbers")
         check_divisions(settings.evaluation_divisions, self.problem.num_objectives)
+        if self.problem.action_masks and not isinstance(self.problem.action_space, spaces.Discrete):
+            raise ValueError(
+                f"{self.problem.id} gives action masks, but its actions are {self.problem.action_space}: only the"
+                " choices of a Discrete space can be masked"
+            )
         stated = replace(self.problem, discount=discount, reference_point=reference_point)
         agent = fit_schedules(self.agent_class, settings.agent, stated, settings.total_steps, resolved.chosen)
         fitted = replace(settings, agent=agent)
@@ -249,6 +265,12 @@ def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option
     options: dict[str, Any] = dict(env_options)
     stated = problem(env, **options)
     return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)
+
+
+def without_chance(evaluator: Evaluator) -> bool:
+    """Return whether the environments of an evaluator are known to have drawn no random number in their episodes."""
+    alive = evaluator.environments
+    return bool(alive) and all(isinstance(each, MultiObjectiveVectorEnv) and each.drew_nothing() for each in alive)
 
 
 def backend_of(agent: Agent) -> str | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from morl.protocols import (
     Actions,
+    BoolArray,
     DescribesMetrics,
     Evaluate,
     FloatArray,
@@ -12,6 +13,7 @@ from morl.protocols import (
     Observations,
     SavedPolicy,
     StateDict,
+    UsesActionMasks,
     VectorEnvironment,
 )
 
@@ -56,13 +58,25 @@ class Member:
         """Return what the metrics mean; empty where the agent does not say."""
         return self.together.metric_descriptions if isinstance(self.together, DescribesMetrics) else {}
 
+    @property
+    def uses_action_masks(self) -> bool:
+        """Return whether `act` takes action masks."""
+        return isinstance(self.together, UsesActionMasks) and self.together.uses_action_masks
+
     def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
         """Refuse: all learners learn together."""
         raise NotImplementedError("one of several learners does not learn by itself")
 
-    def act(self, observations: Observations, preferences: FloatArray, policies: IndexArray) -> Actions:
-        """Return the deterministic actions [env, ...] of this learner."""
-        actions: Actions = self.together.act(observations, preferences, policies, self.learner)
+    def act(
+        self,
+        observations: Observations,
+        preferences: FloatArray,
+        policies: IndexArray,
+        masks: BoolArray | None = None,
+    ) -> Actions:
+        """Return the deterministic actions [env, ...] of this learner; `masks` [env, choice] are allowed choices."""
+        extras = {} if masks is None else {"masks": masks}
+        actions: Actions = self.together.act(observations, preferences, policies, self.learner, **extras)
         return actions
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:

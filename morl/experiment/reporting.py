@@ -1,6 +1,7 @@
 """What a run reports while it trains: log lines, evaluations, and the best front with its policies."""
 
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from morl.evaluation import ActInputs, Evaluator, Returns
-from morl.experiment.components import Experiment
+from morl.experiment.components import Experiment, without_chance
 from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.estimates import FURTHER_EPISODES, imprecise_rows, indicator_errors, repeats_exactly
 from morl.experiment.front import Front, delivered_utility, differ, indicators_of, scales_of
+from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
 from morl.experiment.selection import Selection, criterion_of, reference_below
@@ -119,6 +121,7 @@ class Reporter:
         self.ideal = np.full(experiment.problem.num_objectives, -np.inf)
         self.recorder: Recorder | None = None
         self._published: Mapping[str, object] = {}
+        self._contradicted = False  # whether returns better than the known front were reported already
         self.selection = Selection(
             experiment.problem.num_objectives,
             experiment.evaluation_preferences,
@@ -227,6 +230,8 @@ class Reporter:
         kept = kept[order]
         points = report.discounted
         choice_points = choice.discounted[kept]
+        repeated = np.isclose(points, selection.discounted[rows[kept]], rtol=1e-9, atol=0.0).all(axis=1)
+        self._compare_with_known_front(points[repeated])
         scales = scales_of(points, self.experiment.problem.scales)
 
         def indicators(of: FloatArray) -> dict[str, float]:
@@ -263,6 +268,20 @@ class Reporter:
         self._publish_best(compared if is_best else None, front, scheduled)
         self.evaluated_steps = self.agent.steps
         return front
+
+    def _compare_with_known_front(self, points: FloatArray) -> None:
+        """Warn, once, where returns are better than the known front although nothing is left to chance.
+
+        Args:
+            points: [n, objective] mean returns that were the same on all seeds.
+        """
+        front = self.experiment.known_front
+        if front is None or self._contradicted:
+            return
+        sentence = contradiction(points, front)
+        if sentence and without_chance(self.evaluator):
+            self._contradicted = True
+            warnings.warn(f"{self.experiment.problem.id}: {sentence}", RuntimeWarning, stacklevel=2)
 
     def finish(self) -> None:
         """Record the figure of the published front, and that the run is complete."""

@@ -2,7 +2,12 @@
 
 Expectations over actions are sums, not samples. As in `morl.learning.sac`, critics learn every objective on its own and
 the utility only chooses; the entropy bonus is part of every objective.
+
+Where actions are masked, policies are distributions over the allowed actions, and so are expectations and entropies. A
+state that allows m of n actions has the share log m / log n of the target entropy.
 """
+
+from math import log
 
 import torch
 from torch import Tensor
@@ -10,7 +15,7 @@ from torch import Tensor
 from morl.learning.sac import SACBase, SACSettings
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.values import critic_utilities, worst_of
+from morl.learning.values import best_actions, critic_utilities, worst_of
 
 
 class DiscreteSAC(SACBase):
@@ -43,11 +48,24 @@ class DiscreteSAC(SACBase):
         super().__init__(actor, critic, settings, policies, generator, device)
 
     @torch.no_grad()
-    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Return actions [policy, batch, 1] sampled from the policies (Gumbel-max rule)."""
+    def explore(
+        self,
+        observations: Tensor,
+        utility: UtilityFn,  # noqa: ARG002
+        generator: torch.Generator,
+        masks: Tensor | None = None,
+    ) -> Tensor:
+        """Return actions [policy, batch, 1] sampled from the policies (Gumbel-max rule).
+
+        Args:
+            observations: [policy, batch, observation].
+            utility: not read.
+            generator: random stream.
+            masks: [policy, batch, action] allowed actions; None: all are.
+        """
         logits = self.actor(self.actors, observations)
         exponential = torch.empty_like(logits).exponential_(generator=generator)
-        return (logits - exponential.log()).argmax(dim=-1, keepdim=True)
+        return best_actions(logits - exponential.log(), masks).unsqueeze(-1)
 
     def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return no noise [policy, update, 0, batch, 1]: expectations over actions are exact."""
@@ -75,6 +93,22 @@ class DiscreteSAC(SACBase):
         outputs = self.critic(critics.view(2 * len(critics), -1), observations.repeat_interleave(2, dim=0))
         return outputs.view(len(critics), 2, observations.shape[1], self.actions, self.objectives)
 
+    def policy(self, observations: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return pi(a | s) and log pi(a | s) [policy, batch, action]; both are 0 for actions that are not allowed.
+
+        Args:
+            observations: [policy, batch, observation].
+            mask: [policy, batch, action] allowed actions; None: all are.
+        """
+        logits = self.actor(self.actors, observations)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
+        log_probabilities = logits.log_softmax(dim=-1)
+        probabilities = log_probabilities.exp()
+        if mask is not None:  # 0 log 0 = 0
+            log_probabilities = log_probabilities.masked_fill(~mask, 0.0)
+        return probabilities, log_probabilities
+
     def _update_critics(self, batch: Batch) -> Tensor:
         """Fit Q_kj(s, a) to y_j = r_j + gamma (1 - d) sum_a' pi(a' | s') [Q'_k*j(s', a') - alpha log pi(a' | s')].
 
@@ -82,11 +116,11 @@ class DiscreteSAC(SACBase):
         """
         following = batch.next_observation
         with torch.no_grad():
-            log_probabilities = self.actor(self.actors, following).log_softmax(dim=-1)
+            probabilities, log_probabilities = self.policy(following, batch.next_mask)
             values = self.values(self.target_critics, following)
             soft = worst_of(values, critic_utilities(batch.utility, values, following))
             soft -= (self.temperature().unsqueeze(-1) * log_probabilities).unsqueeze(-1)
-            expected = (log_probabilities.exp().unsqueeze(-1) * soft).sum(dim=2)
+            expected = (probabilities.unsqueeze(-1) * soft).sum(dim=2)
             targets = batch.reward + self.settings.discount * (1.0 - batch.terminated) * expected
         taken = batch.action.long().view(len(targets), 1, -1, 1, 1).expand(-1, 2, -1, 1, self.objectives)
         predictions = self.values(self.critics, batch.observation).gather(3, taken).squeeze(3)
@@ -95,13 +129,19 @@ class DiscreteSAC(SACBase):
         return loss.detach()
 
     def _update_actors(self, batch: Batch) -> dict[str, Tensor]:
-        """Minimize sum_a pi(a | s) [alpha log pi(a | s) - min_k u(Q_k(s, a))]; then alpha."""
+        """Minimize sum_a pi(a | s) [alpha log pi(a | s) - min_k u(Q_k(s, a))]; then alpha, towards the target entropy.
+
+        Where actions are masked, the target is the mean of log m / log n times the one of n free actions.
+        """
         observations = batch.observation
         with torch.no_grad():
             values = self.values(self.critics, observations)
             utilities = critic_utilities(batch.utility, values, observations).amin(dim=1)
-        log_probabilities = self.actor(self.actors, observations).log_softmax(dim=-1)
-        probabilities = log_probabilities.exp()
+        probabilities, log_probabilities = self.policy(observations, batch.mask)
         entropy = -(probabilities * log_probabilities).sum(dim=-1)
         loss = (-self.temperature() * entropy - (probabilities * utilities).sum(dim=-1)).mean(dim=1).sum()
-        return self.step_actors(loss, entropy.detach().mean(dim=1, keepdim=True))
+        mean_entropy = entropy.detach().mean(dim=1, keepdim=True)
+        if batch.mask is None or self.actions == 1:
+            return self.step_actors(loss, mean_entropy)
+        share = batch.mask.sum(dim=-1).to(entropy.dtype).log().mean(dim=1, keepdim=True) / log(self.actions)
+        return self.step_actors(loss, mean_entropy, self.settings.target_entropy * share)

@@ -63,7 +63,8 @@ class Categorical:
     def masked(logits: Tensor, mask: Tensor | None) -> "Categorical":
         """Return the distribution of logits [policy, batch, choice] over the choices that `mask` allows.
 
-        A forbidden choice has probability zero (and no gradient); where nothing is allowed, everything is.
+        A forbidden choice has probability zero (and no gradient). In a row that allows nothing, as padding of a batch
+        does, everything counts as allowed: masks of environments are checked where they are read.
 
         Args:
             logits: [policy, batch, choice].

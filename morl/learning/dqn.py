@@ -20,7 +20,7 @@ from morl.learning.off_policy import (
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.values import select
+from morl.learning.values import best_actions, select
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,22 @@ class DQN(TensorState):
         }
 
     @torch.no_grad()
-    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Return the greedy actions [policy, batch, 1]; the caller mixes in random ones (epsilon-greedy)."""
-        return utility(self.values(self.parameters, observations), observations).argmax(dim=-1, keepdim=True)
+    def explore(
+        self,
+        observations: Tensor,
+        utility: UtilityFn,
+        generator: torch.Generator,  # noqa: ARG002
+        masks: Tensor | None = None,
+    ) -> Tensor:
+        """Return the greedy actions [policy, batch, 1]; the caller mixes in random ones (epsilon-greedy).
+
+        Args:
+            observations: [policy, batch, observation].
+            utility: utility of vectors of values.
+            generator: not read.
+            masks: [policy, batch, action] allowed actions; None: all are.
+        """
+        return best_actions(utility(self.values(self.parameters, observations), observations), masks).unsqueeze(-1)
 
     def sample_noise(self, updates: int, batch_size: int, generator: torch.Generator) -> Tensor:
         """Return no noise [policy, update, 0, batch, 1]: updates are not random."""
@@ -91,6 +104,8 @@ class DQN(TensorState):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """Fit Q_j(s, a) to y_j = r_j + gamma (1 - d) Q'_j(s', a*) with a* = argmax_a u(Q(s', a)), by Huber's loss.
+
+        a* is the best of the actions that s' allows.
 
         Args:
             batch: without noise.
@@ -100,7 +115,7 @@ class DQN(TensorState):
         """
         following = batch.next_observation
         with torch.no_grad():
-            best = batch.utility(self.values(self.parameters, following), following).argmax(dim=-1)
+            best = best_actions(batch.utility(self.values(self.parameters, following), following), batch.next_mask)
             value = select(self.values(self.target_parameters, following), best)
             targets = batch.reward + self.settings.discount * (1.0 - batch.terminated) * value
         actions = batch.action.long().squeeze(-1)

@@ -69,8 +69,17 @@ class OffPolicyAlgorithm(Protocol):
         """Run one update of every policy; return metrics by name, detached."""
         ...
 
-    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:
-        """Return exploring actions [policy, batch, action] for observations [policy, batch, observation]."""
+    def explore(
+        self, observations: Tensor, utility: UtilityFn, generator: torch.Generator, masks: Tensor | None = None
+    ) -> Tensor:
+        """Return exploring actions [policy, batch, action].
+
+        Args:
+            observations: [policy, batch, observation].
+            utility: utility of vectors of values.
+            generator: random stream.
+            masks: [policy, batch, choice] allowed choices, where actions are choices; None: all are.
+        """
         ...
 
     def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -14,10 +14,33 @@ _M_MMAP_THRESHOLD = -3
 
 
 @contextmanager
+def own_torch_settings() -> Iterator[None]:
+    """Undo torch's process-wide settings that would change results, until the block ends.
+
+    A caller may be inside `torch.no_grad()`, `torch.inference_mode()` or `torch.autocast`, or have set another default
+    dtype or device: agents state the dtype and device of what matters to them, and differentiate where they need to.
+    """
+    dtype = torch.get_default_dtype()
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.is_autocast_enabled("cpu"):
+            stack.enter_context(torch.autocast("cpu", enabled=False))
+        if torch.is_autocast_enabled("cuda"):
+            stack.enter_context(torch.autocast("cuda", enabled=False))
+        if torch.get_default_device().type != "cpu":  # only then: it slows every operation down
+            stack.enter_context(torch.device("cpu"))
+        stack.callback(torch.set_default_dtype, dtype)
+        torch.set_default_dtype(torch.float32)
+        yield
+
+
+@contextmanager
 def prepared_processor(threads: int = 1) -> Iterator[None]:
     """Set the number of torch threads, flush denormal numbers to zero and keep freed memory in the process.
 
-    Threads and denormal numbers are restored when the block ends: a library call must not change its caller's floats.
+    Torch's other settings that could change results are the defaults inside the block (`own_torch_settings`). All of
+    this but the memory is restored when the block ends: a library call must not change its caller's floats.
 
     By default glibc returns every temporary above 128 KiB to the kernel, and the next one is paged in anew: that alone
     can cost more than the arithmetic. One thread by default, because two on a busy two-core machine wait for each
@@ -38,24 +61,26 @@ def prepared_processor(threads: int = 1) -> Iterator[None]:
         except (OSError, AttributeError):
             pass  # a libc without mallopt (musl): only slower
     try:
-        yield
+        with own_torch_settings():
+            yield
     finally:
         torch.set_num_threads(threads_before)
         torch.set_flush_denormal(flushed_before)
 
 
-def untouched_zeros(*shape: int, device: torch.device) -> torch.Tensor:
-    """Return float32 zeros whose memory a CPU takes page by page, as it is written to.
+def untouched_zeros(*shape: int, device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Return zeros whose memory a CPU takes page by page, as it is written to.
 
     torch.zeros writes at once: six buffers of a million transitions each would take gigabytes before the first one.
 
     Args:
         shape: of the tensor.
         device: where it lives.
+        dtype: float32, or uint8 for numbers that are 0 or 1.
     """
     if device.type == "cpu":
-        return torch.from_numpy(np.zeros(shape, dtype=np.float32))
-    return torch.zeros(shape, device=device)
+        return torch.from_numpy(np.zeros(shape, dtype=np.uint8 if dtype == torch.uint8 else np.float32))
+    return torch.zeros(shape, device=device, dtype=dtype)
 
 
 def resolve_device(device: str) -> torch.device:

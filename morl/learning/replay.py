@@ -19,12 +19,20 @@ class ReplayBuffer:
         columns: name -> width.
         device: where the rows live.
         population: number of policies.
+        dtype: of the rows: float32, or uint8 for columns of zeros and ones (action masks).
     """
 
-    def __init__(self, capacity: int, columns: Mapping[str, int], device: torch.device, population: int = 1) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        columns: Mapping[str, int],
+        device: torch.device,
+        population: int = 1,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.capacity = capacity
         self.columns = dict(columns)
-        self.rows = untouched_zeros(population, capacity, sum(columns.values()), device=device)
+        self.rows = untouched_zeros(population, capacity, sum(columns.values()), device=device, dtype=dtype)
         self.added = 0
 
     def __len__(self) -> int:
@@ -35,7 +43,7 @@ class ReplayBuffer:
         """Store new transitions.
 
         Args:
-            values: one tensor [policy, n, width] for each column, n at most the capacity.
+            values: one tensor [policy, n, width] for each column, n at most the capacity; others are not read.
         """
         new = torch.cat([values[name] for name in self.columns], dim=2)
         start = self.added % self.capacity

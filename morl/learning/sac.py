@@ -136,12 +136,13 @@ class SACBase(TensorState):
             average_shared_gradient(critic, self.shared_critic_parameters)
         self.critic_optimizer.step(gradient, self.settings.critic_learning_rate)
 
-    def step_actors(self, loss: Tensor, entropy: Tensor) -> dict[str, Tensor]:
+    def step_actors(self, loss: Tensor, entropy: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """Run one gradient step of all actors, and one of the temperatures towards the target entropy.
 
         Args:
             loss: sum over policies.
             entropy: [policy, 1] of the policies now.
+            target: [policy, 1] entropy that the temperatures aim at; default: the settings'.
 
         Returns:
             entropy [policy, 1] and actor_loss [].
@@ -149,10 +150,11 @@ class SACBase(TensorState):
         (gradient,) = torch.autograd.grad(loss, self.actors)
         gradient = average_shared_gradient(gradient, self.shared_actor_parameters)
         self.actor_optimizer.step(gradient, self.settings.actor_learning_rate)
-        excess = entropy - self.settings.target_entropy
+        excess = entropy - (self.settings.target_entropy if target is None else target)
         if self.settings.temperature is None:
             self.temperature_optimizer.step(excess, self.settings.critic_learning_rate)
-        return {"entropy": excess + self.settings.target_entropy, "actor_loss": loss.detach()}
+        shown = excess + self.settings.target_entropy if target is None else entropy
+        return {"entropy": shown, "actor_loss": loss.detach()}
 
     def move_targets(self) -> None:
         """Move the target critics towards the critics."""
@@ -188,7 +190,13 @@ class SAC(SACBase):
         super().__init__(actor, critic, settings, policies, generator, device)
 
     @torch.no_grad()
-    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def explore(
+        self,
+        observations: Tensor,
+        utility: UtilityFn,  # noqa: ARG002
+        generator: torch.Generator,
+        masks: Tensor | None = None,  # noqa: ARG002  (actions are no choices)
+    ) -> Tensor:
         """Return actions [policy, batch, action] sampled from the policies."""
         outputs = self.actor(self.actors, observations)
         shape = (*outputs.shape[:-1], self.action_width)

@@ -1,7 +1,7 @@
 """Transitions that were sampled from a replay buffer for some updates, gathered only when an update needs them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class Batch:
         weight: [policy, batch, objective] w where the utility is w.Q, else None.
         direction: [policy, batch, objective] in which values should point, or None.
         origin: [policy, 1, objective] that values are seen from, or None.
+        mask: [policy, batch, choice] what the observations allow, or None: everything.
+        next_mask: [policy, batch, choice] what the next observations allow, or None: everything.
     """
 
     observation: Tensor
@@ -37,6 +39,8 @@ class Batch:
     weight: Tensor | None = None
     direction: Tensor | None = None
     origin: Tensor | None = None
+    mask: Tensor | None = None
+    next_mask: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,8 @@ class SampledBatches:
         utility: utility of vectors of values; default: w.Q.
         direction: [policy, update, batch, objective] in which values should point from `origin`, in units of values.
         origin: [policy, objective].
+        masks: [policy, row, column] uint8 action masks in the places of `rows`; None: every action is allowed.
+        mask_columns: "mask" or "next_mask" -> number of columns of `masks`, in their order.
 
     Raises:
         ValueError: neither `weight` nor `utility` is given.
@@ -75,6 +81,8 @@ class SampledBatches:
     utility: UtilityFn | None = None
     direction: Tensor | None = None
     origin: Tensor | None = None
+    masks: Tensor | None = None
+    mask_columns: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse batches that nothing can be compared by."""
@@ -92,7 +100,7 @@ class SampledBatches:
 
     def _gather(self, update: int) -> Batch:
         widths = [self.observation_width, self.action_width, self.scale.shape[-1], self.observation_width, 1]
-        rows = self._select_rows(self.index[:, update])[..., : sum(widths)]
+        rows = _select_rows(self.rows, self.index[:, update])[..., : sum(widths)]
         observation, action, reward, next_observation, terminated = torch.split(rows, widths, dim=-1)
         condition = self.condition[:, update]
         if condition.shape[-1] > 0:
@@ -110,17 +118,26 @@ class SampledBatches:
             weight=weight,
             direction=None if self.direction is None else self.direction[:, update],
             origin=None if self.origin is None else self.origin.unsqueeze(1),
+            **self._gather_masks(update),
         )
 
-    def _select_rows(self, index: Tensor) -> Tensor:
-        """Return rows [policy, batch, column] by their index [policy, batch]: one gather, never a copy of all rows."""
-        policies, count, width = self.rows.shape
-        if self.rows.stride(0) == 0:  # the same rows for all policies
-            flat = self.rows[0]
-        else:
-            flat = self.rows.view(-1, width)
-            index = index + torch.arange(policies, device=index.device).unsqueeze(1) * count
-        return flat.index_select(0, index.reshape(-1)).view((*index.shape, width))
+    def _gather_masks(self, update: int) -> dict[str, Tensor]:
+        """Return the masks [policy, batch, choice] of a batch by name; empty where every action is allowed."""
+        if self.masks is None:
+            return {}
+        masks = _select_rows(self.masks, self.index[:, update]).bool()
+        return dict(zip(self.mask_columns, torch.split(masks, list(self.mask_columns.values()), dim=-1), strict=True))
+
+
+def _select_rows(rows: Tensor, index: Tensor) -> Tensor:
+    """Return rows [policy, batch, column] by their index [policy, batch]: one gather, never a copy of all rows."""
+    policies, count, width = rows.shape
+    if rows.stride(0) == 0:  # the same rows for all policies
+        flat = rows[0]
+    else:
+        flat = rows.view(-1, width)
+        index = index + torch.arange(policies, device=index.device).unsqueeze(1) * count
+    return flat.index_select(0, index.reshape(-1)).view((*index.shape, width))
 
 
 def linear_utility(weight: Tensor | None) -> UtilityFn:

@@ -24,13 +24,21 @@ class SharedReplayBuffer:
         columns: name -> width; all columns of a transition lie side by side in one row of float32.
         device: where the rows live.
         population: number of rings.
+        dtype: of the rows: float32, or uint8 for columns of zeros and ones (action masks).
     """
 
-    def __init__(self, capacity: int, columns: Mapping[str, int], device: torch.device, population: int) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        columns: Mapping[str, int],
+        device: torch.device,
+        population: int,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.capacity = capacity
         self.columns = dict(columns)
         self.device = device
-        self.rows = untouched_zeros(population * capacity, sum(columns.values()), device=device)
+        self.rows = untouched_zeros(population * capacity, sum(columns.values()), device=device, dtype=dtype)
         self.added = np.zeros(population, dtype=np.int64)
         """[policy] transitions ever added to each ring."""
 
@@ -46,7 +54,7 @@ class SharedReplayBuffer:
             policies: indices of the policies.
             values: one tensor [policy, n, width] for each column, n at most the capacity.
         """
-        new = torch.cat([values[name] for name in self.columns], dim=2)
+        new = torch.cat([values[name] for name in self.columns], dim=2).to(self.rows.dtype)
         places = (self.added[policies, None] + np.arange(new.shape[1])) % self.capacity
         places += policies[:, None] * self.capacity
         self.rows.index_copy_(0, torch.from_numpy(places.ravel()).to(self.device), new.flatten(0, 1))

@@ -150,7 +150,13 @@ class TD3(TensorState):
         return self.actor(self.actors if actors is None else actors, observations).tanh()
 
     @torch.no_grad()
-    def explore(self, observations: Tensor, utility: UtilityFn, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def explore(
+        self,
+        observations: Tensor,
+        utility: UtilityFn,  # noqa: ARG002
+        generator: torch.Generator,
+        masks: Tensor | None = None,  # noqa: ARG002  (actions are no choices)
+    ) -> Tensor:
         """Return actions [policy, batch, action] with Gaussian noise."""
         actions = self.act(observations)
         noise = torch.randn(actions.shape, generator=generator, device=actions.device)

@@ -18,6 +18,18 @@ def utility(values: Tensor, preferences: Tensor) -> Tensor:
     return (values * preferences).sum(dim=-1)
 
 
+def best_actions(utilities: Tensor, masks: Tensor | None) -> Tensor:
+    """Return the actions [...] with the highest utility among the allowed ones.
+
+    Args:
+        utilities: [..., action].
+        masks: [..., action] allowed actions; None: all are.
+    """
+    if masks is not None:
+        utilities = utilities.masked_fill(~masks, -torch.inf)
+    return utilities.argmax(dim=-1)
+
+
 def critic_utilities(utility: UtilityFn, values: Tensor, observations: Tensor) -> Tensor:
     """Return the utilities [policy, critic, batch, ...] of the vectors of several critics.
 

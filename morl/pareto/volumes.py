@@ -371,7 +371,8 @@ def hypervolume_approximate(
     sphere, R(w) = max_p min_k (p_k - r_k) / w_k is how far the dominated region reaches along it, and c is the volume
     of the positive part of the unit ball. Source: Deng and Zhang 2019. Objectives are first divided by their largest
     value above the reference, so units do not matter. The more objectives, the fewer directions carry most of the
-    volume: from about twelve on a few thousand samples can miss them, and the standard error is then too small.
+    volume: from about twelve on a few thousand samples can miss them, and the standard error is then too small. The
+    same holds for points that differ by many orders of magnitude.
 
     Args:
         points: [n, objective], finite.
@@ -380,7 +381,8 @@ def hypervolume_approximate(
         seed: of the directions; the same seed gives the same estimate.
 
     Raises:
-        ValueError: a wrong shape, NaN or infinity, fewer than two samples, a seed that is none.
+        ValueError: a wrong shape, NaN or infinity, fewer than two samples, a seed that is none, or magnitudes so
+            different that volumes are lost to underflow.
     """
     if not isinstance(samples, int | np.integer) or samples < 2:
         raise ValueError(f"samples must be an integer of at least 2, got {samples!r}")
@@ -392,6 +394,8 @@ def hypervolume_approximate(
     if n == 0:
         return 0.0, 0.0
     largest = units.boxes.max(axis=0)
+    if not units.lossless:  # the volume may lie along directions that no sample meets
+        raise ValueError(_too_wide(units))
     boxes = units.boxes[non_dominated(units.boxes)] / largest
     generator = np.random.default_rng(seed)
     reach = np.empty(samples)
@@ -401,8 +405,16 @@ def hypervolume_approximate(
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         reach[start : start + block] = (boxes / directions[:, None, :]).min(axis=2).max(axis=1)
     ball = math.pi ** (m / 2) / math.gamma(m / 2 + 1) / 2**m
-    volumes = reach**m * ball
-    unit = math.prod(largest.tolist())
-    mean = float(volumes.mean()) * unit
-    error = float(volumes.std(ddof=1) / math.sqrt(samples)) * unit
-    return times_power_of_two(mean, units.exponent), times_power_of_two(error, units.exponent)
+    furthest = float(reach.max())
+    volumes = (reach / furthest) ** m * ball  # powers of very short reaches would be zero
+    mean = float(volumes.mean())
+    error = float(volumes.std(ddof=1) / math.sqrt(samples))
+    unit, exponent = _product([*largest.tolist(), *[furthest] * m])
+    exponent += units.exponent
+    return times_power_of_two(mean * unit, exponent), times_power_of_two(error * unit, exponent)
+
+
+def _product(factors: list[float]) -> tuple[float, int]:
+    """Return a product of positive numbers as (f, e), f times two to the e, at any magnitude."""
+    parts = [math.frexp(factor) for factor in factors]
+    return math.prod(fraction for fraction, _ in parts), sum(exponent for _, exponent in parts)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import toys
+from masked import MASKED
 
 import morl
 from morl.acting import PolicyBank
@@ -42,6 +43,14 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD_OFF_POLICY | {"preset": "sb-psa"}),
     "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
     "coins": ("toys:Coins", WALK, {}),
+    "pd-morl, masked": ("pd-morl", MASKED, toys.TINY),
+    "c-morl, masked": ("c-morl", MASKED, toys.TINY_CMORL | {"interpolate": True}),
+    "c-morl, trust region, masked": ("c-morl", MASKED, toys.TINY_CMORL | {"solver": "cpo"}),
+    "morl-d, masked": ("morl-d", MASKED, toys.TINY_MORLD_OFF_POLICY | {"preset": "tchebycheff"}),
+    "morl-d, discrete sac, masked": ("morl-d", MASKED, toys.TINY_MORLD_OFF_POLICY | {"solver": "discrete-sac"}),
+    "morl-d, one network, masked": ("morl-d", MASKED, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
+    "morl-d, ppo, masked": ("morl-d", MASKED, toys.TINY_MORLD_ON_POLICY | {"solver": "ppo"}),
+    "morl-d, eupg, masked": ("morl-d", MASKED, toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
 }
 """What is called -> agent, environment, settings that make it small."""
 NAMES = list(CASES)
@@ -135,9 +144,14 @@ def test_exported_policies_act_the_same(name: str, tmp_path: Path) -> None:
     exported = agent.export_policies()
     assert set(policies.tolist()) <= exported.keys()
     observations = np.random.default_rng(0).normal(size=(len(policies), 2)).astype(np.float32)
-    actions = agent.act(observations, preferences, policies)
+    masks = {"masks": np.eye(3, dtype=np.bool_)[policies % 3]} if CASES[name][1] == MASKED else {}
+    actions = agent.act(observations, preferences, policies, **masks)
     assert all(envs.single_action_space.contains(action) for action in actions)
-    np.testing.assert_array_equal(actions, agent.act(observations, preferences, policies))  # deterministic
+    np.testing.assert_array_equal(actions, agent.act(observations, preferences, policies, **masks))  # deterministic
+    if masks:
+        np.testing.assert_array_equal(actions, policies % 3 - 1)
+        with pytest.raises(ValueError, match="action masks are missing"):
+            agent.act(observations, preferences, policies)
 
     plain = {number: data if isinstance(data, dict) else data.state_dict() for number, data in exported.items()}
     checkpoint.save_file(tmp_path / "policies.pt", plain)
@@ -151,7 +165,7 @@ def test_exported_policies_act_the_same(name: str, tmp_path: Path) -> None:
         actor = PolicyBank(next(iter(loaded.values())).spec, CPU)
         for number, data in loaded.items():
             actor.add(number, data)
-    np.testing.assert_array_equal(actor.act(observations, preferences, policies), actions)
+    np.testing.assert_array_equal(actor.act(observations, preferences, policies, **masks), actions)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -194,7 +208,7 @@ def test_its_settings_are_documented(name: str) -> None:
 
 
 def test_several_learners_at_once_are_what_each_is_alone() -> None:
-    for name in ("pd-morl", "pd-morl, continuous", "pd-morl, continuous, paper"):
+    for name in ("pd-morl", "pd-morl, continuous", "pd-morl, continuous, paper", "pd-morl, masked"):
         together, envs = build(name, seed=(5, 6, 7)), lanes_of(name, 12)
         for _ in together.learn(envs, 160, *[Asked() for _ in range(3)]):
             pass

@@ -38,9 +38,9 @@ def test_a_stream_is_restored_where_it_was() -> None:
 
 
 def test_learners_reset_the_environments_that_each_would_have_alone() -> None:
-    together = Learners((5, 6), 4, CPU).reset(morl.make_vec(WALK, 8), "environments", 3)
+    together, _ = Learners((5, 6), 4, CPU).reset(morl.make_vec(WALK, 8), "environments", 3)
     for learner, seed in enumerate((5, 6)):
-        alone = Learners(seed, 4, CPU).reset(morl.make_vec(WALK, 4), "environments", 3)
+        alone, _ = Learners(seed, 4, CPU).reset(morl.make_vec(WALK, 4), "environments", 3)
         np.testing.assert_array_equal(together[4 * learner : 4 * learner + 4], alone)
 
 

@@ -272,7 +272,8 @@ MASK = np.array([1, 1, 0], np.int8)
         (lambda step: {"action_mask": MASK} if step == 0 else {}, "must be in every info or in none"),
         (lambda step: {} if step == 0 else {"action_mask": MASK}, "must be in every info or in none"),
         (lambda step: {"action_mask": MASK * (step != 2)}, "must allow at least one action, got zeros only"),
-        (lambda step: {"action_mask": MASK.tolist()}, r"must be an array of 3 zeros and ones, got \[1, 1, 0\]"),
+        (lambda step: {"action_mask": MASK.tolist()[:2]}, r"must be an array of 3 zeros and ones, got \[1, 1\]"),
+        (lambda step: {"action_mask": [2, 1, 0]}, r"must be an array of 3 zeros and ones, got \[2, 1, 0\]"),
         (lambda step: {"action_mask": MASK[:2]}, "must be an array of 3 zeros and ones"),
         (lambda step: {"action_mask": MASK * 2}, "must be an array of 3 zeros and ones"),
         (lambda step: {"action_mask": MASK / 2}, "must be an array of 3 zeros and ones"),
@@ -291,6 +292,17 @@ def test_a_mask_that_is_missing_or_wrong_is_one_sentence(tell, message, backend)
         envs.close()
     with pytest.raises(ContractViolation, match=message):
         check_env(scripted(tell=tell))
+
+
+@pytest.mark.parametrize("backend", ["synchronous", "processes"])
+def test_a_mask_that_is_a_list_becomes_an_array(backend):
+    envs = make_vec(scripted(tell=lambda step: {"action_mask": MASK.tolist()}), 2, seed=0, backend=backend)
+    try:
+        for infos in (envs.reset()[1], envs.step(np.zeros(2, int))[4]):
+            np.testing.assert_array_equal(infos["action_mask"], [MASK, MASK])
+            assert infos["action_mask"].dtype.kind == "i"
+    finally:
+        envs.close()
 
 
 def test_the_step_that_terminates_may_do_without_a_mask():

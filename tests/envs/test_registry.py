@@ -176,3 +176,32 @@ def test_register_refuses_nonsense_before_it_registers(change, message):
         register(**arguments)
     assert "test-nonsense-v0" not in gymnasium.registry
     assert "test-nonsense-v0" not in specs
+
+
+@pytest.mark.parametrize(
+    "env_id",
+    [
+        "deep-sea-treasure-v0",
+        "deep-sea-treasure-concave-v0",
+        "resource-gathering-v0",
+        "four-room-v0",
+        "fruit-tree-v0",
+        "mo-mountaincar-v0",
+    ],
+)
+def test_closing_one_environment_leaves_the_others_drawing(env_id, monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
+    one, other, last = (make_vec(env_id, 1, seed=0, render_mode="rgb_array") for _ in range(3))
+    pictures = []
+    for envs in (one, other):
+        envs.reset()
+        pictures.append(envs.render()[0])
+    np.testing.assert_array_equal(*pictures)
+    other.close()
+    np.testing.assert_array_equal(one.render()[0], pictures[0])
+    last.reset()
+    last.render()  # pygame is initialized anew
+    np.testing.assert_array_equal(one.render()[0], pictures[0])
+    one.close()
+    last.close()

@@ -221,3 +221,9 @@ def test_volumes_lost_to_underflow_are_refused_in_a_sentence() -> None:
         hypervolume(points, np.zeros(3))
     with pytest.raises(ValueError, match=r"^fronts\[1\] must exceed"):
         history.hypervolume([[[1, 1, 1]], points], np.zeros(3))
+
+
+def test_approximate_volumes_are_refused_where_they_would_be_lost() -> None:
+    """Beside the best value of its objective, the other value of each point is less than the smallest number."""
+    with pytest.raises(ValueError, match="similar magnitude"):
+        hypervolume_approximate([[1e200, 1e-200], [1e-200, 1e200]], [0.0, 0.0])

@@ -73,6 +73,7 @@ TINY_MORLD_CONDITIONED: dict[str, Any] = TINY_MORLD | {
     "updates_per_step": 0.3,
 }
 TINY_MORLD_OFF_POLICY: dict[str, Any] = TINY_MORLD_CONDITIONED | {"offline_updates": 2, "workers": 1}
+TINY_MORLD_ON_POLICY: dict[str, Any] = TINY_MORLD | {"rollout_steps": 4, "epochs": 2, "minibatches": 2}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,
@@ -157,7 +158,7 @@ class Walk(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action), action
-        move = float(np.asarray(action).item())
+        move = float(np.asarray(action).sum())
         STEPS[type(self).__name__] = STEPS.get(type(self).__name__, 0) + 1
         self.place += self.drift + move + 0.3 * float(self.np_random.normal())
         self.clock += 1

@@ -46,6 +46,8 @@ class OffPolicy:
         num_active: policies that train side by side.
         seed: of all random streams.
         device: where networks and replay buffers live.
+        mask_columns: action masks that the algorithm reads, "mask" or "next_mask" -> number of choices; empty where the
+            environment gives none.
 
     Raises:
         ValueError: the backend does not support the settings.
@@ -60,6 +62,7 @@ class OffPolicy:
         num_active: int,
         seed: int,
         device: torch.device,
+        mask_columns: Mapping[str, int],
     ) -> None:
         self.config = config
         self.bind_utility = bind_utility
@@ -81,6 +84,11 @@ class OffPolicy:
         """Metrics of the latest updates of each group."""
         capacity = config.buffer_size // (config.population if config.replay == "shared" else 1)
         self.replay = SharedReplayBuffer(max(1, capacity), columns, device, config.population)
+        self.masks: SharedReplayBuffer | None = None  # of the transitions in the same places of `replay`
+        if mask_columns:
+            self.masks = SharedReplayBuffer(
+                max(1, capacity), mask_columns, device, config.population, dtype=torch.uint8
+            )
         names = ("replay", "exploration", *(f"learner {group}" for group in range(len(self.groups))))
         self.generators = [torch.Generator(device).manual_seed(derived_seed(seed, name)) for name in names]
         self.threads: ThreadPoolExecutor | None = None
@@ -133,19 +141,27 @@ class OffPolicy:
 
     # --- Acting -------------------------------------------------------------------------------------------------------
 
-    def explore(self, observations: Tensor) -> Tensor:
-        """Return exploring actions [active, env, action] for observations [active, env, observation]."""
+    def explore(self, observations: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Return exploring actions [active, env, action].
+
+        Args:
+            observations: [active, env, observation].
+            masks: [active, env, choice] 1 where a choice is allowed; None: all are.
+        """
         generator = self.generators[1]
+        allowed = None if masks is None else masks.bool()
         if self.conditioned:
             weights = self.preferences.unsqueeze(1).expand(-1, observations.shape[1], -1)
             inputs = torch.cat([observations, weights], dim=2).flatten(0, 1).unsqueeze(0)
             utility = self._bound_utility(slice(0, 1), observations.shape[1])
-            actions = self.algorithms[0].explore(inputs, utility, generator)
+            if allowed is not None:
+                allowed = allowed.flatten(0, 1).unsqueeze(0)
+            actions = self.algorithms[0].explore(inputs, utility, generator, allowed)
             return actions.view((*observations.shape[:2], -1))
-        explored = [
-            algorithm.explore(observations[group], self._bound_utility(group), generator)
-            for group, algorithm in zip(self.groups, self.algorithms, strict=True)
-        ]
+        explored = []
+        for group, algorithm in zip(self.groups, self.algorithms, strict=True):
+            own = None if allowed is None else allowed[group]
+            explored.append(algorithm.explore(observations[group], self._bound_utility(group), generator, own))
         return torch.cat(explored)
 
     def _bound_utility(self, group: slice, rows: int = 1) -> UtilityFn:
@@ -159,6 +175,8 @@ class OffPolicy:
     def observe(self, transitions: Mapping[str, Tensor]) -> None:
         """Store transitions [active, env, width] of the active policies, by name."""
         self.replay.add(self.active, **{name: transitions[name] for name in self.replay.columns})
+        if self.masks is not None:
+            self.masks.add(self.active, **{name: transitions[name] for name in self.masks.columns})
 
     def ready(self, sources: IndexArray) -> BoolArray:
         """Return which policies can learn [policy]: those with transitions in their buffers `sources` [policy, k]."""
@@ -217,6 +235,8 @@ class OffPolicy:
             noise=self.algorithms[job].sample_noise(count, size, self.generators[2 + job]),
             scale=torch.ones(policies, objectives, device=self.device),
             weight=weight,
+            masks=None if self.masks is None else self.masks.rows.expand(policies, -1, -1),
+            mask_columns={} if self.masks is None else self.masks.columns,
             utility=utility,
         )
 
@@ -234,6 +254,7 @@ class OffPolicy:
             "algorithms": [algorithm.state_dict() for algorithm in self.algorithms],
             "latest": [{name: latest[name] for name in METRICS if name in latest} for latest in self.latest],
             "replay": self.replay.state_dict(),
+            "masks": None if self.masks is None else self.masks.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
         }
 
@@ -245,6 +266,8 @@ class OffPolicy:
             algorithm.load_state_dict(saved)
         self.latest = [dict(latest) for latest in state["latest"]]
         self.replay.load_state_dict(state["replay"])
+        if self.masks is not None:
+            self.masks.load_state_dict(state["masks"])
         for generator, value in zip(self.generators, state["generators"], strict=True):
             generator.set_state(value)
 

@@ -143,17 +143,24 @@ class OnPolicy:
 
     # --- Acting and learning ------------------------------------------------------------------------------------------
 
-    def explore(self, observations: Tensor) -> Tensor:
-        """Return sampled actions [active, env, action] for observations [active, env, width]."""
+    def explore(self, observations: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Return sampled actions [active, env, action].
+
+        Args:
+            observations: [active, env, width].
+            masks: [active, env, choice] 1 where a choice is allowed; None: all are.
+        """
         self.inputs = self.population.rollout.normalize_and_update(observations.flatten(0, 1).cpu().numpy())
-        return torch.as_tensor(self.population.act(self.inputs, None, self.exploration))
+        allowed = None if masks is None else masks.cpu().numpy() == 1.0
+        return torch.as_tensor(self.population.act(self.inputs, allowed, self.exploration))
 
     def observe(self, transitions: Mapping[str, Tensor]) -> None:
         """Store transitions of the active policies.
 
         Args:
             transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
-                terminated, ended (terminated or truncated) and total (the discounted return of the episode so far).
+                terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
+                where the environment gives action masks, also mask.
         """
         rollout = self.population.rollout
         columns = {name: column.flatten(0, 1).cpu().numpy() for name, column in transitions.items()}
@@ -166,8 +173,11 @@ class OnPolicy:
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
         truncated = ended & ~terminated
         actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
+        masks = None
+        if "mask" in transitions:
+            masks = transitions["mask"].cpu().numpy() == 1.0
         assert self.inputs is not None
-        rollout.add(self.inputs, actions, rewards, terminated, truncated)
+        rollout.add(self.inputs, actions, rewards, terminated, truncated, masks)
         self.final_inputs = rollout.normalize(columns["next_observation"])
         if truncated.any():
             rollout.bootstrap_truncated(self.population.values(self.final_inputs))

@@ -64,8 +64,13 @@ class Solver(Protocol):
 class TransitionSolver(Solver, Protocol):
     """A solver that learns from transitions which the agent collects."""
 
-    def explore(self, observations: Tensor) -> Tensor:
-        """Return exploring actions [active, env, action] for observations [active, env, size]."""
+    def explore(self, observations: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Return exploring actions [active, env, action].
+
+        Args:
+            observations: [active, env, size].
+            masks: [active, env, choice] 1 where a choice is allowed; None: all are.
+        """
         ...
 
     def observe(self, transitions: Mapping[str, Tensor]) -> None:
@@ -73,7 +78,8 @@ class TransitionSolver(Solver, Protocol):
 
         Args:
             transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
-                terminated, ended (terminated or truncated) and total (the discounted return of the episode so far).
+                terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
+                where the environment gives action masks, also mask and next_mask, 1 where a choice is allowed.
         """
         ...
 

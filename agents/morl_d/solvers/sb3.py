@@ -28,7 +28,7 @@ from morl.agents.morl_d.solvers.sb3_policies import acting_network, parameters_o
 from morl.envs.backends.sb3 import ScalarizedVecEnv
 from morl.learning.actions import BoundedActions
 from morl.policy_files import PolicySpec
-from morl.protocols import IndexArray, Problem, StateDict, VectorEnvironment
+from morl.protocols import BoolArray, IndexArray, Problem, StateDict, VectorEnvironment
 from morl.seeding import derived_seed
 
 OPTIONS: Final[Mapping[str, str]] = {
@@ -77,11 +77,24 @@ def find_algorithm(name: str) -> type[BaseAlgorithm]:
             found = getattr(import_module("sb3_contrib"), name, None)
         except ImportError:
             raise ValueError(
-                f"solver is 'sb3:{name}', but stable_baselines3 has no {name} and sb3_contrib is not installed"
+                f"solver is 'sb3:{name}', but stable_baselines3 has no {name} and sb3_contrib is not installed: add it"
+                " by pip install sb3-contrib"
             ) from None
     if not (inspect.isclass(found) and issubclass(found, BaseAlgorithm)):
         raise ValueError(f"solver is 'sb3:{name}', but neither stable_baselines3 nor sb3_contrib has {name}")
     return found
+
+
+def takes_masks(name: str) -> bool:
+    """Return whether an algorithm honours action masks, as sb3-contrib's MaskablePPO does.
+
+    Args:
+        name: of the algorithm's class.
+
+    Raises:
+        ValueError: there is no such algorithm.
+    """
+    return "action_masks" in inspect.signature(find_algorithm(name).predict).parameters
 
 
 def settings_read(name: str) -> frozenset[str]:
@@ -196,12 +209,15 @@ class StableBaselines:
             ) from error
         self._set_exploration(config)
         self.scaled = config.scale == "range"
+        # MaskablePPO asks for masks unless it is told not to; other algorithms do not know the argument.
+        self.learn_options: dict[str, Any] = {"use_masking": problem.action_masks} if takes_masks(name) else {}
         set_random_seed(derived_seed(seed, "learner"))
         self.members = {"actor": torch.stack([self._actor(policy) for policy in range(config.population)])}
         self.active = np.zeros(1, np.int64)
         self.preferences = torch.empty(0)
         self.running: int | None = None  # policy whose episodes the environments are in the middle of
         self.envs: ScalarizedVecEnv | None = None
+        self.restored_masks: BoolArray | None = None  # [env, choice] of the latest observations, after resuming
 
     def _set_exploration(self, config: Config) -> None:
         """Replace DQN's schedule, which depends on the length of each call of `learn`, by that of the settings."""
@@ -245,13 +261,14 @@ class StableBaselines:
         weights = self.preferences[0].double().cpu().numpy()
         if self.envs is None or self.envs.envs is not envs:
             self.envs = ScalarizedVecEnv(envs, weights)
+            self.envs.masks = self.restored_masks
         self.envs.preference = weights
         if self.running != policy:  # new episodes, whose seeds do not depend on the steps of other policies
             self.envs.seed(derived_seed(int(model.seed or 0), "environments", model.num_timesteps))
         model.set_env(self.envs, force_reset=self.running != policy)
         steps = model.num_timesteps
         updates = model._n_updates
-        model.learn(max_steps, reset_num_timesteps=False)
+        model.learn(max_steps, reset_num_timesteps=False, **self.learn_options)
         self.running = policy
         return model.num_timesteps - steps, model._n_updates - updates
 
@@ -265,6 +282,7 @@ class StableBaselines:
         return {
             "models": [_model_state(model) for model in self.models],
             "running": -1 if self.running is None else self.running,
+            "masks": self.restored_masks if self.envs is None else self.envs.masks,
             "torch": torch.get_rng_state(),
             "numpy": numpy_state,
             "members": self.members,
@@ -275,6 +293,7 @@ class StableBaselines:
         for model, saved in zip(self.models, state["models"], strict=True):
             _load_model(model, saved)
         self.running = None if state["running"] < 0 else state["running"]
+        self.restored_masks = state["masks"]
         torch.set_rng_state(state["torch"])
         np.random.set_state(state["numpy"])  # noqa: NPY002
         self.members["actor"].copy_(state["members"]["actor"])
@@ -297,6 +316,7 @@ def build(
         observation_space=solver.problem.observation_space,
         action_space=solver.problem.action_space,
         objectives=solver.problem.objectives,
+        action_masks=solver.problem.action_masks,
     )
     return solver, spec
 
