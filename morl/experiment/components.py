@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from morl.agents import check_agent_name, find_agent
 from morl.envs import MultiObjectiveVectorEnv, make_vec
-from morl.envs.backends.resting import RestingVectorEnv
+from morl.envs.backends.suspendable import SuspendableVectorEnv
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
@@ -121,10 +121,10 @@ class Experiment:
         """Return the training environments, and an evaluator over environments of its own.
 
         The evaluator takes as many at once as suit their backend, or as `max_envs` leaves beside those of training;
-        where it leaves none, the training environments rest while others are alive.
+        where it leaves none, the training environments are suspended while others are alive.
 
         Raises:
-            ValueError: they would have to rest, but their state cannot be saved.
+            ValueError: they would have to be suspended, but their state cannot be saved.
         """
         num_envs = self.settings.num_envs
         max_envs = self.settings.max_envs
@@ -137,18 +137,18 @@ class Experiment:
             evaluator.close()
 
         def build_others(count: int) -> MultiObjectiveVectorEnv:
-            resting.rest()
+            suspendable.suspend()
             return self.build_envs(count)
 
-        resting = RestingVectorEnv(lambda: self.build_envs(num_envs), close_others)
-        evaluator = evaluator_like(resting, build_others, self.problem.discount, max_envs)
-        reason = resting.reason_against_rest()
+        suspendable = SuspendableVectorEnv(lambda: self.build_envs(num_envs), close_others)
+        evaluator = evaluator_like(suspendable, build_others, self.problem.discount, max_envs)
+        reason = suspendable.reason_against_suspending()
         if reason is not None:
             raise ValueError(
                 f"max_envs is {max_envs}, but must be at least {num_envs + 1}, one more than num_envs: the training"
                 f" environments cannot be closed during evaluations ({reason})"
             )
-        return TrainingAndEvaluation(resting, evaluator)
+        return TrainingAndEvaluation(suspendable, evaluator)
 
 
 class TrainingAndEvaluation(NamedTuple):

@@ -362,6 +362,10 @@ def _gain(boxes: Array, candidate: Array) -> float:
     return max(box - _volume(limited, np.zeros(limited.shape[1]), NO_LIMITS), 0.0)
 
 
+WIDEST_BOX = 1e3
+"""Longest side of the largest box, in shortest ones, whose volume is estimated."""
+
+
 def hypervolume_approximate(
     points: ArrayLike, reference: ArrayLike, samples: int = 10_000, seed: int = 0
 ) -> tuple[float, float]:
@@ -394,9 +398,13 @@ def hypervolume_approximate(
     if n == 0:
         return 0.0, 0.0
     largest = units.boxes.max(axis=0)
-    if not units.lossless:  # the volume may lie along directions that no sample meets
+    if not units.lossless:
         raise ValueError(_too_wide(units))
     boxes = units.boxes[non_dominated(units.boxes)] / largest
+    with np.errstate(divide="ignore"):
+        most = boxes[np.log(boxes).sum(axis=1).argmax()]
+    if most.max() > WIDEST_BOX * most.min():  # most of the volume may lie along directions that no sample meets
+        raise ValueError(_too_wide(units))
     generator = np.random.default_rng(seed)
     reach = np.empty(samples)
     block = max(1, 1_000_000 // boxes.size)  # keeps the temporary [block, n, objective] within some megabytes

@@ -119,7 +119,7 @@ class Unsaveable(Licensed):
         return super().reset(seed=seed, options=options)
 
 
-def test_environments_that_cannot_rest_need_one_more(tmp_path: Path) -> None:
+def test_environments_that_cannot_be_suspended_need_one_more(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="max_envs is 1, but must be at least 2, one more than num_envs"):
         morl.train("pd-morl", Unsaveable, num_envs=1, max_envs=1, run_dir=tmp_path / "run", **OPTIONS)
     assert not (tmp_path / "run").exists()

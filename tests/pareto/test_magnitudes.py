@@ -227,3 +227,17 @@ def test_approximate_volumes_are_refused_where_they_would_be_lost() -> None:
     """Beside the best value of its objective, the other value of each point is less than the smallest number."""
     with pytest.raises(ValueError, match="similar magnitude"):
         hypervolume_approximate([[1e200, 1e-200], [1e-200, 1e200]], [0.0, 0.0])
+
+
+@pytest.mark.parametrize("share", [1e-2, 1e-4, 1e-8, 1e-60])
+def test_approximate_volumes_of_wide_boxes_are_right_or_refused(share: float) -> None:
+    """Every point is nearly nothing in all objectives but one."""
+    points = np.full((3, 3), share)
+    np.fill_diagonal(points, 1.0)
+    exact = 3.0 * share**2 - 2.0 * share**3
+    if share < 1e-3:
+        with pytest.raises(ValueError, match="similar magnitude"):
+            hypervolume_approximate(points, np.zeros(3))
+        return
+    mean, error = hypervolume_approximate(points, np.zeros(3), samples=100_000)
+    assert abs(mean - exact) < 5.0 * error

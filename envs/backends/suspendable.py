@@ -10,40 +10,40 @@ from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, S
 from morl.protocols import StateDict
 
 
-class RestingVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
-    """A vector environment that is closed by `rest` and built again, in the same state, when it is next used.
+class SuspendableVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
+    """A vector environment that `suspend` closes, and that is built again, in the same state, when it is next used.
 
     Args:
         build: builds the vector environment.
-        before_waking: called before it is built again: closes the environments that took its place.
+        before_resuming: called before it is built again: closes the environments that took its place.
     """
 
-    def __init__(self, build: Callable[[], MultiObjectiveVectorEnv], before_waking: Callable[[], None]) -> None:
+    def __init__(self, build: Callable[[], MultiObjectiveVectorEnv], before_resuming: Callable[[], None]) -> None:
         built = build()
         super().__init__(built)
         self.build = build
-        self.before_waking = before_waking
+        self.before_resuming = before_resuming
         self.num_objectives = built.num_objectives
         self.objectives = built.objectives
         self.metadata = built.metadata
         self.first_seed = built.first_seed
-        self.awake = True
+        self.suspended = False
         self._was_reset = False
         self._saved: SavedState | None = None
 
-    def rest(self) -> None:
-        """Save the state and close the environments; nothing happens to those that rest already.
+    def suspend(self) -> None:
+        """Save the state and close the environments; those that are suspended already stay so.
 
         Raises:
             StateNotCapturable: the state cannot be saved; the environments stay as they are.
         """
-        if not self.awake:
+        if self.suspended:
             return
         self._saved = self._inner.state_dict() if self._was_reset else None
         self.env.close()
-        self.awake = False
+        self.suspended = True
 
-    def reason_against_rest(self) -> str | None:
+    def reason_against_suspending(self) -> str | None:
         """Return why the state cannot be saved; None where it can. Called before anything else; episodes begin anew."""
         try:
             self._inner.reset(seed=0)
@@ -52,36 +52,36 @@ class RestingVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
             return str(reason)
         finally:
             self.env.close()
-            self.awake = False
+            self.suspended = True
         return None
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset all environments."""
-        self._wake()
+        self._resume()
         self._was_reset = True
         return self._inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""
-        self._wake()
+        self._resume()
         return self._inner.step(actions)
 
     def state_dict(self) -> SavedState:
-        """Return the state of all environments; they rest on."""
-        if not self.awake and self._saved is not None:
+        """Return the state of all environments; suspended ones stay so."""
+        if self.suspended and self._saved is not None:
             return self._saved
-        self._wake()
+        self._resume()
         return self._inner.state_dict()
 
     def load_state_dict(self, saved: StateDict) -> None:
         """Continue exactly where `saved` was taken."""
-        self._wake()
+        self._resume()
         self._was_reset = True
         self._inner.load_state_dict(saved)
 
     def close(self, **kwargs: object) -> None:
-        """Close the environments, if they are awake."""
-        if self.awake:
+        """Close the environments, unless they are suspended."""
+        if not self.suspended:
             self.env.close(**kwargs)
 
     @property
@@ -89,12 +89,12 @@ class RestingVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         assert isinstance(self.env, MultiObjectiveVectorEnv)
         return self.env
 
-    def _wake(self) -> None:
-        if self.awake:
+    def _resume(self) -> None:
+        if not self.suspended:
             return
-        self.before_waking()
+        self.before_resuming()
         self.env = self.build()
-        self.awake = True
+        self.suspended = False
         if self._saved is not None:
             self._inner.load_state_dict(self._saved)
             self._saved = None
