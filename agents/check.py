@@ -21,6 +21,7 @@ from morl.protocols import (
     Agent,
     BoolArray,
     Constrained,
+    DescribesMetrics,
     FloatArray,
     IndexArray,
     Observations,
@@ -377,6 +378,10 @@ class _Check:
             violations = agent.violations(points)
             _require(np.shape(violations) == (3,), f"violations must be [n], got shape {np.shape(violations)}")
             _require(bool((np.asarray(violations) >= 0.0).all()), f"violations must be at least 0, got {violations!r}")
+        if isinstance(agent, DescribesMetrics):
+            texts = dict(agent.metric_descriptions)
+            plain = all(isinstance(word, str) for entry in texts.items() for word in entry)
+            _require(plain, f"metric_descriptions must be texts by name, got {texts!r:.80}")
         if isinstance(agent, UsesAccruedReward) and agent.uses_accrued_reward:
             accrued = np.zeros((len(ids), self.problem.num_objectives + 1))
             accrued[:, -1] = 1.0

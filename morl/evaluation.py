@@ -138,6 +138,10 @@ class Returns:
         return joined
 
 
+def _do_nothing() -> None:
+    pass
+
+
 class Evaluator:
     """Runs evaluations in environments of its own and counts their steps.
 
@@ -158,6 +162,8 @@ class Evaluator:
         self.horizon = horizon
         self.steps = 0
         """Environment steps so far, idle environments included: they were simulated too."""
+        self.before_step: Callable[[], None] = _do_nothing
+        """Called before each step of the environments; what it raises ends the evaluation."""
         self._environments: dict[int, VectorEnvironment] = {}
 
     def __call__(
@@ -234,6 +240,7 @@ class Evaluator:
 
         actions = np.array(choose(np.arange(num_envs)))  # our own, to write into
         for _ in range(self.horizon):
+            self.before_step()
             observations, rewards, terminated, truncated, infos = envs.step(actions)
             masks = reader.current(infos)
             counted = rewards * running[:, None]  # an environment whose episode has ended is stepped, uncounted

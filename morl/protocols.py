@@ -218,6 +218,14 @@ class SeveralLearners(Protocol):
 
 
 @runtime_checkable
+class DescribesMetrics(Protocol):
+    """An agent that says what its `metrics` mean; TensorBoard shows it beside their charts."""
+
+    metric_descriptions: Mapping[str, str]
+    """Name of a metric -> a sentence; a name that ends in a star is the beginning of several names."""
+
+
+@runtime_checkable
 class OptimizesUtility(Protocol):
     """An agent that says which utility of returns and preferences it optimizes; others optimize weighted sums."""
 

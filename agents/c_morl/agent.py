@@ -30,6 +30,7 @@ from morl.action_masks import MaskReader, num_choices
 from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import bounds_of, parse_constraints, violation_report, violations
+from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
@@ -88,6 +89,7 @@ class CMORL:
     """
 
     config_class = Config
+    metric_descriptions = METRIC_DESCRIPTIONS
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
         self.problem = problem

@@ -28,6 +28,7 @@ from morl.agents.morl_d import adaptation, cooperation, selection
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.factory import build
+from morl.agents.morl_d.metrics import METRIC_DESCRIPTIONS
 from morl.agents.morl_d.policies import policy_data
 from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver, TransitionSolver
 from morl.agents.morl_d.validation import check_num_envs, longest_schedules, takes_masks
@@ -64,6 +65,7 @@ class MORLD:
     """
 
     config_class = Config
+    metric_descriptions = METRIC_DESCRIPTIONS
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
         self.config = config

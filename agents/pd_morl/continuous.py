@@ -34,6 +34,7 @@ from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, pre
 from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
@@ -123,6 +124,7 @@ class ContinuousPDMORL:
 
     config_class = ContinuousConfig
     several_learners = True
+    metric_descriptions = METRIC_DESCRIPTIONS
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
 from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.pd_morl.policy import ConditionedPolicy
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, soft_update
@@ -65,6 +66,7 @@ class PDMORL:
 
     config_class = DiscreteConfig
     several_learners = True
+    metric_descriptions = METRIC_DESCRIPTIONS
     backend = "eager"
     uses_action_masks = True
 

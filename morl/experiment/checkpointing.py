@@ -42,6 +42,7 @@ class Checkpointing:
         self.reporter = reporter
         self.run_dir = run_dir
         self.notes: list[str] = []
+        self._start: tuple[dict[str, Any], RecordMarks] | None = None
 
     def save(self) -> None:
         """Save everything that resuming needs as the newest checkpoint."""
@@ -50,17 +51,37 @@ class Checkpointing:
             "environment": self._environment_state(),
             "counters": self.reporter.state_dict(),
         }
+        self._write(states, self._marks())
+
+    def remember_start(self) -> None:
+        """Remember what `save_start` will save of a run that has not begun."""
+        self._start = (self.reporter.state_dict(), self._marks())
+
+    def save_start(self) -> None:
+        """Save the start of the run where it has no checkpoint: what has happened since then is not consistent.
+
+        A new agent is in the state that this one had; it begins new episodes, as this one did.
+        """
+        if self._start is None or checkpoint.newest(self.run_dir) is not None:
+            return
+        counters, marks = self._start
+        agent: Agent = self.experiment.build_agent(RewardUnits.of_state_dict(counters["units"]))
+        self._write({"agent": agent.state_dict(), "environment": None, "counters": counters}, marks)
+
+    def newest_step(self) -> int | None:
+        """Return the training step of the newest checkpoint; None where there is none."""
+        newest = checkpoint.newest(self.run_dir)
+        return None if newest is None else int(newest.name.rpartition("-")[2])
+
+    def _marks(self) -> RecordMarks:
+        """Return how far the records have been written."""
         recorder = self.reporter.recorder
         assert recorder is not None
-        marks = RecordMarks(self.agent.steps, recorder.marks)
-        manifest = {
-            **self.identity(),
-            "step": self.agent.steps,
-            "version": VERSION,
-            "records": marks.to_json(),
-        }
-        folder = self.run_dir / CHECKPOINTS / f"step-{self.agent.steps:012d}"
-        checkpoint.save(folder, manifest, states)
+        return RecordMarks(self.agent.steps, recorder.marks)
+
+    def _write(self, states: Mapping[str, object], marks: RecordMarks) -> None:
+        manifest = {**self.identity(), "step": marks.step, "version": VERSION, "records": marks.to_json()}
+        checkpoint.save(self.run_dir / CHECKPOINTS / f"step-{marks.step:012d}", manifest, states)
         checkpoint.rotate(self.run_dir)
 
     def restore(self, folder: Path) -> RecordMarks:
@@ -83,7 +104,8 @@ class Checkpointing:
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ValueError(f"checkpoint {folder} is foreign: it does not fit config.toml ({error})") from error
         self.reporter.load_state_dict(states["counters"])
-        return RecordMarks.of_json(self.agent.steps, checkpoint.read_manifest(folder).get("records"))
+        records = checkpoint.read_manifest(folder).get("records")
+        return RecordMarks.of_json(self.agent.steps, records, self.agent.pretraining_steps)
 
     def _restore_environment(self, state: dict[str, Any] | None) -> bool:
         """Restore the state of the environments; return False where that cannot be done, which is noted."""

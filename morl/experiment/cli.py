@@ -270,7 +270,9 @@ def _run(function: Callable[[Sequence[str]], None], args: Sequence[str]) -> None
         print(f"morl: {sentence_of(error)}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.exit(130)
+        from morl.experiment.interrupt import exit_after_interrupt
+
+        exit_after_interrupt()
 
 
 def _reader_has_gone() -> bool:

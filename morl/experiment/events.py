@@ -8,7 +8,7 @@ tensorboard's own; TensorFlow is not needed. TensorBoard is imported when the fi
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,12 @@ def _new_name(folder: Path) -> str:
     return f"events.out.tfevents.{max(time.time_ns(), last + 1):020d}"
 
 
+def _nothing(tag: str) -> str:
+    """Return the description of a tag that nobody describes."""
+    del tag
+    return ""
+
+
 class EventFile:
     """One TensorBoard event file in `folder`, written event by event.
 
@@ -94,6 +100,7 @@ class EventFile:
         make_folder(folder)
         self._file = AppendOnlyFile(folder / _new_name(folder))
         self._records = RecordWriter(self._file)
+        self._described: set[str] = set()  # tags whose description is in this file
         self._add(0, file_version="brain.Event:2")
         self._add(first_step, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
 
@@ -113,11 +120,25 @@ class EventFile:
         event = event_pb2.Event(wall_time=time.time(), step=step, **content)
         self._records.write(event.SerializeToString())
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Record numbers under their tags, all in one event."""
+    def scalars(self, step: int, values: Mapping[str, float], describe: Callable[[str], str] = _nothing) -> None:
+        """Record numbers under their tags, all in one event.
+
+        Args:
+            step: the horizontal axis.
+            values: tag -> number.
+            describe: tag -> its description (Markdown), recorded with the first number of the tag; default: none.
+        """
         from tensorboard.compat.proto import summary_pb2
 
-        scalars = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        scalars = []
+        for tag, value in values.items():
+            scalar = summary_pb2.Summary.Value(tag=tag, simple_value=value)
+            if tag not in self._described:
+                self._described.add(tag)
+                scalar.metadata.plugin_data.plugin_name = "scalars"
+                scalar.metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+                scalar.metadata.summary_description = describe(tag)
+            scalars.append(scalar)
         self._add(step, summary=summary_pb2.Summary(value=scalars))
 
     def image(self, step: int, tag: str, png: bytes, width: int, height: int) -> None:
@@ -155,29 +176,35 @@ class EventFile:
             tensors.append((name, metadata.PLUGIN_NAME, data.SerializeToString(), tensor))
         self._tensors(step, tensors)
 
-    def hyper_parameters(self, values: Mapping[str, bool | float | str]) -> None:
-        """Record what this folder's run was run with: one row of TensorBoard's hparams table.
+    def begin_session(self, hyper_parameters: Mapping[str, bool | float | str]) -> None:
+        """Record what this folder's run is run with: its row of TensorBoard's table of hyper-parameters.
 
-        The columns are left to TensorBoard, which collects them from all rows it finds; its scalars of this folder
-        are the row's results.
+        The columns are left to TensorBoard, which collects them from all rows it finds: a declaration by one run would
+        hide those of other agents, and which hyper-parameters differ.
         """
-        from tensorboard.compat.proto import summary_pb2
-        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
         start = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
-        for name, value in values.items():
+        for name, value in hyper_parameters.items():
             kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
             setattr(start.hparams[name], kind, value)
+        self._session(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start))
+
+    def end_session(self) -> None:
+        """Record that the run is complete, for its row of TensorBoard's table of hyper-parameters."""
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+
         end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
-        session = (
-            (metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
-            (metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)),
+        self._session(metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))
+
+    def _session(self, tag: str, data: object) -> None:
+        from tensorboard.compat.proto import summary_pb2
+        from tensorboard.plugins.hparams import metadata
+
+        value = summary_pb2.Summary.Value(
+            tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
         )
-        for tag, data in session:
-            value = summary_pb2.Summary.Value(
-                tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
-            )
-            self._add(0, summary=summary_pb2.Summary(value=[value]))
+        self._add(0, summary=summary_pb2.Summary(value=[value]))
 
     def _tensors(self, step: int, tensors: list[tuple[str, str, bytes, NDArray[Any]]]) -> None:
         """Record tensors (tag, plugin, the plugin's data, tensor) in one event."""

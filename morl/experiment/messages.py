@@ -75,8 +75,17 @@ def plain(text: object) -> str:
 
 
 def sentence_of(error: Exception) -> str:
-    """Return a failure as one line for a user."""
-    text = printable(" ".join(str(error).split()), LONGEST_TEXT)
+    """Return a failure as one line for a user, with the notes that were added to it."""
+    return "; ".join([_without_notes(error), *(plain_line(note) for note in getattr(error, "__notes__", ()))])
+
+
+def plain_line(text: object) -> str:
+    """Return a text as one line without control codes."""
+    return printable(" ".join(str(text).split()), LONGEST_TEXT)
+
+
+def _without_notes(error: Exception) -> str:
+    text = plain_line(error)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in MEMORY_WORDS):
         return f"there is not enough memory for these settings ({text or 'MemoryError'}): {SMALLER}"
     if isinstance(error, OverflowError):

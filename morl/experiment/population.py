@@ -6,6 +6,7 @@ from typing import Any
 from morl.protocols import (
     Actions,
     BoolArray,
+    DescribesMetrics,
     Evaluate,
     FloatArray,
     IndexArray,
@@ -51,6 +52,11 @@ class Member:
         """Return the name of the backend that executes the updates."""
         name: str = self.together.backend
         return name
+
+    @property
+    def metric_descriptions(self) -> Mapping[str, str]:
+        """Return what the metrics mean; empty where the agent does not say."""
+        return self.together.metric_descriptions if isinstance(self.together, DescribesMetrics) else {}
 
     @property
     def uses_action_masks(self) -> bool:

@@ -5,7 +5,6 @@ that names the file. matplotlib and tensorboard are imported on first use.
 """
 
 import io
-import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -19,6 +18,7 @@ from morl.experiment.events import EventFile
 from morl.experiment.figures import front_figure
 from morl.experiment.files import AppendOnlyFile, FileMark, remove, remove_tree
 from morl.experiment.records import RecordMarks, cut_back
+from morl.experiment.tags import description_of, tag_of
 from morl.run_folder import EVALUATIONS, EVENTS, METRICS, EvaluationRecord, json_line, parse_evaluation
 
 FIGURE_SHARE = 0.05
@@ -26,9 +26,6 @@ FIGURE_SHARE = 0.05
 
 HISTORY_SHOWN = 4
 """Earlier fronts behind the current one in a figure."""
-
-POLICIES_SHOWN = 100
-"""Rows in TensorBoard's hparams table."""
 
 KNOWN_COLOR, FRONT_COLOR = (154, 154, 154), (0, 114, 178)
 """Red, green, blue in the point cloud: the grey and the blue of the figures."""
@@ -41,6 +38,7 @@ class Recorder:
         run_dir: the run folder; created when it is missing.
         objectives: the name of each objective.
         known_front: the true front [point, objective], drawn behind the found one; None where it is not known.
+        descriptions: name of a metric of the agent -> what it means; a star at the end stands for anything.
         resume: None starts new records. Marks continue the records of a run from a checkpoint: what was recorded
             later, or only half written, is removed first.
 
@@ -57,12 +55,14 @@ class Recorder:
         run_dir: Path,
         objectives: Sequence[str],
         known_front: NDArray[np.float64] | None = None,
+        descriptions: Mapping[str, str] | None = None,
         resume: RecordMarks | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._folder = run_dir / EVENTS
         self._objectives = tuple(objectives)
         self._known_front = known_front
+        self._descriptions = dict(descriptions or {})
         self._steps = 0 if resume is None else resume.step
         self._history: list[NDArray[np.float64]] = []  # the fronts so far, thinned out
         self._drawn_at = -1  # training step of the last figure
@@ -80,7 +80,7 @@ class Recorder:
             self.notes = cut_back(run_dir, resume)
             self._older = {name: mark for name, mark in resume.files.items() if name.startswith(f"{EVENTS}/")}
             self._read_history(run_dir / EVALUATIONS)
-        first_step = 0 if resume is None else resume.step + 1
+        first_step = 0 if resume is None else resume.event_step + 1
         with ExitStack() as opened:  # closes what is open already if the next file cannot be
             self._metrics = opened.enter_context(closing(AppendOnlyFile(run_dir / METRICS)))
             self._fronts = opened.enter_context(closing(AppendOnlyFile(run_dir / EVALUATIONS)))
@@ -96,13 +96,28 @@ class Recorder:
     def metrics(self, steps: int, values: Mapping[str, Any]) -> None:
         """Record numbers (or one-element tensors) at a training step: one line and one TensorBoard event.
 
+        Args:
+            steps: training steps so far.
+            values: name -> number; TensorBoard shows them under the tags of `morl.experiment.tags`.
+
         Raises:
             ValueError: if a value is not a number.
         """
         numbers = {name: _number(name, value) for name, value in values.items()}
         self._steps = steps
         self._metrics.write(json_line({"training_steps": steps, **numbers}))
-        self._events.scalars(steps, numbers)
+        self._scalars(steps, {tag_of(name): number for name, number in numbers.items()})
+
+    def pretraining_metrics(self, steps: int, values: Mapping[str, float], counts: Mapping[str, float]) -> None:
+        """Record numbers before training begins: a line at training step 0, and a TensorBoard event.
+
+        Args:
+            steps: steps of pre-training so far, TensorBoard's horizontal axis.
+            values: name -> number.
+            counts: name -> count, for the line only.
+        """
+        self._metrics.write(json_line({"training_steps": 0, **values, **counts}))
+        self._scalars(steps, {tag_of(name): number for name, number in values.items()})
 
     def front(
         self,
@@ -130,8 +145,7 @@ class Recorder:
         )
         self._steps = steps
         self._fronts.write(record.to_line())
-        scalars = {f"front/{name}": float(value) for name, value in indicators.items() if value is not None}
-        self._events.scalars(steps, scalars)
+        self._scalars(steps, {f"front/{name}": float(value) for name, value in indicators.items() if value is not None})
         if len(self._objectives) == 3:
             places, colors = self._cloud(points)
             self._events.point_cloud(steps, "front/mesh", places, colors)
@@ -143,36 +157,28 @@ class Recorder:
         """Record a text for TensorBoard, such as the configuration or the command."""
         self._events.text(0, tag, markdown)
 
-    def finish(
-        self,
-        points: NDArray[np.float64],
-        preferences: NDArray[np.float64],
-        policy_ids: Sequence[int] | NDArray[np.int64],
-        hyper_parameters: Mapping[str, Any],
-    ) -> None:
-        """Record the final front: its figure, and one row per policy in TensorBoard's hparams table.
+    def hyper_parameters(self, values: Mapping[str, object]) -> None:
+        """Record what the run is run with, its row of TensorBoard's table of hyper-parameters.
 
-        A row maps the preference and the hyper-parameters of a policy to what it reaches in each objective. TensorBoard
-        wants a folder for each: `tensorboard/policies/<row>`. Of more than 100 policies, 100 are chosen evenly.
+        Args:
+            values: name -> number, text or truth value. Anything else is spelled as text, None too: TensorBoard does
+                not see that runs differ where one has no value.
         """
+        self._events.begin_session({name: _plain(value) for name, value in values.items()})
+
+    def finish(self, points: NDArray[np.float64]) -> None:
+        """Record the figure of the final front [point, objective], and that the run is complete."""
         if self._drawn_at != self._steps:
             self._draw(self._steps, points)
-        folder = self._folder / "policies"
-        remove_tree(folder)  # rows of the same run before it was resumed
-        common = {name: _plain(value) for name, value in hyper_parameters.items() if value is not None}
-        shown = np.unique(np.linspace(0, len(points) - 1, min(len(points), POLICIES_SHOWN)).round().astype(int))
-        for row in shown:
-            named = zip(self._objectives, preferences[row].tolist(), strict=True)
-            preference = {f"preference/{name}": weight for name, weight in named if math.isfinite(weight)}
-            events = EventFile(folder / f"{row:04d}")
-            events.hyper_parameters({**common, "policy": int(policy_ids[row]), **preference})
-            reached = zip(self._objectives, points[row].tolist(), strict=True)
-            events.scalars(self._steps, {f"objective/{name}": value for name, value in reached})
-            events.close()
+        self._events.end_session()
 
     def close(self) -> None:
         """Close all files."""
         self._files.close()
+
+    def _scalars(self, steps: int, values: Mapping[str, float]) -> None:
+        """Record numbers under their tags, with descriptions."""
+        self._events.scalars(steps, values, lambda tag: description_of(tag, self._descriptions))
 
     def _read_history(self, file: Path) -> None:
         """Remember the fronts of the evaluations so far."""

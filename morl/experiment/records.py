@@ -33,27 +33,38 @@ class RecordMarks:
     Attributes:
         step: training step of the last record that stays.
         files: path inside the run folder -> mark.
+        pretraining_steps: steps of pre-training at the last record that stays.
     """
 
     step: int
     files: Mapping[str, FileMark] = field(default_factory=dict)
+    pretraining_steps: int = 0
+
+    @property
+    def event_step(self) -> int:
+        """Return the largest step that TensorBoard's events may have: those of pre-training count its own steps."""
+        return max(self.step, self.pretraining_steps)
 
     def to_json(self) -> dict[str, dict[str, Any]]:
         """Return the marks of the files as a checkpoint's manifest spells them."""
         return {name: asdict(mark) for name, mark in self.files.items()}
 
     @staticmethod
-    def of_json(step: int, record: object) -> "RecordMarks":
+    def of_json(step: int, record: object, pretraining_steps: int = 0) -> "RecordMarks":
         """Return the marks that `to_json` spelled.
+
+        Args:
+            step: training step of the checkpoint.
+            record: the entry of its manifest.
+            pretraining_steps: steps of pre-training of the checkpoint.
 
         Raises:
             ValueError: they are malformed.
         """
         try:
             entries = dict(record) if isinstance(record, Mapping) else {}
-            return RecordMarks(
-                step, {name: FileMark(int(at["size"]), str(at["sha256"])) for name, at in entries.items()}
-            )
+            files = {name: FileMark(int(at["size"]), str(at["sha256"])) for name, at in entries.items()}
+            return RecordMarks(step, files, pretraining_steps)
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"its manifest.json has malformed records: {error}") from None
 
@@ -121,5 +132,5 @@ def _cut_file(run_dir: Path, name: str, marks: RecordMarks, by_step: Callable[[P
         return []
     change = "altered" if size >= mark.size else "shortened"
     cut(path, mark.size)  # what is beyond was written later in any case, and may be of any size
-    by_step(path, marks.step)
+    by_step(path, marks.event_step if by_step is cut_events else marks.step)
     return [f"{name} was {change} after the checkpoint was saved: what is left up to step {marks.step:,} is kept"]

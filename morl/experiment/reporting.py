@@ -11,6 +11,7 @@ import numpy as np
 
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment, without_chance
+from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.estimates import FURTHER_EPISODES, imprecise_rows, indicator_errors, repeats_exactly
 from morl.experiment.front import Front, delivered_utility, indicators_of
 from morl.experiment.known_front import contradiction
@@ -87,6 +88,7 @@ class Reporter:
         agent: the agent, or one learner of it.
         evaluator: runs the evaluations.
         units: of the agent's rewards.
+        episodes: the training environments, which record the agent's episodes.
         run_dir: the run folder.
 
     Attributes:
@@ -99,12 +101,19 @@ class Reporter:
     """
 
     def __init__(
-        self, experiment: Experiment, agent: Agent, evaluator: Evaluator, units: RewardUnits, run_dir: Path
+        self,
+        experiment: Experiment,
+        agent: Agent,
+        evaluator: Evaluator,
+        units: RewardUnits,
+        episodes: RecordEpisodes,
+        run_dir: Path,
     ) -> None:
         self.experiment = experiment
         self.agent = agent
         self.evaluator = evaluator
         self.units = units
+        self.episodes = episodes
         self.act_inputs = ActInputs.of(agent)
         self.clock = Clock()
         self.evaluated_steps = -1
@@ -132,6 +141,7 @@ class Reporter:
             "evaluation_steps": self.evaluator.steps,
             "evaluated_steps": self.evaluated_steps,
             "units": self.units.state_dict(),
+            "episodes": self.episodes.episodes_state_dict(),
             "wall_seconds": self.clock.seconds,
             "reference_point": self.reference_point,
             "ideal": self.ideal,
@@ -144,17 +154,24 @@ class Reporter:
         self.evaluated_steps = state["evaluated_steps"]
         self.clock.earlier = state["wall_seconds"]
         self.reference_point = state["reference_point"]
+        self.episodes.load_episodes_state_dict(state["episodes"])
         self.ideal = np.array(state["ideal"])
         self.best = None if state["best"] is None else Best.of_state_dict(state["best"])
 
     # --- Records ------------------------------------------------------------------------------------------------------
 
     def log(self) -> None:
-        """Record the agent's metrics and all counts."""
+        """Record the agent's metrics, the episodes since the last line, and all counts."""
         seconds = self.clock.seconds
-        values = {**self.agent.metrics(), **self._counts(), "wall_seconds": seconds}
+        values = {**self.agent.metrics(), **self.episodes.summarize(), **self._counts(), "wall_seconds": seconds}
         values["steps_per_second"] = self.agent.steps / seconds
         self._recorder.metrics(self.agent.steps, values)
+
+    def log_pretraining(self) -> None:
+        """Record the episodes of pre-training since the last line."""
+        counts = {**self._counts(), "wall_seconds": self.clock.seconds}
+        episodes = self.episodes.summarize("rollout/pretraining")
+        self._recorder.pretraining_metrics(self.agent.pretraining_steps, episodes, counts)
 
     def evaluate_for_learning(
         self, preferences: FloatArray, episodes: int, policies: IndexArray | None = None
@@ -174,6 +191,18 @@ class Reporter:
     def evaluate(self, scheduled: bool) -> Front:
         """Evaluate the agent, record its front, and publish the best front so far.
 
+        An evaluation that is cut short leaves nothing; arguments as for `_evaluate`.
+        """
+        steps = self.evaluator.steps
+        try:
+            return self._evaluate(scheduled)
+        except BaseException:
+            self.evaluator.steps = steps
+            raise
+
+    def _evaluate(self, scheduled: bool) -> Front:
+        """Return the front of a new evaluation; nothing but counts changes before all of its episodes have ended.
+
         The best of many noisy returns is not what its policy will reach again. So candidates are selected as
         non-dominated in one evaluation, the front is chosen in a second and reported from a third, each on fresh seeds;
         and the best evaluation is chosen by the first. Where nothing is random, the second is the third.
@@ -185,15 +214,11 @@ class Reporter:
         policies, preferences = self.agent.policies(self.experiment.evaluation_preferences)
         selection = self._returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
-        if scheduled:
-            self.reference_point = reference_point
         rows = self.selection.selected_rows(selection.discounted)
         chosen = self._indicators(selection.discounted[rows], reference_point)
         conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
         compared = Compared(selection.discounted[rows], conditioned.get("conditioned_utility", 0.0))
         ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
-        if scheduled:
-            self.ideal = ideal
         is_best = self._is_best(compared, reference_point, ideal)
         choice = self._returns(policies[rows], preferences[rows], "choice")
         kept = self.selection.front_rows(choice.discounted)
@@ -236,6 +261,9 @@ class Reporter:
             undiscounted_points=report.undiscounted,
             violations=self.selection.violations(points),
         )
+        if scheduled:
+            self.reference_point = reference_point
+            self.ideal = ideal
         self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
         self._record_selection(chosen, conditioned)
         self._publish_best(compared if is_best else None, front, scheduled)
@@ -257,14 +285,8 @@ class Reporter:
             warnings.warn(f"{self.experiment.problem.id}: {sentence}", RuntimeWarning, stacklevel=2)
 
     def finish(self) -> None:
-        """Record what only the end of a run can say: one row of hyper-parameters for each policy."""
-        front = parse_front(json_text(self._published).encode())
-        settings = {
-            "agent": self.experiment.agent_name,
-            "seed": self.experiment.settings.seed,
-            "training_steps": self.agent.steps,
-        }
-        self._recorder.finish(front.points, front.preferences, front.policy_ids, settings)
+        """Record the figure of the published front, and that the run is complete."""
+        self._recorder.finish(parse_front(json_text(self._published).encode()).points)
 
     @property
     def _recorder(self) -> Recorder:

@@ -36,6 +36,7 @@ def resume(
     Raises:
         ValueError: there is no checkpoint, it is damaged or foreign, another process owns the folder, or the run
             already has that many steps.
+        KeyboardInterrupt: Ctrl-C; the run is saved. SIGTERM: SystemExit.
     """
     path = Path(run_dir)
     with ExitStack() as stack:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from morl.experiment.checkpointing import Checkpointing
 from morl.experiment.components import Experiment, backend_of
+from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.files import write_text
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.recording import Recorder
 from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
-from morl.experiment.settings import to_toml
+from morl.experiment.settings import hyper_parameters, to_toml
 from morl.experiment.units import RewardUnits, UnitRewards
-from morl.protocols import Agent, Constrained
+from morl.protocols import Agent, Constrained, DescribesMetrics
 from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
 from morl.version import VERSION
 
@@ -35,6 +36,7 @@ class Session:
         agent: the agent, or one learner of it.
         units: of the agent's rewards.
         envs: the training environments, which pay in these units.
+        episodes: the same in the environment's own units; records what the agent earns.
         reporter: log lines, evaluations and the best front.
         checkpointing: saves and restores the run.
     """
@@ -49,8 +51,9 @@ class Session:
         if isinstance(self.agent, Constrained):
             self.units.close([k for k in range(len(self.units.values)) if k not in self.agent.free_objectives])
         envs, self.evaluator = experiment.build_training_and_evaluation()
-        self.envs = UnitRewards(envs, self.units)
-        self.reporter = Reporter(experiment, self.agent, self.evaluator, self.units, run_dir)
+        self.episodes = RecordEpisodes(envs, experiment.problem.objectives)
+        self.envs = UnitRewards(self.episodes, self.units)
+        self.reporter = Reporter(experiment, self.agent, self.evaluator, self.units, self.episodes, run_dir)
         self.checkpointing = Checkpointing(experiment, self.agent, self.envs, self.reporter, run_dir)
         self._folder: OwnedFolder | None = None
         self._config = self.config()  # before anything is written: it may be that TOML cannot hold a setting
@@ -71,10 +74,12 @@ class Session:
         write_text(self.run_dir / CONFIG, self._config)
         write_text(self.run_dir / COMMAND, command + "\n")
         write_text(self.run_dir / SYSTEM, json_text(dict(self._system())))
-        recorder = Recorder(self.run_dir, self.experiment.problem.objectives, self.experiment.known_front)
+        recorder = self._recorder(None)
         self.reporter.recorder = recorder
         recorder.text("config", f"```toml\n{self._config}```")
         recorder.text("command", f"`{command}`")
+        one = self.experiment
+        recorder.hyper_parameters(hyper_parameters(one.settings, one.agent_name, one.problem.id))
 
     def continue_records(self, marks: RecordMarks) -> None:
         """Write config.toml again, and cut the records back to the checkpoint that was restored.
@@ -83,8 +88,7 @@ class Session:
             marks: how far they had been written when the checkpoint was saved.
         """
         write_text(self.run_dir / CONFIG, self._config)
-        objectives = self.experiment.problem.objectives
-        recorder = Recorder(self.run_dir, objectives, self.experiment.known_front, resume=marks)
+        recorder = self._recorder(marks)
         self.reporter.recorder = recorder
         notes = [*self.checkpointing.notes, *recorder.notes]
         for note in notes:
@@ -103,6 +107,12 @@ class Session:
             self.reporter.recorder.close()
         self.envs.close()
         self.evaluator.close()
+
+    def _recorder(self, resume: RecordMarks | None) -> Recorder:
+        """Return what writes the records."""
+        objectives = self.experiment.problem.objectives
+        descriptions = self.agent.metric_descriptions if isinstance(self.agent, DescribesMetrics) else {}
+        return Recorder(self.run_dir, objectives, self.experiment.known_front, descriptions, resume)
 
     def _system(self) -> SystemRecord:
         backend = self.envs.metadata.get("backend")

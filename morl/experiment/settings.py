@@ -349,6 +349,20 @@ def to_toml(settings: Settings[Any], agent_name: str, env: str, preset: str | No
     return write_table({"agent_name": agent_name, "env": env} | entries | sections)
 
 
+def hyper_parameters(settings: Settings[Any], agent_name: str, env: str) -> dict[str, object]:
+    """Return all settings as one table, those of the agent as `agent.<name>`.
+
+    Args:
+        settings: the settings.
+        agent_name: the agent's name.
+        env: the environment's id.
+    """
+    entries = asdict(settings)
+    for name in ("env_options", "agent"):
+        entries |= {f"{name}.{key}": value for key, value in entries.pop(name).items()}
+    return {"agent_name": agent_name, "env": env} | entries
+
+
 def layer_of_config(table: Mapping[str, object], config_class: type[Any]) -> Layer:
     """Return the layer of a run's own config.toml, or of any other settings file.
 

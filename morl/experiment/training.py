@@ -56,6 +56,7 @@ def train(
     Raises:
         ValueError: something is wrong with the input, in one sentence; nothing is left behind.
         FileExistsError: the run folder exists and `overwrite` is False.
+        KeyboardInterrupt: Ctrl-C; the run is saved, and the message says how to resume it. SIGTERM: SystemExit.
     """
     own = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config}
     overrides: dict[str, object] = {**own, **settings}

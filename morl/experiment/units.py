@@ -165,8 +165,10 @@ def measure_units(build_envs: Callable[[int], MultiObjectiveVectorEnv], num_envs
 
 def _warn_of_offsets(rewards: FloatArray, objectives: Sequence[str]) -> None:
     """Name objectives that pay nearly the same in every step: what differs between policies is small beside it."""
-    means = rewards.mean(axis=0)
-    deviations = rewards.std(axis=0)
+    sizes = np.abs(rewards).max(axis=0)
+    sizes = np.where(sizes > 0.0, sizes, 1.0)  # squares of very large rewards would overflow
+    means = (rewards / sizes).mean(axis=0) * sizes
+    deviations = (rewards / sizes).std(axis=0) * sizes
     for name, mean, deviation in zip(objectives, means.tolist(), deviations.tolist(), strict=True):
         if 0.0 < LARGEST_OFFSET * deviation < abs(mean):
             _LOGGER.warning(

@@ -226,6 +226,10 @@ class NoSettings(Reinforce):
     config_class = dict
 
 
+class DescribesWithNumbers(Reinforce):
+    metric_descriptions = {"loss": 1}  # noqa: RUF012
+
+
 VIOLATIONS: dict[type[Any], str] = {
     StopsLate: "learn must stop at total_steps, 200, got 240 steps",
     ForgetsToCount: "every environment step must be counted: 204 taken, 200 counted",
@@ -252,6 +256,7 @@ VIOLATIONS: dict[type[Any], str] = {
     ThawedSettings: "config_class must be frozen",
     UndocumentedSettings: "every setting must have a docstring under it, got none for 'hidden_sizes'",
     NoSettings: "config_class must be a dataclass",
+    DescribesWithNumbers: "metric_descriptions must be texts by name",
 }
 
 

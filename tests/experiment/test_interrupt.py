@@ -1,6 +1,9 @@
 """Ctrl-C, SIGTERM and SIGKILL on `morl train` as a process of its own: nothing that was saved is lost."""
 
+import contextlib
 import os
+import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toys
@@ -21,15 +25,20 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 TOTAL = 1_000_000  # far more than there is time for
 
 
-def start(run: Path, *flags: str) -> "subprocess.Popen[str]":
-    program = [str(Path(sys.executable).with_name("morl")), "train", "pd-morl", "toys:toy-walk-v0"]
+def command(run: Path, *flags: str, env: str = "toys:toy-walk-v0", config: Any = toys.TINY) -> list[str]:
+    program = [sys.executable, "-c", "from morl.experiment.cli import main; main()", "train", "pd-morl", env]
     settings = {**toys.SCHEDULE, "total_steps": TOTAL, "evaluate_every": TOTAL}
     for name, value in settings.items():
         program += [f"--{name.replace('_', '-')}", str(value)]
-    for name, value in toys.TINY.items():
+    for name, value in config.items():
         program += [f"--agent.{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
-    program += ["--run-dir", str(run), *flags]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return [*program, "--run-dir", str(run), *flags]
+
+
+def start(run: Path, *flags: str, **options: Any) -> "subprocess.Popen[str]":
+    """Start a run that no terminal controls."""
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command(run, *flags, **options), start_new_session=True, **pipes)
 
 
 def wait_until(condition: Callable[[], object], process: "subprocess.Popen[str]") -> None:
@@ -60,18 +69,93 @@ def assert_resumes_exactly(run: Path, whole: Path) -> None:
     assert [line for line in logs[0] if "loss" in line] == [line for line in logs[1] if "loss" in line]
 
 
-def test_control_c_saves_and_exits_cleanly(tmp_path: Path) -> None:
-    process = start(tmp_path / "run")
-    wait_until(lambda: logged(tmp_path / "run", 2), process)
-    process.send_signal(signal.SIGINT)
-    shown, complaint = process.communicate(timeout=120)
-    assert process.returncode == 0, complaint
-    assert "Traceback" not in complaint
-    assert "morl board" in shown  # its front is shown all the same
-    front = toys.front(tmp_path / "run")
-    assert 0 < front["training_steps"] < TOTAL
-    assert len(front["points"]) >= 1
-    assert_resumes_exactly(tmp_path / "run", tmp_path / "whole")
+def stop_and_wait(process: "subprocess.Popen[str]", number: signal.Signals) -> str:
+    """Send a signal, and return what the process says; it has five seconds to end."""
+    begin = time.monotonic()
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert time.monotonic() - begin < 5.0
+    assert process.returncode == 128 + number, said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_exits_with_its_code(number: signal.Signals, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(run)
+    wait_until(lambda: logged(run, 2), process)
+    said = stop_and_wait(process, number)
+    step = int(str(checkpoint.newest(run))[-12:])
+    assert 0 < step < TOTAL
+    assert said.strip().endswith(f"the run is saved up to step {step:,}; to resume: morl resume {run}")
+    assert_resumes_exactly(run, tmp_path / "whole")
+
+
+def test_a_signal_ends_an_evaluation(tmp_path: Path) -> None:
+    """This one would take an hour."""
+    run = tmp_path / "run"
+    process = start(run, "--evaluate-every", "100", "--evaluation-episodes", "1000000")
+    wait_until(lambda: logged(run, 2), process)
+    time.sleep(0.5)
+    said = stop_and_wait(process, signal.SIGTERM)
+    assert "the run is saved up to step 100; to resume: morl resume" in said
+    assert (run / "fronts.jsonl").read_bytes() == b""
+    assert not (run / "front.json").exists()
+
+
+def test_a_signal_ends_pretraining(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    config = toys.TINY_CONTINUOUS | {"preset": "paper", "key_pretraining_steps": 900_000}
+    process = start(run, env="toys:toy-continuous-walk-v0", config=config)
+    wait_until(lambda: logged(run, 2), process)
+    assert "the run is saved before its first step of training; to resume: morl resume" in stop_and_wait(
+        process, signal.SIGINT
+    )
+    counted = [line["pretraining_steps"] for line in toys.lines(run / "metrics.jsonl")]
+    assert counted == sorted(counted)
+    assert checkpoint.newest(run) is not None
+
+
+def test_control_c_in_a_terminal_ends_the_loop_of_a_shell(tmp_path: Path) -> None:
+    """A shell goes on with its loop if a program handles Ctrl-C and exits, whatever its exit code is."""
+    pty = pytest.importorskip("pty")
+    process, terminal = pty.fork()
+    if process == 0:
+        words = shlex.join(command(tmp_path)).replace(str(tmp_path), f"{tmp_path}/run-$i")
+        os.execvp("bash", ["bash", "-c", f"for i in 1 2; do {words}; done"])
+    try:
+        begin = time.monotonic()
+        while not logged(tmp_path / "run-1", 2):
+            assert time.monotonic() - begin < 120
+            if select.select([terminal], [], [], 0.05)[0]:
+                os.read(terminal, 4096)
+        os.write(terminal, b"\x03")
+        with contextlib.suppress(OSError):  # the other end is closed
+            while os.read(terminal, 4096):
+                pass
+    finally:
+        _, status = os.waitpid(process, 0)
+        os.close(terminal)
+    assert os.WIFSIGNALED(status)
+    assert os.WTERMSIG(status) == signal.SIGINT
+    assert checkpoint.newest(tmp_path / "run-1") is not None
+    assert not (tmp_path / "run-2").exists()
+
+
+def test_a_failing_environment_is_one_line_that_says_how_to_resume(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(
+        run, "--evaluate-every", "100", "--env-options", "at", "80", "--reward-units", "environment",
+        env="toys:toy-broken-walk-v0",
+    )  # fmt: skip
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2
+    (failure,) = [line for line in said.splitlines() if line.startswith("morl:")]
+    assert "nan" in failure
+    assert failure.endswith(f"to resume: morl resume {run}")
+    assert toys.lines(run / "fronts.jsonl")
+    assert morl.load(run).front.points.size
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(tmp_path: Path) -> None:
@@ -91,9 +175,11 @@ def test_the_first_signal_is_a_wish_and_the_second_an_order(number: signal.Signa
     before = signal.getsignal(number)
     with stop_on_signals() as stop:
         assert not stop.requested
+        stop.check()
         os.kill(os.getpid(), number)
         assert stop.requested
-        with pytest.raises(KeyboardInterrupt):
+        stop.check()  # patience is not over
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before
 

@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import toys
 from kills import kill_at
+from outcomes import assert_same, outcome
 
 import morl
 from morl.experiment import checkpoint
@@ -50,28 +50,6 @@ def train(name: str, run_dir: Path, total_steps: int = STEPS, **changes: Any) ->
     agent, env, config = AGENTS[name]
     settings: dict[str, Any] = {"checkpoint_minutes": 1e-9, "seed": 3, **SCHEDULE, **changes}
     return morl.train(agent, env, total_steps=total_steps, run_dir=run_dir, config=config, **settings)
-
-
-def outcome(run: Path) -> dict[str, Any]:
-    """Return everything that a run leaves for its readers, without clocks."""
-    rows = sorted((run / "tensorboard" / "policies").iterdir())
-    return {
-        "front": toys.front(run),
-        "policies": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (run / "policies").iterdir()},
-        "evaluations": toys.lines(run / "fronts.jsonl"),
-        "metrics": toys.lines(run / "metrics.jsonl"),
-        "scalars": toys.scalars(run),
-        "rows": [toys.scalars_of(row) for row in rows],
-        "names": sorted(file.name for file in run.iterdir()),
-        "checkpoints": sorted(file.name for file in (run / "checkpoints").iterdir()),
-        "agent": toys.states(run, "agent", "counters"),
-    }
-
-
-def assert_same(found: dict[str, Any], expected: dict[str, Any], moment: Any) -> None:
-    assert found.keys() == expected.keys()
-    for part, value in expected.items():
-        assert toys.difference(found[part], value) == "", (moment, part)
 
 
 def assert_whole(run: Path, evaluations: list[dict[str, Any]], moment: Any) -> None:

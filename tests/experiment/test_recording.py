@@ -65,9 +65,9 @@ def test_metrics_are_lines_and_one_event(tmp_path: Path) -> None:
     recorder.metrics(20, {"loss": 0.25})
     recorder.close()
     read = events(tmp_path)
-    assert scalars(read, "loss") == [(10, 0.5), (20, 0.25)]
-    assert scalars(read, "steps_per_second") == [(10, 100.0)]
-    assert math.isnan(scalars(read, "bad")[0][1])
+    assert scalars(read, "losses/loss") == [(10, 0.5), (20, 0.25)]
+    assert scalars(read, "time/steps_per_second") == [(10, 100.0)]
+    assert math.isnan(scalars(read, "losses/bad")[0][1])
 
 
 def test_metrics_take_one_element_tensors_and_name_what_is_no_number(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_front_is_a_line_scalars_and_a_figure(tmp_path: Path) -> None:
 def test_an_empty_front_is_recorded(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, THREE)
     recorder.front(1, np.empty((0, 3)), np.empty((0, 3)), [], {"hypervolume": 0.0})
-    recorder.finish(np.empty((0, 3)), np.empty((0, 3)), [], {})
+    recorder.finish(np.empty((0, 3)))
     recorder.close()
     assert lines(tmp_path / "fronts.jsonl")[0]["points"] == []
 
@@ -141,66 +141,97 @@ def test_text_is_markdown(tmp_path: Path) -> None:
     assert content.tolist() == [b"`morl train pd-morl deep-sea-treasure-v0`"]
 
 
-def hparams(run_dir: Path, row: str) -> dict[str, Any]:
-    read = events(run_dir, f"tensorboard/policies/{row}")
-    content = read.SummaryMetadata(hparams_metadata.SESSION_START_INFO_TAG).plugin_data.content
-    start = hparams_metadata.parse_session_start_info_plugin_data(content)
-    assert hparams_metadata.SESSION_END_INFO_TAG in read.summary_metadata
-    return {name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()}
+def hyper_parameters_table(folder: Path) -> tuple[list[dict[str, Any]], list[str], set[str]]:
+    """Return the rows of TensorBoard's table, its hyper-parameters that differ first, and its metrics.
 
-
-def test_finish_writes_one_row_per_policy(tmp_path: Path) -> None:
-    points, preferences = np.array([[1.0, -1.0], [2.0, -3.0]]), np.array([[0.25, 0.75], [NAN, NAN]])
-    for _ in range(2):  # the second time as after a resume: rows are replaced, not added
-        recorder = Recorder(tmp_path, TWO)
-        recorder.metrics(50, {})
-        recorder.finish(
-            points, preferences, [4, 9], {"agent": "pd-morl", "dueling": True, "rate": 0.5, "sizes": (8, 8)}
-        )
-        recorder.close()
-    assert sorted(path.name for path in (tmp_path / "tensorboard/policies").iterdir()) == ["0000", "0001"]
-    common = {"agent": "pd-morl", "dueling": True, "rate": 0.5, "sizes": "(8, 8)"}
-    assert hparams(tmp_path, "0000") == {
-        **common,
-        "policy": 4.0,
-        "preference/treasure": 0.25,
-        "preference/time": 0.75,
-    }
-    assert hparams(tmp_path, "0001") == {**common, "policy": 9.0}
-    row = events(tmp_path, "tensorboard/policies/0001")
-    assert scalars(row, "objective/treasure") == [(50, 2.0)]
-    assert scalars(row, "objective/time") == [(50, -3.0)]
-    assert len(list((tmp_path / "tensorboard/policies/0001").iterdir())) == 1
-
-
-def test_tensorboards_hparams_table_shows_the_rows(tmp_path: Path) -> None:
-    """The columns are inferred by TensorBoard's own backend."""
+    The columns are inferred by TensorBoard's own backend.
+    """
     from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
     from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
     from tensorboard.context import RequestContext
     from tensorboard.plugins.base_plugin import TBContext
     from tensorboard.plugins.hparams.backend_context import Context
 
-    recorder = Recorder(tmp_path, TWO)
-    recorder.finish(np.array([[1.0, -1.0], [2.0, -3.0]]), np.array([[0.0, 1.0], [1.0, 0.0]]), [0, 0], {"seed": 3})
-    recorder.close()
-    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
-    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
     request = RequestContext()
     context = Context(TBContext(data_provider=provider))
+    metadata = context.hparams_metadata(request, "")
     experiment = context.experiment_from_metadata(
-        request, "", True, context.hparams_metadata(request, ""), context.hparams_from_data_provider(request, "", None)
+        request, "", True, metadata, context.hparams_from_data_provider(request, "", None)
     )
-    assert {"preference/treasure", "preference/time", "policy", "seed"} == {i.name for i in experiment.hparam_infos}
-    assert {metric.name.tag for metric in experiment.metric_infos} == {"objective/treasure", "objective/time"}
+    rows = []
+    for tags in metadata.values():
+        start = hparams_metadata.parse_session_start_info_plugin_data(tags[hparams_metadata.SESSION_START_INFO_TAG])
+        rows.append({name: getattr(value, value.WhichOneof("kind")) for name, value in start.hparams.items()})
+    columns = [info.name for info in experiment.hparam_infos if info.differs]
+    return rows, columns, {metric.name.tag for metric in experiment.metric_infos}
 
 
-def test_more_than_a_hundred_policies_are_thinned_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recording, "POLICIES_SHOWN", 3)
-    recorder = Recorder(tmp_path, TWO)
-    recorder.finish(np.zeros((9, 2)), np.full((9, 2), 0.5), np.arange(9), {})
+def test_a_run_is_one_row_of_hyper_parameters(tmp_path: Path) -> None:
+    common = {"agent_name": "pd-morl", "dueling": True}
+    for seed, rate in enumerate((0.5, None)):
+        run = tmp_path / f"seed-{seed}"
+        recorder = Recorder(run, TWO)
+        recorder.hyper_parameters(common | {"rate": rate, "sizes": (8, 8), "seed": seed})
+        record_front(recorder, 40, [[1.0, -1.0], [2.0, -3.0]], hypervolume=3.0)
+        marks = RecordMarks(40, recorder.marks)
+        recorder.close()
+        recorder = Recorder(run, TWO, resume=marks)
+        record_front(recorder, 50, [[1.0, -1.0], [2.0, -3.0]], hypervolume=4.0)
+        recorder.finish(np.array([[1.0, -1.0], [2.0, -3.0]]))
+        recorder.close()
+        assert hparams_metadata.SESSION_END_INFO_TAG in events(run).summary_metadata
+        assert all(path.is_file() for path in (run / "tensorboard").iterdir())  # TensorBoard sees one run, not more
+    rows, differing, metrics = hyper_parameters_table(tmp_path)
+    common |= {"sizes": "(8, 8)"}
+    assert sorted(rows, key=lambda row: row["seed"]) == [
+        {**common, "rate": 0.5, "seed": 0.0},
+        {**common, "rate": "None", "seed": 1.0},
+    ]
+    assert sorted(differing) == ["rate", "seed"]
+    assert metrics == {"front/hypervolume"}
+
+
+def test_tags_have_groups_and_descriptions(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, TWO, descriptions={"loss": "What is minimized.", "key_*": "One of the keys."})
+    for steps in (10, 20):
+        values = {"loss": 1.0, "key_7": 2.0, "wall_seconds": 3.0, "selection/hypervolume": 4.0, "other": 5.0}
+        recorder.metrics(steps, values | {"rollout/return/time": 6.0, "conditioned_utility": 7.0})
+    record_front(recorder, 20, [[1.0, -1.0]], hypervolume=8.0)
     recorder.close()
-    assert sorted(path.name for path in (tmp_path / "tensorboard/policies").iterdir()) == ["0000", "0004", "0008"]
+    read = events(tmp_path)
+    described = {tag: metadata.summary_description for tag, metadata in read.summary_metadata.items()}
+    assert described["losses/loss"] == "What is minimized."
+    assert described["losses/key_7"] == "One of the keys."
+    assert described["losses/other"] == ""
+    for tag in ("time/wall_seconds", "front/selection/hypervolume", "rollout/return/time", "front/hypervolume"):
+        assert len(described[tag]) > 20, tag
+    assert scalars(read, "evaluation/conditioned_utility") == [(10, 7.0), (20, 7.0)]
+    # Later events do not repeat the descriptions.
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    assert file.read_bytes().count(b"What is minimized.") == 1
+
+
+def test_pretraining_has_its_own_axis_and_survives_a_resume(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, TWO)
+    for steps in (100, 200, 300):
+        values = {"rollout/pretraining/episodes": steps / 100}
+        recorder.pretraining_metrics(steps, values, {"pretraining_steps": steps + 7})
+        if steps == 200:
+            early = RecordMarks(0, recorder.marks, pretraining_steps=200)
+    recorder.metrics(50, {"loss": 1.0})
+    late = RecordMarks(50, recorder.marks, pretraining_steps=300)
+    recorder.metrics(60, {"loss": 2.0})
+    recorder.close()
+    first = lines(tmp_path / "metrics.jsonl")[0]
+    assert first == {"training_steps": 0, "rollout/pretraining/episodes": 1.0, "pretraining_steps": 107}
+    for marks, expected in ((late, [100, 200, 300]), (early, [100, 200])):
+        Recorder(tmp_path, TWO, resume=marks).close()
+        # As TensorBoard's own reader sees it, which drops what it is told to be orphaned.
+        read = events(tmp_path)
+        assert [step for step, _ in scalars(read, "rollout/pretraining/episodes")] == expected
+        assert len(lines(tmp_path / "metrics.jsonl")) == len(expected) + (marks is late)
 
 
 def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> None:
@@ -221,7 +252,7 @@ def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> Non
     assert [line["training_steps"] for line in lines(tmp_path / "fronts.jsonl")] == [10, 20]
     # The orphaned events are gone from the file: TensorBoard's default reader does not heed SessionLog.START.
     read = EventAccumulator(str(tmp_path / "tensorboard"), purge_orphaned_data=False).Reload()
-    assert scalars(read, "loss") == [(10, 10.0), (20, 20.0), (45, -45.0)]
+    assert scalars(read, "losses/loss") == [(10, 10.0), (20, 20.0), (45, -45.0)]
     assert scalars(read, "front/hypervolume") == [(10, 10.0), (20, 20.0)]
     assert [picture.step for picture in read.Tensors("front/figure")] == [10, 20]
 
@@ -278,7 +309,7 @@ def test_a_new_run_starts_new_records(tmp_path: Path) -> None:
         recorder.metrics(0, {"loss": value})
         recorder.close()
     assert lines(tmp_path / "metrics.jsonl") == [{"training_steps": 0, "loss": 2.0}]
-    assert scalars(events(tmp_path), "loss") == [(0, 2.0)]
+    assert scalars(events(tmp_path), "losses/loss") == [(0, 2.0)]
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
@@ -308,7 +339,7 @@ def test_figures_do_not_take_over_a_run(tmp_path: Path, monkeypatch: pytest.Monk
     recorder = Recorder(tmp_path, TWO)
     for steps in (1, 2, 3):
         record_front(recorder, steps, [[1.0, -1.0]])
-    recorder.finish(np.array([[1.0, -1.0]]), np.array([[0.5, 0.5]]), [0], {})
+    recorder.finish(np.array([[1.0, -1.0]]))
     recorder.close()
     # The first, and the last one in any case.
     assert [picture.step for picture in events(tmp_path).Tensors("front/figure")] == [1, 3]
@@ -396,4 +427,4 @@ def test_a_clock_that_goes_backwards_loses_nothing(tmp_path: Path, monkeypatch: 
     recorder = Recorder(tmp_path, TWO, resume=marks)
     recorder.metrics(20, {"loss": 20.0})
     recorder.close()
-    assert scalars(events(tmp_path), "loss") == [(10, 10.0), (20, 20.0)]
+    assert scalars(events(tmp_path), "losses/loss") == [(10, 10.0), (20, 20.0)]

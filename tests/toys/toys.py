@@ -439,7 +439,7 @@ def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
     found = {}
-    for tag in sorted(set(events.Tags()["tensors"]) - {*CLOCKS}):
+    for tag in sorted(set(events.Tags()["tensors"]) - {f"time/{name}" for name in CLOCKS}):
         arrays = [(event.step, tensor_util.make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
         if all(array.ndim == 0 and array.dtype.kind == "f" for _, array in arrays):
             found[tag] = [(step, array.item()) for step, array in arrays]

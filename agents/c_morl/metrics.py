@@ -1,0 +1,16 @@
+"""What the metrics of C-MORL mean, for TensorBoard."""
+
+from collections.abc import Mapping
+
+METRIC_DESCRIPTIONS: Mapping[str, str] = {
+    "round": "0 in Pareto initialization, then the round of Pareto extension.",
+    "archive_size": "Policies in the archive.",
+    "archive/best_*": "Largest archived return of the objective, in the agent's units.",
+    "slack": "Smallest slack of all constraints in the latest update; below 0 a threshold is broken.",
+    "multiplier": "Largest Lagrange multiplier.",
+    "clipped_share": "Share of the latest minibatch whose probability ratio was clipped.",
+    "divergence": "CPO: mean divergence between the policies before and after the step.",
+    "accepted": "CPO: share of steps that the line search accepted.",
+    "recovering": "CPO: share of policies whose step had to restore a constraint.",
+}
+"""Name of a metric, or the beginning of names before a star -> a sentence."""

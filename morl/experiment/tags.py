@@ -1,0 +1,82 @@
+"""TensorBoard's tags: the metrics of a run in five groups, each with a description that TensorBoard shows.
+
+| group | metrics |
+|---|---|
+| `rollout` | episodes of training, as they end |
+| `losses` | what the agent reports of its learning |
+| `time` | counts of steps, updates and seconds |
+| `front` | indicators and pictures of the front |
+| `evaluation` | how well the agent's policies do what they are asked for |
+
+Names in metrics.jsonl have no group, apart from those of episodes; `tag_of` adds it.
+"""
+
+from collections.abc import Mapping
+
+DESCRIPTIONS: Mapping[str, str] = {
+    "rollout/episodes": "Episodes of training that ended since the last line of the log.",
+    "rollout/length": "Mean length in steps of the training episodes that ended since the last line of the log.",
+    "rollout/return/*": "Mean undiscounted return of the training episodes that ended since the last line of the log,"
+    " exploration included, in the environment's own units.",
+    "rollout/pretraining/episodes": "Episodes of pre-training that ended since the last line of the log."
+    " The horizontal axis counts steps of pre-training.",
+    "rollout/pretraining/length": "Mean length in steps of the pre-training episodes that ended since the last line of"
+    " the log. The horizontal axis counts steps of pre-training.",
+    "rollout/pretraining/return/*": "Mean undiscounted return of the pre-training episodes that ended since the last"
+    " line of the log, in the environment's own units. The horizontal axis counts steps of pre-training.",
+    "time/pretraining_steps": "Environment steps before training proper.",
+    "time/evaluation_steps": "Environment steps of all evaluations so far.",
+    "time/updates": "Gradient updates so far.",
+    "time/wall_seconds": "Seconds of wall-clock time so far, evaluations included.",
+    "time/steps_per_second": "Steps of training by seconds of wall-clock time, evaluations included.",
+    "front/hypervolume": "Volume between the front and the reference point, larger is better.",
+    "front/expected_utility": "Mean over the evaluation grid of preferences of the highest weighted return on the"
+    " front, larger is better.",
+    "front/normalized_expected_utility": "The expected utility of returns in units of each objective's scale.",
+    "front/sparsity": "Mean squared gap between neighbouring points of the front, smaller is denser.",
+    "front/cardinality": "Number of points of the front.",
+    "front/igd_plus": "Mean distance from the known front to this one (IGD+), 0 is the best.",
+    "front/maximum_utility_loss": "Largest loss of utility over the evaluation grid against the known front,"
+    " 0 is the best.",
+    "front/selection/*": "The same indicator of the evaluation that selected the front. It is optimistic where"
+    " episodes are random: what is reported comes from fresh episodes.",
+    "front/figure": "The front before the known front, in grey, and before its own past.",
+    "front/mesh": "The front, blue, before the known front, in grey, in the unit cube.",
+    "evaluation/conditioned_utility": "Mean utility that the policies achieve for the very preference that they were"
+    " given, larger is better.",
+    "evaluation/utility_regret": "Mean difference between the known front's best utility for a preference and that"
+    " of the policy that was given it, 0 is the best.",
+}
+"""Tag, or the beginning of tags before a star -> what it means."""
+
+TIME = frozenset({"wall_seconds", "steps_per_second", "pretraining_steps", "evaluation_steps", "updates"})
+EVALUATION = frozenset({"conditioned_utility", "utility_regret"})
+
+
+def tag_of(name: str) -> str:
+    """Return the TensorBoard tag of a metric.
+
+    Args:
+        name: its name in metrics.jsonl.
+    """
+    if name.startswith(("rollout/", "front/")):
+        return name
+    if name.startswith("selection/"):
+        return f"front/{name}"
+    if name in TIME:
+        return f"time/{name}"
+    return f"evaluation/{name}" if name in EVALUATION else f"losses/{name}"
+
+
+def description_of(tag: str, own: Mapping[str, str]) -> str:
+    """Return what a tag means; empty where nobody says.
+
+    Args:
+        tag: the tag.
+        own: the agent's descriptions of its metrics; a name that ends in a star is the beginning of several.
+    """
+    described = {**DESCRIPTIONS, **{f"losses/{name}": text for name, text in own.items()}}
+    if tag in described:
+        return described[tag]
+    families = (text for name, text in described.items() if name.endswith("*") and tag.startswith(name[:-1]))
+    return next(families, "")
