@@ -15,11 +15,6 @@ import toys
 
 from morl.experiment.recording import Recorder
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}: apt-get install chromium (.ci/run tries to)"
-)
 START = "from morl.experiment.cli import main; main()"
 GROUPS = ["evaluation", "front", "losses", "rollout", "time"]
 
@@ -68,12 +63,11 @@ def write_hundred(folder: Path) -> None:
 @pytest.mark.parametrize(("make", "count"), [(train_six, 6), (write_hundred, 100)])
 @pytest.mark.timeout(300)
 def test_charts_and_hyper_parameters_show_every_run_once(
-    make: Callable[[Path], None], count: int, tmp_path: Path, without_figures: None
+    make: Callable[[Path], None], count: int, browser: Any, tmp_path: Path, without_figures: None
 ) -> None:
     make(tmp_path)
-    with tensorboard(tmp_path) as address, sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(viewport={"width": 1500, "height": 1000}).new_page()
+    with tensorboard(tmp_path) as address, browser.new_context(viewport={"width": 1500, "height": 1000}) as context:
+        page = context.new_page()
         page.set_default_timeout(60_000)
         wait_for_runs(address, count)
 
@@ -100,7 +94,6 @@ def test_charts_and_hyper_parameters_show_every_run_once(
         assert "seed" in header
         assert "front/hypervolume" in header
         assert "front/expected_utility" in header
-        browser.close()
 
 
 def wait_for_runs(address: str, count: int) -> None:
@@ -113,13 +106,12 @@ def wait_for_runs(address: str, count: int) -> None:
     raise AssertionError(f"TensorBoard does not show {count} runs")
 
 
-def test_descriptions_are_shown(tmp_path: Path) -> None:
+def test_descriptions_are_shown(browser: Any, tmp_path: Path) -> None:
     write = Recorder(tmp_path / "run", ("left", "right"), descriptions={"loss": "What is *minimized*."})
     write.metrics(10, {"loss": 1.0, "rollout/return/left": 2.0})
     write.close()
-    with tensorboard(tmp_path) as address, sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(viewport={"width": 1500, "height": 1000}).new_page()
+    with tensorboard(tmp_path) as address, browser.new_context(viewport={"width": 1500, "height": 1000}) as context:
+        page = context.new_page()
         page.set_default_timeout(60_000)
         page.goto(f"{address}#scalars")
         heading: Any = page.locator("tf-card-heading", has_text="losses/loss")
@@ -127,4 +119,3 @@ def test_descriptions_are_shown(tmp_path: Path) -> None:
         page.get_by_text("What is minimized.").wait_for()
         heading = page.locator("tf-card-heading", has_text="rollout/return/left")
         assert heading.locator("paper-icon-button").count() == 1
-        browser.close()
