@@ -171,7 +171,8 @@ class Resolved:
     Attributes:
         settings: the settings; `device` is never "auto".
         preset: the preset; None for the defaults.
-        chosen: flags of the settings that the user has chosen, above presets and tuned files.
+        chosen: flags of the settings that nobody should adapt: the user has chosen them, or they are tuned for a run of
+            this length.
     """
 
     settings: Settings[Any]
@@ -189,6 +190,8 @@ class Combined:
         agent_tables: settings of the agent that are tables with values of any type.
         preset: the preset; None for the defaults.
         chosen: flags of the settings that the user has chosen, above presets and tuned files.
+        tuned: flags of the settings that are tuned for the environment.
+        tuned_steps: environment steps of the run that they are tuned for; 0 where the tuned file does not say.
     """
 
     arguments: list[str]
@@ -196,13 +199,16 @@ class Combined:
     agent_tables: dict[str, dict[str, Option]]
     preset: str | None
     chosen: frozenset[str] = frozenset()
+    tuned: frozenset[str] = frozenset()
+    tuned_steps: int = 0
 
     def resolved(self, parsed: Settings[Any]) -> Resolved:
         """Return the settings that were parsed from `arguments`, with what did not pass through the parser."""
         device = "cpu" if parsed.device == "auto" else parsed.device
         agent = replace(parsed.agent, **self.agent_tables) if self.agent_tables else parsed.agent
         settings = replace(parsed, agent=agent, env_options=self.env_options, device=device)
-        return Resolved(settings, self.preset, self.chosen)
+        fit_already = self.tuned if parsed.total_steps >= self.tuned_steps else frozenset()
+        return Resolved(settings, self.preset, self.chosen | fit_already)
 
 
 def env_options_of(agent_name: str, env_id: str, sources: Sequence[Source]) -> dict[str, Option]:
@@ -233,9 +239,20 @@ def combine(config_class: type[Any], agent_name: str, env_id: str, sources: Sequ
         for source in sources
     ]
     chosen = next((layer.preset for layer in reversed(layers) if layer.preset is not None), None)
-    layers.insert(0, tuned_layer(tuned_table(agent_name, env_id), chosen, config_class))
-    by_user = frozenset(word for layer in layers[1:] for word in layer.arguments if word.startswith("--"))
-    return replace(_combined(config_class, agent_name, layers, chosen or layers[0].preset), chosen=by_user)
+    table = tuned_table(agent_name, env_id)
+    layers.insert(0, tuned_layer(table, chosen, config_class))
+    steps = table.get("total_steps", 0)
+    return replace(
+        _combined(config_class, agent_name, layers, chosen or layers[0].preset),
+        chosen=_flags(layers[1:]),
+        tuned=_flags(layers[:1]),
+        tuned_steps=steps if isinstance(steps, int) else 0,
+    )
+
+
+def _flags(layers: Sequence[Layer]) -> frozenset[str]:
+    """Return the settings that layers name, spelled as flags."""
+    return frozenset(word for layer in layers for word in layer.arguments if word.startswith("--"))
 
 
 def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer], preset: str | None) -> Combined:
@@ -286,8 +303,7 @@ def resolve_config(config_class: type[Any], agent_name: str, table: Mapping[str,
         ValueError: a key or value is wrong, such as one of another version.
     """
     layer = layer_of_config(table, config_class)
-    complete = frozenset(word for word in layer.arguments if word.startswith("--"))
-    combined = replace(_combined(config_class, agent_name, [layer], layer.preset), chosen=complete)
+    combined = replace(_combined(config_class, agent_name, [layer], layer.preset), chosen=_flags([layer]))
     return combined.resolved(parse(schema_of(config_class), combined.arguments, style="file"))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorWrapper
 
+from morl.action_masks import random_choices
 from morl.envs import MultiObjectiveVectorEnv
 from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
 from morl.protocols import Actions, Evaluate, FloatArray, IndexArray, KnownFront, Problem, StateDict
@@ -189,17 +190,12 @@ def _random_rewards(envs: MultiObjectiveVectorEnv) -> FloatArray:
     for _ in range(ceil(MEASURED_STEPS / envs.num_envs)):
         actions = envs.action_space.sample()
         if "action_mask" in infos:
-            actions = _allowed(infos["action_mask"], envs, random)
+            masks = np.asarray(infos["action_mask"]) > 0
+            first = int(getattr(envs.single_action_space, "start", 0))
+            actions = random_choices(random.random(envs.num_envs), masks.shape[1], masks) + first
         _, reward, _, _, infos = envs.step(actions)
         rewards.append(reward)
     return np.concatenate(rewards)
-
-
-def _allowed(masks: Any, envs: MultiObjectiveVectorEnv, random: np.random.Generator) -> Actions:
-    """Return random actions [env] that the masks [env, choice] allow."""
-    chances = random.random(np.shape(masks)) * (np.asarray(masks) > 0)
-    actions: Actions = chances.argmax(axis=1) + int(getattr(envs.single_action_space, "start", 0))
-    return actions
 
 
 def _hints(problem: Problem) -> list[FloatArray]:

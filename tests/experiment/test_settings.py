@@ -273,3 +273,13 @@ def test_a_resumed_run_keeps_its_schedules(tmp_path: Path) -> None:
     )
     assert run.settings.agent.exploration_steps == 50
     assert morl.resume(tmp_path / "run", 200).settings.agent.exploration_steps == 50
+
+
+def test_tuned_schedules_stay_in_a_run_of_the_length_that_they_are_tuned_for(caplog: pytest.LogCaptureFixture) -> None:
+    tuned = tomllib.loads((resources.files("morl.configs") / "pd_morl" / "deep-sea-treasure-v0.toml").read_text())
+    steps = tuned["agent"]["exploration_steps"]
+    assert steps > tuned["total_steps"] // 2
+    assert settings_of("pd-morl", "deep-sea-treasure-v0").agent.exploration_steps == steps
+    assert not caplog.records
+    short = settings_of("pd-morl", "deep-sea-treasure-v0", total_steps=10_000)
+    assert short.agent.exploration_steps == 5_000
