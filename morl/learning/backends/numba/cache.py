@@ -58,8 +58,13 @@ def compile_in_subprocess(kernel: Any, *arguments: object) -> None:
 def _path_of_child() -> list[str]:
     """Return this process's path without the current folder, and with the folder of this package last.
 
-    The user's files in the current folder, such as random.py, must not stand in for modules that the child needs.
+    The user's files in the current folder, such as random.py, must not stand in for modules that the child needs. The
+    child finds this package in the very folder that this process has it from, because cached code belongs to a path.
     """
-    package_folder = Path(__file__).resolve().parents[4]
-    others = [entry for entry in sys.path if entry and Path(entry).resolve() not in (Path.cwd(), package_folder)]
+    package_folder = Path(__file__).parents[4]
+    others = [
+        entry
+        for entry in sys.path
+        if entry and Path(entry).resolve() != Path.cwd() and not (Path(entry) / "morl" / "__init__.py").exists()
+    ]
     return [*others, str(package_folder)]
