@@ -68,6 +68,7 @@ class Returns:
     scatter: FloatArray
 
     @staticmethod
+    @np.errstate(over="ignore", invalid="ignore")
     def of_episodes(discounted: FloatArray, undiscounted: FloatArray, lengths: FloatArray) -> "Returns":
         """Return the means over episodes.
 
@@ -202,6 +203,7 @@ class Evaluator:
             lengths.reshape(len(policies), episodes),
         )
 
+    @np.errstate(over="ignore", invalid="ignore")  # the caller sees returns that are not finite
     def _roll_out(
         self, act: Act, policies: IndexArray, preferences: FloatArray, seed: int, inputs: ActInputs
     ) -> tuple[FloatArray, FloatArray, FloatArray]:

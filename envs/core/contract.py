@@ -93,7 +93,14 @@ class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):
             wanted = "must be (observation, reward, terminated, truncated, info)"
             raise InvalidOutcome(self._sentence("result of step", wanted + _got(result)))
         observation, reward, terminated, truncated, info = result
-        vector = np.array(reward, dtype=np.float64)
+        try:
+            given = np.asarray(reward)
+        except ValueError:  # lists of different lengths
+            given = np.array(None)
+        if given.dtype.kind not in "biuf":
+            fault = f"must be {self.num_objectives} real numbers{_got(reward)}"
+            raise InvalidOutcome(self._sentence("reward", fault))
+        vector = np.array(given, dtype=np.float64)
         fault = reward_fault(vector, self.num_objectives)
         if fault:
             raise InvalidOutcome(self._sentence("reward", fault))

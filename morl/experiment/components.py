@@ -264,6 +264,8 @@ def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option
     check_agent_name(agent_name)
     options: dict[str, Any] = dict(env_options)
     stated = problem(env, **options)
+    if isinstance(stated.action_space, spaces.Box) and 0 in stated.action_space.shape:
+        raise ValueError(f"{stated.id} has the action space {stated.action_space}, but must have at least one number")
     return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)
 
 

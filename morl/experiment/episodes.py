@@ -56,7 +56,8 @@ class RecordEpisodes(VectorWrapper, MultiObjectiveVectorEnv):
         result = self.inner.step(actions)
         _, rewards, terminated, truncated, _ = result
         self._time += 1
-        self._returns += rewards
+        with np.errstate(over="ignore"):  # evaluations say where rewards are too large
+            self._returns += rewards
         ended = (terminated | truncated).nonzero()[0]
         if ended.size:
             self._count(ended)
@@ -69,7 +70,8 @@ class RecordEpisodes(VectorWrapper, MultiObjectiveVectorEnv):
             ended: [n] indices of environments whose episode has ended.
         """
         self._ended += ended.size
-        self._return_sum += np.add.reduce(self._returns[ended])
+        with np.errstate(over="ignore"):
+            self._return_sum += np.add.reduce(self._returns[ended])
         self._length_sum += ended.size * self._time - int(np.add.reduce(self._starts[ended]))
         self._returns[ended] = 0.0
         self._starts[ended] = self._time

@@ -252,6 +252,17 @@ def cut(path: Path, size: int) -> None:
         os.truncate(path, size)
 
 
+def unshare(path: Path) -> None:
+    """Replace a file that has other names (hard links) by a copy, so that writing to it changes no other folder.
+
+    Raises:
+        OSError: naming the file, if it cannot be copied.
+    """
+    refuse_special(path)
+    if path.exists() and path.stat().st_nlink > 1:
+        write_whole(path, path.read_bytes())
+
+
 def refuse_link(path: Path) -> None:
     """Check that a path is not a link.
 

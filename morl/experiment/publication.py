@@ -102,6 +102,8 @@ def read_policy_bytes(run_dir: Path, file: PolicyReference) -> bytes:
         ValueError: it is missing, or is not the file that front.json names.
     """
     reason = "its content does not match the SHA-256 in front.json"
+    if (run_dir / POLICIES).is_symlink():
+        raise ValueError(f"{run_dir / POLICIES} is a link, and links inside a run folder are not followed: remove it")
     for path in (run_dir / file.name, staged(run_dir, file)):
         try:
             content = read_whole(path, LARGEST_POLICY)

@@ -21,6 +21,7 @@ from morl.experiment.files import (
     refuse_special,
     remove,
     remove_tree,
+    unshare,
     write_whole,
 )
 from morl.run_folder import EVALUATIONS, EVENTS, METRICS
@@ -123,7 +124,7 @@ def _cut_file(run_dir: Path, name: str, marks: RecordMarks, by_step: Callable[[P
     """Cut one file back; return a sentence if it was altered."""
     path = run_dir / name
     mark = marks.files.get(name, FileMark(0, hashlib.sha256().hexdigest()))
-    refuse_special(path)
+    unshare(path)
     if not path.exists():
         return [f"{name} was deleted after the checkpoint was saved: its records up to step {marks.step:,} are lost"]
     size = path.stat().st_size

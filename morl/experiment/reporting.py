@@ -18,7 +18,7 @@ from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
 from morl.experiment.selection import Selection, criterion_of, reference_below
-from morl.experiment.units import RewardUnits
+from morl.experiment.units import Diverged, RewardUnits
 from morl.policy_files import PolicyData
 from morl.preferences import scales_differ, scales_of
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
@@ -323,6 +323,8 @@ class Reporter:
 
     def _for_file(self, policy: SavedPolicy) -> Mapping[str, Any]:
         """Return a policy as plain data; one that observes the accrued reward takes it in the environment's units."""
+        if isinstance(policy, PolicyData) and not policy.parameters.isfinite().all():
+            raise Diverged("parameters")
         if isinstance(policy, PolicyData) and policy.spec.augmented_units is not None:
             policy = replace(policy, spec=replace(policy.spec, reward_units=tuple(self.units.known.tolist())))
         return policy.state_dict()
@@ -382,7 +384,14 @@ class Reporter:
         settings = self.experiment.settings
         seed = derived_seed(settings.seed, purpose)
         episodes = episodes or settings.evaluation_episodes
-        return self.evaluator(self.units.act(self.agent.act), policies, preferences, episodes, seed, self.act_inputs)
+        act = self.units.act(self.agent.act)
+        returns = self.evaluator(act, policies, preferences, episodes, seed, self.act_inputs)
+        if not np.isfinite(returns.discounted).all() or not np.isfinite(returns.undiscounted).all():
+            raise ValueError(
+                f"returns of {self.experiment.problem.id} are infinite at step {self.agent.steps:,}: rewards are too"
+                " large to be added in float64"
+            )
+        return returns
 
     def _record_selection(self, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:
         """Record the indicators of the evaluation that selected, and what each preference itself achieves."""

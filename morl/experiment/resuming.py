@@ -6,11 +6,13 @@ from pathlib import Path
 from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.checkpointing import saved_units
+from morl.experiment.files import refuse_link
 from morl.experiment.loop import drive, is_concluded
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
 from morl.learning.processor import prepared_processor
+from morl.run_folder import CHECKPOINTS, EVENTS, POLICIES
 
 
 @prepared_processor()
@@ -42,6 +44,8 @@ def resume(
     with ExitStack() as stack:
         stack.enter_context(OwnedFolder.of_run(path))
         recover(path)
+        for name in (CHECKPOINTS, POLICIES, EVENTS):
+            refuse_link(path / name)
         newest = checkpoint.newest(path)
         experiment = experiment_of(path, env, trust)
         if newest is None:

@@ -114,7 +114,9 @@ class RewardUnits:
         def in_units(*args: Any, **extras: Any) -> Actions:
             if "accrued" in extras:
                 extras["accrued"] = extras["accrued"] / np.append(self.known, 1.0)
-            return act(*args, **extras)
+            actions = act(*args, **extras)
+            refuse_diverged(actions)
+            return actions
 
         return in_units
 
@@ -208,6 +210,31 @@ def _hints(problem: Problem) -> list[FloatArray]:
     return hints
 
 
+def refuse_diverged(actions: ActionBatch) -> None:
+    """Check that an agent's actions are finite.
+
+    Raises:
+        Diverged: they are not.
+    """
+    values = np.asarray(actions)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise Diverged("actions")
+
+
+class Diverged(ValueError):
+    """An agent's actions or parameters are no longer finite.
+
+    Args:
+        what: "actions" or "parameters".
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the agent's {what} are no longer finite: learning has diverged (a smaller learning rate, or observations"
+            " of smaller size, may help)"
+        )
+
+
 class UnitRewards(VectorWrapper, MultiObjectiveVectorEnv):
     """Environments whose rewards are divided by their units.
 
@@ -231,6 +258,7 @@ class UnitRewards(VectorWrapper, MultiObjectiveVectorEnv):
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""
+        refuse_diverged(actions)
         observations, rewards, terminated, truncated, infos = self.inner.step(actions)
         self.units.observe(rewards)
         return observations, rewards / self.units.known, terminated, truncated, infos

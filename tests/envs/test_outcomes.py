@@ -421,3 +421,15 @@ def test_building_and_stating_the_problem_keep_one_alive():
     problem(Licensed)
     make_vec(Licensed, 1).close()
     assert Licensed.most == 1
+
+
+@pytest.mark.parametrize("reward", [np.array([1j, 0.0]), np.array(["a", "b"]), [1.0, [2.0]], None, {"a": 1.0}])
+def test_rewards_that_are_no_real_numbers_are_one_sentence(reward):
+    class Odd(Scripted):
+        def step(self, action):
+            return np.zeros(2), reward, False, False, {}
+
+    envs = make_vec(Odd, 1, seed=0)
+    envs.reset()
+    with pytest.raises(ValueError, match=r"Odd: the reward at step 1 of environment 0, seed 0 must be 2 .*numbers"):
+        envs.step(np.zeros(1, int))

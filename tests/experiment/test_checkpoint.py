@@ -507,3 +507,28 @@ def test_a_state_that_can_no_longer_be_restored_begins_new_episodes(
     assert resumed.front.points.size
     assert "begin new episodes, because their state cannot be restored" in caplog.text
     assert "begin new episodes" in (run / RESUME_NOTE).read_text()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "fronts.jsonl", "tensorboard"])
+def test_resuming_a_copy_of_hard_links_changes_no_other_run(name: str, tmp_path: Path) -> None:
+    run = toys.train(tmp_path / "run", "toy-walk-v0", 100).directory
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    shutil.copytree(run, tmp_path / "copy")
+    for path in [run / name] if (run / name).is_file() else (run / name).iterdir():
+        linked = tmp_path / "copy" / path.relative_to(run)
+        linked.unlink()
+        os.link(path, linked)
+    morl.resume(tmp_path / "copy", 200)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["policies", "checkpoints", "tensorboard"])
+def test_folders_inside_a_run_that_are_links_are_refused_at_once(name: str, tmp_path: Path) -> None:
+    run = toys.train(tmp_path / "run", "toy-walk-v0", 100).directory
+    shutil.move(run / name, tmp_path / "elsewhere")
+    (run / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises((OSError, ValueError), match=r"link|no checkpoint"):
+        morl.resume(run, 200)
+    if name == "policies":
+        with pytest.raises(ValueError, match="is a link"):
+            morl.load(run).policy([0.5, 0.5])

@@ -15,12 +15,14 @@ import gymnasium
 import numpy as np
 import pytest
 import toys
+from gymnasium import spaces
 
 import morl
 from morl.board.text import printable
 from morl.experiment import files
 from morl.experiment.messages import sentence_of
 from morl.experiment.settings import Settings
+from morl.learning.optimizers import Adam
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -170,3 +172,45 @@ def test_the_number_of_environments_is_bounded() -> None:
         Settings(agent=None, num_envs=2_000_000)
     with pytest.raises(ValueError, match="evaluation_divisions is 5000, but that makes"):
         morl.train("pd-morl", "fruit-tree-v0", evaluation_divisions=5000)
+
+
+# --- What cannot be learned from --------------------------------------------------------------------------------------
+
+
+class EmptyAction(toys.Walk):
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(0.0, 1.0, (0,), np.float32)
+
+
+@pytest.mark.parametrize("agent", ["pd-morl", "c-morl", "morl-d"])
+def test_an_empty_action_space_is_refused(agent: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"EmptyAction has the action space Box.*must have at least one number"):
+        morl.train(agent, EmptyAction, total_steps=100, run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+class Huge(toys.Walk):
+    """Pays more than can be added up."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, _, terminated, truncated, info = super().step(action)
+        return observation, np.full(2, 1.7e308), terminated, truncated, info
+
+
+def test_returns_beyond_float64_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"returns of Huge are infinite at step .*: rewards are too large"):
+        toys.train(tmp_path / "run", Huge, 100, agent="toys:Coins")
+
+
+@pytest.mark.parametrize("env", ["toy-walk-v0", "toy-continuous-walk-v0"])
+def test_parameters_that_diverge_are_named(env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Adam, gradient: Any, learning_rate: float) -> None:
+        self.parameters.data.fill_(float("nan"))
+
+    monkeypatch.setattr(Adam, "step", broken)
+    config = (toys.TINY if env == "toy-walk-v0" else toys.TINY_CONTINUOUS) | {}
+    if env != "toy-walk-v0":
+        config["backend"] = "eager"
+    with pytest.raises(ValueError, match="are no longer finite: learning has diverged"):
+        morl.train("pd-morl", env, total_steps=200, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE)
