@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-from gymnasium.vector import VectorWrapper
-
-from morl.envs.core.contract import MultiObjectiveVectorEnv
+from morl.envs.core.contract import MultiObjectiveVectorEnv, MultiObjectiveVectorWrapper
 from morl.envs.core.state import StateNotCapturable
 from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
 from morl.protocols import StateDict
 
 
-class SuspendableVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
+class SuspendableVectorEnv(MultiObjectiveVectorWrapper):
     """A vector environment that `suspend` closes, and that is built again, in the same state, when it is next used.
 
     Args:
@@ -19,14 +17,9 @@ class SuspendableVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
     """
 
     def __init__(self, build: Callable[[], MultiObjectiveVectorEnv], before_resuming: Callable[[], None]) -> None:
-        built = build()
-        super().__init__(built)
+        super().__init__(build())
         self.build = build
         self.before_resuming = before_resuming
-        self.num_objectives = built.num_objectives
-        self.objectives = built.objectives
-        self.metadata = built.metadata
-        self.first_seed = built.first_seed
         self.suspended = False
         self._was_reset = False
         self._saved: SavedState | None = None
@@ -39,15 +32,15 @@ class SuspendableVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         """
         if self.suspended:
             return
-        self._saved = self._inner.state_dict() if self._was_reset else None
+        self._saved = self.inner.state_dict() if self._was_reset else None
         self.env.close()
         self.suspended = True
 
     def reason_against_suspending(self) -> str | None:
         """Return why the state cannot be saved; None where it can. Called before anything else; episodes begin anew."""
         try:
-            self._inner.reset(seed=0)
-            self._inner.state_dict()
+            self.inner.reset(seed=0)
+            self.inner.state_dict()
         except StateNotCapturable as reason:
             return str(reason)
         finally:
@@ -59,35 +52,30 @@ class SuspendableVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         """Reset all environments."""
         self._resume()
         self._was_reset = True
-        return self._inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
+        return self.inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""
         self._resume()
-        return self._inner.step(actions)
+        return self.inner.step(actions)
 
     def state_dict(self) -> SavedState:
         """Return the state of all environments; suspended ones stay so."""
         if self.suspended and self._saved is not None:
             return self._saved
         self._resume()
-        return self._inner.state_dict()
+        return self.inner.state_dict()
 
     def load_state_dict(self, saved: StateDict) -> None:
         """Continue exactly where `saved` was taken."""
         self._resume()
         self._was_reset = True
-        self._inner.load_state_dict(saved)
+        self.inner.load_state_dict(saved)
 
     def close(self, **kwargs: object) -> None:
         """Close the environments, unless they are suspended."""
         if not self.suspended:
             self.env.close(**kwargs)
-
-    @property
-    def _inner(self) -> MultiObjectiveVectorEnv:
-        assert isinstance(self.env, MultiObjectiveVectorEnv)
-        return self.env
 
     def _resume(self) -> None:
         if not self.suspended:
@@ -96,5 +84,5 @@ class SuspendableVectorEnv(VectorWrapper, MultiObjectiveVectorEnv):
         self.env = self.build()
         self.suspended = False
         if self._saved is not None:
-            self._inner.load_state_dict(self._saved)
+            self.inner.load_state_dict(self._saved)
             self._saved = None

@@ -5,7 +5,7 @@ import inspect
 import gymnasium
 import numpy as np
 from gymnasium.utils import seeding
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 
 from morl.envs.core.outcomes import Fault, InvalidOutcome, MaskCheck, observation_check, reward_fault
 from morl.envs.core.types import (
@@ -18,6 +18,7 @@ from morl.envs.core.types import (
     ObservationBatch,
     Options,
     SavedState,
+    Seed,
     Step,
 )
 from morl.protocols import StateDict
@@ -49,6 +50,39 @@ class MultiObjectiveVectorEnv(VectorEnv[ObservationBatch, ActionBatch, Array]):
     def load_state_dict(self, saved: StateDict) -> None:
         """Continue exactly where `saved` was taken, in an environment built with the same arguments."""
         raise NotImplementedError
+
+
+class MultiObjectiveVectorWrapper(VectorWrapper[ObservationBatch, ActionBatch, Array], MultiObjectiveVectorEnv):
+    """Base class of wrappers around vector environments with vector rewards: all calls are passed on.
+
+    Args:
+        env: the environments.
+    """
+
+    def __init__(self, env: MultiObjectiveVectorEnv) -> None:
+        super().__init__(env)
+        self.num_objectives = env.num_objectives
+        self.objectives = env.objectives
+        self.metadata = env.metadata
+        self.first_seed = env.first_seed
+
+    @property
+    def inner(self) -> MultiObjectiveVectorEnv:
+        """Return the environments inside."""
+        assert isinstance(self.env, MultiObjectiveVectorEnv)
+        return self.env
+
+    def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
+        """Reset all environments."""
+        return self.inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
+
+    def state_dict(self) -> SavedState:
+        """Return the state of the environments."""
+        return self.inner.state_dict()
+
+    def load_state_dict(self, saved: StateDict) -> None:
+        """Continue exactly where `saved` was taken."""
+        self.inner.load_state_dict(saved)
 
 
 class OutcomeGuard(gymnasium.Wrapper[Observation, Action, Observation, Action]):

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorWrapper
 
 from morl.envs import MultiObjectiveVectorEnv
-from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
+from morl.envs.core.contract import MultiObjectiveVectorWrapper
+from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, Seed, VectorStep
 from morl.protocols import IndexArray, StateDict
 
 
@@ -15,8 +15,8 @@ def _do_nothing() -> None:
     pass
 
 
-class RecordEpisodes(VectorWrapper, MultiObjectiveVectorEnv):
-    """Environments that add up the rewards of every episode, whoever steps them.
+class RecordEpisodes(MultiObjectiveVectorWrapper):
+    """Environments that add up the rewards of every episode, whoever steps them; the sums are saved with the run.
 
     Args:
         env: pays in the environment's units.
@@ -28,11 +28,7 @@ class RecordEpisodes(VectorWrapper, MultiObjectiveVectorEnv):
 
     def __init__(self, env: MultiObjectiveVectorEnv, objectives: Sequence[str]) -> None:
         super().__init__(env)
-        self.inner = env
-        self.num_objectives = env.num_objectives
         self.objectives = tuple(objectives)
-        self.metadata = env.metadata
-        self.first_seed = env.first_seed
         self.before_step: Callable[[], None] = _do_nothing
         self._time = 0  # steps of each environment so far
         self._starts = np.zeros(env.num_envs, dtype=np.int64)  # [env] time at which the episode under way began
@@ -48,7 +44,7 @@ class RecordEpisodes(VectorWrapper, MultiObjectiveVectorEnv):
             reset = np.asarray(options["reset_mask"], dtype=np.bool_)
         self._starts[reset] = self._time
         self._returns[reset] = 0.0
-        return self.inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
+        return super().reset(seed=seed, options=options)
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""
@@ -94,14 +90,6 @@ class RecordEpisodes(VectorWrapper, MultiObjectiveVectorEnv):
         self._return_sum = np.zeros_like(self._return_sum)
         self._length_sum = 0
         return values
-
-    def state_dict(self) -> SavedState:
-        """Return the state of the environments; that of the episodes is saved with the run."""
-        return self.inner.state_dict()
-
-    def load_state_dict(self, saved: StateDict) -> None:
-        """Continue exactly where `saved` was taken."""
-        self.inner.load_state_dict(saved)
 
     def episodes_state_dict(self) -> dict[str, Any]:
         """Return the episodes under way, and those that no summary has counted yet, as plain data."""

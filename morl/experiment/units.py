@@ -17,12 +17,12 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorWrapper
 
 from morl.action_masks import random_choices
 from morl.envs import MultiObjectiveVectorEnv
-from morl.envs.core.types import ActionBatch, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
-from morl.protocols import Actions, Evaluate, FloatArray, IndexArray, KnownFront, Problem, StateDict
+from morl.envs.core.contract import MultiObjectiveVectorWrapper
+from morl.envs.core.types import ActionBatch, VectorStep
+from morl.protocols import Actions, Evaluate, FloatArray, IndexArray, KnownFront, Problem
 from morl.seeding import derived_seed
 
 LARGEST_OFFSET = 10.0
@@ -235,8 +235,8 @@ class Diverged(ValueError):
         )
 
 
-class UnitRewards(VectorWrapper, MultiObjectiveVectorEnv):
-    """Environments whose rewards are divided by their units.
+class UnitRewards(MultiObjectiveVectorWrapper):
+    """Environments whose rewards are divided by their units, which are saved with the run.
 
     Args:
         env: pays in the environment's units.
@@ -246,15 +246,6 @@ class UnitRewards(VectorWrapper, MultiObjectiveVectorEnv):
     def __init__(self, env: MultiObjectiveVectorEnv, units: RewardUnits) -> None:
         super().__init__(env)
         self.units = units
-        self.inner = env
-        self.num_objectives = env.num_objectives
-        self.objectives = env.objectives
-        self.metadata = env.metadata
-        self.first_seed = env.first_seed
-
-    def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
-        """Reset all environments."""
-        return self.inner.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""
@@ -262,11 +253,3 @@ class UnitRewards(VectorWrapper, MultiObjectiveVectorEnv):
         observations, rewards, terminated, truncated, infos = self.inner.step(actions)
         self.units.observe(rewards)
         return observations, rewards / self.units.known, terminated, truncated, infos
-
-    def state_dict(self) -> SavedState:
-        """Return the state of the environments; that of the units is saved with the run."""
-        return self.inner.state_dict()
-
-    def load_state_dict(self, saved: StateDict) -> None:
-        """Continue exactly where `saved` was taken."""
-        self.inner.load_state_dict(saved)
