@@ -23,9 +23,10 @@ from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder
+from morl.learning.recurrent import GRU, Memory
 from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec, read_policy, save_policy
-from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
+from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, MemoryArray, Observations
 from morl.tables import Column, ShownTable, facts_html, vector, visible
 from morl.trust import check_trust
 
@@ -94,8 +95,14 @@ class _Network:
             "action-values": self.num_actions * num_objectives,
         }[spec.head]
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)
-        self.network = MultilayerPerceptron((inputs, *spec.hidden_sizes, outputs), activation=spec.activation)
+        self.memory = GRU(inputs, spec.memory_size)
+        seen = spec.memory_size or inputs
+        self.network = MultilayerPerceptron((seen, *spec.hidden_sizes, outputs), activation=spec.activation)
         self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
+        if spec.memory_size and spec.head not in ("gaussian", "categorical"):
+            raise ValueError(
+                f"memory_size is {spec.memory_size}, but policies with the head {spec.head!r} have no memory"
+            )
         self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
 
     @cached_property
@@ -115,7 +122,9 @@ class _Network:
         num_objectives = len(self.spec.objectives)
         normalizer = () if data.mean is None else (self.row_width,)
         expected: dict[str, tuple[int, ...]] = {
-            "parameters": (self.spec.ensemble * self.network.num_parameters + self.num_log_stds,),
+            "parameters": (
+                self.memory.num_parameters + self.spec.ensemble * self.network.num_parameters + self.num_log_stds,
+            ),
             "mean": normalizer,
             "scale": normalizer,
             "preference": (num_objectives,),
@@ -126,15 +135,27 @@ class _Network:
             if found != shape:
                 raise ValueError(f"the policy's {name} have shape {found}, but must have {shape}")
 
+    def remember(self, parameters: Tensor, inputs: Tensor, states: Tensor) -> Tensor:
+        """Return the states of the memory after one step [policy, batch, memory_size].
+
+        Args:
+            parameters: [policy, n].
+            inputs: [policy, batch, width].
+            states: [policy, batch, memory_size] before the step.
+        """
+        memory = Memory(states, torch.zeros_like(states[..., :1]))
+        return self.memory(parameters[:, : self.memory.num_parameters], inputs, memory)
+
     def distribution(self, parameters: Tensor, inputs: Tensor, masks: Tensor | None) -> Distribution | SquashedGaussian:
         """Return the distributions over actions of stochastic policies.
 
         Args:
             parameters: [policy, n].
-            inputs: [policy, batch, width].
+            inputs: [policy, batch, width], with a memory the states after the observations.
             masks: [policy, batch, choice], true where a choice is allowed.
         """
-        weights, log_stds = torch.split(parameters, [self.network.num_parameters, self.num_log_stds], dim=1)
+        sizes = [self.memory.num_parameters, self.network.num_parameters, self.num_log_stds]
+        _, weights, log_stds = torch.split(parameters, sizes, dim=1)
         outputs = self.network(weights, inputs)
         match self.spec.head:
             case "gaussian":
@@ -194,7 +215,8 @@ class PolicyBank:
     def act_inputs(self) -> ActInputs:
         """Return what `act` takes beside observations, preferences and policies."""
         discrete = isinstance(self.spec.action_space, spaces.Discrete)
-        return ActInputs(accrued=self.spec.augmented_units is not None, masks=discrete)
+        accrued = self.spec.augmented_units is not None
+        return ActInputs(accrued=accrued, masks=discrete, memory_size=self.spec.memory_size)
 
     def __getitem__(self, policy_id: int) -> PolicyData:
         """Return a policy by its id."""
@@ -229,6 +251,7 @@ class PolicyBank:
         accrued: FloatArray | None = None,
         masks: BoolArray | None = None,
         generator: torch.Generator | None = None,
+        memory: MemoryArray | None = None,
     ) -> Actions:
         """Return the actions [env, ...].
 
@@ -240,6 +263,8 @@ class PolicyBank:
                 `reward_units`, and discount, for policies with augmented state; default: the start of an episode.
             masks: [env, choice], true where a choice is allowed.
             generator: samples from stochastic policies; default: the most likely actions.
+            memory: [env, memory_size] before the observations, replaced in place by that after them; default: the start
+                of an episode.
 
         Raises:
             ValueError: the policies were trained with action masks, and `masks` is None.
@@ -263,6 +288,10 @@ class PolicyBank:
             rows = np.concatenate([rows, preferences], axis=1, dtype=np.float32)
         inputs = block.arrange(rows, self.device)
         allowed = None if masks is None else block.arrange(np.asarray(masks, dtype=np.bool_), self.device)
+        if self.spec.memory_size:
+            before = np.zeros((len(rows), self.spec.memory_size), dtype=np.float32) if memory is None else memory
+            inputs = network.remember(stack.parameters, inputs, block.arrange(before, self.device))
+            before[:] = block.rows(inputs)
         if self.spec.head == "deterministic":
             actions = network.network(stack.parameters, inputs).tanh()
         elif self.spec.head == "action-values":
@@ -350,27 +379,29 @@ class Policy:
     def predict(
         self,
         observation: Observations,
-        state: FloatArray | None = None,
-        episode_start: BoolArray | None = None,
+        state: FloatArray | MemoryArray | None = None,
+        episode_start: bool | BoolArray | None = None,
         deterministic: bool = True,
         action_masks: ArrayLike | None = None,
-    ) -> tuple[Actions, FloatArray | None]:
-        """Return the action (or actions, for a batch of observations) and the unchanged `state`.
+    ) -> tuple[Actions, FloatArray | MemoryArray | None]:
+        """Return the action (or actions, for a batch of observations) and the `state` for the next call.
 
         Args:
             observation: one observation of the environment's space, or a batch of them along a first axis.
-            state: what the episode has paid so far, for policies with augmented state: the discounted sum of rewards
-                and the discount of the next one, [objective + 1] or a batch; default: the start of an episode.
-            episode_start: accepted as in Stable-Baselines3; these policies have no memory that it could reset.
+            state: for policies with a memory, what the last call returned, [memory_size] or a batch. For policies with
+                augmented state, what the episode has paid so far: the discounted sum of rewards and the discount of the
+                next one, [objective + 1] or a batch; returned unchanged. Default: the start of an episode.
+            episode_start: whether an episode starts, so that the memory is emptied first, one bool or a batch [n] of
+                them; policies without a memory do not read it.
             deterministic: True for the most likely action, False for a sample.
             action_masks: [choice] or a batch, 1 where a choice is allowed, as in sb3-contrib; required where the policy
                 was trained with masks.
 
         Raises:
-            ValueError: the observation has the wrong shape, a deterministic policy is asked for a sample, or masks are
-                missing, of the wrong shape, without any allowed action, or given for continuous actions.
+            ValueError: observation, state or episode_start have the wrong shape, a deterministic policy is asked for a
+                sample, or masks are missing, of the wrong shape, without any allowed action, or given for continuous
+                actions.
         """
-        del episode_start
         spec = self.data.spec
         if not deterministic and not spec.stochastic:
             raise ValueError(
@@ -383,6 +414,10 @@ class Policy:
         if state is not None and spec.augmented_units is not None:
             width = len(spec.objectives) + 1
             accrued = np.broadcast_to(np.asarray(state, dtype=np.float64), (count, width))
+        memory = None
+        if spec.memory_size:
+            memory = _memory_before(spec.memory_size, size, state, episode_start)
+            state = memory[0] if size is None else memory  # it will hold what is remembered after the step
         actions = self._bank.act(
             batch,
             np.broadcast_to(self.conditioning, (count, len(self.conditioning))),
@@ -390,6 +425,7 @@ class Policy:
             accrued=accrued,
             masks=self._checked_masks(action_masks, size),
             generator=None if deterministic else self._generator,
+            memory=memory,
         )
         return (actions[0] if size is None else actions), state
 
@@ -431,6 +467,34 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
     if utility is None:
         check_trust(f"policy file {file}", "utility", data.spec.utility, trust, "utility=FUNCTION or trust=True")
     return Policy(data, preference, utility=utility)
+
+
+def _memory_before(
+    memory_size: int, size: int | None, state: ArrayLike | None, episode_start: ArrayLike | None
+) -> MemoryArray:
+    """Return a copy [n, memory_size] of what a user's policy remembers, emptied where an episode starts.
+
+    Args:
+        memory_size: elements of the memory.
+        size: number of observations in the batch; None: a single one.
+        state: what `Policy.predict` returned; None: every episode starts.
+        episode_start: bools, one or a batch; None: no episode starts.
+
+    Raises:
+        ValueError: one of them has the wrong shape.
+    """
+    count = 1 if size is None else size
+    memory = np.zeros((count, memory_size), dtype=np.float32)
+    if state is not None:
+        expected = (memory_size,) if size is None else (size, memory_size)
+        if np.shape(state) != expected:
+            raise ValueError(f"state has shape {np.shape(state)}, but must be {expected}: what predict returned")
+        memory[:] = state
+    starts = np.asarray(False if episode_start is None else episode_start)
+    if starts.dtype != np.bool_ or starts.shape not in ((), (count,)):
+        raise ValueError(f"episode_start is {episode_start!r:.100}, but must be a bool or {count} of them")
+    memory[np.broadcast_to(starts, count)] = 0.0
+    return memory
 
 
 def _batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from morl.action_masks import MaskReader
 from morl.protocols import (
     Actions,
     FloatArray,
+    HasMemory,
     IndexArray,
     Observations,
     UsesAccruedReward,
@@ -22,7 +24,7 @@ Act: TypeAlias = Callable[..., Actions]
 
 What `ActInputs` says it takes, it is also given: `accrued` [env, objective + 1], the discounted sum of the episode's
 rewards so far and the discount of the next one (gamma^t); `masks` [env, choice], true where a choice is allowed, where
-the environment gives action masks.
+the environment gives action masks; `memory` [env, memory_size], what the policies remember, which it replaces in place.
 """
 
 
@@ -33,6 +35,8 @@ class ActInputs(NamedTuple):
     """The accrued reward."""
     masks: bool = False
     """Action masks."""
+    memory_size: int = 0
+    """Elements of the memory; 0: none."""
 
     @staticmethod
     def of(agent: object) -> "ActInputs":
@@ -40,6 +44,7 @@ class ActInputs(NamedTuple):
         return ActInputs(
             accrued=isinstance(agent, UsesAccruedReward) and agent.uses_accrued_reward,
             masks=isinstance(agent, UsesActionMasks) and agent.uses_action_masks,
+            memory_size=agent.memory_size if isinstance(agent, HasMemory) else 0,
         )
 
 
@@ -230,15 +235,21 @@ class Evaluator:
         undiscounted = np.zeros_like(preferences)
         lengths = np.zeros(num_envs)
         running = np.ones(num_envs, dtype=np.bool_)
+        memory = np.zeros((num_envs, inputs.memory_size), dtype=np.float32)
         factor = 1.0
 
         def choose(rows: IndexArray) -> Actions:
-            extras = {}
+            extras: dict[str, NDArray[Any]] = {}
             if inputs.accrued:
                 extras["accrued"] = np.column_stack([discounted[rows], np.full(len(rows), factor)])
             if masks is not None:
                 extras["masks"] = masks[rows]
-            return act(select_rows(observations, rows), preferences[rows], policies[rows], **extras)
+            if inputs.memory_size:
+                extras["memory"] = memory[rows]
+            actions = act(select_rows(observations, rows), preferences[rows], policies[rows], **extras)
+            if inputs.memory_size:
+                memory[rows] = extras["memory"]
+            return actions
 
         actions = np.array(choose(np.arange(num_envs)))  # our own, to write into
         for _ in range(self.horizon):

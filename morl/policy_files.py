@@ -69,6 +69,8 @@ class PolicySpec:
     """[objective] the returns of the environment that the policy sees as 1; None: they are the environment's own."""
     action_masks: bool = False
     """Whether it was trained with action masks, and so must be given those of the observations that it acts for."""
+    memory_size: int = 0
+    """Units of the GRU that sees the inputs, and whose state the network sees instead; 0: it has no memory."""
 
     @property
     def stochastic(self) -> bool:
@@ -113,7 +115,7 @@ class PolicyData:
     spec: PolicySpec
     """The shape of the policy."""
     parameters: Tensor
-    """[n] float32: of the network (or networks), then (gaussian) the log standard deviations."""
+    """[n] float32: of the memory, of the network (or networks), then (gaussian) the log standard deviations."""
     mean: NDArray[np.floating[Any]] | None = None
     """[width] mean of the observations; None where observations are not normalized."""
     scale: NDArray[np.floating[Any]] | None = None

@@ -19,6 +19,8 @@ Observations: TypeAlias = Any
 """A batch of observations as a vector environment gives it: an array [env, ...], or a dict or tuple of such arrays."""
 Actions: TypeAlias = NDArray[Any]
 """A batch of actions [env, ...] of the environment's action space."""
+MemoryArray: TypeAlias = NDArray[np.float32]
+"""What policies with a memory remember [env, memory_size]; zeros at the start of an episode."""
 Infos: TypeAlias = Mapping[str, Any]
 """The infos of a vector environment's step."""
 StateDict: TypeAlias = Mapping[str, Any]
@@ -207,6 +209,14 @@ class UsesActionMasks(Protocol):
 
     uses_action_masks: bool
     """Whether it does with these settings."""
+
+
+@runtime_checkable
+class HasMemory(Protocol):
+    """An agent whose `act` takes `memory`: [env, memory_size], which it replaces in place by that after the step."""
+
+    memory_size: int
+    """Elements of what its policies remember; 0: they have no memory with these settings."""
 
 
 @runtime_checkable

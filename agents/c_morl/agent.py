@@ -46,6 +46,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryArray,
     Observations,
     Problem,
     StateDict,
@@ -71,11 +72,12 @@ def policy_spec(problem: Problem, config: Config) -> PolicySpec:
         objectives=problem.objectives,
         one_hot=config.one_hot,
         action_masks=problem.action_masks,
+        memory_size=0 if config.memory == "none" else config.memory_size,
     )
 
 
 class CMORL:
-    """C-MORL on a batch of environments; satisfies `morl.protocols.Agent`, `Constrained` and `UsesActionMasks`.
+    """C-MORL on a batch of environments; satisfies `Agent`, `Constrained`, `UsesActionMasks` and `HasMemory`.
 
     Args:
         problem: spaces, objectives, discount and reference point of the environment.
@@ -112,8 +114,14 @@ class CMORL:
         self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
         self.encode, width = encoder(problem.observation_space, config.one_hot)
         self.to_environment = action_map(problem.action_space)
+        self.memory_size = 0 if config.memory == "none" else config.memory_size
         self.network = actor_critic(
-            width, problem.action_space, self.num_objectives, config.hidden_sizes, config.initial_std
+            width=width,
+            action_space=problem.action_space,
+            objectives=self.num_objectives,
+            hidden_sizes=config.hidden_sizes,
+            initial_std=config.initial_std,
+            memory_size=self.memory_size,
         )
         self.setup = StageSetup(
             network=self.network,
@@ -125,6 +133,7 @@ class CMORL:
                 action=self.network.log_stds or 1,
                 objectives=self.num_objectives,
                 choices=num_choices(problem.action_space) if problem.action_masks else 0,
+                state=self.network.state_size,
             ),
             num_envs=num_envs,
             discount=self.discount,
@@ -318,7 +327,7 @@ class CMORL:
         if cut.size and self.discount < 1.0:  # without discount an endless task has no value: the limit is its end
             last = self.observations.copy()
             last[cut] = self.encode(final_observations(infos, cut))
-            values = tasks.population.values(tasks.rollout.normalize(last))
+            values = tasks.population.final_values(tasks.rollout.normalize(last))
             tasks.rollout.bootstrap_truncated(values)
 
     def _reset(self, envs: VectorEnvironment) -> NDArray[np.float32]:
@@ -355,6 +364,7 @@ class CMORL:
         preferences: FloatArray,
         policies: IndexArray,
         masks: BoolArray | None = None,
+        memory: MemoryArray | None = None,
     ) -> Actions:
         """Return the most likely actions [env, ...].
 
@@ -363,8 +373,10 @@ class CMORL:
             preferences: [env, objective]; not read, policies are not conditioned.
             policies: [env] the id of the policy of each row.
             masks: [env, choice] allowed choices; required where the environment gives masks.
+            memory: [env, memory_size] before the observations, replaced in place by that after them; default: the start
+                of an episode.
         """
-        return self.bank.act(observations, preferences, policies, masks=masks)
+        return self.bank.act(observations, preferences, policies, masks=masks, memory=memory)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:  # noqa: ARG002
         """Return the archive, before the first snapshot the untrained policies: ids [n] and preferences [n, objective].

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 from morl.learning.backends import BackendSetting
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
+MemoryName: TypeAlias = Literal["none", "gru"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,8 @@ class Config:
     0 is a single policy with equal weights, from which extension makes the whole front: where one policy can be good in
     every objective, it has all the steps."""
     samples_per_update: int = 1024
-    """Transitions of each policy between two updates, rounded up to whole steps of its environments (authors: 4096, 8
-    environments x 512 steps)."""
+    """Transitions of each policy between two updates, rounded up to whole steps of its environments, with a memory to
+    whole sequences of `memory_steps` (authors: 4096, 8 environments x 512 steps)."""
     epochs: int = 10
     """Passes over the samples in each update (authors' value)."""
     minibatches: int = 16
@@ -34,6 +35,13 @@ class Config:
     """Adam's initial step size; it falls linearly to 0 in initialization (authors' value)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
     """Units of the hidden layers (tanh) of actor and critic (authors' value)."""
+    memory: MemoryName = "none"
+    """Memory of the policies and their critics, for environments whose observations do not show everything: none, or a
+    layer of gated recurrent units (GRU) before the hidden layers (not in the authors' code)."""
+    memory_size: int = 64
+    """Units of the memory."""
+    memory_steps: int = 32
+    """Steps that gradients flow back through the memory: what is needed later must be remembered within as many."""
     initial_std: float = 1.0
     """Standard deviation of a fresh policy's continuous actions, in units of half their range (authors: 1 in the
     environment's units)."""
@@ -153,16 +161,29 @@ class Config:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
-        if self.minibatches > self.samples_per_update:
-            raise ValueError(
-                f"minibatches is {self.minibatches}, but must be at most samples_per_update, {self.samples_per_update}"
-            )
+        self._check_minibatches()
         if not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every width must be greater than 0")
         refuse_without_effect(self)
 
+    def _check_minibatches(self) -> None:
+        if self.minibatches > self.samples_per_update:
+            raise ValueError(
+                f"minibatches is {self.minibatches}, but must be at most samples_per_update, {self.samples_per_update}"
+            )
+        sequences = self.samples_per_update // self.memory_steps
+        if self.memory != "none" and self.minibatches > sequences:
+            raise ValueError(
+                f"minibatches is {self.minibatches}, but must be at most samples_per_update / memory_steps, {sequences}:"
+                " sequences stay whole"
+            )
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {"solver": get_args(SolverName), "backend": get_args(BackendSetting)}
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "solver": get_args(SolverName),
+    "memory": get_args(MemoryName),
+    "backend": get_args(BackendSetting),
+}
 """Fields that must be one of several names."""
 _POSITIVE = (
     "initial_steps",
@@ -170,6 +191,8 @@ _POSITIVE = (
     "epochs",
     "minibatches",
     "learning_rate",
+    "memory_size",
+    "memory_steps",
     "clip_range",
     "selected",
     "initial_std",
@@ -201,6 +224,8 @@ class Condition(NamedTuple):
 
 
 EFFECTIVE: Mapping[str, Condition] = {
+    "memory_size": Condition(lambda config: config.memory != "none", 'memory must be "gru"'),
+    "memory_steps": Condition(lambda config: config.memory != "none", 'memory must be "gru"'),
     "barrier_t": Condition(
         lambda config: config.solver in ("ipo", "reference-code"), 'solver must be "ipo" or "reference-code"'
     ),

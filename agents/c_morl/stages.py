@@ -110,8 +110,16 @@ class TaskPopulation:
         self.setup = setup
         self.solver = solver
         self.envs_per_policy = setup.num_envs // num_tasks
-        num_steps = -(-config.samples_per_update // self.envs_per_policy)
-        rollout = RolloutBuffer(num_tasks, self.envs_per_policy, num_steps, setup.sizes, setup.discount)
+        sequence_steps = config.memory_steps if setup.sizes.state else 1
+        num_steps = -(-config.samples_per_update // (self.envs_per_policy * sequence_steps)) * sequence_steps
+        rollout = RolloutBuffer(
+            num_policies=num_tasks,
+            envs_per_policy=self.envs_per_policy,
+            num_steps=num_steps,
+            sizes=setup.sizes,
+            discount=setup.discount,
+            sequence_steps=sequence_steps,
+        )
         self.population = Population(setup.network, rollout, setup.device)
         self.ppo_settings = PPOSettings(
             epochs=config.epochs,

@@ -29,8 +29,8 @@ from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.factory import build
 from morl.agents.morl_d.metrics import METRIC_DESCRIPTIONS
-from morl.agents.morl_d.policies import policy_data
-from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver, TransitionSolver
+from morl.agents.morl_d.policies import memory_size, policy_data
+from morl.agents.morl_d.solvers.protocol import FollowsEpisodes, SelfSteppingSolver, TransitionSolver
 from morl.agents.morl_d.validation import check_num_envs, longest_schedules, takes_masks
 from morl.pareto import ParetoArchive
 from morl.policy_files import PolicyData
@@ -40,6 +40,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryArray,
     Observations,
     Problem,
     StateDict,
@@ -73,6 +74,7 @@ class MORLD:
         self.device = device
         self.uses_accrued_reward = config.augmented_state
         self.uses_action_masks = takes_masks(config, problem)
+        self.memory_size = memory_size(config)
         self.utility_name = config.utility
         self.objectives = problem.num_objectives
         self.population = config.population
@@ -331,6 +333,7 @@ class MORLD:
         policies: IndexArray,
         accrued: FloatArray | None = None,
         masks: BoolArray | None = None,
+        memory: MemoryArray | None = None,
     ) -> Actions:
         """Return the deterministic actions [env, ...]; every policy acts for the weights that it was trained for.
 
@@ -341,10 +344,12 @@ class MORLD:
             accrued: accrued rewards and discounts of the next rewards [env, objective + 1]; default: those at the start
                 of an episode.
             masks: [env, choice] allowed choices; required where the environment gives masks.
+            memory: [env, memory_size] before the observations, replaced in place by that after them; default: the start
+                of an episode.
         """
         self._update_bank()
         own_preferences = np.stack([self.bank[policy_id].preference for policy_id in policies.tolist()])
-        return self.bank.act(observations, own_preferences, policies, accrued, masks)
+        return self.bank.act(observations, own_preferences, policies, accrued, masks, memory=memory)
 
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:  # noqa: ARG002
         """Return the ids [n] of the members and the archive, and the weights that each was trained for [n, objective].
@@ -421,5 +426,5 @@ class MORLD:
     def reset_episodes(self) -> None:
         """Reset the environments at the next step: for environments whose state cannot be saved."""
         self.collector.observations = None
-        if isinstance(self.solver, SelfSteppingSolver):
+        if isinstance(self.solver, FollowsEpisodes):
             self.solver.reset_episodes()

@@ -122,6 +122,13 @@ class Config:
     """Units of each hidden layer."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few."""
+    memory: Literal["none", "gru"] = "none"
+    """Memory of ppo's policies and their critics, for environments whose observations do not show everything: none, or
+    a layer of gated recurrent units (GRU) before the hidden layers."""
+    memory_size: int = 64
+    """Units of the memory."""
+    memory_steps: int = 32
+    """Steps that gradients flow back through the memory: what is needed later must be remembered within as many."""
     batch_size: int = 128
     """Transitions of each policy in an update."""
     updates_per_step: float = 1.0
@@ -215,6 +222,8 @@ _LIMITS: Final[Mapping[str, Limit]] = {
     "selected": _POSITIVE,
     "archive_capacity": _POSITIVE,
     "discount": _SHARE,
+    "memory_size": _POSITIVE,
+    "memory_steps": _POSITIVE,
     "batch_size": _POSITIVE,
     "updates_per_step": _POSITIVE,
     "offline_updates": _NOT_NEGATIVE,

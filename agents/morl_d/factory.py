@@ -13,7 +13,7 @@ from morl.agents.morl_d.actions import ActionMap, DiscreteActions, action_map
 from morl.agents.morl_d.collector import Collector
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
-from morl.agents.morl_d.policies import policy_spec
+from morl.agents.morl_d.policies import memory_size, policy_spec
 from morl.agents.morl_d.return_bounds import ReturnBounds
 from morl.agents.morl_d.settings_in_use import ON_POLICY
 from morl.agents.morl_d.solvers.algorithms import AlgorithmBuilder
@@ -236,6 +236,13 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
     expected_utility = inputs.name == "eupg"
     width = inputs.observation_width
     critic_outputs = 1 if expected_utility else inputs.problem.num_objectives
+    network = actor_critic(
+        width=width,
+        action_space=inputs.problem.action_space,
+        objectives=critic_outputs,
+        hidden_sizes=inputs.config.hidden_sizes,
+        memory_size=memory_size(inputs.config),
+    )
     rollout = RolloutBuffer(
         num_policies=inputs.num_active,
         envs_per_policy=inputs.num_envs // inputs.num_active,
@@ -245,12 +252,14 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
             action=inputs.actions.width,
             objectives=critic_outputs,
             choices=inputs.masked_choices,
+            state=network.state_size,
         ),
         discount=1.0 if expected_utility else inputs.discount,  # the utility is that of a discounted return
+        sequence_steps=inputs.config.memory_steps if network.state_size else 1,
     )
     whole_episodes = AugmentedState(0, inputs.augmented.units, enabled=False)  # it evaluates returns, not values
     return OnPolicy(
-        network=actor_critic(width, inputs.problem.action_space, critic_outputs, inputs.config.hidden_sizes),
+        network=network,
         bind_utility=_bind(inputs.utility, whole_episodes),
         rollout=rollout,
         config=inputs.config,

@@ -46,7 +46,13 @@ def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: A
         utility=config.utility,
         utility_of_shares=config.scale == "range",
         action_masks=problem.action_masks,
+        memory_size=memory_size(config),
     )
+
+
+def memory_size(config: Config) -> int:
+    """Return the elements of what a policy remembers; 0: it has no memory."""
+    return 0 if config.memory == "none" else config.memory_size
 
 
 def policy_data(

@@ -16,6 +16,9 @@ BUILT_IN: Final = OFF_POLICY | ON_POLICY
 
 SOLVERS: Final[Mapping[str, frozenset[str]]] = {
     "one_hot": BUILT_IN,
+    "memory": frozenset({"ppo"}),
+    "memory_size": frozenset({"ppo"}),
+    "memory_steps": frozenset({"ppo"}),
     "batch_size": OFF_POLICY,
     "updates_per_step": OFF_POLICY,
     "offline_updates": OFF_POLICY,
@@ -121,6 +124,8 @@ OTHERS: Final[Mapping[str, tuple[Requirement, ...]]] = {
     "ideal": (BOUNDS,),
     "ideal_margin": (BOUNDS,),
     "psa_factor": (needs("adaptation", "psa"),),
+    "memory_size": (needs("memory", "gru"),),
+    "memory_steps": (needs("memory", "gru"),),
     "neighbourhood": (Requirement("a transfer, or replay 'neighbours'", _cooperates),),
     "neighbours": (needs("neighbourhood", "nearest"),),
     "neighbourhood_space": (needs("neighbourhood", "nearest"),),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.ppo import ActorCritic
+from morl.learning.recurrent import Memory
 from morl.learning.rollouts import RolloutBuffer
 
 
@@ -74,7 +75,8 @@ def compute_advantages(
     Returns:
         The samples, name -> [policy, step * env, width]: "observation", "action", "log_probability", "value" V(s) and
         "target" A + V(s), both divided by sigma, and "mask" where actions are masked; and sigma [policy, objective] in
-        the rewards' units.
+        the rewards' units. Samples of networks with a memory are sequences of `rollout.sequence_steps`, with "start"
+        and "state" (`morl.learning.ppo.Samples`).
     """
     device = parameters.device
     dtype = parameters.dtype
@@ -90,9 +92,14 @@ def compute_advantages(
 
     actor, critic = network.split(parameters)
     observations = by_policy(tensor(rollout.observations))
-    values = network.critic(critic, observations)
+    memory = None
+    final_memory = None
+    if network.memory is not None:  # every step is a sequence of its own here: the memory before it is known
+        memory = Memory(by_policy(tensor(rollout.states)), by_policy(tensor(rollout.starts).unsqueeze(3)))
+        final_memory = Memory(tensor(rollout.running_states), tensor(rollout.running_starts).unsqueeze(2))
+    values = network.values(critic, observations, memory)
     stepwise = values.view(rollout.num_policies, rollout.num_steps, rollout.envs_per_policy, -1).transpose(0, 1)
-    final_values = network.critic(critic, tensor(final_observations))
+    final_values = network.values(critic, tensor(final_observations), final_memory)
     dones = tensor(rollout.dones)
     next_values = torch.cat([stepwise[1:], final_values.unsqueeze(0)])
     next_values = next_values * (1.0 - dones).unsqueeze(-1) + tensor(rollout.bootstrap_values)
@@ -101,8 +108,24 @@ def compute_advantages(
     samples = {"observation": observations, "action": by_policy(tensor(rollout.actions))}
     if rollout.masks is not None:
         samples["mask"] = by_policy(tensor(rollout.masks))
-    distribution = network.distribution(actor, observations, samples.get("mask"))
+    distribution = network.distribution(actor, observations, samples.get("mask"), memory)
     samples["log_probability"] = distribution.log_probability(samples["action"]).unsqueeze(2)
     samples["value"] = values
     samples["target"] = by_policy(advantages) + values
+    if memory is not None:
+        samples = _sequences(samples | {"state": memory.states, "start": memory.starts}, rollout)
     return samples, tensor(reward_std)
+
+
+def _sequences(samples: dict[str, Tensor], rollout: RolloutBuffer) -> dict[str, Tensor]:
+    """Return samples [policy, step * env, width] as sequences [policy, sequence * step, width]; "state" of the first.
+
+    Args:
+        samples: of a rollout, "state" of every step.
+        rollout: that they come from.
+    """
+    num_policies = rollout.num_policies
+    shape = (num_policies, -1, rollout.sequence_steps, rollout.envs_per_policy)
+    sequences = {name: column.view(*shape, column.shape[2]).transpose(2, 3) for name, column in samples.items()}
+    sequences["state"] = sequences["state"][:, :, :, 0]
+    return {name: column.reshape(num_policies, -1, column.shape[-1]) for name, column in sequences.items()}

@@ -51,11 +51,8 @@ class MultilayerPerceptron:
         parts = []
         last = len(self.widths) - 2
         for layer, (inputs, outputs) in enumerate(pairwise(self.widths)):
-            normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
-            orthogonal, triangle = torch.linalg.qr(normal)
-            orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
-            weights = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
-            parts.append(weights.reshape(population, inputs * outputs) * (last_gain if layer == last else 1.0))
+            weights = orthogonal_weights(population, inputs, outputs, generator)
+            parts.append(weights * (last_gain if layer == last else 1.0))
             parts.append(torch.zeros(population, outputs))
         return torch.cat(parts, dim=1)
 
@@ -81,3 +78,19 @@ class MultilayerPerceptron:
 
     def _sizes(self) -> list[int]:
         return [size for inputs, outputs in pairwise(self.widths) for size in (inputs * outputs, outputs)]
+
+
+def orthogonal_weights(population: int, inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
+    """Return random orthogonal matrices, flat: [population, inputs * outputs].
+
+    Args:
+        population: number of matrices.
+        inputs: rows of a matrix.
+        outputs: columns of a matrix.
+        generator: random stream.
+    """
+    normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
+    orthogonal, triangle = torch.linalg.qr(normal)
+    orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
+    weights: Tensor = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
+    return weights.reshape(population, inputs * outputs)

@@ -10,6 +10,7 @@ from torch import Tensor
 from morl.learning.normalization import MeanStdState
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import ActorCritic
+from morl.learning.recurrent import Memory
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.protocols import BoolArray, StateDict
 
@@ -58,7 +59,7 @@ class Population:
     def act(
         self, observations: NDArray[np.float32], masks: BoolArray | None, generator: torch.Generator
     ) -> NDArray[np.float32]:
-        """Return random actions [policy, env, width].
+        """Return random actions [policy, env, width]; policies with a memory remember the observations.
 
         Args:
             observations: [policy, env, width], normalized.
@@ -66,18 +67,49 @@ class Population:
             generator: of the random numbers.
         """
         allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
-        actor, _ = self.network.split(self.parameters)
+        actor, critic = self.network.split(self.parameters)
         inputs = torch.as_tensor(observations, device=self.device)
-        actions: NDArray[np.float32] = self.network.distribution(actor, inputs, allowed).sample(generator).cpu().numpy()
+        memory = self._memory(self.rollout.running_starts)
+        seen = self.network.actor_inputs(actor, inputs, memory)
+        if memory is not None:
+            states = torch.cat([seen, self.network.critic_inputs(critic, inputs, memory)], dim=2)
+            self.rollout.remember(states.cpu().numpy())
+        actions: NDArray[np.float32] = self.network.policy(actor, seen, allowed).sample(generator).cpu().numpy()
         return actions
 
-    @torch.no_grad()
     def values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the critics' values [policy, env, objective], of normalized rewards, at normalized observations."""
+        """Return the critics' values [policy, env, objective], of normalized rewards, before the next step.
+
+        Args:
+            observations: [policy, env, width], normalized; the first of an episode where the latest step ended one.
+        """
+        return self._values(observations, self._memory(self.rollout.running_starts))
+
+    def final_values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the critics' values [policy, env, objective], of normalized rewards, after the latest step.
+
+        Args:
+            observations: [policy, env, width], normalized; the last of an episode where the latest step ended one.
+        """
+        return self._values(observations, self._memory(np.zeros_like(self.rollout.running_starts)))
+
+    @torch.no_grad()
+    def _values(self, observations: NDArray[np.float32], memory: Memory | None) -> NDArray[np.float32]:
         _, critic = self.network.split(self.parameters)
         inputs = torch.as_tensor(observations, device=self.device)
-        values: NDArray[np.float32] = self.network.critic(critic, inputs).cpu().numpy()
+        values: NDArray[np.float32] = self.network.values(critic, inputs, memory).cpu().numpy()
         return values
+
+    def _memory(self, starts: BoolArray) -> Memory | None:
+        """Return the memory of the episodes under way, one sequence for each environment; None without a memory.
+
+        Args:
+            starts: [policy, env] where it is empty.
+        """
+        if self.network.memory is None:
+            return None
+        states = torch.as_tensor(self.rollout.running_states, device=self.device)
+        return Memory(states, torch.as_tensor(starts, device=self.device).to(states.dtype).unsqueeze(2))
 
     def training_state(self, policy: int) -> TrainingState:
         """Return a copy of one policy's training state."""

@@ -19,11 +19,20 @@ from torch import Tensor
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, clip_norms
+from morl.learning.recurrent import GRU, Memory
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
 "action", "log_probability" (of the policies that acted), "value" (the critic's, before the update), "target" (of the
-critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more."""
+critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more.
+
+Of policies with a memory, the samples are sequences of steps, one behind the other. "start" is 1 where the memory is
+empty before a step, and "state" [policy, sequence, width] has one row for each sequence: the memory before it."""
+
+
+def memory_of(batch: Samples) -> Memory | None:
+    """Return what policies remember before the sequences of a batch; None: they have no memory."""
+    return Memory(batch["state"], batch["start"]) if "state" in batch else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +66,10 @@ class ActorCritic:
     """The shape of an actor and a vector critic: two separate tanh networks. It holds no parameters.
 
     A row of parameters, one policy's, is: actor, log of the standard deviations (continuous actions only), critic.
+
+    With a memory, actor and critic each begin with a GRU of their own, and their networks see its state instead of the
+    observation. They share nothing: an actor is archived and acts without its critic, and a step that moves actors
+    alone (a trust region) leaves values as they are. A state holds the actor's units, then the critic's.
     """
 
     actor: MultilayerPerceptron
@@ -66,16 +79,33 @@ class ActorCritic:
     """Number of state-independent log standard deviations: the width of continuous actions, 0 for a discrete choice."""
     initial_std: float = 1.0
     """Standard deviation of the continuous actions of a fresh policy."""
+    memory: GRU | None = None
+    """Of the actor and, in the same shape, of the critic; None: they see the observation alone."""
+
+    @property
+    def memory_parameters(self) -> int:
+        """Return the number of parameters of one GRU, at the beginning of the actor's and of the critic's."""
+        return 0 if self.memory is None else self.memory.num_parameters
 
     @property
     def actor_parameters(self) -> int:
         """Return the number of parameters of the actor, at the beginning of a row."""
-        return self.actor.num_parameters + self.log_stds
+        return self.memory_parameters + self.actor.num_parameters + self.log_stds
+
+    @property
+    def critic_parameters(self) -> int:
+        """Return the number of parameters of the critic, at the end of a row."""
+        return self.memory_parameters + self.critic.num_parameters
 
     @property
     def num_parameters(self) -> int:
         """Return the length of a row."""
-        return self.actor_parameters + self.critic.num_parameters
+        return self.actor_parameters + self.critic_parameters
+
+    @property
+    def state_size(self) -> int:
+        """Return the length of a state: the units of both GRUs; 0 without a memory."""
+        return 0 if self.memory is None else 2 * self.memory.size
 
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh rows [population, num_parameters]: orthogonal, the actor's last layer small.
@@ -86,26 +116,82 @@ class ActorCritic:
         """
         actor = self.actor.initialize_orthogonal(population, generator, last_gain=0.01)
         critic = self.critic.initialize_orthogonal(population, generator, last_gain=1.0)
-        return torch.cat([actor, torch.full((population, self.log_stds), log(self.initial_std)), critic], dim=1)
+        parts = [actor, torch.full((population, self.log_stds), log(self.initial_std)), critic]
+        if self.memory is not None:
+            parts.insert(2, self.memory.initialize(population, generator))
+            parts.insert(0, self.memory.initialize(population, generator))
+        return torch.cat(parts, dim=1)
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Return the parameters of the actors [policy, actor_parameters] and of the critics [policy, ...]."""
-        actor, critic = torch.split(parameters, [self.actor_parameters, self.critic.num_parameters], dim=1)
+        actor, critic = torch.split(parameters, [self.actor_parameters, self.critic_parameters], dim=1)
         return actor, critic
 
-    def distribution(self, actor: Tensor, observations: Tensor, masks: Tensor | None = None) -> Distribution:
+    def actor_inputs(self, actor: Tensor, observations: Tensor, memory: Memory | None) -> Tensor:
+        """Return what the actors' networks see: the observations, or the states of the actors' memory after them.
+
+        Args:
+            actor: [policy, actor_parameters].
+            observations: [policy, batch, width], normalized.
+            memory: before the observations, which are sequences; None without a memory.
+        """
+        if self.memory is None:
+            return observations
+        assert memory is not None
+        own = memory._replace(states=memory.states[..., : self.memory.size])
+        return self.memory(actor[:, : self.memory_parameters], observations, own)
+
+    def critic_inputs(self, critic: Tensor, observations: Tensor, memory: Memory | None) -> Tensor:
+        """Return what the critics' networks see: the observations, or the states of the critics' memory after them.
+
+        Args:
+            critic: [policy, critic_parameters].
+            observations: [policy, batch, width], normalized.
+            memory: before the observations, which are sequences; None without a memory.
+        """
+        if self.memory is None:
+            return observations
+        assert memory is not None
+        own = memory._replace(states=memory.states[..., self.memory.size :])
+        return self.memory(critic[:, : self.memory_parameters], observations, own)
+
+    def policy(self, actor: Tensor, inputs: Tensor, masks: Tensor | None = None) -> Distribution:
+        """Return the policies' distributions over actions.
+
+        Args:
+            actor: [policy, actor_parameters].
+            inputs: [policy, batch, width] of `actor_inputs`.
+            masks: [policy, batch, choice], true where a discrete choice is allowed.
+        """
+        sizes = [self.memory_parameters, self.actor.num_parameters, self.log_stds]
+        _, weights, log_stds = torch.split(actor, sizes, dim=1)
+        outputs = self.actor(weights, inputs)
+        if self.log_stds == 0:
+            return Categorical.masked(outputs, masks)
+        return DiagonalGaussian(outputs, log_stds.unsqueeze(1))
+
+    def distribution(
+        self, actor: Tensor, observations: Tensor, masks: Tensor | None = None, memory: Memory | None = None
+    ) -> Distribution:
         """Return the policies' distributions over actions.
 
         Args:
             actor: [policy, actor_parameters].
             observations: [policy, batch, width], normalized.
             masks: [policy, batch, choice], true where a discrete choice is allowed.
+            memory: before the observations, which are sequences; None without a memory.
         """
-        weights, log_stds = torch.split(actor, [self.actor.num_parameters, self.log_stds], dim=1)
-        outputs = self.actor(weights, observations)
-        if self.log_stds == 0:
-            return Categorical.masked(outputs, masks)
-        return DiagonalGaussian(outputs, log_stds.unsqueeze(1))
+        return self.policy(actor, self.actor_inputs(actor, observations, memory), masks)
+
+    def values(self, critic: Tensor, observations: Tensor, memory: Memory | None = None) -> Tensor:
+        """Return the critics' values [policy, batch, objective].
+
+        Args:
+            critic: [policy, critic_parameters].
+            observations: [policy, batch, width], normalized.
+            memory: before the observations, which are sequences; None without a memory.
+        """
+        return self.critic(critic[:, self.memory_parameters :], self.critic_inputs(critic, observations, memory))
 
 
 def actor_critic(
@@ -114,6 +200,7 @@ def actor_critic(
     objectives: int,
     hidden_sizes: tuple[int, ...],
     initial_std: float = 1.0,
+    memory_size: int = 0,
 ) -> ActorCritic:
     """Return the networks for an environment.
 
@@ -123,6 +210,7 @@ def actor_critic(
         objectives: outputs of the critic.
         hidden_sizes: units of the hidden layers of both networks.
         initial_std: standard deviation of the continuous actions of a fresh policy.
+        memory_size: units of the GRU that both networks begin with; 0: none.
 
     Raises:
         ValueError: actions are neither a Discrete choice nor a Box of floats.
@@ -135,9 +223,11 @@ def actor_critic(
         log_stds = outputs
     else:
         raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
-    actor = MultilayerPerceptron((width, *hidden_sizes, outputs), activation="tanh")
-    critic = MultilayerPerceptron((width, *hidden_sizes, objectives), activation="tanh")
-    return ActorCritic(actor, critic, log_stds, initial_std)
+    memory = GRU(width, memory_size) if memory_size else None
+    seen = memory_size or width
+    actor = MultilayerPerceptron((seen, *hidden_sizes, outputs), activation="tanh")
+    critic = MultilayerPerceptron((seen, *hidden_sizes, objectives), activation="tanh")
+    return ActorCritic(actor, critic, log_stds, initial_std, memory)
 
 
 # --- Losses -----------------------------------------------------------------------------------------------------------
@@ -151,7 +241,7 @@ def probability_ratios(network: ActorCritic, actor: Tensor, batch: Samples) -> t
         actor: [policy, n] parameters of the actors.
         batch: samples.
     """
-    policy = network.distribution(actor, batch["observation"], batch.get("mask"))
+    policy = network.distribution(actor, batch["observation"], batch.get("mask"), memory_of(batch))
     return policy, (policy.log_probability(batch["action"]) - batch["log_probability"].squeeze(2)).exp()
 
 
@@ -206,7 +296,7 @@ def ppo_loss(
     """
     actor, critic = network.split(parameters)
     policy, ratios = probability_ratios(network, actor, batch)
-    values = network.critic(critic, batch["observation"])
+    values = network.values(critic, batch["observation"], memory_of(batch))
     value_loss = clipped_value_loss(values, batch["value"], batch["target"], settings.value_clip_range)
     loss = policy_loss(ratios, batch) + settings.value_weight * value_loss.mean(dim=(1, 2))
     if settings.entropy_weight:
@@ -267,21 +357,49 @@ class GradientStep(Protocol):
 def minibatches(samples: Samples, count: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
     """Yield `count` equal parts of the samples in random order, each policy's permuted independently.
 
+    Sequences of policies with a memory stay whole.
+
     Args:
         samples: name -> [policy, sample, width]; a remainder that does not divide is left out of this pass.
         count: number of parts.
         generator: of the permutations.
     """
-    widths = [column.shape[2] for column in samples.values()]
-    rows = torch.cat(list(samples.values()), dim=2)  # one gather of long rows instead of many of short ones
-    num_policies, num_samples, width = rows.shape
-    size = num_samples // count
-    keys = torch.rand(num_policies, num_samples, generator=generator, device=rows.device)
+    columns = whole_sequences(samples)
+    widths = [column.shape[2] for column in columns.values()]
+    rows = torch.cat(list(columns.values()), dim=2)  # one gather of long rows instead of many of short ones
+    num_policies, num_rows, width = rows.shape
+    size = num_rows // count
+    keys = torch.rand(num_policies, num_rows, generator=generator, device=rows.device)
     order = keys.argsort(dim=1)[:, : size * count]
-    order += torch.arange(num_policies, device=rows.device).unsqueeze(1) * num_samples
+    order += torch.arange(num_policies, device=rows.device).unsqueeze(1) * num_rows
     shuffled = rows.view(-1, width).index_select(0, order.flatten()).view(num_policies, count, size, width)
     for part in range(count):
-        yield dict(zip(samples, torch.split(shuffled[:, part], widths, dim=2), strict=True))
+        yield single_samples(dict(zip(columns, torch.split(shuffled[:, part], widths, dim=2), strict=True)), samples)
+
+
+def whole_sequences(samples: Samples) -> Samples:
+    """Return samples as rows that belong together: name -> [policy, sequence, step * width]; see `memory_of`."""
+    if "state" not in samples:
+        return samples
+    num_policies, num_sequences, _ = samples["state"].shape
+    return {name: column.reshape(num_policies, num_sequences, -1) for name, column in samples.items()}
+
+
+def single_samples(rows: Samples, samples: Samples) -> dict[str, Tensor]:
+    """Return rows of `whole_sequences` as samples: name -> [policy, sample, width].
+
+    Args:
+        rows: name -> [policy, sequence, step * width], any of the sequences.
+        samples: that the rows come from.
+    """
+    if "state" not in samples:
+        return dict(rows)
+    return {name: row.reshape(len(row), -1, samples[name].shape[2]) for name, row in rows.items()}
+
+
+def thin_out(samples: Samples, stride: int) -> dict[str, Tensor]:
+    """Return the first of every `stride` samples; of policies with a memory, whole sequences."""
+    return single_samples({name: row[:, ::stride] for name, row in whole_sequences(samples).items()}, samples)
 
 
 def ppo_update(

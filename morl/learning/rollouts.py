@@ -22,12 +22,14 @@ class TransitionSizes:
         action: elements of an action; 1 for a discrete choice.
         objectives: elements of the reward.
         choices: discrete choices that a mask may forbid; 0: actions are not masked.
+        state: elements of the state of networks with a memory; 0: they have none.
     """
 
     observation: int
     action: int
     objectives: int
     choices: int = 0
+    state: int = 0
 
 
 class RolloutBuffer:
@@ -43,6 +45,8 @@ class RolloutBuffer:
             episode that was truncated, else 0.
         discounted_sums: [step, policy, env, objective] R_t = gamma R_{t-1} + r_t, restarted with every episode.
         masks: [step, policy, env, choice] allowed choices; None: actions are not masked.
+        states: [step, policy, env, state] float32: of the networks' memory, before each step.
+        starts: [step, policy, env] whether the memory is empty before the step: an episode starts.
         filled: number of steps stored.
 
     Args:
@@ -51,16 +55,25 @@ class RolloutBuffer:
         num_steps: steps of every sub-environment between two updates.
         sizes: widths of a transition.
         discount: gamma of training; rewards are divided by the standard deviation of R.
+        sequence_steps: steps that gradients flow back through a memory; `num_steps` is a multiple.
     """
 
     def __init__(
-        self, num_policies: int, envs_per_policy: int, num_steps: int, sizes: TransitionSizes, discount: float
+        self,
+        num_policies: int,
+        envs_per_policy: int,
+        num_steps: int,
+        sizes: TransitionSizes,
+        discount: float,
+        sequence_steps: int = 1,
     ) -> None:
+        assert num_steps % sequence_steps == 0
         self.num_policies = num_policies
         self.envs_per_policy = envs_per_policy
         self.num_steps = num_steps
         self.sizes = sizes
         self.discount = discount
+        self.sequence_steps = sequence_steps
         shape = (num_steps, num_policies, envs_per_policy)
         self.observations = np.zeros((*shape, sizes.observation), dtype=np.float32)
         self.actions = np.zeros((*shape, sizes.action), dtype=np.float32)
@@ -70,10 +83,14 @@ class RolloutBuffer:
         self.bootstrap_values = np.zeros((*shape, sizes.objectives), dtype=np.float32)
         self.discounted_sums = np.zeros((*shape, sizes.objectives))
         self.masks = np.zeros((*shape, sizes.choices), dtype=np.bool_) if sizes.choices else None
+        self.states = np.zeros((*shape, sizes.state), dtype=np.float32)
+        self.starts = np.zeros(shape, dtype=np.bool_)
         self.filled = 0
         self.observation_statistics = RunningMeanStd((num_policies, sizes.observation))
         self.reward_statistics = RunningMeanStd((num_policies, sizes.objectives))
         self.running_sums = np.zeros((num_policies, envs_per_policy, sizes.objectives))  # R of the episodes under way
+        self.running_states = np.zeros((*shape[1:], sizes.state), dtype=np.float32)  # before the next step
+        self.running_starts = np.ones(shape[1:], dtype=np.bool_)  # whether the memory is emptied before it
 
     @property
     def full(self) -> bool:
@@ -92,6 +109,16 @@ class RolloutBuffer:
     def _by_env(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return observations [policy * env, width] as [env, policy, width]."""
         return observations.reshape(self.num_policies, self.envs_per_policy, -1).swapaxes(0, 1)
+
+    def remember(self, states: NDArray[np.float32]) -> None:
+        """Store the memory before the step that `add` stores next, and continue from the one after its observation.
+
+        Args:
+            states: [policy, env, state] after the observation of the step.
+        """
+        self.states[self.filled] = self.running_states
+        self.starts[self.filled] = self.running_starts
+        self.running_states = states
 
     def add(
         self,
@@ -127,6 +154,7 @@ class RolloutBuffer:
         if self.masks is not None:
             self.masks[step] = True if masks is None else masks
         self.running_sums[dones] = 0.0
+        self.running_starts = dones
         self.filled += 1
 
     def bootstrap_truncated(self, values: NDArray[np.float32]) -> None:
@@ -150,6 +178,11 @@ class RolloutBuffer:
         """Discard the rollout: all environments were reset."""
         self.clear()
         self.running_sums[:] = 0.0
+        self.forget()
+
+    def forget(self) -> None:
+        """Empty the memory of all policies before the next step."""
+        self.running_starts = np.ones_like(self.running_starts)
 
     def _columns(self) -> dict[str, NDArray[Any]]:
         columns: dict[str, NDArray[Any]] = {
@@ -161,16 +194,23 @@ class RolloutBuffer:
             "bootstrap_values": self.bootstrap_values,
             "discounted_sums": self.discounted_sums,
         }
-        return columns if self.masks is None else {**columns, "masks": self.masks}
+        if self.masks is not None:
+            columns["masks"] = self.masks
+        if self.sizes.state:
+            columns |= {"states": self.states, "starts": self.starts}
+        return columns
 
     def state_dict(self) -> dict[str, object]:
-        """Return the stored steps, the statistics and the sums of the episodes under way."""
-        return {
+        """Return the stored steps, the statistics, and sums and memory of the episodes under way."""
+        state: dict[str, object] = {
             "columns": {name: column[: self.filled] for name, column in self._columns().items()},
             "observation_statistics": self.observation_statistics.state_dict(),
             "reward_statistics": self.reward_statistics.state_dict(),
             "running_sums": self.running_sums,
         }
+        if self.sizes.state:
+            state |= {"running_states": self.running_states, "running_starts": self.running_starts}
+        return state
 
     def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for the same sizes."""
@@ -180,3 +220,6 @@ class RolloutBuffer:
         self.observation_statistics.load_state_dict(state["observation_statistics"])
         self.reward_statistics.load_state_dict(state["reward_statistics"])
         self.running_sums = np.array(state["running_sums"])
+        if self.sizes.state:
+            self.running_states = np.array(state["running_states"])
+            self.running_starts = np.array(state["running_starts"])

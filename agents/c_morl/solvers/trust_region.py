@@ -20,11 +20,12 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.ppo import ActorCritic, PolicyLoss, Samples, probability_ratios
+from morl.learning.ppo import ActorCritic, PolicyLoss, Samples, memory_of, probability_ratios, thin_out
+from morl.learning.recurrent import Memory
 from morl.protocols import FloatArray
 
 FISHER_STRIDE = 4
-"""Every fourth sample is enough for the Fisher matrix."""
+"""Every fourth sample (of policies with a memory: sequence) is enough for the Fisher matrix."""
 DAMPING = 0.1
 """Added to the diagonal of the Fisher matrix."""
 CONJUGATE_STEPS = 10
@@ -61,7 +62,9 @@ def conjugate_gradients(product: LinearMap, right: Tensor, steps: int = CONJUGAT
     return solution
 
 
-def fisher_product(network: ActorCritic, actor: Tensor, observations: Tensor, masks: Tensor | None) -> LinearMap:
+def fisher_product(
+    network: ActorCritic, actor: Tensor, observations: Tensor, masks: Tensor | None, memory: Memory | None = None
+) -> LinearMap:
     """Return v -> (H + damping) v: H is the Hessian of the mean divergence of a policy from itself.
 
     Args:
@@ -69,9 +72,10 @@ def fisher_product(network: ActorCritic, actor: Tensor, observations: Tensor, ma
         actor: [policy, n] parameters of the actors.
         observations: [policy, sample, width].
         masks: [policy, sample, choice] allowed choices, or None.
+        memory: before the observations, which are sequences; None without a memory.
     """
     parameters = actor.detach().requires_grad_()
-    policy = network.distribution(parameters, observations, masks)
+    policy = network.distribution(parameters, observations, masks, memory)
     divergence = _divergence(_detached(policy), policy).mean(dim=1).sum()
     (gradient,) = torch.autograd.grad(divergence, parameters, create_graph=True)
 
@@ -203,9 +207,8 @@ def trust_region_step(
     target = gradients[0]
     slack_gradients = torch.stack(gradients[1:], dim=1) * constraints.dslack_dadvantage.unsqueeze(2)
 
-    masks = samples.get("mask")
-    thinned = None if masks is None else masks[:, ::FISHER_STRIDE]
-    product = fisher_product(network, actor, samples["observation"][:, ::FISHER_STRIDE], thinned)
+    thinned = thin_out(samples, FISHER_STRIDE)
+    product = fisher_product(network, actor, thinned["observation"], thinned.get("mask"), memory_of(thinned))
     inverse_target = conjugate_gradients(product, target)
     inverse_slacks = torch.stack([conjugate_gradients(product, each) for each in slack_gradients.unbind(1)], dim=1)
     solution = dual_step(

@@ -124,6 +124,11 @@ class OnPolicy:
         copy_members(self.members, sources)
         if (sources != np.arange(len(sources))).any():
             self.population.rollout.clear()
+            self.reset_episodes()  # what others remember is of no use to a copy
+
+    def reset_episodes(self) -> None:
+        """Empty the memory of the policies: environments are reset, or policies replaced."""
+        self.population.rollout.forget()
 
     def _row(self, state: TrainingState) -> dict[str, Tensor]:
         """Return a training state as tensors by name; "actor" acts: parameters, then mean and scale."""
@@ -180,7 +185,7 @@ class OnPolicy:
         rollout.add(self.inputs, actions, rewards, terminated, truncated, masks)
         self.final_inputs = rollout.normalize(columns["next_observation"])
         if truncated.any():
-            rollout.bootstrap_truncated(self.population.values(self.final_inputs))
+            rollout.bootstrap_truncated(self.population.final_values(self.final_inputs))
 
     def ready(self, sources: IndexArray) -> BoolArray:
         """Return that no policy can learn without acting: false for each of `sources` [policy, k]."""

@@ -102,7 +102,16 @@ class TransitionSolver(Solver, Protocol):
 
 
 @runtime_checkable
-class SelfSteppingSolver(Solver, Protocol):
+class FollowsEpisodes(Protocol):
+    """A solver whose state depends on the episodes under way."""
+
+    def reset_episodes(self) -> None:
+        """Start anew at the next step, where the environments' state could not be restored."""
+        ...
+
+
+@runtime_checkable
+class SelfSteppingSolver(Solver, FollowsEpisodes, Protocol):
     """A solver that steps the environments itself, for one active policy at a time."""
 
     def run(self, envs: VectorEnvironment, max_steps: int) -> tuple[int, int]:
@@ -112,10 +121,6 @@ class SelfSteppingSolver(Solver, Protocol):
             envs: the vector environment.
             max_steps: environment steps, of all sub-environments together; exceeded by less than one rollout.
         """
-        ...
-
-    def reset_episodes(self) -> None:
-        """Reset the environments at the next step, where their state could not be restored."""
         ...
 
 

@@ -111,6 +111,8 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
         known = field.name in HONOURED[type(algorithm).__name__]
         if (not known and value != field.default) or value not in CHOICES.get(field.name, (value,)):
             return f"{field.name} is {value!r}, which only eager updates support"
+    if isinstance(algorithm, PPO) and algorithm.network.memory is not None:
+        return "memory is 'gru', which only eager updates support"
     if isinstance(algorithm, SAC) and algorithm.settings.shared_layers > 0:
         return f"shared_layers is {algorithm.settings.shared_layers}, which only eager updates support"
     if isinstance(algorithm, SAC) and not linear_utility:
