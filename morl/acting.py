@@ -4,13 +4,12 @@
 evaluated. `Policy` acts for one preference with the `predict` of Stable-Baselines3: it is what a user holds.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -22,8 +21,8 @@ from morl.evaluation import ActInputs
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
-from morl.learning.observations import encoder
-from morl.learning.recurrent import GRU, Memory
+from morl.learning.observations import batch_size, encoder, with_first_axis
+from morl.learning.recurrent import GRU, Memory, memory_before
 from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec, read_policy, save_policy
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, MemoryArray, Observations
@@ -407,8 +406,8 @@ class Policy:
             raise ValueError(
                 f"deterministic is False, but this policy of {spec.agent} is deterministic: its head is {spec.head!r}"
             )
-        size = _batch_size(spec.observation_space, observation)
-        batch = _with_first_axis(spec.observation_space, observation) if size is None else observation
+        size = batch_size(spec.observation_space, observation)
+        batch = with_first_axis(spec.observation_space, observation) if size is None else observation
         count = 1 if size is None else size
         accrued = None
         if state is not None and spec.augmented_units is not None:
@@ -416,7 +415,7 @@ class Policy:
             accrued = np.broadcast_to(np.asarray(state, dtype=np.float64), (count, width))
         memory = None
         if spec.memory_size:
-            memory = _memory_before(spec.memory_size, size, state, episode_start)
+            memory = memory_before(spec.memory_size, size, state, episode_start)
             state = memory[0] if size is None else memory  # it will hold what is remembered after the step
         actions = self._bank.act(
             batch,
@@ -467,85 +466,3 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
     if utility is None:
         check_trust(f"policy file {file}", "utility", data.spec.utility, trust, "utility=FUNCTION or trust=True")
     return Policy(data, preference, utility=utility)
-
-
-def _memory_before(
-    memory_size: int, size: int | None, state: ArrayLike | None, episode_start: ArrayLike | None
-) -> MemoryArray:
-    """Return a copy [n, memory_size] of what a user's policy remembers, emptied where an episode starts.
-
-    Args:
-        memory_size: elements of the memory.
-        size: number of observations in the batch; None: a single one.
-        state: what `Policy.predict` returned; None: every episode starts.
-        episode_start: bools, one or a batch; None: no episode starts.
-
-    Raises:
-        ValueError: one of them has the wrong shape.
-    """
-    count = 1 if size is None else size
-    memory = np.zeros((count, memory_size), dtype=np.float32)
-    if state is not None:
-        expected = (memory_size,) if size is None else (size, memory_size)
-        if np.shape(state) != expected:
-            raise ValueError(f"state has shape {np.shape(state)}, but must be {expected}: what predict returned")
-        memory[:] = state
-    starts = np.asarray(False if episode_start is None else episode_start)
-    if starts.dtype != np.bool_ or starts.shape not in ((), (count,)):
-        raise ValueError(f"episode_start is {episode_start!r:.100}, but must be a bool or {count} of them")
-    memory[np.broadcast_to(starts, count)] = 0.0
-    return memory
-
-
-def _batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:
-    """Return the number of observations in a batch, or None for a single observation.
-
-    Args:
-        space: of a single observation.
-        observation: one observation of the space, or a batch of them along a first axis.
-        path: how messages name the observation.
-
-    Raises:
-        ValueError: it is neither, in the first leaf that does not fit.
-    """
-    if isinstance(space, spaces.Dict):
-        if not isinstance(observation, Mapping) or set(observation) != set(space.spaces):
-            raise ValueError(f"{path} is {observation!r:.100}, but must have the keys {list(space.spaces)}")
-        sizes = {_batch_size(part, observation[key], f"{path}[{key!r}]") for key, part in space.spaces.items()}
-    elif isinstance(space, spaces.Tuple):
-        if not isinstance(observation, Sequence) or len(observation) != len(space.spaces):
-            raise ValueError(f"{path} is {observation!r:.100}, but must be a tuple of {len(space.spaces)} parts")
-        parts = enumerate(zip(space.spaces, observation, strict=True))
-        sizes = {_batch_size(part, value, f"{path}[{index}]") for index, (part, value) in parts}
-    else:
-        return _leaf_batch_size(space, observation, path)
-    if len(sizes) != 1:
-        raise ValueError(f"{path} has parts of different batch sizes, {sorted(sizes, key=str)}")
-    return sizes.pop()
-
-
-def _leaf_batch_size(space: gymnasium.Space[Any], value: Observations, path: str) -> int | None:
-    array = np.asarray(value)
-    expected = space.shape or ()
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{path} is {value!r:.100}, but must be numbers of the space {space}")
-    batched = array.shape[1:] == expected and array.ndim == len(expected) + 1
-    if array.shape != expected and not batched:
-        raise ValueError(f"{path} has shape {array.shape}, but must be {expected}, or a batch (n, ...) of that shape")
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        lowest = np.asarray(space.start)
-        highest = lowest + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
-        if ((array < lowest) | (array > highest)).any():
-            raise ValueError(f"{path} is {value!r:.100}, but must lie between {lowest} and {highest}")
-    return len(array) if batched else None
-
-
-def _with_first_axis(space: gymnasium.Space[Any], observation: Observations) -> Observations:
-    """Return a batch of one observation of the space."""
-    match space:
-        case spaces.Dict():
-            return {key: _with_first_axis(part, observation[key]) for key, part in space.spaces.items()}
-        case spaces.Tuple():
-            return tuple(_with_first_axis(part, value) for part, value in zip(space.spaces, observation, strict=True))
-        case _:
-            return np.asarray(observation)[None]

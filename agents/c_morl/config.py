@@ -174,8 +174,8 @@ class Config:
         sequences = self.samples_per_update // self.memory_steps
         if self.memory != "none" and self.minibatches > sequences:
             raise ValueError(
-                f"minibatches is {self.minibatches}, but must be at most samples_per_update / memory_steps, {sequences}:"
-                " sequences stay whole"
+                f"minibatches is {self.minibatches}, but must be at most samples_per_update / memory_steps, which is"
+                f" {sequences}: sequences stay whole"
             )
 
 

@@ -4,6 +4,7 @@ docs/task_families.md explains them.
 """
 
 from morl.envs.core.entry import EnvEntry
+from morl.envs.families import recall
 
 FLOORS = ("bottom", "middle", "top")
 
@@ -52,5 +53,18 @@ ENTRIES = (
         vector_entry_point="morl.envs.families.server_queues:ServerQueuesKernel",
         spaces=("Box (6,) float32", "Discrete 6"),
         max_episode_steps=500,
+    ),
+    EnvEntry(
+        id="recall-v0",
+        objectives=("prize", "time"),
+        discount=1.0,
+        reference_point=(0.0, -10.0),
+        source="morl: nothing won, and a step more than to the last doors",
+        known_front=recall.front,
+        known_front_is_convex=True,
+        entry_point="morl.envs.families.recall:recall",
+        vector_entry_point="morl.envs.families.recall:RecallKernel",
+        spaces=("Box (3,) float32", "Discrete 3"),
+        max_episode_steps=recall.HORIZON,
     ),
 )
