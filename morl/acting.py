@@ -100,7 +100,7 @@ class _Network:
         self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
         if spec.memory_size and spec.head not in ("gaussian", "categorical"):
             raise ValueError(
-                f"memory_size is {spec.memory_size}, but policies with the head {spec.head!r} have no memory"
+                f"the policy's memory_size is {spec.memory_size}, but its head {spec.head!r} has no memory"
             )
         self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
 
@@ -366,6 +366,7 @@ class Policy:
             ("preference", vector(self.preference)),
             ("acts for", vector(self.conditioning) if spec.conditioned else "its own preference"),
             ("head", spec.head),
+            *([("memory", f"{spec.memory_size} gated recurrent units")] if spec.memory_size else []),
             ("hidden layers", " ".join(map(str, spec.hidden_sizes))),
             ("observations", str(spec.observation_space)),
             ("actions", str(spec.action_space)),
