@@ -50,6 +50,21 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "morl-d, discrete sac, masked": ("morl-d", MASKED, toys.TINY_MORLD_OFF_POLICY | {"solver": "discrete-sac"}),
     "morl-d, one network, masked": ("morl-d", MASKED, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
     "morl-d, ppo, masked": ("morl-d", MASKED, toys.TINY_MORLD_ON_POLICY | {"solver": "ppo"}),
+    "c-morl, memory": (
+        "c-morl",
+        CONTINUOUS,
+        toys.TINY_CMORL | {"memory": "gru", "memory_size": 5, "memory_steps": 4, "interpolate": True},
+    ),
+    "c-morl, trust region, memory, masked": (
+        "c-morl",
+        MASKED,
+        toys.TINY_CMORL | {"memory": "gru", "memory_size": 5, "memory_steps": 4, "solver": "cpo"},
+    ),
+    "morl-d, ppo, memory": (
+        "morl-d",
+        WALK,
+        toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "memory": "gru", "memory_size": 5, "memory_steps": 2},
+    ),
     "morl-d, eupg, masked": ("morl-d", MASKED, toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
 }
 """What is called -> agent, environment, settings that make it small."""
