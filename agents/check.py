@@ -23,6 +23,7 @@ from morl.protocols import (
     Constrained,
     DescribesMetrics,
     FloatArray,
+    HasMemory,
     IndexArray,
     Observations,
     Problem,
@@ -389,6 +390,13 @@ class _Check:
             actions = agent.act(observations, preferences, ids, accrued=accrued, **masks)  # type: ignore[call-arg]
             same = np.array_equal(actions, agent.act(observations, preferences, ids, **masks))
             _require(same, "act without accrued must act as at the start of an episode")
+        if isinstance(agent, HasMemory) and agent.memory_size:
+            memory = np.zeros((len(ids), agent.memory_size), dtype=np.float32)
+            observations, masks = self.observations(agent, len(ids))
+            actions = agent.act(observations, preferences, ids, memory=memory, **masks)  # type: ignore[call-arg]
+            same = np.array_equal(actions, agent.act(observations, preferences, ids, **masks))
+            _require(same, "act without memory must act as at the start of an episode")
+            _require(bool(memory.any()), "act must replace memory in place by that after the observations")
 
 
 def difference(one: Any, other: Any, path: str = "state") -> str:
