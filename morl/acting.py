@@ -22,7 +22,7 @@ from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import batch_size, encoder, with_first_axis
-from morl.learning.recurrent import GRU, Memory, memory_before
+from morl.learning.recurrent import GRU, memory_before
 from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec, read_policy, save_policy
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, MemoryArray, Observations
@@ -142,8 +142,8 @@ class _Network:
             inputs: [policy, batch, width].
             states: [policy, batch, memory_size] before the step.
         """
-        memory = Memory(states, torch.zeros_like(states[..., :1]))
-        return self.memory(parameters[:, : self.memory.num_parameters], inputs, memory)
+        no_starts = torch.zeros_like(states[..., :1])
+        return self.memory(parameters[:, : self.memory.num_parameters], inputs, states, no_starts)
 
     def distribution(self, parameters: Tensor, inputs: Tensor, masks: Tensor | None) -> Distribution | SquashedGaussian:
         """Return the distributions over actions of stochastic policies.

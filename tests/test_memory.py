@@ -146,7 +146,7 @@ def test_wrong_states_are_refused_in_a_sentence(wrong: dict[str, Any], message: 
 
 def test_only_samplers_of_ppo_have_a_memory() -> None:
     spec = PolicySpec(**{**vars(spec_of("gaussian")), "head": "deterministic"})
-    with pytest.raises(ValueError, match="memory_size is 5, but head 'deterministic' has no memory"):
+    with pytest.raises(ValueError, match="memory_size is 5, but its head 'deterministic' has no memory"):
         PolicyBank(spec, CPU)
 
 

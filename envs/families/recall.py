@@ -20,7 +20,6 @@ from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
 from morl.envs.core.types import Array, EnvOption
-from morl.pareto import non_dominated
 from morl.protocols import FloatArray
 
 PLACES = np.array([2, 5, 8])
@@ -92,5 +91,7 @@ def front(discount: float, max_episode_steps: int | None = HORIZON, **_: EnvOpti
     time = np.array([-np.sum(discount ** np.arange(number)) for number in steps])
     places = np.stack([prizes, time], axis=1)
     pairs = (places[:, None] + places).reshape(-1, 2) / 2.0
-    points = np.unique(pairs, axis=0)
-    return points[non_dominated(points)]
+    points = np.unique(pairs, axis=0)  # by prize
+    dominated = [bool((points[row + 1 :, 1] >= time).any()) for row, time in enumerate(points[:, 1])]
+    undominated: FloatArray = points[~np.array(dominated)]
+    return undominated

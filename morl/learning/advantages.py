@@ -8,8 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.ppo import ActorCritic
-from morl.learning.recurrent import Memory
+from morl.learning.ppo import ActorCritic, Memory
 from morl.learning.rollouts import RolloutBuffer
 
 
@@ -126,6 +125,6 @@ def _sequences(samples: dict[str, Tensor], rollout: RolloutBuffer) -> dict[str, 
     """
     num_policies = rollout.num_policies
     shape = (num_policies, -1, rollout.sequence_steps, rollout.envs_per_policy)
-    sequences = {name: column.view(*shape, column.shape[2]).transpose(2, 3) for name, column in samples.items()}
+    sequences = {name: column.view((*shape, column.shape[2])).transpose(2, 3) for name, column in samples.items()}
     sequences["state"] = sequences["state"][:, :, :, 0]
     return {name: column.reshape(num_policies, -1, column.shape[-1]) for name, column in sequences.items()}

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from morl.learning.normalization import MeanStdState
 from morl.learning.optimizers import Adam
-from morl.learning.ppo import ActorCritic
-from morl.learning.recurrent import Memory
+from morl.learning.ppo import ActorCritic, Memory
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.protocols import BoolArray, StateDict
 

@@ -8,7 +8,7 @@ policies one by one. Advantages come from `morl.learning.advantages`.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import log
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, clip_norms
-from morl.learning.recurrent import GRU, Memory
+from morl.learning.recurrent import GRU
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
@@ -28,6 +28,18 @@ critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy lo
 
 Of policies with a memory, the samples are sequences of steps, one behind the other. "start" is 1 where the memory is
 empty before a step, and "state" [policy, sequence, width] has one row for each sequence: the memory before it."""
+
+
+class Memory(NamedTuple):
+    """What policies and their critics remember before a batch of sequences.
+
+    Attributes:
+        states: [policy, sequence, width] before the first step of each sequence: of the actor, then of the critic.
+        starts: [policy, sequence * step, 1] 1 where the memory is emptied before the step, else 0.
+    """
+
+    states: Tensor
+    starts: Tensor
 
 
 def memory_of(batch: Samples) -> Memory | None:
@@ -138,8 +150,8 @@ class ActorCritic:
         if self.memory is None:
             return observations
         assert memory is not None
-        own = memory._replace(states=memory.states[..., : self.memory.size])
-        return self.memory(actor[:, : self.memory_parameters], observations, own)
+        states = memory.states[..., : self.memory.size]
+        return self.memory(actor[:, : self.memory_parameters], observations, states, memory.starts)
 
     def critic_inputs(self, critic: Tensor, observations: Tensor, memory: Memory | None) -> Tensor:
         """Return what the critics' networks see: the observations, or the states of the critics' memory after them.
@@ -152,8 +164,8 @@ class ActorCritic:
         if self.memory is None:
             return observations
         assert memory is not None
-        own = memory._replace(states=memory.states[..., self.memory.size :])
-        return self.memory(critic[:, : self.memory_parameters], observations, own)
+        states = memory.states[..., self.memory.size :]
+        return self.memory(critic[:, : self.memory_parameters], observations, states, memory.starts)
 
     def policy(self, actor: Tensor, inputs: Tensor, masks: Tensor | None = None) -> Distribution:
         """Return the policies' distributions over actions.

@@ -12,7 +12,6 @@ policies is one batched product. A state of zeros is the start of an episode.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,18 +20,6 @@ from torch import Tensor
 
 from morl.learning.networks import orthogonal_weights
 from morl.protocols import MemoryArray
-
-
-class Memory(NamedTuple):
-    """What recurrent networks remember before a batch of sequences. Samples are [policy, sequence * step, ...].
-
-    Attributes:
-        states: [policy, sequence, size] h before the first step of each sequence.
-        starts: [policy, sequence * step, 1] 1 where h is forgotten before the step: an episode starts; else 0.
-    """
-
-    states: Tensor
-    starts: Tensor
 
 
 def gru_cell(projected: Tensor, states: Tensor, recurrent: Tensor) -> Tensor:
@@ -82,22 +69,22 @@ class GRU:
         weights = of_three_gates(self.inputs)
         return torch.cat([weights, torch.zeros(population, 3 * self.size), of_three_gates(self.size)], dim=1)
 
-    def __call__(self, parameters: Tensor, inputs: Tensor, memory: Memory) -> Tensor:
+    def __call__(self, parameters: Tensor, inputs: Tensor, states: Tensor, starts: Tensor) -> Tensor:
         """Return the states [policy, sequence * step, size] after every step of the sequences.
 
         Args:
             parameters: [policy, num_parameters].
             inputs: [policy, sequence * step, inputs], the steps of a sequence one after another.
-            memory: states before the sequences, and where they are forgotten.
+            states: [policy, sequence, size] h before the first step of each sequence.
+            starts: [policy, sequence * step, 1] 1 where h is forgotten before the step: an episode starts; else 0.
         """
         weights, biases, recurrent = torch.split(parameters, self._sizes(), dim=1)
         recurrent = recurrent.view(-1, self.size, 3 * self.size)
         # The part of all steps that needs no state is one product; only U h follows the steps.
         projected = torch.baddbmm(biases.unsqueeze(1), inputs, weights.view(-1, self.inputs, 3 * self.size))
-        num_policies, num_sequences, _ = memory.states.shape
+        num_policies, num_sequences, _ = states.shape
         by_step = projected.view(num_policies, num_sequences, -1, 3 * self.size).unbind(2)
-        kept = (1.0 - memory.starts).view(num_policies, num_sequences, -1, 1).unbind(2)
-        states = memory.states
+        kept = (1.0 - starts).view(num_policies, num_sequences, -1, 1).unbind(2)
         after = []
         for of_step, keep in zip(by_step, kept, strict=True):
             states = gru_cell(of_step, states * keep, recurrent)

@@ -39,18 +39,23 @@ LEARNING: dict[str, dict[str, Any]] = {
     },
     "morl-d": {
         "solver": "ppo",
-        "population": 3,
+        "population": 4,
         "minibatches": 2,
         "epochs": 4,
         "actor_learning_rate": 3e-3,
-        "hidden_sizes": (16,),
+        "entropy_weight": 0.02,
+        "hidden_sizes": (32,),
         "rollout_steps": 64,
         "exchange_every": 4_000,
         "evaluation_episodes": 8,
     },
 }
-MEMORY = {"memory": "gru", "memory_size": 16, "memory_steps": 16}
-ROUNDS = {"num_envs": 12, "evaluate_every": 20_000, "log_every": 20_000, "evaluation_divisions": 10}
+MEMORY: dict[str, dict[str, Any]] = {
+    "c-morl": {"memory": "gru", "memory_size": 16, "memory_steps": 16},
+    "morl-d": {"memory": "gru", "memory_size": 32, "memory_steps": 16},
+}
+STEPS = {"c-morl": 20_000, "morl-d": 30_000}
+ROUNDS = {"num_envs": 12, "evaluate_every": 30_000, "log_every": 30_000, "evaluation_divisions": 10}
 
 
 def return_of(policy: Policy, side: int) -> np.ndarray:
@@ -82,9 +87,9 @@ def exact_returns(run: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("agent", LEARNING)
 def test_what_was_seen_long_ago_is_worth_half_of_the_front(agent: str, tmp_path: Path) -> None:
-    settings = {"total_steps": 20_000, "seed": 0, **ROUNDS}
+    settings = {"total_steps": STEPS[agent], "seed": 0, **ROUNDS}
     config = LEARNING[agent]
-    remembering = morl.train(agent, "recall-v0", run_dir=tmp_path / "gru", config=config | MEMORY, **settings)
+    remembering = morl.train(agent, "recall-v0", run_dir=tmp_path / "gru", config=config | MEMORY[agent], **settings)
     reached = exact_returns(remembering)
     known = front(1.0)
     reference = (0.0, -10.0)

@@ -22,7 +22,7 @@ from morl.learning.ppo import (
     probability_ratios,
     thin_out,
 )
-from morl.learning.recurrent import GRU, Memory, gru_cell
+from morl.learning.recurrent import GRU, gru_cell
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 
 CPU = torch.device("cpu")
@@ -69,7 +69,7 @@ def test_every_policy_is_a_gru_of_its_own() -> None:
     gru = GRU(inputs=3, size=5)
     parameters = gru.initialize(2, generator(0)).double() + 0.1 * normal(2, gru.num_parameters)
     inputs, states = normal(2, 4 * 6, 3, seed=1), normal(2, 4, 5, seed=2)
-    found = gru(parameters, inputs, Memory(states, torch.zeros(2, 4 * 6, 1, dtype=torch.float64)))
+    found = gru(parameters, inputs, states, torch.zeros(2, 4 * 6, 1, dtype=torch.float64))
     for policy in range(2):
         expected, _ = torch_gru(gru, parameters[policy])(inputs[policy].view(4, 6, 3), states[policy].unsqueeze(0))
         torch.testing.assert_close(found[policy].view(4, 6, 5), expected)
@@ -81,12 +81,12 @@ def test_a_start_forgets_all_before() -> None:
     inputs, states = normal(1, 6, 3, seed=1), normal(1, 1, 5, seed=2)
     starts = torch.zeros(1, 6, 1, dtype=torch.float64)
     starts[0, 2] = 1.0
-    found = gru(parameters, inputs, Memory(states, starts))
+    found = gru(parameters, inputs, states, starts)
     no_starts = torch.zeros(1, 4, 1, dtype=torch.float64)
-    fresh = gru(parameters, inputs[:, 2:], Memory(torch.zeros_like(states), no_starts))
+    fresh = gru(parameters, inputs[:, 2:], torch.zeros_like(states), no_starts)
     torch.testing.assert_close(found[:, 2:], fresh)
     leaf = inputs.clone().requires_grad_()
-    gru(parameters, leaf, Memory(states, starts))[:, 5].sum().backward()
+    gru(parameters, leaf, states, starts)[:, 5].sum().backward()
     assert leaf.grad is not None
     assert (leaf.grad[0, :2] == 0.0).all()
     assert (leaf.grad[0, 2:] != 0.0).any(dim=1).all()  # gradients flow back to the start of the episode

@@ -20,8 +20,7 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.ppo import ActorCritic, PolicyLoss, Samples, memory_of, probability_ratios, thin_out
-from morl.learning.recurrent import Memory
+from morl.learning.ppo import ActorCritic, Memory, PolicyLoss, Samples, memory_of, probability_ratios, thin_out
 from morl.protocols import FloatArray
 
 FISHER_STRIDE = 4
