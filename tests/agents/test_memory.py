@@ -184,7 +184,7 @@ def test_a_policy_that_replaces_another_does_not_remember_its_episodes() -> None
         ({"memory_size": 32}, 'memory_size is 32, which has no effect: memory must be "gru"'),
         ({"memory_steps": 8}, 'memory_steps is 8, which has no effect: memory must be "gru"'),
         (
-            {"memory": "gru", "minibatches": 64},
+            {"memory": "gru", "samples_per_update": 1024, "minibatches": 64},
             "minibatches is 64, but must be at most samples_per_update / memory_steps, which is 32",
         ),
     ],
