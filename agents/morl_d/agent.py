@@ -29,7 +29,7 @@ from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.factory import build
 from morl.agents.morl_d.metrics import METRIC_DESCRIPTIONS
-from morl.agents.morl_d.policies import memory_size, policy_data
+from morl.agents.morl_d.policies import policy_data
 from morl.agents.morl_d.solvers.protocol import FollowsEpisodes, SelfSteppingSolver, TransitionSolver
 from morl.agents.morl_d.validation import check_num_envs, longest_schedules, takes_masks
 from morl.pareto import ParetoArchive
@@ -74,11 +74,11 @@ class MORLD:
         self.device = device
         self.uses_accrued_reward = config.augmented_state
         self.uses_action_masks = takes_masks(config, problem)
-        self.memory_size = memory_size(config)
         self.utility_name = config.utility
         self.objectives = problem.num_objectives
         self.population = config.population
         self.components = build(problem, config, seed, num_envs, device)
+        self.memory_size = self.components.spec.memory_size
         self.solver = self.components.solver
         self.backend = self.solver.backend  # that executes the updates
         self.collector = self.components.collector

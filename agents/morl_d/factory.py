@@ -241,7 +241,7 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
         action_space=inputs.problem.action_space,
         objectives=critic_outputs,
         hidden_sizes=inputs.config.hidden_sizes,
-        memory_size=memory_size(inputs.config),
+        memory_size=memory_size(inputs.config, inputs.name),
     )
     rollout = RolloutBuffer(
         num_policies=inputs.num_active,

@@ -46,13 +46,18 @@ def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: A
         utility=config.utility,
         utility_of_shares=config.scale == "range",
         action_masks=problem.action_masks,
-        memory_size=memory_size(config),
+        memory_size=memory_size(config, solver_name),
     )
 
 
-def memory_size(config: Config) -> int:
-    """Return the elements of what a policy remembers; 0: it has no memory."""
-    return 0 if config.memory == "none" else config.memory_size
+def memory_size(config: Config, solver_name: str) -> int:
+    """Return the elements of what a policy remembers; 0: it has no memory.
+
+    Args:
+        config: settings.
+        solver_name: the solver that they choose.
+    """
+    return config.memory_size if config.memory == "gru" and solver_name == "ppo" else 0
 
 
 def policy_data(

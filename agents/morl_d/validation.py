@@ -68,14 +68,22 @@ def check(config: Config, problem: Problem, num_envs: int) -> None:
     _check_networks(config, solver.name)
     _check_masks(config, problem, solver.name)
     refuse_ineffective(config, solver)
-    _check_memory(config)
     check_num_envs(config, solver.name, num_envs)
 
 
-def _check_memory(config: Config) -> None:
-    if config.memory != "none" and config.rollout_steps % config.memory_steps:
+def _check_memory(config: Config, solver_name: str, envs_per_policy: int) -> None:
+    if config.memory == "none" or solver_name != "ppo":
+        return
+    if config.rollout_steps % config.memory_steps:
         raise ValueError(
             f"rollout_steps is {config.rollout_steps}, but must be a multiple of memory_steps, {config.memory_steps}"
+        )
+    sequences = config.rollout_steps // config.memory_steps * envs_per_policy
+    if config.minibatches > sequences:
+        raise ValueError(
+            f"minibatches is {config.minibatches}, but a rollout of a policy has only {sequences} sequences of"
+            f" memory_steps: {config.rollout_steps} rollout_steps / {config.memory_steps} x {envs_per_policy}"
+            " environments"
         )
 
 
@@ -124,13 +132,7 @@ def check_num_envs(config: Config, solver_name: str, num_envs: int) -> None:
             "transfer is 'first-sweep', but all policies train side by side, so none is left to continue from another:"
             " set selected below population, or transfer 'always' or 'best'"
         )
-    sequences = config.rollout_steps // config.memory_steps * (num_envs // active)
-    if config.memory != "none" and config.minibatches > sequences:
-        raise ValueError(
-            f"minibatches is {config.minibatches}, but a rollout of a policy has only {sequences} sequences of"
-            f" memory_steps: {config.rollout_steps} rollout_steps / {config.memory_steps} x {num_envs // active}"
-            " environments"
-        )
+    _check_memory(config, solver_name, num_envs // active)
     interrupted = active < config.population or config.transfer != "none"
     if solver_name in ON_POLICY and interrupted and config.exchange_every < config.rollout_steps * num_envs:
         raise ValueError(

@@ -47,6 +47,8 @@ def test_wrong_settings_are_refused(changes: dict[str, Any], sentence: str) -> N
 
 
 WITHOUT_EFFECT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "memory_size": ({"memory_size": 8}, {"memory_size": 8, "memory": "gru"}),
+    "memory_steps": ({"memory_steps": 8}, {"memory_steps": 8, "memory": "gru"}),
     "barrier_t": ({"barrier_t": 5.0, "solver": "cpo"}, {"barrier_t": 5.0, "solver": "reference-code"}),
     "trust_radius": ({"trust_radius": 0.1}, {"trust_radius": 0.1, "solver": "cpo"}),
     "multiplier_rate": ({"multiplier_rate": 0.2}, {"multiplier_rate": 0.2, "constraints": {"rest": ">= 1"}}),
@@ -65,7 +67,7 @@ WITHOUT_EFFECT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", EFFECTIVE)
 def test_a_setting_without_effect_is_refused(name: str) -> None:
     refused, accepted = WITHOUT_EFFECT[name]
-    with pytest.raises(ValueError, match=rf"{name} is .*which has no effect: .*(solver|constraints|interpolate)"):
+    with pytest.raises(ValueError, match=rf"{name} is .*which has no effect: .*(solver|constraint|interpolat|memory)"):
         Config(**refused)
     Config(**accepted)
     del refused[name]

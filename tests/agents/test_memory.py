@@ -88,15 +88,17 @@ def exact_returns(run: Any) -> np.ndarray:
 @pytest.mark.parametrize("agent", LEARNING)
 def test_what_was_seen_long_ago_is_worth_half_of_the_front(agent: str, tmp_path: Path) -> None:
     settings = {"total_steps": STEPS[agent], "seed": 0, **ROUNDS}
-    config = LEARNING[agent]
-    remembering = morl.train(agent, "recall-v0", run_dir=tmp_path / "gru", config=config | MEMORY[agent], **settings)
+    configs = {memory: LEARNING[agent] | own for memory, own in (("gru", MEMORY[agent]), ("none", {"memory": "none"}))}
+    remembering = morl.train(agent, "recall-v0", run_dir=tmp_path / "gru", config=configs["gru"], **settings)
     reached = exact_returns(remembering)
     known = front(1.0)
     reference = (0.0, -10.0)
     assert hypervolume(reached, reference) > 0.9 * hypervolume(known, reference)
     assert (reached[:, 0] <= known[:, 0].max()).all()
 
-    forgetful = morl.train(agent, "recall-v0", run_dir=tmp_path / "none", config=config | {"memory": "none"}, **settings)
+    forgetful = morl.train(
+        agent, "recall-v0", run_dir=tmp_path / "none", config=config | {"memory": "none"}, **settings
+    )
     reached = exact_returns(forgetful)
     prize_of_time = {-float(place + 1): prize for place, prize in zip(PLACES, (4.0, 10.0, 12.0), strict=True)}
     for prize, time in reached:  # both sides open the same door of the same place: one of them wins

@@ -37,6 +37,7 @@ STEPS = 84
 RANGE: dict[str, Any] = {"utility": "smooth-tchebycheff", "scale": "range"}
 NEAR: dict[str, Any] = {"neighbourhood": "nearest", "replay": "neighbours"}
 NEAR_COPIES: dict[str, Any] = {"neighbourhood": "nearest", "transfer": "always", "selected": 1}
+MEMORY: dict[str, Any] = {"memory": "gru", "memory_steps": 2, "minibatches": 2}
 STATIC: dict[str, Any] = {"reference": "static", "ideal": (90.0, 70.0)}
 
 CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
@@ -72,6 +73,9 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "archive_capacity": ({"archive_capacity": 2}, [{"archive": "bounded"}]),
     "discount": ({"discount": 0.5}, []),
     "hidden_sizes": ({"hidden_sizes": (9, 8)}, []),
+    "memory": ({"memory": "gru", "memory_size": 5, "memory_steps": 2}, [{"minibatches": 2}]),
+    "memory_size": ({"memory_size": 5}, [MEMORY]),
+    "memory_steps": ({"memory_steps": 4}, [MEMORY]),
     "batch_size": ({"batch_size": 6}, []),
     "updates_per_step": ({"updates_per_step": 2.0}, []),
     "offline_updates": (
