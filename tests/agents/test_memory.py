@@ -96,9 +96,7 @@ def test_what_was_seen_long_ago_is_worth_half_of_the_front(agent: str, tmp_path:
     assert hypervolume(reached, reference) > 0.9 * hypervolume(known, reference)
     assert (reached[:, 0] <= known[:, 0].max()).all()
 
-    forgetful = morl.train(
-        agent, "recall-v0", run_dir=tmp_path / "none", config=config | {"memory": "none"}, **settings
-    )
+    forgetful = morl.train(agent, "recall-v0", run_dir=tmp_path / "none", config=configs["none"], **settings)
     reached = exact_returns(forgetful)
     prize_of_time = {-float(place + 1): prize for place, prize in zip(PLACES, (4.0, 10.0, 12.0), strict=True)}
     for prize, time in reached:  # both sides open the same door of the same place: one of them wins
