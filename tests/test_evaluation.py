@@ -52,7 +52,7 @@ def test_returns_equal_a_loop_over_episodes(max_envs: int, horizon: int) -> None
     evaluate = evaluator(max_envs, horizon)
     found = evaluate(act, POLICIES, PREFERENCES, 3, seed=40)
     for row in range(5):
-        episodes = by_hand(POLICIES[row], PREFERENCES[row], 3, 40 + 3 * row, horizon)
+        episodes = by_hand(POLICIES[row], PREFERENCES[row], 3, 40, horizon)
         np.testing.assert_allclose(found.discounted[row], np.mean([e[0] for e in episodes], axis=0), rtol=1e-12)
         np.testing.assert_allclose(found.undiscounted[row], np.mean([e[1] for e in episodes], axis=0), rtol=1e-12)
         assert found.lengths[row] == np.mean([e[2] for e in episodes])
