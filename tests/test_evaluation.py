@@ -129,7 +129,7 @@ def test_the_accrued_reward_is_passed_to_an_agent_that_takes_it() -> None:
         np.testing.assert_allclose(accrued[:, -1], GAMMA**step)
     assert len(told) == found.lengths.max()
     last = int(np.flatnonzero(found.lengths == found.lengths.max())[-1])  # the last row that still runs
-    discounted, _, length = by_hand(POLICIES[last], PREFERENCES[last], 1, 7 + last, horizon=len(told) - 1)[0]
+    discounted, _, length = by_hand(POLICIES[last], PREFERENCES[last], 1, 7, horizon=len(told) - 1)[0]
     assert length == len(told) - 1
     np.testing.assert_allclose(told[-1][-1, :2], discounted, rtol=1e-12)
 
