@@ -227,7 +227,7 @@ class Evaluator:
         num_envs = len(policies)
         envs = self._envs(num_envs)
         reader = MaskReader("the environment" if envs.spec is None else envs.spec.id, envs.single_action_space)
-        observations, infos = envs.reset(seed=seeds)
+        observations, infos = envs.reset(seed=seeds)  # type: ignore[arg-type] # it takes lists too
         masks = reader.reset(infos)
         if masks is not None and not inputs.masks:
             raise ValueError(f"{reader.env_id} gives action masks, but the policies to be evaluated take none")

@@ -219,7 +219,7 @@ class Reporter:
                 two scheduled ones does not: were it remembered, resuming would differ from never having stopped.
         """
         policies, preferences = self.agent.policies(self.experiment.evaluation_preferences)
-        selection = self._returns(policies, preferences, "selection")
+        selection = self._precise_returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
         rows = self.selection.selected_rows(selection.discounted)
         chosen = self._indicators(selection.discounted[rows], reference_point)
@@ -227,13 +227,19 @@ class Reporter:
         compared = Compared(selection.discounted[rows], conditioned.get("conditioned_utility", 0.0))
         ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
         is_best = self._is_best(compared, reference_point, ideal)
-        choice = self._precise_returns(policies[rows], preferences[rows], "choice", [selection.select(rows)], is_best)
+        chosen_policies = policies[rows]
+        chosen_preferences = preferences[rows]
+        choice = self._precise_returns(
+            chosen_policies, chosen_preferences, "choice", [selection.select(rows)], insist=is_best
+        )
         kept = self.selection.front_rows(choice.discounted)
         if repeats_exactly(selection.select(rows), choice):
             report = choice.select(kept)
         else:
             earlier = [selection.select(rows[kept]), choice.select(kept)]
-            report = self._precise_returns(policies[rows[kept]], preferences[rows[kept]], "report", earlier, is_best)
+            report = self._precise_returns(
+                chosen_policies[kept], chosen_preferences[kept], "report", earlier, insist=is_best
+            )
         order = np.lexsort(report.discounted.T[::-1])
         report = report.select(order)
         kept = kept[order]
@@ -257,8 +263,8 @@ class Reporter:
             points=points,
             standard_errors=errors,
             choice_points=choice_points,
-            preferences=preferences[rows[kept]],
-            policy_ids=policies[rows[kept]],
+            preferences=chosen_preferences[kept],
+            policy_ids=chosen_policies[kept],
             indicators=indicators(points),
             indicator_errors=indicator_errors(indicators, report, errors, random),
             objectives=self.experiment.problem.objectives,
@@ -379,23 +385,28 @@ class Reporter:
         return indicators_of(points, reference_point, preferences, self.experiment.known_front, choice_points)
 
     def _precise_returns(
-        self, policies: IndexArray, preferences: FloatArray, purpose: str, earlier: Sequence[Returns], precise: bool
+        self,
+        policies: IndexArray,
+        preferences: FloatArray,
+        purpose: str,
+        earlier: Sequence[Returns] = (),
+        insist: bool = False,
     ) -> Returns:
-        """Return returns; with `precise`, from more episodes of policies whose returns vary much.
+        """Return returns, from more episodes of policies whose returns vary much.
 
-        These come in rounds. The first is always affordable, later ones where they take fewer environment steps than
-        training takes until the next evaluation.
+        These come in rounds, as long as one takes fewer environment steps than training does until
+        the next evaluation.
 
         Args:
             policies: [row] ids.
             preferences: [row, objective].
             purpose: name of the random stream.
             earlier: other evaluations of the same policies.
-            precise: whether more episodes than `evaluation_episodes` are worth it.
+            insist: make the first round in any case.
         """
         settings = self.experiment.settings
         returns = self._returns(policies, preferences, purpose)
-        while precise:
+        while True:
             rows = imprecise_rows(returns, moderated_errors(returns, earlier))
             rows = rows[returns.episodes[rows] < MOST_EPISODES * settings.evaluation_episodes]
             if len(rows) == 0:
@@ -403,7 +414,8 @@ class Reporter:
             most = int(returns.episodes[rows].max())
             episodes = FURTHER_EPISODES * most
             steps = episodes * returns.lengths[rows].sum()
-            if most > settings.evaluation_episodes and steps > settings.evaluate_every:
+            first = most == settings.evaluation_episodes
+            if steps > settings.evaluate_every and not (insist and first):
                 break
             more = self._returns(policies[rows], preferences[rows], f"{purpose} after {most}", episodes)
             returns = returns.joined(rows, more)

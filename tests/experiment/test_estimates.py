@@ -157,7 +157,7 @@ def test_further_episodes_go_where_returns_vary() -> None:
 
 
 def test_episodes_that_are_equal_by_chance_promise_no_error_of_zero() -> None:
-    """A rare event that five episodes of one policy do not show is seen in its other evaluations, or in its neighbors."""
+    """A rare event that five episodes of one policy do not show shows in its other evaluations or in its neighbors."""
     random = np.random.default_rng(4)
     truth = 0.9
     inside = []
