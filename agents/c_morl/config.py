@@ -225,16 +225,17 @@ EFFECTIVE: Mapping[str, Condition] = {
 
 
 def refuse_without_effect(config: Config) -> None:
-    """Check that every setting that differs from its default is read.
+    """Check that every setting is read that somebody chose: that is neither the default nor of a preset.
 
     Args:
         config: the settings.
 
     Raises:
-        ValueError: a setting differs from its default but has no effect with the others.
+        ValueError: such a setting has no effect with the others.
     """
     defaults: dict[str, object] = {each.name: each.default for each in fields(config)} | {"constraints": {}}
     for name, (holds, requirement) in EFFECTIVE.items():
         value = getattr(config, name)
-        if value != defaults[name] and not holds(config):
+        known = [defaults[name], *(preset[name] for preset in config.PRESETS.values() if name in preset)]
+        if value not in known and not holds(config):
             raise ValueError(f"{name} is {value!r}, which has no effect: {requirement}")
