@@ -49,6 +49,12 @@ REGISTERED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "c-morl": ("c-morl", "deep-sea-treasure-v0", toys.TINY_CMORL),
     "c-morl, continuous": ("c-morl", "mo-mountaincarcontinuous-v0", toys.TINY_CMORL),
     "morl-d": ("morl-d", "deep-sea-treasure-v0", toys.TINY_MORLD),
+    "c-morl, memory": ("c-morl", "recall-v0", toys.TINY_CMORL | {"memory": "gru", "memory_steps": 4}),
+    "morl-d, memory": (
+        "morl-d",
+        "recall-v0",
+        toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "memory": "gru", "memory_steps": 2},
+    ),
 }
 
 
@@ -226,6 +232,24 @@ class NoSettings(Reinforce):
     config_class = dict
 
 
+class RemembersNothing(Reinforce):
+    memory_size = 3
+
+    def act(self, observations: Any, preferences: Any, policies: Any, memory: Any = None) -> Any:
+        return super().act(observations, preferences, policies)
+
+
+class BeginsElsewhere(Reinforce):
+    memory_size = 3
+
+    def act(self, observations: Any, preferences: Any, policies: Any, memory: Any = None) -> Any:
+        actions = super().act(observations, preferences, policies)
+        if memory is None:
+            return actions
+        memory += 1.0
+        return (actions + 1) % 2
+
+
 class DescribesWithNumbers(Reinforce):
     metric_descriptions = {"loss": 1}  # noqa: RUF012
 
@@ -252,6 +276,8 @@ VIOLATIONS: dict[type[Any], str] = {
     ExportsAnotherPolicy: "an exported policy must act as the agent does",
     NeverResets: "learn must reset the environments after reset_episodes",
     NoGenerator: "learn must be a generator",
+    RemembersNothing: "act must replace memory in place",
+    BeginsElsewhere: "act without memory must act as at the start of an episode",
     OtherConstructor: "the class must be constructed from",
     ThawedSettings: "config_class must be frozen",
     UndocumentedSettings: "every setting must have a docstring under it, got none for 'hidden_sizes'",
