@@ -142,8 +142,7 @@ class _Network:
             inputs: [policy, batch, width].
             states: [policy, batch, memory_size] before the step.
         """
-        no_starts = torch.zeros_like(states[..., :1])
-        return self.memory(parameters[:, : self.memory.num_parameters], inputs, states, no_starts)
+        return self.memory.step(parameters[:, : self.memory.num_parameters], inputs, states)
 
     def distribution(self, parameters: Tensor, inputs: Tensor, masks: Tensor | None) -> Distribution | SquashedGaussian:
         """Return the distributions over actions of stochastic policies.

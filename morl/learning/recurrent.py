@@ -78,10 +78,7 @@ class GRU:
             states: [policy, sequence, size] h before the first step of each sequence.
             starts: [policy, sequence * step, 1] 1 where h is forgotten before the step: an episode starts; else 0.
         """
-        weights, biases, recurrent = torch.split(parameters, self._sizes(), dim=1)
-        recurrent = recurrent.view(-1, self.size, 3 * self.size)
-        # The part of all steps that needs no state is one product; only U h follows the steps.
-        projected = torch.baddbmm(biases.unsqueeze(1), inputs, weights.view(-1, self.inputs, 3 * self.size))
+        projected, recurrent = self._project(parameters, inputs)  # one product; only U h follows the steps
         num_policies, num_sequences, _ = states.shape
         by_step = projected.view(num_policies, num_sequences, -1, 3 * self.size).unbind(2)
         kept = (1.0 - starts).view(num_policies, num_sequences, -1, 1).unbind(2)
@@ -90,6 +87,24 @@ class GRU:
             states = gru_cell(of_step, states * keep, recurrent)
             after.append(states)
         return torch.stack(after, dim=2).view(num_policies, -1, self.size)
+
+    def step(self, parameters: Tensor, inputs: Tensor, states: Tensor) -> Tensor:
+        """Return the states [policy, sequence, size] after one step.
+
+        Args:
+            parameters: [policy, num_parameters].
+            inputs: [policy, sequence, inputs].
+            states: [policy, sequence, size] before the step.
+        """
+        projected, recurrent = self._project(parameters, inputs)
+        return gru_cell(projected, states, recurrent)
+
+    def _project(self, parameters: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return W x + b [policy, sample, 3 size] of all samples, and U [policy, size, 3 size]."""
+        weights, biases, recurrent = torch.split(parameters, self._sizes(), dim=1)
+        weights = weights.view(-1, self.inputs, 3 * self.size)
+        projected = torch.baddbmm(biases.unsqueeze(1), inputs, weights)
+        return projected, recurrent.view(-1, self.size, 3 * self.size)
 
     def _sizes(self) -> list[int]:
         return [self.inputs * 3 * self.size, 3 * self.size, self.size * 3 * self.size]
