@@ -31,8 +31,10 @@ def list_envs(containing: str = "") -> None:
     """
     from morl.envs import specs
     from morl.envs.core.entry import nearest
+    from morl.envs.core.registry import load_plugins
     from morl.envs.core.table import Row, rows
 
+    load_plugins()
     found = rows(containing)
     titles = [name.replace("_", " ") for name in Row._fields]
     if not found:

@@ -26,6 +26,9 @@ from morl.experiment.files import (
 )
 from morl.run_folder import EVALUATIONS, EVENTS, METRICS
 
+LARGEST_REST = 2**28
+"""Bytes beyond a checkpoint that are read of a record."""
+
 
 @dataclass(frozen=True)
 class RecordMarks:
@@ -95,6 +98,28 @@ def cut_back(run_dir: Path, marks: RecordMarks) -> list[str]:
         if name.startswith(f"{EVENTS}/"):
             notes += _cut_file(run_dir, name, marks, cut_events)
     return notes
+
+
+def steps_beyond(path: Path, mark: FileMark | None) -> list[int]:
+    """Return the training step of each whole line of a JSON-lines file that was written after a mark.
+
+    Args:
+        path: the file.
+        mark: how far it had been written; None: not at all.
+
+    Raises:
+        OSError: the file is a link, a folder, a pipe or a device.
+    """
+    refuse_special(path)
+    if not path.exists():
+        return []
+    with path.open("rb") as stream:
+        stream.seek(0 if mark is None else mark.size)
+        lines = stream.read(LARGEST_REST).split(b"\n")[:-1]
+    try:
+        return [int(json.loads(line)["training_steps"]) for line in lines]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []  # no record of ours
 
 
 def cut_lines(path: Path, last_step: int) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard's tags: the metrics of a run in five groups, each with a description that TensorBoard shows.
+"""TensorBoard's tags: the metrics of a run in six groups, each with a description that TensorBoard shows.
 
 | group | metrics |
 |---|---|
@@ -7,6 +7,7 @@
 | `time` | counts of steps, updates and seconds |
 | `front` | indicators and pictures of the front |
 | `evaluation` | how well the agent's policies do what they are asked for |
+| `custom` | what the user's `on_step` logs |
 
 Names in metrics.jsonl have no group, apart from those of episodes; `tag_of` adds it.
 """
@@ -46,6 +47,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     " given, larger is better.",
     "evaluation/utility_regret": "Mean difference between the known front's best utility for a preference and that"
     " of the policy that was given it, 0 is the best.",
+    "custom/*": "Logged by the user's own `on_step`.",
 }
 """Tag, or the beginning of tags before a star -> what it means."""
 
@@ -59,7 +61,7 @@ def tag_of(name: str) -> str:
     Args:
         name: its name in metrics.jsonl.
     """
-    if name.startswith(("rollout/", "front/")):
+    if name.startswith(("rollout/", "front/", "custom/")):
         return name
     if name.startswith("selection/"):
         return f"front/{name}"
