@@ -89,7 +89,10 @@ class Loop:
         agent = self.agent
         envs = concat_envs([session.envs for session in self.sessions])
         evaluates = [session.units.evaluate(session.reporter.evaluate_for_learning) for session in self.sessions]
-        if not self._evaluate_if_due():  # the process ended before it was made
+        ends = self._evaluate_if_due()  # the process ended before it was made
+        if not ends and self.observer.has_new_front():
+            ends = self._observe()
+        if not ends:
             for _ in agent.learn(envs, self.settings.total_steps, *evaluates):
                 self._log_if_due()
                 ends = self._evaluate_if_due() or self._observe()

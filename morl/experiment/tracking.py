@@ -74,6 +74,7 @@ class WandBWriter(Logger):
     def __init__(self, options: WandB, run: LoggedRun) -> None:
         self._wandb: Any = imported("wandb", "wandb")
         self._options = options
+        self._objectives = run.objectives
         self._unrepeated = Unrepeated(run.repeated)
         self._run = self._wandb.init(
             project=options.project or os.environ.get("WANDB_PROJECT", "morl"),
@@ -108,9 +109,7 @@ class WandBWriter(Logger):
     def front(self, step: int, front: EvaluationRecord) -> None:
         """Log the indicators, and the points as a table."""
         if self._unrepeated.front(step):
-            rows = front.points.tolist()
-            columns = [f"objective_{index}" for index in range(front.points.shape[1])]
-            table = self._wandb.Table(columns=columns, data=rows)
+            table = self._wandb.Table(columns=list(self._objectives), data=front.points.tolist())
             self._log(step, {**indicators_of(front), "front/points": table})
 
     def figure(self, step: int, name: str, picture: Picture) -> None:

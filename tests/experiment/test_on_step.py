@@ -179,18 +179,36 @@ def test_its_own_global_generators_go_on(tmp_path: Path) -> None:
     assert len({one for one, _ in numbers}) == len({other for _, other in numbers}) == len(numbers)
 
 
+@pytest.mark.parametrize("at", [12, 16, 24])
 @pytest.mark.parametrize("name", ["coins", "pd-morl"])
-def test_a_resumed_run_shows_the_same(name: str, tmp_path: Path) -> None:
+def test_a_resumed_run_shows_the_same(name: str, at: int, tmp_path: Path) -> None:
     whole = Seen()
     train(tmp_path / "whole", name, on_step=whole)
-    train(tmp_path / "run", name, on_step=lambda progress: progress.step == 16)
+    train(tmp_path / "run", name, on_step=lambda progress: progress.step == at)
     resumed = Seen()
     morl.resume(tmp_path / "run", on_step=resumed)
-    assert resumed[0].step == 20
-    expected = [plain(progress) for progress in whole if progress.step > 16]
-    found = [plain(progress) for progress in resumed]
-    found[0]["new_front"] = False  # a new process has not seen it
-    assert toys.difference(found, expected) == ""
+    expected = [plain(progress) for progress in whole if progress.step > at]
+    assert toys.difference([plain(progress) for progress in resumed], expected) == ""
+
+
+def test_a_front_that_an_earlier_process_did_not_find_is_shown_at_its_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from morl.evaluation import Evaluator
+
+    def fails(*_: Any) -> Any:
+        raise Failure("the simulator is gone")
+
+    whole = Seen()
+    train(tmp_path / "whole", on_step=whole)
+    first = Seen()
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "__call__", fails)
+        with pytest.raises(Failure):
+            train(tmp_path / "run", on_step=first)
+    second = Seen()
+    morl.resume(tmp_path / "run", on_step=second)
+    assert toys.difference([plain(one) for one in [*first, *second]], [plain(one) for one in whole]) == ""
 
 
 def test_what_it_logs_is_recorded_and_resumed_exactly(tmp_path: Path) -> None:
