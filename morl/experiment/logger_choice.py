@@ -18,7 +18,7 @@ from morl.board.files import read_whole
 from morl.experiment.file_loggers import CSV, JSONLines, TensorBoard
 from morl.experiment.files import write_text
 from morl.experiment.loggers import LoggedRun, Logger, LoggerFactory, Reopened
-from morl.experiment.messages import spoken
+from morl.experiment.messages import plain_line, spoken
 from morl.experiment.tracking import MLflow, WandB, configured_tracking_uri, is_folder
 from morl.run_folder import LOGGERS, json_text
 
@@ -135,14 +135,19 @@ def loggers_to_resume(run_dir: Path, chosen: Sequence[Chosen] | None, trust: boo
         return named_loggers(None)
     found = []
     for name, entry in before.items():
-        reason = _needs_the_user(name, entry.settings, trust) if entry.open else ""
+        if not entry.open:
+            continue
+        reason = _needs_the_user(name, entry.settings, trust)
+        if not reason:
+            try:
+                found.append(_reopened(name, entry.settings or {}))
+            except ValueError as error:
+                reason = str(error)
         if reason:
             remedy = spoken("--log or --trust", "loggers= or trust=True")
             logging.getLogger("morl").warning(
-                "%s: the logger %s is left out, because %s: %s continues it", run_dir, name, reason, remedy
+                "%s: the logger %s is left out, because %s; %s continues it", run_dir, name, reason, remedy
             )
-        elif entry.open:
-            found.append(_reopened(run_dir, name, entry.settings or {}))
     return found
 
 
@@ -161,14 +166,19 @@ def _needs_the_user(name: str, settings: Mapping[str, Any] | None, trust: bool) 
     return ""
 
 
-def _reopened(run_dir: Path, name: str, settings: Mapping[str, Any]) -> NamedLogger:
+def _reopened(name: str, settings: Mapping[str, Any]) -> NamedLogger:
+    """Return a logger that loggers.json names.
+
+    Raises:
+        ValueError: it does not exist, or does not take these settings.
+    """
     if ":" in name:
         return NamedLogger(name, _factory(name), {})
     try:
         options = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
         return NamedLogger(name, BY_NAME[name](**options), settings)
     except TypeError as error:
-        raise ValueError(f"{run_dir / LOGGERS} is damaged: {name} does not take its settings ({error})") from None
+        raise ValueError(f"{LOGGERS} is damaged: it does not take its settings ({error})") from None
 
 
 def _continued(one: NamedLogger, before: "Entry | None") -> NamedLogger:
@@ -246,7 +256,10 @@ def open_loggers(loggers: Sequence[NamedLogger], run: LoggedRun, named_by_file: 
         except Exception as error:
             if named_by_file and one.name != "tensorboard":
                 logging.getLogger("morl").warning(
-                    "%s: the logger %s cannot be opened and records nothing: %s", run.directory, one.name, error
+                    "%s: the logger %s cannot be opened and records nothing: %s",
+                    run.directory,
+                    one.name,
+                    plain_line(f"{type(error).__name__}: {error}"),
                 )
                 continue
             for logger in opened.values():

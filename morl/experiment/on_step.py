@@ -101,7 +101,7 @@ class StepObserver:
         self._on_step = on_step
         self._asked = list(sessions) if on_step is not None else []
         self._stopped: list[Session] = []
-        # Training step of the front that each learner's call saw last. An earlier process has shown those that it saved.
+        # Training step of the front that each learner's call saw last; an earlier process has shown what it saved.
         self._seen = [_front_step(session) for session in self._asked]
         self._numpy = np.random.MT19937()  # the global generators as the function sees them
         self._torch = torch.get_rng_state()

@@ -23,6 +23,7 @@ from morl.experiment.file_loggers import KeepsMarks, LineWriter
 from morl.experiment.files import FileMark, remove, remove_tree
 from morl.experiment.logger_choice import NamedLogger, named_loggers, open_loggers, write_loggers
 from morl.experiment.loggers import LoggedRun, Logger, Picture, Repeated, Video
+from morl.experiment.messages import plain_line
 from morl.experiment.records import RecordMarks, cut_back, steps_beyond
 from morl.run_folder import EVALUATIONS, EVENTS, METRICS, EvaluationRecord, parse_evaluation
 
@@ -197,12 +198,11 @@ class Recorder:
                 call(logger)
             except Exception as error:
                 logging.getLogger("morl").warning(
-                    "%s: the logger %s failed at step %s and records nothing more of this run: %s: %s",
+                    "%s: the logger %s failed at step %s and records nothing more of this run: %s",
                     self._folder,
                     name,
                     f"{self._steps:,}",
-                    type(error).__name__,
-                    error,
+                    plain_line(f"{type(error).__name__}: {error}"),
                 )
                 self._keep_marks([name])
                 del self._loggers[name]
