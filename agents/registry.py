@@ -32,9 +32,9 @@ def find_agent(name: str, action_space: object | None = None) -> Any:
         ValueError: there is no such agent, or none for these actions.
     """
     check_agent_name(name)
-    location = all_agents().get(name, name) if ":" not in name else name
-    if isinstance(location, Plugin):
-        return _agent_of_plugin(location)
+    location = AGENTS.get(name, name)
+    if location == name and ":" not in name:
+        return _agent_of_plugin(name)
     if not isinstance(location, str):
         kind = next(iter(location)) if action_space is None else type(action_space).__name__
         if kind not in location:
@@ -80,12 +80,14 @@ def all_agents() -> dict[str, str | Mapping[str, str] | Plugin]:
     return found
 
 
-def _agent_of_plugin(plugin: Plugin) -> Any:
-    """Return the agent class of another package.
+def _agent_of_plugin(name: str) -> Any:
+    """Return the agent class of another package by its name.
 
     Raises:
         ValueError: it cannot be imported, or is no agent.
     """
+    plugin = all_agents()[name]
+    assert isinstance(plugin, Plugin)
     provided = f"agent is {plugin.name!r}, which the package {plugin.package} provides as {plugin.value!r}"
     try:
         agent = plugin.load()

@@ -80,8 +80,9 @@ class Settings(Generic[AgentConfig]):
     evaluation_episodes: int = 5
     """Episodes for each preference or policy in an evaluation."""
     select_by: str = "auto"
-    """What makes an evaluation the best, whose front and policies are published: expected-utility, hypervolume, or a
-    utility such as tchebycheff; auto: the first where the agent optimizes weighted sums, else the second."""
+    """What makes an evaluation the best, whose front and policies are published: expected-utility, hypervolume, a
+    utility such as tchebycheff or your own module:function, or your own indicator:module:function of (points, reference
+    point); auto: the first where the agent optimizes weighted sums, else the second."""
     log_every: int = 1_000
     """Environment steps between two log lines."""
     checkpoint_minutes: float = 5.0

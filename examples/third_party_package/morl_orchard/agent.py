@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class RandomSearch:
     """A population with one network for each preference; for discrete actions."""
 
     config_class = Config
-    metric_descriptions = {"utility": "Mean over the population of the utility of its networks' best episodes."}
+    metric_descriptions: ClassVar = {"utility": "Mean over the population of its networks' best utilities."}
 
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
         if not isinstance(problem.action_space, Discrete):
