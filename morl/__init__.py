@@ -14,13 +14,12 @@ ensure_cache()
 if TYPE_CHECKING:
     from morl.acting import Policy, load_policy
     from morl.envs import make_vec
-    from morl.experiment.file_loggers import CSV, JSONLines, TensorBoard
     from morl.experiment.front import Front
+    from morl.experiment.logger_choice import CSV, JSONLines, MLflow, TensorBoard, WandB
     from morl.experiment.loggers import LoggedRun, Logger
     from morl.experiment.on_step import Progress
     from morl.experiment.resuming import resume
     from morl.experiment.run import Run, evaluate, load
-    from morl.experiment.tracking import MLflow, WandB
     from morl.experiment.training import train, train_seeds
 
 __version__ = VERSION

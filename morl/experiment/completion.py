@@ -23,10 +23,8 @@ _SAFE = re.compile(r"[\w./:+,@%=-]+")
 
 def candidates() -> Candidates:
     """Return what there is to complete in this installation; agents are imported for their settings."""
-    from morl.agents import AGENTS
-    from morl.agents.registry import all_agents
-    from morl.envs import specs
-    from morl.envs.core.registry import load_plugins
+    from morl.agents import AGENTS, all_agents
+    from morl.envs import load_plugins, specs
 
     load_plugins()
     words: dict[str, tuple[str, ...]] = {

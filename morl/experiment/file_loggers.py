@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 
 from morl.experiment.events import EventFile
 from morl.experiment.files import AppendOnlyFile, FileMark, write_text
-from morl.experiment.loggers import LoggedRun, Logger, Picture, Video, indicators_of, tagged
-from morl.experiment.tags import description_of
+from morl.experiment.loggers import LoggedFront, LoggedRun, Logger, Picture, Video
+from morl.experiment.tags import description_of, indicator_tags, tagged
 from morl.run_folder import (
     CSV_FRONTS,
     CSV_METRICS,
     EVALUATIONS,
     EVENTS,
     METRICS,
-    EvaluationRecord,
     json_line,
     parse_evaluation,
 )
@@ -80,7 +79,7 @@ class LineWriter(Logger):
         """Write one line of metrics.jsonl."""
         self._metrics.write(json_line({"training_steps": step, **values}))
 
-    def front(self, step: int, front: EvaluationRecord) -> None:
+    def front(self, step: int, front: LoggedFront) -> None:
         """Write one line of fronts.jsonl."""
         del step
         self._fronts.write(front.to_line())
@@ -118,7 +117,7 @@ class EventWriter(Logger):
         self._known_front = run.known_front
         self._file = EventFile(run.directory / EVENTS, run.first_step)
         if not run.resumed and run.settings:
-            self._file.begin_session(run.plain_settings())
+            self._file.begin_session(run.settings)
 
     @property
     def marks(self) -> dict[str, FileMark]:
@@ -130,9 +129,9 @@ class EventWriter(Logger):
         found = tagged(step, values)
         self._scalars(found.step, found.values)
 
-    def front(self, step: int, front: EvaluationRecord) -> None:
+    def front(self, step: int, front: LoggedFront) -> None:
         """Record the indicators, and three objectives as a cloud of points."""
-        self._scalars(step, indicators_of(front))
+        self._scalars(step, indicator_tags(front.indicators))
         if front.points.shape[1:] == (3,):
             places, colors = point_cloud(front.points, self._known_front)
             self._file.point_cloud(step, "front/mesh", places, colors)
@@ -224,7 +223,7 @@ class TableWriter(Logger):
             return
         self._metrics.write(_csv([self._metrics_row({"training_steps": step, **values})]).encode())
 
-    def front(self, step: int, front: EvaluationRecord) -> None:
+    def front(self, step: int, front: LoggedFront) -> None:
         """Write a row of fronts.csv for each point."""
         del step
         self._fronts.write(_csv(_front_rows(front)).encode())
@@ -251,7 +250,7 @@ class TableWriter(Logger):
         return [_cell(record.get(name)) for name in self._columns]
 
 
-def _front_rows(front: EvaluationRecord) -> list[Sequence[object]]:
+def _front_rows(front: LoggedFront) -> list[Sequence[object]]:
     return [
         [front.training_steps, policy_id, *map(_cell, point), *map(_cell, preference)]
         for policy_id, point, preference in zip(

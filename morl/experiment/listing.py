@@ -29,9 +29,8 @@ def list_envs(containing: str = "") -> None:
     Raises:
         ValueError: there is none.
     """
-    from morl.envs import specs
+    from morl.envs import load_plugins, specs
     from morl.envs.core.entry import nearest
-    from morl.envs.core.registry import load_plugins
     from morl.envs.core.table import Row, rows
 
     load_plugins()

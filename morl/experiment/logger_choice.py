@@ -8,22 +8,20 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, is_dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from morl.board.files import read_whole
 from morl.experiment.file_loggers import CSV, JSONLines, TensorBoard
-from morl.experiment.files import write_text
-from morl.experiment.loggers import LoggedRun, Logger, LoggerFactory, Reopened
+from morl.experiment.files import refuse_special, write_text
+from morl.experiment.loggers import Chosen, LoggedRun, Logger, LoggerChoice, LoggerFactory, NamedLogger, Reopened
 from morl.experiment.messages import plain_line, spoken
 from morl.experiment.tracking import MLflow, WandB, configured_tracking_uri, is_folder
 from morl.run_folder import LOGGERS, json_text
 
-Chosen: TypeAlias = str | LoggerFactory
-"""An entry of `loggers=`: a name, "module:Class", or what opens a logger."""
+__all__ = ["CSV", "JSONLines", "MLflow", "TensorBoard", "WandB", "choose_loggers", "loggers_to_resume", "open_loggers"]
 
 BY_NAME: dict[str, type[Any]] = {
     "tensorboard": TensorBoard,
@@ -37,19 +35,13 @@ DEFAULT = ("tensorboard",)
 """What a run has where nobody chooses, beside the JSON lines that every run has."""
 
 
-@dataclass(frozen=True)
-class NamedLogger:
-    """A logger that is not open yet.
+def choose_loggers(chosen: Sequence[Chosen] | None) -> LoggerChoice:
+    """Return the loggers that a user lists for new runs; None for the default.
 
-    Attributes:
-        name: as in `BY_NAME`, "module:Class", or what the user's object calls itself.
-        open: opens it.
-        settings: what loggers.json says, so that resuming opens it again; None where only the user can.
+    Raises:
+        ValueError: there is no such logger, or one appears twice.
     """
-
-    name: str
-    open: LoggerFactory
-    settings: Mapping[str, Any] | None
+    return LoggerChoice(named_loggers(chosen), by_user=chosen is not None)
 
 
 def named_loggers(chosen: Sequence[Chosen] | None) -> list[NamedLogger]:
@@ -116,7 +108,7 @@ def _factory(name: str) -> LoggerFactory:
 # --- loggers.json -----------------------------------------------------------------------------------------------------
 
 
-def loggers_to_resume(run_dir: Path, chosen: Sequence[Chosen] | None, trust: bool) -> list[NamedLogger]:
+def loggers_to_resume(run_dir: Path, chosen: Sequence[Chosen] | None, trust: bool) -> LoggerChoice:
     """Return the loggers of a run that is resumed; nothing is opened.
 
     Args:
@@ -130,9 +122,9 @@ def loggers_to_resume(run_dir: Path, chosen: Sequence[Chosen] | None, trust: boo
     """
     before = _read(run_dir)
     if chosen is not None:
-        return [_continued(one, before.get(one.name)) for one in named_loggers(chosen)]
+        return LoggerChoice([_continued(one, before.get(one.name)) for one in named_loggers(chosen)], by_user=True)
     if not (run_dir / LOGGERS).exists():
-        return named_loggers(None)
+        return choose_loggers(None)
     found = []
     for name, entry in before.items():
         if not entry.open:
@@ -148,7 +140,7 @@ def loggers_to_resume(run_dir: Path, chosen: Sequence[Chosen] | None, trust: boo
             logging.getLogger("morl").warning(
                 "%s: the logger %s is left out, because %s; %s continues it", run_dir, name, reason, remedy
             )
-    return found
+    return LoggerChoice(found, by_user=False)
 
 
 def _needs_the_user(name: str, settings: Mapping[str, Any] | None, trust: bool) -> str:
@@ -203,20 +195,17 @@ class Entry(NamedTuple):
     """None where only the user can open it."""
 
 
-def write_loggers(
-    run_dir: Path, loggers: Sequence[NamedLogger], opened: Mapping[str, Logger], chosen_by_user: bool
-) -> None:
-    """Write loggers.json.
+def write_loggers(run_dir: Path, choice: LoggerChoice, opened: Mapping[str, Logger]) -> None:
+    """Write loggers.json; what it names that is not open now stays there for its id.
 
     Args:
         run_dir: the run folder.
-        loggers: of the run.
+        choice: the loggers of the run.
         opened: name -> the open logger.
-        chosen_by_user: whether the user has listed them; else what the file names beside them stays as it is.
     """
     before = _read(run_dir)
-    entries = {name: Entry(one.open and not chosen_by_user, one.settings) for name, one in before.items()}
-    for one in loggers:
+    entries = {name: Entry(one.open and not choice.by_user, one.settings) for name, one in before.items()}
+    for one in choice.loggers:
         logger = opened.get(one.name)
         entries[one.name] = Entry(True, logger.settings if isinstance(logger, Reopened) else one.settings)
     if entries != before or not (run_dir / LOGGERS).exists():
@@ -227,7 +216,8 @@ def _read(run_dir: Path) -> dict[str, Entry]:
     """Return what loggers.json says; nothing where there is none."""
     file = run_dir / LOGGERS
     try:
-        record = json.loads(read_whole(file))
+        refuse_special(file)
+        record = json.loads(file.read_bytes())
         entries = {name: Entry(bool(one["open"]), one["settings"]) for name, one in record.items()}
         if not all(isinstance(one.settings, dict | None) for one in entries.values()):
             raise TypeError("settings are not a table")
@@ -238,29 +228,25 @@ def _read(run_dir: Path) -> dict[str, Entry]:
     return entries
 
 
-def open_loggers(loggers: Sequence[NamedLogger], run: LoggedRun, named_by_file: bool) -> dict[str, Logger]:
+def open_loggers(choice: LoggerChoice, run: LoggedRun) -> dict[str, Logger]:
     """Return the open loggers of a run by name.
 
     Args:
-        loggers: of the run.
+        choice: the loggers of the run; one that only loggers.json names and that cannot be opened is left out, which is
+            said in a sentence.
         run: the run.
-        named_by_file: loggers.json names them, not the user: one that cannot be opened is left out with a sentence.
 
     Raises:
         ValueError: a logger cannot be opened; those that were opened are closed.
+        OSError: a file of one cannot be written, or its server does not answer.
     """
     opened: dict[str, Logger] = {}
-    for one in loggers:
+    for one in choice.loggers:
         try:
             opened[one.name] = one.open(run)
         except Exception as error:
-            if named_by_file and one.name != "tensorboard":
-                logging.getLogger("morl").warning(
-                    "%s: the logger %s cannot be opened and records nothing: %s",
-                    run.directory,
-                    one.name,
-                    plain_line(f"{type(error).__name__}: {error}"),
-                )
+            if run.resumed and not choice.by_user and one.name != "tensorboard":
+                warn_of_logger(run.directory, one.name, "cannot be opened and records nothing", error)
                 continue
             for logger in opened.values():
                 logger.close(complete=False)
@@ -268,3 +254,16 @@ def open_loggers(loggers: Sequence[NamedLogger], run: LoggedRun, named_by_file: 
                 raise
             raise ValueError(f"the logger {one.name} cannot be opened: {type(error).__name__}: {error}") from error
     return opened
+
+
+def warn_of_logger(run_dir: Path, name: str, what: str, error: Exception) -> None:
+    """Say in one sentence that a logger is left out.
+
+    Args:
+        run_dir: the run folder.
+        name: of the logger.
+        what: what has happened to it.
+        error: why.
+    """
+    reason = plain_line(f"{type(error).__name__}: {error}")
+    logging.getLogger("morl").warning("%s: the logger %s %s: %s", run_dir, name, what, reason)

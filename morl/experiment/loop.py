@@ -8,7 +8,8 @@ from typing import Any
 from morl.envs.backends.concat import concat_envs
 from morl.experiment.interrupt import Stopped, StopRequest, raise_for, stop_on_signals
 from morl.experiment.messages import spoken
-from morl.experiment.on_step import OnStep, StepObserver
+from morl.experiment.on_step import OnStep as OnStep  # part of the names of this module
+from morl.experiment.on_step import StepObserver
 from morl.experiment.progress import ProgressBar, is_watched
 from morl.experiment.session import Session
 

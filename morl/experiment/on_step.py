@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from morl.experiment.loggers import Picture, Video
-from morl.experiment.recording import Recorder
+from morl.experiment.figures import DrawnPicture, Frames
+from morl.experiment.loggers import LoggedFront
 from morl.experiment.session import Session
-from morl.run_folder import EvaluationRecord
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,9 +44,9 @@ class Progress:
     seed: int
     run_dir: Path
     metrics: Mapping[str, float]
-    front: EvaluationRecord | None
+    front: LoggedFront | None
     new_front: bool
-    _recorder: Recorder = field(repr=False, compare=False)
+    _session: Session = field(repr=False, compare=False)
 
     @property
     def indicators(self) -> dict[str, float]:
@@ -61,11 +60,13 @@ class Progress:
         Raises:
             ValueError: a value is not a number.
         """
-        self._recorder.metrics(self.step, {f"{CUSTOM}{name}": value for name, value in values.items()})
+        self._session.reporter.open_recorder.metrics(
+            self.step, {f"{CUSTOM}{name}": value for name, value in values.items()}
+        )
 
     def log_figure(self, name: str, figure: "Figure") -> None:
         """Record a matplotlib figure in all loggers that take figures, as "custom/<name>"."""
-        self._recorder.figure(f"{CUSTOM}{name}", Picture(lambda: figure))
+        self._session.reporter.open_recorder.figure(f"{CUSTOM}{name}", DrawnPicture(lambda: figure))
 
     def log_video(self, name: str, frames: NDArray[np.uint8], fps: float = 30.0) -> None:
         """Record a video in all loggers that take videos, as "custom/<name>".
@@ -78,11 +79,11 @@ class Progress:
         Raises:
             ValueError: the frames have another type or shape.
         """
-        self._recorder.video(f"{CUSTOM}{name}", Video(frames, fps))
+        self._session.reporter.open_recorder.video(f"{CUSTOM}{name}", Frames(frames, fps))
 
     def log_text(self, name: str, text: str) -> None:
         """Record a text (Markdown) in all loggers that take texts, as "custom/<name>"."""
-        self._recorder.text(f"{CUSTOM}{name}", text)
+        self._session.reporter.open_recorder.text(f"{CUSTOM}{name}", text)
 
 
 OnStep: TypeAlias = Callable[[Progress], bool | None]
@@ -138,7 +139,7 @@ class StepObserver:
             metrics=recorder.latest,
             front=recorder.last_front,
             new_front=front_step > self._seen[number],
-            _recorder=recorder,
+            _session=session,
         )
         self._seen[number] = front_step
         with self._apart():

@@ -6,11 +6,10 @@ matplotlib and tensorboard are imported on first use.
 """
 
 import json
-import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, SupportsFloat
@@ -18,33 +17,18 @@ from typing import Any, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.experiment.figures import front_figure
+from morl.experiment.figures import DrawnPicture, front_figure
 from morl.experiment.file_loggers import KeepsMarks, LineWriter
-from morl.experiment.files import FileMark, remove, remove_tree
-from morl.experiment.logger_choice import NamedLogger, named_loggers, open_loggers, write_loggers
-from morl.experiment.loggers import LoggedRun, Logger, Picture, Repeated, Video
-from morl.experiment.messages import plain_line
-from morl.experiment.records import RecordMarks, cut_back, steps_beyond
-from morl.run_folder import EVALUATIONS, EVENTS, METRICS, EvaluationRecord, parse_evaluation
+from morl.experiment.logger_choice import choose_loggers, open_loggers, warn_of_logger, write_loggers
+from morl.experiment.loggers import LoggedFront, LoggedRun, Logger, LoggerChoice, Picture, Repeated, Video
+from morl.experiment.records import FileMarks, RecordMarks, cut_back, remove_records, steps_beyond
+from morl.run_folder import EVALUATIONS, EVENTS, METRICS, parse_evaluation
 
 FIGURE_SHARE = 0.05
 """Figures take at most this share of a run's time: six objectives cost a second each, and TensorBoard shows ten."""
 
 HISTORY_SHOWN = 4
 """Earlier fronts behind the current one in a figure."""
-
-
-@dataclass(frozen=True)
-class LoggerChoice:
-    """The loggers of a run before they are opened.
-
-    Attributes:
-        loggers: what the user lists, or loggers.json names.
-        by_user: whether the user has listed them.
-    """
-
-    loggers: Sequence[NamedLogger]
-    by_user: bool
 
 
 class Recorder:
@@ -75,20 +59,17 @@ class Recorder:
         self._drawn_at = -1  # training step of the last figure
         self._next_figure = 0.0  # on the clock of time.monotonic
         self.notes: list[str] = []
-        self.last_front: EvaluationRecord | None = None
-        self._older: dict[str, FileMark] = {}  # event files of earlier parts of the run
+        self.last_front: LoggedFront | None = None
+        self._older: FileMarks = {}  # event files of earlier parts of the run
         run.directory.mkdir(parents=True, exist_ok=True)
         if resume is None:
-            remove(run.directory / METRICS)
-            remove(run.directory / EVALUATIONS)
-            if (run.directory / EVENTS).is_dir():
-                remove_tree(run.directory / EVENTS)
+            remove_records(run.directory)
         else:
             run = self._cut_back(run, resume)
         self._lines = LineWriter(run)
         self._loggers: dict[str, Logger] = {}
         try:
-            self._open(run, choice or LoggerChoice(named_loggers(None), by_user=False))
+            self._open(run, choice or choose_loggers(None))
         except BaseException:
             self._lines.close(complete=False)
             raise
@@ -104,11 +85,11 @@ class Recorder:
         return replace(run, resumed=True, first_step=resume.event_step + 1, repeated=repeated)
 
     def _open(self, run: LoggedRun, choice: LoggerChoice) -> None:
-        self._loggers = open_loggers(choice.loggers, run, named_by_file=run.resumed and not choice.by_user)
-        write_loggers(run.directory, choice.loggers, self._loggers, choice.by_user)
+        self._loggers = open_loggers(choice, run)
+        write_loggers(run.directory, choice, self._loggers)
 
     @property
-    def marks(self) -> dict[str, FileMark]:
+    def marks(self) -> FileMarks:
         """Return how far each file has been written, by its path inside the run folder."""
         marks = self._lines.marks | self._older
         for logger in self._loggers.values():
@@ -153,7 +134,7 @@ class Recorder:
             self._latest = {**self._latest, **_finite(numbers)}
         self._each(lambda logger: logger.scalars(steps, numbers))
 
-    def front(self, front: EvaluationRecord) -> None:
+    def front(self, front: LoggedFront) -> None:
         """Record the front of an evaluation: a line of fronts.jsonl, and a figure of it."""
         self._steps = front.training_steps
         self._lines.front(front.training_steps, front)
@@ -197,13 +178,8 @@ class Recorder:
             try:
                 call(logger)
             except Exception as error:
-                logging.getLogger("morl").warning(
-                    "%s: the logger %s failed at step %s and records nothing more of this run: %s",
-                    self._folder,
-                    name,
-                    f"{self._steps:,}",
-                    plain_line(f"{type(error).__name__}: {error}"),
-                )
+                what = f"failed at step {self._steps:,} and records nothing more of this run"
+                warn_of_logger(self._folder, name, what, error)
                 self._keep_marks([name])
                 del self._loggers[name]
 
@@ -238,14 +214,14 @@ class Recorder:
         chosen = np.unique(np.linspace(0, len(self._history) - 1, HISTORY_SHOWN).round().astype(int))
         history = [self._history[index] for index in chosen] if self._history else []
         title = f"step {steps:,}"
-        picture = Picture(lambda: front_figure(points, self._objectives, self._known_front, history, title))
+        picture = DrawnPicture(lambda: front_figure(points, self._objectives, self._known_front, history, title))
         self._each(lambda logger: logger.figure(steps, "front/figure", picture))
         now = time.monotonic()
         self._drawn_at = steps
         self._next_figure = now + (now - start) / FIGURE_SHARE
 
 
-def _read_only(front: EvaluationRecord) -> EvaluationRecord:
+def _read_only(front: LoggedFront) -> LoggedFront:
     """Return a copy of a front that nobody can change."""
     copies = {name: getattr(front, name).copy() for name in ("points", "preferences", "policy_ids")}
     for copy in copies.values():

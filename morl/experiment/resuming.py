@@ -8,11 +8,10 @@ from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.checkpointing import saved_units
 from morl.experiment.files import refuse_link
-from morl.experiment.logger_choice import Chosen, loggers_to_resume
-from morl.experiment.loop import drive, is_concluded
-from morl.experiment.on_step import OnStep
+from morl.experiment.logger_choice import loggers_to_resume
+from morl.experiment.loggers import Chosen
+from morl.experiment.loop import OnStep, drive, is_concluded
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
-from morl.experiment.recording import LoggerChoice
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
 from morl.learning.processor import prepared_processor
@@ -61,7 +60,7 @@ def resume(
             raise ValueError(f"run {path} has no checkpoint to resume from: overwrite it with a new one")
         if total_steps is not None:
             experiment = experiment.with_total_steps(total_steps)
-        choice = LoggerChoice(loggers_to_resume(path, loggers, trust), by_user=loggers is not None)
+        choice = loggers_to_resume(path, loggers, trust)
         session = stack.enter_context(closing(Session(experiment, path, units=saved_units(newest), loggers=choice)))
         marks = session.checkpointing.restore(newest)
         if is_concluded(session):

@@ -19,7 +19,6 @@ from morl.experiment.front import Front, front_table, known_front_of, normalized
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
-from morl.experiment.selection import INDICATOR
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
@@ -419,8 +418,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
         ) from error
     for name in ("select_by", "utility"):
         named = getattr(resolved.settings if name == "select_by" else resolved.settings.agent, name, "")
-        function = str(named).removeprefix(INDICATOR)
-        check_trust(f"run {run_dir}", name, function, trust, spoken("--trust", "trust=True"))
+        check_trust(f"run {run_dir}", name, str(named), trust, spoken("--trust", "trust=True"))
     return task.experiment(resolved)
 
 

@@ -9,9 +9,9 @@ from morl.experiment.checkpointing import Checkpointing
 from morl.experiment.components import Experiment, backend_of
 from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.files import write_text
-from morl.experiment.loggers import LoggedRun
+from morl.experiment.loggers import LoggedRun, LoggerChoice
 from morl.experiment.ownership import OwnedFolder
-from morl.experiment.recording import LoggerChoice, Recorder
+from morl.experiment.recording import Recorder
 from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
 from morl.experiment.settings import hyper_parameters, to_toml

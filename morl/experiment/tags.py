@@ -13,6 +13,7 @@ Names in metrics.jsonl have no group, apart from those of episodes; `tag_of` add
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 DESCRIPTIONS: Mapping[str, str] = {
     "rollout/episodes": "Episodes of training that ended since the last line of the log.",
@@ -51,6 +52,8 @@ DESCRIPTIONS: Mapping[str, str] = {
 }
 """Tag, or the beginning of tags before a star -> what it means."""
 
+PRETRAINING = "rollout/pretraining/"
+"""How the names of numbers begin that belong to pre-training."""
 TIME = frozenset({"wall_seconds", "steps_per_second", "pretraining_steps", "evaluation_steps", "updates"})
 EVALUATION = frozenset({"conditioned_utility", "utility_regret"})
 
@@ -82,3 +85,31 @@ def description_of(tag: str, own: Mapping[str, str]) -> str:
         return described[tag]
     families = (text for name, text in described.items() if name.endswith("*") and tag.startswith(name[:-1]))
     return next(families, "")
+
+
+class Tagged(NamedTuple):
+    """Numbers under the tags that TensorBoard, W&B and MLflow show them with."""
+
+    step: int
+    """Of the horizontal axis: environment steps of training, or of pre-training."""
+    values: dict[str, float]
+
+
+def tagged(step: int, values: Mapping[str, float]) -> Tagged:
+    """Return numbers under their tags, with their place on the horizontal axis.
+
+    Those of pre-training have tags and an axis of their own: at training step 0 all of them would lie above each other.
+
+    Args:
+        step: environment steps of training.
+        values: name as in metrics.jsonl -> number.
+    """
+    pretraining = {name: value for name, value in values.items() if name.startswith(PRETRAINING)}
+    if pretraining:
+        return Tagged(int(values.get("pretraining_steps", 0)), pretraining)
+    return Tagged(step, {tag_of(name): value for name, value in values.items()})
+
+
+def indicator_tags(indicators: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the indicators of a front that have a value, as `front/<name>`."""
+    return {f"front/{name}": float(value) for name, value in indicators.items() if value is not None}

@@ -17,8 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from morl.experiment.loggers import LoggedRun, Logger, Picture, Repeated, Video, indicators_of, tagged
-from morl.run_folder import EvaluationRecord, json_text
+from morl.experiment.loggers import LoggedFront, LoggedRun, Logger, Picture, Repeated, Video
+from morl.experiment.tags import indicator_tags, tagged
 
 MLFLOW_BATCH = 100
 """Settings that MLflow takes in one call."""
@@ -87,7 +87,7 @@ class WandBWriter(Logger):
             resume="allow",
             reinit="create_new",  # several seeds of one process are several runs
             dir=str(run.directory),
-            config=run.plain_settings(),
+            config=dict(run.settings),
             allow_val_change=True,  # a run may be resumed with more steps
             settings=self._wandb.Settings(console="off"),  # else it reads the progress bar along
         )
@@ -106,11 +106,11 @@ class WandBWriter(Logger):
             found = tagged(step, values)
             self._log(step, {**found.values, **({} if found.step == step else {"pretraining_steps": found.step})})
 
-    def front(self, step: int, front: EvaluationRecord) -> None:
+    def front(self, step: int, front: LoggedFront) -> None:
         """Log the indicators, and the points as a table."""
         if self._unrepeated.front(step):
             table = self._wandb.Table(columns=list(self._objectives), data=front.points.tolist())
-            self._log(step, {**indicators_of(front), "front/points": table})
+            self._log(step, {**indicator_tags(front.indicators), "front/points": table})
 
     def figure(self, step: int, name: str, picture: Picture) -> None:
         """Log a picture."""
@@ -197,11 +197,11 @@ class MLflowWriter(Logger):
             found = tagged(step, values)
             self._log(found.step, found.values)
 
-    def front(self, step: int, front: EvaluationRecord) -> None:
+    def front(self, step: int, front: LoggedFront) -> None:
         """Log the indicators, and the front as a file of JSON."""
         if self._unrepeated.front(step):
-            self._log(step, indicators_of(front))
-            self._client.log_text(self._run_id, json_text(vars(front)), f"fronts/{step}.json")
+            self._log(step, indicator_tags(front.indicators))
+            self._client.log_text(self._run_id, front.to_line().decode(), f"fronts/{step}.json")
 
     def figure(self, step: int, name: str, picture: Picture) -> None:
         """Log a picture as a file."""
@@ -230,8 +230,7 @@ class MLflowWriter(Logger):
 
     def _log_settings(self, run: LoggedRun) -> None:
         settings = [
-            self._entities.Param(_allowed(name), str(value)[:MLFLOW_LONGEST])
-            for name, value in run.plain_settings().items()
+            self._entities.Param(_allowed(name), str(value)[:MLFLOW_LONGEST]) for name, value in run.settings.items()
         ]
         for start in range(0, len(settings), MLFLOW_BATCH):
             self._client.log_batch(self._run_id, params=settings[start : start + MLFLOW_BATCH])

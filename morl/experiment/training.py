@@ -10,12 +10,11 @@ from typing import Any, Unpack, cast
 
 from morl.envs.core.registry import EnvBuilder, env_name
 from morl.experiment.components import Experiment, Task, find_task
-from morl.experiment.logger_choice import Chosen, named_loggers
-from morl.experiment.loop import drive
-from morl.experiment.on_step import OnStep
+from morl.experiment.logger_choice import choose_loggers
+from morl.experiment.loggers import Chosen, LoggerChoice
+from morl.experiment.loop import OnStep, drive
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.population import Member
-from morl.experiment.recording import LoggerChoice
 from morl.experiment.run import Run, load
 from morl.experiment.session import Session
 from morl.experiment.settings import (
@@ -142,7 +141,7 @@ class Watchers:
         """
         if on_step is not None and not callable(on_step):
             raise ValueError(f"on_step is {on_step!r:.100}, but must be a function of morl.Progress")
-        return Watchers(progress, on_step, LoggerChoice(named_loggers(loggers), by_user=loggers is not None))
+        return Watchers(progress, on_step, choose_loggers(loggers))
 
 
 def start(

@@ -48,7 +48,7 @@ def write_hundred(folder: Path) -> None:
     points = np.random.default_rng(0).random((30, 2))
     for rate in range(10):
         for seed in range(10):
-            settings = {"agent_name": "pd-morl", "seed": seed, "discount": None, "agent.learning_rate": 0.1**rate}
+            settings = {"agent_name": "pd-morl", "seed": seed, "discount": "None", "agent.learning_rate": 0.1**rate}
             directory = folder / f"rate-{rate}" / f"seed-{seed}"
             recorder = Recorder(LoggedRun(directory=directory, objectives=("left", "right"), settings=settings))
             recorder._next_figure = np.inf

@@ -20,8 +20,9 @@ from tensorboard.util import tensor_util
 import morl
 from morl.experiment import file_loggers
 from morl.experiment.events import EventFile
+from morl.experiment.figures import Frames
 from morl.experiment.logger_choice import BY_NAME, named_loggers
-from morl.experiment.loggers import LoggedRun, Video, tagged
+from morl.experiment.tags import tagged
 
 pytestmark = pytest.mark.filterwarnings("ignore:pd-morl at step")
 
@@ -342,9 +343,9 @@ def test_tensorboard_shows_videos_and_texts(tmp_path: Path) -> None:
 )
 def test_wrong_frames_are_refused(frames: Any) -> None:
     with pytest.raises(ValueError, match=r"frames must be uint8 \[frame, height, width, 3\]"):
-        Video(frames)
+        Frames(frames)
     with pytest.raises(ValueError, match="fps is 0"):
-        Video(np.zeros((1, 2, 2, 3), np.uint8), 0)
+        Frames(np.zeros((1, 2, 2, 3), np.uint8), 0)
 
 
 def test_pretraining_has_an_axis_of_its_own() -> None:
@@ -366,4 +367,3 @@ def test_point_clouds_lie_in_the_unit_cube() -> None:
     places, colors = file_loggers.point_cloud(np.array([[1.0, 2.0, 3.0]]), None)
     assert places.tolist() == [[0.0, 0.0, 0.0]]
     assert colors.tolist() == [list(file_loggers.FRONT_COLOR)]
-    assert isinstance(LoggedRun(directory=Path(), objectives=("a",)).plain_settings(), dict)

@@ -192,7 +192,7 @@ def test_a_run_is_one_row_of_hyper_parameters(tmp_path: Path) -> None:
     common = {"agent_name": "pd-morl", "dueling": True}
     for seed, rate in enumerate((0.5, None)):
         run = tmp_path / f"seed-{seed}"
-        recorder = open_recorder(run, TWO, settings=common | {"rate": rate, "sizes": (8, 8), "seed": seed})
+        recorder = open_recorder(run, TWO, settings=common | {"rate": rate or "None", "sizes": "(8, 8)", "seed": seed})
         record_front(recorder, 40, [[1.0, -1.0], [2.0, -3.0]], hypervolume=3.0)
         marks = RecordMarks(40, recorder.marks)
         recorder.close()

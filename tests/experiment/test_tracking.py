@@ -292,10 +292,10 @@ def test_a_server_that_only_the_folder_names_is_left_out(
 ) -> None:
     run = tmp_path / "run"
     train(run, loggers=[morl.MLflow(tracking_uri="https://theirs.example")], on_step=lambda p: p.step == 16)
-    assert [one.name for one in loggers_to_resume(run, None, trust=True)] == ["mlflow"]
-    assert loggers_to_resume(run, None, trust=False) == []
+    assert [one.name for one in loggers_to_resume(run, None, trust=True).loggers] == ["mlflow"]
+    assert loggers_to_resume(run, None, trust=False).loggers == []
     assert "the file names the server 'https://theirs.example', and your configuration does not" in caplog.text
-    (listed,) = loggers_to_resume(run, ["mlflow"], trust=False)
+    (listed,) = loggers_to_resume(run, ["mlflow"], trust=False).loggers
     assert listed.settings is not None
     assert listed.settings["run_id"] == "f00d"
     assert listed.settings["tracking_uri"] == "https://theirs.example"
