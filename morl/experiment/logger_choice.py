@@ -207,7 +207,7 @@ def write_loggers(run_dir: Path, choice: LoggerChoice, opened: Mapping[str, Logg
     entries = {name: Entry(one.open and not choice.by_user, one.settings) for name, one in before.items()}
     for one in choice.loggers:
         logger = opened.get(one.name)
-        entries[one.name] = Entry(True, logger.settings if isinstance(logger, Reopened) else one.settings)
+        entries[one.name] = Entry(True, logger.settings_to_reopen if isinstance(logger, Reopened) else one.settings)
     if entries != before or not (run_dir / LOGGERS).exists():
         write_text(run_dir / LOGGERS, json_text({name: one._asdict() for name, one in entries.items()}))
 

@@ -100,7 +100,7 @@ class Reopened(Protocol):
     """A logger that is reopened with other settings than it was opened with, such as the id that a server gave it."""
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings_to_reopen(self) -> dict[str, Any]:
         """Return the settings as plain data for JSON."""
         ...
 

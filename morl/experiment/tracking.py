@@ -96,7 +96,7 @@ class WandBWriter(Logger):
         self._run.define_metric("rollout/pretraining/*", step_metric="pretraining_steps")
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings_to_reopen(self) -> dict[str, Any]:
         """Return the settings that continue this W&B run."""
         return asdict(self._options)
 
@@ -187,7 +187,7 @@ class MLflowWriter(Logger):
         self._options = replace(options, tracking_uri=uri, run_id=self._run_id)
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings_to_reopen(self) -> dict[str, Any]:
         """Return the settings that continue this MLflow run."""
         return asdict(self._options)
 

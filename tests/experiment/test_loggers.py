@@ -1,5 +1,6 @@
 """Loggers: what they are told, what own ones need, and that one which fails does not end a run."""
 
+import contextlib
 import csv
 import io
 import json
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+from kills import kill_at
 from matplotlib.figure import Figure
 from noted import CALLS, Failing, Lazy, Noisy, Noted, Unopened, told
 from outcomes import assert_same, outcome
@@ -18,7 +20,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.util import tensor_util
 
 import morl
-from morl.experiment import file_loggers
+from morl.experiment import checkpoint, file_loggers
 from morl.experiment.events import EventFile
 from morl.experiment.figures import Frames
 from morl.experiment.logger_choice import BY_NAME, named_loggers
@@ -324,6 +326,24 @@ def test_csv_says_what_the_lines_say_also_after_a_resume(tmp_path: Path) -> None
     morl.resume(run, on_step=log)
     assert_tables_say_what_the_lines_say(run)
     assert {"custom/at 8", "custom/at 20"} <= table(run / "metrics.csv")[0].keys()
+
+
+def test_a_run_that_is_killed_at_any_operation_ends_with_the_same_tables(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"loggers": ["csv"], "checkpoint_minutes": 1e-9}
+    with kill_at(None) as operations:
+        train(tmp_path / "whole", **options)
+    whole = (tmp_path / "whole" / "fronts.csv").read_text()
+    for moment in range(3, len(operations), 29):
+        run = tmp_path / f"run-{moment}"
+        with kill_at(moment, torn=moment % 2 == 0):
+            train(run, **options)
+        if not run.exists() or checkpoint.newest(run) is None:
+            train(run, overwrite=True, **options)
+        else:
+            with contextlib.suppress(ValueError):  # it has all its steps
+                morl.resume(run)
+        assert_tables_say_what_the_lines_say(run)
+        assert (run / "fronts.csv").read_text() == whole
 
 
 def test_tensorboard_shows_videos_and_texts(tmp_path: Path) -> None:
