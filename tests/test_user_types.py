@@ -130,7 +130,8 @@ def test_mypy_resolves_morl(python: Path, project: Path, tmp_path_factory: pytes
     revealed = re.findall(r'^use.py:\d+: note: Revealed type is "(.*)"$', run.stdout, re.MULTILINE)
     assert [short(one) for one in revealed] == REVEALED, run.stdout + run.stderr
     errors = re.findall(r"^(\w+\.py):(\d+): error: (.*)$", run.stdout, re.MULTILINE)
-    assert [(file, int(line)) for file, line, _ in errors] == [("wrong.py", line) for line in (4, 5, 6, 7)], run.stdout
+    found = list(dict.fromkeys((file, int(line)) for file, line, _ in errors))
+    assert found == [("wrong.py", line) for line in (4, 5, 6, 7)], run.stdout
 
 
 def test_pyright_resolves_morl(python: Path, project: Path) -> None:
@@ -142,7 +143,8 @@ def test_pyright_resolves_morl(python: Path, project: Path) -> None:
     revealed = re.findall(r'use.py:\d+:\d+ - information: Type of ".*" is "(.*)"$', run.stdout, re.MULTILINE)
     assert [short(one) for one in revealed] == REVEALED, run.stdout + run.stderr
     errors = re.findall(r"(\w+\.py):(\d+):\d+ - error", run.stdout)
-    assert [(file, int(line)) for file, line in errors] == [("wrong.py", line) for line in (4, 5, 6, 7)], run.stdout
+    found = list(dict.fromkeys((file, int(line)) for file, line in errors))
+    assert found == [("wrong.py", line) for line in (4, 5, 6, 7)], run.stdout
 
 
 def test_morl_and_nothing_else_can_be_imported(python: Path, tmp_path: Path) -> None:
