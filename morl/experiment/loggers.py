@@ -62,8 +62,12 @@ class Video(Protocol):
 class Logger(Protocol):
     """Receives what one run records. A subclass overrides the methods that it has a use for; the others do nothing.
 
-    What a method raises is said in one warning, and the logger receives nothing more; the run goes on.
+    It is constructed with the run that it logs. What a method raises is said in one warning, and the logger receives
+    nothing more; the run goes on.
     """
+
+    def __init__(self, run: "LoggedRun") -> None:
+        return
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Record numbers.

@@ -132,17 +132,18 @@ class Recorder:
         self._lines.scalars(steps, numbers)
         if self._latest is not None:
             self._latest = {**self._latest, **_finite(numbers)}
-        self._each(lambda logger: logger.scalars(steps, numbers))
+        shown = MappingProxyType(dict(numbers))
+        self._each(lambda logger: logger.scalars(steps, shown))
 
     def front(self, front: LoggedFront) -> None:
         """Record the front of an evaluation: a line of fronts.jsonl, and a figure of it."""
         self._steps = front.training_steps
         self._lines.front(front.training_steps, front)
-        self.last_front = _read_only(front)
-        self._each(lambda logger: logger.front(front.training_steps, front))
+        self.last_front = shown = _read_only(front)
+        self._each(lambda logger: logger.front(front.training_steps, shown))
         if time.monotonic() >= self._next_figure:
             self._draw(front.training_steps, front.points)
-        self._remember(self.last_front.points)
+        self._remember(shown.points)
 
     def figure(self, name: str, picture: Picture) -> None:
         """Record a figure at the newest step."""

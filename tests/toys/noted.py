@@ -43,9 +43,6 @@ def told(method: str) -> list[Any]:
 class Lazy(morl.Logger):
     """Needs nothing of all this."""
 
-    def __init__(self, run: morl.LoggedRun) -> None:
-        del run
-
 
 class Failing(morl.Logger):
     """Fails in one of its methods."""
