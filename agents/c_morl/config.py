@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
-from morl.learning.backends import BackendSetting
-
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 MemoryName: TypeAlias = Literal["none", "gru"]
+BackendName: TypeAlias = Literal["auto", "eager", "numba"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,7 @@ class Config:
     interpolate: bool = False
     """After initialization and after each round, also archive non-dominated policies half-way between neighbours in
     parameter space."""
-    backend: BackendSetting = "auto"
+    backend: BackendName = "auto"
     """Backend that executes PPO's gradient steps; "auto": "numba" where it supports the settings, else "eager"."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -186,7 +185,7 @@ class Config:
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "solver": get_args(SolverName),
     "memory": get_args(MemoryName),
-    "backend": get_args(BackendSetting),
+    "backend": get_args(BackendName),
 }
 """Fields that must be one of several names."""
 _POSITIVE = (
