@@ -11,6 +11,7 @@
 | `policies/` | `<policy id>.pt`: all that acting needs, one file for each policy |
 | `checkpoints/` | all that resuming needs |
 | `tensorboard/` | TensorBoard events |
+| `choose.json` | the user's session of comparisons, `morl.elicitation.SessionRecord`; `morl choose` writes it |
 
 JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
 disks write run folders too.
@@ -36,9 +37,14 @@ POLICIES = "policies"
 CHECKPOINTS = "checkpoints"
 EVENTS = "tensorboard"
 RESUME_NOTE = "resume-note.txt"
+CHOICE = "choose.json"
+CHOICE_FORMAT = "morl-choice-1"
+"""What `choose.json` begins with."""
 
-NAMES = frozenset({CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE})
-"""Everything that a run writes into its folder."""
+NAMES = frozenset(
+    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE, CHOICE}
+)
+"""Everything that a run folder may hold."""
 
 COUNTS = ("selected_at_step", "training_steps", "pretraining_steps", "evaluation_steps", "updates", "wall_seconds")
 """Entries of front.json that count: when the front was found, and what the run has spent so far."""
