@@ -58,44 +58,70 @@ function requirementOf(level) {
   return Math.max(0, 3 * level - 2) * LARGEST_REQUIREMENT;
 }
 
+/** Outcomes as columns, one for each objective, with what they are worth to one particle at a time: tight loops. */
+class Columns {
+  constructor(outcomes) {
+    this.columns = (outcomes[0] ?? []).map((_, k) => Float64Array.from(outcomes, (outcome) => outcome[k]));
+    this.utilities = new Float64Array(outcomes.length);
+    this.missing = new Float64Array(outcomes.length);
+  }
+
+  /** Sets the utilities of all outcomes to a particle, weighted sums where there are requirements, and what these miss. */
+  weigh(kind, weights, required, start) {
+    const { columns, utilities, missing } = this;
+    utilities.fill(kind === TCHEBYCHEFF ? Infinity : 0);
+    missing.fill(-Infinity);
+    for (let k = 0; k < columns.length; k++) {
+      if (kind === TCHEBYCHEFF) lower(utilities, columns[k], weights[start + k]);
+      else add(utilities, columns[k], weights[start + k]);
+      if (kind === REQUIREMENTS) raise(missing, columns[k], required[start + k] > 0 ? required[start + k] : -1);
+    }
+  }
+}
+
+function add(sums, column, weight) {
+  for (let row = 0; row < sums.length; row++) sums[row] += weight * column[row];
+}
+
+function lower(lowest, column, weight) {
+  for (let row = 0; row < lowest.length; row++) {
+    const part = weight * (column[row] - 1);
+    if (part < lowest[row]) lowest[row] = part;
+  }
+}
+
+function raise(most, column, needed) {
+  for (let row = 0; row < most.length; row++) {
+    const short = needed - column[row];
+    if (short > most[row]) most[row] = short;
+  }
+}
+
 /** The values of outcomes to particles, as shares of their utility's range over a front. */
 class Valuation {
   constructor(particles, points) {
     const count = particles.kinds.length;
     this.particles = particles;
-    this.flat = Float64Array.from(points.flat());
     this.weights = weightsOf(particles);
     this.required = particles.levels.map(requirementOf);
     this.best = new Float64Array(count);
     this.span = new Float64Array(count);
     this.impossible = new Uint8Array(count);
-    for (let p = 0; p < count; p++) this.setRange(p);
+    const front = new Columns(points);
+    for (let p = 0; p < count; p++) this.setRange(p, front);
   }
 
-  /** Sets the range of a particle's utilities over the front. Plain loops over one array: this is what takes time. */
-  setRange(p) {
-    const { flat, weights, required, particles: { kinds, objectives } } = this;
-    const start = p * objectives;
-    const kind = kinds[p];
+  setRange(p, front) {
+    const kind = this.particles.kinds[p];
+    front.weigh(kind, this.weights, this.required, p * this.particles.objectives);
+    const { utilities, missing } = front;
     let [best, worst, met, most, least] = [-Infinity, Infinity, -Infinity, -Infinity, Infinity];
-    for (let row = 0; row < flat.length; row += objectives) {
-      let utility = kind === TCHEBYCHEFF ? Infinity : 0;
-      let short = -Infinity;
-      for (let k = 0; k < objectives; k++) {
-        const value = flat[row + k];
-        if (kind === TCHEBYCHEFF) {
-          const part = weights[start + k] * (value - 1);
-          if (part < utility) utility = part;
-          continue;
-        }
-        utility += weights[start + k] * value;
-        if (kind !== REQUIREMENTS) continue;
-        const needed = required[start + k];
-        const part = (needed > 0 ? needed : -1) - value;
-        if (part > short) short = part;
-      }
+    for (let row = 0; row < utilities.length; row++) {
+      const utility = utilities[row];
       if (utility > best) best = utility;
       if (utility < worst) worst = utility;
+      if (kind !== REQUIREMENTS) continue;
+      const short = missing[row];
       if (short > most) most = short;
       if (short < least) least = short;
       if (short <= 0 && utility > met) met = utility;
@@ -108,35 +134,6 @@ class Valuation {
     this.span[p] = best - worst > 1e-12 ? best - worst : 1;
   }
 
-  /** Returns the utility of an outcome to a particle, the weighted sum where there are requirements. */
-  utility(p, outcome) {
-    const { weights, particles: { kinds, objectives } } = this;
-    const start = p * objectives;
-    if (kinds[p] === TCHEBYCHEFF) {
-      let lowest = Infinity;
-      for (let k = 0; k < objectives; k++) {
-        const value = weights[start + k] * (outcome[k] - 1);
-        if (value < lowest) lowest = value;
-      }
-      return lowest;
-    }
-    let sum = 0;
-    for (let k = 0; k < objectives; k++) sum += weights[start + k] * outcome[k];
-    return sum;
-  }
-
-  /** Returns by how much an outcome misses a particle's requirements, where it does most. */
-  missing(p, outcome) {
-    const { required, particles: { objectives } } = this;
-    let most = -Infinity;
-    for (let k = 0; k < objectives; k++) {
-      const needed = required[p * objectives + k];
-      const short = (needed > 0 ? needed : -1) - outcome[k];
-      if (short > most) most = short;
-    }
-    return most;
-  }
-
   /** Returns { values, acceptances } of outcomes, one row for each. */
   of(response, outcomes) {
     const { kinds, levels, objectives } = this.particles;
@@ -144,20 +141,23 @@ class Valuation {
     const rises = risesOf(response);
     const values = new Float64Array(outcomes.length * count);
     const acceptances = new Float64Array(outcomes.length * count);
+    const columns = new Columns(outcomes);
+    const { utilities, missing } = columns;
     for (let p = 0; p < count; p++) {
       const level = levels[p * objectives];
-      for (let row = 0; row < outcomes.length; row++) {
-        let value = 1 - (this.best[p] - this.utility(p, outcomes[row])) / this.span[p];
+      columns.weigh(kinds[p], this.weights, this.required, p * objectives);
+      for (let row = 0; row < utilities.length; row++) {
+        let value = 1 - (this.best[p] - utilities[row]) / this.span[p];
         let margin = ALWAYS; // half of the users accept everything
         if (kinds[p] === REQUIREMENTS) {
-          const short = this.missing(p, outcomes[row]);
+          const short = missing[row];
           if (short > 0) value = this.impossible[p] ? 1 - (this.best[p] + short) / this.span[p] : UNMET - short;
           margin = -short;
         } else if (level > 0.5) {
           margin = value - (2 * level - 1) * LARGEST_REQUIREMENT;
         }
         values[row * count + p] = value;
-        acceptances[row * count + p] = rises(margin);
+        acceptances[row * count + p] = margin === ALWAYS ? 1 : rises(margin);
       }
     }
     return { values, acceptances };
