@@ -18,7 +18,9 @@ from morl.board.records import (
     setting_of,
 )
 from morl.board.text import printable, whole_number
+from morl.elicitation import SessionRecord, parse_session
 from morl.preferences import scales_of
+from morl.run_folder import CHOICE
 
 _LOGGER = logging.getLogger("morl")
 
@@ -38,6 +40,8 @@ class RunFolder:
     loadable: bool = False
     """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
     config: Settings | None = None
+    session: SessionRecord | None = None
+    """The user's comparisons of outcomes, `choose.json`."""
     hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
     """Reference point -> hypervolume of the reported front, where a common reference point is not the run's own."""
     _notes: tuple[str, ...] = ()
@@ -81,7 +85,7 @@ class RunFolder:
 
     def refresh(self) -> None:
         """Read config.toml and front.json again if they changed."""
-        names = ("config.toml", "front.json")
+        names = ("config.toml", "front.json", CHOICE)
         version = "|".join(version_of(self.directory / name) for name in names)
         if not version_of(self.directory / "front.json"):
             version += "|" + self.history_version()  # what is shown then
@@ -94,6 +98,7 @@ class RunFolder:
         self.hypervolumes = {}
         notes: list[str] = []
         self.config = self._read_config(notes)
+        self.session = self._read_session(notes)
         self.reported, self.loadable = self._read_front(notes)
         if self.reported is not None:
             self.evaluations.objectives = len(self.reported.objectives)
@@ -122,6 +127,15 @@ class RunFolder:
         except (OSError, ValueError) as error:
             notes.append(_sentence("config.toml", error))
         return None
+
+    def _read_session(self, notes: list[str]) -> SessionRecord | None:
+        try:
+            return parse_session(read_whole(self.directory / CHOICE))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            notes.append(_sentence(CHOICE, error))
+            return None
 
     def _read_front(self, notes: list[str]) -> tuple[ReportedFront | None, bool]:
         file = self.directory / "front.json"

@@ -45,7 +45,7 @@ class Response:
 
     Attributes:
         noise: s, the scale of errors, as a share of the utility's range over the front.
-        indifference: d, the difference in value below which "equal" is the likeliest answer.
+        indifference: d, the difference in value, error included, from which a user notices which outcome is better.
         lapse: share of answers that say nothing: a slip, a misunderstanding, a changed mind.
         link: "logistic" or "probit", the distribution of errors.
     """

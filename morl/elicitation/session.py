@@ -28,6 +28,8 @@ from morl.run_folder import CHOICE_FORMAT, as_list, as_table, json_text
 
 MOST_ANSWERS = 1_000
 """Answers of a session that is read."""
+MOST_POINTS = 1_000
+"""Outcomes that take part; of more, an even choice in the order of their objectives, and the best of each."""
 SAME = 1e9
 """Outcomes that differ by less than its inverse, a share of the range, in every objective are one."""
 
@@ -106,20 +108,24 @@ class SessionRecord:
     settings: SessionSettings
     answers: tuple[Answer, ...]
 
+    def to_json(self) -> dict[str, object]:
+        """Return the record as the file spells it."""
+        response = self.settings.response
+        return {
+            "format": CHOICE_FORMAT,
+            "objectives": list(self.objectives),
+            "limit": self.settings.limit,
+            "seed": self.settings.seed,
+            "particles": self.settings.particles,
+            "response": {one.name: getattr(response, one.name) for one in fields(Response)},
+            "answers": [
+                {"left": list(one.left), "right": list(one.right), "answer": one.answer} for one in self.answers
+            ],
+        }
+
     def to_text(self) -> str:
         """Return the file's content."""
-        response = self.settings.response
-        return json_text(
-            {
-                "format": CHOICE_FORMAT,
-                "objectives": self.objectives,
-                "limit": self.settings.limit,
-                "seed": self.settings.seed,
-                "particles": self.settings.particles,
-                "response": {one.name: getattr(response, one.name) for one in fields(Response)},
-                "answers": [{"left": one.left, "right": one.right, "answer": one.answer} for one in self.answers],
-            }
-        )
+        return json_text(self.to_json())
 
 
 class Session:
@@ -128,9 +134,13 @@ class Session:
     Args:
         points: [n, objective] returns of the policies, finite; higher is better.
         objectives: names of the objectives; default: objective_0 and so on.
-        rows: the rows that may be chosen, such as those that keep the user's constraints; default: all.
+        rows: the rows that may be chosen, such as those that keep the user's constraints; default: all. Of equal
+            outcomes the first takes part, and at most `MOST_POINTS` do.
         settings: limit, seed and the rest.
         answers: answers of an earlier session, which are replayed.
+
+    Attributes:
+        rows: the rows that take part.
 
     Raises:
         ValueError: there is no point, one is not finite, or names, rows or answers do not fit.
@@ -157,7 +167,7 @@ class Session:
         self.settings = SessionSettings() if settings is None else settings
         self._scale = Scale(self.points[allowed])
         scaled = self._scale.scaled(self.points[allowed])
-        first = _distinct_rows(scaled)
+        first = _thinned(_distinct_rows(scaled), scaled)
         self.rows: IndexArray = allowed[first]
         self._places = {key: place for place, key in enumerate(_keys(scaled[first]))}
         start = Posterior.before_answers(
@@ -324,6 +334,16 @@ def _distinct_rows(scaled: FloatArray) -> IndexArray:
     for row, key in enumerate(_keys(scaled)):
         first.setdefault(key, row)
     return np.array(list(first.values()), dtype=np.int64)
+
+
+def _thinned(rows: IndexArray, scaled: FloatArray) -> IndexArray:
+    """Return at most `MOST_POINTS` of some rows of outcomes [n, objective], and the best of each objective."""
+    count = len(rows)
+    if count <= MOST_POINTS:
+        return rows
+    order = rows[np.lexsort(scaled[rows].T[::-1])]
+    even = np.floor(np.arange(MOST_POINTS) * ((count - 1) / (MOST_POINTS - 1)) + 0.5).astype(np.int64)
+    return np.union1d(order[even], rows[scaled[rows].argmax(axis=0)])
 
 
 def parse_session(content: bytes) -> SessionRecord:

@@ -15,6 +15,7 @@ from morl.elicitation import Answer, Session, SessionRecord, SessionSettings, pa
 from morl.experiment.files import write_text
 from morl.experiment.front import Front
 from morl.experiment.messages import spoken
+from morl.pareto import non_dominated
 from morl.protocols import FloatArray
 from morl.run_folder import CHOICE
 from morl.tables import Column, ShownTable, number, stdout_console, vector, visible
@@ -23,6 +24,8 @@ AnswerFn = Callable[[FloatArray, FloatArray], str | None]
 """(left, right) returns [objective] -> "left", "right", "equal", "neither", "undo"; None stops, to go on later."""
 KEYS = {"l": "left", "r": "right", "e": "equal", "n": "neither", "u": "undo"}
 QUIT = "q"
+END_OF_INPUT = "\x04"
+"""The key Ctrl-D."""
 SHORTER = 3
 """Digits of the weights of a preference that is typed again; more where fewer would choose another policy."""
 LONGER = 8
@@ -124,16 +127,16 @@ class Chooser:
             )
         settings = replace(settings, limit=settings.limit if limit is None else limit)
         settings = replace(settings, seed=settings.seed if seed is None else seed)
-        rows = np.flatnonzero(front.violations == front.violations.min())
+        allowed = np.flatnonzero(front.violations == front.violations.min())
+        rows = allowed[non_dominated(front.choice_points[allowed])]  # no other is best for any utility that is followed
         self.session = Session(front.choice_points, front.objectives, rows=rows, settings=settings, answers=answers)
 
     def _read(self) -> SessionRecord:
         try:
             record = parse_session(read_whole(self.file))
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f"{self.file} cannot be read: {getattr(error, 'strerror', None) or error}; {over}"
-            ) from None
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(f"{self.file} cannot be read: {reason}; {_start_over()}") from None
         if record.objectives != self._run.front.objectives:
             raise ValueError(
                 f"{self.file} compares {', '.join(record.objectives)}, but the run has"
@@ -159,7 +162,8 @@ class Chooser:
 
     def standard_errors(self, row: int) -> FloatArray:
         """Return the standard errors [objective] of the reported returns of a row."""
-        return self._run.front.standard_errors[row]
+        errors: FloatArray = self._run.front.standard_errors[row]
+        return errors
 
     @property
     def choice(self) -> Choice:
@@ -284,9 +288,21 @@ def question_table(chooser: Chooser, left: FloatArray, right: FloatArray) -> Sho
     )
 
 
-def choice_table(chooser: Chooser) -> ShownTable:
-    """Return the outcome of a session as a table, with the line that loads the policy."""
+def show_choice(chooser: Chooser) -> None:
+    """Print what a session has come to, and the line that loads the policy."""
     choice = chooser.choice
+    console = stdout_console()
+    console.print(choice_table(chooser, choice))
+    console.print(visible(choice.line), markup=False, highlight=False, soft_wrap=True)
+
+
+def choice_table(chooser: Chooser, choice: Choice) -> ShownTable:
+    """Return the recommended policy of a session as a table.
+
+    Args:
+        chooser: the session.
+        choice: what it has come to.
+    """
     session = chooser.session
     errors = chooser.standard_errors(choice.row)
     ending = "chosen" if choice.finished else "so far"
@@ -294,7 +310,6 @@ def choice_table(chooser: Chooser) -> ShownTable:
         f"{percent(choice.probability_best)} that it is the best, {percent(choice.probability_within)} that nothing is"
         f" better by more than {percent(session.settings.limit)}; expected regret {percent(choice.expected_regret)}",
         *_described_utility(choice, session.objectives),
-        choice.line,
     ]
     return ShownTable(
         title=f"After {choice.questions} answers, {ending}: row {choice.row}, policy {choice.policy_id}",
@@ -329,37 +344,36 @@ def _read_key(prompt: str) -> str:
 
     Raises:
         ValueError: standard input has come to its end.
-    """
-    print(prompt, end="", flush=True)  # noqa: T201
-    if sys.stdin.isatty():
-        with contextlib.suppress(ImportError):
-            key = _raw_key()
-            print(key if key.isprintable() else "", flush=True)  # noqa: T201
-            return key.lower()
-    line = sys.stdin.readline()
-    if not line:
-        print(flush=True)  # noqa: T201
-        raise ValueError("there are no more answers on standard input: the session is saved up to here")
-    return line.strip()[:1].lower()
-
-
-def _raw_key() -> str:
-    """Return one key without Enter.
-
-    Raises:
-        ImportError: this system has no termios.
         KeyboardInterrupt: Ctrl-C or Ctrl-D.
     """
-    import termios
-    import tty
+    with _single_keys() as immediate:
+        print(prompt, end="", flush=True)  # noqa: T201
+        text = sys.stdin.read(1) if immediate else sys.stdin.readline()
+    if immediate:
+        print(text if text.isprintable() else "", flush=True)  # noqa: T201
+        if text in ("", END_OF_INPUT):
+            raise KeyboardInterrupt
+        return text.lower()
+    if not text:
+        print(flush=True)  # noqa: T201
+        raise ValueError("there are no more answers on standard input: the session is saved up to here")
+    return text.strip()[:1].lower()
 
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+
+@contextlib.contextmanager
+def _single_keys() -> Iterator[bool]:
+    """Let keys arrive without Enter while the block runs; False where standard input is no terminal that can do so."""
     try:
-        tty.setcbreak(descriptor)
-        key = sys.stdin.read(1)
+        import termios
+        import tty
+
+        descriptor = sys.stdin.fileno()
+        before = termios.tcgetattr(descriptor)
+    except (ImportError, OSError, ValueError, termios.error):
+        yield False
+        return
+    try:
+        tty.setcbreak(descriptor, termios.TCSADRAIN)  # keys that were pressed early are kept
+        yield True
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
-    if key in ("\x04", ""):
-        raise KeyboardInterrupt
-    return key

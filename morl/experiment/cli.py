@@ -161,7 +161,6 @@ def choose(args: Sequence[str]) -> None:
     chosen = parse(Choose, args, "morl choose")
     from morl.experiment import choosing
     from morl.experiment.run import load
-    from morl.tables import stdout_console
 
     chooser = choosing.Chooser(
         load(chosen.run), file=chosen.session, limit=chosen.limit, seed=chosen.seed, restart=chosen.restart
@@ -169,7 +168,7 @@ def choose(args: Sequence[str]) -> None:
     try:
         choosing.choose(chooser)
     finally:
-        stdout_console().print(choosing.choice_table(chooser))
+        choosing.show_choice(chooser)
 
 
 def front(args: Sequence[str]) -> None:

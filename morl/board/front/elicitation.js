@@ -1,13 +1,14 @@
 // Choosing by comparing: which policy to recommend, which two outcomes to ask about next, and sessions. The same
 // mathematics as morl/elicitation/questions.py and session.py, number for number.
 
-import { ANSWERS, answerChances, Posterior, STREAMS, uniforms } from "./posterior.js";
+import { ANSWERS, answerChances, KINDS, Posterior, requirementsOf, STREAMS, uniforms, weightsOf } from "./posterior.js";
 
 export const FORMAT = "morl-choice-1";
 export const DEFAULTS = { limit: 0.01, seed: 0, particles: 600, response: { noise: 0.02, indifference: 0.015, lapse: 0.02, link: "logistic" } };
 
 const PAIR_STREAM = 500;
 const [ALL_PAIRS, LIKELIEST, OTHER_PAIRS, MOST_DECISIONS] = [400, 22, 160, 40];
+const MOST_POINTS = 1000; // outcomes that take part
 const EQUAL = 1e9; // numbers are compared as multiples of its inverse, so that rounding decides nothing
 
 // --- What to recommend, and what to ask -------------------------------------------------------------------------------
@@ -152,14 +153,10 @@ export class Session {
     this.scale = scale;
     this.points = points;
     this.settings = settings;
-    const places = new Map();
-    points.forEach((point, row) => {
-      const key = keyOf(scale(point));
-      if (!places.has(key)) places.set(key, row);
-    });
-    this.rows = [...places.values()];
-    this.places = new Map([...places.keys()].map((key, place) => [key, place]));
-    this.posteriors = [Posterior.beforeAnswers(this.rows.map((row) => scale(points[row])), settings)];
+    const scaled = points.map((point) => scale.outcome(point));
+    this.rows = thinned(distinctRows(scaled), scaled);
+    this.places = new Map(this.rows.map((row, place) => [keyOf(scaled[row]), place]));
+    this.posteriors = [Posterior.beforeAnswers(this.rows.map((row) => scaled[row]), settings)];
     this.answers = [];
     this.known = {};
     for (const answer of answers) this.add(answer);
@@ -198,7 +195,7 @@ export class Session {
   }
 
   add({ left, right, answer }) {
-    const comparison = { left: this.scale(left), right: this.scale(right), answer: ANSWERS.indexOf(answer) };
+    const comparison = { left: this.scale.outcome(left), right: this.scale.outcome(right), answer: ANSWERS.indexOf(answer) };
     this.posteriors.push(this.posterior.after(comparison));
     this.answers.push({ left, right, answer });
     this.known = {};
@@ -210,6 +207,21 @@ export class Session {
     this.known = {};
   }
 
+  /** Returns { utility, weights, minimum } by which the recommended policy is best: weights of returns, of sum 1. */
+  get preference() {
+    const { shares, regrets, particles: { kinds, objectives }, particles } = this.posterior;
+    const row = this.rows.indexOf(this.recommendation.row);
+    const own = regrets.subarray(row * shares.length, (row + 1) * shares.length);
+    const most = [1e-9, this.settings.limit, 1].find((limit) => own.some((regret, p) => regret <= limit && shares[p] > 0));
+    const counted = shares.map((share, p) => (own[p] <= most ? share : 0));
+    const masses = KINDS.map((_, kind) => counted.reduce((sum, share, p) => sum + (kinds[p] === kind ? share : 0), 0));
+    const kind = firstLargest(masses);
+    const mean = (table) => Array.from({ length: objectives }, (_, k) =>
+      counted.reduce((sum, share, p) => sum + (kinds[p] === kind ? (share / masses[kind]) * table[p * objectives + k] : 0), 0));
+    const required = KINDS[kind] === "requirements" ? mean(requirementsOf(particles)) : Array(objectives).fill(0);
+    return { utility: KINDS[kind], weights: this.scale.weights(mean(weightsOf(particles))), minimum: this.scale.minimum(required) };
+  }
+
   /** Returns what choose.json holds. */
   record(objectives) {
     const { limit, seed, particles, response } = this.settings;
@@ -217,15 +229,47 @@ export class Session {
   }
 }
 
-/** Returns the function that scales an outcome to the range of some points; 1 where all are equal. */
+/** Returns { outcome, weights, minimum }: functions that scale an outcome to the range of some points, and others back. */
 function scaleOf(points) {
   const ranges = points[0].map((_, k) => {
-    const low = points.reduce((least, point) => Math.min(least, point[k]), Infinity) / 4;
+    const low = points.reduce((least, point) => Math.min(least, point[k]), Infinity) / 4; // a range may be too large
     return { low, span: points.reduce((most, point) => Math.max(most, point[k]), -Infinity) / 4 - low };
   });
-  return (outcome) => outcome.map((value, k) => (ranges[k].span > 0 ? (value / 4 - ranges[k].low) / ranges[k].span : 1));
+  const outcome = (returns) => returns.map((value, k) => (ranges[k].span > 0 ? (value / 4 - ranges[k].low) / ranges[k].span : 1));
+  const smallest = ranges.reduce((least, { span }) => Math.min(least, span > 0 ? span : 1), Infinity);
+  const weights = (scaled) => {
+    const ratios = scaled.map((weight, k) => (ranges[k].span > 0 ? weight * (smallest / ranges[k].span) : 0));
+    const sum = ratios.reduce((total, ratio) => total + ratio, 0);
+    return ratios.map((ratio) => (sum > 0 ? ratio / sum : 1 / ratios.length));
+  };
+  const minimum = (required) => required.map((share, k) => (share > 0 && ranges[k].span > 0 ? 4 * (ranges[k].low + share * ranges[k].span) : null));
+  return { outcome, weights, minimum };
 }
 
 function keyOf(scaled) {
   return scaled.map((value) => Math.floor(value * EQUAL + 0.5)).join();
+}
+
+/** Returns the rows of different outcomes, the first of equal ones. */
+function distinctRows(scaled) {
+  const first = new Map();
+  scaled.forEach((outcome, row) => {
+    const key = keyOf(outcome);
+    if (!first.has(key)) first.set(key, row);
+  });
+  return [...first.values()];
+}
+
+/** Returns an even choice of rows where there are too many, and the best of each objective. */
+function thinned(rows, scaled) {
+  if (rows.length <= MOST_POINTS) return rows;
+  const before = (a, b) => {
+    const k = scaled[a].findIndex((value, index) => value !== scaled[b][index]);
+    return k < 0 ? a - b : scaled[a][k] - scaled[b][k];
+  };
+  const order = [...rows].sort(before);
+  const step = (rows.length - 1) / (MOST_POINTS - 1);
+  const even = Array.from({ length: MOST_POINTS }, (_, place) => order[Math.floor(place * step + 0.5)]);
+  const best = scaled[0].map((_, k) => rows.reduce((first, row) => (scaled[row][k] > scaled[first][k] ? row : first), rows[0]));
+  return [...new Set([...even, ...best])].sort((a, b) => a - b);
 }

@@ -44,7 +44,7 @@ function priorParticles(count, objectives, draw) {
 }
 
 /** Returns the weights of each particle, of sum 1. */
-function weightsOf({ logs, objectives }) {
+export function weightsOf({ logs, objectives }) {
   const weights = logs.map(Math.exp);
   for (let start = 0; start < weights.length; start += objectives) {
     let sum = 0;
@@ -54,8 +54,9 @@ function weightsOf({ logs, objectives }) {
   return weights;
 }
 
-function requirementOf(level) {
-  return Math.max(0, 3 * level - 2) * LARGEST_REQUIREMENT;
+/** Returns the required returns of each particle, shares of the range; 0 requires nothing. */
+export function requirementsOf({ levels }) {
+  return levels.map((level) => Math.max(0, 3 * level - 2) * LARGEST_REQUIREMENT);
 }
 
 /** Outcomes as columns, one for each objective, with what they are worth to one particle at a time: tight loops. */
@@ -103,7 +104,7 @@ class Valuation {
     const count = particles.kinds.length;
     this.particles = particles;
     this.weights = weightsOf(particles);
-    this.required = particles.levels.map(requirementOf);
+    this.required = requirementsOf(particles);
     this.best = new Float64Array(count);
     this.span = new Float64Array(count);
     this.impossible = new Uint8Array(count);
