@@ -31,8 +31,12 @@ ANSWERS = ("left", "right", "equal", "neither")
 LINEAR = 0
 TCHEBYCHEFF = 1
 REQUIREMENTS = 2
-LARGEST_REQUIREMENT = 0.95
-"""Share of an objective's range that a particle requires at most."""
+MEAN_REQUIREMENTS = 1.5
+"""Objectives in which a particle with requirements has one, on average; of two or three, each with probability 1/2."""
+LARGEST_MISSED = 0.95
+"""Share of the points that miss a requirement at most."""
+LARGEST_LEVEL = 0.95
+"""Value from which outcomes are acceptable at most."""
 UNMET = -0.25
 """Value of an outcome that just misses a requirement, where others meet all."""
 ALWAYS = 1e9
@@ -127,7 +131,7 @@ class Particles(NamedTuple):
         kinds: [particle] numbers of `KINDS`.
         logs: [particle, objective] logarithms of exponential variates, whose shares are the weights: these are then
             uniform on the simplex, and any real number is a log.
-        levels: [particle, objective] uniform on (0, 1); of minimum requirements the upper third is a required return.
+        levels: [particle, objective] uniform on (0, 1); of minimum requirements the upper part is a required return.
             Of the other kinds the upper half of the first one is the value from which outcomes are acceptable.
     """
 
@@ -142,11 +146,25 @@ class Particles(NamedTuple):
         weights: FloatArray = sizes / sizes.sum(axis=1, keepdims=True)
         return weights
 
-    @property
-    def requirements(self) -> FloatArray:
-        """Return the required returns [particle, objective], shares of the range; 0 requires nothing."""
-        required: FloatArray = np.maximum(0.0, 3.0 * self.levels - 2.0) * LARGEST_REQUIREMENT
-        return required
+    def requirements(self, points: FloatArray) -> FloatArray:
+        """Return the required returns [particle, objective]; 0 requires nothing.
+
+        A level is a share of the points, not of the range: a requirement matters by the points that miss it, and these
+        may lie close together.
+
+        Args:
+            points: [n, objective] the front, scaled to [0, 1].
+        """
+        count, objectives = points.shape
+        required_share = min(0.5, MEAN_REQUIREMENTS / objectives)
+        missed = np.maximum(0.0, 1.0 - (1.0 - self.levels) / required_share) * LARGEST_MISSED
+        places = missed * (count - 1)
+        below = np.minimum(np.floor(places), max(0, count - 2)).astype(np.int64)
+        ordered = np.sort(points, axis=0)
+        columns = np.arange(objectives)
+        low = ordered[below, columns]
+        high = ordered[np.minimum(below + 1, count - 1), columns]
+        return np.where(missed > 0.0, low + (places - below) * (high - low), 0.0)
 
     def taken(self, rows: IndexArray | NDArray[np.bool_]) -> "Particles":
         """Return some of the particles."""
@@ -179,7 +197,7 @@ class Valuation:
         self._particles = particles
         self._weights = particles.weights
         self._requires = particles.kinds == REQUIREMENTS
-        self._required = particles.requirements[self._requires]
+        self._required = particles.requirements(points)[self._requires]
         self._front = self._utilities(points)
         utilities, missing = self._front
         needy = self._requires
@@ -213,7 +231,7 @@ class Valuation:
             response: how a decision maker answers.
         """
         level = self._particles.levels[:, 0]
-        margins = values - np.maximum(0.0, 2.0 * level - 1.0) * LARGEST_REQUIREMENT
+        margins = values - np.maximum(0.0, 2.0 * level - 1.0) * LARGEST_LEVEL
         margins[:, level <= 0.5] = ALWAYS  # half of the users accept everything
         if self._requires.any():
             margins[:, self._requires] = -self._missing(outcomes)

@@ -278,7 +278,9 @@ class Session:
         kind = int(np.argmax(np.bincount(posterior.particles.kinds, weights=shares, minlength=len(KINDS))))
         shares = np.where(posterior.particles.kinds == kind, shares, 0.0)
         shares = shares / shares.sum()
-        required = shares @ posterior.particles.requirements if kind == REQUIREMENTS else np.zeros(len(self.objectives))
+        required = np.zeros(len(self.objectives))
+        if kind == REQUIREMENTS:
+            required = shares @ posterior.particles.requirements(posterior.points)
         weights = shares @ posterior.particles.weights
         return Preference(KINDS[kind], self._scale.weights(weights), self._scale.unscaled(required))
 

@@ -20,7 +20,8 @@ PAIR = """async () => {
     const { choicePoints } = await import("board/choice.js");
     const outcome = ({ cloud, row }) => { const { values, shape } = choicePoints(cloud);
         return Array.from(values.slice(row * shape[1], (row + 1) * shape[1])); };
-    return (state.compared?.pair ?? []).map((policy) => ({ run: policy.run.directory, row: policy.row, outcome: outcome(policy) }));
+    const { pair } = state.compared ?? { pair: [] };
+    return pair.map((policy) => ({ run: policy.run.directory, row: policy.row, outcome: outcome(policy) }));
 }"""
 RECOMMENDED = "async () => (await import('board/state.js')).state.compared?.recommended"
 
@@ -178,7 +179,8 @@ def test_damaged_sessions_are_noted_and_never_replayed(opened: Callable[..., Any
     page = opened(run)
     assert "choose.json cannot be read: it must be of format" in page.inner_text(".runs")
     assert page.evaluate("window.broken") is None
-    for kept in ("{", "7", '{"format": "morl-choice-1"}', json.dumps({"format": "morl-choice-1", "objectives": ["speed", "energy"], "answers": [{}]})):  # fmt: skip
+    half = {"format": "morl-choice-1", "objectives": ["speed", "energy"], "answers": [{}]}
+    for kept in ("{", "7", '{"format": "morl-choice-1"}', json.dumps(half)):
         page.evaluate(
             """async (kept) => { const { state } = await import("board/state.js");
             localStorage.setItem(`morl choose|${location.pathname}|${state.problem}`, kept); }""",

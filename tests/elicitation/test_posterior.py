@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from morl import utilities
 from morl.elicitation import ANSWERS, KINDS, Response
 from morl.elicitation.posterior import (
-    LARGEST_REQUIREMENT,
+    LARGEST_MISSED,
     Comparison,
     Particles,
     Posterior,
@@ -43,7 +43,8 @@ def test_values_are_shares_of_the_utilities_of_morl(objectives: int) -> None:
             worth = utilities.tchebycheff(points, weights, np.ones(objectives))
             best, worst = worth.max(), worth.min()
         if KINDS[kind] == "requirements":
-            required = np.where(particles.requirements[number] > 0.0, particles.requirements[number], -np.inf)
+            least = particles.requirements(points)[number]
+            required = np.where(least > 0.0, least, -np.inf)
             worth = utilities.linear_above_minimum(points, weights, required)
             if np.isneginf(worth).all():
                 assert values[:, number].max() == pytest.approx(1.0)
@@ -65,13 +66,21 @@ def test_outcomes_that_are_not_of_the_front_are_valued_alike() -> None:
 
 def test_unmet_requirements_are_rarely_acceptable_and_met_ones_mostly() -> None:
     points = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
-    level = (0.4 / LARGEST_REQUIREMENT + 2.0) / 3.0
+    level = 0.5 + 0.5 * 0.4 / LARGEST_MISSED  # two of five missed, of three points: between the first and the second
     particles = Particles(np.array([2]), np.zeros((1, 2)), np.array([[level, 0.1]]))
     valuation = Valuation(particles, points)
     acceptances = valuation.acceptance(points, valuation.of_front(), Response())[:, 0]
+    assert particles.requirements(points)[0] == pytest.approx([0.4, 0.0])
     assert acceptances[0] < 0.01
     assert acceptances[1:].min() > 0.99
-    assert particles.requirements[0] == pytest.approx([0.4, 0.0])
+
+
+def test_requirements_are_as_likely_to_be_missed_by_points_that_lie_close_together() -> None:
+    points = np.column_stack([[0.0, 0.001, 0.002, 0.003, 1.0], np.linspace(1.0, 0.0, 5)])
+    particles = prior_particles(3_000, 2, Uniforms(3, 0))
+    required = particles.requirements(points)[:, 0]
+    assert (required == 0.0).mean() == pytest.approx(0.5, abs=0.03)
+    assert ((required > 0.0) & (required <= 0.003)).mean() == pytest.approx(0.5 * 0.75 / 0.95, abs=0.03)
 
 
 @pytest.mark.parametrize("link", ["logistic", "probit"])

@@ -110,7 +110,7 @@ def test_a_single_outcome_is_chosen_without_a_question(points: list[list[float]]
 
 def test_an_objective_that_is_equal_everywhere_is_no_obstacle() -> None:
     session = ask(Session(np.column_stack([circle(20), np.full(20, -7.0)])), user(lambda outcome: outcome[0]))
-    assert circle(20)[session.recommendation.row, 0] > 0.99
+    assert circle(20)[session.recommendation.row, 0] > 0.98
     assert session.preference.weights[2] == 0.0
 
 

@@ -218,7 +218,7 @@ export class Session {
     const kind = firstLargest(masses);
     const mean = (table) => Array.from({ length: objectives }, (_, k) =>
       counted.reduce((sum, share, p) => sum + (kinds[p] === kind ? (share / masses[kind]) * table[p * objectives + k] : 0), 0));
-    const required = KINDS[kind] === "requirements" ? mean(requirementsOf(particles)) : Array(objectives).fill(0);
+    const required = KINDS[kind] === "requirements" ? mean(requirementsOf(particles, this.posterior.points)) : Array(objectives).fill(0);
     return { utility: KINDS[kind], weights: this.scale.weights(mean(weightsOf(particles))), minimum: this.scale.minimum(required) };
   }
 

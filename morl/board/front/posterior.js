@@ -10,7 +10,9 @@ export const KINDS = ["linear", "tchebycheff", "requirements"];
 export const STREAMS = 1000; // streams of random numbers of each answer
 
 const [, TCHEBYCHEFF, REQUIREMENTS] = KINDS.map((_, kind) => kind);
-const LARGEST_REQUIREMENT = 0.95; // share of an objective's range that a particle requires at most
+const MEAN_REQUIREMENTS = 1.5; // objectives in which a particle with requirements has one, on average
+const LARGEST_MISSED = 0.95; // share of the points that miss a requirement at most
+const LARGEST_LEVEL = 0.95; // value from which outcomes are acceptable at most
 const UNMET = -0.25; // value of an outcome that just misses a requirement, where others meet all
 const ALWAYS = 1e9; // margin by which outcomes are acceptable to users who accept everything
 const MOVES = 6; // moves of each rejuvenation
@@ -54,9 +56,19 @@ export function weightsOf({ logs, objectives }) {
   return weights;
 }
 
-/** Returns the required returns of each particle, shares of the range; 0 requires nothing. */
-export function requirementsOf({ levels }) {
-  return levels.map((level) => Math.max(0, 3 * level - 2) * LARGEST_REQUIREMENT);
+/** Returns the required returns of each particle, shares of the range; 0 requires nothing. Levels are shares of the points. */
+export function requirementsOf({ levels, objectives }, points) {
+  const count = points.length;
+  const requiredShare = Math.min(0.5, MEAN_REQUIREMENTS / objectives);
+  const columns = points[0].map((_, k) => Float64Array.from(points, (point) => point[k]).sort());
+  return levels.map((level, place) => {
+    const ordered = columns[place % objectives];
+    const missed = Math.max(0, 1 - (1 - level) / requiredShare) * LARGEST_MISSED;
+    if (missed <= 0) return 0;
+    const at = missed * (count - 1);
+    const below = Math.min(Math.floor(at), Math.max(0, count - 2));
+    return ordered[below] + (at - below) * (ordered[Math.min(below + 1, count - 1)] - ordered[below]);
+  });
 }
 
 /** Outcomes as columns, one for each objective, with what they are worth to one particle at a time: tight loops. */
@@ -104,7 +116,7 @@ class Valuation {
     const count = particles.kinds.length;
     this.particles = particles;
     this.weights = weightsOf(particles);
-    this.required = requirementsOf(particles);
+    this.required = requirementsOf(particles, points);
     this.best = new Float64Array(count);
     this.span = new Float64Array(count);
     this.impossible = new Uint8Array(count);
@@ -155,7 +167,7 @@ class Valuation {
           if (short > 0) value = this.impossible[p] ? 1 - (this.best[p] + short) / this.span[p] : UNMET - short;
           margin = -short;
         } else if (level > 0.5) {
-          margin = value - (2 * level - 1) * LARGEST_REQUIREMENT;
+          margin = value - (2 * level - 1) * LARGEST_LEVEL;
         }
         values[row * count + p] = value;
         acceptances[row * count + p] = margin === ALWAYS ? 1 : rises(margin);
