@@ -40,13 +40,13 @@ class RunFolder:
     loadable: bool = False
     """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
     config: Settings | None = None
-    session: SessionRecord | None = None
-    """The user's comparisons of outcomes, `choose.json`."""
     hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
     """Reference point -> hypervolume of the reported front, where a common reference point is not the run's own."""
     _notes: tuple[str, ...] = ()
     _fault: str = ""
     _version: str = ""
+    _session: tuple[SessionRecord | None, str] = (None, "")
+    _session_version: str = ""
 
     def __post_init__(self) -> None:
         """Open the history, without reading it."""
@@ -55,7 +55,23 @@ class RunFolder:
     @property
     def version(self) -> str:
         """Return a text that changes whenever the reported front does."""
-        return self._version
+        return f"{self._version}|{version_of(self.directory / CHOICE)}"
+
+    @property
+    def session(self) -> SessionRecord | None:
+        """Return the user's comparisons of outcomes, `choose.json`; None where there are none."""
+        return self._read_session()[0]
+
+    def _read_session(self) -> tuple[SessionRecord | None, str]:
+        """Return the session and what is wrong with its file; read again if it changed."""
+        version = version_of(self.directory / CHOICE)
+        if version != self._session_version:
+            self._session_version = version
+            try:
+                self._session = (parse_session(read_whole(self.directory / CHOICE)), "") if version else (None, "")
+            except (OSError, ValueError) as error:
+                self._session = (None, _sentence(CHOICE, error))
+        return self._session
 
     def history_version(self) -> str:
         """Return a text that changes whenever evaluations are added or published."""
@@ -69,7 +85,8 @@ class RunFolder:
     def notes(self) -> list[str]:
         """Return the faults of the folder, one sentence each."""
         fault = [self._fault] if self._fault else []
-        return [*fault, *self._notes, *self.evaluations.notes()]
+        session = self._read_session()[1]
+        return [*fault, *self._notes, *([session] if session else []), *self.evaluations.notes()]
 
     @property
     def setting(self) -> Settings:
@@ -85,7 +102,7 @@ class RunFolder:
 
     def refresh(self) -> None:
         """Read config.toml and front.json again if they changed."""
-        names = ("config.toml", "front.json", CHOICE)
+        names = ("config.toml", "front.json")
         version = "|".join(version_of(self.directory / name) for name in names)
         if not version_of(self.directory / "front.json"):
             version += "|" + self.history_version()  # what is shown then
@@ -98,7 +115,6 @@ class RunFolder:
         self.hypervolumes = {}
         notes: list[str] = []
         self.config = self._read_config(notes)
-        self.session = self._read_session(notes)
         self.reported, self.loadable = self._read_front(notes)
         if self.reported is not None:
             self.evaluations.objectives = len(self.reported.objectives)
@@ -127,15 +143,6 @@ class RunFolder:
         except (OSError, ValueError) as error:
             notes.append(_sentence("config.toml", error))
         return None
-
-    def _read_session(self, notes: list[str]) -> SessionRecord | None:
-        try:
-            return parse_session(read_whole(self.directory / CHOICE))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            notes.append(_sentence(CHOICE, error))
-            return None
 
     def _read_front(self, notes: list[str]) -> tuple[ReportedFront | None, bool]:
         file = self.directory / "front.json"

@@ -34,7 +34,7 @@ export function choosePanel() {
   listen(["filter"], () => showFilter());
   listen(["listing", "problem"], hide);
   hide();
-  listen([...CHOICE_KEYS, "compared"], oncePerFrame(() => card.replaceChildren(...(problem() ? policyCard(choice()) : []))));
+  listen(CHOICE_KEYS, oncePerFrame(() => card.replaceChildren(...(problem() ? policyCard(choice()) : []))));
   return element(
     "aside", { class: "panel choose", "aria-label": "Choose a policy" },
     element("h2", {}, "Choose"), empty, controls, normalize, card, filters, exports,

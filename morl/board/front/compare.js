@@ -75,12 +75,12 @@ function begin(answers, settings = active?.session.settings ?? DEFAULTS) {
 
 function stop() {
   active = null;
-  change({ compared: null });
+  change({ compared: null, picked: state.picked }); // the card says why a policy is shown
 }
 
 /** Shows the pair and the recommendation in the chart and the card. */
 function announce() {
-  if (!active) return change({ compared: null });
+  if (!active) return stop();
   const { session, policies } = active;
   const place = ({ run, row }) => ({ run: run.name, row });
   const recommended = place(policies[session.recommendation.row]);
