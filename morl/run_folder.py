@@ -38,8 +38,6 @@ CHECKPOINTS = "checkpoints"
 EVENTS = "tensorboard"
 RESUME_NOTE = "resume-note.txt"
 CHOICE = "choose.json"
-CHOICE_FORMAT = "morl-choice-1"
-"""What `choose.json` begins with."""
 
 NAMES = frozenset(
     {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE, CHOICE}

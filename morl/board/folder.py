@@ -20,7 +20,6 @@ from morl.board.records import (
 from morl.board.text import printable, whole_number
 from morl.elicitation import SessionRecord, parse_session
 from morl.preferences import scales_of
-from morl.run_folder import CHOICE
 
 _LOGGER = logging.getLogger("morl")
 
@@ -55,7 +54,7 @@ class RunFolder:
     @property
     def version(self) -> str:
         """Return a text that changes whenever the reported front does."""
-        return f"{self._version}|{version_of(self.directory / CHOICE)}"
+        return f"{self._version}|{version_of(self.directory / 'choose.json')}"
 
     @property
     def session(self) -> SessionRecord | None:
@@ -64,13 +63,15 @@ class RunFolder:
 
     def _read_session(self) -> tuple[SessionRecord | None, str]:
         """Return the session and what is wrong with its file; read again if it changed."""
-        version = version_of(self.directory / CHOICE)
+        version = version_of(self.directory / "choose.json")
         if version != self._session_version:
             self._session_version = version
             try:
-                self._session = (parse_session(read_whole(self.directory / CHOICE)), "") if version else (None, "")
+                self._session = (
+                    (parse_session(read_whole(self.directory / "choose.json")), "") if version else (None, "")
+                )
             except (OSError, ValueError) as error:
-                self._session = (None, _sentence(CHOICE, error))
+                self._session = (None, _sentence("choose.json", error))
         return self._session
 
     def history_version(self) -> str:

@@ -24,8 +24,9 @@ from morl.elicitation.posterior import (
     Response,
 )
 from morl.elicitation.questions import Recommendation, best_pair, recommend, regrets
-from morl.run_folder import CHOICE_FORMAT, as_list, as_table, json_text
 
+FORMAT = "morl-choice-1"
+"""What a session file begins with."""
 MOST_ANSWERS = 1_000
 """Answers of a session that is read."""
 MOST_POINTS = 1_000
@@ -112,7 +113,7 @@ class SessionRecord:
         """Return the record as the file spells it."""
         response = self.settings.response
         return {
-            "format": CHOICE_FORMAT,
+            "format": FORMAT,
             "objectives": list(self.objectives),
             "limit": self.settings.limit,
             "seed": self.settings.seed,
@@ -125,7 +126,7 @@ class SessionRecord:
 
     def to_text(self) -> str:
         """Return the file's content."""
-        return json_text(self.to_json())
+        return json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n"
 
 
 class Session:
@@ -358,9 +359,9 @@ def parse_session(content: bytes) -> SessionRecord:
         record = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is damaged: {error}") from None
-    if not isinstance(record, dict) or record.get("format") != CHOICE_FORMAT:
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
         found = record.get("format") if isinstance(record, dict) else type(record).__name__
-        raise ValueError(f"it must be of format {CHOICE_FORMAT!r}, not {found!r:.50}")
+        raise ValueError(f"it must be of format {FORMAT!r}, not {found!r:.50}")
     try:
         return _session_record(record)
     except KeyError as error:
@@ -370,13 +371,13 @@ def parse_session(content: bytes) -> SessionRecord:
 
 
 def _session_record(record: Mapping[str, object]) -> SessionRecord:
-    objectives = tuple(str(name) for name in as_list(record["objectives"], "objectives"))
+    objectives = tuple(str(name) for name in _list(record["objectives"], "objectives"))
     if not objectives:
         raise ValueError("objectives must be at least one name")
     response = record["response"]
     if not isinstance(response, dict) or set(response) != {one.name for one in fields(Response)}:
         raise ValueError("response must hold noise, indifference, lapse and link")
-    answers = as_list(record["answers"], "answers")
+    answers = _list(record["answers"], "answers")
     if len(answers) > MOST_ANSWERS:
         raise ValueError(f"answers must be at most {MOST_ANSWERS:,}, got {len(answers):,}")
     numbers = {name: _number(response[name], name) for name in ("noise", "indifference", "lapse")}
@@ -396,10 +397,18 @@ def _session_record(record: Mapping[str, object]) -> SessionRecord:
 def _answer(entry: object, count: int) -> Answer:
     if not isinstance(entry, dict) or entry.get("answer") not in ANSWERS:
         raise ValueError(f"an answer must hold left, right and one of {', '.join(ANSWERS)}, not {entry!r:.80}")
-    outcomes = as_table([entry["left"], entry["right"]], "outcomes")
-    if outcomes.shape != (2, count):
+    left, right = (
+        tuple(_number(value, "a return") for value in _list(entry[side], side)) for side in ("left", "right")
+    )
+    if len(left) != count or len(right) != count:
         raise ValueError(f"outcomes must be {count} numbers each, one for each objective")
-    return Answer(tuple(outcomes[0].tolist()), tuple(outcomes[1].tolist()), str(entry["answer"]))
+    return Answer(left, right, str(entry["answer"]))
+
+
+def _list(value: object, name: str) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name} must be a list, not {type(value).__name__}")
+    return value
 
 
 def _number(value: object, name: str) -> float:

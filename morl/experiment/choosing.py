@@ -15,7 +15,6 @@ from morl.elicitation import Answer, Session, SessionRecord, SessionSettings, pa
 from morl.experiment.files import write_text
 from morl.experiment.front import Front
 from morl.experiment.messages import spoken
-from morl.pareto import non_dominated
 from morl.protocols import FloatArray
 from morl.run_folder import CHOICE
 from morl.tables import Column, ShownTable, number, stdout_console, vector, visible
@@ -127,8 +126,7 @@ class Chooser:
             )
         settings = replace(settings, limit=settings.limit if limit is None else limit)
         settings = replace(settings, seed=settings.seed if seed is None else seed)
-        allowed = np.flatnonzero(front.violations == front.violations.min())
-        rows = allowed[non_dominated(front.choice_points[allowed])]  # no other is best for any utility that is followed
+        rows = np.flatnonzero(front.violations == front.violations.min())
         self.session = Session(front.choice_points, front.objectives, rows=rows, settings=settings, answers=answers)
 
     def _read(self) -> SessionRecord:

@@ -202,7 +202,7 @@ def read_until(descriptor: int, text: str, seconds: float = 60.0) -> str:
 
 def test_single_keys_answer_in_a_terminal(terminal: tuple[int, int], run: Run) -> None:
     process, descriptor = terminal
-    read_until(descriptor, "q stop here: ")
+    read_until(descriptor, "q stop here: ", seconds=200.0)
     for number, key in enumerate("lr", start=2):
         os.write(descriptor, key.encode())
         read_until(descriptor, f"Question {number}")
