@@ -364,10 +364,13 @@ def _single_keys() -> Iterator[bool]:
     try:
         import termios
         import tty
-
+    except ImportError:  # not on this system
+        yield False
+        return
+    try:
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
-    except (ImportError, OSError, ValueError, termios.error):
+    except (OSError, ValueError, termios.error):
         yield False
         return
     try:

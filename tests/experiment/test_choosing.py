@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -176,14 +177,16 @@ def test_lines_of_a_pipe_answer(run: Run, morl_cli: Cli, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def terminal(run: Run) -> Iterator[tuple[int, int]]:
-    """Start `morl choose` in a terminal of its own: (process, descriptor)."""
-    process, descriptor = pty.fork()
-    if process == 0:
-        command = "from morl.experiment.cli import main; main()"
-        os.execv(sys.executable, [sys.executable, "-c", command, "choose", str(run.directory)])
+def terminal(run: Run) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start `morl choose` in a terminal of its own: (process, descriptor to type into and to read from)."""
+    descriptor, other_end = pty.openpty()
+    command = [sys.executable, "-c", "from morl.experiment.cli import main; main()", "choose", str(run.directory)]
+    process = subprocess.Popen(command, stdin=other_end, stdout=other_end, stderr=other_end, start_new_session=True)
+    os.close(other_end)
     yield process, descriptor
-    os.close(descriptor)  # hangs up, which ends a process that still runs
+    process.kill()
+    process.wait()
+    os.close(descriptor)
 
 
 def read_until(descriptor: int, text: str, seconds: float = 60.0) -> str:
@@ -200,17 +203,14 @@ def read_until(descriptor: int, text: str, seconds: float = 60.0) -> str:
     return printed
 
 
-def test_single_keys_answer_in_a_terminal(terminal: tuple[int, int], run: Run) -> None:
+def test_single_keys_answer_in_a_terminal(terminal: tuple[subprocess.Popen[bytes], int], run: Run) -> None:
     process, descriptor = terminal
     read_until(descriptor, "q stop here: ", seconds=200.0)
     for number, key in enumerate("lr", start=2):
         os.write(descriptor, key.encode())
         read_until(descriptor, f"Question {number}")
-        read_until(descriptor, "q stop here: ")
-    os.write(descriptor, b"q")
+    os.write(descriptor, b"q")  # typed before it is asked for, and not lost
     read_until(descriptor, "policy = morl.load(")
-    assert os.waitpid(process, 0)[1] == 0
-    assert [one.answer for one in parse_session((run.directory / "choose.json").read_bytes()).answers] == [
-        "left",
-        "right",
-    ]
+    assert process.wait(60) == 0
+    answers = parse_session((run.directory / "choose.json").read_bytes()).answers
+    assert [one.answer for one in answers] == ["left", "right"]
