@@ -12,6 +12,9 @@
 | `checkpoints/` | all that resuming needs |
 | `tensorboard/` | TensorBoard events |
 | `choose.json` | the user's session of comparisons, `morl.elicitation.SessionRecord`; `morl choose` writes it |
+| `loggers.json` | the loggers that resuming opens again, with the ids of W&B and MLflow runs |
+| `metrics.csv`, `fronts.csv` | the same as the JSON lines, where the logger csv is chosen |
+| `wandb/` | W&B's own files, where the logger wandb is chosen |
 
 JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
 disks write run folders too.
@@ -37,10 +40,15 @@ POLICIES = "policies"
 CHECKPOINTS = "checkpoints"
 EVENTS = "tensorboard"
 RESUME_NOTE = "resume-note.txt"
+LOGGERS = "loggers.json"
+CSV_METRICS = "metrics.csv"
+CSV_FRONTS = "fronts.csv"
+WANDB = "wandb"
 CHOICE = "choose.json"
 
 NAMES = frozenset(
-    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE, CHOICE}
+    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE}
+    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB, CHOICE}
 )
 """Everything that a run folder may hold."""
 
