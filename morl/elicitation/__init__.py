@@ -9,7 +9,6 @@ session.recommendation.row
 """
 
 from morl.elicitation.posterior import ANSWERS, KINDS, Response
-from morl.elicitation.questions import Recommendation
 from morl.elicitation.session import (
     Answer,
     Preference,
@@ -26,7 +25,6 @@ __all__ = [
     "Answer",
     "Preference",
     "Question",
-    "Recommendation",
     "Response",
     "Session",
     "SessionRecord",

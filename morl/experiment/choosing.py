@@ -14,7 +14,6 @@ from morl.board.files import read_whole
 from morl.elicitation import Answer, Session, SessionRecord, SessionSettings, parse_session
 from morl.experiment.files import write_text
 from morl.experiment.front import Front
-from morl.experiment.messages import spoken
 from morl.protocols import FloatArray
 from morl.run_folder import CHOICE
 from morl.tables import Column, ShownTable, number, stdout_console, vector, visible
@@ -23,6 +22,7 @@ AnswerFn = Callable[[FloatArray, FloatArray], str | None]
 """(left, right) returns [objective] -> "left", "right", "equal", "neither", "undo"; None stops, to go on later."""
 KEYS = {"l": "left", "r": "right", "e": "equal", "n": "neither", "u": "undo"}
 QUIT = "q"
+START_OVER = "start over with --restart, in Python restart=True"
 END_OF_INPUT = "\x04"
 """The key Ctrl-D."""
 SHORTER = 3
@@ -121,9 +121,7 @@ class Chooser:
         limit = options.get("limit")
         seed = options.get("seed")
         if answers and seed not in (None, settings.seed):
-            raise ValueError(
-                f"{spoken('--seed', 'seed')} is {seed}, but {self.file} was begun with {settings.seed}: {_start_over()}"
-            )
+            raise ValueError(f"seed is {seed}, but {self.file} was begun with {settings.seed}: {START_OVER}")
         settings = replace(settings, limit=settings.limit if limit is None else limit)
         settings = replace(settings, seed=settings.seed if seed is None else seed)
         rows = np.flatnonzero(front.violations == front.violations.min())
@@ -134,11 +132,11 @@ class Chooser:
             record = parse_session(read_whole(self.file))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ValueError(f"{self.file} cannot be read: {reason}; {_start_over()}") from None
+            raise ValueError(f"{self.file} cannot be read: {reason}; {START_OVER}") from None
         if record.objectives != self._run.front.objectives:
             raise ValueError(
                 f"{self.file} compares {', '.join(record.objectives)}, but the run has"
-                f" {', '.join(self._run.front.objectives)}: {_start_over()}"
+                f" {', '.join(self._run.front.objectives)}: {START_OVER}"
             )
         return record
 
@@ -208,10 +206,6 @@ class Chooser:
             given = ", ".join(f"{weight:g}" for weight in preference)
             arguments = f"[{given}]" if utility == "linear" else f"[{given}], utility={utility!r}"
         return f"policy = morl.load({str(self._run.directory)!r}).policy({arguments})"
-
-
-def _start_over() -> str:
-    return f"start over with {spoken('--restart', 'restart=True')}"
 
 
 def choose(chooser: Chooser, answer: AnswerFn | None = None) -> Choice:
