@@ -1,4 +1,4 @@
-"""The command line: morl train | resume | evaluate | front | board | list."""
+"""The command line: morl train | resume | evaluate | choose | front | board | list."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train
+from morl.experiment.commands import Board, Choose, Evaluate, List, Resume, ShowFront, Train
 from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
@@ -36,6 +36,7 @@ usage: morl COMMAND ...
   morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
   morl resume RUN [--total-steps N]     resume a run where it stopped, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
+  morl choose RUN                       choose a policy by comparing outcomes, two at a time
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
   morl board [runs]                     look at fronts in TensorBoard, choose a policy
   morl list agents|configs
@@ -157,6 +158,21 @@ def evaluate(args: Sequence[str]) -> None:
     report.show_returns(run, row, run.evaluate(None, chosen.episodes, chosen.seed, row=row))
 
 
+def choose(args: Sequence[str]) -> None:
+    """Run `morl choose`."""
+    chosen = parse(Choose, args, "morl choose")
+    from morl.experiment import choosing
+    from morl.experiment.run import load
+
+    chooser = choosing.Chooser(
+        load(chosen.run), file=chosen.session, limit=chosen.limit, seed=chosen.seed, restart=chosen.restart
+    )
+    try:
+        choosing.choose(chooser)
+    finally:
+        choosing.show_choice(chooser)
+
+
 def front(args: Sequence[str]) -> None:
     """Run `morl front`."""
     chosen = parse(ShowFront, args, "morl front")
@@ -220,6 +236,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "resume": resume,
     "evaluate": evaluate,
+    "choose": choose,
     "front": front,
     "board": board,
     "list": show_list,

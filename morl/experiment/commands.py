@@ -69,6 +69,22 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choose:
+    """Choose a policy by comparing two outcomes at a time; the session is saved and goes on where it stopped."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    limit: float | None = None
+    """Stop when the expected regret is under this share of the utility's range; default: 0.01."""
+    session: Path | None = None
+    """The session file; default: RUN/choose.json."""
+    seed: int | None = None
+    """Seed of a new session; default: 0."""
+    restart: bool = False
+    """Forget the saved session and begin anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowFront:
     """Print the front of a run, or compare runs: all fronts, then one row a run, and means over seeds."""
 
@@ -108,6 +124,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "train": Train,
     "resume": Resume,
     "evaluate": Evaluate,
+    "choose": Choose,
     "front": ShowFront,
     "board": Board,
     "list": List,
@@ -118,6 +135,7 @@ POSITIONALS: dict[str, dict[str, str]] = {
     "train": {"agent_name": "AGENT", "env": "ENV"},
     "resume": {"run": "RUN"},
     "evaluate": {"run": "RUN"},
+    "choose": {"run": "RUN"},
     "front": {"runs": "RUN..."},
     "board": {"logdir": "[DIR]"},
     "list": {"what": "agents|envs|configs", "containing": "[TEXT]"},
@@ -133,6 +151,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "resume": ("morl resume runs/pd-morl/minecart-v0/seed-0 --total-steps 400000",),
     "evaluate": ("morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --episodes 20",),
+    "choose": ("morl choose runs/pd-morl/minecart-v0/seed-0",),
     "front": ("morl front runs/pd-morl/minecart-v0/seed-* --summary", "morl front RUN RUN --plot fronts.png"),
     "board": ("morl board runs",),
     "list": ("morl list envs hopper",),
