@@ -11,6 +11,7 @@
 | `policies/` | `<policy id>.pt`: all that acting needs, one file for each policy |
 | `checkpoints/` | all that resuming needs |
 | `tensorboard/` | TensorBoard events |
+| `videos/` | recorded policies and their index (`morl.recordings`) |
 
 JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
 disks write run folders too.
@@ -35,9 +36,12 @@ METRICS = "metrics.jsonl"
 POLICIES = "policies"
 CHECKPOINTS = "checkpoints"
 EVENTS = "tensorboard"
+VIDEOS = "videos"
 RESUME_NOTE = "resume-note.txt"
 
-NAMES = frozenset({CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE})
+NAMES = frozenset(
+    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, VIDEOS, RESUME_NOTE}
+)
 """Everything that a run writes into its folder."""
 
 COUNTS = ("selected_at_step", "training_steps", "pretraining_steps", "evaluation_steps", "updates", "wall_seconds")
