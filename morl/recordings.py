@@ -112,7 +112,7 @@ def parse_index(content: bytes) -> VideoIndex:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{VIDEOS}/{INDEX} is damaged: {error}") from None
     if not isinstance(record, dict) or record.get("version") != VERSION or not isinstance(record.get("videos"), list):
-        raise ValueError(f"{VIDEOS}/{INDEX} is damaged or of another version: it must be an object of version {VERSION}")
+        raise ValueError(f"{VIDEOS}/{INDEX} is damaged or of another version than {VERSION}: it holds no list of videos")
     entries = record["videos"][-MOST_RECORDINGS:]
     recordings = []
     for entry in entries:
