@@ -112,7 +112,7 @@ def parse_index(content: bytes) -> VideoIndex:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{VIDEOS}/{INDEX} is damaged: {error}") from None
     if not isinstance(record, dict) or record.get("version") != VERSION or not isinstance(record.get("videos"), list):
-        raise ValueError(f"{VIDEOS}/{INDEX} is damaged or of another version than {VERSION}: it holds no list of videos")
+        raise ValueError(f"{VIDEOS}/{INDEX} is damaged, or not of version {VERSION}: it holds no list of videos")
     entries = record["videos"][-MOST_RECORDINGS:]
     recordings = []
     for entry in entries:
@@ -196,4 +196,3 @@ def recordings_by_row(
         if hashes.get(recording.policy_id) == recording.policy_sha256 and np.array_equal(given, wanted, equal_nan=True):
             found[row] = recording
     return found
-
