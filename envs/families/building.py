@@ -247,5 +247,5 @@ class BuildingKernel(KernelVectorEnv):
         advance(actions, temperature, clocks, self.building, draws, positions, observations, rewards)
 
 
-building = single_form(BuildingKernel)
+building = single_form(BuildingKernel, "morl.envs.families.drawings:building")
 """The single form of both ids."""

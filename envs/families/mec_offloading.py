@@ -346,5 +346,5 @@ class MecOffloadingKernel(KernelVectorEnv):
         return rewards
 
 
-mec_offloading = single_form(MecOffloadingKernel)
+mec_offloading = single_form(MecOffloadingKernel, "morl.envs.families.drawings:mec_offloading")
 """The single form of mec-offloading-v0."""

@@ -96,5 +96,5 @@ class ServerQueuesKernel(KernelVectorEnv):
         return {"action_mask": self.arrays["allowed"]}
 
 
-server_queues = single_form(ServerQueuesKernel)
+server_queues = single_form(ServerQueuesKernel, "morl.envs.families.drawings:server_queues")
 """The single form of server-queues-v0."""
