@@ -1,4 +1,4 @@
-"""The command line: morl train | resume | evaluate | front | board | list."""
+"""The command line: morl train | resume | evaluate | watch | front | board | list."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train
+from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train, Watch
 from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
@@ -36,6 +36,7 @@ usage: morl COMMAND ...
   morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
   morl resume RUN [--total-steps N]     resume a run where it stopped, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
+  morl watch RUN [--preference 0.7 0.3] [--video FILE.mp4 | --all 9]   see what policies do
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
   morl board [runs]                     look at fronts in TensorBoard, choose a policy
   morl list agents|configs
@@ -155,6 +156,26 @@ def evaluate(args: Sequence[str]) -> None:
     report.show_returns(run, row, run.evaluate(None, chosen.episodes, chosen.seed, row=row))
 
 
+def watch(args: Sequence[str]) -> None:
+    """Run `morl watch`."""
+    chosen = parse(Watch, args, "morl watch")
+    from morl.experiment import report
+    from morl.experiment.run import load
+
+    run = load(chosen.run, trust=chosen.trust)
+    if chosen.video is None and not chosen.record and chosen.all is None:
+        run.watch(chosen.preference, row=chosen.row, conditioned=chosen.conditioned, seed=chosen.seed)
+        return
+    from morl.experiment.videos import RecordOptions
+    from morl.experiment.watchable import Chosen
+
+    if chosen.video is not None and chosen.record:
+        raise ValueError("--video and --record are both given, but the video goes to one place")
+    options = RecordOptions(chosen.episodes, chosen.seed, chosen.steps_per_second, report.show_recording)
+    policies = Chosen(chosen.preference, chosen.row, chosen.all, chosen.conditioned)
+    report.show_recorded(run.record_chosen(policies, chosen.video, options))
+
+
 def front(args: Sequence[str]) -> None:
     """Run `morl front`."""
     chosen = parse(ShowFront, args, "morl front")
@@ -218,6 +239,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "resume": resume,
     "evaluate": evaluate,
+    "watch": watch,
     "front": front,
     "board": board,
     "list": show_list,

@@ -39,6 +39,8 @@ from morl.seeding import derived_seed
 
 STEPS_PER_SECOND = 10.0
 """Where an environment does not say how fast time passes in it."""
+MOST_PICTURES_A_SECOND = 30.0
+"""Where more steps pass in a second, some are not drawn."""
 SMALLEST_SIDE = 320
 """Pixels; smaller pictures are enlarged by a whole number."""
 CAMERA_OPTIONS = {"camera_id", "camera_name", "default_camera_config"}

@@ -20,6 +20,7 @@ from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
+from morl.experiment.watchable import Watchable
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
@@ -50,7 +51,7 @@ class RunConfig(NamedTuple):
         return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-class Run:
+class Run(Watchable):
     """A run folder and what it holds.
 
     Attributes:
@@ -262,8 +263,7 @@ class Run:
             rows = np.array([self._row(preference, row, utility, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
-        env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
-        evaluator = build_evaluator(env, self._record.env_options, self.front.discount, self._max_envs)
+        evaluator = build_evaluator(self._trusted_env(), self._record.env_options, self.front.discount, self._max_envs)
         try:
             first = derived_seed(seed, "user evaluation")
             return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
@@ -309,8 +309,9 @@ class Run:
             bank.add(policy_id, data)
         return bank
 
-    def _config_env(self) -> str:
-        return self.env if isinstance(self.env, str) else self._record.env
+    def _trusted_env(self) -> EnvBuilder:
+        named = self.env if isinstance(self.env, str) else self._record.env
+        return trusted_env(self.directory, named, self._given_env, self._trust)
 
 
 def _utilities(utility: FrontUtility, points: FloatArray, weights: FloatArray) -> FloatArray:
