@@ -187,8 +187,11 @@ def front(args: Sequence[str]) -> None:
     if chosen.html is not None:
         from morl.board.page import write_page
 
-        write_page(list(chosen.runs), chosen.html)
-        report.say(f"page written to {chosen.html}")
+        size = write_page(list(chosen.runs), chosen.html, chosen.videos)
+        with_videos = f", {size.videos} videos inside" if chosen.videos else ""
+        report.say(f"page written to {chosen.html} ({size.size / 1e6:.1f} MB{with_videos})")
+    elif chosen.videos:
+        raise ValueError("--videos is given without --html FILE, the page that the videos would be put into")
     runs = []
     damaged = []
     for run in chosen.runs:
