@@ -115,7 +115,7 @@ def recorded_files(library: Library) -> dict[str, dict[str, str]]:
             total += len(content)
             if total > MOST_VIDEO_BYTES:
                 raise ValueError(
-                    f"videos is True, but those of these runs have more than {MOST_VIDEO_BYTES / 2**20:.0f} MB together,"
+                    f"videos is True, but those of these runs have more than {MOST_VIDEO_BYTES / 2**20:.0f} MB,"
                     " and a page of that size opens nowhere: give fewer runs"
                 )
             kind = KINDS[Path(name).suffix]

@@ -4,6 +4,8 @@ The loop is `morl.evaluation.Evaluator`, over one environment that shows each st
 recorded is what `evaluate` measures, bit for bit, for every kind of policy.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -241,7 +243,7 @@ class EpisodePlayer:
         self._display.show = show
         self._display.every = every
         try:
-            with quiet(warns_of_total_mass=True):
+            with quiet(warns_of_total_mass=True), _pygame_without_display():
                 if self._by_mujoco:
                     with offscreen():
                         yield
@@ -279,6 +281,19 @@ def _drawing_env(env: EnvBuilder, name: str, env_options: Mapping[str, EnvOption
         return call_builder(name, env, 1, options)
     except ValueError:  # it takes no render mode, but may have one
         return call_builder(name, env, 1, dict(env_options))
+
+
+@contextmanager
+def _pygame_without_display() -> Iterator[None]:
+    """Keep SDL, which environments draw with, from looking for a display where there is none, and from complaining."""
+    if not sys.platform.startswith("linux") or {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & os.environ.keys():
+        yield
+        return
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    try:
+        yield
+    finally:
+        os.environ.pop("SDL_VIDEODRIVER", None)
 
 
 def _steps_per_second(built: Env | VectorEnvironment) -> float:

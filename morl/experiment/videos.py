@@ -254,6 +254,13 @@ class KeyPictures:
         places = np.unique(np.linspace(0, len(pictures) - 1, count).round().astype(int))
         return [pictures[place] for place in places]
 
+    @property
+    def late(self) -> Pixels:
+        """Return the picture that shows best what a policy is about: shortly before its end."""
+        assert self._last is not None
+        pictures = self.pick(KEY_PICTURES)
+        return pictures[-2] if len(pictures) == KEY_PICTURES else self._last
+
 
 def thumbnail(picture: Pixels) -> Pixels:
     """Return a picture at the width of a thumbnail."""
@@ -288,10 +295,18 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Pixels]]], heading: str) ->
     return pixels
 
 
-def png_bytes(picture: Pixels) -> bytes:
-    """Return a picture as the content of a PNG file."""
+def png_bytes(picture: Pixels, colors: int | None = None) -> bytes:
+    """Return a picture as the content of a PNG file.
+
+    Args:
+        picture: the picture.
+        colors: how many it may have, at most 256; None: as many as it has.
+    """
+    image = Image.fromarray(picture)
+    if colors is not None:
+        image = image.quantize(colors, Image.Quantize.FASTOCTREE)
     stream = BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG", optimize=True)
+    image.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
 
 
@@ -360,8 +375,7 @@ def record_all(
             refuse_special(file)
             with _appearing_whole(file) as partial:
                 film = _film(subject, player, partial, ending, options)
-            (middle,) = film.key_pictures.pick(3)[1:2] or film.key_pictures.pick(1)
-            write_whole(folder / f"{stem}.png", png_bytes(middle))
+            write_whole(folder / f"{stem}.png", png_bytes(film.key_pictures.late, colors=128))
             entry = _entry(subject, film, file.name, f"{stem}.png", file.stat().st_size, options)
             _update_index(folder, (entry,), None)
             done.append(entry)
