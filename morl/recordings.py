@@ -118,7 +118,7 @@ def parse_index(content: bytes) -> VideoIndex:
     for entry in entries:
         try:
             recordings.append(_recording(entry))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
             continue
     sheet = record.get("sheet")
     left_out = len(record["videos"]) - len(recordings)
@@ -129,7 +129,7 @@ def _recording(entry: object) -> Recording:
     """Return an entry of the index.
 
     Raises:
-        ValueError, KeyError, TypeError, OverflowError: it is not one.
+        ValueError, LookupError, TypeError, OverflowError: it is not one.
     """
     if not isinstance(entry, dict):
         raise TypeError("an entry must be an object")
