@@ -6,6 +6,7 @@ recorded is what `evaluate` measures, bit for bit, for every kind of policy.
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -194,7 +195,8 @@ class EpisodePlayer:
     def __init__(self, env: EnvBuilder, env_options: Mapping[str, EnvOption], discount: float) -> None:
         self.name = env_name(env)
         self._display = _Display(self.name, discount)
-        with quiet(warns_of_total_mass=True):
+        with quiet(warns_of_total_mass=True), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*possible render_modes")  # what it returns is checked instead
             first = _drawing_env(env, self.name, env_options)
         self.steps_per_second = _steps_per_second(first)
         self._by_mujoco = not isinstance(first, VectorEnv) and is_drawn_by_mujoco(first)

@@ -7,43 +7,43 @@ that is killed leaves nothing that looks like a video.
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from morl.acting import Policy, PolicyBank
 from morl.board.files import read_whole
-from morl.envs.core.drawing import FAINT, INK, Drawing, Pixels
+from morl.envs.core.drawing import Pixels
 from morl.evaluation import Returns
-from morl.experiment.files import make_folder, refuse_special, remove, rename, write_text, write_whole
+from morl.experiment.files import make_folder, refuse_special, remove, write_text, write_whole
 from morl.experiment.messages import spoken
 from morl.experiment.ownership import locked
 from morl.experiment.rendering import MOST_PICTURES_A_SECOND, EpisodePlayer, Moment, captioned, number_text
 from morl.experiment.settings import whole
+from morl.experiment.video_files import (
+    KEY_PICTURES,
+    PARTIAL,
+    Gif,
+    KeyPictures,
+    Mp4,
+    VideoWriter,
+    appearing_whole,
+    check_video_file,
+    contact_sheet,
+    png_bytes,
+    usual_ending,
+)
 from morl.protocols import FloatArray
-from morl.recordings import INDEX, VIDEO_ENDINGS, Recording, VideoIndex, parse_index
+from morl.recordings import INDEX, Recording, VideoIndex, parse_index
 
 FASTEST = 100_000
 """Steps that may pass in a second of a video."""
 LAST_PICTURE_SECONDS = 1.0
 """How long the end of an episode stands still."""
-LARGEST_GIF = 3_000
-"""Pictures of a .gif, which are all in memory until it is written."""
-THUMBNAIL = 160
-"""Width of a thumbnail in pixels."""
-KEY_PICTURES = 5
-"""Pictures of each policy on the contact sheet."""
-KEPT_PICTURES = 64
-PARTIAL = ".partial-"
 _LOGGER = logging.getLogger("morl")
 
 
@@ -109,207 +109,6 @@ class Recorded:
         return tuple(self.folder / recording.file for recording in self.recordings)
 
 
-# --- Writing a video --------------------------------------------------------------------------------------------------
-
-
-class VideoWriter(Protocol):
-    """Writes the pictures of one video."""
-
-    def add(self, picture: Pixels) -> None:
-        """Append a picture; all have the same even size."""
-        ...
-
-    def close(self) -> None:
-        """Finish the file."""
-        ...
-
-
-class _Mp4:
-    """H.264 with yuv420p and its index in front, which every browser plays; encoded by ffmpeg while it is written."""
-
-    def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
-        ffmpeg = _imageio_ffmpeg()
-        assert ffmpeg is not None
-        options = ["-movflags", "+faststart", "-preset", "veryfast", "-crf", "26", "-threads", "1", "-bitexact"]
-        self._writer = ffmpeg.write_frames(
-            str(path),
-            size,
-            fps=rate,
-            codec="libx264",
-            pix_fmt_out="yuv420p",
-            macro_block_size=2,
-            quality=None,
-            output_params=options,
-            ffmpeg_log_level="error",
-        )
-        self._writer.send(None)
-
-    def add(self, picture: Pixels) -> None:
-        self._writer.send(np.ascontiguousarray(picture))
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _Gif:
-    """A picture that moves, for pages that take no video; 256 colors."""
-
-    def __init__(self, path: Path, rate: float) -> None:
-        self._path = path
-        self._milliseconds = max(20, round(100.0 / rate) * 10)
-        self._pictures: list[Image.Image] = []
-
-    def add(self, picture: Pixels) -> None:
-        if len(self._pictures) == LARGEST_GIF:
-            raise ValueError(
-                f"a .gif holds at most {LARGEST_GIF:,} pictures: record an .mp4, or fewer episodes at once"
-            )
-        self._pictures.append(Image.fromarray(picture).quantize(128, Image.Quantize.FASTOCTREE))
-
-    def close(self) -> None:
-        first, *others = self._pictures
-        first.save(self._path, format="GIF", save_all=True, append_images=others, duration=self._milliseconds, loop=0)
-
-
-def _imageio_ffmpeg() -> ModuleType | None:
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        return None
-    module: ModuleType = imageio_ffmpeg
-    return module
-
-
-def usual_ending() -> str:
-    """Return ".mp4", or ".gif" where the package that writes .mp4 is not installed, with one line that says so."""
-    if _imageio_ffmpeg() is not None:
-        return ".mp4"
-    _LOGGER.warning("imageio-ffmpeg is not installed, recorded as .gif: pip install 'morl-suite[video]' for .mp4")
-    return ".gif"
-
-
-def check_video_file(file: Path) -> None:
-    """Check that a video can be written to a file, before anything is played.
-
-    Raises:
-        ValueError: its ending is not .mp4 or .gif, its folder is missing, or the package for .mp4 is.
-        OSError: it is there and no regular file.
-    """
-    if file.suffix not in VIDEO_ENDINGS:
-        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but must end in {' or '.join(VIDEO_ENDINGS)}")
-    if not file.parent.is_dir():
-        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but {file.parent} is not a folder")
-    if file.suffix == ".mp4" and _imageio_ffmpeg() is None:
-        raise ValueError(
-            f"{file} needs the package imageio-ffmpeg, which is not installed: pip install 'morl-suite[video]', or"
-            " record a .gif"
-        )
-    refuse_special(file)
-
-
-@contextmanager
-def _appearing_whole(path: Path) -> Iterator[Path]:
-    """Yield the name under which a file is written; it gets its own name when the block ends without an error."""
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    remove(partial)
-    try:
-        yield partial
-        descriptor = os.open(partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        rename(partial, path)
-    finally:
-        remove(partial)
-
-
-# --- Pictures that stand for a video ----------------------------------------------------------------------------------
-
-
-class KeyPictures:
-    """Keeps at most `KEPT_PICTURES` of a stream of pictures, evenly spaced and small, and the last one."""
-
-    def __init__(self) -> None:
-        self._kept: list[Pixels] = []
-        self._every = 1
-        self._seen = 0
-        self._last: Pixels | None = None
-
-    def add(self, picture: Pixels) -> None:
-        """Take the next picture."""
-        small = thumbnail(picture)
-        if self._seen % self._every == 0:
-            self._kept.append(small)
-            if len(self._kept) > KEPT_PICTURES:
-                self._kept = self._kept[::2]
-                self._every *= 2
-        self._seen += 1
-        self._last = small
-
-    def pick(self, count: int) -> list[Pixels]:
-        """Return `count` pictures from the first to the last one, fewer where there were fewer."""
-        assert self._last is not None
-        pictures = self._kept if self._kept[-1] is self._last else [*self._kept, self._last]
-        places = np.unique(np.linspace(0, len(pictures) - 1, count).round().astype(int))
-        return [pictures[place] for place in places]
-
-    @property
-    def late(self) -> Pixels:
-        """Return the picture that shows best what a policy is about: shortly before its end."""
-        assert self._last is not None
-        pictures = self.pick(KEY_PICTURES)
-        return pictures[-2] if len(pictures) == KEY_PICTURES else self._last
-
-
-def thumbnail(picture: Pixels) -> Pixels:
-    """Return a picture at the width of a thumbnail."""
-    height, width = picture.shape[:2]
-    size = (THUMBNAIL, max(1, round(height * THUMBNAIL / width)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
-
-
-def contact_sheet(rows: Sequence[tuple[str, Sequence[Pixels]]], heading: str) -> Pixels:
-    """Return a picture with a row for each policy: what it is called and got, then its key pictures.
-
-    Args:
-        rows: title, whose lines are separated by line ends, and pictures of each policy.
-        heading: what the sheet is of.
-    """
-    gap = 6
-    texts = 210
-    lines = max(len(title.split("\n")) for title, _ in rows)
-    height = max(max(len(picture) for _, pictures in rows for picture in pictures), 17 * lines) + gap
-    most = max(len(pictures) for _, pictures in rows)
-    sheet = Drawing(texts + most * (THUMBNAIL + gap) + gap, 34 + height * len(rows))
-    sheet.text((gap + 4, 17), heading, INK, 14)
-    for number, (title, _) in enumerate(rows):
-        for line, words in enumerate(title.split("\n")):
-            sheet.text((gap + 4, 44 + height * number + 17 * line), words, FAINT if line else INK, 13)
-    pixels = sheet.pixels().copy()
-    for number, (_, pictures) in enumerate(rows):
-        for place, picture in enumerate(pictures):
-            top = 34 + height * number
-            left = texts + place * (THUMBNAIL + gap)
-            pixels[top : top + len(picture), left : left + THUMBNAIL] = picture
-    return pixels
-
-
-def png_bytes(picture: Pixels, colors: int | None = None) -> bytes:
-    """Return a picture as the content of a PNG file.
-
-    Args:
-        picture: the picture.
-        colors: how many it may have, at most 256; None: as many as it has.
-    """
-    image = Image.fromarray(picture)
-    if colors is not None:
-        image = image.quantize(colors, Image.Quantize.FASTOCTREE)
-    stream = BytesIO()
-    image.save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
-
-
 # --- Recording --------------------------------------------------------------------------------------------------------
 
 
@@ -336,7 +135,7 @@ def record_file(subject: Subject, player: EpisodePlayer, file: Path, options: Re
         OSError: the file cannot be written.
     """
     check_video_file(file)
-    with _appearing_whole(file) as partial:
+    with appearing_whole(file) as partial:
         film = _film(subject, player, partial, file.suffix, options)
     entry = _entry(subject, film, file.name, "", file.stat().st_size, options)
     options.tell(entry)
@@ -373,7 +172,7 @@ def record_all(
             stem = f"policy-{subject.policy.policy_id}-seed-{options.seed}-{_fingerprint(subject, player, options)}"
             file = folder / f"{stem}{ending}"
             refuse_special(file)
-            with _appearing_whole(file) as partial:
+            with appearing_whole(file) as partial:
                 film = _film(subject, player, partial, ending, options)
             write_whole(folder / f"{stem}.png", png_bytes(film.key_pictures.late, colors=128))
             entry = _entry(subject, film, file.name, f"{stem}.png", file.stat().st_size, options)
@@ -407,7 +206,7 @@ def _film(subject: Subject, player: EpisodePlayer, path: Path, ending: str, opti
         nonlocal pictures, size
         if not writers:
             size = (picture.shape[1], picture.shape[0])
-            writers.append(_Mp4(path, size, rate) if ending == ".mp4" else _Gif(path, rate))
+            writers.append(Mp4(path, size, rate) if ending == ".mp4" else Gif(path, rate))
         for _ in range(times):
             writers[0].add(picture)
         pictures += times

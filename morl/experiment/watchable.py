@@ -93,11 +93,11 @@ class Watchable:
             file: None for the run's folder `videos/`.
             options: how.
         """
-        from morl.experiment import videos
+        from morl.experiment import video_files, videos
 
         subjects = self._subjects(chosen, file)
         if file is not None:
-            videos.check_video_file(file)
+            video_files.check_video_file(file)
         with self._player() as player:
             if file is not None:
                 return videos.record_file(subjects[0], player, file, options)
