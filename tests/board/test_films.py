@@ -360,7 +360,8 @@ def test_thumbnails_lie_along_the_front_and_follow_the_pointer(tmp_path: Path, o
         return Array.from(trace.x, (x, k) => [x, frame.left + xaxis._offset + xaxis.d2p(x),
             frame.top + yaxis._offset + yaxis.d2p(trace.y[k])]).sort((a, b) => a[0] - b[0]); }"""
     )
-    shown.mouse.move(points[4][1], points[4][2])
+    shown.mouse.move(points[4][1] - 3, points[4][2])
+    shown.mouse.move(points[4][1], points[4][2])  # exactly where the outline has a corner too
     shown.locator(".tooltip .pointed").wait_for()
     assert shown.locator(".thumbnail.near").count() == 1
     assert "near" in thumbnails.nth(2).get_attribute("class")
