@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -94,6 +95,11 @@ class VideoIndex(NamedTuple):
         """Return the content of `index.json`."""
         videos = [asdict(recording) for recording in self.recordings]
         return json_text({"version": VERSION, "sheet": self.sheet, "videos": videos})
+
+
+def videos_folder(run_dir: Path) -> Path:
+    """Return the folder of a run's videos."""
+    return run_dir / VIDEOS
 
 
 def is_safe_name(name: object, endings: Sequence[str]) -> bool:

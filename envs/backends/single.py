@@ -3,15 +3,13 @@
 For families of our own. What came from elsewhere keeps its own single environment, against which the kernel is tested.
 """
 
-import importlib
 from collections.abc import Callable
 
 import gymnasium
 import numpy as np
-from numpy.typing import NDArray
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.core.types import Action, EnvOption, Info, Observation, Options, Step
+from morl.envs.core.types import Action, DrawsItself, EnvOption, Info, Observation, Options, Pixels, Step
 
 
 class SingleKernelEnv(gymnasium.Env[Observation, Action]):
@@ -19,8 +17,7 @@ class SingleKernelEnv(gymnasium.Env[Observation, Action]):
 
     Args:
         kernel: the batch form with `num_envs` 1 and no time limit.
-        drawing: "module:function" that draws it: (kernel, last action or None) -> pixels; None: it has no pictures.
-        render_mode: None or "rgb_array".
+        render_mode: None, or "rgb_array" where the kernel draws itself.
 
     Raises:
         ValueError: a render mode that it does not have.
@@ -28,12 +25,11 @@ class SingleKernelEnv(gymnasium.Env[Observation, Action]):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 6}  # noqa: RUF012 - Gymnasium's form
 
-    def __init__(self, kernel: KernelVectorEnv, drawing: str | None = None, render_mode: str | None = None) -> None:
-        if render_mode is not None and (drawing is None or render_mode != "rgb_array"):
-            modes = "None" if drawing is None else "None or 'rgb_array'"
-            raise ValueError(f"render_mode is {render_mode!r}, but must be {modes}")
+    def __init__(self, kernel: KernelVectorEnv, render_mode: str | None = None) -> None:
+        modes = (None, "rgb_array") if isinstance(kernel, DrawsItself) else (None,)
+        if render_mode not in modes:
+            raise ValueError(f"render_mode is {render_mode!r}, but must be {' or '.join(map(repr, modes))}")
         self.render_mode = render_mode
-        self.drawing = drawing
         self.shown_action: Action | None = None
         self.kernel = kernel
         self.observation_space = kernel.single_observation_space
@@ -62,27 +58,25 @@ class SingleKernelEnv(gymnasium.Env[Observation, Action]):
             self.shown_action = np.array(action)
         return kernel._to_space(observations)[0], rewards[0], bool(terminated[0]), False, self._info()
 
-    def render(self) -> NDArray[np.uint8]:
-        """Return the picture [row, column, 3]."""
-        if self.render_mode is None or self.drawing is None:
+    def render(self) -> Pixels:
+        """Return the picture."""
+        if self.render_mode is None or not isinstance(self.kernel, DrawsItself):
             raise ValueError("render_mode is None, but must be 'rgb_array' to render")
-        module, _, function = self.drawing.partition(":")
-        picture: NDArray[np.uint8] = getattr(importlib.import_module(module), function)(self.kernel, self.shown_action)
-        return picture
+        from morl.envs.core.drawing import Drawing  # here: training needs nothing to draw with
+
+        width, height = self.kernel.picture_size
+        sheet = Drawing(width, height)
+        self.kernel.draw(sheet, self.shown_action)
+        return sheet.pixels()
 
     def _info(self) -> Info:
         return {name: values[0].copy() for name, values in self.kernel._infos().items()}
 
 
-def single_form(kernel: Callable[..., KernelVectorEnv], drawing: str | None = None) -> Callable[..., SingleKernelEnv]:
-    """Return the entry point of the single form of `kernel`: it takes the same options, and `render_mode`.
-
-    Args:
-        kernel: the batch form.
-        drawing: "module:function" that draws it, as for `SingleKernelEnv`; imported when something is drawn.
-    """
+def single_form(kernel: Callable[..., KernelVectorEnv]) -> Callable[..., SingleKernelEnv]:
+    """Return the entry point of the single form of `kernel`: it takes the same options, and `render_mode`."""
 
     def build(render_mode: str | None = None, **env_options: EnvOption) -> SingleKernelEnv:
-        return SingleKernelEnv(kernel(1, max_episode_steps=None, **env_options), drawing, render_mode)
+        return SingleKernelEnv(kernel(1, max_episode_steps=None, **env_options), render_mode)
 
     return build

@@ -11,9 +11,7 @@ from typing import Any, BinaryIO
 
 from morl.board.files import open_regular, read_whole, version_of
 from morl.board.records import ReportedFront
-from morl.board.text import LARGEST_WHOLE_NUMBER, finite_or_none, printable
-from morl.recordings import INDEX, Recording, VideoIndex, parse_index, recordings_by_row
-from morl.run_folder import VIDEOS
+from morl.recordings import INDEX, Recording, VideoIndex, parse_index, recordings_by_row, videos_folder
 
 BEGINNINGS = {".mp4": (4, b"ftyp"), ".gif": (0, b"GIF8"), ".png": (0, b"\x89PNG")}
 """Ending -> where a file of this kind says what it is, and what it says."""
@@ -28,11 +26,11 @@ class Films:
         by_row: place of a point among those shown -> its recording.
         damaged: place of a point -> why its recording cannot be shown.
         sheet: name of the contact sheet; None where there is none.
-        notes: what is wrong with the index.
+        notes: what is wrong with the index, as it stands there.
     """
 
     def __init__(self, directory: Path) -> None:
-        self.folder = directory / VIDEOS
+        self.folder = videos_folder(directory)
         self.by_row: dict[int, Recording] = {}
         self.damaged: dict[int, str] = {}
         self.sheet: str | None = None
@@ -59,14 +57,14 @@ class Films:
             return
         index = self._read_index()
         if index.left_out:
-            self.notes.append(f"{VIDEOS}/{INDEX}: {index.left_out} entries cannot be read and are left out")
+            self.notes.append(f"{self.folder.name}/{INDEX}: {index.left_out} entries cannot be read and are left out")
         places = {row: place for place, row in enumerate(reported.rows.tolist())}
         shown = [replace(one, row=places[one.row]) for one in index.recordings if one.row in places]
         found = recordings_by_row(shown, reported.policy_ids, reported.preferences, reported.hashes)
         for place, recording in found.items():
             reason = self._fault(recording.file, recording.bytes)
             if reason:
-                self.damaged[place] = f"{VIDEOS}/{recording.file} {reason}: record it again"
+                self.damaged[place] = f"{self.folder.name}/{recording.file} {reason}: record it again"
             else:
                 self.by_row[place] = recording
         if index.sheet is not None and not self._fault(index.sheet):
@@ -75,11 +73,12 @@ class Films:
     def _read_index(self) -> VideoIndex:
         try:
             if self._is_linked():
-                raise OSError(f"{VIDEOS} is a link: links are not followed")
+                raise OSError(f"{self.folder.name} is a link: links are not followed")
             return parse_index(read_whole(self.folder / INDEX, LARGEST_INDEX))
         except (OSError, ValueError) as error:
-            text = printable(" ".join(str(getattr(error, "strerror", None) or error).split()))
-            self.notes.append(text if text.startswith(VIDEOS) else f"{VIDEOS}/{INDEX} cannot be read: {text}")
+            text = " ".join(str(getattr(error, "strerror", None) or error).split())
+            named = text.startswith(self.folder.name)
+            self.notes.append(text if named else f"{self.folder.name}/{INDEX} cannot be read: {text}")
             return VideoIndex()
 
     def _is_linked(self) -> bool:
@@ -121,6 +120,10 @@ class Films:
             raise OSError(f"{self.folder} is a link")
         return open_regular(self.folder / name)
 
+    def kind(self, name: str) -> str:
+        """Return the media type of a file of the folder."""
+        return KINDS[Path(name).suffix]
+
     def answer(self) -> dict[str, Any]:
         """Return what the page shows of the recordings, as JSON."""
         return {
@@ -135,8 +138,8 @@ def _answer(recording: Recording) -> dict[str, Any]:
     return {
         "file": recording.file,
         "thumbnail": recording.thumbnail,
-        "seed": min(recording.seed, LARGEST_WHOLE_NUMBER),
-        "returns": [[finite_or_none(value) for value in episode] for episode in recording.returns],
+        "seed": recording.seed,
+        "returns": [list(episode) for episode in recording.returns],
         "steps": list(recording.lengths),
         "width": recording.width,
         "height": recording.height,

@@ -67,7 +67,7 @@ class RunFolder:
     def notes(self) -> list[str]:
         """Return the faults of the folder, one sentence each."""
         fault = [self._fault] if self._fault else []
-        return [*fault, *self._notes, *self.evaluations.notes(), *self.films.notes]
+        return [*fault, *self._notes, *self.evaluations.notes(), *map(printable, self.films.notes)]
 
     @property
     def setting(self) -> Settings:

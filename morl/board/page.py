@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from morl.board import answers
-from morl.board.films import KINDS
 from morl.board.library import Library
 from morl.board.plugin import FRONT_END, plotly_file
 from morl.board.text import printable
@@ -118,8 +117,7 @@ def recorded_files(library: Library) -> dict[str, dict[str, str]]:
                     f"videos is True, but those of these runs have more than {MOST_VIDEO_BYTES / 2**20:.0f} MB,"
                     " and a page of that size opens nowhere: give fewer runs"
                 )
-            kind = KINDS[Path(name).suffix]
-            found[run][name] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+            found[run][name] = f"data:{folder.films.kind(name)};base64,{base64.b64encode(content).decode()}"
     return found
 
 

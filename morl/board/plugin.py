@@ -17,7 +17,6 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.wsgi import wrap_file
 
 from morl.board import answers
-from morl.board.films import KINDS
 from morl.board.library import Library
 
 FRONT_END = Path(__file__).with_name("front")
@@ -102,7 +101,7 @@ class ParetoPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard i
                 file = films.open(name)
             except OSError:
                 return _respond(b"the recording cannot be read", "text/plain", status=404)
-            return _part_of(file, name, request)
+            return _part_of(file, films.kind(name), request)
 
         return application
 
@@ -163,11 +162,11 @@ def _file(path: Path) -> Application:
     return application
 
 
-def _part_of(file: BinaryIO, name: str, request: Request) -> Response:
+def _part_of(file: BinaryIO, kind: str, request: Request) -> Response:
     """Return a file, or the range of its bytes that is asked for: without ranges browsers cannot wind a video."""
     status = os.fstat(file.fileno())
     content = wrap_file(request.environ, file)
-    response = Response(content, content_type=KINDS[Path(name).suffix], direct_passthrough=True)
+    response = Response(content, content_type=kind, direct_passthrough=True)
     response.content_length = status.st_size
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "private, no-cache"

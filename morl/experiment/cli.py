@@ -166,14 +166,20 @@ def watch(args: Sequence[str]) -> None:
     if chosen.video is None and not chosen.record and chosen.all is None:
         run.watch(chosen.preference, row=chosen.row, conditioned=chosen.conditioned, seed=chosen.seed)
         return
-    from morl.experiment.videos import RecordOptions
-    from morl.experiment.watchable import Chosen
+    from morl.experiment import videos
 
     if chosen.video is not None and chosen.record:
         raise ValueError("--video and --record are both given, but the video goes to one place")
-    options = RecordOptions(chosen.episodes, chosen.seed, chosen.steps_per_second, report.show_recording)
-    policies = Chosen(chosen.preference, chosen.row, chosen.all, chosen.conditioned)
-    report.show_recorded(run.record_chosen(policies, chosen.video, options))
+
+    options = videos.RecordOptions(
+        chosen.episodes,
+        chosen.seed,
+        chosen.steps_per_second,
+        tell=lambda recording: report.say(videos.recording_line(recording)),
+    )
+    policies = videos.Chosen(chosen.preference, chosen.row, chosen.all, chosen.conditioned)
+    for line in videos.record(run, policies, chosen.video, options).lines:
+        report.say(line)
 
 
 def front(args: Sequence[str]) -> None:

@@ -13,32 +13,30 @@ from typing import NamedTuple
 
 import numpy as np
 from gymnasium import Wrapper
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 
-from morl.envs.backends.foreign import ForeignVectorEnv
-from morl.envs.backends.synchronous import SynchronousVectorEnv
-from morl.envs.core.contract import MultiObjectiveVectorEnv, MultiObjectiveVectorWrapper
-from morl.envs.core.drawing import FAINT, INK, Drawing, Pixels, text_width
+from morl.envs.backends.vector import make_vec
+from morl.envs.core.drawing import Drawing, text_width
 from morl.envs.core.quiet import quiet
-from morl.envs.core.registry import EnvBuilder, call_builder, env_name, make
+from morl.envs.core.registry import call_builder, env_name, make
 from morl.envs.core.types import (
     Action,
     ActionBatch,
     Env,
+    EnvBuilder,
     EnvOption,
     Info,
     Observation,
     ObservationBatch,
     Options,
+    Pixels,
     Seed,
     Step,
     VectorStep,
 )
 from morl.envs.mujoco.offscreen import follow_robot, is_drawn_by_mujoco, offscreen
-from morl.evaluation import Act, ActInputs, Returns
-from morl.experiment.components import evaluator_like
-from morl.protocols import FloatArray, IndexArray, VectorEnvironment
-from morl.seeding import derived_seed
+from morl.experiment.components import evaluator_like, user_evaluation_seed
+from morl.protocols import FloatArray, VectorEnvironment
 
 STEPS_PER_SECOND = 10.0
 """Where an environment does not say how fast time passes in it."""
@@ -135,24 +133,24 @@ class _ShownEnv(Wrapper[Observation, Action, Observation, Action]):
         return observation, vector, terminated, truncated, info
 
 
-class _ShownVectorEnv(MultiObjectiveVectorWrapper):
+class _ShownVectorEnv(VectorWrapper[ObservationBatch, ActionBatch, FloatArray]):
     """A vector environment of one that shows its steps; the last one is already that of the next episode: not shown."""
 
-    def __init__(self, env: MultiObjectiveVectorEnv, display: _Display) -> None:
+    def __init__(self, env: VectorEnvironment, display: _Display) -> None:
         super().__init__(env)
         self.display = display
         display.render = env.render
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
-        result = super().reset(seed=seed, options=options)
+        result = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type] # it takes lists too
         self.display.start()
         return result
 
     def step(self, actions: ActionBatch) -> VectorStep:
-        result = self.inner.step(actions)
-        if not (result[2][0] or result[3][0]):
-            self.display.advance(result[1][0], over=False)
-        return result
+        observations, rewards, terminated, truncated, infos = self.env.step(actions)
+        if not (terminated[0] or truncated[0]):
+            self.display.advance(np.asarray(rewards[0], dtype=np.float64), over=False)
+        return observations, rewards, terminated, truncated, infos
 
 
 def checked_picture(name: str, drawn: object) -> Pixels:
@@ -187,6 +185,7 @@ class EpisodePlayer:
     Attributes:
         name: of the environment.
         steps_per_second: how fast its time passes.
+        evaluator: plays the episodes, one at a time, as every evaluation does.
 
     Raises:
         ValueError: it draws no pictures, or cannot be built.
@@ -197,39 +196,25 @@ class EpisodePlayer:
         self._display = _Display(self.name, discount)
         with quiet(warns_of_total_mass=True), warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*possible render_modes")  # what it returns is checked instead
-            first = _drawing_env(env, self.name, env_options)
-        self.steps_per_second = _steps_per_second(first)
-        self._by_mujoco = not isinstance(first, VectorEnv) and is_drawn_by_mujoco(first)
-        if isinstance(first, VectorEnv):
-            inner = first if isinstance(first, MultiObjectiveVectorEnv) else ForeignVectorEnv(self.name, first)
-            self._envs: MultiObjectiveVectorEnv = _ShownVectorEnv(inner, self._display)
-        else:
-            ready = [first]
+            ready = [_drawing_env(env, self.name, env_options)]
+        self.steps_per_second = _steps_per_second(ready[0])
+        self._by_mujoco = not isinstance(ready[0], VectorEnv) and is_drawn_by_mujoco(ready[0])
 
-            def build() -> Env:
-                single = ready.pop() if ready else _drawing_env(env, self.name, env_options)
-                assert not isinstance(single, VectorEnv)
-                return _ShownEnv(single, self._display)
+        def build() -> Env | VectorEnvironment:
+            built = ready.pop() if ready else _drawing_env(env, self.name, env_options)
+            if isinstance(built, VectorEnv):
+                return _ShownVectorEnv(built, self._display)
+            return _ShownEnv(built, self._display)
 
-            self._envs = SynchronousVectorEnv(self.name, build, 1)
+        build.__name__ = f"{self.name} (shown)"  # no id: what is known about one has been applied already
+        self._envs = make_vec(build, 1)
         self._display.num_objectives = self._envs.num_objectives
-        self._evaluator = evaluator_like(self._envs, lambda _: self._envs, discount, 1)
+        self.evaluator = evaluator_like(self._envs, lambda _: self._envs, discount, 1)
 
-    def play(self, act: Act, policies: IndexArray, preferences: FloatArray, seed: int, inputs: ActInputs) -> Returns:
-        """Return the returns of one episode, those of `Run.evaluate(episodes=1, seed=seed)`.
-
-        Args:
-            act: chooses actions.
-            policies: [1] policy id.
-            preferences: [1, objective] the preference that the policy acts for; NaN where it has none.
-            seed: of the evaluation.
-            inputs: what `act` takes beside these.
-
-        Raises:
-            ValueError: `render` returns no picture.
-        """
-        first = derived_seed(seed, "user evaluation")
-        return self._evaluator(act, policies, preferences, 1, first, inputs)
+    @staticmethod
+    def first_seed(seed: int) -> int:
+        """Return the seed that `evaluator` takes for the episode of `Run.evaluate(episodes=1, seed=seed)`."""
+        return user_evaluation_seed(seed)
 
     @contextmanager
     def shown_by(self, show: Show, every: int = 1) -> Iterator[None]:
@@ -327,10 +312,10 @@ def captioned(moment: Moment, objectives: tuple[str, ...], title: str) -> Pixels
     columns = max(1, min(len(cells), int((width - COLUMN) // widest)))
     rows = -(-len(cells) // columns)
     band = Drawing(width, LINE * (rows + 1) + 8 + (height % 2))
-    band.text((COLUMN / 2, 4 + LINE / 2), f"{title}, step {moment.step}", FAINT, LETTERS - 2)
+    band.text((COLUMN / 2, 4 + LINE / 2), f"{title}, step {moment.step}", "faint", LETTERS - 2)
     for place, cell in enumerate(cells):
         left = COLUMN / 2 + (width - COLUMN / 2) / columns * (place % columns)
-        band.text((left, 4 + LINE * (1.5 + place // columns)), cell, INK, LETTERS)
+        band.text((left, 4 + LINE * (1.5 + place // columns)), cell, size=LETTERS)
     below = band.pixels()
     whole = np.full((height + len(below), width, 3), 255, dtype=np.uint8)
     whole[:height, : picture.shape[1]] = picture

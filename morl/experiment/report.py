@@ -9,8 +9,6 @@ from morl.evaluation import Returns
 from morl.experiment.comparison import runs_table, seeds_table
 from morl.experiment.front import front_table
 from morl.experiment.run import Run
-from morl.experiment.videos import Recorded
-from morl.recordings import Recording
 from morl.tables import Column, ShownTable, number, short_labels, stdout_console, vector, visible
 
 
@@ -25,22 +23,6 @@ def show_trained(runs: Sequence[Run]) -> None:
     say(f"run folder   {' '.join(map(str, folders))}")
     say(f"look at it   morl board {shlex.quote(str(shared))}")
     say(f"all numbers  {' '.join((folder / 'front.json').as_posix() for folder in folders)}")
-
-
-def show_recording(recording: Recording) -> None:
-    """Print one line for a policy that has been recorded: file, seed, length and discounted return of each episode."""
-    which = f"policy {recording.policy_id}" if recording.row is None else f"row {recording.row}"
-    returns = "; ".join(vector(episode) for episode in recording.returns)
-    last = recording.seed + len(recording.lengths) - 1
-    seeds = f"seed {recording.seed}" if last == recording.seed else f"seeds {recording.seed} to {last}"
-    say(f"{recording.file}  {which}, {seeds}, {sum(recording.lengths):,} steps, returns {returns}")
-
-
-def show_recorded(recorded: Recorded) -> None:
-    """Print where videos are."""
-    say(f"recorded in {recorded.folder}")
-    if recorded.sheet is not None:
-        say(f"contact sheet {recorded.folder / recorded.sheet}")
 
 
 def show_fronts(runs: Sequence[Run], plot: Path | None, summary_only: bool = False) -> None:

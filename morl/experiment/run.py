@@ -1,7 +1,7 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +14,16 @@ from morl.acting import Policy, PolicyBank
 from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
-from morl.experiment.components import Experiment, build_evaluator, find_task
+from morl.experiment import showing
+from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
 from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
-from morl.experiment.watchable import Watchable
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
-from morl.seeding import derived_seed
 from morl.trust import check_trust
 from morl.utilities import find_utility
 
@@ -51,7 +50,7 @@ class RunConfig(NamedTuple):
         return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
-class Run(Watchable):
+class Run:
     """A run folder and what it holds.
 
     Attributes:
@@ -141,6 +140,11 @@ class Run(Watchable):
             self._experiment = experiment_of(self.directory, self._given_env, self._trust)
         return self._experiment
 
+    @property
+    def env_options(self) -> Mapping[str, bool | int | float | str]:
+        """Return the arguments of the environment's constructor."""
+        return self._record.env_options
+
     def metrics(self) -> dict[str, FloatArray]:
         """Return what metrics.jsonl holds: name -> array [line], NaN in lines that do not have it.
 
@@ -229,6 +233,9 @@ class Run(Watchable):
         chosen = self.front.normalizes if normalized is None else normalized
         return self.front.scales if chosen else np.ones_like(self.front.scales)
 
+    record = showing.record
+    watch = showing.watch
+
     def evaluate(
         self,
         preference: Sequence[float] | None = None,
@@ -263,9 +270,9 @@ class Run(Watchable):
             rows = np.array([self._row(preference, row, utility, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
-        evaluator = build_evaluator(self._trusted_env(), self._record.env_options, self.front.discount, self._max_envs)
+        evaluator = build_evaluator(self.env_to_build(), self._record.env_options, self.front.discount, self._max_envs)
         try:
-            first = derived_seed(seed, "user evaluation")
+            first = user_evaluation_seed(seed)
             return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
         finally:
             evaluator.close()
@@ -289,6 +296,10 @@ class Run(Watchable):
             raise ValueError(f"{self.directory / FRONT} names no policies: another version of morl wrote it")
         return files
 
+    def policy_sha256(self, policy_id: int) -> str:
+        """Return the SHA-256 of the file of a policy of the front."""
+        return self._files[policy_id].sha256
+
     def _policy_data(self, policy_id: int) -> PolicyData:
         """Return a policy of the front.
 
@@ -309,7 +320,12 @@ class Run(Watchable):
             bank.add(policy_id, data)
         return bank
 
-    def _trusted_env(self) -> EnvBuilder:
+    def env_to_build(self) -> EnvBuilder:
+        """Return the environment to build.
+
+        Raises:
+            ValueError: it is code that is not trusted.
+        """
         named = self.env if isinstance(self.env, str) else self._record.env
         return trusted_env(self.directory, named, self._given_env, self._trust)
 
@@ -463,7 +479,7 @@ def evaluate(
     bank.add(0, policy.data)
     evaluator = build_evaluator(env, env_options, stated.discount, max_envs)
     try:
-        first = derived_seed(seed, "user evaluation")
+        first = user_evaluation_seed(seed)
         only = np.zeros(1, dtype=np.int64)
         return evaluator(bank.act, only, policy.conditioning[None], count, first, bank.act_inputs)
     finally:

@@ -1,10 +1,9 @@
 """Video files and pictures of them: .mp4 by ffmpeg, .gif, thumbnails, contact sheets."""
 
 import logging
-import os
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -14,10 +13,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from morl.envs.core.drawing import FAINT, INK, Drawing, Pixels
-from morl.experiment.files import refuse_special, remove, rename
-from morl.experiment.messages import spoken
-from morl.recordings import VIDEO_ENDINGS
+from morl.envs.core.drawing import Drawing
+from morl.envs.core.types import Pixels
 
 LARGEST_GIF = 3_000
 """Pictures of a .gif, which are all in memory until it is written."""
@@ -26,7 +23,6 @@ THUMBNAIL = 160
 KEY_PICTURES = 5
 """Pictures of each policy on the contact sheet."""
 KEPT_PICTURES = 64
-PARTIAL = ".partial-"
 _LOGGER = logging.getLogger("morl")
 
 
@@ -128,42 +124,6 @@ def usual_ending() -> str:
     return ".gif"
 
 
-def check_video_file(file: Path) -> None:
-    """Check that a video can be written to a file, before anything is played.
-
-    Raises:
-        ValueError: its ending is not .mp4 or .gif, its folder is missing, or the package for .mp4 is.
-        OSError: it is there and no regular file.
-    """
-    if file.suffix not in VIDEO_ENDINGS:
-        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but must end in {' or '.join(VIDEO_ENDINGS)}")
-    if not file.parent.is_dir():
-        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but {file.parent} is not a folder")
-    if file.suffix == ".mp4" and imageio_ffmpeg() is None:
-        raise ValueError(
-            f"{file} needs the package imageio-ffmpeg, which is not installed: pip install 'morl-suite[video]', or"
-            " record a .gif"
-        )
-    refuse_special(file)
-
-
-@contextmanager
-def appearing_whole(path: Path) -> Iterator[Path]:
-    """Yield the name under which a file is written; it gets its own name when the block ends without an error."""
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    remove(partial)
-    try:
-        yield partial
-        descriptor = os.open(partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        rename(partial, path)
-    finally:
-        remove(partial)
-
-
 # --- Pictures that stand for a video ----------------------------------------------------------------------------------
 
 
@@ -222,10 +182,10 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Pixels]]], heading: str) ->
     height = max(max(len(picture) for _, pictures in rows for picture in pictures), 17 * lines) + gap
     most = max(len(pictures) for _, pictures in rows)
     sheet = Drawing(texts + most * (THUMBNAIL + gap) + gap, 34 + height * len(rows))
-    sheet.text((gap + 4, 17), heading, INK, 14)
+    sheet.text((gap + 4, 17), heading, size=14)
     for number, (title, _) in enumerate(rows):
         for line, words in enumerate(title.split("\n")):
-            sheet.text((gap + 4, 44 + height * number + 17 * line), words, FAINT if line else INK, 13)
+            sheet.text((gap + 4, 44 + height * number + 17 * line), words, "faint" if line else "ink", 13)
     pixels = sheet.pixels().copy()
     for number, (_, pictures) in enumerate(rows):
         for place, picture in enumerate(pictures):

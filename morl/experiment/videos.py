@@ -7,44 +7,116 @@ that is killed leaves nothing that looks like a video.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from morl.acting import Policy, PolicyBank
-from morl.board.files import read_whole
-from morl.envs.core.drawing import Pixels
-from morl.evaluation import Returns
-from morl.experiment.files import make_folder, refuse_special, remove, write_text, write_whole
+from morl.envs.core.types import EnvBuilder, EnvOption, Pixels
+from morl.experiment.files import (
+    PARTIAL,
+    appearing_whole,
+    make_folder,
+    refuse_special,
+    remove,
+    write_text,
+    write_whole,
+)
 from morl.experiment.messages import spoken
 from morl.experiment.ownership import locked
 from morl.experiment.rendering import MOST_PICTURES_A_SECOND, EpisodePlayer, Moment, captioned, number_text
 from morl.experiment.settings import whole
 from morl.experiment.video_files import (
     KEY_PICTURES,
-    PARTIAL,
     Gif,
     KeyPictures,
     Mp4,
     VideoWriter,
-    appearing_whole,
-    check_video_file,
     contact_sheet,
+    imageio_ffmpeg,
     png_bytes,
     usual_ending,
 )
 from morl.protocols import FloatArray
-from morl.recordings import INDEX, Recording, VideoIndex, parse_index
+from morl.recordings import INDEX, VIDEO_ENDINGS, Recording, VideoIndex, parse_index, videos_folder
 
 FASTEST = 100_000
 """Steps that may pass in a second of a video."""
 LAST_PICTURE_SECONDS = 1.0
 """How long the end of an episode stands still."""
 _LOGGER = logging.getLogger("morl")
+
+
+MOST_RECORDED = 200
+"""Policies that one call records."""
+
+
+class FrontOfRun(Protocol):
+    """What recording reads of a front."""
+
+    @property
+    def points(self) -> FloatArray:
+        """Return the returns [n, objective]."""
+        ...
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Return the names of the objectives."""
+        ...
+
+    @property
+    def discount(self) -> float:
+        """Return the discount of the returns."""
+        ...
+
+
+class RecordedRun(Protocol):
+    """A run as far as recording needs it."""
+
+    directory: Path
+
+    @property
+    def front(self) -> FrontOfRun:
+        """Return the front."""
+        ...
+
+    @property
+    def env_options(self) -> Mapping[str, EnvOption]:
+        """Return the arguments of the environment's constructor."""
+        ...
+
+    def env_to_build(self) -> EnvBuilder:
+        """Return the environment to build."""
+        ...
+
+    def policy(
+        self, preference: Sequence[float] | None = None, *, row: int | None = None, conditioned: bool = False
+    ) -> Policy:
+        """Return a policy."""
+        ...
+
+    def best_row(self, preference: Sequence[float]) -> int:
+        """Return the row of the front that has the highest utility for a preference."""
+        ...
+
+    def policy_sha256(self, policy_id: int) -> str:
+        """Return the SHA-256 of a policy's file."""
+        ...
+
+
+class Chosen(NamedTuple):
+    """Which policies are recorded: exactly one of the first three."""
+
+    preference: Sequence[float] | None = None
+    row: int | None = None
+    policies: int | None = None
+    """This many, spread evenly over the front."""
+    conditioned: bool = False
+    """Condition the network on the preference itself."""
 
 
 class Subject(NamedTuple):
@@ -104,6 +176,12 @@ class Recorded:
     sheet: str | None = None
 
     @property
+    def lines(self) -> list[str]:
+        """Return where the videos and the contact sheet are."""
+        where = [f"recorded in {self.folder}"]
+        return where if self.sheet is None else [*where, f"contact sheet {self.folder / self.sheet}"]
+
+    @property
     def videos(self) -> tuple[Path, ...]:
         """Return the video files."""
         return tuple(self.folder / recording.file for recording in self.recordings)
@@ -112,13 +190,103 @@ class Recorded:
 # --- Recording --------------------------------------------------------------------------------------------------------
 
 
+def record(run: RecordedRun, chosen: Chosen, file: Path | None, options: RecordOptions) -> Recorded:
+    """Record policies of a run; `morl.experiment.showing.record` explains it.
+
+    Args:
+        run: the run.
+        chosen: which policies.
+        file: None for the run's folder `videos/`.
+        options: how.
+    """
+    subjects = _subjects(run, chosen, file)
+    if file is not None:
+        check_video_file(file)
+    with player_of(run) as player:
+        if file is not None:
+            return record_file(subjects[0], player, file, options)
+        return record_all(subjects, player, videos_folder(run.directory), options)
+
+
+def player_of(run: RecordedRun) -> EpisodePlayer:
+    """Return a player of a run's environment."""
+    return EpisodePlayer(run.env_to_build(), run.env_options, run.front.discount)
+
+
+def _subjects(run: RecordedRun, chosen: Chosen, file: Path | None) -> list[Subject]:
+    """Return the policies to record.
+
+    Raises:
+        ValueError: the choice contradicts itself, or there is no such policy.
+    """
+    preference, row, policies, conditioned = chosen
+    flag = spoken("--all", "policies")
+    if (preference is not None) + (row is not None) + (policies is not None) != 1:
+        names = (spoken("--preference", "preference"), spoken("--row", "row"), flag)
+        raise ValueError(f"exactly one of {', '.join(names)} must be given: it says which policies are recorded")
+    if policies is not None and (conditioned or file is not None):
+        other = spoken("--conditioned", "conditioned") if conditioned else spoken("--video", "file")
+        raise ValueError(f"{flag} records policies of the front into videos/: {other} cannot be given with it")
+    if policies is not None:
+        count = whole(flag, policies, 1)
+        if count > MOST_RECORDED:
+            raise ValueError(f"{flag} is {count}, but must be at most {MOST_RECORDED}")
+        rows: list[int] = spread_rows(run.front.points, count)
+    elif conditioned:
+        policy = run.policy(preference, row=row, conditioned=True)
+        return [Subject(policy, None, run.policy_sha256(policy.policy_id))]
+    else:
+        assert row is not None or preference is not None
+        rows = [row if row is not None else run.best_row(preference or ())]
+    made = [(number, run.policy(row=number)) for number in rows]
+    return [Subject(policy, number, run.policy_sha256(policy.policy_id)) for number, policy in made]
+
+
+def recording_line(recording: Recording) -> str:
+    """Return one line about a recorded policy: file, seed, length and discounted return of each episode."""
+    which = f"policy {recording.policy_id}" if recording.row is None else f"row {recording.row}"
+    texts = [f"({', '.join(map(number_text, episode))})" for episode in recording.returns]
+    last = recording.seed + len(recording.lengths) - 1
+    seeds = f"seed {recording.seed}" if last == recording.seed else f"seeds {recording.seed} to {last}"
+    return f"{recording.file}  {which}, {seeds}, {sum(recording.lengths):,} steps, returns {'; '.join(texts)}"
+
+
+class _Episode(NamedTuple):
+    """What one episode returned."""
+
+    returns: FloatArray
+    """[objective] discounted."""
+    undiscounted_returns: FloatArray
+    """[objective]"""
+    length: int
+
+
 class _Film(NamedTuple):
     """A recorded policy: its entry without file names, and its key pictures."""
 
-    returns: list[Returns]
+    episodes: list[_Episode]
     size: tuple[int, int]
     seconds: float
     key_pictures: KeyPictures
+
+
+def check_video_file(file: Path) -> None:
+    """Check that a video can be written to a file, before anything is played.
+
+    Raises:
+        ValueError: its ending is not .mp4 or .gif, its folder is missing, or the package for .mp4 is.
+        OSError: it is there and no regular file.
+    """
+    if file.suffix not in VIDEO_ENDINGS:
+        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but must end in {' or '.join(VIDEO_ENDINGS)}")
+    if not file.parent.is_dir():
+        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but {file.parent} is not a folder")
+    if file.suffix == ".mp4" and imageio_ffmpeg() is None:
+        raise ValueError(
+            f"{file} needs the package imageio-ffmpeg, which is not installed: pip install 'morl-suite[video]', or"
+            " record a .gif"
+        )
+    refuse_special(file)
 
 
 def record_file(subject: Subject, player: EpisodePlayer, file: Path, options: RecordOptions) -> Recorded:
@@ -211,7 +379,7 @@ def _film(subject: Subject, player: EpisodePlayer, path: Path, ending: str, opti
             writers[0].add(picture)
         pictures += times
 
-    returns = []
+    episodes = []
     try:
         for episode in range(options.episodes):
             title = f"{_name_of(subject)}, seed {options.seed + episode}"
@@ -224,20 +392,15 @@ def _film(subject: Subject, player: EpisodePlayer, path: Path, ending: str, opti
                 write(picture)
 
             with player.shown_by(show, every):
-                returns.append(
-                    player.play(
-                        bank.act,
-                        np.array([policy.policy_id]),
-                        policy.conditioning[None],
-                        options.seed + episode,
-                        bank.act_inputs,
-                    )
-                )
+                seed = player.first_seed(options.seed + episode)
+                only = np.array([policy.policy_id])
+                played = player.evaluator(bank.act, only, policy.conditioning[None], 1, seed, bank.act_inputs)
+            episodes.append(_Episode(played.discounted[0], played.undiscounted[0], int(played.lengths[0])))
             write(shown[0], max(1, round(LAST_PICTURE_SECONDS * rate)))
     finally:
         for writer in writers:
             writer.close()
-    return _Film(returns, size, pictures / rate, key_pictures)
+    return _Film(episodes, size, pictures / rate, key_pictures)
 
 
 def _name_of(subject: Subject) -> str:
@@ -276,17 +439,13 @@ def _entry(subject: Subject, film: _Film, file: str, picture: str, size: int, op
         preference=tuple(policy.preference.tolist()),
         conditioning=None if takes_none else tuple(policy.conditioning.tolist()),
         seed=options.seed,
-        returns=_table(np.concatenate([returns.discounted for returns in film.returns])),
-        undiscounted_returns=_table(np.concatenate([returns.undiscounted for returns in film.returns])),
-        lengths=tuple(int(returns.lengths[0]) for returns in film.returns),
+        returns=tuple(tuple(episode.returns.tolist()) for episode in film.episodes),
+        undiscounted_returns=tuple(tuple(episode.undiscounted_returns.tolist()) for episode in film.episodes),
+        lengths=tuple(episode.length for episode in film.episodes),
         width=film.size[0],
         height=film.size[1],
         seconds=film.seconds,
     )
-
-
-def _table(values: FloatArray) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(row) for row in values.tolist())
 
 
 def _update_index(folder: Path, added: tuple[Recording, ...], sheet: str | None) -> None:
@@ -295,7 +454,7 @@ def _update_index(folder: Path, added: tuple[Recording, ...], sheet: str | None)
     refuse_special(file)
     index = VideoIndex()
     try:
-        index = parse_index(read_whole(file))
+        index = parse_index(file.read_bytes())
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:

@@ -8,17 +8,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
+from io import StringIO
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from morl.acting import Policy, PolicyBank
-from morl.envs.core.drawing import Pixels
-from morl.envs.core.quiet import quiet
-from morl.experiment.front import Front, normalized_preference
-from morl.experiment.messages import spoken
+from morl.envs.core.types import Pixels
+from morl.experiment.front import normalized_preference
 from morl.experiment.rendering import MOST_PICTURES_A_SECOND, EpisodePlayer, Moment, captioned
 from morl.protocols import Actions, FloatArray, IndexArray, Observations
 
@@ -33,11 +32,25 @@ KEYS = (
 )
 
 
+class SteeredFront(Protocol):
+    """What steering reads of a front."""
+
+    @property
+    def points(self) -> FloatArray:
+        """Return the returns [n, objective]."""
+        ...
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Return the names of the objectives."""
+        ...
+
+
 class Chooser(Protocol):
     """A run as far as steering needs it."""
 
     @property
-    def front(self) -> Front:
+    def front(self) -> SteeredFront:
         """Return the front."""
         ...
 
@@ -237,7 +250,8 @@ def watch(player: EpisodePlayer, steering: Steering, window: Window, seed: int) 
         while steering.wish != "quit":
             steering.wish = ""
             with suppress(_Interrupted):
-                player.play(projector.act, only, no_preference, projector.seed, projector.bank.act_inputs)
+                seed = player.first_seed(projector.seed)
+                player.evaluator(projector.act, only, no_preference, 1, seed, projector.bank.act_inputs)
             if steering.wish != "restart":
                 projector.seed += 1
 
@@ -288,12 +302,11 @@ def open_window() -> Iterator[Window]:
     Raises:
         ValueError: there is no display.
     """
-    record = spoken("--video FILE.mp4", "run.record('FILE.mp4', ...)")
-    without = f"there is no display to open a window on: {record} records without one"
+    without = "there is no display to open a window on: --video FILE.mp4, or run.record(...), records without one"
     named = {"DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"} & os.environ.keys()
     if sys.platform.startswith("linux") and not named:
         raise ValueError(without)
-    with quiet():
+    with redirect_stdout(StringIO()):  # its greeting
         import pygame
     try:
         pygame.display.init()
@@ -304,3 +317,9 @@ def open_window() -> Iterator[Window]:
         yield _PygameWindow()
     finally:
         pygame.display.quit()
+
+
+def open_and_watch(player: EpisodePlayer, steering: Steering, seed: int) -> None:
+    """Open a window and show episodes in it until it is closed; arguments as for `watch`."""
+    with open_window() as window:
+        watch(player, steering, window, seed)

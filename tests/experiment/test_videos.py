@@ -24,7 +24,7 @@ from morl.experiment import files, video_files
 from morl.experiment.ownership import FolderInUse, locked
 from morl.experiment.rendering import EpisodePlayer, Moment, captioned
 from morl.experiment.video_files import KeyPictures
-from morl.experiment.videos import spread_rows
+from morl.experiment.videos import RecordOptions, spread_rows
 from morl.recordings import parse_index
 
 NEEDS_FFMPEG = "imageio-ffmpeg is not installed: pip install '.[video]'"
@@ -100,7 +100,7 @@ def test_the_recorded_returns_are_those_of_evaluate(env: str, tmp_path: Path, wi
     agent = given.pop("agent")
     run = morl.train(agent, env, total_steps=200, run_dir=tmp_path / "run", **toys.SCHEDULE, **given)
     row = len(run.front.points) - 1
-    recorded = run.record(row=row, episodes=2, seed=7, steps_per_second=1_000)
+    recorded = run.record(row=row, episodes=2, seed=7)
     (recording,) = recorded.recordings
     for episode in range(2):
         returns = run.evaluate(row=row, episodes=1, seed=7 + episode)
@@ -158,7 +158,8 @@ def moments_of(env: Any, every: int) -> tuple[list[Moment], Any]:
         return np.ones(len(observations), dtype=np.int64)
 
     with EpisodePlayer(env, {}, 0.5) as player, player.shown_by(moments.append, every):
-        returns = player.play(act, np.zeros(1, dtype=np.int64), np.full((1, 2), np.nan), 11, NO_INPUTS)
+        only = np.zeros(1, dtype=np.int64)
+        returns = player.evaluator(act, only, np.full((1, 2), np.nan), 1, player.first_seed(11), NO_INPUTS)
     return moments, returns
 
 
@@ -429,8 +430,6 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "row conditioned": ({"row": 0, "conditioned": True}, "no preference is given"),
     "no episode": ({"row": 0, "episodes": 0}, "episodes is 0, but must be at least 1"),
     "negative seed": ({"row": 0, "seed": -1}, "seed is -1, but must be at least 0"),
-    "backwards": ({"row": 0, "steps_per_second": -1.0}, "steps_per_second is -1.0, but must be greater than 0"),
-    "never": ({"row": 0, "steps_per_second": float("nan")}, "steps_per_second is nan, but must be greater than 0"),
     "another kind": ({"row": 0, "file": "x.avi"}, "file is 'x.avi', but must end in .mp4 or .gif"),
     "no folder": ({"row": 0, "file": "nowhere/x.gif"}, "but nowhere is not a folder"),
     "mp4 without ffmpeg": ({"row": 0, "file": "x.mp4"}, "needs the package imageio-ffmpeg"),
@@ -449,6 +448,14 @@ def test_wrong_input_is_answered_in_a_sentence_before_anything_is_written(
         run.record(**arguments)
     assert not (run.directory / "videos").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("speed", [-1.0, 0.0, float("nan"), float("inf")])
+def test_time_passes_forwards_and_not_too_fast(speed: float) -> None:
+    with pytest.raises(
+        ValueError, match=f"steps_per_second is {speed}, but must be greater than 0 and at most 100,000"
+    ):
+        RecordOptions(steps_per_second=speed)
 
 
 def test_an_environment_without_pictures_is_refused(tmp_path: Path, without_figures: None) -> None:

@@ -241,7 +241,8 @@ def test_an_unsteered_episode_is_the_one_of_evaluate(run: Any, player: EpisodePl
     projector = watching._Projector(player, steering, FakeWindow(clock, {}), 9)
     nothing = np.full((1, 2), np.nan)
     with player.shown_by(projector.show):
-        returns = player.play(projector.act, np.zeros(1, dtype=np.int64), nothing, 9, projector.bank.act_inputs)
+        only = np.zeros(1, dtype=np.int64)
+        returns = player.evaluator(projector.act, only, nothing, 1, player.first_seed(9), projector.bank.act_inputs)
     assert np.array_equal(returns.discounted, run.evaluate(row=1, episodes=1, seed=9).discounted)
 
 

@@ -19,17 +19,16 @@ from morl.envs.families.lab import (
 SOURCE = "morl: a little worse than the worst of the front"
 LAB = "morl.envs.families.lab"
 SINGLE = f"{LAB}.entries"
-DRAWINGS = f"{LAB}.drawings"
 
-knapsack_single = single_form(knapsack.KnapsackKernel, f"{DRAWINGS}:draw_knapsack")
-scheduling_single = single_form(scheduling.SchedulingKernel, f"{DRAWINGS}:draw_scheduling")
-stochastic_grid_single = single_form(stochastic_grid.StochasticGridKernel, f"{DRAWINGS}:draw_stochastic_grid")
-linear_quadratic_2_single = single_form(linear_quadratic.LinearQuadratic2Kernel, f"{DRAWINGS}:draw_linear_quadratic")
-linear_quadratic_4_single = single_form(linear_quadratic.LinearQuadratic4Kernel, f"{DRAWINGS}:draw_linear_quadratic")
-docking_single = single_form(docking.DockingKernel, f"{DRAWINGS}:draw_docking")
-concave_arc_single = single_form(concave_arc.ConcaveArcKernel, f"{DRAWINGS}:draw_concave_arc")
-concave_arc_discrete_single = single_form(concave_arc.ConcaveArcDiscreteKernel, f"{DRAWINGS}:draw_concave_arc")
-dam_single = single_form(dam.DamKernel, f"{DRAWINGS}:draw_dam")
+knapsack_single = single_form(knapsack.KnapsackKernel)
+scheduling_single = single_form(scheduling.SchedulingKernel)
+stochastic_grid_single = single_form(stochastic_grid.StochasticGridKernel)
+linear_quadratic_2_single = single_form(linear_quadratic.LinearQuadratic2Kernel)
+linear_quadratic_4_single = single_form(linear_quadratic.LinearQuadratic4Kernel)
+docking_single = single_form(docking.DockingKernel)
+concave_arc_single = single_form(concave_arc.ConcaveArcKernel)
+concave_arc_discrete_single = single_form(concave_arc.ConcaveArcDiscreteKernel)
+dam_single = single_form(dam.DamKernel)
 
 ENTRIES = (
     EnvEntry(
