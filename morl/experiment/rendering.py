@@ -138,6 +138,7 @@ class _ShownVectorEnv(VectorWrapper[ObservationBatch, ActionBatch, FloatArray]):
 
     def __init__(self, env: VectorEnvironment, display: _Display) -> None:
         super().__init__(env)
+        self.reward_space = getattr(env, "reward_space", None)
         self.display = display
         display.render = env.render
 
