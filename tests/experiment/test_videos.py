@@ -20,7 +20,7 @@ from PIL import Image
 import morl
 from morl.envs.mujoco import offscreen
 from morl.evaluation import NO_INPUTS
-from morl.experiment import files, video_files
+from morl.experiment import files, video_files, videos
 from morl.experiment.ownership import FolderInUse, locked
 from morl.experiment.rendering import EpisodePlayer, Moment, captioned
 from morl.experiment.video_files import KeyPictures
@@ -442,7 +442,7 @@ def test_wrong_input_is_answered_in_a_sentence_before_anything_is_written(
 ) -> None:
     clear(run)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(video_files, "imageio_ffmpeg", lambda: None)
+    monkeypatch.setattr(videos, "imageio_ffmpeg", lambda: None)
     arguments, sentence = WRONG[name]
     with pytest.raises(ValueError, match=sentence.replace(".", r"\.")):
         run.record(**arguments)
