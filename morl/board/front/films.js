@@ -55,7 +55,7 @@ function nameOf(policy) {
 /** Returns the line that records a policy, with what is the matter. */
 function howToRecord(policy) {
   const damaged = state.films[policy.run.name]?.damaged[policy.row];
-  const words = damaged ?? (offline ? "Not in this page. It is recorded with" : "Not recorded yet. This line does it:");
+  const words = damaged ?? (offline ? "No recording in this page. This line makes one:" : "Not recorded yet. This line does it:");
   const line = `morl watch ${quoted(policy.run.directory)} --row ${rowInRun(policy)} --record`;
   return [element("p", { class: damaged ? "note" : "hint small" }, words), copyLine("Shell", line)];
 }
