@@ -140,11 +140,6 @@ class Run:
             self._experiment = experiment_of(self.directory, self._given_env, self._trust)
         return self._experiment
 
-    @property
-    def env_options(self) -> Mapping[str, bool | int | float | str]:
-        """Return the arguments of the environment's constructor."""
-        return self._record.env_options
-
     def metrics(self) -> dict[str, FloatArray]:
         """Return what metrics.jsonl holds: name -> array [line], NaN in lines that do not have it.
 
@@ -270,7 +265,8 @@ class Run:
             rows = np.array([self._row(preference, row, utility, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
-        evaluator = build_evaluator(self.env_to_build(), self._record.env_options, self.front.discount, self._max_envs)
+        env, options = self.env_to_build()
+        evaluator = build_evaluator(env, options, self.front.discount, self._max_envs)
         try:
             first = user_evaluation_seed(seed)
             return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
@@ -320,14 +316,14 @@ class Run:
             bank.add(policy_id, data)
         return bank
 
-    def env_to_build(self) -> EnvBuilder:
-        """Return the environment to build.
+    def env_to_build(self) -> tuple[EnvBuilder, Mapping[str, bool | int | float | str]]:
+        """Return the environment to build and the arguments of its constructor.
 
         Raises:
             ValueError: it is code that is not trusted.
         """
         named = self.env if isinstance(self.env, str) else self._record.env
-        return trusted_env(self.directory, named, self._given_env, self._trust)
+        return trusted_env(self.directory, named, self._given_env, self._trust), self._record.env_options
 
 
 def _utilities(utility: FrontUtility, points: FloatArray, weights: FloatArray) -> FloatArray:

@@ -84,13 +84,8 @@ class RecordedRun(Protocol):
         """Return the front."""
         ...
 
-    @property
-    def env_options(self) -> Mapping[str, EnvOption]:
-        """Return the arguments of the environment's constructor."""
-        ...
-
-    def env_to_build(self) -> EnvBuilder:
-        """Return the environment to build."""
+    def env_to_build(self) -> tuple[EnvBuilder, Mapping[str, EnvOption]]:
+        """Return the environment to build and the arguments of its constructor."""
         ...
 
     def policy(
@@ -210,7 +205,8 @@ def record(run: RecordedRun, chosen: Chosen, file: Path | None, options: RecordO
 
 def player_of(run: RecordedRun) -> EpisodePlayer:
     """Return a player of a run's environment."""
-    return EpisodePlayer(run.env_to_build(), run.env_options, run.front.discount)
+    env, options = run.env_to_build()
+    return EpisodePlayer(env, options, run.front.discount)
 
 
 def _subjects(run: RecordedRun, chosen: Chosen, file: Path | None) -> list[Subject]:
