@@ -1,7 +1,6 @@
 """The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -246,25 +245,6 @@ def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArr
 def evaluation_preferences(objectives: int, divisions: int | None) -> NDArray[np.float64]:
     """Return the evaluation grid [n, objective]; where no divisions are given, the finest of at most 250 points."""
     return finest_lattice(objectives, 250) if divisions is None else simplex_lattice(objectives, divisions)
-
-
-def normalized_preference(
-    preference: Sequence[float] | NDArray[np.float64], objectives: tuple[str, ...]
-) -> NDArray[np.float64]:
-    """Return a preference scaled to sum one.
-
-    Raises:
-        ValueError: it has the wrong length, a negative or non-finite weight, or nothing but zeros.
-    """
-    given = np.asarray(preference, dtype=np.float64)
-    if given.shape != (len(objectives),):
-        raise ValueError(
-            f"preference is {preference}, but must have {len(objectives)} weights, one each for {', '.join(objectives)}"
-        )
-    if not np.isfinite(given).all() or (given < 0).any() or given.sum() == 0:
-        raise ValueError(f"preference is {preference}, but its weights must be >= 0, finite and not all zero")
-    scaled: NDArray[np.float64] = given / given.sum()
-    return scaled
 
 
 def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:

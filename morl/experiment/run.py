@@ -15,12 +15,13 @@ from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment.components import Experiment, build_evaluator, find_task
-from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
+from morl.experiment.front import Front, front_table, known_front_of, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
+from morl.preferences import normalized_preference
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.seeding import derived_seed
@@ -195,13 +196,15 @@ class Run:
         else:
             weights = normalized_preference(preference, self.front.objectives)
         if not conditioned:
-            return Policy(replace(data, preference=self.front.preferences[chosen]), weights, policy_id)
+            measured = replace(data, preference=self.front.preferences[chosen])
+            return Policy(measured, weights, policy_id, env_id=self.env_id)
         if not data.spec.conditioned:
             raise ValueError(f"conditioned is True, but the policies of {self.agent_name} take no preference")
         if preference is None:
             raise ValueError("conditioned is True, but no preference is given")
-        in_units = weights * self.front.units / self._scales(normalized)
-        return Policy(replace(data, preference=in_units / in_units.sum()), weights, policy_id)
+        scale = self.front.units / self._scales(normalized)
+        policy = Policy(data, weights, policy_id, preference_scale=scale, env_id=self.env_id)
+        return policy.conditioned_on(weights)
 
     def best_row(
         self, preference: Sequence[float], utility: FrontUtility = "linear", normalized: bool | None = None
