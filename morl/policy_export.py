@@ -106,8 +106,8 @@ class PolicyGraph(nn.Module):
     utility_bounds: Tensor
     preference_weights: Tensor
     reward_units: Tensor
-    observation_mean: Tensor | None
-    observation_scale: Tensor | None
+    observation_mean: Tensor
+    observation_scale: Tensor
 
     def __init__(
         self, network: PolicyNetwork, data: PolicyData, preference_scale: FloatArray | None, distribution: bool
@@ -132,13 +132,15 @@ class PolicyGraph(nn.Module):
         self._constant("policy_parameters", data.parameters.detach()[None])
         self._constant("utility_bounds", torch.as_tensor(bounds, dtype=torch.float32)[None])
         self._constant("preference_weights", torch.as_tensor(weights, dtype=torch.float64)[None])
-        self._constant("observation_mean", None if data.mean is None else torch.as_tensor(data.mean))
-        self._constant("observation_scale", None if data.scale is None else torch.as_tensor(data.scale))
+        self.normalized = data.mean is not None and data.scale is not None
+        if self.normalized:  # a buffer that is None would confuse torch.export
+            self._constant("observation_mean", torch.as_tensor(data.mean))
+            self._constant("observation_scale", torch.as_tensor(data.scale))
         units = np.ones(len(spec.objectives)) if spec.reward_units is None else np.array(spec.reward_units)
         self._constant("reward_units", torch.as_tensor(np.append(units * network.augmented.units, 1.0)))
 
-    def _constant(self, name: str, value: Tensor | None) -> None:
-        self.register_buffer(name, None if value is None else value.cpu().clone())
+    def _constant(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value.cpu().clone())
 
     @property
     def inputs(self) -> list[GraphTensor]:
@@ -187,7 +189,7 @@ class PolicyGraph(nn.Module):
         if self.spec.augmented_units is not None:
             accrued = given["accrued_reward"].double() / self.reward_units
             rows = torch.cat([rows, accrued.float()], dim=1)
-        if self.observation_mean is not None and self.observation_scale is not None:
+        if self.normalized:
             rows = ((rows - self.observation_mean) * self.observation_scale).clamp(-CLIP, CLIP).float()
         preferences = self._preferences(given.get("preference"), rows)
         if self.spec.conditioned:
