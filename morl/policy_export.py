@@ -475,7 +475,7 @@ def _recorded(graph: PolicyGraph) -> "ExportedProgram":
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep torch from reporting what it thinks of its own parts: deprecations, packages that nothing here needs."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)

@@ -122,7 +122,7 @@ class PolicySpec:
             "activation": self.activation in get_args(Activation),
             "objectives": count > 0,
             "utility": isinstance(self.utility, str),
-            "ensemble": isinstance(self.ensemble, int) and self.ensemble > 0,
+            "ensemble": type(self.ensemble) is int and self.ensemble > 0,
             "augmented_units": all(len(unit) == count for unit in units),
             **{
                 name: isinstance(getattr(self, name), bool)
@@ -174,7 +174,7 @@ class PolicyData:
         for name, value in arrays.items():
             optional = value is None and name in ("mean", "scale", "bounds")
             if not optional and not _is_array(value, Tensor if name == "parameters" else np.ndarray):
-                raise ValueError(f"the policy's {name} is {value!r:.100}, but must be an array of floats")
+                raise ValueError(f"the policy's {name} must be an array of floats")
         return PolicyData(spec=spec, **arrays)
 
 
@@ -286,7 +286,7 @@ def parse_policy(content: bytes, name: str) -> PolicyFile:
         vectors = {"wanted": fields.get("wanted"), "preference_scale": fields.get("preference_scale", data.preference)}
         for key, vector in vectors.items():
             if not _is_array(vector, np.ndarray) or vector.shape != (len(data.spec.objectives),):
-                raise ValueError(f"its {key} is {vector!r:.100}, but must have one number for each objective")
+                raise ValueError(f"its {key} must be one number for each objective")
     except ValueError as error:
         raise ValueError(f"policy file {name} is damaged: {error}") from error
     return PolicyFile(
