@@ -17,7 +17,6 @@ from torch import Tensor
 
 from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
-from morl.learning.observations import batch_size, with_first_axis
 from morl.learning.scalarization import UtilityChoice
 from morl.policy_export import PolicyGraph, write_onnx, write_torchscript
 from morl.policy_files import PolicyData, PolicyFile, PolicySpec, read_policy, save_policy
@@ -305,8 +304,7 @@ class Policy:
             raise ValueError(
                 f"deterministic is False, but this policy of {spec.agent} is deterministic: its head is {spec.head!r}"
             )
-        size = batch_size(spec.observation_space, observation)
-        batch = with_first_axis(spec.observation_space, observation) if size is None else observation
+        batch, size = self._bank.network.batched(observation)
         count = 1 if size is None else size
         accrued = None
         if state is not None and spec.augmented_units is not None:

@@ -17,18 +17,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from morl.action_masks import num_choices
-from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
-from morl.learning.observations import has_few_joint_states
+from morl.learning.tensor_spaces import TensorSpec, action_tensor, encoded, environment_action, leaf_tensors
 from morl.policy_files import PolicyData, PolicySpec, write_atomically
 from morl.policy_networks import PolicyArrays, PolicyNetwork
 from morl.protocols import FloatArray
@@ -66,22 +62,6 @@ EXTRA_FILE: Final = "morl.json"
 
 CLIP: Final = 10.0
 """Normalized observations are clipped to this many standard deviations, as in `morl.acting`."""
-
-
-class GraphTensor(NamedTuple):
-    """An input or an output of a graph; its first axis is the batch."""
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    """Without the batch."""
-    meaning: str
-    """In words, for the metadata."""
-
-    def record(self) -> dict[str, object]:
-        """Return plain data for the metadata."""
-        name = str(self.dtype).removeprefix("torch.")
-        return {"name": self.name, "dtype": name, "shape": ["batch", *self.shape], "meaning": self.meaning}
 
 
 class PolicyGraph(nn.Module):
@@ -123,7 +103,7 @@ class PolicyGraph(nn.Module):
         self.network = network
         self.preference_is_input = preference_scale is not None
         self.distribution = distribution
-        self.leaves = list(_leaves(spec.observation_space, "observation"))
+        self.leaves = list(leaf_tensors(spec.observation_space, "observation"))
         names = [leaf.name for leaf in self.leaves]
         if len(set(names)) < len(names):
             raise ValueError(f"observation_space is {spec.observation_space}, but two of its parts have the same path")
@@ -143,49 +123,45 @@ class PolicyGraph(nn.Module):
         self.register_buffer(name, value.cpu().clone())
 
     @property
-    def inputs(self) -> list[GraphTensor]:
+    def inputs(self) -> list[TensorSpec]:
         """Return the inputs, in the order of `forward`."""
         spec = self.spec
         count = len(spec.objectives)
         found = list(self.leaves)
         if self.preference_is_input:
             meaning = f"weights >= 0 of {', '.join(spec.objectives)}, not all zero; the graph scales them to sum one"
-            found.append(GraphTensor("preference", torch.float32, (count,), meaning))
+            found.append(TensorSpec("preference", torch.float32, (count,), meaning))
         if spec.augmented_units is not None:
             meaning = (
                 "what the episode has paid so far: the discounted sum of rewards of each objective, then the discount"
                 " of the next reward; zeros and a one at its start"
             )
-            found.append(GraphTensor("accrued_reward", torch.float32, (count + 1,), meaning))
+            found.append(TensorSpec("accrued_reward", torch.float32, (count + 1,), meaning))
         if spec.action_masks:
-            shape = (num_choices(spec.action_space),)
-            found.append(GraphTensor("action_mask", torch.bool, shape, "true where a choice is allowed, at least one"))
+            width = (self.network.num_actions,)
+            found.append(TensorSpec("action_mask", torch.bool, width, "true where a choice is allowed, at least one"))
         return found
 
     @property
-    def outputs(self) -> list[GraphTensor]:
+    def outputs(self) -> list[TensorSpec]:
         """Return the outputs of `forward`."""
         space = self.spec.action_space
-        action = GraphTensor("action", _action_dtype(space), tuple(space.shape or ()), _described(space))
+        action = action_tensor(space)
         if not self.distribution:
             return [action]
         if isinstance(space, spaces.Discrete):
             meaning = f"of the choices, counted from {int(space.start)}"
-            return [action, GraphTensor("probabilities", torch.float32, (int(space.n),), meaning)]
-        assert isinstance(space, spaces.Box)
-        width = int(np.prod(space.shape))
-        units = "in [-1, 1], which stands for the bounds of the action" if space.is_bounded() else "in its own units"
-        place = "before the tanh" if self.spec.head == "squashed-gaussian" else units
-        return [
-            action,
-            GraphTensor("mean", torch.float32, (width,), f"of the Gaussian, {place}"),
-            GraphTensor("standard_deviation", torch.float32, (width,), f"of the Gaussian, {place}"),
-        ]
+            return [action, TensorSpec("probabilities", torch.float32, (self.network.num_actions,), meaning)]
+        bounded = isinstance(space, spaces.Box) and space.is_bounded()
+        units = "in [-1, 1], which stands for the bounds of the action" if bounded else "in its own units"
+        meaning = f"of the Gaussian, {'before the tanh' if self.spec.head == 'squashed-gaussian' else units}"
+        width = (self.network.num_actions,)
+        return [action, *(TensorSpec(name, torch.float32, width, meaning) for name in ("mean", "standard_deviation"))]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs for the inputs, both in the order of the properties of these names."""
         given = {tensor.name: value for tensor, value in zip(self.inputs, tensors, strict=True)}
-        rows = _encoded(self.spec.observation_space, self.spec.one_hot, iter(tensors))
+        rows = encoded(self.spec.observation_space, self.spec.one_hot, iter(tensors))
         if self.spec.augmented_units is not None:
             accrued = given["accrued_reward"].double() / self.reward_units
             rows = torch.cat([rows, accrued.float()], dim=1)
@@ -198,10 +174,11 @@ class PolicyGraph(nn.Module):
         masks = None if mask is None else mask[None]
         arrays = PolicyArrays(self.policy_parameters, self.utility_bounds)
         chosen = self.network.actions(arrays, rows[None], preferences[None], masks)[0]
-        action = _environment_action(self.spec.action_space, chosen)
+        action = environment_action(self.spec.action_space, chosen)
         if not self.distribution:
             return (action,)
-        return (action, *_parameters(self.network.distribution(arrays.parameters, rows[None], masks)))
+        parameters = self.network.distribution_parameters(arrays.parameters, rows[None], masks)
+        return (action, *(parameter[0] for parameter in parameters))
 
     def _preferences(self, given: Tensor | None, rows: Tensor) -> Tensor:
         """Return the preferences [batch, objective] that the network is conditioned on, in float32."""
@@ -220,140 +197,6 @@ def _refuse_unknown(spec: PolicySpec) -> None:
             raise ValueError(
                 f"the policy has {field.name} = {value!r}, and such policies cannot be exported as a graph yet"
             )
-
-
-def _leaves(space: gymnasium.Space[Any], path: str) -> Iterator[GraphTensor]:
-    """Yield the leaves of an observation space that hold anything; names are paths such as observation.camera."""
-    match space:
-        case spaces.Dict():
-            for key, part in space.spaces.items():
-                yield from _leaves(part, f"{path}.{key}")
-        case spaces.Tuple():
-            for index, part in enumerate(space.spaces):
-                yield from _leaves(part, f"{path}.{index}")
-        case spaces.Discrete():
-            yield GraphTensor(path, torch.int64, (), _described(space))
-        case spaces.Box() | spaces.MultiDiscrete() | spaces.MultiBinary():
-            if 0 not in space.shape:
-                yield GraphTensor(path, _observation_dtype(space), tuple(space.shape), _described(space))
-        case _:
-            raise ValueError(f"{path} is {space}, and observations of this kind cannot be exported as a graph yet")
-
-
-def _described(space: gymnasium.Space[Any]) -> str:
-    """Return what a leaf of an observation space, or an action space, holds, in words."""
-    match space:
-        case spaces.Discrete():
-            return f"a whole number from {int(space.start)} to {int(space.start + space.n) - 1}"
-        case spaces.Box() if space.low.size > 0:
-            numbers = "whole numbers" if np.dtype(space.dtype).kind in "iu" else "numbers"
-            return f"{numbers} from {space.low.min()} to {space.high.max()}, as the environment has them"
-        case spaces.MultiBinary():
-            return "zeros and ones"
-        case _:
-            return f"whole numbers of the space {space}"
-
-
-DTYPES: Final[Mapping[str, torch.dtype]] = {
-    "float16": torch.float16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bool": torch.bool,
-    "int8": torch.int8,
-    "int16": torch.int16,
-    "int32": torch.int32,
-    "int64": torch.int64,
-    "uint8": torch.uint8,
-    "uint16": torch.int32,  # torch stores larger unsigned integers, but does not compute with them
-    "uint32": torch.int64,
-    "uint64": torch.int64,
-}
-"""dtype of a space -> dtype of its tensors in a graph."""
-
-
-def _observation_dtype(space: gymnasium.Space[Any]) -> torch.dtype:
-    """Return float32 for all floats, as networks see them, else the dtype of the space."""
-    dtype = np.dtype(space.dtype)
-    return torch.float32 if dtype.kind == "f" else DTYPES[dtype.name]
-
-
-def _encoded(space: gymnasium.Space[Any], one_hot: bool, tensors: Iterator[Tensor]) -> Tensor:
-    """Return observations as rows [batch, width] of float32, as `morl.learning.observations.encoder` does.
-
-    Args:
-        space: of one observation.
-        one_hot: whether bounded integers become one-hot.
-        tensors: those of the leaves, in order.
-    """
-    match space:
-        case spaces.Dict() | spaces.Tuple():
-            parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
-            return torch.cat([_encoded(part, one_hot, tensors) for part in parts if _holds(part)], dim=1)
-        case spaces.Discrete():
-            return _one_hot(next(tensors).reshape(-1, 1), np.array([space.start]), np.array([space.n]))
-        case spaces.MultiDiscrete():
-            counts = space.nvec.ravel()
-            return _one_hot(next(tensors).reshape(-1, len(counts)), space.start.ravel(), counts)
-        case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer):
-            low = space.low.ravel().astype(np.int64)
-            counts = space.high.ravel().astype(np.int64) - low + 1
-            values = next(tensors).reshape(-1, len(counts))
-            if not has_few_joint_states(counts.tolist()):
-                return _one_hot(values, low, counts)
-            strides = np.append(np.cumprod(counts[:0:-1])[::-1], 1)
-            states = ((values.long() - torch.as_tensor(low)) * torch.as_tensor(strides)).sum(dim=1, keepdim=True)
-            return _one_hot(states, np.array([0]), np.array([counts.prod()]))
-        case _:
-            return next(tensors).float().reshape(-1, int(np.prod(space.shape or ())))
-
-
-def _holds(space: gymnasium.Space[Any]) -> bool:
-    """Return whether an observation space has any leaf that holds something."""
-    return any(True for _ in _leaves(space, ""))
-
-
-def _one_hot(values: Tensor, start: NDArray[Any], counts: NDArray[Any]) -> Tensor:
-    """Return the categories [batch, n], counted from `start` [n], as one-hot columns [batch, sum of counts]."""
-    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]) - start
-    columns = values.long() + torch.as_tensor(offsets.astype(np.int64))
-    return (columns.unsqueeze(-1) == torch.arange(int(counts.sum()))).float().sum(dim=1)
-
-
-def _action_dtype(space: gymnasium.Space[Any]) -> torch.dtype:
-    """Return the dtype of actions, which `PolicyBank.act` has too; choices are int64."""
-    return DTYPES[np.dtype(space.dtype).name] if isinstance(space, spaces.Box) else torch.int64
-
-
-def _environment_action(space: gymnasium.Space[Any], actions: Tensor) -> Tensor:
-    """Return actions [batch, ...] of the environment for those of a policy, as `morl.learning.actions` does.
-
-    Args:
-        space: of one action.
-        actions: [batch, width]: a number of a choice, or numbers in [-1, 1] where the space is bounded.
-    """
-    if isinstance(space, spaces.Discrete):
-        return actions[:, 0].long() + int(space.start)
-    assert isinstance(space, spaces.Box)
-    dtype = np.dtype(space.dtype)
-    precision = torch.float64 if dtype.kind in "iu" or dtype == np.float64 else torch.float32
-    low = torch.as_tensor(space.low.ravel().astype(np.float64))
-    high = torch.as_tensor(space.high.ravel().astype(np.float64))
-    scaled = actions.to(precision)
-    if space.is_bounded():
-        scaled = ((high + low) / 2).to(precision) + ((high - low) / 2).to(precision) * scaled
-    scaled = torch.minimum(torch.maximum(scaled, low.to(precision)), high.to(precision))
-    if dtype.kind in "iu":
-        scaled = scaled.round()  # of float64: halves must fall as they do in NumPy
-    return scaled.to(_action_dtype(space)).reshape(-1, *space.shape)
-
-
-def _parameters(distribution: Distribution | SquashedGaussian) -> tuple[Tensor, ...]:
-    """Return the parameters [batch, ...] of the only policy's distribution, as `PolicyGraph.outputs` names them."""
-    match distribution:
-        case Categorical():
-            return (distribution.log_probabilities[0].exp(),)
-        case DiagonalGaussian() | SquashedGaussian():
-            return distribution.mean[0], (torch.zeros_like(distribution.mean) + distribution.log_std.exp())[0]
 
 
 # --- Files ------------------------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from torch import Tensor
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
-from morl.learning.observations import encoder
+from morl.learning.observations import batch_size, encoder, with_first_axis
 from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec
+from morl.protocols import Observations
 
 
 class PolicyArrays(NamedTuple):
@@ -104,6 +105,36 @@ class PolicyNetwork:
                 return SquashedGaussian.of(outputs)
             case _:
                 return Categorical.masked(outputs, masks)
+
+    def distribution_parameters(self, parameters: Tensor, inputs: Tensor, masks: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the parameters of the distributions over actions: probabilities, or means and standard deviations.
+
+        Args:
+            parameters: [policy, n].
+            inputs: [policy, batch, width].
+            masks: [policy, batch, choice], true where a choice is allowed.
+
+        Returns:
+            One or two tensors [policy, batch, choice or action].
+        """
+        match self.distribution(parameters, inputs, masks):
+            case Categorical() as choices:
+                return (choices.log_probabilities.exp(),)
+            case gaussian:
+                return gaussian.mean, torch.zeros_like(gaussian.mean) + gaussian.log_std.exp()
+
+    def batched(self, observation: Observations) -> tuple[Observations, int | None]:
+        """Return a user's observation as a batch, and the size of the batch that it was; None for a single observation.
+
+        Args:
+            observation: one observation of the environment's space, or a batch of them along a first axis.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        space = self.spec.observation_space
+        size = batch_size(space, observation)
+        return (with_first_axis(space, observation) if size is None else observation), size
 
     def actions(
         self,

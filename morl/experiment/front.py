@@ -1,6 +1,7 @@
 """The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from morl.board.files import read_whole
 from morl.board.known_fronts import registered_front
 from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
-from morl.preferences import finest_lattice, scales_differ, scales_of, simplex_lattice
+from morl.preferences import finest_lattice, normalized_preference, scales_differ, scales_of, simplex_lattice
 from morl.run_folder import FRONT, KNOWN_POINTS_STORED, FrontRecord, parse_front
 from morl.tables import Column, ShownTable, number, vector, visible
 
@@ -63,6 +64,17 @@ class Front:
     scales: NDArray[np.float64]
     undiscounted_points: NDArray[np.float64]
     violations: NDArray[np.float64]
+
+    def weights(self, preference: Sequence[float]) -> NDArray[np.float64]:
+        """Return a preference scaled to sum one [objective].
+
+        Args:
+            preference: [objective] weights >= 0.
+
+        Raises:
+            ValueError: it has the wrong length or a negative weight, or nothing but zeros.
+        """
+        return normalized_preference(preference, self.objectives)
 
     @property
     def normalizes(self) -> bool:

@@ -21,7 +21,6 @@ from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
-from morl.preferences import normalized_preference
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.seeding import derived_seed
@@ -191,10 +190,7 @@ class Run:
         chosen = self._row(preference, row, utility, normalized)
         policy_id = int(self.front.policy_ids[chosen])
         data = self._policy_data(policy_id)
-        if preference is None:
-            weights = self.front.preferences[chosen]
-        else:
-            weights = normalized_preference(preference, self.front.objectives)
+        weights = self.front.preferences[chosen] if preference is None else self.front.weights(preference)
         if not conditioned:
             measured = replace(data, preference=self.front.preferences[chosen])
             return Policy(measured, weights, policy_id, env_id=self.env_id)
@@ -221,7 +217,7 @@ class Run:
         Raises:
             ValueError: the preference has the wrong length or a negative weight, or there is no such utility.
         """
-        weights = normalized_preference(preference, self.front.objectives)
+        weights = self.front.weights(preference)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
         points = self.front.choice_points / self._scales(normalized)
         return int(allowed[np.argmax(_utilities(utility, points, weights)[allowed])])
