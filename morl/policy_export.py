@@ -9,6 +9,7 @@ A new kind of observation needs a case in `_leaves` and `_encoded`, a new field 
 `EXPORTED_FIELDS`. What is unknown is refused with its name.
 """
 
+import copy
 import io
 import json
 import logging
@@ -24,7 +25,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from morl.learning.tensor_spaces import TensorSpec, action_tensor, encoded, environment_action, leaf_tensors
+from morl.learning.tensor_spaces import (
+    TensorSpec,
+    action_tensor,
+    encoded,
+    environment_action,
+    leaf_tensors,
+    leaf_values,
+)
 from morl.policy_files import PolicyData, PolicySpec, write_atomically
 from morl.policy_networks import PolicyArrays, PolicyNetwork
 from morl.protocols import FloatArray
@@ -107,6 +115,7 @@ class PolicyGraph(nn.Module):
         names = [leaf.name for leaf in self.leaves]
         if len(set(names)) < len(names):
             raise ValueError(f"observation_space is {spec.observation_space}, but two of its parts have the same path")
+        self._check_encoding()
         bounds = np.zeros((2, len(spec.objectives))) if data.bounds is None else data.bounds
         weights = data.preference if preference_scale is None else preference_scale
         self._constant("policy_parameters", data.parameters.detach()[None])
@@ -118,6 +127,19 @@ class PolicyGraph(nn.Module):
             self._constant("observation_scale", torch.as_tensor(data.scale))
         units = np.ones(len(spec.objectives)) if spec.reward_units is None else np.array(spec.reward_units)
         self._constant("reward_units", torch.as_tensor(np.append(units * network.augmented.units, 1.0)))
+
+    def _check_encoding(self) -> None:
+        """Raise ValueError where torch encodes an observation otherwise than the network does."""
+        space = copy.deepcopy(self.spec.observation_space)
+        space.seed(0)
+        batch, _ = self.network.batched(space.sample())
+        values = zip(leaf_values(space, batch), self.leaves, strict=True)
+        tensors = [torch.as_tensor(value.astype(leaf.numpy_dtype)) for value, leaf in values]
+        rows = encoded(space, self.spec.one_hot, iter(tensors)).numpy()
+        if not np.array_equal(rows, self.network.encode(batch)):
+            raise ValueError(
+                f"observation_space is {space}, and observations of this kind cannot be exported as a graph yet"
+            )
 
     def _constant(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value.cpu().clone())

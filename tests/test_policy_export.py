@@ -398,6 +398,16 @@ def test_spaces_that_no_graph_knows_are_refused() -> None:
             PolicyGraph(PolicyNetwork(policy.data.spec), data, None, False)
 
 
+def test_an_encoding_that_differs_from_the_networks_is_refused() -> None:
+    """Whoever changes how observations become rows: the exporter compares before it writes anything."""
+    policy = written("categorical")
+    network = PolicyNetwork(policy.data.spec)
+    encode = network.encode
+    network.encode = lambda batch: encode(batch) / np.float32(255.0)
+    with pytest.raises(ValueError, match="observations of this kind cannot be exported as a graph yet"):
+        PolicyGraph(network, policy.data, None, False)
+
+
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     policy = written("gaussian")
     (tmp_path / "folder").mkdir()

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.observations import has_few_joint_states
+from morl.protocols import Observations
 
 
 class TensorSpec(NamedTuple):
@@ -28,10 +29,14 @@ class TensorSpec(NamedTuple):
     meaning: str
     """In words, for the metadata."""
 
+    @property
+    def numpy_dtype(self) -> str:
+        """Return the dtype as NumPy calls it, such as "float32"."""
+        return str(self.dtype).removeprefix("torch.")
+
     def record(self) -> dict[str, object]:
         """Return plain data for the metadata."""
-        name = str(self.dtype).removeprefix("torch.")
-        return {"name": self.name, "dtype": name, "shape": ["batch", *self.shape], "meaning": self.meaning}
+        return {"name": self.name, "dtype": self.numpy_dtype, "shape": ["batch", *self.shape], "meaning": self.meaning}
 
 
 def leaf_tensors(space: gymnasium.Space[Any], path: str) -> Iterator[TensorSpec]:
@@ -50,6 +55,24 @@ def leaf_tensors(space: gymnasium.Space[Any], path: str) -> Iterator[TensorSpec]
                 yield TensorSpec(path, _observation_dtype(space), tuple(space.shape), _described(space))
         case _:
             raise ValueError(f"{path} is {space}, and observations of this kind cannot be exported as a graph yet")
+
+
+def leaf_values(space: gymnasium.Space[Any], batch: Observations) -> Iterator[NDArray[Any]]:
+    """Yield the arrays of a batch of observations, in the order of `leaf_tensors`.
+
+    Args:
+        space: of one observation.
+        batch: as a vector environment returns it.
+    """
+    match space:
+        case spaces.Dict():
+            for key, part in space.spaces.items():
+                yield from leaf_values(part, batch[key])
+        case spaces.Tuple():
+            for index, part in enumerate(space.spaces):
+                yield from leaf_values(part, batch[index])
+        case _ if _holds(space):
+            yield np.asarray(batch)
 
 
 def _described(space: gymnasium.Space[Any]) -> str:
