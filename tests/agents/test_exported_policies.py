@@ -50,6 +50,10 @@ def test_every_agent_and_solver_is_tested() -> None:
     assert {f"morl-d, {solver}" for solver in BUILT_IN} <= set(CASES)
 
 
+def evaluated(preferences: Any, episodes: int, policies: Any = None) -> Any:
+    return preferences if policies is None else decomposed.answer(preferences, episodes, policies)
+
+
 def exported(name: str) -> dict[int, PolicyData]:
     """Return the policies of an agent that has trained a little."""
     agent_name, env, settings = CASES[name]
@@ -58,7 +62,7 @@ def exported(name: str) -> dict[int, PolicyData]:
     stated = problem(env)
     kind: Any = find_agent(agent_name, stated.action_space)
     agent = kind(stated, kind.config_class(**settings), 3, 4, torch.device("cpu"))
-    for _ in agent.learn(morl.make_vec(env, 4), 150, decomposed.answer):
+    for _ in agent.learn(morl.make_vec(env, 4), 150, evaluated):
         pass
     found: dict[int, PolicyData] = agent.export_policies()
     return found
