@@ -147,6 +147,25 @@ def test_a_graph_acts_as_predict_does(spec: PolicySpec, seed: int, normalized: s
     assert action.dtype == np.dtype(str(graph.outputs[0].dtype).removeprefix("torch."))
 
 
+@settings(deadline=None, max_examples=12)
+@given(
+    spec=specs(),
+    seed=st.integers(0, 1000),
+    normalized=st.sampled_from(["", "float32", "float64"]),
+    scaled=st.booleans(),
+)
+def test_every_graph_can_be_recorded(
+    spec: PolicySpec, seed: int, normalized: str, scaled: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    policy = policy_of(spec, seed, normalized, scaled)
+    file = tmp_path_factory.getbasetemp() / "policy.torchscript"
+    policy.to_torchscript(file, distribution=spec.stochastic)
+    situation = Situation(policy, 5, seed)
+    outputs = in_torchscript(file)(situation.inputs())
+    for found, expected in zip(outputs, in_torch(graph_of(policy, spec.stochastic), situation.inputs()), strict=True):
+        np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=1e-5, atol=1e-5)
+
+
 WRITTEN: dict[str, tuple[dict[str, Any], str]] = {
     "deterministic": (
         {"head": "deterministic", "action_space": ACTIONS[1], "conditioned": True, "activation": "tanh"},
@@ -442,7 +461,6 @@ def test_the_page_from_a_run_to_your_robot(
     """Its first block exports; the second one acts in a process where nothing but NumPy and onnxruntime imports."""
     import toys
 
-    pytest.importorskip("onnxruntime")
     page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     export, act = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len([line for line in act.splitlines() if line.strip() and not line.startswith("print")]) <= 15

@@ -175,7 +175,7 @@ def environment_action(space: gymnasium.Space[Any], actions: Tensor) -> Tensor:
         return actions[:, 0].long() + int(space.start)
     assert isinstance(space, spaces.Box)
     dtype = np.dtype(space.dtype)
-    precision = torch.float64 if dtype.kind in "iu" or dtype == np.float64 else torch.float32
+    precision = torch.float32 if dtype == np.float32 else torch.float64  # others are rounded as NumPy rounds them
     low = torch.as_tensor(space.low.ravel().astype(np.float64))
     high = torch.as_tensor(space.high.ravel().astype(np.float64))
     scaled = actions.to(precision)
@@ -183,5 +183,5 @@ def environment_action(space: gymnasium.Space[Any], actions: Tensor) -> Tensor:
         scaled = ((high + low) / 2).to(precision) + ((high - low) / 2).to(precision) * scaled
     scaled = torch.minimum(torch.maximum(scaled, low.to(precision)), high.to(precision))
     if dtype.kind in "iu":
-        scaled = scaled.round()  # of float64: halves must fall as they do in NumPy
+        scaled = scaled.round()
     return scaled.to(_action_dtype(space)).reshape((-1, *space.shape))

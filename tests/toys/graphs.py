@@ -102,7 +102,8 @@ def in_torch(graph: PolicyGraph, inputs: Inputs) -> list[Any]:
 
 
 def onnx_session(file: Path) -> Any:
-    onnxruntime = pytest.importorskip("onnxruntime")
+    import onnxruntime  # the extra [onnx], which `make test` installs
+
     return onnxruntime.InferenceSession(str(file))
 
 
@@ -140,11 +141,16 @@ def in_torchscript(file: Path) -> Callable[[Inputs], list[Any]]:
 
 
 def assert_same_actions(policy: Policy, found: Any, expected: Any) -> None:
-    """Assert that actions agree to 1e-5 of the size of the action space; choices exactly."""
+    """Assert that actions agree to 1e-5 of the size of the action space, choices exactly."""
     assert found.shape == expected.shape
     space = policy.data.spec.action_space
-    if isinstance(space, spaces.Discrete) or np.dtype(space.dtype).kind in "iu":
+    if isinstance(space, spaces.Discrete):
         np.testing.assert_array_equal(found, expected)
+        return
+    if np.dtype(space.dtype).kind in "iu":  # a half may fall to either side where sums were added in another order
+        difference = np.abs(found.astype(np.int64) - expected.astype(np.int64))
+        assert difference.max() <= 1
+        assert difference.sum() <= 1 + difference.size // 100
         return
     assert found.dtype == expected.dtype
     size = np.where(np.isfinite(space.low) & np.isfinite(space.high), np.abs(space.low) + np.abs(space.high), 1.0)
