@@ -15,6 +15,9 @@ PRECISION = 0.02
 """Standard error that is good enough, as a share of the front's range."""
 FURTHER_EPISODES = 3
 """Further episodes of a policy whose returns are less precise, in multiples of those that it has."""
+ROUND_STEPS = 4
+"""At most so many environment steps, in multiples of those of training until the next evaluation, take the further
+episodes of one round: they are stepped side by side without learning, and cost a fraction of a training step each."""
 MOST_EPISODES = 64
 """At most so many times as many episodes as the first ones are spent on a policy."""
 PRIOR_WEIGHT = 4

@@ -15,6 +15,7 @@ from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.estimates import (
     FURTHER_EPISODES,
     MOST_EPISODES,
+    ROUND_STEPS,
     imprecise_rows,
     indicator_errors,
     moderated_errors,
@@ -394,8 +395,8 @@ class Reporter:
     ) -> Returns:
         """Return returns, from more episodes of policies whose returns vary much.
 
-        These come in rounds, as long as one takes fewer environment steps than training does until
-        the next evaluation.
+        These come in rounds, as long as one does not take many more environment steps than training does until the
+        next evaluation (`ROUND_STEPS`).
 
         Args:
             policies: [row] ids.
@@ -415,7 +416,7 @@ class Reporter:
             episodes = FURTHER_EPISODES * most
             steps = episodes * returns.lengths[rows].sum()
             first = most == settings.evaluation_episodes
-            if steps > settings.evaluate_every and not (insist and first):
+            if steps > ROUND_STEPS * settings.evaluate_every and not (insist and first):
                 break
             more = self._returns(policies[rows], preferences[rows], f"{purpose} after {most}", episodes)
             returns = returns.joined(rows, more)
