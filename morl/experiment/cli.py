@@ -179,7 +179,8 @@ def export(args: Sequence[str]) -> None:
         policy.to_onnx(file, fixed_preference=chosen.fixed_preference, distribution=chosen.distribution)
     else:
         policy.to_torchscript(file, fixed_preference=chosen.fixed_preference, distribution=chosen.distribution)
-    report.say(f"{policy} written to {file}")
+    every = chosen.conditioned and not chosen.fixed_preference
+    report.say(f"{f'the network of {run.agent_name}, for every preference,' if every else policy} written to {file}")
 
 
 def front(args: Sequence[str]) -> None:

@@ -51,7 +51,8 @@ def test_every_format_holds_the_measured_policy(fork: Path, tmp_path: Path, morl
 
 def test_one_graph_serves_every_preference(fork: Path, tmp_path: Path, morl_cli: Any) -> None:
     file = tmp_path / "any.torchscript"
-    assert morl_cli("export", fork, "--conditioned", "--format", "torchscript", "--output", file)[0] == 0
+    code, shown, _ = morl_cli("export", fork, "--conditioned", "--format", "torchscript", "--output", file)
+    assert (code, shown) == (0, f"the network of pd-morl, for every preference, written to {file}\n")
     act = in_torchscript(file)
     for preference in ([1.0, 0.0], [2.0, 6.0], [0.0, 0.1]):
         expected, _ = morl.load(fork).policy(preference, conditioned=True).predict(NODES)
