@@ -17,12 +17,11 @@ from torch import Tensor
 
 from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
-from morl.learning.scalarization import UtilityChoice
 from morl.policy_export import PolicyGraph, write_onnx, write_torchscript
 from morl.policy_files import PolicyData, PolicyFile, PolicySpec, read_policy, save_policy
 from morl.policy_networks import PolicyArrays, PolicyNetwork
 from morl.preferences import normalized_preference
-from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
+from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations, UtilityChoice
 from morl.tables import Column, ShownTable, facts_html, vector, visible
 from morl.trust import check_trust
 

@@ -16,9 +16,9 @@ from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import batch_size, encoder, with_first_axis
-from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
+from morl.learning.scalarization import AugmentedState, ScaledUtility, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec
-from morl.protocols import Observations
+from morl.protocols import Observations, UtilityChoice
 
 
 class PolicyArrays(NamedTuple):
