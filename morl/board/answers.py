@@ -148,6 +148,7 @@ def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
             "units": encoded(reported.units),
             "scales": encoded(reported.scales),
             "scales_given": reported.scales_given,
+            "session": None if folder.session is None else folder.session.to_json(),
         }
 
     return _each(library.with_fronts(names), front_of)

@@ -1,4 +1,4 @@
-"""The command line: morl train | resume | evaluate | watch | front | board | list."""
+"""The command line: morl train | resume | evaluate | choose | watch | front | board | list."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train, Watch
+from morl.experiment.commands import Board, Choose, Evaluate, List, Resume, ShowFront, Train, Watch
 from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
@@ -36,6 +36,7 @@ usage: morl COMMAND ...
   morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
   morl resume RUN [--total-steps N]     resume a run where it stopped, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
+  morl choose RUN                       choose a policy by comparing outcomes, two at a time
   morl watch RUN [--preference 0.7 0.3] [--video FILE.mp4 | --all 9]   see what policies do
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
   morl board [runs]                     look at fronts in TensorBoard, choose a policy
@@ -58,7 +59,7 @@ def train(args: Sequence[str]) -> None:
             " explains them"
         )
     from morl.experiment import report
-    from morl.experiment.training import start
+    from morl.experiment.training import Watchers, start
 
     task, combined = _task_and_settings(args)
     chosen = parse(_train_schema(task), [*args[:2], *combined.arguments])
@@ -69,7 +70,8 @@ def train(args: Sequence[str]) -> None:
     folders = None if chosen.run_dir is None else [chosen.run_dir]
     if folders is not None and chosen.seeds > 1:
         folders = [folders[0] / f"seed-{one.settings.seed}" for one in experiments]
-    report.show_trained(start(experiments, folders, chosen.overwrite, progress=True))
+    watchers = Watchers.of(progress=True, loggers=chosen.log)
+    report.show_trained(start(experiments, folders, chosen.overwrite, watchers))
 
 
 def _task_and_settings(args: Sequence[str]) -> "tuple[Task, Combined]":
@@ -136,7 +138,8 @@ def resume(args: Sequence[str]) -> None:
     chosen = parse(Resume, args, "morl resume")
     from morl.experiment import report, resuming
 
-    report.show_trained([resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True)])
+    run = resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True, loggers=chosen.log)
+    report.show_trained([run])
 
 
 def evaluate(args: Sequence[str]) -> None:
@@ -154,6 +157,21 @@ def evaluate(args: Sequence[str]) -> None:
         raise ValueError("--preference and --row are both given, but one of them chooses the policy")
     row = run.best_row(chosen.preference, chosen.utility)
     report.show_returns(run, row, run.evaluate(None, chosen.episodes, chosen.seed, row=row))
+
+
+def choose(args: Sequence[str]) -> None:
+    """Run `morl choose`."""
+    chosen = parse(Choose, args, "morl choose")
+    from morl.experiment import choosing
+    from morl.experiment.run import load
+
+    chooser = choosing.Chooser(
+        load(chosen.run), file=chosen.session, limit=chosen.limit, seed=chosen.seed, restart=chosen.restart
+    )
+    try:
+        choosing.choose(chooser)
+    finally:
+        choosing.show_choice(chooser)
 
 
 def watch(args: Sequence[str]) -> None:
@@ -248,6 +266,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "resume": resume,
     "evaluate": evaluate,
+    "choose": choose,
     "watch": watch,
     "front": front,
     "board": board,

@@ -26,6 +26,9 @@ class Train(Generic[AgentConfig]):
     """TOML file of settings, over the tuned ones and under the flags."""
     overwrite: bool = False
     """Replace the run that the folder holds."""
+    log: tuple[str, ...] = ("tensorboard",)
+    """Where to log: tensorboard, csv, wandb, mlflow, or your own module:Class, as many as you like. metrics.jsonl and
+    fronts.jsonl are written in any case."""
     settings: Annotated[Settings[AgentConfig], tyro.conf.arg(name="")]
 
 
@@ -37,8 +40,11 @@ class Resume:
     """The run folder."""
     total_steps: int | None = None
     """Train until this many steps in all."""
+    log: tuple[str, ...] | None = None
+    """Where to log, as for morl train; default: where the run was logged before. W&B and MLflow continue their run."""
     trust: bool = False
-    """Import the modules that the run folder names for agent and environment: they run as your own code."""
+    """Import the modules that the run folder names for agent, environment and loggers, which run as your own code, and
+    log to the servers that it names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,22 @@ class Evaluate:
     """Seed of the evaluation."""
     trust: bool = False
     """Import the module that the run folder names for the environment: it runs as your own code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choose:
+    """Choose a policy by comparing two outcomes at a time; the session is saved and goes on where it stopped."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    limit: float | None = None
+    """Stop when the expected regret is under this share of the utility's range; default: 0.01."""
+    session: Path | None = None
+    """The session file; default: RUN/choose.json."""
+    seed: int | None = None
+    """Seed of a new session; default: 0."""
+    restart: bool = False
+    """Forget the saved session and begin anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +154,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "train": Train,
     "resume": Resume,
     "evaluate": Evaluate,
+    "choose": Choose,
     "watch": Watch,
     "front": ShowFront,
     "board": Board,
@@ -143,6 +166,7 @@ POSITIONALS: dict[str, dict[str, str]] = {
     "train": {"agent_name": "AGENT", "env": "ENV"},
     "resume": {"run": "RUN"},
     "evaluate": {"run": "RUN"},
+    "choose": {"run": "RUN"},
     "watch": {"run": "RUN"},
     "front": {"runs": "RUN..."},
     "board": {"logdir": "[DIR]"},
@@ -155,9 +179,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "morl train pd-morl deep-sea-treasure-v0 --seed 1",
         "morl train c-morl cmorl-hopper-2d-v0 --total-steps 2e6 --agent.preset paper",
         "morl train morl-d fruit-tree-v0 --env-options depth 7 --seeds 3",
+        "morl train pd-morl minecart-v0 --log tensorboard wandb",
     ),
     "resume": ("morl resume runs/pd-morl/minecart-v0/seed-0 --total-steps 400000",),
     "evaluate": ("morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --episodes 20",),
+    "choose": ("morl choose runs/pd-morl/minecart-v0/seed-0",),
     "watch": (
         "morl watch runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2",
         "morl watch runs/pd-morl/minecart-v0/seed-0 --row 3 --video cart.mp4",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment import showing
+from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, choose
 from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
 from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
 from morl.experiment.layers import checked_options
@@ -272,6 +273,19 @@ class Run:
             return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
         finally:
             evaluator.close()
+
+    def choose(self, answer: AnswerFn | None = None, **options: Unpack[SessionOptions]) -> Choice:
+        """Return the policy that comparisons of outcomes lead to; the session is saved in the run folder.
+
+        Args:
+            answer: (left, right) returns [objective] -> "left", "right", "equal", "neither" (is acceptable) or "undo";
+                None stops, and the next call goes on from there. Default: asks in the terminal.
+            options: limit of the expected regret (0.01), seed, file, restart (`SessionOptions`).
+
+        Raises:
+            ValueError: the session file is damaged or of another run, or an argument or answer is wrong.
+        """
+        return choose(Chooser(self, **options), answer)
 
     def _row(
         self, preference: Sequence[float] | None, row: int | None, utility: FrontUtility, normalized: bool | None

@@ -142,7 +142,7 @@ function policyCard({ best, alternatives, byHand }) {
     ["Trained for", preferenceText(best)], ["Utility", formatted(reportedUtility(best))],
   ];
   return [
-    element("h3", {}, byHand ? "Policy picked by hand" : "Serves it best"),
+    element("h3", {}, byHand ? (isRecommended(best) ? "Your answers recommend" : "Policy picked by hand") : "Serves it best"),
     byHand ? element("button", { class: "quiet", onclick: () => change({ picked: null }) }, "Back to the best one") : null,
     element("dl", { class: "returns" }, objectives.map((name, k) => [element("dt", { title: name }, name), element("dd", { title: String(best.returns[k]) }, withError(best.returns[k], errors?.[k], extent[k]))])),
     element("dl", { class: "facts" }, facts.map(([name, value]) => [element("dt", {}, name), element("dd", { title: value }, value)])),
@@ -151,6 +151,11 @@ function policyCard({ best, alternatives, byHand }) {
     ...loadLines(best, byHand),
     alternatives.length ? alternativesTable(best, alternatives, objectives, extent) : null,
   ].filter(Boolean);
+}
+
+/** Returns whether a policy is the one that the answers to comparisons recommend. */
+function isRecommended({ run, row }) {
+  return state.compared?.recommended.run === run.name && state.compared.recommended.row === row;
 }
 
 /** Returns one row of a table { shape, values }; null without one. */

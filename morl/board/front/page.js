@@ -3,6 +3,7 @@
 import { offline } from "./api.js";
 import { chart, VIEWS, viewsFor } from "./chart.js";
 import { choosePanel } from "./choose.js";
+import { comparePanel } from "./compare.js";
 import { begin, firstSelection, loadFolded, loadSelected } from "./data.js";
 import { copyText, element, quoted } from "./dom.js";
 import { filmStrip, sideBySide } from "./films.js";
@@ -15,7 +16,19 @@ import { tooltip } from "./tooltip.js";
 export async function build(loadPlotly) {
   document.body.append(
     runsPanel(showProblem),
-    element("main", {}, toolbar(), chart(loadPlotly), timeSlider(), filmStrip(), sideBySide(), curvesPanel(), indicatorsTable(), sharePanel()),
+    element(
+      "main",
+      {},
+      toolbar(),
+      comparePanel(),
+      chart(loadPlotly),
+      timeSlider(),
+      filmStrip(),
+      sideBySide(),
+      curvesPanel(),
+      indicatorsTable(),
+      sharePanel(),
+    ),
     choosePanel(),
     tooltip(),
   );

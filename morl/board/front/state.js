@@ -25,6 +25,7 @@ export const state = {
   normalized: null, // whether weights count returns in scales; null: where these differ much
   filter: [], // [lowest, highest] of each objective; null where there is none
   picked: null, // { run, row }: a policy that the user points at instead of the best one
+  compared: null, // { pair, recommended }: two policies that the user is asked about, and { run, row } that answers recommend
   clock: "training_steps",
   loaded: false, // whether the list of runs has come
   plotly: false, // whether Plotly is there to draw with
