@@ -15,6 +15,7 @@
 | `loggers.json` | the loggers that resuming opens again, with the ids of W&B and MLflow runs |
 | `metrics.csv`, `fronts.csv` | the same as the JSON lines, where the logger csv is chosen |
 | `wandb/` | W&B's own files, where the logger wandb is chosen |
+| `videos/` | recorded policies and their index (`morl.recordings`) |
 
 JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
 disks write run folders too.
@@ -39,6 +40,7 @@ METRICS = "metrics.jsonl"
 POLICIES = "policies"
 CHECKPOINTS = "checkpoints"
 EVENTS = "tensorboard"
+VIDEOS = "videos"
 RESUME_NOTE = "resume-note.txt"
 LOGGERS = "loggers.json"
 CSV_METRICS = "metrics.csv"
@@ -47,7 +49,7 @@ WANDB = "wandb"
 CHOICE = "choose.json"
 
 NAMES = frozenset(
-    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE}
+    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, VIDEOS, RESUME_NOTE}
     | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB, CHOICE}
 )
 """Everything that a run folder may hold."""

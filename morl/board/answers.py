@@ -119,6 +119,7 @@ def _run(
         "seed": reported.seed,
         "version": folder.version,
         "history_version": folder.history_version(),
+        "film_version": folder.films.version,
         "points": len(reported.points),
         "loadable": folder.loadable,
         "indicators": indicators,
@@ -151,6 +152,11 @@ def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
         }
 
     return _each(library.with_fronts(names), front_of)
+
+
+def films(library: Library, names: Sequence[str]) -> dict[str, Any]:
+    """Return what is recorded of runs, by name: which points have a video, and what happens in it."""
+    return _each(library.with_fronts(names), lambda folder, _: folder.films.answer())
 
 
 def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUMBERS) -> dict[str, Any]:

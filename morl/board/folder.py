@@ -9,6 +9,7 @@ import numpy as np
 
 from morl.board.evaluations import DAMAGE, Evaluations, parse_front
 from morl.board.files import open_regular, read_whole, version_of
+from morl.board.films import Films
 from morl.board.records import (
     MOST_OBJECTIVES,
     ReportedFront,
@@ -48,8 +49,9 @@ class RunFolder:
     _session_version: str = ""
 
     def __post_init__(self) -> None:
-        """Open the history, without reading it."""
+        """Open the history and the recordings, without reading them."""
         self.evaluations = Evaluations(self.directory)
+        self.films = Films(self.directory)
 
     @property
     def version(self) -> str:
@@ -87,7 +89,8 @@ class RunFolder:
         """Return the faults of the folder, one sentence each."""
         fault = [self._fault] if self._fault else []
         session = self._read_session()[1]
-        return [*fault, *self._notes, *([session] if session else []), *self.evaluations.notes()]
+        notes = [*self._notes, *([session] if session else []), *self.evaluations.notes()]
+        return [*fault, *notes, *map(printable, self.films.notes)]
 
     @property
     def setting(self) -> Settings:
@@ -102,7 +105,11 @@ class RunFolder:
         self._fault = f"cannot be shown: {type(error).__name__}: {printable(error)}"
 
     def refresh(self) -> None:
-        """Read config.toml and front.json again if they changed."""
+        """Read config.toml, front.json and the index of the videos again if they changed."""
+        self._refresh_front()
+        self.films.refresh(self.reported if self.loadable else None, self._version)
+
+    def _refresh_front(self) -> None:
         names = ("config.toml", "front.json")
         version = "|".join(version_of(self.directory / name) for name in names)
         if not version_of(self.directory / "front.json"):

@@ -1,4 +1,4 @@
-"""The command line: morl train | resume | evaluate | choose | front | board | list."""
+"""The command line: morl train | resume | evaluate | choose | watch | front | board | list."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-from morl.experiment.commands import Board, Choose, Evaluate, List, Resume, ShowFront, Train
+from morl.experiment.commands import Board, Choose, Evaluate, List, Resume, ShowFront, Train, Watch
 from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
@@ -37,6 +37,7 @@ usage: morl COMMAND ...
   morl resume RUN [--total-steps N]     resume a run where it stopped, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
   morl choose RUN                       choose a policy by comparing outcomes, two at a time
+  morl watch RUN [--preference 0.7 0.3] [--video FILE.mp4 | --all 9]   see what policies do
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
   morl board [runs]                     look at fronts in TensorBoard, choose a policy
   morl list agents|configs
@@ -173,6 +174,32 @@ def choose(args: Sequence[str]) -> None:
         choosing.show_choice(chooser)
 
 
+def watch(args: Sequence[str]) -> None:
+    """Run `morl watch`."""
+    chosen = parse(Watch, args, "morl watch")
+    from morl.experiment import report
+    from morl.experiment.run import load
+
+    run = load(chosen.run, trust=chosen.trust)
+    if chosen.video is None and not chosen.record and chosen.all is None:
+        run.watch(chosen.preference, row=chosen.row, conditioned=chosen.conditioned, seed=chosen.seed)
+        return
+    from morl.experiment import videos
+
+    if chosen.video is not None and chosen.record:
+        raise ValueError("--video and --record are both given, but the video goes to one place")
+
+    options = videos.RecordOptions(
+        chosen.episodes,
+        chosen.seed,
+        chosen.steps_per_second,
+        tell=lambda recording: report.say(videos.recording_line(recording)),
+    )
+    policies = videos.Chosen(chosen.preference, chosen.row, chosen.all, chosen.conditioned)
+    for line in videos.record(run, policies, chosen.video, options).lines:
+        report.say(line)
+
+
 def front(args: Sequence[str]) -> None:
     """Run `morl front`."""
     chosen = parse(ShowFront, args, "morl front")
@@ -184,8 +211,11 @@ def front(args: Sequence[str]) -> None:
     if chosen.html is not None:
         from morl.board.page import write_page
 
-        write_page(list(chosen.runs), chosen.html)
-        report.say(f"page written to {chosen.html}")
+        size = write_page(list(chosen.runs), chosen.html, chosen.videos)
+        with_videos = f", {size.videos} videos inside" if chosen.videos else ""
+        report.say(f"page written to {chosen.html} ({size.size / 1e6:.1f} MB{with_videos})")
+    elif chosen.videos:
+        raise ValueError("--videos is given without --html FILE, the page that the videos would be put into")
     runs = []
     damaged = []
     for run in chosen.runs:
@@ -237,6 +267,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "resume": resume,
     "evaluate": evaluate,
     "choose": choose,
+    "watch": watch,
     "front": front,
     "board": board,
     "list": show_list,

@@ -85,6 +85,34 @@ class Choose:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Watch a policy of a run in a window, or record videos of policies."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    preference: tuple[float, ...] | None = None
+    """Show the policy with the highest utility for this preference; in the window, default: all objectives alike."""
+    row: int | None = None
+    """Show the policy of this row of the front (the numbers that `morl front` shows)."""
+    conditioned: bool = False
+    """Condition the network on exactly the preference, instead of taking the best measured policy."""
+    video: Path | None = None
+    """Record into this file, .mp4 or .gif, instead of opening a window."""
+    record: bool = False
+    """Record into RUN/videos/, where the board finds it, instead of opening a window."""
+    all: int | None = None
+    """Record this many policies, spread evenly over the front, into RUN/videos/, with a contact sheet."""
+    episodes: int = 1
+    """Episodes of each policy, one after the other in its video."""
+    seed: int = 0
+    """Seed of the first episode: the returns are those of `morl evaluate --episodes 1` with this seed."""
+    steps_per_second: float | None = None
+    """How many steps pass in a second of the video; default: as the environment says."""
+    trust: bool = False
+    """Import the module that the run folder names for the environment: it runs as your own code."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowFront:
     """Print the front of a run, or compare runs: all fronts, then one row a run, and means over seeds."""
 
@@ -96,6 +124,8 @@ class ShowFront:
     """Write a picture: .png, .pdf or .svg."""
     html: Path | None = None
     """Write the Pareto page with these runs: one .html file that opens offline."""
+    videos: bool = False
+    """Put the recorded videos of the runs into the page too; the size is stated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +155,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "resume": Resume,
     "evaluate": Evaluate,
     "choose": Choose,
+    "watch": Watch,
     "front": ShowFront,
     "board": Board,
     "list": List,
@@ -136,6 +167,7 @@ POSITIONALS: dict[str, dict[str, str]] = {
     "resume": {"run": "RUN"},
     "evaluate": {"run": "RUN"},
     "choose": {"run": "RUN"},
+    "watch": {"run": "RUN"},
     "front": {"runs": "RUN..."},
     "board": {"logdir": "[DIR]"},
     "list": {"what": "agents|envs|configs", "containing": "[TEXT]"},
@@ -152,6 +184,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "resume": ("morl resume runs/pd-morl/minecart-v0/seed-0 --total-steps 400000",),
     "evaluate": ("morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --episodes 20",),
     "choose": ("morl choose runs/pd-morl/minecart-v0/seed-0",),
+    "watch": (
+        "morl watch runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2",
+        "morl watch runs/pd-morl/minecart-v0/seed-0 --row 3 --video cart.mp4",
+        "morl watch runs/pd-morl/minecart-v0/seed-0 --all 9",
+    ),
     "front": ("morl front runs/pd-morl/minecart-v0/seed-* --summary", "morl front RUN RUN --plot fronts.png"),
     "board": ("morl board runs",),
     "list": ("morl list envs hopper",),

@@ -412,7 +412,7 @@ class Reporter:
             preferences: [row, objective].
             purpose: name of the random stream.
             earlier: other evaluations of the same policies.
-            insist: make the first round in any case.
+            insist: make the first round in any case, and allow twice as many steps for others.
         """
         settings = self.experiment.settings
         returns = self._returns(policies, preferences, purpose)
@@ -424,8 +424,9 @@ class Reporter:
             most = int(returns.episodes[rows].max())
             episodes = FURTHER_EPISODES * most
             steps = episodes * returns.lengths[rows].sum()
+            allowed = (2 if insist else 1) * ROUND_STEPS * settings.evaluate_every
             first = most == settings.evaluation_episodes
-            if steps > ROUND_STEPS * settings.evaluate_every and not (insist and first):
+            if steps > allowed and not (insist and first):
                 break
             more = self._returns(policies[rows], preferences[rows], f"{purpose} after {most}", episodes)
             returns = returns.joined(rows, more)

@@ -1,7 +1,7 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from morl.acting import Policy, PolicyBank
 from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
+from morl.experiment import showing
 from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, choose
-from morl.experiment.components import Experiment, build_evaluator, find_task
+from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
 from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
@@ -24,7 +25,6 @@ from morl.experiment.settings import Settings, WholeNumber, resolve_config, whol
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
-from morl.seeding import derived_seed
 from morl.trust import check_trust
 from morl.utilities import find_utility
 
@@ -229,6 +229,9 @@ class Run:
         chosen = self.front.normalizes if normalized is None else normalized
         return self.front.scales if chosen else np.ones_like(self.front.scales)
 
+    record = showing.record
+    watch = showing.watch
+
     def evaluate(
         self,
         preference: Sequence[float] | None = None,
@@ -263,10 +266,10 @@ class Run:
             rows = np.array([self._row(preference, row, utility, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
-        env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
-        evaluator = build_evaluator(env, self._record.env_options, self.front.discount, self._max_envs)
+        env, options = self.env_to_build()
+        evaluator = build_evaluator(env, options, self.front.discount, self._max_envs)
         try:
-            first = derived_seed(seed, "user evaluation")
+            first = user_evaluation_seed(seed)
             return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
         finally:
             evaluator.close()
@@ -303,6 +306,10 @@ class Run:
             raise ValueError(f"{self.directory / FRONT} names no policies: another version of morl wrote it")
         return files
 
+    def policy_sha256(self, policy_id: int) -> str:
+        """Return the SHA-256 of the file of a policy of the front."""
+        return self._files[policy_id].sha256
+
     def _policy_data(self, policy_id: int) -> PolicyData:
         """Return a policy of the front.
 
@@ -323,8 +330,14 @@ class Run:
             bank.add(policy_id, data)
         return bank
 
-    def _config_env(self) -> str:
-        return self.env if isinstance(self.env, str) else self._record.env
+    def env_to_build(self) -> tuple[EnvBuilder, Mapping[str, bool | int | float | str]]:
+        """Return the environment to build and the arguments of its constructor.
+
+        Raises:
+            ValueError: it is code that is not trusted.
+        """
+        named = self.env if isinstance(self.env, str) else self._record.env
+        return trusted_env(self.directory, named, self._given_env, self._trust), self._record.env_options
 
 
 def _utilities(utility: FrontUtility, points: FloatArray, weights: FloatArray) -> FloatArray:
@@ -476,7 +489,7 @@ def evaluate(
     bank.add(0, policy.data)
     evaluator = build_evaluator(env, env_options, stated.discount, max_envs)
     try:
-        first = derived_seed(seed, "user evaluation")
+        first = user_evaluation_seed(seed)
         only = np.zeros(1, dtype=np.int64)
         return evaluator(bank.act, only, policy.conditioning[None], count, first, bank.act_inputs)
     finally:

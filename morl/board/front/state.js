@@ -10,6 +10,8 @@ export const state = {
   fronts: byName(), // run name -> reported front
   histories: byName(), // run name -> fronts over training
   curves: { runs: byName(), settings: {} },
+  films: byName(), // run name -> what is recorded of it
+  held: null, // { run, row }: a policy that is kept in view beside the chosen one
   folds: {}, // setting key -> folded seeds, at `step`
   problem: null, // key
   selected: new Set(), // run names
