@@ -215,3 +215,37 @@ def test_environments_with_masks_carry_it_too() -> None:
     evaluate(counting, np.zeros(2, int), np.full((2, 3), 1 / 3), 1, 0, ActInputs(masks=True, memory_size=1))
     assert [memory.tolist() for memory in seen[:3]] == [[[1.0]] * 2, [[2.0]] * 2, [[3.0]] * 2]
     evaluate.close()
+
+
+# --- Graphs -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("head", ACTIONS)
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_a_graph_takes_the_state_and_returns_the_next(head: str, kind: str, tmp_path: Path) -> None:
+    policy, observations = policy_of(head), episode(6)
+    file = tmp_path / "policy"
+    graph: Any
+    if kind == "onnx":
+        onnxruntime = pytest.importorskip("onnxruntime")
+        pytest.importorskip("onnxscript")
+        policy.to_onnx(file)
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        assert [each.name for each in session.get_outputs()] == ["action", "next_state"]
+
+        def graph(observation: Any, state: Any) -> Any:
+            return session.run(None, {"observation": observation, "state": state})
+    else:
+        policy.to_torchscript(file)
+        module = torch.jit.load(str(file))
+
+        def graph(observation: Any, state: Any) -> Any:
+            return [output.numpy() for output in module(torch.as_tensor(observation), torch.as_tensor(state))]
+
+    state, known = np.zeros((4, SIZE), dtype=np.float32), None
+    for observation in observations:
+        actions, state = graph(observation, state)
+        expected, known = policy.predict(observation, state=known)
+        np.testing.assert_allclose(actions, expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(state, known, rtol=1e-5, atol=1e-5)
