@@ -17,7 +17,6 @@ from torch import Tensor
 
 from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
-from morl.learning.recurrent import memory_before
 from morl.policy_export import PolicyGraph, write_onnx, write_torchscript
 from morl.policy_files import PolicyData, PolicyFile, PolicySpec, read_policy, save_policy
 from morl.policy_networks import PolicyArrays, PolicyNetwork
@@ -322,7 +321,7 @@ class Policy:
             accrued = np.broadcast_to(np.asarray(state, dtype=np.float64), (count, width))
         memory = None
         if spec.memory_size:
-            memory = memory_before(spec.memory_size, size, state, episode_start)
+            memory = self._bank.network.memory_before(state, episode_start, size)
             state = memory[0] if size is None else memory  # it will hold what is remembered after the step
         actions = self._bank.act(
             batch,

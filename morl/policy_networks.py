@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from morl.learning.actions import action_map
@@ -19,7 +20,7 @@ from morl.learning.observations import batch_size, encoder, with_first_axis
 from morl.learning.recurrent import GRU
 from morl.learning.scalarization import AugmentedState, ScaledUtility, bind_utility, scaled_utility
 from morl.policy_files import PolicyData, PolicySpec
-from morl.protocols import Observations, UtilityChoice
+from morl.protocols import MemoryArray, Observations, UtilityChoice
 
 
 class PolicyArrays(NamedTuple):
@@ -155,6 +156,30 @@ class PolicyNetwork:
         space = self.spec.observation_space
         size = batch_size(space, observation)
         return (with_first_axis(space, observation) if size is None else observation), size
+
+    def memory_before(self, state: ArrayLike | None, episode_start: ArrayLike | None, size: int | None) -> MemoryArray:
+        """Return a copy [n, memory_size] of what a user's policy remembers, emptied where an episode starts.
+
+        Args:
+            state: what `Policy.predict` returned; None: every episode starts.
+            episode_start: bools, one or a batch; None: no episode starts.
+            size: number of observations in the batch; None: a single one.
+
+        Raises:
+            ValueError: one of them has the wrong shape.
+        """
+        count = 1 if size is None else size
+        memory = np.zeros((count, self.spec.memory_size), dtype=np.float32)
+        if state is not None:
+            expected = memory.shape[1:] if size is None else memory.shape
+            if np.shape(state) != expected:
+                raise ValueError(f"state has shape {np.shape(state)}, but must be {expected}: what predict returned")
+            memory[:] = state
+        starts = np.asarray(False if episode_start is None else episode_start)
+        if starts.dtype != np.bool_ or starts.shape not in ((), (count,)):
+            raise ValueError(f"episode_start is {episode_start!r:.100}, but must be a bool or {count} of them")
+        memory[np.broadcast_to(starts, count)] = 0.0
+        return memory
 
     def actions(
         self,

@@ -13,13 +13,10 @@ policies is one batched product. A state of zeros is the start of an episode.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from morl.learning.networks import orthogonal_weights
-from morl.protocols import MemoryArray
 
 
 def gru_cell(projected: Tensor, states: Tensor, recurrent: Tensor) -> Tensor:
@@ -108,31 +105,3 @@ class GRU:
 
     def _sizes(self) -> list[int]:
         return [self.inputs * 3 * self.size, 3 * self.size, self.size * 3 * self.size]
-
-
-def memory_before(
-    memory_size: int, size: int | None, state: ArrayLike | None, episode_start: ArrayLike | None
-) -> MemoryArray:
-    """Return a copy [n, memory_size] of what a user's policy remembers, emptied where an episode starts.
-
-    Args:
-        memory_size: elements of the memory.
-        size: number of observations in the batch; None: a single one.
-        state: what `Policy.predict` returned; None: every episode starts.
-        episode_start: bools, one or a batch; None: no episode starts.
-
-    Raises:
-        ValueError: one of them has the wrong shape.
-    """
-    count = 1 if size is None else size
-    memory = np.zeros((count, memory_size), dtype=np.float32)
-    if state is not None:
-        expected = (memory_size,) if size is None else (size, memory_size)
-        if np.shape(state) != expected:
-            raise ValueError(f"state has shape {np.shape(state)}, but must be {expected}: what predict returned")
-        memory[:] = state
-    starts = np.asarray(False if episode_start is None else episode_start)
-    if starts.dtype != np.bool_ or starts.shape not in ((), (count,)):
-        raise ValueError(f"episode_start is {episode_start!r:.100}, but must be a bool or {count} of them")
-    memory[np.broadcast_to(starts, count)] = 0.0
-    return memory
