@@ -43,7 +43,7 @@ class Recording:
         policy_id: the policy's id in the run.
         policy_sha256: SHA-256 of the policy's file when it was recorded.
         row: its row of the front then; None for a network conditioned on a preference that has no row.
-        preference: [objective] what was asked for.
+        preference: [objective] what was asked for, or what the policy was trained for; None where neither is known.
         conditioning: [objective] the preference that the network acted for; None where it takes none.
         seed: of the first episode: episode j is the one of `run.evaluate(episodes=1, seed=seed + j)`.
         returns: [episode][objective] discounted returns.
@@ -60,7 +60,7 @@ class Recording:
     policy_id: int
     policy_sha256: str
     row: int | None
-    preference: tuple[float, ...]
+    preference: tuple[float, ...] | None
     conditioning: tuple[float, ...] | None
     seed: int
     returns: tuple[tuple[float, ...], ...]
@@ -155,7 +155,7 @@ def _recording(entry: object) -> Recording:
         policy_id=_whole(entry["policy_id"]),
         policy_sha256=str(entry["policy_sha256"])[:64],
         row=None if row is None else _whole(row),
-        preference=_rows([entry["preference"]], "preference")[0],
+        preference=None if entry["preference"] is None else _rows([entry["preference"]], "preference")[0],
         conditioning=None if conditioning is None else _rows([conditioning], "conditioning")[0],
         seed=_whole(entry["seed"]),
         returns=returns,

@@ -28,7 +28,7 @@ RECORDING = Recording(
     height=240,
     seconds=2.5,
 )
-LINEAR = replace(RECORDING, conditioning=None, row=0, file="b.gif", thumbnail="b.png", policy_id=2)
+LINEAR = replace(RECORDING, preference=None, conditioning=None, row=0, file="b.gif", thumbnail="b.png", policy_id=2)
 
 
 def test_an_index_is_read_back_as_it_was_written() -> None:
@@ -50,7 +50,7 @@ WRONG: dict[str, Any] = {
     "bytes": [1.5, True, "3", 2**60],
     "policy_id": [None, "0"],
     "row": ["0", 0.5],
-    "preference": [[], None, [None, 1.0], [[1.0]]],
+    "preference": [[], "x", [None, 1.0], [[1.0]]],
     "conditioning": ["x", [None]],
     "returns": [[], [[1.0, 2.0]], "x", [[1.0], [2.0, 3.0]]],
     "lengths": [[1], ["a", "b"], None],

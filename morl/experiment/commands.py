@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic
+from typing import Annotated, Any, Generic, Literal
 
 import tyro
 
@@ -113,6 +113,32 @@ class Watch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a policy of a run as a file that acts elsewhere: docs/deploy.md."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    preference: tuple[float, ...] | None = None
+    """Export the policy with the highest utility for this preference."""
+    row: int | None = None
+    """Export the policy of this row of the front (the numbers that `morl front` shows)."""
+    utility: str = "linear"
+    """Utility that chooses the policy for a preference, as of `morl evaluate`."""
+    conditioned: bool = False
+    """Condition the agent's network on any preference: it becomes an input of the graph."""
+    fixed_preference: bool = False
+    """With --conditioned: leave --preference in the graph instead of an input."""
+    distribution: bool = False
+    """Also output the parameters of a stochastic policy's distribution."""
+    format: Literal["onnx", "torchscript", "pt"] = "onnx"
+    """onnx runs anywhere, torchscript where PyTorch is, pt is what morl.load_policy reads."""
+    output: Path | None = None
+    """The file to write; default: policy.onnx, policy.torchscript or policy.pt."""
+    trust: bool = False
+    """Import the module that the run folder names for its utility: it runs as your own code."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowFront:
     """Print the front of a run, or compare runs: all fronts, then one row a run, and means over seeds."""
 
@@ -156,6 +182,7 @@ SCHEMAS: dict[str, type[Any]] = {
     "evaluate": Evaluate,
     "choose": Choose,
     "watch": Watch,
+    "export": Export,
     "front": ShowFront,
     "board": Board,
     "list": List,
@@ -168,6 +195,7 @@ POSITIONALS: dict[str, dict[str, str]] = {
     "evaluate": {"run": "RUN"},
     "choose": {"run": "RUN"},
     "watch": {"run": "RUN"},
+    "export": {"run": "RUN"},
     "front": {"runs": "RUN..."},
     "board": {"logdir": "[DIR]"},
     "list": {"what": "agents|envs|configs", "containing": "[TEXT]"},
@@ -188,6 +216,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "morl watch runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2",
         "morl watch runs/pd-morl/minecart-v0/seed-0 --row 3 --video cart.mp4",
         "morl watch runs/pd-morl/minecart-v0/seed-0 --all 9",
+    ),
+    "export": (
+        "morl export runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --output policy.onnx",
+        "morl export runs/pd-morl/minecart-v0/seed-0 --conditioned",
     ),
     "front": ("morl front runs/pd-morl/minecart-v0/seed-* --summary", "morl front RUN RUN --plot fronts.png"),
     "board": ("morl board runs",),

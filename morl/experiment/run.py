@@ -17,7 +17,7 @@ from morl.evaluation import Returns
 from morl.experiment import showing
 from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, choose
 from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
-from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
+from morl.experiment.front import Front, front_table, known_front_of, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
@@ -191,18 +191,17 @@ class Run:
         chosen = self._row(preference, row, utility, normalized)
         policy_id = int(self.front.policy_ids[chosen])
         data = self._policy_data(policy_id)
-        if preference is None:
-            weights = self.front.preferences[chosen]
-        else:
-            weights = normalized_preference(preference, self.front.objectives)
+        weights = self.front.preferences[chosen] if preference is None else self.front.weights(preference)
         if not conditioned:
-            return Policy(replace(data, preference=self.front.preferences[chosen]), weights, policy_id)
+            measured = replace(data, preference=self.front.preferences[chosen])
+            return Policy(measured, weights, policy_id, env_id=self.env_id)
         if not data.spec.conditioned:
             raise ValueError(f"conditioned is True, but the policies of {self.agent_name} take no preference")
         if preference is None:
             raise ValueError("conditioned is True, but no preference is given")
-        in_units = weights * self.front.units / self._scales(normalized)
-        return Policy(replace(data, preference=in_units / in_units.sum()), weights, policy_id)
+        scale = self.front.units / self._scales(normalized)
+        policy = Policy(data, weights, policy_id, preference_scale=scale, env_id=self.env_id)
+        return policy.conditioned_on(weights)
 
     def best_row(
         self, preference: Sequence[float], utility: FrontUtility = "linear", normalized: bool | None = None
@@ -219,7 +218,7 @@ class Run:
         Raises:
             ValueError: the preference has the wrong length or a negative weight, or there is no such utility.
         """
-        weights = normalized_preference(preference, self.front.objectives)
+        weights = self.front.weights(preference)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
         points = self.front.choice_points / self._scales(normalized)
         return int(allowed[np.argmax(_utilities(utility, points, weights)[allowed])])

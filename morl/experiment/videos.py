@@ -424,7 +424,6 @@ def _fingerprint(subject: Subject, player: EpisodePlayer, options: RecordOptions
 
 def _entry(subject: Subject, film: _Film, file: str, picture: str, size: int, options: RecordOptions) -> Recording:
     policy = subject.policy
-    takes_none = bool(np.isnan(policy.conditioning).any())
     return Recording(
         file=file,
         thumbnail=picture,
@@ -432,8 +431,8 @@ def _entry(subject: Subject, film: _Film, file: str, picture: str, size: int, op
         policy_id=policy.policy_id,
         policy_sha256=subject.sha256,
         row=subject.row,
-        preference=tuple(policy.preference.tolist()),
-        conditioning=None if takes_none else tuple(policy.conditioning.tolist()),
+        preference=_known(policy.preference),
+        conditioning=_known(policy.conditioning),
         seed=options.seed,
         returns=tuple(tuple(episode.returns.tolist()) for episode in film.episodes),
         undiscounted_returns=tuple(tuple(episode.undiscounted_returns.tolist()) for episode in film.episodes),
@@ -442,6 +441,10 @@ def _entry(subject: Subject, film: _Film, file: str, picture: str, size: int, op
         height=film.size[1],
         seconds=film.seconds,
     )
+
+
+def _known(preference: FloatArray) -> tuple[float, ...] | None:
+    return None if np.isnan(preference).any() else tuple(preference.tolist())
 
 
 def _update_index(folder: Path, added: tuple[Recording, ...], sheet: str | None) -> None:

@@ -17,8 +17,8 @@ import torch
 
 from morl.acting import Policy, PolicyBank
 from morl.envs.core.types import Pixels
-from morl.experiment.front import normalized_preference
 from morl.experiment.rendering import MOST_PICTURES_A_SECOND, EpisodePlayer, Moment, captioned
+from morl.preferences import normalized_preference
 from morl.protocols import Actions, FloatArray, IndexArray, Observations
 
 WEIGHT_STEP = 0.05

@@ -109,6 +109,7 @@ def test_the_recorded_returns_are_those_of_evaluate(env: str, tmp_path: Path, wi
         assert recording.lengths[episode] == returns.lengths[0]
     assert recording.row == row
     assert recording.policy_id == run.front.policy_ids[row]
+    assert parse_index((tmp_path / "run" / "videos" / "index.json").read_bytes()).recordings == (recording,)
     assert morl.load(tmp_path / "run").evaluate(row=row, episodes=1, seed=7).discounted.tolist()[0] == [
         *recording.returns[0]
     ]
