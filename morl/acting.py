@@ -21,10 +21,10 @@ from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
-from morl.learning.networks import MultilayerPerceptron
-from morl.learning.observations import encoder
+from morl.learning.networks import Network
+from morl.learning.observations import observation_encoder
 from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
-from morl.policy_files import PolicyData, PolicySpec, read_policy, save_policy
+from morl.policy_files import PolicyData, PolicySpec, build_network, read_policy, save_policy
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
 from morl.tables import Column, ShownTable, facts_html, vector, visible
 from morl.trust import check_trust
@@ -36,8 +36,8 @@ class _Stack(NamedTuple):
     ids: list[int]
     parameters: Tensor  # [policy, n]
     bounds: Tensor  # [policy, 2, objective]
-    mean: NDArray[np.floating[Any]] | None  # [policy, width]
-    scale: NDArray[np.floating[Any]] | None  # [policy, width]
+    mean: NDArray[np.floating[Any]] | None  # [policy, width], without pixels
+    scale: NDArray[np.floating[Any]] | None  # [policy, width], without pixels
 
 
 class _Block(NamedTuple):
@@ -73,7 +73,11 @@ class _Network:
 
     def __init__(self, spec: PolicySpec, utility: UtilityChoice = None) -> None:
         self.spec = spec
-        self.encode, width = encoder(spec.observation_space, spec.one_hot)
+        observations = observation_encoder(spec.observation_space, spec.one_hot, spec.image_size)
+        self.encode = observations.encode
+        self.images = observations.images
+        self.pixels = observations.pixels
+        width = observations.width
         num_objectives = len(spec.objectives)
         units = np.ones(num_objectives) if spec.augmented_units is None else np.array(spec.augmented_units)
         self.augmented = AugmentedState(width, units, spec.augmented_units is not None)
@@ -86,17 +90,13 @@ class _Network:
         discrete = isinstance(spec.action_space, spaces.Discrete)
         if discrete != (spec.head in ("categorical", "action-values")):
             raise ValueError(f"the policy's head is {spec.head!r}, which does not fit actions {spec.action_space}")
-        outputs = {
-            "deterministic": self.num_actions,
-            "squashed-gaussian": 2 * self.num_actions,
-            "gaussian": self.num_actions,
-            "categorical": self.num_actions,
-            "action-values": self.num_actions * num_objectives,
-        }[spec.head]
-        inputs = self.row_width + (num_objectives if spec.conditioned else 0)
-        self.network = MultilayerPerceptron((inputs, *spec.hidden_sizes, outputs), activation=spec.activation)
         self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
         self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
+
+    @cached_property
+    def network(self) -> Network:
+        """Return the network; a user's own one is imported on first use, never when a file is read."""
+        return build_network(self.spec, self.row_width, self.images)
 
     @cached_property
     def utility(self) -> ScaledUtility:
@@ -113,7 +113,7 @@ class _Network:
             ValueError: an array has the wrong shape or is missing.
         """
         num_objectives = len(self.spec.objectives)
-        normalizer = () if data.mean is None else (self.row_width,)
+        normalizer = () if data.mean is None else (self.row_width - self.pixels,)
         expected: dict[str, tuple[int, ...]] = {
             "parameters": (self.spec.ensemble * self.network.num_parameters + self.num_log_stds,),
             "mean": normalizer,
@@ -257,8 +257,9 @@ class PolicyBank:
             accrued = accrued / np.append(self.spec.reward_units, 1.0)
         rows = network.augmented.augment(network.encode(observations), accrued)
         if stack.mean is not None and stack.scale is not None:
-            normalized = (rows - stack.mean[group]) * stack.scale[group]
-            rows = np.clip(normalized, -10.0, 10.0).astype(np.float32)
+            pixels = network.pixels
+            normalized = np.clip((rows[:, pixels:] - stack.mean[group]) * stack.scale[group], -10.0, 10.0)
+            rows = np.concatenate([rows[:, :pixels], normalized], axis=1).astype(np.float32)
         if self.spec.conditioned:
             rows = np.concatenate([rows, preferences], axis=1, dtype=np.float32)
         inputs = block.arrange(rows, self.device)
@@ -421,15 +422,18 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
         file: written by `Policy.save`, or one of a run folder's `policies/`.
         utility: the utility of action values, a name or a function of (returns, preferences, ideal); default: the one
             that the file names.
-        trust: import the module that the file names for its utility, if it does: it runs as your own code.
+        trust: import the modules that the file names for its utility and its network, if it does: they run as your own
+            code.
 
     Raises:
-        ValueError: the file is missing, damaged, altered, or of another format, or names a utility whose module is
-            neither imported nor trusted.
+        ValueError: the file is missing, damaged, altered, or of another format, or names a utility or network whose
+            module is neither imported nor trusted.
     """
     data, preference = read_policy(Path(file))
+    where = f"policy file {file}"
     if utility is None:
-        check_trust(f"policy file {file}", "utility", data.spec.utility, trust, "utility=FUNCTION or trust=True")
+        check_trust(where, "utility", data.spec.utility, trust, "utility=FUNCTION or trust=True")
+    check_trust(where, "network", data.spec.network, trust, "trust=True")
     return Policy(data, preference, utility=utility)
 
 

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,9 +17,12 @@ from typing import Any, Literal, NamedTuple
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.learning.encoders import Architecture, Convolution, ImageLayers, ImageShape
+from morl.learning.networks import Activation, Network, Normalization
 from morl.learning.space_records import record_of_space, space_of_record
 from morl.protocols import FloatArray
 
@@ -45,8 +48,16 @@ class PolicySpec:
     """What the network's outputs mean."""
     hidden_sizes: tuple[int, ...]
     """Widths of the hidden layers."""
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Activation = "relu"
     """Activation of the hidden layers."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers."""
+    image_size: int = 0
+    """Largest side of an image (`morl.learning.observations`); 0: pixels are numbers like others."""
+    image_layers: tuple[ImageLayers, ...] = ()
+    """Layers that encode each image of an observation; their parameters come before those of the hidden layers."""
+    network: str = ""
+    """The user's own network, "module:factory"; empty: the layers above."""
     observation_space: gymnasium.Space[Any]
     """Of single observations."""
     action_space: gymnasium.Space[Any]
@@ -98,12 +109,53 @@ class PolicySpec:
             fields["action_space"] = space_of_record(fields["action_space"])
             fields["hidden_sizes"] = tuple(int(size) for size in fields["hidden_sizes"])
             fields["objectives"] = tuple(str(name) for name in fields["objectives"])
+            fields["image_layers"] = tuple(_image_layers(each) for each in fields.get("image_layers", ()))
             for name in ("augmented_units", "reward_units"):
                 if fields.get(name) is not None:
                     fields[name] = tuple(float(unit) for unit in fields[name])
             return PolicySpec(**fields)
         except (LookupError, TypeError) as error:
             raise ValueError(f"the policy's specification is incomplete: {error}") from error
+
+
+def _image_layers(record: Sequence[Any]) -> ImageLayers:
+    convolutions, features = record
+    return ImageLayers(tuple(Convolution._make(map(int, each)) for each in convolutions), int(features))
+
+
+def build_network(spec: PolicySpec, row_width: int, images: tuple[ImageShape, ...]) -> Network:
+    """Return the network that acts; a user's own one is imported.
+
+    Args:
+        spec: the policy.
+        row_width: columns of its inputs before the preference: the encoded observation and the accrued reward.
+        images: shapes of the images that they begin with.
+
+    Raises:
+        ValueError: the user's own network does not exist or does not fit.
+    """
+    num_objectives = len(spec.objectives)
+    if isinstance(spec.action_space, spaces.Discrete):
+        num_actions = int(spec.action_space.n)
+    else:
+        num_actions = int(np.prod(spec.action_space.shape or ()))
+    outputs = {
+        "deterministic": num_actions,
+        "squashed-gaussian": 2 * num_actions,
+        "gaussian": num_actions,
+        "categorical": num_actions,
+        "action-values": num_actions * num_objectives,
+    }[spec.head]
+    architecture = Architecture(
+        hidden_sizes=spec.hidden_sizes,
+        activation=spec.activation,
+        normalization=spec.normalization,
+        images=images,
+        image_layers=spec.image_layers,
+        network=spec.network,
+    )
+    inputs = row_width + (num_objectives if spec.conditioned else 0)
+    return architecture.build("critic" if spec.head == "action-values" else "actor", inputs, outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +167,7 @@ class PolicyData:
     parameters: Tensor
     """[n] float32: of the network (or networks), then (gaussian) the log standard deviations."""
     mean: NDArray[np.floating[Any]] | None = None
-    """[width] mean of the observations; None where observations are not normalized."""
+    """[width] mean of the observations, without pixels; None where observations are not normalized."""
     scale: NDArray[np.floating[Any]] | None = None
     """[width] 1 / standard deviation of the observations, in the precision that normalizes them."""
     preference: FloatArray

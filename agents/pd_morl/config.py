@@ -6,6 +6,9 @@ from math import inf
 from typing import Any, ClassVar, Literal, Self
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
+from morl.learning.encoders import Architecture, ImageShape
+from morl.learning.networks import Activation, Normalization
+from morl.learning.observations import IMAGE_SIZE
 from morl.learning.td3 import CriticLoss
 
 
@@ -61,6 +64,25 @@ class PresetConfig:
     REQUIREMENTS: ClassVar[Mapping[str, Requirement]]
     RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
     hidden_sizes: tuple[int, ...]
+    activation: Activation
+    normalization: Normalization
+    image_size: int
+    network: str
+    one_hot: bool = False
+
+    def architecture(self, images: tuple[ImageShape, ...]) -> Architecture:
+        """Return what these settings say about networks.
+
+        Args:
+            images: that observations begin with.
+        """
+        return Architecture(
+            hidden_sizes=self.hidden_sizes,
+            activation=self.activation,
+            normalization=self.normalization,
+            images=images,
+            network=self.network,
+        )
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -131,6 +153,15 @@ class DiscreteConfig(PresetConfig):
     """Gradient updates per environment step."""
     hidden_sizes: tuple[int, ...] = (256, 256, 256, 256)
     """Units of each hidden layer (authors: 4 x 256, fruit tree 4 x 512)."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers before their activation."""
+    image_size: int = IMAGE_SIZE
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
+    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    network: str = ""
+    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
     critics: int = 1
     """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
     with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
@@ -176,6 +207,7 @@ class DiscreteConfig(PresetConfig):
         "updates_per_step": POSITIVE,
         "critics": POSITIVE,
         "buffer_size": POSITIVE,
+        "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
         "tau": SHARE,
         "random_exploration_steps": NOT_NEGATIVE,
@@ -260,6 +292,16 @@ class ContinuousConfig(PresetConfig):
     """Critic updates per environment step."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Units of each hidden layer, of actor and critics."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers of actor and critics before their activation; `hidden_norm` is about critics
+    alone."""
+    image_size: int = IMAGE_SIZE
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
+    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    network: str = ""
+    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
     buffer_size: int = 500_000
     """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75
@@ -330,6 +372,7 @@ class ContinuousConfig(PresetConfig):
         "batch_size": POSITIVE,
         "updates_per_step": POSITIVE,
         "buffer_size": POSITIVE,
+        "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
         "tau": SHARE,
         "exploration_noise": NOT_NEGATIVE,

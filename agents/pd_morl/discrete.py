@@ -33,7 +33,6 @@ from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alig
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.pd_morl.policy import ConditionedPolicy
-from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.values import best_actions, pessimistic, select, utility
 from morl.policy_files import PolicyData
@@ -84,7 +83,7 @@ class PDMORL:
         self.first_action = int(problem.action_space.start)
         self.learners = Learners(seed, num_envs, device)
         grid = preference_grid(self.num_objectives, config.preference_divisions)
-        self.episodes = Episodes(problem, self.learners, grid, one_hot=config.one_hot)
+        self.episodes = Episodes(problem, self.learners, grid, one_hot=config.one_hot, image_size=config.image_size)
         self.replay = HindsightReplay(
             self.learners,
             capacity=config.buffer_size,
@@ -93,20 +92,20 @@ class PDMORL:
             num_objectives=self.num_objectives,
             draw_preferences=preference_distribution(config.relabel_from, grid, device),
             choices=self.num_actions if problem.action_masks else 0,
+            pixels=self.episodes.pixels,
         )
 
         inputs = self.episodes.observation_width + self.num_objectives
         outputs = self.num_actions * self.num_objectives
-        self.network = MultilayerPerceptron((inputs, *config.hidden_sizes, outputs))
+        architecture = config.architecture(self.episodes.images)
+        self.network = architecture.build("critic", inputs, outputs)
         streams = [torch.Generator().manual_seed(seed) for seed in self.learners.derived_seeds("network")]
         initial = torch.cat([self.network.initialize(config.critics, stream) for stream in streams])
         self.parameters = initial.to(device).requires_grad_()
         """[learner * critic, n]."""
         self.target_parameters = self.parameters.detach().clone()
         self.optimizer = Adam(self.parameters)
-        self.policy = ConditionedPolicy(
-            problem, "action-values", config.hidden_sizes, device, one_hot=config.one_hot, ensemble=config.critics
-        )
+        self.policy = ConditionedPolicy(problem, "action-values", config, architecture, device, ensemble=config.critics)
 
         self.steps = 0
         self.pretraining_steps = 0

@@ -10,7 +10,7 @@ from morl.action_masks import MaskReader, random_choices
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
 from morl.evaluation import select_rows
-from morl.learning.observations import encoder, final_observations
+from morl.learning.observations import IMAGE_SIZE, final_observations, observation_encoder
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
     Actions,
@@ -119,6 +119,7 @@ class Episodes:
         grid: [n, objective] preferences for acting in lexicographic order.
         time_limits: whether values are bootstrapped through time limits, or time limits count as terminal.
         one_hot: encode integer observations as one-hot.
+        image_size: largest side of an image; 0: pixels are numbers like others.
     """
 
     def __init__(
@@ -128,8 +129,13 @@ class Episodes:
         grid: FloatArray,
         time_limits: Literal["bootstrap", "end"] = "bootstrap",
         one_hot: bool = False,
+        image_size: int = IMAGE_SIZE,
     ) -> None:
-        self.encode, self.observation_width = encoder(problem.observation_space, one_hot)
+        encoder = observation_encoder(problem.observation_space, one_hot, image_size)
+        self.encode = encoder.encode
+        self.observation_width = encoder.width
+        self.images = encoder.images
+        self.pixels = encoder.pixels
         self.learners = learners
         self.time_limits = time_limits
         self.preferences = PreferenceAssignment(grid, learners)

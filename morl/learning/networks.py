@@ -1,13 +1,55 @@
 """Multilayer perceptrons of a whole population: parameters are one flat tensor [policy, n], layers are baddbmm."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
-from typing import Literal
+from typing import Final, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm
+from torch.nn.functional import elu, gelu, layer_norm, leaky_relu, silu
+
+Activation: TypeAlias = Literal["relu", "tanh", "silu", "elu", "gelu", "leaky-relu"]
+"""Activation of hidden layers; a new one is a name here and a function in `ACTIVATIONS`."""
+
+Normalization: TypeAlias = Literal["none", "layer"]
+"""Normalization of hidden layers before their activation: none, or to mean 0 and variance 1 over the units."""
+
+ACTIVATIONS: Final[dict[Activation, Callable[[Tensor], Tensor]]] = {
+    "relu": torch.relu_,
+    "tanh": torch.tanh_,
+    "silu": silu,
+    "elu": elu,
+    "gelu": gelu,
+    "leaky-relu": leaky_relu,
+}
+"""Name -> function of a hidden layer's sums, which may be overwritten."""
+
+
+class Network(Protocol):
+    """The shape of a network of a whole population. It holds no parameters: they are a tensor [policy, n]."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the number of parameters of one policy."""
+        ...
+
+    def count_first(self, layers: int) -> int:
+        """Return the number of parameters of the first layers, encoders included; they are the first of a row."""
+        ...
+
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return fresh parameters [population, num_parameters], as off-policy algorithms begin with."""
+        ...
+
+    def initialize_orthogonal(self, population: int, generator: torch.Generator, last_gain: float) -> Tensor:
+        """Return fresh parameters [population, num_parameters], as PPO begins with; `last_gain` is the last layer's."""
+        ...
+
+    def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs [policy, batch, output] for inputs [policy, batch, input]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,13 +65,17 @@ class MultilayerPerceptron:
     """Normalize every hidden layer to mean 0 and variance 1 before its activation (without parameters of its own)."""
     inner_dtype: torch.dtype | None = None
     """Precision of the products between hidden layers, nearly all of the arithmetic; default: of the parameters."""
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Activation = "relu"
     """Activation of the hidden layers."""
 
     @property
     def num_parameters(self) -> int:
         """Return the number of parameters of one policy."""
         return sum(self._sizes())
+
+    def count_first(self, layers: int) -> int:
+        """Return the number of parameters of the first layers; they are the first of a row."""
+        return sum(self._sizes()[: 2 * layers])
 
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL)."""
@@ -51,11 +97,8 @@ class MultilayerPerceptron:
         parts = []
         last = len(self.widths) - 2
         for layer, (inputs, outputs) in enumerate(pairwise(self.widths)):
-            normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
-            orthogonal, triangle = torch.linalg.qr(normal)
-            orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
-            weights = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
-            parts.append(weights.reshape(population, inputs * outputs) * (last_gain if layer == last else 1.0))
+            weights = orthogonal_weights(population, inputs, outputs, generator)
+            parts.append(weights * (last_gain if layer == last else 1.0))
             parts.append(torch.zeros(population, outputs))
         return torch.cat(parts, dim=1)
 
@@ -76,8 +119,30 @@ class MultilayerPerceptron:
             if layer < last:
                 if self.layer_norm:
                     hidden = layer_norm(hidden, (wide_out,))
-                hidden = hidden.relu_() if self.activation == "relu" else hidden.tanh_()
+                hidden = ACTIVATIONS[self.activation](hidden)
         return hidden
 
     def _sizes(self) -> list[int]:
         return [size for inputs, outputs in pairwise(self.widths) for size in (inputs * outputs, outputs)]
+
+
+def orthogonal_weights(population: int, inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
+    """Return random orthogonal matrices, flat: [population, inputs * outputs].
+
+    Args:
+        population: number of matrices.
+        inputs: rows of a matrix.
+        outputs: columns of a matrix.
+        generator: random stream.
+    """
+    normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
+    orthogonal, triangle = torch.linalg.qr(normal)
+    orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
+    weights: Tensor = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
+    return weights.reshape(population, inputs * outputs)
+
+
+def widths_of(network: Network) -> tuple[int, ...]:
+    """Return the layer widths of a multilayer perceptron, for backends that have refused other networks."""
+    assert isinstance(network, MultilayerPerceptron)
+    return network.widths

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from morl.learning.encoders import ModuleNetwork
+from morl.learning.networks import MultilayerPerceptron, Network
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.ppo import PPO
 from morl.learning.sac import SAC
@@ -106,15 +108,32 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
     if parameters.device.type != "cpu":
         return f"device is {parameters.device.type!r}, and compiled updates run on a CPU only"
     assert isinstance(algorithm, PPO | TD3 | SAC)
+    if not isinstance(algorithm, PPO) and algorithm.settings.images:
+        return "observations have images, which only eager updates support"
     for field in fields(algorithm.settings):
         value = getattr(algorithm.settings, field.name)
         known = field.name in HONOURED[type(algorithm).__name__]
         if (not known and value != field.default) or value not in CHOICES.get(field.name, (value,)):
             return f"{field.name} is {value!r}, which only eager updates support"
+    if isinstance(algorithm, PPO):
+        return _unsupported_network(algorithm.network.actor)
     if isinstance(algorithm, SAC) and algorithm.settings.shared_layers > 0:
         return f"shared_layers is {algorithm.settings.shared_layers}, which only eager updates support"
     if isinstance(algorithm, SAC) and not linear_utility:
         return "utility is not linear in the values, which only eager updates support"
+    return None
+
+
+def _unsupported_network(network: Network) -> str | None:
+    """Return which setting makes a network of PPO another one than the compiled updates have, as a clause, or None."""
+    if isinstance(network, ModuleNetwork):
+        return f"network is {network.name!r}, which only eager updates support"
+    if not isinstance(network, MultilayerPerceptron):
+        return "observations have images, which only eager updates support"
+    if network.activation != "tanh":
+        return f"activation is {network.activation!r}, which only eager updates support"
+    if network.layer_norm:
+        return "normalization is 'layer', which only eager updates support"
     return None
 
 
