@@ -35,6 +35,7 @@ from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
 from morl.learning.encoders import Architecture
+from morl.learning.memory import transition_bytes
 from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
 from morl.learning.ppo import actor_critic
@@ -47,6 +48,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -187,6 +189,27 @@ class CMORL:
             total_steps: environment steps of the run.
         """
         return {"initial_steps": max(total_steps // 2, 10 * config.samples_per_update)}
+
+    @staticmethod
+    def memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
+        """Return the memory of the rollouts of all tasks side by side, and of the samples made of them.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments, of which each task needs one.
+            total_steps: environment steps of the run.
+        """
+        encoder = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+        tasks = min(num_envs, max(6, (config.selected or 6) * problem.num_objectives))
+        return MemoryNeed(
+            what="the rollout",
+            setting="samples_per_update",
+            value=config.samples_per_update,
+            transitions=min(tasks * config.samples_per_update, total_steps),
+            bytes_each=transition_bytes(encoder.columns, encoder.pixels, 10 * problem.num_objectives),
+            copies=tasks,
+        )
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 

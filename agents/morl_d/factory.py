@@ -21,6 +21,7 @@ from morl.agents.morl_d.solvers.off_policy import OffPolicy
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
 from morl.agents.morl_d.solvers.protocol import AnySolver, TransitionSolver
 from morl.agents.morl_d.validation import check, choose_solver, num_active
+from morl.learning.memory import transition_bytes
 from morl.learning.observations import ObservationEncoder, observation_encoder
 from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
@@ -33,7 +34,7 @@ from morl.learning.scalarization import (
     scaled_utility,
 )
 from morl.policy_files import PolicySpec
-from morl.protocols import Problem
+from morl.protocols import MemoryNeed, Problem
 from morl.utilities import find_utility
 
 MASKS_READ: Final[Mapping[str, tuple[str, ...]]] = {"dqn": ("next_mask",), "discrete-sac": ("mask", "next_mask")}
@@ -157,6 +158,39 @@ def build(problem: Problem, config: Config, seed: int, num_envs: int, device: to
         exploration = ExplorationSchedule(config, greedy=name == "dqn")
     spec = policy_spec(config, problem, name, inputs.augmented, architecture(config, name, observations.images))
     return _components(inputs, solver, spec, exploration)
+
+
+def transition_memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
+    """Return the memory of the replay buffers of all policies, or of the rollout of those that train.
+
+    Args:
+        config: settings.
+        problem: the environment.
+        num_envs: number of sub-environments.
+        total_steps: environment steps of the run.
+
+    Raises:
+        ValueError: the settings do not fit the environment.
+    """
+    solver = choose_solver(config, problem)
+    encoder = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+    others = action_map(problem.action_space).width + problem.num_objectives + 1
+    if "buffer_size" in solver.settings:
+        setting = "buffer_size"
+        rings = 1 if config.replay == "shared" else config.population
+    else:
+        setting = "rollout_steps"
+        rings = num_envs
+        others += 4 * problem.num_objectives
+    value: int = getattr(config, setting)
+    return MemoryNeed(
+        what="the replay" if setting == "buffer_size" else "the rollout",
+        setting=setting,
+        value=value,
+        transitions=min(rings * value, total_steps),
+        bytes_each=transition_bytes(encoder.columns, encoder.pixels, others),
+        copies=rings,
+    )
 
 
 def _components(

@@ -68,6 +68,7 @@ class PresetConfig:
     normalization: Normalization
     image_size: int
     network: str
+    buffer_size: int
     one_hot: bool = False
 
     def architecture(self, images: tuple[ImageShape, ...]) -> Architecture:

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from morl.agents.pd_morl.config import ContinuousConfig
-from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
+from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
 from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
@@ -48,6 +48,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -206,6 +207,18 @@ class ContinuousPDMORL:
             total_steps: environment steps of the run.
         """
         return {"random_exploration_steps": total_steps // 4, "learning_starts": total_steps // 10}
+
+    @staticmethod
+    def memory(config: ContinuousConfig, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:  # noqa: ARG004
+        """Return the memory of the replay of one learner.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments.
+            total_steps: environment steps of the run.
+        """
+        return replay_memory(config, problem, BoundedActions(problem.action_space).width, total_steps)
 
     def learn(self, envs: VectorEnvironment, total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
         """Run MO-TD3-HER; one iteration is one step of every environment, and the updates due after it.

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from morl.agents.pd_morl.config import DiscreteConfig
-from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
+from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
 from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
@@ -42,6 +42,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -134,6 +135,18 @@ class PDMORL:
             total_steps: environment steps of the run.
         """
         return {"random_exploration_steps": total_steps // 10, "exploration_steps": total_steps // 2}
+
+    @staticmethod
+    def memory(config: DiscreteConfig, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:  # noqa: ARG004
+        """Return the memory of the replay of one learner.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments.
+            total_steps: environment steps of the run.
+        """
+        return replay_memory(config, problem, 1, total_steps)
 
     def learn(self, envs: VectorEnvironment, total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
         """Run MO-DDQN-HER; one iteration is one step of every environment, and the updates due after it.
