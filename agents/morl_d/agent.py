@@ -139,6 +139,8 @@ class MORLD:
             evaluate: measures the returns of policies.
         """
         check_num_envs(self.config, self.components.solver_name, envs.num_envs)
+        if isinstance(self.solver, SelfSteppingSolver):
+            self.solver.horizon = -(-total_steps // self.population)
         if self.returns.shape[1] == 0:
             self._evaluate_population(evaluate)
             self.neighbours = self._find_neighbours()
