@@ -109,6 +109,8 @@ class PolicySpec:
             fields["action_space"] = space_of_record(fields["action_space"])
             fields["hidden_sizes"] = tuple(int(size) for size in fields["hidden_sizes"])
             fields["objectives"] = tuple(str(name) for name in fields["objectives"])
+            fields["network"] = str(fields.get("network", ""))
+            fields["image_size"] = int(fields.get("image_size", 0))
             fields["image_layers"] = tuple(_image_layers(each) for each in fields.get("image_layers", ()))
             for name in ("augmented_units", "reward_units"):
                 if fields.get(name) is not None:

@@ -101,7 +101,7 @@ def compute_advantages(
 
     def by_policy(column: Tensor) -> Tensor:
         """Return a column [step, policy, env, width] as [policy, step * env, width]."""
-        return column.transpose(0, 1).reshape(rollout.num_policies, -1, column.shape[-1])
+        return column.transpose(0, 1).flatten(1, 2)
 
     actor, critic = network.split(parameters)
     samples = {"observation": by_policy(tensor(rollout.observations)), "action": by_policy(tensor(rollout.actions))}
