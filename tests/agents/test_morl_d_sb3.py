@@ -19,6 +19,7 @@ from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 import morl
+from morl.agents import check_agent
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.solvers.sb3_arguments import find_algorithm
 from morl.agents.morl_d.solvers.sb3_observations import Presentation
@@ -122,7 +123,7 @@ OTHERS = [
     ("sb3:DQN", WALK, {"exploration_steps": 90, "learning_starts": 12}),
     ("sb3:TD3", CONTINUOUS, {"scale": "range"}),
     ("sb3:DDPG", CONTINUOUS, {"adaptation": "psa"}),
-    ("sb3:A2C", WALK, {"rollout_steps": 5, "solver_kwargs": {"learning_rate": "linear:1e-2:1e-3"}}),
+    ("sb3:A2C", WALK, {"rollout_steps": 5}),
 ]
 
 
@@ -173,6 +174,12 @@ def test_schedules_follow_the_steps_of_a_policy() -> None:
     assert model.clip_range(1.0) == pytest.approx(0.3 + 0.1 * np.cos(np.pi * min(1.0, model.num_timesteps / 40)))
 
 
+def test_a_run_with_a_schedule_goes_on_exactly() -> None:
+    """A schedule depends on the length of the run, so that it is resumed to the same length."""
+    config = tiny(WALK, solver="sb3:A2C", rollout_steps=5, solver_kwargs={"learning_rate": "linear:1e-2:1e-3"})
+    check_agent("morl-d", WALK, config, total_steps=160)
+
+
 POLICIES = {
     "walk": "MlpPolicy",
     "dict-walk": "MlpPolicy",
@@ -203,8 +210,8 @@ def test_large_images_pass_through_their_own_convolutions() -> None:
 
 
 def test_images_whose_channels_look_like_rows_are_refused_for_theirs() -> None:
-    space = spaces.Box(0, 255, (5, 5, 6), np.uint8)
-    with pytest.raises(ValueError, match="an image has 6 channels of 5 x 5 pixels"):
+    space = spaces.Box(0, 255, (4, 5, 5, 3), np.uint8)
+    with pytest.raises(ValueError, match="an image has 12 channels of 5 x 5 pixels"):
         Presentation.of(space, observation_encoder(space))
 
 

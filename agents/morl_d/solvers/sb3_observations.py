@@ -53,7 +53,7 @@ class Presentation:
         """
         numbers = spaces.Box(-np.inf, np.inf, (encoder.columns,), np.float32)
         if not encoder.images:
-            plain = isinstance(space, spaces.Box)
+            plain = isinstance(space, spaces.Box) and space.shape != ()
             return Presentation(encoder, space if plain else numbers, "MlpPolicy", plain)
         for image in encoder.images:
             if image.channels > min(image.height, image.width):
