@@ -58,14 +58,15 @@ class Returns:
         undiscounted: [row, objective] sum of r_t.
         lengths: [row] episode length in steps.
         episodes: [row] number of episodes.
-        scatter: [row, objective, objective] sum over the episodes of (G - mean)(G - mean)', G the discounted return.
+        deviations: [row, episode, objective] discounted return of each episode less the mean of its row; 0 where a row
+            has fewer episodes than others. Episode j of all rows has the same seed.
     """
 
     discounted: FloatArray
     undiscounted: FloatArray
     lengths: FloatArray
     episodes: IndexArray
-    scatter: FloatArray
+    deviations: FloatArray
 
     @staticmethod
     @np.errstate(over="ignore", invalid="ignore")
@@ -78,28 +79,20 @@ class Returns:
             lengths: [row, episode].
         """
         mean = discounted.mean(axis=1)
-        deviations = discounted - mean[:, None]
         return Returns(
             discounted=mean,
             undiscounted=undiscounted.mean(axis=1),
             lengths=lengths.mean(axis=1),
             episodes=np.full(len(mean), discounted.shape[1]),
-            scatter=np.einsum("rei,rej->rij", deviations, deviations),
+            deviations=discounted - mean[:, None],
         )
-
-    @property
-    def covariances(self) -> FloatArray:
-        """Return the covariance of each mean discounted return [row, objective, objective]; NaN after one episode."""
-        count = self.episodes[:, None, None].astype(np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            covariances: FloatArray = self.scatter / (count - 1.0) / count
-        return covariances
 
     @property
     def standard_errors(self) -> FloatArray:
         """Return the standard error of each mean discounted return [row, objective]; NaN after one episode."""
-        variances = np.diagonal(self.covariances, axis1=1, axis2=2)
-        errors: FloatArray = np.sqrt(variances)
+        count = self.episodes[:, None].astype(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            errors: FloatArray = np.sqrt(np.square(self.deviations).sum(axis=1) / (count - 1.0) / count)
         return errors
 
     def select(self, rows: IndexArray) -> "Returns":
@@ -109,34 +102,43 @@ class Returns:
             undiscounted=self.undiscounted[rows],
             lengths=self.lengths[rows],
             episodes=self.episodes[rows],
-            scatter=self.scatter[rows],
+            deviations=self.deviations[rows],
         )
 
     def joined(self, rows: IndexArray, more: "Returns") -> "Returns":
-        """Return the means with further episodes of some rows (Chan, Golub and LeVeque 1983 for the scatter).
+        """Return the means with further episodes of some rows.
 
         Args:
             rows: [n] rows that `more` continues.
             more: [n, ...] independent episodes of the same policies.
         """
-        before = self.episodes[rows].astype(np.float64)
-        after = more.episodes.astype(np.float64)
-        share = after / (before + after)
+        share = (more.episodes / (self.episodes[rows] + more.episodes))[:, None]
         shift = more.discounted - self.discounted[rows]
-        between = np.einsum("ri,rj->rij", shift, shift) * (before * share)[:, None, None]
         joined = Returns(
             discounted=self.discounted.copy(),
             undiscounted=self.undiscounted.copy(),
             lengths=self.lengths.copy(),
             episodes=self.episodes.copy(),
-            scatter=self.scatter.copy(),
+            deviations=_append_zeros(self.deviations, more.deviations.shape[1]),
         )
-        joined.discounted[rows] += share[:, None] * shift
-        joined.undiscounted[rows] += share[:, None] * (more.undiscounted - self.undiscounted[rows])
-        joined.lengths[rows] += share * (more.lengths - self.lengths[rows])
+        joined.discounted[rows] += share * shift
+        joined.undiscounted[rows] += share * (more.undiscounted - self.undiscounted[rows])
+        joined.lengths[rows] += share[:, 0] * (more.lengths - self.lengths[rows])
         joined.episodes[rows] += more.episodes
-        joined.scatter[rows] += more.scatter + between
+        new_means = joined.discounted[rows]
+        for row, mean, continued in zip(rows.tolist(), new_means, range(len(rows)), strict=True):
+            before = self.episodes[row]
+            after = before + more.episodes[continued]
+            joined.deviations[row, :before] += self.discounted[row] - mean
+            added = more.deviations[continued, : more.episodes[continued]]
+            joined.deviations[row, before:after] = added + more.discounted[continued] - mean
         return joined
+
+
+def _append_zeros(deviations: FloatArray, episodes: int) -> FloatArray:
+    """Return deviations [row, episode, objective] with room for further episodes."""
+    longer: FloatArray = np.pad(deviations, ((0, 0), (0, episodes), (0, 0)))
+    return longer
 
 
 def _do_nothing() -> None:
@@ -146,8 +148,9 @@ def _do_nothing() -> None:
 class Evaluator:
     """Runs evaluations in environments of its own and counts their steps.
 
-    Episode j of row i always starts from the same seed, whatever else is evaluated beside it and in whichever
-    environment, so that evaluations are comparable and evaluating more often changes nothing.
+    Episode j of every row starts from the same seed, whatever else is evaluated beside it and in whichever environment.
+    So policies are compared on common random numbers (Glasserman and Yao 1992): one is not better than another because
+    it was given easier starts. And evaluating more often changes nothing.
 
     Args:
         make_vec: builds a vector environment with same-step autoreset.
@@ -183,17 +186,19 @@ class Evaluator:
             policies: [row] policy ids.
             preferences: [row, objective] preferences; NaN where a policy has none.
             episodes: episodes per row, at least 1.
-            seed: episode j of row i is seeded with seed + i * episodes + j.
+            seed: episode j of each row is seeded with seed + j.
             inputs: what `act` takes beside these.
 
         Raises:
             ValueError: the environment gives action masks that `act` does not take, or wrong ones.
         """
-        rows = len(policies) * episodes
+        total = len(policies) * episodes
         parts = []
-        for start in range(0, rows, self.max_envs):
-            jobs = np.arange(start, min(start + self.max_envs, rows)) // episodes
-            parts.append(self._roll_out(act, policies[jobs], preferences[jobs], seed + start, inputs))
+        for start in range(0, total, self.max_envs):
+            jobs = np.arange(start, min(start + self.max_envs, total))
+            rows = jobs // episodes
+            seeds = (seed + jobs % episodes).tolist()
+            parts.append(self._roll_out(act, policies[rows], preferences[rows], seeds, inputs))
         discounted = np.concatenate([part[0] for part in parts])
         undiscounted = np.concatenate([part[1] for part in parts])
         lengths = np.concatenate([part[2] for part in parts])
@@ -205,7 +210,7 @@ class Evaluator:
 
     @np.errstate(over="ignore", invalid="ignore")  # the caller sees returns that are not finite
     def _roll_out(
-        self, act: Act, policies: IndexArray, preferences: FloatArray, seed: int, inputs: ActInputs
+        self, act: Act, policies: IndexArray, preferences: FloatArray, seeds: list[int], inputs: ActInputs
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Run one episode in every environment at once, until the last has ended.
 
@@ -213,7 +218,7 @@ class Evaluator:
             act: chooses actions.
             policies: [env] policy ids.
             preferences: [env, objective].
-            seed: of the first environment.
+            seeds: [env] of the environments.
             inputs: what `act` takes beside these.
 
         Returns:
@@ -222,7 +227,7 @@ class Evaluator:
         num_envs = len(policies)
         envs = self._envs(num_envs)
         reader = MaskReader("the environment" if envs.spec is None else envs.spec.id, envs.single_action_space)
-        observations, infos = envs.reset(seed=seed)
+        observations, infos = envs.reset(seed=seeds)  # type: ignore[arg-type] # it takes lists too
         masks = reader.reset(infos)
         if masks is not None and not inputs.masks:
             raise ValueError(f"{reader.env_id} gives action masks, but the policies to be evaluated take none")

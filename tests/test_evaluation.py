@@ -52,7 +52,7 @@ def test_returns_equal_a_loop_over_episodes(max_envs: int, horizon: int) -> None
     evaluate = evaluator(max_envs, horizon)
     found = evaluate(act, POLICIES, PREFERENCES, 3, seed=40)
     for row in range(5):
-        episodes = by_hand(POLICIES[row], PREFERENCES[row], 3, 40 + 3 * row, horizon)
+        episodes = by_hand(POLICIES[row], PREFERENCES[row], 3, 40, horizon)
         np.testing.assert_allclose(found.discounted[row], np.mean([e[0] for e in episodes], axis=0), rtol=1e-12)
         np.testing.assert_allclose(found.undiscounted[row], np.mean([e[1] for e in episodes], axis=0), rtol=1e-12)
         assert found.lengths[row] == np.mean([e[2] for e in episodes])
@@ -129,7 +129,7 @@ def test_the_accrued_reward_is_passed_to_an_agent_that_takes_it() -> None:
         np.testing.assert_allclose(accrued[:, -1], GAMMA**step)
     assert len(told) == found.lengths.max()
     last = int(np.flatnonzero(found.lengths == found.lengths.max())[-1])  # the last row that still runs
-    discounted, _, length = by_hand(POLICIES[last], PREFERENCES[last], 1, 7 + last, horizon=len(told) - 1)[0]
+    discounted, _, length = by_hand(POLICIES[last], PREFERENCES[last], 1, 7, horizon=len(told) - 1)[0]
     assert length == len(told) - 1
     np.testing.assert_allclose(told[-1][-1, :2], discounted, rtol=1e-12)
 

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,15 @@ import numpy as np
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment, without_chance
 from morl.experiment.episodes import RecordEpisodes
-from morl.experiment.estimates import FURTHER_EPISODES, imprecise_rows, indicator_errors, repeats_exactly
+from morl.experiment.estimates import (
+    FURTHER_EPISODES,
+    MOST_EPISODES,
+    ROUND_STEPS,
+    imprecise_rows,
+    indicator_errors,
+    moderated_errors,
+    repeats_exactly,
+)
 from morl.experiment.front import Front, delivered_utility, indicators_of
 from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
@@ -184,7 +192,7 @@ class Reporter:
             policies: [n] ids of the policies; default: policy 0 in all rows.
         """
         chosen = np.zeros(len(preferences), dtype=np.int64) if policies is None else policies
-        seed = derived_seed(self.experiment.settings.seed, "keys", self.agent.steps)
+        seed = derived_seed(self.experiment.settings.seed, "keys")
         act = self.units.act(self.agent.act)
         return self.evaluator(act, chosen, preferences, episodes, seed, self.act_inputs).discounted
 
@@ -212,7 +220,7 @@ class Reporter:
                 two scheduled ones does not: were it remembered, resuming would differ from never having stopped.
         """
         policies, preferences = self.agent.policies(self.experiment.evaluation_preferences)
-        selection = self._returns(policies, preferences, "selection")
+        selection = self._precise_returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
         rows = self.selection.selected_rows(selection.discounted)
         chosen = self._indicators(selection.discounted[rows], reference_point)
@@ -220,15 +228,23 @@ class Reporter:
         compared = Compared(selection.discounted[rows], conditioned.get("conditioned_utility", 0.0))
         ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
         is_best = self._is_best(compared, reference_point, ideal)
-        choice = self._returns(policies[rows], preferences[rows], "choice")
+        chosen_policies = policies[rows]
+        chosen_preferences = preferences[rows]
+        choice = self._precise_returns(
+            chosen_policies, chosen_preferences, "choice", [selection.select(rows)], insist=is_best
+        )
         kept = self.selection.front_rows(choice.discounted)
         if repeats_exactly(selection.select(rows), choice):
             report = choice.select(kept)
         else:
-            report = self._report(policies[rows[kept]], preferences[rows[kept]], precise=is_best)
+            earlier = [selection.select(rows[kept]), choice.select(kept)]
+            report = self._precise_returns(
+                chosen_policies[kept], chosen_preferences[kept], "report", earlier, insist=is_best
+            )
         order = np.lexsort(report.discounted.T[::-1])
         report = report.select(order)
         kept = kept[order]
+        errors = moderated_errors(report, [selection.select(rows[kept]), choice.select(kept)])
         points = report.discounted
         choice_points = choice.discounted[kept]
         repeated = np.isclose(points, selection.discounted[rows[kept]], rtol=1e-9, atol=0.0).all(axis=1)
@@ -246,12 +262,12 @@ class Reporter:
         random = stream(self.experiment.settings.seed, "standard errors", self.agent.steps)
         front = Front(
             points=points,
-            standard_errors=report.standard_errors,
+            standard_errors=errors,
             choice_points=choice_points,
-            preferences=preferences[rows[kept]],
-            policy_ids=policies[rows[kept]],
+            preferences=chosen_preferences[kept],
+            policy_ids=chosen_policies[kept],
             indicators=indicators(points),
-            indicator_errors=indicator_errors(indicators, report, random),
+            indicator_errors=indicator_errors(indicators, report, errors, random),
             objectives=self.experiment.problem.objectives,
             discount=self.experiment.problem.discount,
             reference_point=reference_point,
@@ -369,14 +385,42 @@ class Reporter:
         preferences = self.experiment.evaluation_preferences
         return indicators_of(points, reference_point, preferences, self.experiment.known_front, choice_points)
 
-    def _report(self, policies: IndexArray, preferences: FloatArray, precise: bool) -> Returns:
-        """Return the returns that are reported; with `precise`, from more episodes of policies that vary much."""
-        report = self._returns(policies, preferences, "report")
-        rows = imprecise_rows(report)
-        if not precise or len(rows) == 0:
-            return report
-        episodes = FURTHER_EPISODES * self.experiment.settings.evaluation_episodes
-        return report.joined(rows, self._returns(policies[rows], preferences[rows], "further report", episodes))
+    def _precise_returns(
+        self,
+        policies: IndexArray,
+        preferences: FloatArray,
+        purpose: str,
+        earlier: Sequence[Returns] = (),
+        insist: bool = False,
+    ) -> Returns:
+        """Return returns, from more episodes of policies whose returns vary much.
+
+        These come in rounds, as long as one does not take many more environment steps than training does until the
+        next evaluation (`ROUND_STEPS`).
+
+        Args:
+            policies: [row] ids.
+            preferences: [row, objective].
+            purpose: name of the random stream.
+            earlier: other evaluations of the same policies.
+            insist: make the first round in any case.
+        """
+        settings = self.experiment.settings
+        returns = self._returns(policies, preferences, purpose)
+        while True:
+            rows = imprecise_rows(returns, moderated_errors(returns, earlier))
+            rows = rows[returns.episodes[rows] < MOST_EPISODES * settings.evaluation_episodes]
+            if len(rows) == 0:
+                break
+            most = int(returns.episodes[rows].max())
+            episodes = FURTHER_EPISODES * most
+            steps = episodes * returns.lengths[rows].sum()
+            first = most == settings.evaluation_episodes
+            if steps > ROUND_STEPS * settings.evaluate_every and not (insist and first):
+                break
+            more = self._returns(policies[rows], preferences[rows], f"{purpose} after {most}", episodes)
+            returns = returns.joined(rows, more)
+        return returns
 
     def _returns(
         self, policies: IndexArray, preferences: FloatArray, purpose: str, episodes: int | None = None

@@ -86,7 +86,7 @@ class Selection:
 
     def front_rows(self, points: FloatArray) -> IndexArray:
         """Return the rows of returns [n, objective] that are non-dominated, sorted by the first objective."""
-        return sorted_front(points, self.free_objectives, self.violations(points))
+        return sorted_front(_without_rounding(points), self.free_objectives, self.violations(points))
 
     def selected_rows(self, points: FloatArray) -> IndexArray:
         """Return the rows of returns [n, objective] that make a front: only those that keep the constraints, if any."""
@@ -160,6 +160,20 @@ class Selection:
         reference = tuple((np.array(reference_point)[free] / units).tolist())
         indicators = indicators_of(best, reference, weights, None)
         return -float(broken.min()), indicators["expected_utility"], indicators["hypervolume"]
+
+
+def _without_rounding(points: FloatArray) -> FloatArray:
+    """Return returns as shares of their range, to twelve digits: policies that act alike on the same seeds are equal.
+
+    Args:
+        points: [n, objective].
+    """
+    lowest = points.min(axis=0)
+    with np.errstate(over="ignore"):
+        ranges = np.ptp(points, axis=0)
+    usable = (ranges > 0.0) & np.isfinite(ranges)
+    shares: FloatArray = np.where(usable, np.round((points - lowest) / np.where(usable, ranges, 1.0), 12), points)
+    return shares
 
 
 def _comparable(volume: float) -> float:

@@ -11,7 +11,7 @@ import toys
 
 import morl
 from morl.evaluation import Returns
-from morl.experiment.estimates import imprecise_rows, indicator_errors, repeats_exactly
+from morl.experiment.estimates import imprecise_rows, indicator_errors, moderated_errors, repeats_exactly
 from morl.experiment.front import Front, delivered_utility
 from morl.pareto import expected_utility, hypervolume
 from morl.preferences import simplex_lattice
@@ -104,7 +104,7 @@ def test_standard_errors_are_published(tmp_path: Path) -> None:
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 
-def test_means_and_covariances_are_those_of_all_episodes_together() -> None:
+def test_means_and_errors_are_those_of_all_episodes_together() -> None:
     random = np.random.default_rng(0)
     samples = random.normal(size=(4, 9, 3)) * [1.0, 5.0, 0.1] + [1e6, 0.0, 0.0]
     lengths = random.integers(1, 9, size=(4, 9)).astype(np.float64)
@@ -114,11 +114,13 @@ def test_means_and_covariances_are_those_of_all_episodes_together() -> None:
     rest = Returns.of_episodes(samples[rows, 4:], 2.0 * samples[rows, 4:], lengths[rows, 4:])
     joined = first.joined(rows, rest)
     for row, expected in enumerate((whole, first, whole, first)):
+        count = expected.episodes[row]
         np.testing.assert_allclose(joined.discounted[row], expected.discounted[row])
         np.testing.assert_allclose(joined.undiscounted[row], expected.undiscounted[row])
         np.testing.assert_allclose(joined.lengths[row], expected.lengths[row])
-        np.testing.assert_allclose(joined.covariances[row], expected.covariances[row], rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(whole.covariances[1], np.cov(samples[1].T) / 9, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(joined.deviations[row, :count], expected.deviations[row], rtol=1e-6, atol=1e-8)
+        assert not joined.deviations[row, count:].any()
+        np.testing.assert_allclose(joined.standard_errors[row], expected.standard_errors[row], rtol=1e-6)
     np.testing.assert_allclose(whole.standard_errors[1], samples[1].std(axis=0, ddof=1) / 3.0, rtol=1e-6)
 
 
@@ -127,7 +129,9 @@ def test_the_error_of_a_hypervolume_is_that_of_its_points() -> None:
     random = np.random.default_rng(1)
     samples = np.array([10.0, 20.0]) + random.normal(size=(1, 100, 2)) * [1.0, 3.0]
     returns = Returns.of_episodes(samples, samples, np.ones((1, 100)))
-    errors = indicator_errors(lambda points: {"hypervolume": hypervolume(points, (0.0, 0.0))}, returns, random)
+    errors = indicator_errors(
+        lambda points: {"hypervolume": hypervolume(points, (0.0, 0.0))}, returns, returns.standard_errors, random
+    )
     (one, two), (error_one, error_two) = returns.discounted[0], returns.standard_errors[0]
     assert errors["hypervolume"] == pytest.approx(np.hypot(two * error_one, one * error_two), rel=0.3)
 
@@ -135,8 +139,11 @@ def test_the_error_of_a_hypervolume_is_that_of_its_points() -> None:
 def test_one_episode_says_nothing_of_errors() -> None:
     returns = Returns.of_episodes(np.ones((3, 1, 2)), np.ones((3, 1, 2)), np.ones((3, 1)))
     assert np.isnan(returns.standard_errors).all()
-    assert np.isnan(indicator_errors(lambda points: {"sum": points.sum()}, returns, np.random.default_rng(0))["sum"])
-    assert len(imprecise_rows(returns)) == 0
+    errors = moderated_errors(returns, [returns])
+    assert np.isnan(errors).all()
+    found = indicator_errors(lambda points: {"sum": points.sum()}, returns, errors, np.random.default_rng(0))
+    assert np.isnan(found["sum"])
+    assert len(imprecise_rows(returns, errors)) == 0
     assert repeats_exactly(returns, returns)
 
 
@@ -145,4 +152,36 @@ def test_further_episodes_go_where_returns_vary() -> None:
     samples[:, :, 0] = [[0.0] * 4, [5.0] * 4, [10.0] * 4]
     samples[1, :, 1] = [-9.0, 9.0, -9.0, 9.0]
     samples[2, :, 1] = 1.0
-    np.testing.assert_array_equal(imprecise_rows(Returns.of_episodes(samples, samples, np.ones((3, 4)))), [1])
+    returns = Returns.of_episodes(samples, samples, np.ones((3, 4)))
+    np.testing.assert_array_equal(imprecise_rows(returns, returns.standard_errors), [1])
+
+
+def test_episodes_that_are_equal_by_chance_promise_no_error_of_zero() -> None:
+    """A rare event that five episodes of one policy do not show shows in its other evaluations or in its neighbors."""
+    random = np.random.default_rng(4)
+    truth = 0.9
+    inside = []
+    for _ in range(400):
+        sets = [(random.random((3, 5, 1)) < truth).astype(float) for _ in range(3)]
+        returns, *earlier = [Returns.of_episodes(each, each, np.ones((3, 5))) for each in sets]
+        if not returns.deviations[0].any():
+            error = moderated_errors(returns, earlier)[0, 0]
+            inside.append(abs(returns.discounted[0, 0] - truth) <= 2.0 * error)
+    assert len(inside) > 200  # more than half of all evaluations show nothing
+    assert np.mean(inside) > 0.85
+
+
+def test_common_random_numbers_move_the_whole_front() -> None:
+    """Luck that all policies share does not average out over the front: the error of their mean is that of each."""
+    random = np.random.default_rng(5)
+    luck = random.normal(size=(1, 200, 1))
+    shared = np.broadcast_to(luck, (8, 200, 2)).copy()
+    own = random.normal(size=(8, 200, 2))
+
+    def error_of_mean(samples: Any) -> float:
+        returns = Returns.of_episodes(samples, samples, np.ones((8, 200)))
+        found = indicator_errors(lambda points: {"mean": points.mean()}, returns, returns.standard_errors, random)
+        return found["mean"]
+
+    assert error_of_mean(shared) == pytest.approx(1.0 / np.sqrt(200), rel=0.25)
+    assert error_of_mean(own) == pytest.approx(1.0 / np.sqrt(200 * 16), rel=0.25)

@@ -84,7 +84,7 @@ def test_flags_before_help_count(morl_cli: Any) -> None:
     )
     assert "the preset paper" in shown
     assert "[default: 7; elsewhere 0]" in shown
-    assert "[default: 4096; elsewhere 1024]" in shown  # samples_per_update
+    assert "[default: 4096; elsewhere 512]" in shown  # samples_per_update
     shown = morl_cli("train", "pd-morl", "toys:toy-fork-v0", "--agent.one-hot", "--help")[1]
     assert "--agent.no-one-hot" in shown
 

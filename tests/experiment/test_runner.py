@@ -181,7 +181,7 @@ def test_without_preferences_they_are_null(coins: Path) -> None:
     for preference in ([1.0, 0.0], [0.0, 1.0], [3.0, 5.0]):
         policy = run.policy(preference)
         weights = np.array(preference) / sum(preference)
-        utilities = run.front.points @ weights
+        utilities = run.front.choice_points @ weights
         assert policy.policy_id == run.front.policy_ids[utilities.argmax()]
         action, _ = policy.predict(np.zeros(2, dtype=np.float32))
         assert action == policy.policy_id % 3 - 1
