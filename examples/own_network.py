@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import morl
-from morl.learning.encoders import NetworkShape
+from morl.learning.types import NetworkShape
 
 
 class OwnNetwork(nn.Module):

@@ -21,9 +21,9 @@ from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
-from morl.learning.networks import Network
 from morl.learning.observations import observation_encoder
 from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
+from morl.learning.types import Network
 from morl.policy_files import PolicyData, PolicySpec, build_network, read_policy, save_policy
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
 from morl.tables import Column, ShownTable, facts_html, vector, visible

@@ -21,9 +21,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.encoders import Architecture, Convolution, ImageLayers, ImageShape
-from morl.learning.networks import Activation, Network, Normalization
+from morl.learning.encoders import Architecture
 from morl.learning.space_records import record_of_space, space_of_record
+from morl.learning.types import Activation, Convolution, ImageLayers, ImageShape, Network, Normalization
 from morl.protocols import FloatArray
 
 FORMAT = 2

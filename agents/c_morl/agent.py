@@ -35,7 +35,6 @@ from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
 from morl.learning.encoders import Architecture
-from morl.learning.memory import transition_bytes
 from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
 from morl.learning.ppo import actor_critic
@@ -207,7 +206,7 @@ class CMORL:
             setting="samples_per_update",
             value=config.samples_per_update,
             transitions=min(tasks * config.samples_per_update, total_steps),
-            bytes_each=transition_bytes(encoder.columns, encoder.pixels, 10 * problem.num_objectives),
+            bytes_each=encoder.transition_bytes(10 * problem.num_objectives),
             copies=tasks,
         )
 

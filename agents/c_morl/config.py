@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from morl.learning.backends import BackendSetting
-from morl.learning.networks import Activation, Normalization
-from morl.learning.observations import IMAGE_SIZE
+from morl.learning.types import Activation, Normalization
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 
@@ -40,7 +39,7 @@ class Config:
     """Activation of the hidden layers (authors' value)."""
     normalization: Normalization = "none"
     """Normalization of the hidden layers before their activation (authors' value)."""
-    image_size: int = IMAGE_SIZE
+    image_size: int = 84
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""

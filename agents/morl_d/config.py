@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-from morl.learning.networks import Activation, Normalization
-from morl.learning.observations import IMAGE_SIZE
+from morl.learning.types import Activation, Normalization
 
 SolverOption: TypeAlias = int | float | bool | str
 
@@ -128,7 +127,7 @@ class Config:
     package."""
     normalization: Normalization = "none"
     """Normalization of the hidden layers before their activation."""
-    image_size: int = IMAGE_SIZE
+    image_size: int = 84
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""

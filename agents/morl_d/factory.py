@@ -21,7 +21,6 @@ from morl.agents.morl_d.solvers.off_policy import OffPolicy
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
 from morl.agents.morl_d.solvers.protocol import AnySolver, TransitionSolver
 from morl.agents.morl_d.validation import check, choose_solver, num_active
-from morl.learning.memory import transition_bytes
 from morl.learning.observations import ObservationEncoder, observation_encoder
 from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
@@ -188,7 +187,7 @@ def transition_memory(config: Config, problem: Problem, num_envs: int, total_ste
         setting=setting,
         value=value,
         transitions=min(rings * value, total_steps),
-        bytes_each=transition_bytes(encoder.columns, encoder.pixels, others),
+        bytes_each=encoder.transition_bytes(others),
         copies=rings,
     )
 

@@ -8,8 +8,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from morl.agents.morl_d.config import Config
-from morl.learning.encoders import Architecture, ImageShape
+from morl.learning.encoders import Architecture
 from morl.learning.scalarization import AugmentedState
+from morl.learning.types import ImageShape
 from morl.policy_files import Head, PolicyData, PolicySpec
 from morl.protocols import FloatArray, Problem
 

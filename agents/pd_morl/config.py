@@ -6,10 +6,8 @@ from math import inf
 from typing import Any, ClassVar, Literal, Self
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
-from morl.learning.encoders import Architecture, ImageShape
-from morl.learning.networks import Activation, Normalization
-from morl.learning.observations import IMAGE_SIZE
 from morl.learning.td3 import CriticLoss
+from morl.learning.types import Activation, Normalization
 
 
 @dataclass(frozen=True)
@@ -70,20 +68,6 @@ class PresetConfig:
     network: str
     buffer_size: int
     one_hot: bool = False
-
-    def architecture(self, images: tuple[ImageShape, ...]) -> Architecture:
-        """Return what these settings say about networks.
-
-        Args:
-            images: that observations begin with.
-        """
-        return Architecture(
-            hidden_sizes=self.hidden_sizes,
-            activation=self.activation,
-            normalization=self.normalization,
-            images=images,
-            network=self.network,
-        )
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -158,7 +142,7 @@ class DiscreteConfig(PresetConfig):
     """Activation of the hidden layers."""
     normalization: Normalization = "none"
     """Normalization of the hidden layers before their activation."""
-    image_size: int = IMAGE_SIZE
+    image_size: int = 84
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
@@ -298,7 +282,7 @@ class ContinuousConfig(PresetConfig):
     normalization: Normalization = "none"
     """Normalization of the hidden layers of actor and critics before their activation; `hidden_norm` is about critics
     alone."""
-    image_size: int = IMAGE_SIZE
+    image_size: int = 84
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""

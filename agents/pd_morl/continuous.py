@@ -35,12 +35,12 @@ from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
-from morl.agents.pd_morl.policy import ConditionedPolicy
+from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
-from morl.learning.encoders import ImageShape
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
+from morl.learning.types import ImageShape
 from morl.policy_files import PolicyData
 from morl.preferences import simplex_lattice
 from morl.protocols import (
@@ -172,7 +172,7 @@ class ContinuousPDMORL:
         )
         self.update = make_update(self.td3, config.backend)
         self.backend = self.update.backend
-        architecture = config.architecture(self.episodes.images)
+        architecture = architecture_of(config, self.episodes.images)
         self.policy = ConditionedPolicy(problem, "deterministic", config, architecture, device)
 
         origin = np.zeros(problem.num_objectives)

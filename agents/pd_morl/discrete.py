@@ -32,7 +32,7 @@ from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_dis
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
-from morl.agents.pd_morl.policy import ConditionedPolicy
+from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.values import best_actions, pessimistic, select, utility
 from morl.policy_files import PolicyData
@@ -98,7 +98,7 @@ class PDMORL:
 
         inputs = self.episodes.observation_width + self.num_objectives
         outputs = self.num_actions * self.num_objectives
-        architecture = config.architecture(self.episodes.images)
+        architecture = architecture_of(config, self.episodes.images)
         self.network = architecture.build("critic", inputs, outputs)
         streams = [torch.Generator().manual_seed(seed) for seed in self.learners.derived_seeds("network")]
         initial = torch.cat([self.network.initialize(config.critics, stream) for stream in streams])

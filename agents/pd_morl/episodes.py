@@ -11,7 +11,6 @@ from morl.agents.pd_morl.config import PresetConfig
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
 from morl.evaluation import select_rows
-from morl.learning.memory import transition_bytes
 from morl.learning.observations import IMAGE_SIZE, final_observations, observation_encoder
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
@@ -60,7 +59,7 @@ def replay_memory(config: PresetConfig, problem: Problem, action_width: int, tot
         setting="buffer_size",
         value=config.buffer_size,
         transitions=min(config.buffer_size, total_steps),
-        bytes_each=transition_bytes(encoder.columns, encoder.pixels, others) + masks,
+        bytes_each=encoder.transition_bytes(others) + masks,
         copies=1,
     )
 

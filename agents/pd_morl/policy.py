@@ -7,8 +7,25 @@ from torch import Tensor
 from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import PresetConfig
 from morl.learning.encoders import Architecture
+from morl.learning.types import ImageShape
 from morl.policy_files import Head, PolicyData, PolicySpec
 from morl.protocols import Actions, BoolArray, FloatArray, Observations, Problem
+
+
+def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...]) -> Architecture:
+    """Return what settings say about networks.
+
+    Args:
+        config: settings.
+        images: that observations begin with.
+    """
+    return Architecture(
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        normalization=config.normalization,
+        images=images,
+        network=config.network,
+    )
 
 
 class ConditionedPolicy:

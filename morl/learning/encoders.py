@@ -10,54 +10,25 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import Final, Literal, NamedTuple, TypeAlias, cast, get_args
+from typing import Final, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from morl.learning.networks import Activation, MultilayerPerceptron, Network, Normalization, orthogonal_weights
-
-Role: TypeAlias = Literal["actor", "critic"]
-"""What a network is for: an actor proposes actions, a critic predicts values; networks of action values are critics."""
+from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
+from morl.learning.types import (
+    Activation,
+    Convolution,
+    ImageLayers,
+    ImageShape,
+    Network,
+    NetworkShape,
+    Normalization,
+    Role,
+)
 
 PIXEL_SCALE: Final = 1.0 / 255.0
-
-
-class ImageShape(NamedTuple):
-    """The shape of an image as networks see it; stacked frames are channels."""
-
-    channels: int
-    height: int
-    width: int
-
-    @property
-    def pixels(self) -> int:
-        """Return the number of columns that the image takes."""
-        return self.channels * self.height * self.width
-
-
-class Convolution(NamedTuple):
-    """A convolution without padding, with a ReLU behind it."""
-
-    filters: int
-    size: int
-    """Height and width of a filter."""
-    stride: int
-
-    def output(self, image: ImageShape) -> ImageShape:
-        """Return the shape of the result for an image."""
-        height = (image.height - self.size) // self.stride + 1
-        width = (image.width - self.size) // self.stride + 1
-        return ImageShape(self.filters, height, width)
-
-
-class ImageLayers(NamedTuple):
-    """The layers that encode one image: convolutions, then a linear layer, all with ReLU."""
-
-    convolutions: tuple[Convolution, ...]
-    features: int
-    """Outputs of the linear layer."""
 
 
 NATURE: Final = ImageLayers((Convolution(32, 8, 4), Convolution(64, 4, 2), Convolution(64, 3, 1)), 512)
@@ -210,6 +181,17 @@ class ImageNetwork:
         """Return the number of parameters of one policy."""
         return sum(self._sizes())
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return the columns of inputs, hidden layers and outputs."""
+        features = sum(encoder.layers.features for encoder in self.encoders)
+        pixels = sum(encoder.image.pixels for encoder in self.encoders)
+        return (self.head.widths[0] - features + pixels, *self.head.widths[1:])
+
+    def unlike(self, activation: Activation) -> str | None:  # noqa: ARG002
+        """Return that observations have images."""
+        return "observations have images"
+
     def count_first(self, layers: int) -> int:
         """Return the number of parameters of the encoders and the first hidden layers; they are the first of a row."""
         return sum(self._sizes()[:-1]) + self.head.count_first(layers)
@@ -239,29 +221,6 @@ class ImageNetwork:
 
 
 # --- The user's own networks ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkShape:
-    """What a user's factory builds a network for.
-
-    Attributes:
-        role: "actor" or "critic"; networks of action values are critics.
-        images: shapes of the images that the network is given.
-        columns: further numbers that it is given: the rest of the observation, preference, action.
-        outputs: numbers that it returns.
-        hidden_sizes: the setting of that name, to be used or not.
-        activation: the setting of that name, to be used or not.
-        normalization: the setting of that name, to be used or not.
-    """
-
-    role: Role
-    images: tuple[ImageShape, ...]
-    columns: int
-    outputs: int
-    hidden_sizes: tuple[int, ...]
-    activation: Activation
-    normalization: Normalization
 
 
 NetworkFactory: TypeAlias = Callable[[NetworkShape], nn.Module]
@@ -319,6 +278,15 @@ class ModuleNetwork:
     def num_parameters(self) -> int:
         """Return the number of parameters of one policy."""
         return sum(self._sizes())
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return the columns of inputs and outputs."""
+        return (sum(image.pixels for image in self.shape.images) + self.shape.columns, self.shape.outputs)
+
+    def unlike(self, activation: Activation) -> str | None:  # noqa: ARG002
+        """Return that it is the user's own."""
+        return f"network is {self.name!r}"
 
     def count_first(self, layers: int) -> int:
         """Return 0 for no layers; others are the user's own business.
@@ -399,7 +367,7 @@ class ModuleNetwork:
             )
         if not self.parameter_shapes:
             raise ValueError(f"network is {self.name!r}, but its module has no parameters")
-        width = sum(image.pixels for image in self.shape.images) + self.shape.columns
+        width = self.widths[0]
         parameters = self.initialize(2, torch.Generator().manual_seed(0))
         try:
             outputs = self(parameters, torch.zeros(2, 2, width))

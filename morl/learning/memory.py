@@ -13,19 +13,6 @@ _LOGGER = logging.getLogger("morl")
 
 STATED_FROM: Final = 256 * 1024**2
 """Bytes from which on a log line states the memory."""
-FLOAT: Final = 4
-"""Bytes of a number in replay buffers and rollouts."""
-
-
-def transition_bytes(numbers: int, pixels: int, others: int) -> int:
-    """Return the bytes of a transition with an observation and the next one.
-
-    Args:
-        numbers: elements of an observation that are no pixels.
-        pixels: elements of an observation that are pixels, a byte each.
-        others: numbers besides: action, reward, preference, flags.
-    """
-    return 2 * (FLOAT * numbers + pixels) + FLOAT * others
 
 
 def check_memory(need: MemoryNeed, device: torch.device) -> None:

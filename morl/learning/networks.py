@@ -4,17 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn.functional import elu, gelu, layer_norm, leaky_relu, silu
 
-Activation: TypeAlias = Literal["relu", "tanh", "silu", "elu", "gelu", "leaky-relu"]
-"""Activation of hidden layers; a new one is a name here and a function in `ACTIVATIONS`."""
-
-Normalization: TypeAlias = Literal["none", "layer"]
-"""Normalization of hidden layers before their activation: none, or to mean 0 and variance 1 over the units."""
+from morl.learning.types import Activation
 
 ACTIVATIONS: Final[dict[Activation, Callable[[Tensor], Tensor]]] = {
     "relu": torch.relu_,
@@ -25,31 +21,6 @@ ACTIVATIONS: Final[dict[Activation, Callable[[Tensor], Tensor]]] = {
     "leaky-relu": leaky_relu,
 }
 """Name -> function of a hidden layer's sums, which may be overwritten."""
-
-
-class Network(Protocol):
-    """The shape of a network of a whole population. It holds no parameters: they are a tensor [policy, n]."""
-
-    @property
-    def num_parameters(self) -> int:
-        """Return the number of parameters of one policy."""
-        ...
-
-    def count_first(self, layers: int) -> int:
-        """Return the number of parameters of the first layers, encoders included; they are the first of a row."""
-        ...
-
-    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
-        """Return fresh parameters [population, num_parameters], as off-policy algorithms begin with."""
-        ...
-
-    def initialize_orthogonal(self, population: int, generator: torch.Generator, last_gain: float) -> Tensor:
-        """Return fresh parameters [population, num_parameters], as PPO begins with; `last_gain` is the last layer's."""
-        ...
-
-    def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
-        """Return the outputs [policy, batch, output] for inputs [policy, batch, input]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -72,6 +43,16 @@ class MultilayerPerceptron:
     def num_parameters(self) -> int:
         """Return the number of parameters of one policy."""
         return sum(self._sizes())
+
+    def unlike(self, activation: Activation) -> str | None:
+        """Return which setting makes it another network than plain layers with this activation, as a clause, or None.
+
+        Args:
+            activation: of the hidden layers.
+        """
+        if self.activation != activation:
+            return f"activation is {self.activation!r}"
+        return "normalization is 'layer'" if self.layer_norm else None
 
     def count_first(self, layers: int) -> int:
         """Return the number of parameters of the first layers; they are the first of a row."""
@@ -140,9 +121,3 @@ def orthogonal_weights(population: int, inputs: int, outputs: int, generator: to
     orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
     weights: Tensor = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
     return weights.reshape(population, inputs * outputs)
-
-
-def widths_of(network: Network) -> tuple[int, ...]:
-    """Return the layer widths of a multilayer perceptron, for backends that have refused other networks."""
-    assert isinstance(network, MultilayerPerceptron)
-    return network.widths

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from morl.learning.encoders import ImageShape
+from morl.learning.types import ImageShape
 from morl.protocols import IndexArray, Infos, Observations
 
 Encoder: TypeAlias = Callable[[Observations], NDArray[np.float32]]
@@ -52,6 +52,14 @@ class ObservationEncoder:
     def columns(self) -> int:
         """Return the number of other columns."""
         return self.width - self.pixels
+
+    def transition_bytes(self, numbers: int) -> int:
+        """Return the bytes of a transition: two observations, their pixels a byte each, and further numbers.
+
+        Args:
+            numbers: action, reward, preference and flags, four bytes each.
+        """
+        return 2 * (4 * self.columns + self.pixels) + 4 * numbers
 
 
 def observation_encoder(

@@ -12,11 +12,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from morl.learning.encoders import Architecture, ImageShape, Role
-from morl.learning.networks import Activation, Network, Normalization
+from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Activation, ImageShape, Network, Normalization, Role
 
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16"]
 """Of parameters and arithmetic; bfloat16: float32 parameters, and products between hidden layers in bfloat16."""

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
 from morl.learning.encoders import Architecture
-from morl.learning.networks import Network
 from morl.learning.optimizers import Adam, clip_norms
+from morl.learning.types import Network
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",

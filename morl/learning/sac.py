@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from morl.learning.distributions import SquashedGaussian
-from morl.learning.networks import Network
 from morl.learning.off_policy import (
     OffPolicySettings,
     TensorState,
@@ -25,6 +24,7 @@ from morl.learning.off_policy import (
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Network
 from morl.learning.values import critic_utilities, worst_of
 
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from morl.learning.networks import Normalization
 from morl.learning.off_policy import OffPolicySettings, TensorState, optimizer_tensors
 from morl.learning.optimizers import Adam, clip_norms, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Normalization
 from morl.learning.values import angle_degrees, pessimistic, utility
 
 CriticLoss: TypeAlias = Literal["huber", "squared"]

@@ -18,13 +18,14 @@ from morl.learning.backends.numba.sac import NumbaSAC
 from morl.learning.backends.numba.td3 import NumbaTD3
 from morl.learning.discrete_sac import DiscreteSAC
 from morl.learning.dqn import DQN, DQNSettings
-from morl.learning.encoders import Architecture, ImageShape
+from morl.learning.encoders import Architecture
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import PPO, PPOSettings, actor_critic, ppo_update
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
+from morl.learning.types import ImageShape
 
 CPU = torch.device("cpu")
 OBSERVATION = 10  # an image of 3 x 3 pixels, where a case has images, and one number

@@ -14,18 +14,14 @@ from morl.learning.encoders import (
     NATURE,
     SMALL,
     Architecture,
-    Convolution,
     ImageEncoder,
-    ImageLayers,
     ImageNetwork,
-    ImageShape,
-    NetworkShape,
     convolve,
     convolve_grouped,
     default_layers,
 )
-from morl.learning.networks import Activation
 from morl.learning.observations import observation_encoder, shrink
+from morl.learning.types import Activation, Convolution, ImageLayers, ImageShape, NetworkShape
 
 SMALL_IMAGE = ImageShape(3, 5, 6)
 GRAY = ImageShape(1, 4, 4)

@@ -4,12 +4,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 import morl
 from morl.learning import memory
-from morl.learning.memory import available_memory, check_memory, transition_bytes
+from morl.learning.memory import available_memory, check_memory
+from morl.learning.observations import observation_encoder
 from morl.learning.processor import untouched_zeros
 from morl.protocols import MemoryNeed
 
@@ -71,7 +74,8 @@ def test_the_smaller_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_pixels_are_counted_as_bytes() -> None:
-    assert transition_bytes(numbers=3, pixels=100, others=5) == 2 * (12 + 100) + 20
+    space = spaces.Dict(eye=spaces.Box(0, 255, (10, 10, 1), np.uint8), where=spaces.Box(0.0, 1.0, (3,)))
+    assert observation_encoder(space).transition_bytes(5) == 2 * (12 + 100) + 20
 
 
 @pytest.mark.parametrize(

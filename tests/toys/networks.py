@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from morl.learning.encoders import NetworkShape
+from morl.learning.types import NetworkShape
 
 
 class Joined(nn.Module):

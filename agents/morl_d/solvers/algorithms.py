@@ -8,10 +8,10 @@ import torch
 from morl.agents.morl_d.config import Config
 from morl.learning.discrete_sac import DiscreteSAC
 from morl.learning.dqn import DQN, DQNSettings
-from morl.learning.encoders import ImageShape
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.td3 import TD3, TD3Settings
+from morl.learning.types import ImageShape
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ as for the solvers of this package, so that their policies are saved and act ali
 is.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from morl.learning.encoders import ImageLayers, ImageShape, default_layers
+from morl.learning.encoders import default_layers
 from morl.learning.observations import ObservationEncoder
+from morl.learning.types import ImageLayers, ImageShape
 from morl.protocols import Observations
 
 SMALLEST_SIDE = 36
@@ -125,7 +127,8 @@ class _ImageEncoder(nn.Module):
             parts.append(nn.Conv2d(image.channels, convolution.filters, convolution.size, convolution.stride))
             parts.append(nn.ReLU())
             image = convolution.output(image)
-        self.cnn = nn.Sequential(*parts, nn.Flatten())
+        parts.append(nn.Flatten())
+        self.cnn = nn.Sequential(OrderedDict((str(number), part) for number, part in enumerate(parts)))
         self.linear = nn.Sequential(nn.Linear(image.pixels, layers.features), nn.ReLU())
 
     def forward(self, images: Tensor) -> Tensor:

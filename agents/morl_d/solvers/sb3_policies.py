@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from morl.learning.actions import BoundedActions
-from morl.learning.encoders import Convolution, ImageLayers
-from morl.learning.networks import Activation
+from morl.learning.types import Activation, Convolution, ImageLayers
 from morl.policy_files import Head
 
 ACTIVATIONS: Final[dict[type[nn.Module], Activation]] = {

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from morl.learning.encoders import ModuleNetwork
-from morl.learning.networks import MultilayerPerceptron, Network
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.ppo import PPO
 from morl.learning.sac import SAC
@@ -116,24 +114,12 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
         if (not known and value != field.default) or value not in CHOICES.get(field.name, (value,)):
             return f"{field.name} is {value!r}, which only eager updates support"
     if isinstance(algorithm, PPO):
-        return _unsupported_network(algorithm.network.actor)
+        unlike = algorithm.network.actor.unlike("tanh")
+        return None if unlike is None else f"{unlike}, which only eager updates support"
     if isinstance(algorithm, SAC) and algorithm.settings.shared_layers > 0:
         return f"shared_layers is {algorithm.settings.shared_layers}, which only eager updates support"
     if isinstance(algorithm, SAC) and not linear_utility:
         return "utility is not linear in the values, which only eager updates support"
-    return None
-
-
-def _unsupported_network(network: Network) -> str | None:
-    """Return which setting makes a network of PPO another one than the compiled updates have, as a clause, or None."""
-    if isinstance(network, ModuleNetwork):
-        return f"network is {network.name!r}, which only eager updates support"
-    if not isinstance(network, MultilayerPerceptron):
-        return "observations have images, which only eager updates support"
-    if network.activation != "tanh":
-        return f"activation is {network.activation!r}, which only eager updates support"
-    if network.layer_norm:
-        return "normalization is 'layer', which only eager updates support"
     return None
 
 

@@ -19,7 +19,6 @@ from morl.learning.backends.numba.ppo_kernel import (
     ppo_forward,
     surrogate_gradient,
 )
-from morl.learning.networks import widths_of
 from morl.learning.ppo import PPO, PolicyLoss
 
 
@@ -36,8 +35,8 @@ class NumbaGradientStep:
         self.ppo = ppo
         self.parameters: Array = ppo.parameters.detach().numpy()
         self.shape = ActorCriticShape(
-            actor_widths=np.array(widths_of(ppo.network.actor)),
-            critic_widths=np.array(widths_of(ppo.network.critic)),
+            actor_widths=np.array(ppo.network.actor.widths),
+            critic_widths=np.array(ppo.network.critic.widths),
             log_stds=ppo.network.log_stds,
         )
         self.config = PPOKernelConfig(

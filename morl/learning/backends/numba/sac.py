@@ -17,7 +17,6 @@ from morl.learning.backends.numba.sac_kernel import (
 )
 from morl.learning.backends.numba.threads import ALONE, ThreadTeam, Workers
 from morl.learning.distributions import LOG_STD_RANGE
-from morl.learning.networks import widths_of
 from morl.learning.sac import SAC
 from morl.learning.sampled_batches import SampledBatches
 
@@ -131,19 +130,19 @@ def _networks(sac: SAC, policy: int) -> SACNetworks:
         actor_moments=Moments(row(actor.first_moments), row(actor.second_moments)),
         critic_moments=Moments(pair(critic.first_moments), pair(critic.second_moments)),
         temperature_moments=Moments(row(temperature.first_moments), row(temperature.second_moments)),
-        actor_widths=np.array(widths_of(sac.actor)),
-        critic_widths=np.array(widths_of(sac.critic)),
+        actor_widths=np.array(sac.actor.widths),
+        critic_widths=np.array(sac.critic.widths),
     )
 
 
 def _workspace(sac: SAC, size: int) -> SACWorkspace:
     """Return buffers for the updates of one policy with batches of this size."""
-    objectives = widths_of(sac.critic)[-1]
-    units = sum(widths_of(sac.critic)[1:-1])
+    objectives = sac.critic.widths[-1]
+    units = sum(sac.critic.widths[1:-1])
     actions = sac.action_width
     dtype = sac.actors.detach().numpy().dtype
     return SACWorkspace(
-        batch=gathered_batch(size, widths_of(sac.critic)[0], objectives, dtype),
+        batch=gathered_batch(size, sac.critic.widths[0], objectives, dtype),
         values=np.zeros((2, size, objectives), dtype),
         next_values=np.zeros((2, size, objectives), dtype),
         value_gradient=np.zeros((2, size, objectives), dtype),

@@ -16,7 +16,6 @@ from morl.learning.backends.numba.td3_kernel import (
     run_td3_updates,
 )
 from morl.learning.backends.numba.threads import ALONE, ThreadTeam, Workers
-from morl.learning.networks import widths_of
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import MIN_INWARD_DERIVATIVE, TD3
 
@@ -117,20 +116,20 @@ def _networks(td3: TD3, policy: int) -> TD3Networks:
         target_critics=pair(td3.target_critics),
         actor_moments=Moments(row(actor.first_moments), row(actor.second_moments)),
         critic_moments=Moments(pair(critic.first_moments), pair(critic.second_moments)),
-        actor_widths=np.array(widths_of(td3.actor)),
-        critic_widths=np.array(widths_of(td3.critic)),
+        actor_widths=np.array(td3.actor.widths),
+        critic_widths=np.array(td3.critic.widths),
         critic_activation=NORMALIZED_RELU if td3.settings.layer_norm else RELU,
     )
 
 
 def _workspace(td3: TD3, size: int) -> TD3Workspace:
     """Return buffers for the updates of one policy with batches of this size."""
-    objectives = widths_of(td3.critic)[-1]
-    units = sum(widths_of(td3.critic)[1:-1])
-    hidden_layers = len(widths_of(td3.critic)) - 2
+    objectives = td3.critic.widths[-1]
+    units = sum(td3.critic.widths[1:-1])
+    hidden_layers = len(td3.critic.widths) - 2
     dtype = td3.actors.detach().numpy().dtype
     return TD3Workspace(
-        batch=gathered_batch(size, widths_of(td3.critic)[0], objectives, dtype),
+        batch=gathered_batch(size, td3.critic.widths[0], objectives, dtype),
         actions=np.zeros((size, td3.action_width), dtype),
         values=np.zeros((2, size, objectives), dtype),
         next_values=np.zeros((2, size, objectives), dtype),
