@@ -3,6 +3,7 @@
     python benchmarks/images.py                                        all agents, both games, three seeds: many hours
     python benchmarks/images.py --games treasure --agents pd-morl --seeds 0 --steps 60000
     python benchmarks/images.py --table                                what is finished, without training
+    python benchmarks/images.py --convolutions                         grouped convolutions against one for each policy
 
 Each row has the hypervolume of the vector run and of the image run of the same agent, settings, seed and number of
 steps, the share that the images reach, the training step from which on they have 90 % of the final hypervolume of the
@@ -14,15 +15,19 @@ Run folders are kept in --folder: finished runs are not repeated and stopped one
 
 import json
 import resource
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 import tyro
 
 import morl
+from morl.learning.encoders import convolve, convolve_grouped
+from morl.learning.types import Convolution, ImageShape
 from morl.pareto import hypervolume
 
 SHARE = 0.9
@@ -120,6 +125,8 @@ class Arguments:
     """Where run folders are kept."""
     table: bool = False
     """Train nothing; print the table of the runs that are finished."""
+    convolutions: bool = False
+    """Train nothing; time convolutions."""
 
 
 class Job(NamedTuple):
@@ -208,7 +215,47 @@ def jobs_of(game: str, agent: str, seed: int, arguments: Arguments) -> dict[str,
     return {view: Job(game, agent, view, seed, steps, str(arguments.folder)) for view in VIEWS}
 
 
+class Layer(NamedTuple):
+    """A convolution to be timed, for 6 policies and batches of 32."""
+
+    image: ImageShape
+    convolution: Convolution
+
+
+LAYERS = (
+    Layer(ImageShape(3, 80, 80), Convolution(32, 8, 4)),
+    Layer(ImageShape(32, 19, 19), Convolution(64, 4, 2)),
+    Layer(ImageShape(3, 22, 22), Convolution(16, 4, 2)),
+    Layer(ImageShape(3, 11, 11), Convolution(16, 3, 1)),
+)
+
+
+def time_convolutions(repetitions: int = 20) -> None:
+    """Print the milliseconds of forward and backward of one grouped convolution, and of one for each policy."""
+    torch.set_num_threads(1)
+    print("| image | filters | grouped, ms | one for each policy, ms | ratio |\n| --- | --- | --- | --- | --- |")
+    for image, convolution in LAYERS:
+        images = torch.randn(6, 32, *image)
+        weights = torch.randn(6, convolution.filters, image.channels, convolution.size, convolution.size)
+        biases = torch.zeros(6, convolution.filters)
+        weights.requires_grad_()
+        spent = {convolve_grouped: 0.0, convolve: 0.0}
+        for repetition in range(repetitions + 2):
+            for function in spent:  # in turn, so that other work on the machine hits both
+                start = time.process_time()
+                found = function(images, weights, biases, convolution.stride)
+                torch.autograd.grad(found.square().sum(), weights)
+                spent[function] += (time.process_time() - start) * (repetition >= 2)
+        grouped, single = (1e3 * seconds / repetitions for seconds in spent.values())
+        shape = f"{image.channels} x {image.height} x {image.width}"
+        filters = f"{convolution.filters} of {convolution.size} x {convolution.size}, stride {convolution.stride}"
+        print(f"| {shape} | {filters} | {grouped:.1f} | {single:.1f} | {grouped / single:.1f} |")
+
+
 def main(arguments: Arguments) -> None:
+    if arguments.convolutions:
+        time_convolutions()
+        return
     pairs = [
         {
             view: Job(game, agent, view, seed, arguments.steps or GAMES[game].steps, str(arguments.folder))

@@ -78,12 +78,15 @@ def observation_encoder(
             pixels are numbers like others.
 
     Raises:
-        ValueError: the space is of another kind, has no entries, or has too many categories for a one-hot encoding.
+        ValueError: the space is of another kind, has no entries, or has too many categories for a one-hot encoding; or
+            `image_size` differs from its default, but there are no images.
     """
     parts = [] if image_size == 0 else list(_parts(space, ()))
     images = [(path, layout) for path, part in parts if (layout := image_layout(part, image_size)) is not None]
     if not images:
         encode, width = encoder(space, one_hot)
+        if image_size not in (0, IMAGE_SIZE):
+            raise ValueError(f"image_size is {image_size}, but has no effect: there are no images in {space}")
         return ObservationEncoder(encode, width)
     image_paths = {path for path, _ in images}
     others = [(path, _encoder(part, one_hot)) for path, part in parts if path not in image_paths]

@@ -253,6 +253,11 @@ def test_without_a_size_pixels_are_numbers() -> None:
     np.testing.assert_array_equal(encoder.encode(single[None])[0], single.ravel())
 
 
+def test_a_size_without_images_is_refused() -> None:
+    with pytest.raises(ValueError, match="image_size is 40, but has no effect: there are no images in Discrete"):
+        observation_encoder(spaces.Discrete(3), image_size=40)
+
+
 def test_images_of_parts_come_first_in_a_row() -> None:
     numbers = spaces.Box(-1.0, 1.0, (2,), np.float32)
     space = spaces.Dict(
