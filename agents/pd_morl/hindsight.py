@@ -5,7 +5,7 @@ relabeled copies; here transitions are stored once and preferences are redrawn w
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -138,9 +138,9 @@ class HindsightBatches:
     """[learner, update, batch, objective], some of them redrawn."""
     noise: Tensor
     """[learner, update, batch, action_width], standard normal."""
-    byte_rows: Tensor | None
+    byte_rows: Tensor | None = None
     """[learner, row, width] pixels and masks in the places of `rows`; None: there are none."""
-    byte_columns: Mapping[str, int]
+    byte_columns: Mapping[str, int] = field(default_factory=dict)
     """Name -> number of columns of `byte_rows`, in their order."""
 
     def __len__(self) -> int:
