@@ -6,7 +6,7 @@ The classes load on first use: `from morl.agents import PDMORL` imports PyTorch,
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from morl.agents.registry import AGENTS, agent_summaries, check_agent_name, find_agent
+from morl.agents.registry import AGENTS, agent_summaries, all_agents, check_agent_name, find_agent
 
 if TYPE_CHECKING:
     from morl.agents.c_morl.agent import CMORL
@@ -31,6 +31,7 @@ __all__ = [
     "MORLDConfig",
     "PDMORLConfig",
     "agent_summaries",
+    "all_agents",
     "check_agent",
     "check_agent_name",
     "find_agent",

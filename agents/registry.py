@@ -1,12 +1,14 @@
 """The registry of agents: names, and how a name leads to a class."""
 
-import ast
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
+
+from morl.plugins import Plugin, find_plugins, module_docstring, warn_of_plugin
+
+GROUP = "morl.agents"
+"""Entry points of other packages: name of an agent = "module:Class"."""
 
 AGENTS: dict[str, str | Mapping[str, str]] = {
     "pd-morl": {
@@ -20,10 +22,10 @@ AGENTS: dict[str, str | Mapping[str, str]] = {
 
 
 def find_agent(name: str, action_space: object | None = None) -> Any:
-    """Return the agent class for a name out of `AGENTS`, or for your own "module:Class".
+    """Return the agent class for a name out of `AGENTS`, for one of another package, or for your own "module:Class".
 
     Args:
-        name: as above.
+        name: the name.
         action_space: of the environment; an agent with several variants is found by it (the first where not given).
 
     Raises:
@@ -31,6 +33,8 @@ def find_agent(name: str, action_space: object | None = None) -> Any:
     """
     check_agent_name(name)
     location = AGENTS.get(name, name)
+    if location == name and ":" not in name:
+        return _agent_of_plugin(name)
     if not isinstance(location, str):
         kind = next(iter(location)) if action_space is None else type(action_space).__name__
         if kind not in location:
@@ -47,24 +51,66 @@ def find_agent(name: str, action_space: object | None = None) -> Any:
 
 
 def check_agent_name(name: str) -> None:
-    """Check that a name is one of `AGENTS` or a "module:Class"; nothing is imported.
+    """Check that a name is one of `all_agents` or a "module:Class"; nothing is imported.
 
     Raises:
         ValueError: it is neither; the message lists all agents and the nearest one.
     """
     if name in AGENTS or ":" in name:
         return
-    near = get_close_matches(name.lower(), AGENTS, n=1, cutoff=0.5)
+    known = all_agents()
+    if name in known:
+        return
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"agent is {name!r}, but must be one of {', '.join(AGENTS)}, or your own 'module:Class'{hint}")
+    raise ValueError(f"agent is {name!r}, but must be one of {', '.join(known)}, or your own 'module:Class'{hint}")
+
+
+def all_agents() -> dict[str, str | Mapping[str, str] | Plugin]:
+    """Return `AGENTS` and the agents of other packages by name; nothing is imported.
+
+    A name that is taken already, or that no command could spell, is left out with a warning.
+    """
+    found: dict[str, str | Mapping[str, str] | Plugin] = dict(AGENTS)
+    for plugin in find_plugins(GROUP):
+        if plugin.name in found or ":" in plugin.name or plugin.name.startswith("-"):
+            warn_of_plugin(plugin, f"there is another agent named {plugin.name!r}, or no agent can have this name")
+        else:
+            found[plugin.name] = plugin
+    return found
+
+
+def _agent_of_plugin(name: str) -> Any:
+    """Return the agent class of another package by its name.
+
+    Raises:
+        ValueError: it cannot be imported, or is no agent.
+    """
+    plugin = all_agents()[name]
+    assert isinstance(plugin, Plugin)
+    provided = f"agent is {plugin.name!r}, which the package {plugin.package} provides as {plugin.value!r}"
+    try:
+        agent = plugin.load()
+    except Exception as error:
+        raise ValueError(f"{provided}, but it cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(agent, "config_class"):
+        raise ValueError(f"{provided}, but that is no agent: it has no config_class (morl.protocols.Agent)")
+    return agent
 
 
 def agent_summaries() -> dict[str, str]:
-    """Return the name of each agent -> the first line of its module; the modules are read, not imported."""
+    """Return the name of each agent -> the first line of its module; the modules are read, not imported.
+
+    An agent of another package whose module cannot be found or parsed is left out with a warning.
+    """
     summaries = {}
-    for name, location in AGENTS.items():
+    for name, location in all_agents().items():
+        if isinstance(location, Plugin):
+            try:
+                summaries[name] = f"{module_docstring(location.module)} (package {location.package})".strip()
+            except (ImportError, OSError, SyntaxError, ValueError) as error:
+                warn_of_plugin(location, str(error))
+            continue
         first = location if isinstance(location, str) else next(iter(location.values()))
-        spec = find_spec(first.partition(":")[0])
-        source = "" if spec is None or spec.origin is None else Path(spec.origin).read_text(encoding="utf-8")
-        summaries[name] = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        summaries[name] = module_docstring(first.partition(":")[0])
     return summaries

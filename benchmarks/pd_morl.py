@@ -22,6 +22,7 @@ import timeit
 from functools import partial
 from itertools import pairwise
 from statistics import median
+from typing import Any
 
 import gymnasium
 import mo_gymnasium as mo_gym
@@ -56,7 +57,8 @@ EXAMPLE = {"max_grad_norm": 0.1, "homotopy_decay_steps": 10_000, "target_net_upd
 
 def ours(env: str, num_envs: int, batch: int) -> System:
     """Return our agent on its own vector environment, before its first update."""
-    sizes = {"batch_size": batch, "hidden_sizes": HIDDEN_WIDTHS, "buffer_size": CAPACITY}
+    sizes: dict[str, Any] = {"batch_size": batch, "hidden_sizes": HIDDEN_WIDTHS, "buffer_size": CAPACITY}
+    sizes["relabel_from"] = "absolute-normal"  # as theirs
     config = DiscreteConfig(**sizes, random_exploration_steps=STARTS, learning_starts=STARTS, key_update_steps=NEVER)
     agent = PDMORL(problem(env), config, seed=0, num_envs=num_envs, device=torch.device("cpu"))
     loop = agent.learn(make_vec(env, num_envs), NEVER, lambda preferences, *_: np.zeros_like(preferences))

@@ -10,7 +10,7 @@ from morl.envs.classic.entries import ENTRIES as CLASSIC
 from morl.envs.core.check import ContractViolation
 from morl.envs.core.contract import MultiObjectiveVectorEnv
 from morl.envs.core.entry import EnvEntry
-from morl.envs.core.registry import add_entries, make, problem, register, specs
+from morl.envs.core.registry import add_entries, load_plugins, make, problem, register, specs
 from morl.envs.core.state import StateNotCapturable
 from morl.envs.families.entries import ENTRIES as FAMILIES
 from morl.envs.families.lab.entries import ENTRIES as LAB
@@ -24,6 +24,7 @@ __all__ = [
     "MultiObjectiveVectorEnv",
     "StateNotCapturable",
     "check_env",
+    "load_plugins",
     "make",
     "make_vec",
     "problem",

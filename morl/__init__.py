@@ -15,15 +15,26 @@ if TYPE_CHECKING:
     from morl.acting import Policy, load_policy
     from morl.envs import make_vec
     from morl.experiment.front import Front
+    from morl.experiment.logger_choice import CSV, JSONLines, MLflow, TensorBoard, WandB
+    from morl.experiment.loggers import LoggedRun, Logger
+    from morl.experiment.on_step import Progress
     from morl.experiment.resuming import resume
     from morl.experiment.run import Run, evaluate, load
     from morl.experiment.training import train, train_seeds
 
 __version__ = VERSION
 __all__ = [
+    "CSV",
     "Front",
+    "JSONLines",
+    "LoggedRun",
+    "Logger",
+    "MLflow",
     "Policy",
+    "Progress",
     "Run",
+    "TensorBoard",
+    "WandB",
     "evaluate",
     "load",
     "load_policy",
@@ -34,9 +45,17 @@ __all__ = [
 ]
 
 _HOME = {
+    "CSV": "morl.experiment.file_loggers",
     "Front": "morl.experiment.front",
+    "JSONLines": "morl.experiment.file_loggers",
+    "LoggedRun": "morl.experiment.loggers",
+    "Logger": "morl.experiment.loggers",
+    "MLflow": "morl.experiment.tracking",
     "Policy": "morl.acting",
+    "Progress": "morl.experiment.on_step",
     "Run": "morl.experiment.run",
+    "TensorBoard": "morl.experiment.file_loggers",
+    "WandB": "morl.experiment.tracking",
     "evaluate": "morl.experiment.run",
     "load": "morl.experiment.run",
     "load_policy": "morl.acting",

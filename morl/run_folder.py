@@ -11,6 +11,9 @@
 | `policies/` | `<policy id>.pt`: all that acting needs, one file for each policy |
 | `checkpoints/` | all that resuming needs |
 | `tensorboard/` | TensorBoard events |
+| `loggers.json` | the loggers that resuming opens again, with the ids of W&B and MLflow runs |
+| `metrics.csv`, `fronts.csv` | the same as the JSON lines, where the logger csv is chosen |
+| `wandb/` | W&B's own files, where the logger wandb is chosen |
 
 JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
 disks write run folders too.
@@ -36,8 +39,15 @@ POLICIES = "policies"
 CHECKPOINTS = "checkpoints"
 EVENTS = "tensorboard"
 RESUME_NOTE = "resume-note.txt"
+LOGGERS = "loggers.json"
+CSV_METRICS = "metrics.csv"
+CSV_FRONTS = "fronts.csv"
+WANDB = "wandb"
 
-NAMES = frozenset({CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE})
+NAMES = frozenset(
+    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE}
+    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB}
+)
 """Everything that a run writes into its folder."""
 
 COUNTS = ("selected_at_step", "training_steps", "pretraining_steps", "evaluation_steps", "updates", "wall_seconds")

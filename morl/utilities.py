@@ -181,11 +181,32 @@ UTILITIES: dict[str, Utility] = {
 """Utilities by name: functions of returns, preferences and the ideal point."""
 
 
+def register_utility(name: str, function: Utility) -> None:
+    """Give a utility of your own a name, for this process: settings and policies may then name it.
+
+    A process that loads such a policy has to register it too; "module:function" needs no registration.
+
+    Args:
+        name: such as "fair", without a colon.
+        function: of returns, preferences and the ideal point [..., objective], arrays and tensors alike.
+
+    Raises:
+        ValueError: the name is taken by another function, or is no name; or this is no function.
+    """
+    if not name or ":" in name or name.startswith("-"):
+        raise ValueError(f"name is {name!r}, but must be a word without a colon, such as 'fair'")
+    if not callable(function):
+        raise ValueError(f"utility {name!r} is {function!r:.100}, but must be a function")
+    if UTILITIES.get(name, function) is not function:
+        raise ValueError(f"name is {name!r}, but there is another utility of this name")
+    UTILITIES[name] = function
+
+
 def find_utility(name: str) -> Utility:
     """Return a utility by name, or the user's own function "module:name".
 
     Args:
-        name: one of `UTILITIES`, or "module:name", which is imported.
+        name: one of `UTILITIES`, registered ones included, or "module:name", which is imported.
 
     Raises:
         ValueError: there is no such utility; the message lists all of them.

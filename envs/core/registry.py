@@ -9,6 +9,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from typing import TypedDict, Unpack
@@ -22,13 +23,18 @@ from morl.envs.core.entry import EntryPoint, EntryTable, EnvEntry, FrontFunction
 from morl.envs.core.quiet import quiet
 from morl.envs.core.types import Env, EnvOption
 from morl.envs.core.types import EnvBuilder as EnvBuilder  # part of the public names of this module
+from morl.plugins import Plugin, find_plugins, warn_of_plugin
 from morl.protocols import Problem, VectorEnvironment
 
 DEFAULT_DISCOUNT = 0.99
 NAMESPACE = "morl/"
 """Gymnasium knows our repaired and batched forms of the environments of other packages as "morl/ID"."""
 
+GROUP = "morl.envs"
+"""Entry points of other packages: a module that registers environments when it is imported, or "module:function"."""
+
 _ENTRIES: dict[str, EnvEntry] = {}
+_LOADED: set[Plugin] = set()
 specs = EntryTable(_ENTRIES)
 
 
@@ -165,10 +171,30 @@ def add_entries(entries: Iterable[EnvEntry]) -> None:
             )
 
 
+def load_plugins() -> None:
+    """Register the environments of other packages (entry points `morl.envs`), once.
+
+    One that cannot be loaded is left out with a warning.
+    """
+    for plugin in find_plugins(GROUP):
+        if plugin in _LOADED:
+            continue
+        _LOADED.add(plugin)
+        before = set(_ENTRIES)
+        try:
+            registers = plugin.load()
+            if callable(registers):
+                registers()
+        except (Exception, SystemExit) as error:
+            warn_of_plugin(plugin, f"{type(error).__name__}: {error}")
+        for env_id in _ENTRIES.keys() - before:
+            _ENTRIES[env_id] = replace(_ENTRIES[env_id], source=f"registered by the package {plugin.package}")
+
+
 def find(env: str) -> EnvSpec:
     """Return Gymnasium's registration of an id, with our batch form where there is one.
 
-    Imports the module of "module:Name-v0", and mo-gymnasium when the id is not known without it.
+    Imports the module of "module:Name-v0"; mo-gymnasium, then other packages, when the id is not known without them.
 
     Raises:
         ValueError: no such id (with the nearest names) or no such module.
@@ -183,6 +209,8 @@ def find(env: str) -> EnvSpec:
     if name not in gymnasium.registry:
         with quiet():
             importlib.import_module("mo_gymnasium")
+    if name not in gymnasium.registry:
+        load_plugins()
     if name not in gymnasium.registry:
         known = [one for one in gymnasium.registry if not one.startswith(NAMESPACE)]
         hint = nearest(name, specs) or nearest(name, known)

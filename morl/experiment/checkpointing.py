@@ -105,7 +105,10 @@ class Checkpointing:
             raise ValueError(f"checkpoint {folder} is foreign: it does not fit config.toml ({error})") from error
         self.reporter.load_state_dict(states["counters"])
         records = checkpoint.read_manifest(folder).get("records")
-        return RecordMarks.of_json(self.agent.steps, records, self.agent.pretraining_steps)
+        pretraining_steps = self.agent.pretraining_steps
+        if pretraining_steps > 0:  # only then there are events on an axis of such steps, and all of them count there
+            pretraining_steps += self.reporter.units.steps
+        return RecordMarks.of_json(self.agent.steps, records, pretraining_steps)
 
     def _restore_environment(self, state: dict[str, Any] | None) -> bool:
         """Restore the state of the environments; return False where that cannot be done, which is noted."""

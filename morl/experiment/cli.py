@@ -57,7 +57,7 @@ def train(args: Sequence[str]) -> None:
             " explains them"
         )
     from morl.experiment import report
-    from morl.experiment.training import start
+    from morl.experiment.training import Watchers, start
 
     task, combined = _task_and_settings(args)
     chosen = parse(_train_schema(task), [*args[:2], *combined.arguments])
@@ -68,7 +68,8 @@ def train(args: Sequence[str]) -> None:
     folders = None if chosen.run_dir is None else [chosen.run_dir]
     if folders is not None and chosen.seeds > 1:
         folders = [folders[0] / f"seed-{one.settings.seed}" for one in experiments]
-    report.show_trained(start(experiments, folders, chosen.overwrite, progress=True))
+    watchers = Watchers.of(progress=True, loggers=chosen.log)
+    report.show_trained(start(experiments, folders, chosen.overwrite, watchers))
 
 
 def _task_and_settings(args: Sequence[str]) -> "tuple[Task, Combined]":
@@ -135,7 +136,8 @@ def resume(args: Sequence[str]) -> None:
     chosen = parse(Resume, args, "morl resume")
     from morl.experiment import report, resuming
 
-    report.show_trained([resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True)])
+    run = resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True, loggers=chosen.log)
+    report.show_trained([run])
 
 
 def evaluate(args: Sequence[str]) -> None:

@@ -26,6 +26,9 @@ class Train(Generic[AgentConfig]):
     """TOML file of settings, over the tuned ones and under the flags."""
     overwrite: bool = False
     """Replace the run that the folder holds."""
+    log: tuple[str, ...] = ("tensorboard",)
+    """Where to log: tensorboard, csv, wandb, mlflow, or your own module:Class, as many as you like. metrics.jsonl and
+    fronts.jsonl are written in any case."""
     settings: Annotated[Settings[AgentConfig], tyro.conf.arg(name="")]
 
 
@@ -37,8 +40,11 @@ class Resume:
     """The run folder."""
     total_steps: int | None = None
     """Train until this many steps in all."""
+    log: tuple[str, ...] | None = None
+    """Where to log, as for morl train; default: where the run was logged before. W&B and MLflow continue their run."""
     trust: bool = False
-    """Import the modules that the run folder names for agent and environment: they run as your own code."""
+    """Import the modules that the run folder names for agent, environment and loggers, which run as your own code, and
+    log to the servers that it names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +129,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "morl train pd-morl deep-sea-treasure-v0 --seed 1",
         "morl train c-morl cmorl-hopper-2d-v0 --total-steps 2e6 --agent.preset paper",
         "morl train morl-d fruit-tree-v0 --env-options depth 7 --seeds 3",
+        "morl train pd-morl minecart-v0 --log tensorboard wandb",
     ),
     "resume": ("morl resume runs/pd-morl/minecart-v0/seed-0 --total-steps 400000",),
     "evaluate": ("morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --episodes 20",),

@@ -23,12 +23,13 @@ _SAFE = re.compile(r"[\w./:+,@%=-]+")
 
 def candidates() -> Candidates:
     """Return what there is to complete in this installation; agents are imported for their settings."""
-    from morl.agents import AGENTS
-    from morl.envs import specs
+    from morl.agents import AGENTS, all_agents
+    from morl.envs import load_plugins, specs
 
+    load_plugins()
     words: dict[str, tuple[str, ...]] = {
         "": (*SCHEMAS, "--help", "--install-completion", "--version"),
-        "agents": tuple(AGENTS),
+        "agents": tuple(all_agents()),
         "envs": tuple(sorted(name for name in specs if _SAFE.fullmatch(name))),
         "list": ("agents", "configs", "envs"),
     }

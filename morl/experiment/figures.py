@@ -1,4 +1,4 @@
-"""Fronts as figures: pure functions from points to a matplotlib `Figure`.
+"""Fronts as figures: pure functions from points to a matplotlib `Figure`; pictures and videos for loggers.
 
 Two objectives are one scatter plot with the staircase that bounds what is dominated; three and more are one panel per
 pair of objectives. Nothing here touches pyplot or the global backend, and matplotlib is imported on first use only.
@@ -6,9 +6,11 @@ The colours are Okabe and Ito's ("Color Universal Design", 2008), which readers 
 every front has a marker of its own too.
 """
 
+import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -262,3 +264,67 @@ def _staircase(points: NDArray[np.float64]) -> NDArray[np.float64]:
     rises = np.concatenate([[True], best_so_far[1:] > best_so_far[:-1]])
     corners: NDArray[np.float64] = ordered[rises][::-1]
     return corners
+
+
+# --- For loggers ------------------------------------------------------------------------------------------------------
+
+
+class DrawnPicture:
+    """A figure that is drawn when it is first looked at.
+
+    Args:
+        draw: returns the figure.
+    """
+
+    def __init__(self, draw: Callable[[], "Figure"]) -> None:
+        self._draw = draw
+
+    @cached_property
+    def figure(self) -> "Figure":
+        """Return the matplotlib figure."""
+        return self._draw()
+
+    @cached_property
+    def png(self) -> bytes:
+        """Return the figure as a PNG file."""
+        picture = io.BytesIO()
+        self.figure.savefig(picture, format="png", dpi=self.figure.dpi)
+        return picture.getvalue()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return width and height of the PNG in pixels."""
+        return int.from_bytes(self.png[16:20]), int.from_bytes(self.png[20:24])  # where every PNG file has them
+
+
+class Frames:
+    """A video.
+
+    Args:
+        frames: uint8 [frame, height, width, 3] red, green and blue.
+        fps: frames per second.
+
+    Raises:
+        ValueError: the frames have another type or shape, or there is none.
+    """
+
+    def __init__(self, frames: NDArray[np.uint8], fps: float = 30.0) -> None:
+        frames = np.asarray(frames)
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+            raise ValueError(f"frames must be uint8 [frame, height, width, 3], got {frames.dtype} {list(frames.shape)}")
+        if not fps > 0.0:
+            raise ValueError(f"fps is {fps}, but must be greater than 0")
+        self.frames = frames
+        self.fps = fps
+
+    @cached_property
+    def gif(self) -> bytes:
+        """Return the video as an animated GIF file, which needs no other program to be written or shown."""
+        from PIL import Image
+
+        images = [Image.fromarray(frame) for frame in self.frames]
+        file = io.BytesIO()
+        images[0].save(
+            file, format="GIF", save_all=True, append_images=images[1:], duration=round(1000 / self.fps), loop=0
+        )
+        return file.getvalue()

@@ -18,7 +18,7 @@ FLAG_COLUMN = 32
 """Columns of the options, where descriptions stand beside them."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Run": ("run_dir", "overwrite", "config", "seed", "seeds"),
+    "Run": ("run_dir", "overwrite", "config", "seed", "seeds", "log"),
     "Training": ("total_steps", "num_envs", "device", "checkpoint_minutes", "time_limit_minutes", "log_every"),
     "Environment": ("env_options", "env_backend", "max_envs", "reward_units"),
 }

@@ -29,10 +29,11 @@ def list_envs(containing: str = "") -> None:
     Raises:
         ValueError: there is none.
     """
-    from morl.envs import specs
+    from morl.envs import load_plugins, specs
     from morl.envs.core.entry import nearest
     from morl.envs.core.table import Row, rows
 
+    load_plugins()
     found = rows(containing)
     titles = [name.replace("_", " ") for name in Row._fields]
     if not found:

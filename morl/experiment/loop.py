@@ -8,6 +8,8 @@ from typing import Any
 from morl.envs.backends.concat import concat_envs
 from morl.experiment.interrupt import Stopped, StopRequest, raise_for, stop_on_signals
 from morl.experiment.messages import spoken
+from morl.experiment.on_step import OnStep as OnStep  # part of the names of this module
+from morl.experiment.on_step import StepObserver
 from morl.experiment.progress import ProgressBar, is_watched
 from morl.experiment.session import Session
 
@@ -18,18 +20,19 @@ SAVING_SHARE = 0.02
 """Until then, checkpoints take at most this share of a run's time."""
 
 
-def drive(sessions: Sequence[Session], agent: Any, progress: bool | None) -> None:
+def drive(sessions: Sequence[Session], agent: Any, progress: bool | None, on_step: OnStep | None = None) -> None:
     """Run the agent's loop until its steps are done, its time is over or somebody asks it to stop.
 
     Args:
         sessions: one for each learner of the agent; their settings differ in the seed alone.
         agent: all learners.
         progress: show a progress bar; None: where somebody watches.
+        on_step: sees the run at each of the agent's yields, and after the last evaluation; True ends it.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; the run is saved.
         SystemExit: SIGTERM, with code 143; the run is saved.
-        Exception: whatever the agent or the environment raises; a note says how to resume.
+        Exception: whatever the agent, the environment or `on_step` raises; a note says how to resume.
     """
     settings = sessions[0].experiment.settings
     for session in sessions:
@@ -38,7 +41,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool | None) -> Non
     with ProgressBar(settings.total_steps, agent.steps, visible) as bar, stop_on_signals() as stop:
         for session in sessions:
             session.evaluator.before_step = session.episodes.before_step = stop.check
-        loop = Loop(sessions, agent, bar, stop)
+        loop = Loop(sessions, agent, bar, stop, StepObserver(on_step, sessions))
         try:
             loop.run()
         except Stopped:
@@ -60,10 +63,14 @@ class Loop:
         agent: all learners.
         bar: shows the progress.
         stop: whether somebody asked the run to stop.
+        observer: calls the user's `on_step`.
     """
 
-    def __init__(self, sessions: Sequence[Session], agent: Any, bar: ProgressBar, stop: StopRequest) -> None:
+    def __init__(
+        self, sessions: Sequence[Session], agent: Any, bar: ProgressBar, stop: StopRequest, observer: StepObserver
+    ) -> None:
         self.sessions = sessions
+        self.observer = observer
         self.agent = agent
         self.bar = bar
         self.stop = stop
@@ -83,10 +90,14 @@ class Loop:
         agent = self.agent
         envs = concat_envs([session.envs for session in self.sessions])
         evaluates = [session.units.evaluate(session.reporter.evaluate_for_learning) for session in self.sessions]
-        if not self._evaluate_if_due():  # the process ended before it was made
+        ends = self._evaluate_if_due()  # the process ended before it was made
+        if not ends and self.observer.has_new_front():
+            ends = self._observe()
+        if not ends:
             for _ in agent.learn(envs, self.settings.total_steps, *evaluates):
                 self._log_if_due()
-                if self._evaluate_if_due() or self.stop.requested or time.monotonic() >= self.deadline:
+                ends = self._evaluate_if_due() or self._observe()
+                if ends or self.stop.requested or time.monotonic() >= self.deadline:
                     break
                 if time.monotonic() >= self._next_save:
                     self._save()
@@ -110,13 +121,41 @@ class Loop:
         if finished or unknown:
             if self._evaluate(evaluation_is_due(self.sessions[0])):
                 finished = False
-            elif finished:
+            else:
+                self._observe_last_front()
+            if finished:
                 for session in self.sessions:
                     session.reporter.finish()
             self._save()  # again, with what the evaluation found: this concludes the run
         if not finished:
             for hint in _resume_hints(self.sessions):
                 self.bar.say(hint)
+
+    def _observe(self) -> bool:
+        """Call the user's `on_step`; return whether it ends the run.
+
+        The agent's state is consistent: what the function raises ends the run like a stop.
+        """
+        try:
+            return self.observer()
+        except Exception:
+            self._save_before_raising()
+            raise
+        except (KeyboardInterrupt, SystemExit):  # the function's own, or a second signal, which stops at once
+            if not self.stop.requested:
+                self._save_before_raising()
+                for hint in _resume_hints(self.sessions):
+                    self.bar.say(hint)
+            raise
+
+    def _observe_last_front(self) -> None:
+        """Show the front of the last evaluation to `on_step`; there is nothing left that it could end."""
+        if self.observer.has_new_front():
+            self._observe()
+
+    def _save_before_raising(self) -> None:
+        with contextlib.suppress(Exception):  # the error that is raised is the first one
+            self._save()
 
     def _log_if_due(self) -> None:
         """Log at every multiple of `log_every`; what belongs to pre-training, apart from training and before it."""

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from morl.experiment.events import cut_events, event_files
 from morl.experiment.files import (
@@ -25,6 +25,13 @@ from morl.experiment.files import (
     write_whole,
 )
 from morl.run_folder import EVALUATIONS, EVENTS, METRICS
+
+LARGEST_REST = 2**28
+"""Bytes beyond a checkpoint that are read of a record."""
+
+
+FileMarks: TypeAlias = dict[str, FileMark]
+"""Path inside the run folder -> how far the file has been written."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,40 @@ def cut_back(run_dir: Path, marks: RecordMarks) -> list[str]:
         if name.startswith(f"{EVENTS}/"):
             notes += _cut_file(run_dir, name, marks, cut_events)
     return notes
+
+
+def remove_records(run_dir: Path) -> None:
+    """Remove all records of a run, before a new one begins in its folder.
+
+    Raises:
+        OSError: naming the file, if one cannot be removed.
+    """
+    remove(run_dir / METRICS)
+    remove(run_dir / EVALUATIONS)
+    if (run_dir / EVENTS).is_dir():
+        remove_tree(run_dir / EVENTS)
+
+
+def steps_beyond(path: Path, mark: FileMark | None) -> list[int]:
+    """Return the training step of each whole line of a JSON-lines file that was written after a mark.
+
+    Args:
+        path: the file.
+        mark: how far it had been written; None: not at all.
+
+    Raises:
+        OSError: the file is a link, a folder, a pipe or a device.
+    """
+    refuse_special(path)
+    if not path.exists():
+        return []
+    with path.open("rb") as stream:
+        stream.seek(0 if mark is None else mark.size)
+        lines = stream.read(LARGEST_REST).split(b"\n")[:-1]
+    try:
+        return [int(json.loads(line)["training_steps"]) for line in lines]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []  # no record of ours
 
 
 def cut_lines(path: Path, last_step: int) -> None:

@@ -30,7 +30,7 @@ from morl.experiment.units import Diverged, RewardUnits
 from morl.policy_files import PolicyData
 from morl.preferences import scales_differ, scales_of
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
-from morl.run_folder import FrontRecord, json_text, parse_front
+from morl.run_folder import EvaluationRecord, FrontRecord, json_text, parse_front
 from morl.seeding import derived_seed, stream
 
 
@@ -173,13 +173,13 @@ class Reporter:
         seconds = self.clock.seconds
         values = {**self.agent.metrics(), **self.episodes.summarize(), **self._counts(), "wall_seconds": seconds}
         values["steps_per_second"] = self.agent.steps / seconds
-        self._recorder.metrics(self.agent.steps, values)
+        self.open_recorder.metrics(self.agent.steps, values)
 
     def log_pretraining(self) -> None:
         """Record the episodes of pre-training since the last line."""
         counts = {**self._counts(), "wall_seconds": self.clock.seconds}
         episodes = self.episodes.summarize("rollout/pretraining")
-        self._recorder.pretraining_metrics(self.agent.pretraining_steps, episodes, counts)
+        self.open_recorder.pretraining_metrics(episodes, counts)
 
     def evaluate_for_learning(
         self, preferences: FloatArray, episodes: int, policies: IndexArray | None = None
@@ -280,7 +280,15 @@ class Reporter:
         if scheduled:
             self.reference_point = reference_point
             self.ideal = ideal
-        self._recorder.front(self.agent.steps, points, front.preferences, front.policy_ids, front.indicators)
+        self.open_recorder.front(
+            EvaluationRecord(
+                training_steps=self.agent.steps,
+                points=points,
+                preferences=front.preferences,
+                policy_ids=front.policy_ids,
+                indicators=front.indicators,
+            )
+        )
         self._record_selection(chosen, conditioned)
         self._publish_best(compared if is_best else None, front, scheduled)
         self.evaluated_steps = self.agent.steps
@@ -302,10 +310,11 @@ class Reporter:
 
     def finish(self) -> None:
         """Record the figure of the published front, and that the run is complete."""
-        self._recorder.finish(parse_front(json_text(self._published).encode()).points)
+        self.open_recorder.finish(parse_front(json_text(self._published).encode()).points)
 
     @property
-    def _recorder(self) -> Recorder:
+    def open_recorder(self) -> Recorder:
+        """Return the recorder, which is open while the run trains."""
         assert self.recorder is not None, "records are opened before anything is recorded"
         return self.recorder
 
@@ -403,7 +412,7 @@ class Reporter:
             preferences: [row, objective].
             purpose: name of the random stream.
             earlier: other evaluations of the same policies.
-            insist: make the first round in any case.
+            insist: make the first round in any case, and allow twice as many steps for others.
         """
         settings = self.experiment.settings
         returns = self._returns(policies, preferences, purpose)
@@ -415,8 +424,9 @@ class Reporter:
             most = int(returns.episodes[rows].max())
             episodes = FURTHER_EPISODES * most
             steps = episodes * returns.lengths[rows].sum()
+            allowed = (2 if insist else 1) * ROUND_STEPS * settings.evaluate_every
             first = most == settings.evaluation_episodes
-            if steps > ROUND_STEPS * settings.evaluate_every and not (insist and first):
+            if steps > allowed and not (insist and first):
                 break
             more = self._returns(policies[rows], preferences[rows], f"{purpose} after {most}", episodes)
             returns = returns.joined(rows, more)
@@ -441,4 +451,4 @@ class Reporter:
         """Record the indicators of the evaluation that selected, and what each preference itself achieves."""
         values = {f"selection/{name}": value for name, value in chosen.items()} | dict(conditioned)
         counts = {"wall_seconds": self.clock.seconds, **self._counts()}
-        self._recorder.metrics(self.agent.steps, values | counts)
+        self.open_recorder.metrics(self.agent.steps, values | counts)

@@ -1,5 +1,6 @@
 """`morl.resume`: a run resumed from its newest checkpoint ends as if it had never stopped."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -7,7 +8,9 @@ from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.checkpointing import saved_units
 from morl.experiment.files import refuse_link
-from morl.experiment.loop import drive, is_concluded
+from morl.experiment.logger_choice import loggers_to_resume
+from morl.experiment.loggers import Chosen
+from morl.experiment.loop import OnStep, drive, is_concluded
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
@@ -23,6 +26,8 @@ def resume(
     env: EnvBuilder | None = None,
     trust: bool = False,
     progress: bool | None = None,
+    on_step: OnStep | None = None,
+    loggers: Sequence[Chosen] | None = None,
 ) -> Run:
     """Resume a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
 
@@ -32,8 +37,11 @@ def resume(
         run_dir: the run folder.
         total_steps: train until this many steps in all (1e6 works too); default: what the run was started with.
         env: the environment again, where the run was started with a callable.
-        trust: import the modules that config.toml names for the agent and the environment: they run as your own code.
+        trust: import the modules that the run folder names for agent, environment and loggers, which run as your own
+            code, and log to the servers that it names.
         progress: show a progress bar; default: in a terminal or notebook.
+        on_step: as in `morl.train`; a run does not remember the one it was started with.
+        loggers: as in `morl.train`; W&B and MLflow continue the same run; default: those that the run had.
 
     Raises:
         ValueError: there is no checkpoint, it is damaged or foreign, another process owns the folder, or the run
@@ -52,7 +60,8 @@ def resume(
             raise ValueError(f"run {path} has no checkpoint to resume from: overwrite it with a new one")
         if total_steps is not None:
             experiment = experiment.with_total_steps(total_steps)
-        session = stack.enter_context(closing(Session(experiment, path, units=saved_units(newest))))
+        choice = loggers_to_resume(path, loggers, trust)
+        session = stack.enter_context(closing(Session(experiment, path, units=saved_units(newest), loggers=choice)))
         marks = session.checkpointing.restore(newest)
         if is_concluded(session):
             clean_up(path)
@@ -63,5 +72,5 @@ def resume(
             )
         clean_up(path)
         session.continue_records(marks)
-        drive([session], session.agent, progress)
+        drive([session], session.agent, progress, on_step)
     return load(path, experiment=experiment)

@@ -1,8 +1,10 @@
 """Which evaluated policies make a front, and which of two fronts is better."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from importlib import import_module
+from typing import NamedTuple, SupportsFloat, TypeAlias, cast
 
 import numpy as np
 
@@ -11,8 +13,13 @@ from morl.experiment.units import RewardUnits
 from morl.protocols import Constrained, FloatArray, IndexArray, OptimizesUtility
 from morl.utilities import find_utility
 
+Indicator: TypeAlias = Callable[[FloatArray, FloatArray], SupportsFloat]
+"""(points [n, objective], reference point [objective]), in the environment's units -> a number, larger is better."""
+
 EXPECTED_UTILITY = "expected-utility"
 HYPERVOLUME = "hypervolume"
+INDICATOR = "indicator:"
+"""How a criterion begins that is an indicator of the user's: "indicator:module:function"."""
 
 
 def criterion_of(select_by: str, agent: object) -> str:
@@ -20,12 +27,16 @@ def criterion_of(select_by: str, agent: object) -> str:
 
     Args:
         select_by: the setting; "auto": expected utility where the agent optimizes weighted sums, which rewards nothing
-            in concave parts of a front, and hypervolume where it optimizes another utility.
+            in concave parts of a front, and hypervolume where it optimizes another utility;
+            "indicator:module:function": the user's own function of a front.
         agent: the agent.
 
     Raises:
-        ValueError: there is no such utility.
+        ValueError: there is no such utility or indicator.
     """
+    if select_by.startswith(INDICATOR):
+        find_indicator(select_by)
+        return select_by
     if select_by == "auto":
         utility = agent.utility_name if isinstance(agent, OptimizesUtility) else "linear"
         return EXPECTED_UTILITY if utility == "linear" else HYPERVOLUME
@@ -34,9 +45,30 @@ def criterion_of(select_by: str, agent: object) -> str:
             find_utility(select_by)
         except ValueError as error:
             _, _, reason = str(error).partition(", but ")
-            known = f"auto, {EXPECTED_UTILITY}, {HYPERVOLUME} or a utility"
+            known = f"auto, {EXPECTED_UTILITY}, {HYPERVOLUME} or a utility, or {INDICATOR}module:function"
             raise ValueError(f"select_by is {select_by!r}, but must be {known}: it {reason}") from error
     return select_by
+
+
+def find_indicator(select_by: str) -> Indicator:
+    """Return a user's own indicator.
+
+    Args:
+        select_by: "indicator:module:function"; the module is imported.
+
+    Raises:
+        ValueError: there is no such function.
+    """
+    module, separator, name = select_by.removeprefix(INDICATOR).partition(":")
+    if not separator:
+        raise ValueError(f"select_by is {select_by!r}, but must be '{INDICATOR}module:function'")
+    try:
+        function = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"select_by is {select_by!r}, but it cannot be imported: {error}") from error
+    if not callable(function):
+        raise ValueError(f"select_by is {select_by!r}, but that is no function")
+    return cast(Indicator, function)
 
 
 class Score(NamedTuple):
@@ -65,7 +97,7 @@ class Selection:
         constrained: the agent, if it keeps bounds on some objectives.
         units: of the agent's rewards: preferences weigh returns in these.
         criterion: "expected-utility", "hypervolume", or the utility whose mean over preferences makes a front good: one
-            of `morl.utilities.UTILITIES`, or "module:name".
+            of `morl.utilities.UTILITIES`, or "module:name"; or an own indicator, "indicator:module:function".
     """
 
     num_objectives: int
@@ -112,9 +144,28 @@ class Selection:
                 value = expected
             case "hypervolume":
                 value = volume
+            case own if own.startswith(INDICATOR):
+                value = self._own_indicator(points, np.array(reference_point))
             case _:
                 value = self._mean_utility(points, np.array(reference_point), ideal)
         return Score(violation, value, volume, conditioned)
+
+    def _own_indicator(self, points: FloatArray, reference_point: FloatArray) -> float:
+        """Return the user's indicator of the points that break the user's constraints least.
+
+        Args:
+            points: [n, objective].
+            reference_point: [objective].
+
+        Raises:
+            ValueError: it is no number.
+        """
+        broken = self.violations(points)
+        value = find_indicator(self.criterion)(points[broken == broken.min()], reference_point)
+        try:
+            return _comparable(float(value))
+        except (TypeError, ValueError):
+            raise ValueError(f"select_by is {self.criterion!r}, but it returned {value!r:.100} and no number") from None
 
     def _mean_utility(self, points: FloatArray, lowest: FloatArray, ideal: FloatArray) -> float:
         """Return mean_w max_J u(J, w) of the criterion, with returns as shares of the range from lowest to ideal.
@@ -177,7 +228,7 @@ def _without_rounding(points: FloatArray) -> FloatArray:
 
 
 def _comparable(volume: float) -> float:
-    """Return a hypervolume that compares with others: one that could not be computed is the smallest."""
+    """Return an indicator that compares with others: one that could not be computed is the smallest."""
     return -math.inf if math.isnan(volume) else volume
 
 

@@ -9,6 +9,7 @@ from morl.experiment.checkpointing import Checkpointing
 from morl.experiment.components import Experiment, backend_of
 from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.files import write_text
+from morl.experiment.loggers import LoggedRun, LoggerChoice
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.recording import Recorder
 from morl.experiment.records import RecordMarks
@@ -31,6 +32,7 @@ class Session:
         run_dir: the run folder.
         agent: one learner of several that train together; default: a new agent.
         units: of the agent's rewards; default: they are measured.
+        loggers: default: TensorBoard.
 
     Attributes:
         agent: the agent, or one learner of it.
@@ -42,9 +44,15 @@ class Session:
     """
 
     def __init__(
-        self, experiment: Experiment, run_dir: Path, agent: Agent | None = None, units: RewardUnits | None = None
+        self,
+        experiment: Experiment,
+        run_dir: Path,
+        agent: Agent | None = None,
+        units: RewardUnits | None = None,
+        loggers: LoggerChoice | None = None,
     ) -> None:
         self.experiment = experiment
+        self._loggers = loggers
         self.run_dir = run_dir
         self.units = experiment.measure_units() if units is None else units
         self.agent: Agent = experiment.build_agent(self.units) if agent is None else agent
@@ -78,8 +86,6 @@ class Session:
         self.reporter.recorder = recorder
         recorder.text("config", f"```toml\n{self._config}```")
         recorder.text("command", f"`{command}`")
-        one = self.experiment
-        recorder.hyper_parameters(hyper_parameters(one.settings, one.agent_name, one.problem.id))
 
     def continue_records(self, marks: RecordMarks) -> None:
         """Write config.toml again, and cut the records back to the checkpoint that was restored.
@@ -110,9 +116,15 @@ class Session:
 
     def _recorder(self, resume: RecordMarks | None) -> Recorder:
         """Return what writes the records."""
-        objectives = self.experiment.problem.objectives
-        descriptions = self.agent.metric_descriptions if isinstance(self.agent, DescribesMetrics) else {}
-        return Recorder(self.run_dir, objectives, self.experiment.known_front, descriptions, resume)
+        one = self.experiment
+        run = LoggedRun(
+            directory=self.run_dir,
+            objectives=one.problem.objectives,
+            known_front=one.known_front,
+            descriptions=self.agent.metric_descriptions if isinstance(self.agent, DescribesMetrics) else {},
+            settings=hyper_parameters(one.settings, one.agent_name, one.problem.id),
+        )
+        return Recorder(run, self._loggers, resume)
 
     def _system(self) -> SystemRecord:
         backend = self.envs.metadata.get("backend")

@@ -80,8 +80,9 @@ class Settings(Generic[AgentConfig]):
     evaluation_episodes: int = 5
     """Episodes for each preference or policy in an evaluation."""
     select_by: str = "auto"
-    """What makes an evaluation the best, whose front and policies are published: expected-utility, hypervolume, or a
-    utility such as tchebycheff; auto: the first where the agent optimizes weighted sums, else the second."""
+    """What makes an evaluation the best, whose front and policies are published: expected-utility, hypervolume, a
+    utility such as tchebycheff or your own module:function, or your own indicator:module:function of (points, reference
+    point); auto: the first where the agent optimizes weighted sums, else the second."""
     log_every: int = 1_000
     """Environment steps between two log lines."""
     checkpoint_minutes: float = 5.0
@@ -365,8 +366,10 @@ def to_toml(settings: Settings[Any], agent_name: str, env: str, preset: str | No
     return write_table({"agent_name": agent_name, "env": env} | entries | sections)
 
 
-def hyper_parameters(settings: Settings[Any], agent_name: str, env: str) -> dict[str, object]:
-    """Return all settings as one table, those of the agent as `agent.<name>`.
+def hyper_parameters(settings: Settings[Any], agent_name: str, env: str) -> dict[str, bool | int | float | str]:
+    """Return all settings as one table of numbers, words and truth values, those of the agent as `agent.<name>`.
+
+    Anything else is spelled as text, None too: TensorBoard does not see that runs differ where one has no value.
 
     Args:
         settings: the settings.
@@ -376,7 +379,10 @@ def hyper_parameters(settings: Settings[Any], agent_name: str, env: str) -> dict
     entries = asdict(settings)
     for name in ("env_options", "agent"):
         entries |= {f"{name}.{key}": value for key, value in entries.pop(name).items()}
-    return {"agent_name": agent_name, "env": env} | entries
+    plain = {
+        name: value if isinstance(value, bool | int | float | str) else str(value) for name, value in entries.items()
+    }
+    return {"agent_name": agent_name, "env": env} | plain
 
 
 def layer_of_config(table: Mapping[str, object], config_class: type[Any]) -> Layer:

@@ -1,4 +1,4 @@
-"""TensorBoard's tags: the metrics of a run in five groups, each with a description that TensorBoard shows.
+"""TensorBoard's tags: the metrics of a run in six groups, each with a description that TensorBoard shows.
 
 | group | metrics |
 |---|---|
@@ -7,11 +7,13 @@
 | `time` | counts of steps, updates and seconds |
 | `front` | indicators and pictures of the front |
 | `evaluation` | how well the agent's policies do what they are asked for |
+| `custom` | what the user's `on_step` logs |
 
 Names in metrics.jsonl have no group, apart from those of episodes; `tag_of` adds it.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 DESCRIPTIONS: Mapping[str, str] = {
     "rollout/episodes": "Episodes of training that ended since the last line of the log.",
@@ -46,9 +48,12 @@ DESCRIPTIONS: Mapping[str, str] = {
     " given, larger is better.",
     "evaluation/utility_regret": "Mean difference between the known front's best utility for a preference and that"
     " of the policy that was given it, 0 is the best.",
+    "custom/*": "Logged by the user's own `on_step`.",
 }
 """Tag, or the beginning of tags before a star -> what it means."""
 
+PRETRAINING = "rollout/pretraining/"
+"""How the names of numbers begin that belong to pre-training."""
 TIME = frozenset({"wall_seconds", "steps_per_second", "pretraining_steps", "evaluation_steps", "updates"})
 EVALUATION = frozenset({"conditioned_utility", "utility_regret"})
 
@@ -59,7 +64,7 @@ def tag_of(name: str) -> str:
     Args:
         name: its name in metrics.jsonl.
     """
-    if name.startswith(("rollout/", "front/")):
+    if name.startswith(("rollout/", "front/", "custom/")):
         return name
     if name.startswith("selection/"):
         return f"front/{name}"
@@ -80,3 +85,31 @@ def description_of(tag: str, own: Mapping[str, str]) -> str:
         return described[tag]
     families = (text for name, text in described.items() if name.endswith("*") and tag.startswith(name[:-1]))
     return next(families, "")
+
+
+class Tagged(NamedTuple):
+    """Numbers under the tags that TensorBoard, W&B and MLflow show them with."""
+
+    step: int
+    """Of the horizontal axis: environment steps of training, or of pre-training."""
+    values: dict[str, float]
+
+
+def tagged(step: int, values: Mapping[str, float]) -> Tagged:
+    """Return numbers under their tags, with their place on the horizontal axis.
+
+    Those of pre-training have tags and an axis of their own: at training step 0 all of them would lie above each other.
+
+    Args:
+        step: environment steps of training.
+        values: name as in metrics.jsonl -> number.
+    """
+    pretraining = {name: value for name, value in values.items() if name.startswith(PRETRAINING)}
+    if pretraining:
+        return Tagged(int(values.get("pretraining_steps", 0)), pretraining)
+    return Tagged(step, {tag_of(name): value for name, value in values.items()})
+
+
+def indicator_tags(indicators: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the indicators of a front that have a value, as `front/<name>`."""
+    return {f"front/{name}": float(value) for name, value in indicators.items() if value is not None}

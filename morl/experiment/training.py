@@ -4,12 +4,15 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, cast
 
 from morl.envs.core.registry import EnvBuilder, env_name
 from morl.experiment.components import Experiment, Task, find_task
-from morl.experiment.loop import drive
+from morl.experiment.logger_choice import choose_loggers
+from morl.experiment.loggers import Chosen, LoggerChoice
+from morl.experiment.loop import OnStep, drive
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.population import Member
 from morl.experiment.run import Run, load
@@ -37,6 +40,8 @@ def train(
     config: Mapping[str, object] | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
+    on_step: OnStep | None = None,
+    loggers: Sequence[Chosen] | None = None,
     **settings: Unpack[SettingsArguments],
 ) -> Run:
     """Train an agent on an environment and return the run.
@@ -51,6 +56,9 @@ def train(
         config: settings of the agent, such as {"preset": "paper", "learning_rate": 1e-3}.
         overwrite: replace the run that the folder holds.
         progress: show a progress bar; default: in a terminal or notebook.
+        on_step: sees the run wherever its state is consistent (`morl.Progress`); returning True ends it, resumable.
+        loggers: names ("tensorboard", "csv", "wandb", "mlflow", "module:Class") and objects (`morl.WandB(...)`);
+            metrics.jsonl and fronts.jsonl are written in any case; default: TensorBoard.
         settings: further fields of `morl.experiment.settings.Settings`: num_envs=64, env_options={"depth": 7}, ...
 
     Raises:
@@ -62,7 +70,8 @@ def train(
     overrides: dict[str, object] = {**own, **settings}
     task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
     experiment = _experiment(task, overrides)
-    return start([experiment], None if run_dir is None else [Path(run_dir)], overwrite, progress)[0]
+    watchers = Watchers.of(progress, on_step, loggers)
+    return start([experiment], None if run_dir is None else [Path(run_dir)], overwrite, watchers)[0]
 
 
 def train_seeds(
@@ -73,6 +82,8 @@ def train_seeds(
     run_dir: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
+    on_step: OnStep | None = None,
+    loggers: Sequence[Chosen] | None = None,
     **settings: Unpack[SeedsArguments],
 ) -> list[Run]:
     """Train an agent once for each seed, all in one process, and return the runs.
@@ -87,6 +98,9 @@ def train_seeds(
         run_dir: folder that holds the run folders seed-<seed>; default: `runs/<agent>/<env-id>`.
         overwrite: replace the runs that the folders hold.
         progress: show a progress bar; default: in a terminal or notebook.
+        on_step: as in `train`, called for each seed. Returning True ends that seed; where all seeds train as one batch,
+            it is called no more for that seed, and the batch ends when True was returned for all of them.
+        loggers: as in `train`; each run has its own.
         settings: everything else that `train` takes: total_steps=..., device=..., config=...
 
     Raises:
@@ -99,11 +113,39 @@ def train_seeds(
     task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
     experiments = [_experiment(task, overrides | {"seed": seed}) for seed in seeds]
     run_dirs = None if run_dir is None else [Path(run_dir) / f"seed-{seed}" for seed in seeds]
-    return start(experiments, run_dirs, overwrite, progress)
+    return start(experiments, run_dirs, overwrite, Watchers.of(progress, on_step, loggers))
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """What follows a run and decides nothing about its results.
+
+    Attributes:
+        progress: show a progress bar; None: where somebody watches.
+        on_step: the user's function; None for none.
+        loggers: of each run.
+    """
+
+    progress: bool | None
+    on_step: OnStep | None
+    loggers: LoggerChoice
+
+    @staticmethod
+    def of(
+        progress: bool | None = None, on_step: OnStep | None = None, loggers: Sequence[Chosen] | None = None
+    ) -> "Watchers":
+        """Return what the user asks for, checked.
+
+        Raises:
+            ValueError: there is no such logger, or `on_step` is no function.
+        """
+        if on_step is not None and not callable(on_step):
+            raise ValueError(f"on_step is {on_step!r:.100}, but must be a function of morl.Progress")
+        return Watchers(progress, on_step, choose_loggers(loggers))
 
 
 def start(
-    experiments: Sequence[Experiment], run_dirs: Sequence[Path] | None, overwrite: bool, progress: bool | None
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path] | None, overwrite: bool, watchers: Watchers
 ) -> list[Run]:
     """Train experiments that differ in the seed alone, in new run folders, and return the runs.
 
@@ -111,14 +153,14 @@ def start(
         experiments: at least one.
         run_dirs: the run folders; default: `default_run_dir` of each.
         overwrite: replace the runs that the folders hold.
-        progress: show a progress bar; default: in a terminal or notebook.
+        watchers: progress bar, `on_step` and loggers.
     """
     folders = run_dirs or [default_run_dir(one.agent_name, one.env, one.settings) for one in experiments]
     together = isinstance(experiments[0].agent_class, SeveralLearners) and experiments[0].agent_class.several_learners
     if len(experiments) == 1 or together:
-        return _start_together(experiments, folders, overwrite, progress)
+        return _start_together(experiments, folders, overwrite, watchers)
     return [
-        _start_together([one], [folder], overwrite, progress)[0]
+        _start_together([one], [folder], overwrite, watchers)[0]
         for one, folder in zip(experiments, folders, strict=True)
     ]
 
@@ -132,27 +174,28 @@ def default_run_dir(agent_name: str, env: EnvBuilder, settings: Settings[Any]) -
 
 @prepared_processor()
 def _start_together(
-    experiments: Sequence[Experiment], run_dirs: Sequence[Path], overwrite: bool, progress: bool | None
+    experiments: Sequence[Experiment], run_dirs: Sequence[Path], overwrite: bool, watchers: Watchers
 ) -> list[Run]:
     """Train one agent, with a learner for each experiment."""
     with ExitStack() as stack:
         if len(experiments) == 1:
-            sessions = [stack.enter_context(closing(Session(experiments[0], run_dirs[0])))]
+            sessions = [stack.enter_context(closing(Session(experiments[0], run_dirs[0], loggers=watchers.loggers)))]
             agent: Any = sessions[0].agent
         else:
             units = experiments[0].measure_units()
             agent = experiments[0].build_agent(units, tuple(one.settings.seed for one in experiments))
-            sessions = [
-                stack.enter_context(closing(Session(one, run_dir, cast(Agent, Member(agent, learner)), units.copy())))
-                for learner, (one, run_dir) in enumerate(zip(experiments, run_dirs, strict=True))
-            ]
+            sessions = []
+            for learner, (one, run_dir) in enumerate(zip(experiments, run_dirs, strict=True)):
+                member = cast(Agent, Member(agent, learner))
+                session = Session(one, run_dir, member, units.copy(), watchers.loggers)
+                sessions.append(stack.enter_context(closing(session)))
         folders: list[OwnedFolder] = []
         try:
             for session in sessions:
                 folder = stack.enter_context(OwnedFolder.for_new_run(session.run_dir, overwrite))
                 folders.append(folder)
                 session.create_files(folder, shlex.join(sys.argv))
-            drive(sessions, agent, progress)
+            drive(sessions, agent, watchers.progress, watchers.on_step)
         except BaseException:
             for session, folder in zip(sessions, folders, strict=False):
                 session.close()

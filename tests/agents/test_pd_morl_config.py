@@ -51,6 +51,9 @@ def test_changes_win_over_a_preset(config: Any) -> None:
 
 def test_the_papers_values() -> None:
     """Those of the authors' settings file that are easiest to get wrong (shared/specs/pd_morl.md, 1.6)."""
+    theirs = DiscreteConfig.paper()
+    assert (theirs.hidden_sizes, theirs.batch_size, theirs.buffer_size) == ((256, 256, 256, 256), 32, 2_500)
+    assert (theirs.relabel_from, theirs.target_action, theirs.oracle_keys) == ("absolute-normal", "paper", True)
     paper = ContinuousConfig.paper()
     assert (paper.actor_angle, paper.critic_angle, paper.policy_delay) == (10.0, 1.0, 10)
     assert (paper.hidden_sizes, paper.batch_size, paper.learning_rate) == ((400, 400), 256, 3e-4)

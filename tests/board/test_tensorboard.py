@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import toys
 
+from morl.experiment.loggers import LoggedRun
 from morl.experiment.recording import Recorder
+from morl.run_folder import EvaluationRecord
 
 START = "from morl.experiment.cli import main; main()"
 GROUPS = ["evaluation", "front", "losses", "rollout", "time"]
@@ -46,15 +48,22 @@ def write_hundred(folder: Path) -> None:
     points = np.random.default_rng(0).random((30, 2))
     for rate in range(10):
         for seed in range(10):
-            recorder = Recorder(folder / f"rate-{rate}" / f"seed-{seed}", ("left", "right"))
-            settings = {"agent_name": "pd-morl", "seed": seed, "discount": None, "agent.learning_rate": 0.1**rate}
-            recorder.hyper_parameters(settings)
+            settings = {"agent_name": "pd-morl", "seed": seed, "discount": "None", "agent.learning_rate": 0.1**rate}
+            directory = folder / f"rate-{rate}" / f"seed-{seed}"
+            recorder = Recorder(LoggedRun(directory=directory, objectives=("left", "right"), settings=settings))
             recorder._next_figure = np.inf
             for step in range(100, 600, 100):
                 episodes = {"rollout/episodes": 3.0, "rollout/return/left": step / 100, "rollout/length": 2.0}
                 recorder.metrics(step, {"loss": 1.0 / step, "wall_seconds": float(step), **episodes})
                 indicators = {"hypervolume": step + rate, "expected_utility": 1.0, "cardinality": 30.0}
-                recorder.front(step, points, np.full((30, 2), 0.5), [0] * 30, indicators)
+                front = EvaluationRecord(
+                    training_steps=step,
+                    points=points,
+                    preferences=np.full((30, 2), 0.5),
+                    policy_ids=np.zeros(30, dtype=np.int64),
+                    indicators=indicators,
+                )
+                recorder.front(front)
                 recorder.metrics(step, {"conditioned_utility": 0.5})
             recorder.finish(points)
             recorder.close()
@@ -107,7 +116,9 @@ def wait_for_runs(address: str, count: int) -> None:
 
 
 def test_descriptions_are_shown(browser: Any, tmp_path: Path) -> None:
-    write = Recorder(tmp_path / "run", ("left", "right"), descriptions={"loss": "What is *minimized*."})
+    descriptions = {"loss": "What is *minimized*."}
+    run = LoggedRun(directory=tmp_path / "run", objectives=("left", "right"), descriptions=descriptions)
+    write = Recorder(run)
     write.metrics(10, {"loss": 1.0, "rollout/return/left": 2.0})
     write.close()
     with tensorboard(tmp_path) as address, browser.new_context(viewport={"width": 1500, "height": 1000}) as context:

@@ -5,6 +5,7 @@ from functools import partial
 import gymnasium
 import numpy as np
 import pytest
+import toys
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from slow_toys import Stroll
@@ -122,3 +123,14 @@ def test_the_third_argument_seeds_the_first_reset() -> None:
     first = morl.make_vec("mo-mountaincar-v0", 2, 5).reset()[0]
     np.testing.assert_array_equal(first, morl.make_vec("mo-mountaincar-v0", num_envs=2).reset(seed=5)[0])
     np.testing.assert_array_equal(first, morl.make_vec("mo-mountaincar-v0", num_envs=2, seed=5).reset()[0])
+
+
+@pytest.mark.parametrize("build", [counters, Plain, Stroll])
+def test_what_a_callable_builds_trains_resumes_and_evaluates(build, tmp_path, without_figures) -> None:
+    run = tmp_path / "run"
+    morl.train("c-morl", build, total_steps=100, run_dir=run, config=toys.TINY_CMORL, **toys.SCHEDULE)
+    resumed = morl.resume(run, 200, env=build)
+    assert resumed.training_steps >= 200
+    assert morl.load(run, env=build).evaluate(None, 1).discounted.shape == resumed.front.points.shape
+    with pytest.raises(ValueError, match="a run that was started with a callable needs it again: env="):
+        morl.resume(run, 300)

@@ -18,10 +18,12 @@ from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.mesh import metadata as mesh_metadata
 from tensorboard.util import tensor_util
 
-from morl.experiment import recording
+from morl.experiment import file_loggers, recording
 from morl.experiment.figures import _staircase, comparison_figure, front_figure
+from morl.experiment.loggers import LoggedRun
 from morl.experiment.recording import Recorder
 from morl.experiment.records import RecordMarks, cut_lines
+from morl.run_folder import EvaluationRecord
 
 TWO = ("treasure", "time")
 THREE = ("first ore", "second ore", "fuel")
@@ -50,13 +52,31 @@ def scalars(accumulator: EventAccumulator, tag: str) -> list[tuple[int, float]]:
     return [(event.step, tensor_util.make_ndarray(event.tensor_proto).item()) for event in accumulator.Tensors(tag)]
 
 
+def open_recorder(
+    folder: Path, objectives: tuple[str, ...], resume: RecordMarks | None = None, **described: Any
+) -> Recorder:
+    return Recorder(LoggedRun(directory=folder, objectives=objectives, **described), resume=resume)
+
+
+def evaluation(
+    steps: int, points: Any, preferences: Any, policy_ids: Any, indicators: dict[str, float | None]
+) -> EvaluationRecord:
+    return EvaluationRecord(
+        training_steps=steps,
+        points=points,
+        preferences=preferences,
+        policy_ids=np.asarray(policy_ids, dtype=np.int64),
+        indicators=indicators,
+    )
+
+
 def record_front(recorder: Recorder, steps: int, points: list[list[float]], **indicators: float | None) -> None:
     array = np.array(points, dtype=np.float64)
-    recorder.front(steps, array, np.full_like(array, 0.5), list(range(len(array))), indicators)
+    recorder.front(evaluation(steps, array, np.full_like(array, 0.5), range(len(array)), indicators))
 
 
 def test_metrics_are_lines_and_one_event(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     recorder.metrics(10, {"loss": np.float32(0.5), "steps_per_second": 100, "bad": NAN, "worse": -math.inf})
     # Read before closing: a line is on its way to the disk when the call returns.
     assert lines(tmp_path / "metrics.jsonl") == [
@@ -72,7 +92,7 @@ def test_metrics_are_lines_and_one_event(tmp_path: Path) -> None:
 
 def test_metrics_take_one_element_tensors_and_name_what_is_no_number(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     recorder.metrics(1, {"loss": torch.tensor([2.0])})
     with pytest.raises(ValueError, match="metric 'loss' must be a number"):
         recorder.metrics(2, {"loss": torch.zeros(3)})
@@ -81,11 +101,11 @@ def test_metrics_take_one_element_tensors_and_name_what_is_no_number(tmp_path: P
 
 
 def test_front_is_a_line_scalars_and_a_figure(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, TWO, known_front=np.array([[1.0, -1.0], [2.0, -3.0]]))
+    recorder = open_recorder(tmp_path, TWO, known_front=np.array([[1.0, -1.0], [2.0, -3.0]]))
     points = np.array([[1.0, -1.0], [2.0, -4.0]])
     preferences = np.array([[0.25, 0.75], [NAN, NAN]])
     indicators = {"hypervolume": 12.5, "cardinality": 2, "sparsity": NAN, "igd_plus": 0.5, "maximum_utility_loss": None}
-    recorder.front(100, points, preferences, np.array([3, 5]), indicators)
+    recorder.front(evaluation(100, points, preferences, [3, 5], indicators))
     record_front(recorder, 200, [[1.0, -1.0]], hypervolume=13.0)
     recorder.close()
     first, second = lines(tmp_path / "fronts.jsonl")
@@ -111,28 +131,28 @@ def test_front_is_a_line_scalars_and_a_figure(tmp_path: Path) -> None:
 
 
 def test_an_empty_front_is_recorded(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, THREE)
-    recorder.front(1, np.empty((0, 3)), np.empty((0, 3)), [], {"hypervolume": 0.0})
+    recorder = open_recorder(tmp_path, THREE)
+    recorder.front(evaluation(1, np.empty((0, 3)), np.empty((0, 3)), [], {"hypervolume": 0.0}))
     recorder.finish(np.empty((0, 3)))
     recorder.close()
     assert lines(tmp_path / "fronts.jsonl")[0]["points"] == []
 
 
 def test_three_objectives_are_a_cloud_in_the_unit_cube(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, THREE, known_front=np.array([[0.0, 0.0, -1000.0], [4.0, 0.0, 0.0]]))
+    recorder = open_recorder(tmp_path, THREE, known_front=np.array([[0.0, 0.0, -1000.0], [4.0, 0.0, 0.0]]))
     record_front(recorder, 7, [[1.0, 0.0, -500.0]])
     recorder.close()
     read = events(tmp_path)
     (vertices,) = (tensor_util.make_ndarray(event.tensor_proto) for event in read.Tensors("front/mesh_VERTEX"))
     np.testing.assert_allclose(vertices, [[[0, 0, 0], [1, 0, 1], [0.25, 0, 0.5]]])
     (colors,) = (tensor_util.make_ndarray(event.tensor_proto) for event in read.Tensors("front/mesh_COLOR"))
-    assert colors[0].tolist() == [list(recording.KNOWN_COLOR)] * 2 + [list(recording.FRONT_COLOR)]
+    assert colors[0].tolist() == [list(file_loggers.KNOWN_COLOR)] * 2 + [list(file_loggers.FRONT_COLOR)]
     data = mesh_metadata.parse_plugin_metadata(read.SummaryMetadata("front/mesh_VERTEX").plugin_data.content)
     assert (data.name, list(data.shape)) == ("front/mesh", [1, 3, 3])
 
 
 def test_text_is_markdown(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     recorder.text("command", "`morl train pd-morl deep-sea-treasure-v0`")
     recorder.close()
     read = events(tmp_path)
@@ -172,12 +192,11 @@ def test_a_run_is_one_row_of_hyper_parameters(tmp_path: Path) -> None:
     common = {"agent_name": "pd-morl", "dueling": True}
     for seed, rate in enumerate((0.5, None)):
         run = tmp_path / f"seed-{seed}"
-        recorder = Recorder(run, TWO)
-        recorder.hyper_parameters(common | {"rate": rate, "sizes": (8, 8), "seed": seed})
+        recorder = open_recorder(run, TWO, settings=common | {"rate": rate or "None", "sizes": "(8, 8)", "seed": seed})
         record_front(recorder, 40, [[1.0, -1.0], [2.0, -3.0]], hypervolume=3.0)
         marks = RecordMarks(40, recorder.marks)
         recorder.close()
-        recorder = Recorder(run, TWO, resume=marks)
+        recorder = open_recorder(run, TWO, resume=marks)
         record_front(recorder, 50, [[1.0, -1.0], [2.0, -3.0]], hypervolume=4.0)
         recorder.finish(np.array([[1.0, -1.0], [2.0, -3.0]]))
         recorder.close()
@@ -194,7 +213,7 @@ def test_a_run_is_one_row_of_hyper_parameters(tmp_path: Path) -> None:
 
 
 def test_tags_have_groups_and_descriptions(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, TWO, descriptions={"loss": "What is minimized.", "key_*": "One of the keys."})
+    recorder = open_recorder(tmp_path, TWO, descriptions={"loss": "What is minimized.", "key_*": "One of the keys."})
     for steps in (10, 20):
         values = {"loss": 1.0, "key_7": 2.0, "wall_seconds": 3.0, "selection/hypervolume": 4.0, "other": 5.0}
         recorder.metrics(steps, values | {"rollout/return/time": 6.0, "conditioned_utility": 7.0})
@@ -214,10 +233,10 @@ def test_tags_have_groups_and_descriptions(tmp_path: Path) -> None:
 
 
 def test_pretraining_has_its_own_axis_and_survives_a_resume(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     for steps in (100, 200, 300):
         values = {"rollout/pretraining/episodes": steps / 100}
-        recorder.pretraining_metrics(steps, values, {"pretraining_steps": steps + 7})
+        recorder.pretraining_metrics(values, {"pretraining_steps": steps})
         if steps == 200:
             early = RecordMarks(0, recorder.marks, pretraining_steps=200)
     recorder.metrics(50, {"loss": 1.0})
@@ -225,9 +244,9 @@ def test_pretraining_has_its_own_axis_and_survives_a_resume(tmp_path: Path) -> N
     recorder.metrics(60, {"loss": 2.0})
     recorder.close()
     first = lines(tmp_path / "metrics.jsonl")[0]
-    assert first == {"training_steps": 0, "rollout/pretraining/episodes": 1.0, "pretraining_steps": 107}
+    assert first == {"training_steps": 0, "rollout/pretraining/episodes": 1.0, "pretraining_steps": 100}
     for marks, expected in ((late, [100, 200, 300]), (early, [100, 200])):
-        Recorder(tmp_path, TWO, resume=marks).close()
+        open_recorder(tmp_path, TWO, resume=marks).close()
         # As TensorBoard's own reader sees it, which drops what it is told to be orphaned.
         read = events(tmp_path)
         assert [step for step, _ in scalars(read, "rollout/pretraining/episodes")] == expected
@@ -235,7 +254,7 @@ def test_pretraining_has_its_own_axis_and_survives_a_resume(tmp_path: Path) -> N
 
 
 def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     for steps in (10, 20, 30):
         recorder.metrics(steps, {"loss": float(steps)})
         record_front(recorder, steps, [[steps, -1.0]], hypervolume=float(steps))
@@ -244,7 +263,7 @@ def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> Non
     recorder.close()
     (first,) = (tmp_path / "tensorboard").iterdir()
     first.write_bytes(first.read_bytes()[:-3])  # as a crash leaves it
-    recorder = Recorder(tmp_path, TWO, resume=marks)
+    recorder = open_recorder(tmp_path, TWO, resume=marks)
     assert recorder.notes == []
     recorder.metrics(45, {"loss": -45.0})
     recorder.close()
@@ -258,9 +277,9 @@ def test_resume_takes_back_what_came_after_the_checkpoint(tmp_path: Path) -> Non
 
 
 def test_an_open_tensorboard_is_told_of_the_resume(tmp_path: Path) -> None:
-    first = Recorder(tmp_path, TWO)
+    first = open_recorder(tmp_path, TWO)
     first.close()
-    Recorder(tmp_path, TWO, resume=RecordMarks(20, first.marks)).close()
+    open_recorder(tmp_path, TWO, resume=RecordMarks(20, first.marks)).close()
     steps = [
         event.step
         for path in sorted((tmp_path / "tensorboard").iterdir())
@@ -271,12 +290,12 @@ def test_an_open_tensorboard_is_told_of_the_resume(tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_draws_the_same_past(tmp_path: Path) -> None:
-    whole = Recorder(tmp_path / "whole", TWO)
-    parts = Recorder(tmp_path / "parts", TWO)
+    whole = open_recorder(tmp_path / "whole", TWO)
+    parts = open_recorder(tmp_path / "parts", TWO)
     for steps in range(150):
         if steps in (70, 100):
             parts.close()
-            parts = Recorder(tmp_path / "parts", TWO, resume=RecordMarks(steps - 1, parts.marks))
+            parts = open_recorder(tmp_path / "parts", TWO, resume=RecordMarks(steps - 1, parts.marks))
         for recorder in (whole, parts):
             recorder._next_figure = math.inf  # pictures are not the point, their past is
             record_front(recorder, steps, [[steps, -1.0]])
@@ -305,7 +324,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, damage: str) -> N
 
 def test_a_new_run_starts_new_records(tmp_path: Path) -> None:
     for value in (1.0, 2.0):
-        recorder = Recorder(tmp_path, TWO)
+        recorder = open_recorder(tmp_path, TWO)
         recorder.metrics(0, {"loss": value})
         recorder.close()
     assert lines(tmp_path / "metrics.jsonl") == [{"training_steps": 0, "loss": 2.0}]
@@ -314,9 +333,9 @@ def test_a_new_run_starts_new_records(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     """/dev/full is a disk that is always full."""
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, recorder._metrics._descriptor)
+    os.dup2(full, recorder._lines._metrics._descriptor)
     os.close(full)
     with pytest.raises(OSError, match="No space left") as caught:
         recorder.metrics(1, {"loss": 1.0})
@@ -327,16 +346,16 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
-        Recorder(tmp_path / "file", TWO)
+        open_recorder(tmp_path / "file", TWO)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").write_text("in the way")
     with pytest.raises(OSError, match="tensorboard"):
-        Recorder(tmp_path / "run", TWO)
+        open_recorder(tmp_path / "run", TWO)
 
 
 def test_figures_do_not_take_over_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "FIGURE_SHARE", 1e-9)
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     for steps in (1, 2, 3):
         record_front(recorder, steps, [[1.0, -1.0]])
     recorder.finish(np.array([[1.0, -1.0]]))
@@ -417,14 +436,14 @@ def test_names_are_drawn_letter_by_letter(name: str) -> None:
 
 
 def test_a_clock_that_goes_backwards_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = Recorder(tmp_path, TWO)
+    recorder = open_recorder(tmp_path, TWO)
     recorder.metrics(10, {"loss": 10.0})
     marks = RecordMarks(10, recorder.marks)
     recorder.close()
     now, seconds = time.time_ns(), time.time()
     monkeypatch.setattr(time, "time_ns", lambda: now - 3600 * 10**9)
     monkeypatch.setattr(time, "time", lambda: seconds - 3600)
-    recorder = Recorder(tmp_path, TWO, resume=marks)
+    recorder = open_recorder(tmp_path, TWO, resume=marks)
     recorder.metrics(20, {"loss": 20.0})
     recorder.close()
     assert scalars(events(tmp_path), "losses/loss") == [(10, 10.0), (20, 20.0)]

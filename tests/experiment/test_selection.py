@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -76,10 +77,82 @@ def test_an_unknown_criterion_is_refused_before_anything_is_written(tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-def test_a_criterion_of_ones_own_is_imported_with_trust_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_criterion.py").write_text("def worst(returns, preferences, ideal): return returns.min(-1)\n")
+def widest(points: Any, reference_point: Any) -> float:
+    """Return the range of the first objective: an indicator of one's own."""
+    assert reference_point.shape == (2,)
+    return float(np.ptp(points[:, 0]))
+
+
+@pytest.fixture
+def own_indicators(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("own_indicators")
+    vars(module).update(
+        widest=widest,
+        nan=lambda points, reference_point: float("nan"),
+        word=lambda points, reference_point: "wide",
+        number=3.0,
+    )
+    monkeypatch.setitem(sys.modules, "own_indicators", module)
+
+
+def test_an_indicator_of_ones_own_decides(own_indicators: None, tmp_path: Path) -> None:
+    def own(name: str, front: list[list[float]]) -> Score:
+        selection = Selection(2, GRID, None, None, RewardUnits.none(2), f"indicator:own_indicators:{name}")
+        return selection.score(np.array(front), (-1.0, -1.0), 0.0, IDEAL)
+
+    wide = [[0.0, 1.0], [9.0, 0.0]]
+    good = [[5.0, 9.0], [9.0, 5.0]]
+    assert own("widest", wide) > own("widest", good)
+    assert own("nan", good) > own("nan", wide)  # no number: then the hypervolume decides
+    with pytest.raises(ValueError, match="'indicator:own_indicators:word', but it returned 'wide' and no number"):
+        own("word", wide)
+    run = toys.train(tmp_path / "run", "toy-fork-v0", 400, select_by="indicator:own_indicators:widest")
+    widths = [np.ptp(np.array(line["points"])[:, 0]) for line in toys.lines(tmp_path / "run" / "fronts.jsonl")]
+    assert np.ptp(run.front.points[:, 0]) == max(widths)
+    assert morl.resume(run.directory, 500).settings.select_by == "indicator:own_indicators:widest"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("indicator:widest", "must be 'indicator:module:function'"),
+        ("indicator:no_such_module:widest", "cannot be imported: No module named 'no_such_module'"),
+        ("indicator:own_indicators:number", "is no function"),
+    ],
+)
+def test_an_indicator_that_is_none_is_refused(name: str, message: str, own_indicators: None, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"select_by is '{name}', but .*{message}"):
+        toys.train(tmp_path / "run", "toy-walk-v0", 100, select_by=name)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_utility_of_ones_own_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from morl import utilities
+
+    monkeypatch.setattr(utilities, "UTILITIES", dict(utilities.UTILITIES))
+    utilities.register_utility("fair", lambda returns, preferences, ideal: returns.min(-1))
+    run = toys.train(tmp_path / "run", "toy-fork-v0", 200, select_by="fair")
+    chosen = run.policy([0.9, 0.1], utility="fair").preference
+    assert chosen.tolist() == [0.9, 0.1]
+    assert run.best_row([0.9, 0.1], "fair") == run.front.choice_points.min(axis=1).argmax()
+    for name, function, message in (
+        ("linear", len, "there is another utility"),
+        ("a:b", len, "without a colon"),
+        ("fairer", 3, "must be a function"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            utilities.register_utility(name, function)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("prefix", ["", "indicator:"])
+def test_a_criterion_of_ones_own_is_imported_with_trust_only(
+    prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_criterion.py").write_text(
+        "def worst(returns, preferences, ideal=None): return returns.min(-1 if ideal is not None else None)\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    run = toys.train(tmp_path / "run", "toy-walk-v0", 100, select_by="my_criterion:worst")
+    run = toys.train(tmp_path / "run", "toy-walk-v0", 100, select_by=f"{prefix}my_criterion:worst")
     monkeypatch.delitem(sys.modules, "my_criterion")
     with pytest.raises(ValueError, match=r"my_criterion:worst.*trust=True"):
         morl.resume(run.directory, 200)

@@ -134,7 +134,7 @@ def failure_at(moment: int | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield calls
 
 
-@pytest.mark.parametrize("stride", [173, pytest.param(23, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [101, pytest.param(23, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("minutes", [5.0, 1e-9])
 @pytest.mark.parametrize("name", AGENTS)
 def test_a_failure_of_the_environment_at_any_step(

@@ -11,7 +11,7 @@ from morl.envs.core.registry import problem
 from morl.experiment.tags import DESCRIPTIONS, description_of, tag_of
 from morl.protocols import DescribesMetrics
 
-GROUPS = {"rollout", "losses", "time", "front", "evaluation"}
+GROUPS = {"rollout", "losses", "time", "front", "evaluation", "custom"}
 TRACES = sorted((Path(__file__).parents[1] / "golden" / "traces").glob("*.json"))
 
 

@@ -1,0 +1,89 @@
+"""Entry points: what other installed packages add to morl, found without importing them."""
+
+import ast
+import logging
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import NamedTuple
+
+_WARNED: set["Plugin"] = set()
+
+
+class Plugin(NamedTuple):
+    """An entry point of another package."""
+
+    package: str
+    name: str
+    value: str
+    """ "module:attribute", or a module."""
+    group: str
+
+    @property
+    def module(self) -> str:
+        """Return the module that it names."""
+        return self.value.partition(":")[0].strip()
+
+    def load(self) -> object:
+        """Import what it names, and return it."""
+        return EntryPoint(self.name, self.value, self.group).load()
+
+
+def find_plugins(group: str) -> list[Plugin]:
+    """Return the entry points of a group, sorted by package and name; nothing is imported.
+
+    Args:
+        group: "morl.agents" or "morl.envs".
+    """
+    found = []
+    for point in entry_points(group=group):
+        package = "an unknown package" if point.dist is None else point.dist.name
+        found.append(Plugin(package, point.name, point.value, group))
+    return sorted(set(found))
+
+
+def warn_of_plugin(plugin: Plugin, reason: str) -> None:
+    """Say once, in one sentence, that an entry point is left out.
+
+    Args:
+        plugin: the entry point.
+        reason: why.
+    """
+    if plugin in _WARNED:
+        return
+    _WARNED.add(plugin)
+    logging.getLogger("morl").warning(
+        "the entry point %s = %s (%s) of the package %s is left out: %s",
+        plugin.name,
+        plugin.value,
+        plugin.group,
+        plugin.package,
+        " ".join(reason.split()),
+    )
+
+
+def module_docstring(module: str) -> str:
+    """Return the first line of a module's docstring; the module is read, neither it nor its package is imported.
+
+    Args:
+        module: its full name.
+
+    Raises:
+        ImportError: there is no such module.
+        SyntaxError: it is no Python.
+    """
+    folders: list[str] | None = None
+    origin: str | None = None
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        specs = (finder.find_spec(name, folders) for finder in sys.meta_path)
+        spec = next((one for one in specs if one is not None), None)
+        if spec is None:
+            raise ModuleNotFoundError(f"there is no module {name!r}")
+        origin = spec.origin
+        folders = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
+    if origin is None or not origin.endswith(".py"):
+        return ""
+    docstring = ast.get_docstring(ast.parse(Path(origin).read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
