@@ -235,7 +235,7 @@ def time_convolutions(repetitions: int = 20) -> None:
     torch.set_num_threads(1)
     print("| image | filters | grouped, ms | one for each policy, ms | ratio |\n| --- | --- | --- | --- | --- |")
     for image, convolution in LAYERS:
-        images = torch.randn(6, 32, *image)
+        images = torch.randn((6, 32, *image))
         weights = torch.randn(6, convolution.filters, image.channels, convolution.size, convolution.size)
         biases = torch.zeros(6, convolution.filters)
         weights.requires_grad_()
