@@ -64,5 +64,5 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	@echo "Installing the pinned test and lint tools into .venv (once, about a minute) ..."
-	@$(INSTALL) ".[dev]"
+	@$(INSTALL) ".[dev,onnx]"
 	@touch $@

@@ -4,13 +4,11 @@
 evaluated. `Policy` acts for one preference with the `predict` of Stable-Baselines3: it is what a user holds.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -19,13 +17,11 @@ from torch import Tensor
 
 from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
-from morl.learning.actions import action_map
-from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
-from morl.learning.observations import observation_encoder
-from morl.learning.scalarization import AugmentedState, ScaledUtility, UtilityChoice, bind_utility, scaled_utility
-from morl.learning.types import Network
-from morl.policy_files import PolicyData, PolicySpec, build_network, read_policy, save_policy
-from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations
+from morl.policy_export import PolicyGraph, write_onnx, write_torchscript
+from morl.policy_files import PolicyData, PolicyFile, PolicySpec, read_policy, save_policy
+from morl.policy_networks import PolicyArrays, PolicyNetwork
+from morl.preferences import normalized_preference
+from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, Observations, UtilityChoice
 from morl.tables import Column, ShownTable, facts_html, vector, visible
 from morl.trust import check_trust
 
@@ -34,8 +30,7 @@ class _Stack(NamedTuple):
     """The arrays of some policies, one behind the other."""
 
     ids: list[int]
-    parameters: Tensor  # [policy, n]
-    bounds: Tensor  # [policy, 2, objective]
+    arrays: PolicyArrays
     mean: NDArray[np.floating[Any]] | None  # [policy, width], without pixels
     scale: NDArray[np.floating[Any]] | None  # [policy, width], without pixels
 
@@ -68,107 +63,6 @@ class _Block(NamedTuple):
         return rows
 
 
-class _Network:
-    """From observations to actions, for the parameters of any policies of one specification."""
-
-    def __init__(self, spec: PolicySpec, utility: UtilityChoice = None) -> None:
-        self.spec = spec
-        observations = observation_encoder(spec.observation_space, spec.one_hot, spec.image_size)
-        self.encode = observations.encode
-        self.images = observations.images
-        self.pixels = observations.pixels
-        width = observations.width
-        num_objectives = len(spec.objectives)
-        units = np.ones(num_objectives) if spec.augmented_units is None else np.array(spec.augmented_units)
-        self.augmented = AugmentedState(width, units, spec.augmented_units is not None)
-        self.row_width = width + self.augmented.width
-        self.to_environment = action_map(spec.action_space)
-        if isinstance(spec.action_space, spaces.Discrete):
-            self.num_actions = int(spec.action_space.n)
-        else:
-            self.num_actions = int(np.prod(spec.action_space.shape or ()))
-        discrete = isinstance(spec.action_space, spaces.Discrete)
-        if discrete != (spec.head in ("categorical", "action-values")):
-            raise ValueError(f"the policy's head is {spec.head!r}, which does not fit actions {spec.action_space}")
-        self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
-        self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
-
-    @cached_property
-    def network(self) -> Network:
-        """Return the network; a user's own one is imported on first use, never when a file is read."""
-        return build_network(self.spec, self.row_width, self.images)
-
-    @cached_property
-    def utility(self) -> ScaledUtility:
-        """Return the utility that chooses among action values; imported on first use, never when a file is read."""
-        return self._given_utility or scaled_utility(self.spec.utility, self.spec.utility_of_shares)
-
-    def check(self, data: PolicyData) -> None:
-        """Check that the arrays of a policy fit its specification.
-
-        Args:
-            data: the policy.
-
-        Raises:
-            ValueError: an array has the wrong shape or is missing.
-        """
-        num_objectives = len(self.spec.objectives)
-        normalizer = () if data.mean is None else (self.row_width - self.pixels,)
-        expected: dict[str, tuple[int, ...]] = {
-            "parameters": (self.spec.ensemble * self.network.num_parameters + self.num_log_stds,),
-            "mean": normalizer,
-            "scale": normalizer,
-            "preference": (num_objectives,),
-            "bounds": () if data.bounds is None else (2, num_objectives),
-        }
-        for name, shape in expected.items():
-            found = tuple(np.shape(getattr(data, name)) if getattr(data, name) is not None else ())
-            if found != shape:
-                raise ValueError(f"the policy's {name} have shape {found}, but must have {shape}")
-
-    def distribution(self, parameters: Tensor, inputs: Tensor, masks: Tensor | None) -> Distribution | SquashedGaussian:
-        """Return the distributions over actions of stochastic policies.
-
-        Args:
-            parameters: [policy, n].
-            inputs: [policy, batch, width].
-            masks: [policy, batch, choice], true where a choice is allowed.
-        """
-        weights, log_stds = torch.split(parameters, [self.network.num_parameters, self.num_log_stds], dim=1)
-        outputs = self.network(weights, inputs)
-        match self.spec.head:
-            case "gaussian":
-                return DiagonalGaussian(outputs, log_stds.unsqueeze(1))
-            case "squashed-gaussian":
-                return SquashedGaussian.of(outputs)
-            case _:
-                return Categorical.masked(outputs, masks)
-
-    def greedy(self, stack: _Stack, inputs: Tensor, preferences: Tensor, masks: Tensor | None) -> Tensor:
-        """Return argmax_a u(Q(s, a)) [policy, batch, 1], where Q is the mean of the policy's networks.
-
-        Computed in float64: utilities such as Tchebycheff's have near ties everywhere, and these must fall the same way
-        whatever else is in the batch, or else a policy would not do again what it was archived for.
-
-        Args:
-            stack: the policies.
-            inputs: [policy, batch, width].
-            preferences: [policy, batch, objective].
-            masks: [policy, batch, choice], true where a choice is allowed.
-        """
-        policies, batch, _ = inputs.shape
-        parameters = stack.parameters.double().view(-1, self.network.num_parameters)
-        outputs = self.network(parameters, inputs.double().repeat_interleave(self.spec.ensemble, dim=0))
-        values = outputs.view(policies, -1, batch, self.num_actions, len(self.spec.objectives)).mean(dim=1)
-        rows = inputs[..., : self.row_width].double()
-        utilities = bind_utility(self.utility, self.augmented, preferences.double(), stack.bounds.double())(
-            values, rows
-        )
-        if masks is not None:
-            utilities = utilities.masked_fill(~masks, -torch.inf)
-        return utilities.argmax(dim=-1, keepdim=True)
-
-
 class PolicyBank:
     """Policies of one specification by id, which act in one batched pass.
 
@@ -181,7 +75,7 @@ class PolicyBank:
     def __init__(self, spec: PolicySpec, device: torch.device, utility: UtilityChoice = None) -> None:
         self.spec = spec
         self.device = device
-        self._network = _Network(spec, utility)
+        self.network = PolicyNetwork(spec, utility)
         self._policies: dict[int, PolicyData] = {}
         self._stack: _Stack | None = None
 
@@ -210,7 +104,7 @@ class PolicyBank:
         Raises:
             ValueError: an array does not fit the specification.
         """
-        self._network.check(data)
+        self.network.check(data)
         parameters = data.parameters.detach().to(self.device, copy=True)
         self._policies[policy_id] = replace(data, parameters=parameters)
         self._stack = None
@@ -249,7 +143,7 @@ class PolicyBank:
                 f"action masks are missing, but the policies of {self.spec.agent} were trained with them: give those of"
                 f" the observations, {len(policies)} x {num_choices(self.spec.action_space)} zeros and ones"
             )
-        network = self._network
+        network = self.network
         ids, group = np.unique(policies, return_inverse=True)
         stack = self._stacked(ids.tolist())
         block = _Block.of(group)
@@ -264,14 +158,8 @@ class PolicyBank:
             rows = np.concatenate([rows, preferences], axis=1, dtype=np.float32)
         inputs = block.arrange(rows, self.device)
         allowed = None if masks is None else block.arrange(np.asarray(masks, dtype=np.bool_), self.device)
-        if self.spec.head == "deterministic":
-            actions = network.network(stack.parameters, inputs).tanh()
-        elif self.spec.head == "action-values":
-            wanted = block.arrange(preferences.astype(np.float32), self.device)
-            actions = network.greedy(stack, inputs, wanted, allowed)
-        else:
-            distribution = network.distribution(stack.parameters, inputs, allowed)
-            actions = distribution.mode() if generator is None else distribution.sample(generator)
+        wanted = block.arrange(preferences.astype(np.float32), self.device)
+        actions = network.actions(stack.arrays, inputs, wanted, allowed, generator)
         return network.to_environment(block.rows(actions))
 
     def _stacked(self, ids: list[int]) -> _Stack:
@@ -283,8 +171,10 @@ class PolicyBank:
             scales = [data.scale for data in chosen if data.scale is not None]
             self._stack = _Stack(
                 ids=ids,
-                parameters=torch.stack([data.parameters for data in chosen]),
-                bounds=torch.as_tensor(bounds, dtype=torch.float32, device=self.device),
+                arrays=PolicyArrays(
+                    parameters=torch.stack([data.parameters for data in chosen]),
+                    bounds=torch.as_tensor(bounds, dtype=torch.float32, device=self.device),
+                ),
                 mean=np.stack(means) if means else None,
                 scale=np.stack(scales) if scales else None,
             )
@@ -294,23 +184,58 @@ class PolicyBank:
 class Policy:
     """A policy that acts for one preference; `predict` has the signature of Stable-Baselines3.
 
+    It pickles and copies, with the state of its random stream; a utility that was given as a function must pickle too.
+
+    Args:
+        data: the policy.
+        preference: [objective] what was asked for, summing to one.
+        policy_id: its id in the run; -1 where it comes from a file alone.
+        utility: the utility of action values, where the one that `data` names is not to be looked up.
+        preference_scale: [objective] what a preference is multiplied by before it is scaled to sum one and conditions
+            the network; None: the policy acts for the preference of `data` only.
+        env_id: id of the environment that it was trained in, where it is known.
+
     Attributes:
         data: the policy.
         preference: [objective] what was asked for, summing to one.
         conditioning: [objective] the preference that it acts for; NaN where it has none.
         policy_id: its id in the run; -1 where it comes from a file alone.
+        preference_scale: [objective] from preferences to those that condition the network, or None.
+        env_id: id of the environment that it was trained in; empty where it is not known.
     """
 
     def __init__(
-        self, data: PolicyData, preference: FloatArray, policy_id: int = -1, utility: UtilityChoice = None
+        self,
+        data: PolicyData,
+        preference: FloatArray,
+        policy_id: int = -1,
+        utility: UtilityChoice = None,
+        *,
+        preference_scale: FloatArray | None = None,
+        env_id: str = "",
     ) -> None:
         self.data = data
         self.preference = preference
         self.conditioning = data.preference
         self.policy_id = policy_id
+        self.preference_scale = preference_scale
+        self.env_id = env_id
+        self._utility = utility
         self._bank = PolicyBank(data.spec, torch.device("cpu"), utility)
         self._bank.add(0, data)
         self._generator = torch.Generator().manual_seed(0)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Return all of it for a pickle; networks and encoders are built again."""
+        names = ("data", "preference", "policy_id", "_utility", "preference_scale", "env_id")
+        return {**{name: getattr(self, name) for name in names}, "random": self._generator.get_state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned."""
+        random = state.pop("random")
+        utility = state.pop("_utility")
+        Policy.__init__(self, utility=utility, **state)
+        self._generator.set_state(random)
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
@@ -368,17 +293,18 @@ class Policy:
                 was trained with masks.
 
         Raises:
-            ValueError: the observation has the wrong shape, a deterministic policy is asked for a sample, or masks are
-                missing, of the wrong shape, without any allowed action, or given for continuous actions.
+            ValueError: the observation has the wrong shape, a deterministic policy is asked for a sample, masks are
+                missing, of the wrong shape, without any allowed action, or given for continuous actions, or the network
+                is conditioned on preferences and the file did not say on which.
         """
         del episode_start
         spec = self.data.spec
+        self._require_preference()
         if not deterministic and not spec.stochastic:
             raise ValueError(
                 f"deterministic is False, but this policy of {spec.agent} is deterministic: its head is {spec.head!r}"
             )
-        size = _batch_size(spec.observation_space, observation)
-        batch = _with_first_axis(spec.observation_space, observation) if size is None else observation
+        batch, size = self._bank.network.batched(observation)
         count = 1 if size is None else size
         accrued = None
         if state is not None and spec.augmented_units is not None:
@@ -406,13 +332,96 @@ class Policy:
             )
         return None
 
+    def conditioned_on(self, preference: Sequence[float] | FloatArray) -> "Policy":
+        """Return the policy whose network is conditioned on another preference.
+
+        Args:
+            preference: [objective] weights >= 0; scaled to sum one.
+
+        Raises:
+            ValueError: the preference has the wrong length or a negative weight, or the policy acts for one only.
+        """
+        spec = self.data.spec
+        if self.preference_scale is None:
+            raise ValueError(
+                f"this policy of {spec.agent} acts for one preference only: run.policy(preference, conditioned=True)"
+                " returns one that acts for all, where the agent's network is conditioned on preferences"
+            )
+        weights = normalized_preference(preference, spec.objectives)
+        scaled = weights * self.preference_scale
+        return Policy(
+            replace(self.data, preference=scaled / scaled.sum()),
+            weights,
+            self.policy_id,
+            self._utility,
+            preference_scale=self.preference_scale,
+            env_id=self.env_id,
+        )
+
     def save(self, file: str | Path) -> None:
         """Write the policy to a file that `morl.load_policy` reads without environment, agent or run.
 
         Args:
             file: path of the file; it appears whole or not at all.
+
+        Raises:
+            ValueError: nothing can be written there.
         """
-        save_policy(Path(file), self.data, self.preference)
+        save_policy(Path(file), PolicyFile(self.data, self.preference, self.preference_scale, self.env_id))
+
+    def to_onnx(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
+        """Write the policy as an ONNX file, which runs without this package: `docs/deploy.md`.
+
+        Encoding and normalization of observations, masks, and the map to the environment's actions are part of the
+        graph. Its action is the deterministic one.
+
+        Args:
+            file: path of the file; it appears whole or not at all.
+            fixed_preference: leave the policy's own preference in the graph also where it could be an input: a policy
+                of `run.policy(w, conditioned=True)` has one graph for all preferences by default.
+            distribution: add the parameters of a stochastic policy's distribution to the outputs.
+
+        Raises:
+            ValueError: the policy is of a kind that cannot be exported, is deterministic and asked for a distribution,
+                the packages of the extra [onnx] are missing, or nothing can be written there.
+        """
+        write_onnx(Path(file), self._graph(fixed_preference, distribution), self._facts_of_graph(fixed_preference))
+
+    def to_torchscript(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
+        """Write the policy as a TorchScript file for `torch.jit.load` in Python or C++; inputs are those of `to_onnx`.
+
+        Args:
+            file: path of the file; it appears whole or not at all.
+            fixed_preference: leave the policy's own preference in the graph also where it could be an input.
+            distribution: add the parameters of a stochastic policy's distribution to the outputs.
+
+        Raises:
+            ValueError: the policy is of a kind that cannot be exported, is deterministic and asked for a distribution,
+                or nothing can be written there.
+        """
+        graph = self._graph(fixed_preference, distribution)
+        write_torchscript(Path(file), graph, self._facts_of_graph(fixed_preference))
+
+    def _graph(self, fixed_preference: bool, distribution: bool) -> PolicyGraph:
+        if fixed_preference or self.preference_scale is None:
+            self._require_preference()
+        scale = None if fixed_preference else self.preference_scale
+        return PolicyGraph(self._bank.network, self.data, scale, distribution)
+
+    def _facts_of_graph(self, fixed_preference: bool) -> dict[str, object]:
+        """Return what the metadata of an exported file says beside its inputs and outputs."""
+        facts: dict[str, object] = {"env": self.env_id} if self.env_id else {}
+        if self.preference_scale is None or fixed_preference:
+            return facts | {"preference": _numbers(self.preference), "conditioning": _numbers(self.conditioning)}
+        return facts | {"preference_scale": _numbers(self.preference_scale)}
+
+    def _require_preference(self) -> None:
+        """Raise ValueError where the network is conditioned on preferences and none is chosen."""
+        if self.data.spec.conditioned and np.isnan(self.conditioning).any():
+            raise ValueError(
+                f"this policy of {self.data.spec.agent} is conditioned on a preference, and its file names none: load"
+                " it through its run, morl.load(RUN).policy(preference)"
+            )
 
 
 def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = False) -> Policy:
@@ -429,63 +438,18 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
         ValueError: the file is missing, damaged, altered, or of another format, or names a utility or network whose
             module is neither imported nor trusted.
     """
-    data, preference = read_policy(Path(file))
-    where = f"policy file {file}"
+    found = read_policy(Path(file))
     if utility is None:
-        check_trust(where, "utility", data.spec.utility, trust, "utility=FUNCTION or trust=True")
-    check_trust(where, "network", data.spec.network, trust, "trust=True")
-    return Policy(data, preference, utility=utility)
+        named = found.data.spec.utility
+        check_trust(f"policy file {file}", "utility", named, trust, "utility=FUNCTION or trust=True")
+    check_trust(f"policy file {file}", "network", found.data.spec.network, trust, "trust=True")
+    scale = found.preference_scale
+    try:
+        return Policy(found.data, found.preference, utility=utility, preference_scale=scale, env_id=found.env_id)
+    except (ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"policy file {file} is damaged: {error}") from error
 
 
-def _batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:
-    """Return the number of observations in a batch, or None for a single observation.
-
-    Args:
-        space: of a single observation.
-        observation: one observation of the space, or a batch of them along a first axis.
-        path: how messages name the observation.
-
-    Raises:
-        ValueError: it is neither, in the first leaf that does not fit.
-    """
-    if isinstance(space, spaces.Dict):
-        if not isinstance(observation, Mapping) or set(observation) != set(space.spaces):
-            raise ValueError(f"{path} is {observation!r:.100}, but must have the keys {list(space.spaces)}")
-        sizes = {_batch_size(part, observation[key], f"{path}[{key!r}]") for key, part in space.spaces.items()}
-    elif isinstance(space, spaces.Tuple):
-        if not isinstance(observation, Sequence) or len(observation) != len(space.spaces):
-            raise ValueError(f"{path} is {observation!r:.100}, but must be a tuple of {len(space.spaces)} parts")
-        parts = enumerate(zip(space.spaces, observation, strict=True))
-        sizes = {_batch_size(part, value, f"{path}[{index}]") for index, (part, value) in parts}
-    else:
-        return _leaf_batch_size(space, observation, path)
-    if len(sizes) != 1:
-        raise ValueError(f"{path} has parts of different batch sizes, {sorted(sizes, key=str)}")
-    return sizes.pop()
-
-
-def _leaf_batch_size(space: gymnasium.Space[Any], value: Observations, path: str) -> int | None:
-    array = np.asarray(value)
-    expected = space.shape or ()
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{path} is {value!r:.100}, but must be numbers of the space {space}")
-    batched = array.shape[1:] == expected and array.ndim == len(expected) + 1
-    if array.shape != expected and not batched:
-        raise ValueError(f"{path} has shape {array.shape}, but must be {expected}, or a batch (n, ...) of that shape")
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        lowest = np.asarray(space.start)
-        highest = lowest + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
-        if ((array < lowest) | (array > highest)).any():
-            raise ValueError(f"{path} is {value!r:.100}, but must lie between {lowest} and {highest}")
-    return len(array) if batched else None
-
-
-def _with_first_axis(space: gymnasium.Space[Any], observation: Observations) -> Observations:
-    """Return a batch of one observation of the space."""
-    match space:
-        case spaces.Dict():
-            return {key: _with_first_axis(part, observation[key]) for key, part in space.spaces.items()}
-        case spaces.Tuple():
-            return tuple(_with_first_axis(part, value) for part, value in zip(space.spaces, observation, strict=True))
-        case _:
-            return np.asarray(observation)[None]
+def _numbers(vector: FloatArray) -> list[float] | None:
+    """Return a vector as plain numbers; None where it has none."""
+    return None if np.isnan(vector).any() else [float(value) for value in vector]

@@ -10,24 +10,25 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import gymnasium
 import numpy as np
 import torch
-from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.encoders import Architecture
 from morl.learning.space_records import record_of_space, space_of_record
-from morl.learning.types import Activation, Convolution, ImageLayers, ImageShape, Network, Normalization
+from morl.learning.types import Activation, Convolution, ImageLayers, Normalization
 from morl.protocols import FloatArray
 
 FORMAT = 2
 """Of policy files; format 1 (0.1.0.dev) held parts of a learner."""
+LARGEST_FILE: Final = 2**29
+"""Bytes of a policy file that is read."""
 
 Head = Literal["deterministic", "squashed-gaussian", "gaussian", "categorical", "action-values"]
 """What a network's outputs mean.
@@ -103,8 +104,8 @@ class PolicySpec:
         Raises:
             ValueError: it is incomplete, or a value is impossible.
         """
-        fields = dict(record)
         try:
+            fields = dict(record)
             fields["observation_space"] = space_of_record(fields["observation_space"])
             fields["action_space"] = space_of_record(fields["action_space"])
             fields["hidden_sizes"] = tuple(int(size) for size in fields["hidden_sizes"])
@@ -115,49 +116,40 @@ class PolicySpec:
             for name in ("augmented_units", "reward_units"):
                 if fields.get(name) is not None:
                     fields[name] = tuple(float(unit) for unit in fields[name])
-            return PolicySpec(**fields)
-        except (LookupError, TypeError) as error:
-            raise ValueError(f"the policy's specification is incomplete: {error}") from error
+            spec = PolicySpec(**fields)
+        except (LookupError, TypeError, OverflowError, RecursionError) as error:
+            raise ValueError(f"the policy's specification is incomplete, or of another version: {error}") from error
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
+        """Raise ValueError where a field has a value that no policy has."""
+        count = len(self.objectives)
+        units = [unit for unit in (self.augmented_units, self.reward_units) if unit is not None]
+        possible = {
+            "agent": isinstance(self.agent, str),
+            "head": self.head in get_args(Head),
+            "hidden_sizes": all(size > 0 for size in self.hidden_sizes),
+            "activation": self.activation in get_args(Activation),
+            "normalization": self.normalization in get_args(Normalization),
+            "image_size": self.image_size >= 0,
+            "objectives": count > 0,
+            "utility": isinstance(self.utility, str),
+            "ensemble": type(self.ensemble) is int and self.ensemble > 0,
+            "augmented_units": all(len(unit) == count for unit in units),
+            **{
+                name: isinstance(getattr(self, name), bool)
+                for name in ("one_hot", "conditioned", "utility_of_shares", "action_masks")
+            },
+        }
+        for name, holds in possible.items():
+            if not holds:
+                raise ValueError(f"the policy's {name} is {getattr(self, name)!r:.100}, which no policy has")
 
 
 def _image_layers(record: Sequence[Any]) -> ImageLayers:
     convolutions, features = record
     return ImageLayers(tuple(Convolution._make(map(int, each)) for each in convolutions), int(features))
-
-
-def build_network(spec: PolicySpec, row_width: int, images: tuple[ImageShape, ...]) -> Network:
-    """Return the network that acts; a user's own one is imported.
-
-    Args:
-        spec: the policy.
-        row_width: columns of its inputs before the preference: the encoded observation and the accrued reward.
-        images: shapes of the images that they begin with.
-
-    Raises:
-        ValueError: the user's own network does not exist or does not fit.
-    """
-    num_objectives = len(spec.objectives)
-    if isinstance(spec.action_space, spaces.Discrete):
-        num_actions = int(spec.action_space.n)
-    else:
-        num_actions = int(np.prod(spec.action_space.shape or ()))
-    outputs = {
-        "deterministic": num_actions,
-        "squashed-gaussian": 2 * num_actions,
-        "gaussian": num_actions,
-        "categorical": num_actions,
-        "action-values": num_actions * num_objectives,
-    }[spec.head]
-    architecture = Architecture(
-        hidden_sizes=spec.hidden_sizes,
-        activation=spec.activation,
-        normalization=spec.normalization,
-        images=images,
-        image_layers=spec.image_layers,
-        network=spec.network,
-    )
-    inputs = row_width + (num_objectives if spec.conditioned else 0)
-    return architecture.build("critic" if spec.head == "action-values" else "actor", inputs, outputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +187,12 @@ class PolicyData:
         try:
             spec = PolicySpec.of_record(json.loads(state["spec"]))
             arrays = {name: state[name] for name in ("parameters", "mean", "scale", "preference", "bounds")}
-        except (LookupError, TypeError) as error:
+        except (LookupError, TypeError, RecursionError) as error:
             raise ValueError(f"the policy's data is incomplete: {error}") from error
+        for name, value in arrays.items():
+            optional = value is None and name in ("mean", "scale", "bounds")
+            if not optional and not _is_array(value, Tensor if name == "parameters" else np.ndarray):
+                raise ValueError(f"the policy's {name} must be an array of floats")
         return PolicyData(spec=spec, **arrays)
 
 
@@ -207,33 +203,66 @@ class PolicyFile(NamedTuple):
     """The policy."""
     preference: FloatArray
     """[objective] what the policy was selected for."""
+    preference_scale: FloatArray | None = None
+    """[objective] what a preference is multiplied by before it is scaled to sum one and conditions the network; None:
+    the policy acts for the preference of `data` only."""
+    env_id: str = ""
+    """Id of the environment that it was trained in; empty where the file does not say."""
 
 
-def save_policy(file: Path, data: PolicyData, preference: FloatArray | None = None) -> None:
+def save_policy(file: Path, content: PolicyFile) -> None:
     """Write a policy file: plain data, with the SHA-256 of its content.
 
     Args:
         file: path of the file; it appears whole or not at all.
-        data: the policy.
-        preference: [objective] what the policy was selected for; default: the preference it acts for.
+        content: of the file.
+
+    Raises:
+        ValueError: nothing can be written there.
+    """
+    facts: dict[str, object] = {}
+    if content.preference_scale is not None:
+        facts["preference_scale"] = content.preference_scale
+    if content.env_id:
+        facts["env_id"] = content.env_id
+    write_atomically(file, policy_bytes(content.data.state_dict(), content.preference, facts))
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write a file that appears whole or not at all.
+
+    Args:
+        file: path of the file; one that exists is replaced.
+        content: all of it.
+
+    Raises:
+        ValueError: nothing can be written there.
     """
     partial = file.with_name(f".partial-{file.name}")
-    with partial.open("wb") as stream:
-        stream.write(policy_bytes(data.state_dict(), preference))
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)
+    try:
+        with partial.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise ValueError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def policy_bytes(state: Mapping[str, Any], preference: FloatArray | None = None) -> bytes:
+def policy_bytes(
+    state: Mapping[str, Any], preference: FloatArray | None = None, facts: Mapping[str, object] | None = None
+) -> bytes:
     """Return the content of a policy file; equal policies have equal content.
 
     Args:
         state: what `PolicyData.state_dict` returned.
         preference: [objective] what the policy was selected for; default: the preference it acts for.
+        facts: the fields `preference_scale` and `env_id` of a `PolicyFile`, where they are known.
     """
     wanted = state["preference"] if preference is None else preference
-    content = {"format": FORMAT, **_tensors(state), "wanted": torch.as_tensor(np.array(wanted))}
+    content = {"format": FORMAT, **_tensors({**state, **(facts or {}), "wanted": np.array(wanted)})}
     content["sha256"] = _digest(content)
     stream = io.BytesIO()
     torch.save(content, stream)
@@ -250,9 +279,12 @@ def read_policy(file: Path) -> PolicyFile:
         ValueError: the file is missing, damaged, altered, or of another format.
     """
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ValueError(f"policy file {file} is missing or damaged: {error}") from error
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"{file} is no policy file: it has more than {LARGEST_FILE:,} bytes")
     return parse_policy(content, str(file))
 
 
@@ -267,30 +299,61 @@ def parse_policy(content: bytes, name: str) -> PolicyFile:
         ValueError: the content is damaged, altered, or of another format.
     """
     fields = _parse(content, name)
-    return PolicyFile(PolicyData.of_state_dict(fields), np.asarray(fields["wanted"]))
+    try:
+        data = PolicyData.of_state_dict(fields)
+        vectors = {"wanted": fields.get("wanted"), "preference_scale": fields.get("preference_scale", data.preference)}
+        for key, vector in vectors.items():
+            if not _is_array(vector, np.ndarray) or vector.shape != (len(data.spec.objectives),):
+                raise ValueError(f"its {key} must be one number for each objective")
+    except ValueError as error:
+        raise ValueError(f"policy file {name} is damaged: {error}") from error
+    return PolicyFile(
+        data,
+        preference=fields["wanted"],
+        preference_scale=fields.get("preference_scale"),
+        env_id=str(fields.get("env_id", "")),
+    )
+
+
+def _is_array(value: object, kind: type) -> bool:
+    """Return whether a value is an array of floats of a kind, a tensor or a NumPy array."""
+    if isinstance(value, np.ndarray):
+        return kind is np.ndarray and value.dtype.kind == "f"
+    return isinstance(value, Tensor) and kind is Tensor and value.dtype == torch.float32
 
 
 def _parse(file_content: bytes, name: str) -> dict[str, Any]:
-    """Return the content of a policy file after checking its format and hash."""
+    """Return the content of a policy file after checking its format and hash; parameters are a tensor, else arrays."""
     try:
-        with zipfile.ZipFile(io.BytesIO(file_content)) as archive:
-            expanded = sum(entry.file_size for entry in archive.infolist())
-        if expanded > len(file_content):  # torch does not compress
-            raise ValueError(f"it would expand to {expanded:,} bytes")
-        content = torch.load(io.BytesIO(file_content), map_location="cpu", weights_only=True)
+        content = _loaded(file_content)
+        if content.get("format", 1) != FORMAT:
+            found = content.get("format", 1)
+            raise ValueError(f"it has format {found!r:.20}, but this version of morl reads format {FORMAT}")
+        sha256 = content.pop("sha256", None)
+        if sha256 != _digest(content):
+            raise ValueError("its content does not match its SHA-256")
+        return {
+            key: value.numpy() if isinstance(value, Tensor) and key != "parameters" else value
+            for key, value in content.items()
+        }
     except Exception as error:  # torch raises a dozen types for a damaged archive
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"policy file {name} is missing or damaged: {reason}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format", 1) if isinstance(content, dict) else "unknown"
-        raise ValueError(f"policy file {name} has format {found}, but this version of morl reads format {FORMAT}")
-    sha256 = content.pop("sha256", None)
-    if sha256 != _digest(content):
-        raise ValueError(f"policy file {name} is damaged: its content does not match its SHA-256")
-    return {
-        name: value.numpy() if isinstance(value, Tensor) and name != "parameters" else value
-        for name, value in content.items()
-    }
+
+
+def _loaded(file_content: bytes) -> dict[str, Any]:
+    """Return the content of a policy file, unchecked but for its size."""
+    with zipfile.ZipFile(io.BytesIO(file_content)) as archive:
+        expanded = sum(entry.file_size for entry in archive.infolist())
+    if expanded > len(file_content):  # torch does not compress
+        raise ValueError(f"it would expand to {expanded:,} bytes")
+    content: object = torch.load(io.BytesIO(file_content), map_location="cpu", weights_only=True)
+    if not isinstance(content, dict):
+        raise ValueError("it is of an unknown format")
+    claimed = sum(value.nbytes for value in content.values() if isinstance(value, Tensor))
+    if claimed > len(file_content):  # one stored number can be declared as a tensor of any size
+        raise ValueError(f"it would expand to {claimed:,} bytes")
+    return content
 
 
 def _tensors(state: Mapping[str, Any]) -> dict[str, Any]:

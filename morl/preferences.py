@@ -1,5 +1,6 @@
 """Sets of preferences: weights over objectives, non-negative, each row with the sum 1."""
 
+from collections.abc import Sequence
 from math import comb
 
 import numpy as np
@@ -285,6 +286,27 @@ def _at_least_one(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}")
+
+
+def normalized_preference(preference: Sequence[float] | Array, objectives: tuple[str, ...]) -> Array:
+    """Return a preference scaled to sum one.
+
+    Args:
+        preference: [objective] weights >= 0.
+        objectives: their names.
+
+    Raises:
+        ValueError: it has the wrong length, a negative or non-finite weight, or nothing but zeros.
+    """
+    given = np.asarray(preference, dtype=np.float64)
+    if given.shape != (len(objectives),):
+        raise ValueError(
+            f"preference is {preference}, but must have {len(objectives)} weights, one each for {', '.join(objectives)}"
+        )
+    if not np.isfinite(given).all() or (given < 0).any() or given.sum() == 0:
+        raise ValueError(f"preference is {preference}, but its weights must be >= 0, finite and not all zero")
+    scaled: Array = given / given.sum()
+    return scaled
 
 
 def scales_of(points: Array, given: tuple[float, ...] | None) -> Array:

@@ -23,6 +23,9 @@ Infos: TypeAlias = Mapping[str, Any]
 """The infos of a vector environment's step."""
 StateDict: TypeAlias = Mapping[str, Any]
 """Plain data that a checkpoint holds: tensors, arrays, numbers, strings, None, and lists and dicts of them."""
+UtilityChoice: TypeAlias = Callable[[Any, Any, Any], Any] | str | None
+"""A utility of (returns, preferences, ideal) as in `morl.utilities`, its name, or None for the one that a policy file
+names."""
 VectorEnvironment: TypeAlias = "VectorEnv[Any, Any, Any]"
 """A Gymnasium vector environment with rewards [env, objective]."""
 

@@ -11,9 +11,11 @@
 | `policies/` | `<policy id>.pt`: all that acting needs, one file for each policy |
 | `checkpoints/` | all that resuming needs |
 | `tensorboard/` | TensorBoard events |
+| `choose.json` | the user's session of comparisons, `morl.elicitation.SessionRecord`; `morl choose` writes it |
 | `loggers.json` | the loggers that resuming opens again, with the ids of W&B and MLflow runs |
 | `metrics.csv`, `fronts.csv` | the same as the JSON lines, where the logger csv is chosen |
 | `wandb/` | W&B's own files, where the logger wandb is chosen |
+| `videos/` | recorded policies and their index (`morl.recordings`) |
 
 JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
 disks write run folders too.
@@ -38,17 +40,19 @@ METRICS = "metrics.jsonl"
 POLICIES = "policies"
 CHECKPOINTS = "checkpoints"
 EVENTS = "tensorboard"
+VIDEOS = "videos"
 RESUME_NOTE = "resume-note.txt"
 LOGGERS = "loggers.json"
 CSV_METRICS = "metrics.csv"
 CSV_FRONTS = "fronts.csv"
 WANDB = "wandb"
+CHOICE = "choose.json"
 
 NAMES = frozenset(
-    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, RESUME_NOTE}
-    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB}
+    {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, VIDEOS, RESUME_NOTE}
+    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB, CHOICE}
 )
-"""Everything that a run writes into its folder."""
+"""Everything that a run folder may hold."""
 
 COUNTS = ("selected_at_step", "training_steps", "pretraining_steps", "evaluation_steps", "updates", "wall_seconds")
 """Entries of front.json that count: when the front was found, and what the run has spent so far."""

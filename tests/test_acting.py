@@ -13,8 +13,9 @@ from gymnasium.vector.utils import batch_space
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from morl.acting import Policy, PolicyBank, _Network, load_policy
+from morl.acting import Policy, PolicyBank, load_policy
 from morl.policy_files import PolicyData, PolicySpec
+from morl.policy_networks import PolicyNetwork
 from morl.utilities import tchebycheff
 
 CPU = torch.device("cpu")
@@ -52,7 +53,7 @@ def spec_of(head: Any, **changes: Any) -> PolicySpec:
 
 
 def data_of(spec: PolicySpec, seed: int = 0, normalized: bool = False) -> PolicyData:
-    network = _Network(spec)
+    network = PolicyNetwork(spec)
     count = network.network.num_parameters + network.num_log_stds
     random = np.random.default_rng(seed)
     return PolicyData(

@@ -122,7 +122,7 @@ def install_broken(site: Path, folder: Path) -> None:
         "exits = broken_module\n"
         "raises = broken_function:register_envs\n"
     )
-    (folder / "broken_module.py").write_text('"""Leaves."""\nraise SystemExit("no licence")\n')
+    (folder / "broken_module.py").write_text('"""Leaves."""\nraise SystemExit("no license")\n')
     (folder / "unfinished_module.py").write_text("def f(:\n")
     (folder / "broken_function.py").write_text("def register_envs():\n    raise KeyError('a\\nb')\n")
 
@@ -155,7 +155,7 @@ def test_broken_packages_hurt_nobody(site: Path, tmp_path: Path) -> None:
     assert "weight, sweetness" in envs.out
     assert envs.err.splitlines() == [
         "the entry point exits = broken_module (morl.envs) of the package broken-package is left out: SystemExit: no"
-        " licence",
+        " license",
         "the entry point raises = broken_function:register_envs (morl.envs) of the package broken-package is left out:"
         r" KeyError: 'a\nb'",
     ]

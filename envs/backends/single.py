@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.core.types import Action, EnvOption, Info, Observation, Options, Step
+from morl.envs.core.types import Action, DrawsItself, EnvOption, Info, Observation, Options, Pixels, Step
 
 
 class SingleKernelEnv(gymnasium.Env[Observation, Action]):
@@ -17,9 +17,20 @@ class SingleKernelEnv(gymnasium.Env[Observation, Action]):
 
     Args:
         kernel: the batch form with `num_envs` 1 and no time limit.
+        render_mode: None, or "rgb_array" where the kernel draws itself.
+
+    Raises:
+        ValueError: a render mode that it does not have.
     """
 
-    def __init__(self, kernel: KernelVectorEnv) -> None:
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 6}  # noqa: RUF012 - Gymnasium's form
+
+    def __init__(self, kernel: KernelVectorEnv, render_mode: str | None = None) -> None:
+        modes = (None, "rgb_array") if isinstance(kernel, DrawsItself) else (None,)
+        if render_mode not in modes:
+            raise ValueError(f"render_mode is {render_mode!r}, but must be {' or '.join(map(repr, modes))}")
+        self.render_mode = render_mode
+        self.shown_action: Action | None = None
         self.kernel = kernel
         self.observation_space = kernel.single_observation_space
         self.action_space = kernel.single_action_space
@@ -28,6 +39,7 @@ class SingleKernelEnv(gymnasium.Env[Observation, Action]):
     def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
         """Start a new episode."""
         super().reset(seed=seed)
+        self.shown_action = None
         observations, _ = self.kernel.reset(seed=None if seed is None else [seed], options=options)
         return observations[0], self._info()
 
@@ -42,16 +54,29 @@ class SingleKernelEnv(gymnasium.Env[Observation, Action]):
         rewards = np.zeros((1, kernel.num_objectives))
         terminated = np.zeros(1, dtype=np.bool_)
         kernel._advance(kernel._checked(np.asarray(action)[None]), observations, rewards, terminated)
+        if self.render_mode is not None:
+            self.shown_action = np.array(action)
         return kernel._to_space(observations)[0], rewards[0], bool(terminated[0]), False, self._info()
+
+    def render(self) -> Pixels:
+        """Return the picture."""
+        if self.render_mode is None or not isinstance(self.kernel, DrawsItself):
+            raise ValueError("render_mode is None, but must be 'rgb_array' to render")
+        from morl.envs.core.drawing import Drawing  # here: training needs nothing to draw with
+
+        width, height = self.kernel.picture_size
+        sheet = Drawing(width, height)
+        self.kernel.draw(sheet, self.shown_action)
+        return sheet.pixels()
 
     def _info(self) -> Info:
         return {name: values[0].copy() for name, values in self.kernel._infos().items()}
 
 
 def single_form(kernel: Callable[..., KernelVectorEnv]) -> Callable[..., SingleKernelEnv]:
-    """Return the entry point of the single form of `kernel`: it takes the same options."""
+    """Return the entry point of the single form of `kernel`: it takes the same options, and `render_mode`."""
 
-    def build(**env_options: EnvOption) -> SingleKernelEnv:
-        return SingleKernelEnv(kernel(1, max_episode_steps=None, **env_options))
+    def build(render_mode: str | None = None, **env_options: EnvOption) -> SingleKernelEnv:
+        return SingleKernelEnv(kernel(1, max_episode_steps=None, **env_options), render_mode)
 
     return build

@@ -1,7 +1,7 @@
 """Type aliases that all rooms of `morl.envs` share."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -43,3 +43,50 @@ EnvBuilder: TypeAlias = str | Callable[..., Any]
 `gymnasium.vector.VectorEnv`."""
 EnvOption: TypeAlias = Any
 """The value of one option of an environment's constructor."""
+
+# --- Pictures ---------------------------------------------------------------------------------------------------------
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""A picture [row, column, 3]: red, green and blue."""
+Color: TypeAlias = str | tuple[int, int, int]
+"""A name of `morl.envs.core.drawing.COLORS`, or red, green and blue."""
+Point: TypeAlias = tuple[float, float]
+"""Pixels from the left and from the top."""
+Anchor: TypeAlias = Literal["left", "middle", "right"]
+"""Which part of a text lies at its place."""
+
+
+class Sheet(Protocol):
+    """What environments draw on; places and sizes are in pixels."""
+
+    def rectangle(self, start: Point, end: Point, color: Color, outline: Color | None = None) -> None:
+        """Fill a rectangle between two corners, in any order."""
+        ...
+
+    def line(self, points: Sequence[Point], color: Color, width: float = 2.0) -> None:
+        """Draw a line through points."""
+        ...
+
+    def polygon(self, points: Sequence[Point], color: Color) -> None:
+        """Fill a polygon."""
+        ...
+
+    def circle(self, center: Point, radius: float, color: Color, outline: Color | None = None) -> None:
+        """Fill a circle."""
+        ...
+
+    def text(self, place: Point, words: str, color: Color = "ink", size: float = 14.0, anchor: Anchor = "left") -> None:
+        """Write one line, at half the height of its letters."""
+        ...
+
+
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A batch kernel that draws its first environment."""
+
+    picture_size: tuple[int, int]
+    """Width and height in pixels."""
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the state; `action` is the last one of the episode, None at its start."""
+        ...

@@ -22,8 +22,8 @@ from numba import njit
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array
-from morl.envs.families.building_model import FIRST, ZONES
+from morl.envs.core.types import Action, Array, Sheet
+from morl.envs.families.building_model import FIRST, FLOOR_ROOMS, ZONES
 from morl.envs.families.building_year import load
 from morl.envs.families.quantiles import normals
 
@@ -33,6 +33,7 @@ PADDED = 24  # zones and one more: whole SIMD registers
 INPUTS = 2 * PADDED + 4
 TARGET = 20.0  # deg C
 HOTTEST = 40.0  # deg C
+FULL_COLOR = 5.0  # deg C from the target at which a zone is drawn in its full color
 NOISE = 0.02
 STARTS = 200
 ACTIVITY = 120.0  # W per person
@@ -197,6 +198,27 @@ def advance(
         observe(env, temperature, clocks, year, people, observations)
 
 
+def draw_zone(sheet: Sheet, corner: tuple[float, float], room: str, temperature: float, power: float) -> None:
+    """Draw a zone: its color the temperature, a bar in its middle what its unit does.
+
+    Args:
+        sheet: to draw on.
+        corner: left and top, in pixels.
+        room: its name.
+        temperature: in deg C.
+        power: of the unit, in [-1, 1]; positive heats.
+    """
+    left, top = corner
+    share = min(abs(temperature - TARGET) / FULL_COLOR, 1.0)
+    hue = (245, 160, 110) if temperature > TARGET else (130, 185, 235)
+    red, green, blue = (round(255 + share * (part - 255)) for part in hue)
+    sheet.rectangle(corner, (left + 72, top + 84), (red, green, blue), "faint")
+    sheet.text((left + 36, top + 14), room, "ink", 11, "middle")
+    sheet.text((left + 36, top + 34), f"{temperature:.1f}", "ink", 15, "middle")
+    sheet.rectangle((left + 36, top + 54), (left + 36 + 32 * power, top + 68), "orange" if power > 0 else "blue")
+    sheet.line([(left + 36, top + 50), (left + 36, top + 72)], "ink", 1)
+
+
 class BuildingKernel(KernelVectorEnv):
     """The batch form of building-3d-v0 and building-9d-v0.
 
@@ -206,6 +228,8 @@ class BuildingKernel(KernelVectorEnv):
         per_floor: nine objectives, comfort, energy and ramping of each floor, instead of three of the whole building.
         data: folder with a real year, and perhaps a building (`building_year`); None is the synthetic year.
     """
+
+    picture_size = (640, 400)
 
     def __init__(
         self,
@@ -232,6 +256,34 @@ class BuildingKernel(KernelVectorEnv):
         model[2 * PADDED :, :NUMBER] = step.b[:, [0, 1, 2, -1]].T
         self.building = Building(model, hours, float(year.price.max()))
         self.arrays = {"temperature": np.zeros((num_envs, NUMBER)), "clocks": np.zeros((num_envs, POWER + 6))}
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the floors: zones colored by temperature, what their units do, weather and tariffs."""
+        temperature = self.arrays["temperature"][0]
+        clocks = self.arrays["clocks"][0]
+        weather = self.building.year[int(clocks[HOUR])]
+        power = np.zeros(len(ZONES)) if action is None else np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        for floor, name in enumerate(("bottom", "middle", "top")):
+            top = 278.0 - 92.0 * floor
+            sheet.text((16, top + 42), name, "faint")
+            for place, room in enumerate(FLOOR_ROOMS):
+                zone = 2 + len(FLOOR_ROOMS) * floor + place  # the first two lie in the basement
+                draw_zone(sheet, (80.0 + 78.0 * place, top), room, float(temperature[zone]), float(power[zone]))
+        for zone in range(2):
+            sheet.text((80 + 300 * zone, 386), f"{ZONES[zone]} {temperature[zone]:.1f} \N{DEGREE SIGN}C", "faint", 12)
+        hour = int(clocks[HOUR])
+        facts = (
+            f"day {hour // 24 + 1}, {hour % 24:02d}:00",
+            f"outside {weather[OUTDOOR]:.0f} \N{DEGREE SIGN}C",
+            f"sun {100 * weather[IRRADIANCE]:.0f} %",
+            f"price {clocks[NOISY_PRICE]:.2f}",
+            f"carbon {clocks[NOISY_CARBON]:.2f}",
+            f"power {np.abs(power).sum():.1f} of {len(ZONES)}",
+        )
+        for place, fact in enumerate(facts):
+            sheet.text((16 + 102 * place, 22), fact, "ink", 13)
+        legend = "bars: heating (orange) and cooling (blue) of each zone's unit; target 20 \N{DEGREE SIGN}C"
+        sheet.text((16, 56), legend, "faint", 12)
 
     def _start(self, mask: Array, observations: Array) -> None:
         assert self.streams is not None

@@ -20,7 +20,7 @@ from numba import njit
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array
+from morl.envs.core.types import Action, Array, Sheet
 from morl.envs.families.processor_sharing import (
     COMING,
     RUNNING,
@@ -275,6 +275,8 @@ class MecOffloadingKernel(KernelVectorEnv):
         antenna_gain: gain in dB that "shannon" adds to the link budget; without it uploads take hours.
     """
 
+    picture_size = (640, 400)
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -318,6 +320,32 @@ class MecOffloadingKernel(KernelVectorEnv):
             "tasks": np.zeros((num_envs, servers, 3, ROOM)),
             "servers": np.zeros((num_envs, servers, 3)),
         }
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the cloud and the edge servers as rows: clock, link, the tasks that run and those on their way."""
+        status = self.arrays["status"][0]
+        links = self.arrays["links"][0]
+        servers = self.arrays["servers"][0]
+        rows = int(status[EDGES]) + 1
+        height = min(44.0, 320.0 / rows)
+        task = f"{status[TASK]:.1f} Mbit" if status[TASK] > 0 else "none"
+        sheet.text((16, 22), f"task to place: {task}", "ink")
+        sheet.text((220, 22), f"waiting: {int(status[WAITING])}", "ink")
+        legend = "each square is a task: dark ones run, light ones are being uploaded; orange: chosen last"
+        sheet.text((16, 48), legend, "faint", 12)
+        for server in range(rows):
+            top = 66.0 + height * server
+            middle = top + height / 2
+            chosen = action is not None and int(action) == server
+            sheet.rectangle((12, top + 2), (628, top + height - 3), (255, 240, 228) if chosen else (247, 247, 247))
+            name = "cloud" if server == 0 else f"edge {server}"
+            sheet.text((20, middle), name, "orange" if chosen else "ink", 14)
+            sheet.text((86, middle), f"{links[server, CLOCK]:.1f} GHz, {links[server, RATE]:.0f} Mbit/s", "faint", 12)
+            running = int(servers[server, RUNNING])
+            for place in range(min(running + int(servers[server, COMING]), 26)):
+                left = 240 + 14.5 * place
+                color = "blue" if place < running else (160, 205, 232)
+                sheet.rectangle((left, middle - 6), (left + 11, middle + 6), color)
 
     @property
     def state(self) -> State:

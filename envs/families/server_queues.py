@@ -15,7 +15,7 @@ from numba import njit
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array
+from morl.envs.core.types import Action, Array, Sheet
 from morl.envs.families.quantiles import poisson
 
 CAPACITY = 500
@@ -61,6 +61,8 @@ def advance(
 class ServerQueuesKernel(KernelVectorEnv):
     """The batch form of server-queues-v0; `queues` is 6, 8, 12, 16, 32 or 64, and the number of objectives."""
 
+    picture_size = (640, 400)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = HORIZON, queues: int = 6) -> None:
         if queues not in RATES:
             raise ValueError(f"queues must be one of {', '.join(map(str, RATES))}, got {queues!r}")
@@ -79,6 +81,23 @@ class ServerQueuesKernel(KernelVectorEnv):
             "lengths": np.zeros((num_envs, queues), dtype=np.int64),
             "allowed": np.ones((num_envs, queues), dtype=np.int8),
         }
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the queues as bars, the one that was served last in orange."""
+        lengths = self.arrays["lengths"][0]
+        sheet.text((16, 22), f"{int(lengths.sum())} customers wait; orange: served last", "faint")
+        scale = max(20.0, float(lengths.max()))
+        width = 608.0 / len(lengths)
+        for queue, length in enumerate(lengths.tolist()):
+            left = 16 + width * queue
+            chosen = action is not None and int(action) == queue
+            color = "orange" if chosen else "blue"
+            sheet.rectangle((left + 0.15 * width, 360), (left + 0.85 * width, 360 - 290 * length / scale), color)
+            if len(lengths) <= 16:
+                middle = left + width / 2
+                sheet.text((middle, 376), f"{queue}", "ink", 13, "middle")
+                sheet.text((middle, 348 - 290 * length / scale), f"{length}", "ink", 13, "middle")
+        sheet.line([(16, 360), (624, 360)], "faint", 1)
 
     def _start(self, mask: Array, observations: Array) -> None:
         self.arrays["lengths"][mask] = observations[mask] = 0

@@ -119,6 +119,7 @@ def _run(
         "seed": reported.seed,
         "version": folder.version,
         "history_version": folder.history_version(),
+        "film_version": folder.films.version,
         "points": len(reported.points),
         "loadable": folder.loadable,
         "indicators": indicators,
@@ -147,9 +148,15 @@ def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
             "units": encoded(reported.units),
             "scales": encoded(reported.scales),
             "scales_given": reported.scales_given,
+            "session": None if folder.session is None else folder.session.to_json(),
         }
 
     return _each(library.with_fronts(names), front_of)
+
+
+def films(library: Library, names: Sequence[str]) -> dict[str, Any]:
+    """Return what is recorded of runs, by name: which points have a video, and what happens in it."""
+    return _each(library.with_fronts(names), lambda folder, _: folder.films.answer())
 
 
 def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUMBERS) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from morl.board.evaluations import DAMAGE, Evaluations, parse_front
 from morl.board.files import open_regular, read_whole, version_of
+from morl.board.films import Films
 from morl.board.records import (
     MOST_OBJECTIVES,
     ReportedFront,
@@ -18,6 +19,7 @@ from morl.board.records import (
     setting_of,
 )
 from morl.board.text import printable, whole_number
+from morl.elicitation import SessionRecord, parse_session
 from morl.preferences import scales_of
 
 _LOGGER = logging.getLogger("morl")
@@ -43,15 +45,36 @@ class RunFolder:
     _notes: tuple[str, ...] = ()
     _fault: str = ""
     _version: str = ""
+    _session: tuple[SessionRecord | None, str] = (None, "")
+    _session_version: str = ""
 
     def __post_init__(self) -> None:
-        """Open the history, without reading it."""
+        """Open the history and the recordings, without reading them."""
         self.evaluations = Evaluations(self.directory)
+        self.films = Films(self.directory)
 
     @property
     def version(self) -> str:
         """Return a text that changes whenever the reported front does."""
-        return self._version
+        return f"{self._version}|{version_of(self.directory / 'choose.json')}"
+
+    @property
+    def session(self) -> SessionRecord | None:
+        """Return the user's comparisons of outcomes, `choose.json`; None where there are none."""
+        return self._read_session()[0]
+
+    def _read_session(self) -> tuple[SessionRecord | None, str]:
+        """Return the session and what is wrong with its file; read again if it changed."""
+        version = version_of(self.directory / "choose.json")
+        if version != self._session_version:
+            self._session_version = version
+            try:
+                self._session = (
+                    (parse_session(read_whole(self.directory / "choose.json")), "") if version else (None, "")
+                )
+            except (OSError, ValueError) as error:
+                self._session = (None, _sentence("choose.json", error))
+        return self._session
 
     def history_version(self) -> str:
         """Return a text that changes whenever evaluations are added or published."""
@@ -65,7 +88,9 @@ class RunFolder:
     def notes(self) -> list[str]:
         """Return the faults of the folder, one sentence each."""
         fault = [self._fault] if self._fault else []
-        return [*fault, *self._notes, *self.evaluations.notes()]
+        session = self._read_session()[1]
+        notes = [*self._notes, *([session] if session else []), *self.evaluations.notes()]
+        return [*fault, *notes, *map(printable, self.films.notes)]
 
     @property
     def setting(self) -> Settings:
@@ -80,7 +105,11 @@ class RunFolder:
         self._fault = f"cannot be shown: {type(error).__name__}: {printable(error)}"
 
     def refresh(self) -> None:
-        """Read config.toml and front.json again if they changed."""
+        """Read config.toml, front.json and the index of the videos again if they changed."""
+        self._refresh_front()
+        self.films.refresh(self.reported if self.loadable else None, self._version)
+
+    def _refresh_front(self) -> None:
         names = ("config.toml", "front.json")
         version = "|".join(version_of(self.directory / name) for name in names)
         if not version_of(self.directory / "front.json"):

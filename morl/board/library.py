@@ -23,7 +23,7 @@ DEEPEST = 12
 FOLDERS_SEARCHED = 20_000
 MOST_RUNS = 1_000
 KNOWN_POINTS_SHOWN = 2_000
-_OWN_FOLDERS = {"tensorboard", "checkpoints", "policies"}
+_OWN_FOLDERS = {"tensorboard", "checkpoints", "policies", "videos"}
 _NEVER = {".git", "__pycache__", "node_modules"}
 
 

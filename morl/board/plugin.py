@@ -5,13 +5,16 @@ up among the runs that were found.
 """
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tensorboard.plugins import base_plugin
 from werkzeug import Request, Response
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.wsgi import wrap_file
 
 from morl.board import answers
 from morl.board.library import Library
@@ -73,10 +76,34 @@ class ParetoPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard i
             **files,
             "/runs": self._answer(lambda _: answers.listing(self.library)),
             "/fronts": self._answer(lambda asked: answers.fronts(self.library, _names(asked))),
+            "/films": self._answer(lambda asked: answers.films(self.library, _names(asked))),
+            "/film": self._film,
             "/histories": self._answer(lambda asked: answers.histories(self.library, _names(asked))),
             "/curves": self._answer(lambda asked: answers.curves(self.library, _names(asked))),
             "/folds": self._answer(lambda asked: answers.folds(self.library, _names(asked), _step(asked))),
         }
+
+    @property
+    def _film(self) -> Application:
+        """Return the application that serves one recorded file, or the part of it that a player asks for."""
+
+        @Request.application
+        def application(request: Request) -> Response:
+            run = request.args.get("run", "")
+            name = request.args.get("file", "")
+            with self.library.lock:
+                self.library.refresh(least_seconds=5.0)
+                folder = self.library.folders.get(run)
+                films = None if folder is None or name not in folder.films.names() else folder.films
+            if films is None or request.method not in ("GET", "HEAD"):
+                return _respond(b"there is no such recording", "text/plain", status=404)
+            try:
+                file = films.open(name)
+            except OSError:
+                return _respond(b"the recording cannot be read", "text/plain", status=404)
+            return _part_of(file, films.kind(name), request)
+
+        return application
 
     def _answer(self, compute: Callable[[dict[str, Any]], dict[str, Any]]) -> Application:
         @Request.application
@@ -133,6 +160,24 @@ def _file(path: Path) -> Application:
         return response.make_conditional(request)
 
     return application
+
+
+def _part_of(file: BinaryIO, kind: str, request: Request) -> Response:
+    """Return a file, or the range of its bytes that is asked for: without ranges browsers cannot wind a video."""
+    status = os.fstat(file.fileno())
+    content = wrap_file(request.environ, file)
+    response = Response(content, content_type=kind, direct_passthrough=True)
+    response.content_length = status.st_size
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.set_etag(f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}")
+    try:
+        return response.make_conditional(request, accept_ranges=True, complete_length=status.st_size)
+    except RequestedRangeNotSatisfiable as error:
+        file.close()
+        refused = _respond(b"no such range", "text/plain", status=416)
+        refused.headers["Content-Range"] = f"bytes */{error.length}"
+        return refused
 
 
 def _respond(content: bytes, kind: str, status: int = 200) -> Response:

@@ -31,6 +31,7 @@ class ReportedFront:
         rows: [n] the row in front.json behind each point: `Run.policy(row=...)`.
         preferences: [n, objective]; NaN where a policy has none.
         policy_ids: [n] numbers of the policy files; -1 where not said.
+        hashes: policy id -> SHA-256 of its file, as front.json says.
         standard_errors: [n, objective] of the points; NaN where not said.
         choice_points: [n, objective] discounted returns of other episodes, by which policies are chosen.
         violations: [n] by how much each point breaks the user's constraints; infinite where that is no number.
@@ -64,6 +65,7 @@ class ReportedFront:
     scales: NDArray[np.float64]
     scales_given: bool = False
     known_front: NDArray[np.float64] | None = None
+    hashes: Mapping[int, str] = field(default_factory=dict)
     indicator_errors: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -117,6 +119,7 @@ def parse_reported_front(content: bytes) -> ReportedFront:
         scales=scales_of(front.points, front.scales),
         scales_given=front.scales is not None,
         known_front=front.known_front,
+        hashes={policy.policy_id: policy.sha256 for policy in front.policies},
         counts=_shown_counts(front.counts),
         notes=tuple(notes),
     )

@@ -1,4 +1,4 @@
-"""The command line: morl train | resume | evaluate | front | board | list."""
+"""The command line: morl train | resume | evaluate | choose | watch | export | front | board | list."""
 
 import logging
 import os
@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # OpenMP threads that spin while they wait take the core that the simulator needs; this must be set before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-from morl.experiment.commands import Board, Evaluate, List, Resume, ShowFront, Train
+from morl.experiment.commands import Board, Choose, Evaluate, Export, List, Resume, ShowFront, Train, Watch
 from morl.experiment.messages import command_line_style, sentence_of
 from morl.experiment.parsing import option, parse
 from morl.experiment.settings import (
@@ -36,6 +37,9 @@ usage: morl COMMAND ...
   morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
   morl resume RUN [--total-steps N]     resume a run where it stopped, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
+  morl choose RUN                       choose a policy by comparing outcomes, two at a time
+  morl watch RUN [--preference 0.7 0.3] [--video FILE.mp4 | --all 9]   see what policies do
+  morl export RUN --preference 0.7 0.3 [--format onnx|torchscript|pt] [--output FILE]   a policy that acts elsewhere
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
   morl board [runs]                     look at fronts in TensorBoard, choose a policy
   morl list agents|configs
@@ -157,6 +161,73 @@ def evaluate(args: Sequence[str]) -> None:
     report.show_returns(run, row, run.evaluate(None, chosen.episodes, chosen.seed, row=row))
 
 
+def choose(args: Sequence[str]) -> None:
+    """Run `morl choose`."""
+    chosen = parse(Choose, args, "morl choose")
+    from morl.experiment import choosing
+    from morl.experiment.run import load
+
+    chooser = choosing.Chooser(
+        load(chosen.run), file=chosen.session, limit=chosen.limit, seed=chosen.seed, restart=chosen.restart
+    )
+    try:
+        choosing.choose(chooser)
+    finally:
+        choosing.show_choice(chooser)
+
+
+def watch(args: Sequence[str]) -> None:
+    """Run `morl watch`."""
+    chosen = parse(Watch, args, "morl watch")
+    from morl.experiment import report
+    from morl.experiment.run import load
+
+    run = load(chosen.run, trust=chosen.trust)
+    if chosen.video is None and not chosen.record and chosen.all is None:
+        run.watch(chosen.preference, row=chosen.row, conditioned=chosen.conditioned, seed=chosen.seed)
+        return
+    from morl.experiment import videos
+
+    if chosen.video is not None and chosen.record:
+        raise ValueError("--video and --record are both given, but the video goes to one place")
+
+    options = videos.RecordOptions(
+        chosen.episodes,
+        chosen.seed,
+        chosen.steps_per_second,
+        tell=lambda recording: report.say(videos.recording_line(recording)),
+    )
+    policies = videos.Chosen(chosen.preference, chosen.row, chosen.all, chosen.conditioned)
+    for line in videos.record(run, policies, chosen.video, options).lines:
+        report.say(line)
+
+
+def export(args: Sequence[str]) -> None:
+    """Run `morl export`."""
+    chosen = parse(Export, args, "morl export")
+    from morl.experiment import report
+    from morl.experiment.run import load
+
+    if chosen.fixed_preference and not chosen.conditioned:
+        raise ValueError("--fixed-preference is given without --conditioned, which is what makes a preference an input")
+    run = load(chosen.run, trust=chosen.trust)
+    preference = chosen.preference
+    if preference is None and chosen.row is None and chosen.conditioned and not chosen.fixed_preference:
+        preference = (1.0,) * len(run.front.objectives)  # whichever: the graph takes it as an input
+    policy = run.policy(preference, row=chosen.row, utility=chosen.utility, conditioned=chosen.conditioned)
+    file = Path(f"policy.{chosen.format}") if chosen.output is None else chosen.output
+    if chosen.format == "pt":
+        if chosen.distribution or chosen.fixed_preference:
+            raise ValueError("--distribution and --fixed-preference are of graphs, not of the format pt")
+        policy.save(file)
+    elif chosen.format == "onnx":
+        policy.to_onnx(file, fixed_preference=chosen.fixed_preference, distribution=chosen.distribution)
+    else:
+        policy.to_torchscript(file, fixed_preference=chosen.fixed_preference, distribution=chosen.distribution)
+    every = chosen.conditioned and not chosen.fixed_preference
+    report.say(f"{f'the network of {run.agent_name}, for every preference,' if every else policy} written to {file}")
+
+
 def front(args: Sequence[str]) -> None:
     """Run `morl front`."""
     chosen = parse(ShowFront, args, "morl front")
@@ -168,8 +239,11 @@ def front(args: Sequence[str]) -> None:
     if chosen.html is not None:
         from morl.board.page import write_page
 
-        write_page(list(chosen.runs), chosen.html)
-        report.say(f"page written to {chosen.html}")
+        size = write_page(list(chosen.runs), chosen.html, chosen.videos)
+        with_videos = f", {size.videos} videos inside" if chosen.videos else ""
+        report.say(f"page written to {chosen.html} ({size.size / 1e6:.1f} MB{with_videos})")
+    elif chosen.videos:
+        raise ValueError("--videos is given without --html FILE, the page that the videos would be put into")
     runs = []
     damaged = []
     for run in chosen.runs:
@@ -220,6 +294,9 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "train": train,
     "resume": resume,
     "evaluate": evaluate,
+    "choose": choose,
+    "watch": watch,
+    "export": export,
     "front": front,
     "board": board,
     "list": show_list,

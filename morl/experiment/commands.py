@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Generic
+from typing import Annotated, Any, Generic, Literal
 
 import tyro
 
@@ -69,6 +69,76 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choose:
+    """Choose a policy by comparing two outcomes at a time; the session is saved and goes on where it stopped."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    limit: float | None = None
+    """Stop when the expected regret is under this share of the utility's range; default: 0.01."""
+    session: Path | None = None
+    """The session file; default: RUN/choose.json."""
+    seed: int | None = None
+    """Seed of a new session; default: 0."""
+    restart: bool = False
+    """Forget the saved session and begin anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Watch a policy of a run in a window, or record videos of policies."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    preference: tuple[float, ...] | None = None
+    """Show the policy with the highest utility for this preference; in the window, default: all objectives alike."""
+    row: int | None = None
+    """Show the policy of this row of the front (the numbers that `morl front` shows)."""
+    conditioned: bool = False
+    """Condition the network on exactly the preference, instead of taking the best measured policy."""
+    video: Path | None = None
+    """Record into this file, .mp4 or .gif, instead of opening a window."""
+    record: bool = False
+    """Record into RUN/videos/, where the board finds it, instead of opening a window."""
+    all: int | None = None
+    """Record this many policies, spread evenly over the front, into RUN/videos/, with a contact sheet."""
+    episodes: int = 1
+    """Episodes of each policy, one after the other in its video."""
+    seed: int = 0
+    """Seed of the first episode: the returns are those of `morl evaluate --episodes 1` with this seed."""
+    steps_per_second: float | None = None
+    """How many steps pass in a second of the video; default: as the environment says."""
+    trust: bool = False
+    """Import the module that the run folder names for the environment: it runs as your own code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """Write a policy of a run as a file that acts elsewhere: docs/deploy.md."""
+
+    run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
+    """The run folder."""
+    preference: tuple[float, ...] | None = None
+    """Export the policy with the highest utility for this preference."""
+    row: int | None = None
+    """Export the policy of this row of the front (the numbers that `morl front` shows)."""
+    utility: str = "linear"
+    """Utility that chooses the policy for a preference, as of `morl evaluate`."""
+    conditioned: bool = False
+    """Condition the agent's network on any preference: it becomes an input of the graph."""
+    fixed_preference: bool = False
+    """With --conditioned: leave --preference in the graph instead of an input."""
+    distribution: bool = False
+    """Also output the parameters of a stochastic policy's distribution."""
+    format: Literal["onnx", "torchscript", "pt"] = "onnx"
+    """onnx runs anywhere, torchscript where PyTorch is, pt is what morl.load_policy reads."""
+    output: Path | None = None
+    """The file to write; default: policy.onnx, policy.torchscript or policy.pt."""
+    trust: bool = False
+    """Import the module that the run folder names for its utility: it runs as your own code."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowFront:
     """Print the front of a run, or compare runs: all fronts, then one row a run, and means over seeds."""
 
@@ -80,6 +150,8 @@ class ShowFront:
     """Write a picture: .png, .pdf or .svg."""
     html: Path | None = None
     """Write the Pareto page with these runs: one .html file that opens offline."""
+    videos: bool = False
+    """Put the recorded videos of the runs into the page too; the size is stated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +180,9 @@ SCHEMAS: dict[str, type[Any]] = {
     "train": Train,
     "resume": Resume,
     "evaluate": Evaluate,
+    "choose": Choose,
+    "watch": Watch,
+    "export": Export,
     "front": ShowFront,
     "board": Board,
     "list": List,
@@ -118,6 +193,9 @@ POSITIONALS: dict[str, dict[str, str]] = {
     "train": {"agent_name": "AGENT", "env": "ENV"},
     "resume": {"run": "RUN"},
     "evaluate": {"run": "RUN"},
+    "choose": {"run": "RUN"},
+    "watch": {"run": "RUN"},
+    "export": {"run": "RUN"},
     "front": {"runs": "RUN..."},
     "board": {"logdir": "[DIR]"},
     "list": {"what": "agents|envs|configs", "containing": "[TEXT]"},
@@ -133,6 +211,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "resume": ("morl resume runs/pd-morl/minecart-v0/seed-0 --total-steps 400000",),
     "evaluate": ("morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --episodes 20",),
+    "choose": ("morl choose runs/pd-morl/minecart-v0/seed-0",),
+    "watch": (
+        "morl watch runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2",
+        "morl watch runs/pd-morl/minecart-v0/seed-0 --row 3 --video cart.mp4",
+        "morl watch runs/pd-morl/minecart-v0/seed-0 --all 9",
+    ),
+    "export": (
+        "morl export runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --output policy.onnx",
+        "morl export runs/pd-morl/minecart-v0/seed-0 --conditioned",
+    ),
     "front": ("morl front runs/pd-morl/minecart-v0/seed-* --summary", "morl front RUN RUN --plot fronts.png"),
     "board": ("morl board runs",),
     "list": ("morl list envs hopper",),

@@ -49,7 +49,7 @@ def candidates() -> Candidates:
         spelled = [one.flag for one in options] + (["--agent.preset"] if " " in context else [])
         words[f"{context} --"] = (*sorted(spelled), "--help")
         values |= {f"{context} {one.flag}": _values(one) for one in options if not one.is_switch}
-    values["evaluate --utility"] = tuple(UTILITIES)
+    values["evaluate --utility"] = values["export --utility"] = tuple(UTILITIES)
     return Candidates(words, values)
 
 

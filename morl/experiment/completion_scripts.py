@@ -73,7 +73,7 @@ _morl_candidates() {{
         "list 3") _morl_words list ;;
         "list 4") if [ "$3" = envs ]; then _morl_words envs; fi ;;
         train*) _morl_words "$context --" ;;
-        resume*|evaluate*|front*|board*) printf '%s\\n' "{files}" ;;
+        resume*|evaluate*|export*|front*|board*) printf '%s\\n' "{files}" ;;
     esac
 }}
 """
@@ -179,7 +179,7 @@ function __morl_candidates
             end
         case "train*"
             __morl_print (__morl_words "$context --")
-        case "resume*" "evaluate*" "front*" "board*"
+        case "resume*" "evaluate*" "export*" "front*" "board*"
             __morl_print "{files}"
     end
 end

@@ -22,6 +22,7 @@ from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.memory import check_memory
 from morl.learning.processor import resolve_device
 from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem, StatesMemory
+from morl.seeding import derived_seed
 
 EVALUATION_NUM_ENVS = {"kernel": 4096, "mujoco-batch": 256}
 """Number of environments of an evaluation by backend."""
@@ -185,6 +186,11 @@ def evaluator_like(
     width = EVALUATION_NUM_ENVS.get(str(like.metadata.get("backend")), EVALUATION_PYTHON_ENVS)
     limit = getattr(like.spec, "max_episode_steps", None) or HORIZON_WITHOUT_LIMIT
     return Evaluator(build_envs, discount, width if max_envs is None else min(width, max_envs), limit)
+
+
+def user_evaluation_seed(seed: int) -> int:
+    """Return the seed that an evaluator takes where a user asks for returns; training shares no stream with it."""
+    return derived_seed(seed, "user evaluation")
 
 
 def build_evaluator(

@@ -17,6 +17,9 @@ from pathlib import Path
 Observer = Callable[[str, Path], None]
 """(operation, path): called before each operation ("write", "append", "sync", "rename", "remove", "mkdir", "cut")."""
 
+PARTIAL = ".partial-"
+"""How the name of a file begins while it is being written."""
+
 _observers: list[Observer] = []
 
 
@@ -122,10 +125,35 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: naming the file, if it cannot be written.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{path.name}")
     remove(partial)
     write_synced(partial, content)
     rename(partial, path)
+
+
+@contextmanager
+def appearing_whole(path: Path) -> Iterator[Path]:
+    """Yield the name under which others write a file; it gets its own name when the block ends without an error.
+
+    Args:
+        path: the file; one that exists is replaced.
+
+    Raises:
+        OSError: it cannot be put on the disk or renamed.
+    """
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    remove(partial)
+    try:
+        yield partial
+        _announce("sync", partial)
+        descriptor = os.open(partial, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        rename(partial, path)
+    finally:
+        remove(partial)
 
 
 def write_text(path: Path, text: str) -> None:

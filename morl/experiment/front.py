@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from morl.board.files import read_whole
 from morl.board.known_fronts import registered_front
 from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility_loss, non_dominated, sparsity
-from morl.preferences import finest_lattice, scales_differ, scales_of, simplex_lattice
+from morl.preferences import finest_lattice, normalized_preference, scales_differ, scales_of, simplex_lattice
 from morl.run_folder import FRONT, KNOWN_POINTS_STORED, FrontRecord, parse_front
 from morl.tables import Column, ShownTable, number, vector, visible
 
@@ -64,6 +64,17 @@ class Front:
     scales: NDArray[np.float64]
     undiscounted_points: NDArray[np.float64]
     violations: NDArray[np.float64]
+
+    def weights(self, preference: Sequence[float]) -> NDArray[np.float64]:
+        """Return a preference scaled to sum one [objective].
+
+        Args:
+            preference: [objective] weights >= 0.
+
+        Raises:
+            ValueError: it has the wrong length or a negative weight, or nothing but zeros.
+        """
+        return normalized_preference(preference, self.objectives)
 
     @property
     def normalizes(self) -> bool:
@@ -246,25 +257,6 @@ def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArr
 def evaluation_preferences(objectives: int, divisions: int | None) -> NDArray[np.float64]:
     """Return the evaluation grid [n, objective]; where no divisions are given, the finest of at most 250 points."""
     return finest_lattice(objectives, 250) if divisions is None else simplex_lattice(objectives, divisions)
-
-
-def normalized_preference(
-    preference: Sequence[float] | NDArray[np.float64], objectives: tuple[str, ...]
-) -> NDArray[np.float64]:
-    """Return a preference scaled to sum one.
-
-    Raises:
-        ValueError: it has the wrong length, a negative or non-finite weight, or nothing but zeros.
-    """
-    given = np.asarray(preference, dtype=np.float64)
-    if given.shape != (len(objectives),):
-        raise ValueError(
-            f"preference is {preference}, but must have {len(objectives)} weights, one each for {', '.join(objectives)}"
-        )
-    if not np.isfinite(given).all() or (given < 0).any() or given.sum() == 0:
-        raise ValueError(f"preference is {preference}, but its weights must be >= 0, finite and not all zero")
-    scaled: NDArray[np.float64] = given / given.sum()
-    return scaled
 
 
 def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:

@@ -8,6 +8,7 @@ fails before, and has no checkpoint to resume from either, the folder is as it w
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Self
@@ -132,6 +133,24 @@ class OwnedFolder:
         self.release()
 
 
+@contextlib.contextmanager
+def locked(path: Path, occupied: str) -> Iterator[None]:
+    """Keep other processes out of a folder while the block runs, as far as they lock it too.
+
+    Args:
+        path: the folder.
+        occupied: the sentence of the error where another process is in it.
+
+    Raises:
+        FolderInUse: another process has locked it.
+    """
+    lock = _lock(path, occupied)
+    try:
+        yield
+    finally:
+        _unlock(lock)
+
+
 def clean_up(path: Path) -> None:
     """Remove what killed processes left half-made in a run folder; the caller owns it."""
     recover(path)
@@ -194,8 +213,12 @@ def _has_results(path: Path) -> bool:
     return os.path.lexists(path / FRONT) or checkpoint.newest(path) is not None
 
 
-def _lock(path: Path) -> int | None:
+def _lock(path: Path, occupied: str | None = None) -> int | None:
     """Return a descriptor whose lock makes this process the owner; None where nothing can be locked.
+
+    Args:
+        path: the folder.
+        occupied: the sentence of the error; default: that of a run folder.
 
     Raises:
         FolderInUse: another process has the lock.
@@ -210,7 +233,8 @@ def _lock(path: Path) -> int | None:
         except BlockingIOError:
             os.close(descriptor)
             raise FolderInUse(
-                f"run folder {path} is in use by another process that trains in it: wait for it, or choose another"
+                occupied
+                or f"run folder {path} is in use by another process that trains in it: wait for it, or choose another"
                 f" folder with {spoken('--run-dir', 'run_dir=')}"
             ) from None
         except OSError as error:  # a network file system may lock files only, or nothing
@@ -219,7 +243,9 @@ def _lock(path: Path) -> int | None:
                 os.close(descriptor)
         else:
             return descriptor
-    logging.getLogger("morl").warning("run folder %s cannot be locked (%s): start no second run in it", path, reason)
+    logging.getLogger("morl").warning(
+        "folder %s cannot be locked (%s): start no second process that writes into it", path, reason
+    )
     return None
 
 

@@ -1,11 +1,11 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from morl.acting import Policy, PolicyBank
 from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
-from morl.experiment.components import Experiment, build_evaluator, find_task
-from morl.experiment.front import Front, front_table, known_front_of, normalized_preference, read_front
+from morl.experiment import showing
+from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, choose
+from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
+from morl.experiment.front import Front, front_table, known_front_of, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
@@ -23,7 +25,6 @@ from morl.experiment.settings import Settings, WholeNumber, resolve_config, whol
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
-from morl.seeding import derived_seed
 from morl.trust import check_trust
 from morl.utilities import find_utility
 
@@ -190,18 +191,17 @@ class Run:
         chosen = self._row(preference, row, utility, normalized)
         policy_id = int(self.front.policy_ids[chosen])
         data = self._policy_data(policy_id)
-        if preference is None:
-            weights = self.front.preferences[chosen]
-        else:
-            weights = normalized_preference(preference, self.front.objectives)
+        weights = self.front.preferences[chosen] if preference is None else self.front.weights(preference)
         if not conditioned:
-            return Policy(replace(data, preference=self.front.preferences[chosen]), weights, policy_id)
+            measured = replace(data, preference=self.front.preferences[chosen])
+            return Policy(measured, weights, policy_id, env_id=self.env_id)
         if not data.spec.conditioned:
             raise ValueError(f"conditioned is True, but the policies of {self.agent_name} take no preference")
         if preference is None:
             raise ValueError("conditioned is True, but no preference is given")
-        in_units = weights * self.front.units / self._scales(normalized)
-        return Policy(replace(data, preference=in_units / in_units.sum()), weights, policy_id)
+        scale = self.front.units / self._scales(normalized)
+        policy = Policy(data, weights, policy_id, preference_scale=scale, env_id=self.env_id)
+        return policy.conditioned_on(weights)
 
     def best_row(
         self, preference: Sequence[float], utility: FrontUtility = "linear", normalized: bool | None = None
@@ -218,7 +218,7 @@ class Run:
         Raises:
             ValueError: the preference has the wrong length or a negative weight, or there is no such utility.
         """
-        weights = normalized_preference(preference, self.front.objectives)
+        weights = self.front.weights(preference)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
         points = self.front.choice_points / self._scales(normalized)
         return int(allowed[np.argmax(_utilities(utility, points, weights)[allowed])])
@@ -227,6 +227,9 @@ class Run:
         """Return what returns are divided by before a preference weighs them [objective]."""
         chosen = self.front.normalizes if normalized is None else normalized
         return self.front.scales if chosen else np.ones_like(self.front.scales)
+
+    record = showing.record
+    watch = showing.watch
 
     def evaluate(
         self,
@@ -262,13 +265,26 @@ class Run:
             rows = np.array([self._row(preference, row, utility, None)])
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
-        env = trusted_env(self.directory, self._config_env(), self._given_env, self._trust)
-        evaluator = build_evaluator(env, self._record.env_options, self.front.discount, self._max_envs)
+        env, options = self.env_to_build()
+        evaluator = build_evaluator(env, options, self.front.discount, self._max_envs)
         try:
-            first = derived_seed(seed, "user evaluation")
+            first = user_evaluation_seed(seed)
             return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
         finally:
             evaluator.close()
+
+    def choose(self, answer: AnswerFn | None = None, **options: Unpack[SessionOptions]) -> Choice:
+        """Return the policy that comparisons of outcomes lead to; the session is saved in the run folder.
+
+        Args:
+            answer: (left, right) returns [objective] -> "left", "right", "equal", "neither" (is acceptable) or "undo";
+                None stops, and the next call goes on from there. Default: asks in the terminal.
+            options: limit of the expected regret (0.01), seed, file, restart (`SessionOptions`).
+
+        Raises:
+            ValueError: the session file is damaged or of another run, or an argument or answer is wrong.
+        """
+        return choose(Chooser(self, **options), answer)
 
     def _row(
         self, preference: Sequence[float] | None, row: int | None, utility: FrontUtility, normalized: bool | None
@@ -288,6 +304,10 @@ class Run:
         if not files:
             raise ValueError(f"{self.directory / FRONT} names no policies: another version of morl wrote it")
         return files
+
+    def policy_sha256(self, policy_id: int) -> str:
+        """Return the SHA-256 of the file of a policy of the front."""
+        return self._files[policy_id].sha256
 
     def _policy_data(self, policy_id: int) -> PolicyData:
         """Return a policy of the front.
@@ -311,8 +331,14 @@ class Run:
             bank.add(policy_id, data)
         return bank
 
-    def _config_env(self) -> str:
-        return self.env if isinstance(self.env, str) else self._record.env
+    def env_to_build(self) -> tuple[EnvBuilder, Mapping[str, bool | int | float | str]]:
+        """Return the environment to build and the arguments of its constructor.
+
+        Raises:
+            ValueError: it is code that is not trusted.
+        """
+        named = self.env if isinstance(self.env, str) else self._record.env
+        return trusted_env(self.directory, named, self._given_env, self._trust), self._record.env_options
 
 
 def _utilities(utility: FrontUtility, points: FloatArray, weights: FloatArray) -> FloatArray:
@@ -464,7 +490,7 @@ def evaluate(
     bank.add(0, policy.data)
     evaluator = build_evaluator(env, env_options, stated.discount, max_envs)
     try:
-        first = derived_seed(seed, "user evaluation")
+        first = user_evaluation_seed(seed)
         only = np.zeros(1, dtype=np.int64)
         return evaluator(bank.act, only, policy.conditioning[None], count, first, bank.act_inputs)
     finally:

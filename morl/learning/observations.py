@@ -223,7 +223,7 @@ def _encoder(space: gymnasium.Space[Any], one_hot: bool) -> tuple[Encoder, int]:
         case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer) and space.low.size > 0:
             bounds = zip(space.low.ravel().tolist(), space.high.ravel().tolist(), strict=True)
             numbers = [high - low + 1 for low, high in bounds]  # of any size, unlike 64-bit integers
-            few = _has_few_joint_states(numbers)
+            few = has_few_joint_states(numbers)
             if not few:
                 _require_few_categories(space, numbers, "; set one_hot to false")
             low = space.low.ravel().astype(np.int64)
@@ -256,7 +256,7 @@ def _stacked(observations: Sequence[Any]) -> Observations:
             return np.stack(observations)
 
 
-def _has_few_joint_states(counts: Sequence[int]) -> bool:
+def has_few_joint_states(counts: Sequence[int]) -> bool:
     """Return whether there are at most `MAX_JOINT_STATES` combinations, without multiplying further than that."""
     states = 1
     for count in counts:
@@ -303,3 +303,57 @@ def _joined(parts: Mapping[Any, tuple[Encoder, int]]) -> tuple[Encoder, int]:
         return np.concatenate([part(batch[key]) for key, (part, _) in parts.items()], axis=1)
 
     return encode, sum(width for _, width in parts.values())
+
+
+def batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:
+    """Return the number of observations in a batch, or None for a single observation.
+
+    Args:
+        space: of a single observation.
+        observation: one observation of the space, or a batch of them along a first axis.
+        path: how messages name the observation.
+
+    Raises:
+        ValueError: it is neither, in the first leaf that does not fit.
+    """
+    if isinstance(space, spaces.Dict):
+        if not isinstance(observation, Mapping) or set(observation) != set(space.spaces):
+            raise ValueError(f"{path} is {observation!r:.100}, but must have the keys {list(space.spaces)}")
+        sizes = {batch_size(part, observation[key], f"{path}[{key!r}]") for key, part in space.spaces.items()}
+    elif isinstance(space, spaces.Tuple):
+        if not isinstance(observation, Sequence) or len(observation) != len(space.spaces):
+            raise ValueError(f"{path} is {observation!r:.100}, but must be a tuple of {len(space.spaces)} parts")
+        parts = enumerate(zip(space.spaces, observation, strict=True))
+        sizes = {batch_size(part, value, f"{path}[{index}]") for index, (part, value) in parts}
+    else:
+        return _leaf_batch_size(space, observation, path)
+    if len(sizes) != 1:
+        raise ValueError(f"{path} has parts of different batch sizes, {sorted(sizes, key=str)}")
+    return sizes.pop()
+
+
+def _leaf_batch_size(space: gymnasium.Space[Any], value: Observations, path: str) -> int | None:
+    array = np.asarray(value)
+    expected = space.shape or ()
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{path} is {value!r:.100}, but must be numbers of the space {space}")
+    batched = array.shape[1:] == expected and array.ndim == len(expected) + 1
+    if array.shape != expected and not batched:
+        raise ValueError(f"{path} has shape {array.shape}, but must be {expected}, or a batch (n, ...) of that shape")
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        lowest = np.asarray(space.start)
+        highest = lowest + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
+        if ((array < lowest) | (array > highest)).any():
+            raise ValueError(f"{path} is {value!r:.100}, but must lie between {lowest} and {highest}")
+    return len(array) if batched else None
+
+
+def with_first_axis(space: gymnasium.Space[Any], observation: Observations) -> Observations:
+    """Return a batch of one observation of the space."""
+    match space:
+        case spaces.Dict():
+            return {key: with_first_axis(part, observation[key]) for key, part in space.spaces.items()}
+        case spaces.Tuple():
+            return tuple(with_first_axis(part, value) for part, value in zip(space.spaces, observation, strict=True))
+        case _:
+            return np.asarray(observation)[None]

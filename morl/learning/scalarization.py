@@ -14,9 +14,6 @@ from morl.utilities import Utility, Vectors, find_utility
 ScaledUtility: TypeAlias = Callable[[Vectors, Vectors, Vectors, Vectors], Vectors]
 """(returns, preferences, lowest, ideal) [..., objective] -> utilities [...]."""
 
-UtilityChoice: TypeAlias = Utility | str | None
-"""A utility of returns, its name, or None for the one that a policy file names."""
-
 UtilityFn: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(vector values [policy, batch, (action,) objective], observations [policy, batch, width]) -> utilities [...]."""
 

@@ -59,7 +59,7 @@ def chosen(page: Any) -> dict[str, Any]:
 
 def loaded_row(run: Any, lines: list[str]) -> int:
     """Return the row of the front that the line of Python loads; that of the shell must be the same."""
-    python, shell = lines
+    python, shell, *_ = lines  # and how to record it
 
     def policy(preference: Any = None, *, row: int | None = None, normalized: bool | None = None) -> int:
         return run.best_row(preference, normalized=normalized) if row is None else row

@@ -179,7 +179,7 @@ def test_the_marked_policy_is_the_one_that_morl_loads(visit: Callable[..., Any],
         assert run.front.points[chosen["row"]].tolist() == chosen["returns"]
     page.wait_for_selector(f".card dl.facts dd:text-is('{chosen['run']}')")
     page.wait_for_selector(".card pre:has-text('[1, 0]')")
-    python, shell = page.locator(".card .code pre").all_inner_texts()
+    python, shell, *_ = page.locator(".card .code pre").all_inner_texts()
     names: dict[str, Any] = {}
     exec(python, names)
     assert names["policy"].policy_id == run.front.policy_ids[chosen["row"]]

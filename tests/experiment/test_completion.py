@@ -11,7 +11,7 @@ from morl.experiment.completion import SHELLS, candidates
 
 # command line up to the cursor -> words that must be offered, words that must not
 LINES: dict[str, tuple[set[str], set[str]]] = {
-    "morl ": ({"train", "resume", "evaluate", "front", "board", "list"}, {"pd-morl"}),
+    "morl ": ({"train", "resume", "evaluate", "export", "front", "board", "list"}, {"pd-morl"}),
     "morl tra": ({"train"}, {"resume"}),
     "morl train ": ({"pd-morl", "c-morl", "morl-d"}, {"train"}),
     "morl train pd-morl deep-sea": ({"deep-sea-treasure-v0", "deep-sea-treasure-concave-v0"}, {"minecart-v0"}),
@@ -27,6 +27,8 @@ LINES: dict[str, tuple[set[str], set[str]]] = {
     "morl list ": ({"agents", "envs", "configs"}, set()),
     "morl list envs mine": ({"minecart-v0"}, set()),
     "morl evaluate run --utility ": ({"tchebycheff"}, set()),
+    "morl export run --utility ": ({"tchebycheff"}, set()),
+    "morl export run --format ": ({"onnx", "torchscript", "pt"}, set()),
     "morl front --pl": ({"--plot"}, set()),
     "morl front some-f": ({"some-folder"}, {"--plot"}),
     "morl train pd-morl minecart-v0 --config some-f": ({"some-folder"}, set()),

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from morl.board import answers
 from morl.board.library import Library
 from morl.experiment.front import indicators_of
+from morl.experiment.video_files import Gif, Mp4, VideoWriter, png_bytes
 from morl.preferences import finest_lattice
+from morl.recordings import Recording, VideoIndex
 
 REFERENCE = -1.0
 
@@ -66,6 +68,61 @@ def write_run(folder: Path, **given: Any) -> Path:
     for number, step in enumerate(steps, start=1):
         add_evaluation(folder, step, points * number / len(steps), reference)
     return folder
+
+
+def write_films(folder: Path, rows: list[int], ending: str = ".gif", **given: Any) -> list[Recording]:
+    """Record points of a run that `write_run` wrote: small films in which a bar moves, faster in later rows.
+
+    Args:
+        folder: the run folder.
+        rows: of front.json.
+        ending: ".gif", or ".mp4" where ffmpeg is there.
+        given: entries of every recording instead of the usual ones.
+    """
+    front = json.loads((folder / "front.json").read_text())
+    front["policies"] = [{"id": policy_id, "sha256": f"{policy_id:064x}"} for policy_id in front["policy_ids"]]
+    (folder / "front.json").write_text(json.dumps(front))
+    videos = folder / "videos"
+    videos.mkdir(exist_ok=True)
+    recordings = []
+    for row in rows:
+        stem = f"policy-{front['policy_ids'][row]}-seed-0-{row:08x}"
+        pictures = [_bar(30 + (row + 2) * step, row) for step in range(20)]
+        writer: VideoWriter = Gif(videos / f"{stem}.gif", 10.0)
+        if ending == ".mp4":
+            writer = Mp4(videos / f"{stem}.mp4", (160, 120), 10.0)
+        for picture in pictures:
+            writer.add(picture)
+        writer.close()
+        (videos / f"{stem}.png").write_bytes(png_bytes(pictures[-1]))
+        entries: dict[str, Any] = {
+            "file": f"{stem}{ending}",
+            "thumbnail": f"{stem}.png",
+            "bytes": (videos / f"{stem}{ending}").stat().st_size,
+            "policy_id": front["policy_ids"][row],
+            "policy_sha256": f"{front['policy_ids'][row]:064x}",
+            "row": row,
+            "preference": tuple(front["preferences"][row]),
+            "conditioning": tuple(front["preferences"][row]),
+            "seed": 0,
+            "returns": (tuple(front["points"][row]),),
+            "undiscounted_returns": (tuple(front["points"][row]),),
+            "lengths": (20,),
+            "width": 160,
+            "height": 120,
+            "seconds": 2.0,
+        }
+        recordings.append(Recording(**entries | given))
+    (videos / "sheet-0.png").write_bytes(png_bytes(_bar(10, 0)))
+    index = VideoIndex().with_recordings(recordings, "sheet-0.png")
+    (videos / "index.json").write_text(index.to_json())
+    return recordings
+
+
+def _bar(place: int, row: int) -> NDArray[np.uint8]:
+    picture = np.full((120, 160, 3), 230, dtype=np.uint8)
+    picture[20:100, place % 160 : place % 160 + 12] = (40 * row % 256, 90, 160)
+    return picture
 
 
 def front_line(step: int, points: NDArray[np.float64], reference: list[float]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.core.types import Array, EnvOption, Space
+from morl.envs.core.types import Action, Array, EnvOption, Sheet, Space
 from morl.envs.families.lab.convex_front import Points, steps_within
 
 STEPS = 8
@@ -55,6 +55,8 @@ def advance(turns: Array, arc: Array, observations: Array, rewards: Array, termi
 class _ArcKernel(KernelVectorEnv):
     """Both arcs: the pointer, which starts in the middle, and the steps so far."""
 
+    picture_size = (480, 320)
+
     def __init__(self, num_envs: int, action_space: Space, max_episode_steps: int | None) -> None:
         super().__init__(
             num_envs,
@@ -64,6 +66,22 @@ class _ArcKernel(KernelVectorEnv):
             max_episode_steps=max_episode_steps,
         )
         self.arrays = {"arc": np.zeros((num_envs, 2))}
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:  # noqa: ARG002 - nothing of it shows
+        """Draw the pointer between the two ends of the arc of returns."""
+        angle, steps = self.arrays["arc"][0].tolist()
+        corner = (300.0, 40.0)  # (1, 1) in the plane of returns: the arc bends away from it
+        radius = 230.0
+        angles = np.linspace(0.0, RIGHT_ANGLE, 60)
+        sheet.line([(corner[0] - radius * math.cos(a), corner[1] + radius * math.sin(a)) for a in angles], "faint", 3)
+        tip = (corner[0] - radius * math.cos(angle), corner[1] + radius * math.sin(angle))
+        sheet.line([corner, tip], "blue", 4)
+        sheet.circle(tip, 9, "orange")
+        sheet.text((320, 270), "east", "faint", 13)
+        sheet.text((60, 22), "north", "faint", 13, "middle")
+        sheet.text((320, 200), f"east {1 - math.cos(angle):.2f}", "ink", 14)
+        sheet.text((320, 222), f"north {1 - math.sin(angle):.2f}", "ink", 14)
+        sheet.text((320, 300), f"step {int(steps)} of {STEPS}", "faint", 12)
 
     def _start(self, mask: Array, observations: Array) -> None:
         self.arrays["arc"][mask] = (RIGHT_ANGLE / 2, 0.0)

@@ -20,7 +20,7 @@ from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array, EnvOption
+from morl.envs.core.types import Action, Array, EnvOption, Sheet
 from morl.envs.families.lab.convex_front import Points, TabularProblem, steps_within, tabular_front
 
 CAPACITY = 16
@@ -83,6 +83,8 @@ def advance(actions: Array, level: Array, draws: Array, positions: Array, observ
 class DamKernel(KernelVectorEnv):
     """The batch form of lab/dam-v0. Observation: the level. Action: the release, both in units of water."""
 
+    picture_size = (480, 320)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = HORIZON) -> None:
         worst = [BANK_AREA * (CAPACITY - BANK) + CREST_AREA * INFLOWS.max(), LOSS * (2 * DEMAND - PATIENT)]
         super().__init__(
@@ -94,6 +96,24 @@ class DamKernel(KernelVectorEnv):
             streams=RandomStreams("random", reserve=2, num_envs=num_envs),
         )
         self.arrays = {"level": np.zeros(num_envs)}
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the reservoir with bank and crest, and what the last week released."""
+        level = float(self.arrays["level"][0])
+
+        def height(units: float) -> float:
+            return 280 - 14.0 * units
+
+        sheet.rectangle((20, height(level)), (300, 280), (120, 180, 225))
+        sheet.rectangle((300, height(CAPACITY) - 4), (326, 280), "faint")
+        sheet.line([(20, height(BANK)), (300, height(BANK))], "orange", 2)
+        sheet.text((26, height(BANK) - 10), "land is flooded above", "orange", 12)
+        sheet.line([(12, 281), (468, 281)], "ink", 2)
+        released = 0.0 if action is None else float(np.clip(np.asarray(action).ravel()[0], 0.0, LARGEST_RELEASE))
+        sheet.rectangle((326, 280 - 6 * released), (468, 280), (120, 180, 225))
+        sheet.text((397, 220), f"release {released:.1f}", "ink", 14, "middle")
+        sheet.text((397, 240), f"demand {DEMAND}", "faint", 12, "middle")
+        sheet.text((20, 20), f"level {level:.1f} of {CAPACITY}", "ink", 14)
 
     def _start(self, mask: Array, observations: Array) -> None:
         assert self.streams is not None

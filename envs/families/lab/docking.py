@@ -16,7 +16,7 @@ from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array, EnvOption
+from morl.envs.core.types import Action, Array, EnvOption, Sheet
 from morl.envs.families.lab.convex_front import Points, TabularProblem, steps_within, tabular_front
 
 STEP = 2.0  # s
@@ -84,6 +84,8 @@ RANGES = np.array([FARTHEST, SLOWEST, FASTEST])
 class DockingKernel(KernelVectorEnv):
     """The batch form of lab/docking-v0. Observation: distance in m, speed in m/s."""
 
+    picture_size = (480, 220)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = HORIZON) -> None:
         low = np.array([-STEP, -FUEL, LOST], np.float32)
         high = np.array([-STEP, 0.0, 0.0], np.float32)
@@ -99,6 +101,25 @@ class DockingKernel(KernelVectorEnv):
             streams=RandomStreams("random", reserve=2, num_envs=num_envs),
         )
         self.arrays = {"place": np.zeros((num_envs, 2), dtype=np.int64)}
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the station on the right, the craft at its distance, and the flame of its thruster."""
+        sheet.rectangle((0, 0), (480, 220), (18, 24, 38))
+        distance, speed = self.arrays["place"][0].tolist()
+        unit = 390.0 / FARTHEST
+        left = 420 - unit * min(max(distance, 0), FARTHEST)
+        sheet.rectangle((430, 60), (470, 160), "faint")
+        sheet.rectangle((420, 98), (430, 122), "yellow")
+        sheet.polygon(
+            [(left, 110), (left - 14, 100), (left - 28, 100), (left - 28, 120), (left - 14, 120)], (225, 230, 240)
+        )
+        thrust = 0 if action is None else int(action) - 1
+        if thrust > 0:
+            sheet.polygon([(left - 28, 104), (left - 50, 110), (left - 28, 116)], "orange")
+        if thrust < 0:
+            sheet.polygon([(left - 8, 96), (left + 14, 92), (left - 8, 102)], "orange")
+        words = f"{LENGTH * distance:.1f} m away, {SPEED * speed:+.2f} m/s towards the station"
+        sheet.text((20, 200), words, (225, 230, 240), 13)
 
     def _start(self, mask: Array, observations: Array) -> None:
         assert self.streams is not None

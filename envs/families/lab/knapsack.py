@@ -12,7 +12,7 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.core.types import Array, EnvOption
+from morl.envs.core.types import Action, Array, EnvOption, Sheet
 from morl.envs.families.lab.convex_front import Points, distinct_front, steps_within
 
 CAPACITY = 60  # kg
@@ -102,6 +102,8 @@ class KnapsackKernel(KernelVectorEnv):
     Observation: whether each parcel is loaded, and the share of the capacity that is left.
     """
 
+    picture_size = (480, 320)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, parcels: int = 12) -> None:
         self.parcels = first_parcels(parcels)
         super().__init__(
@@ -122,6 +124,23 @@ class KnapsackKernel(KernelVectorEnv):
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         advance(actions, State(**self.arrays), self.parcels, observations, rewards, terminated)
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the parcels, those in the van filled, the last one in orange, and the room that is left."""
+        loaded = self.arrays["loaded"][0]
+        weights = self.parcels.weights
+        for parcel, weight in enumerate(weights.tolist()):
+            left = 20.0 + 112.0 * (parcel % 4)
+            bottom = 90.0 + 76.0 * (parcel // 4)
+            side = 9.0 * float(np.sqrt(weight))
+            last = action is not None and int(action) == parcel
+            color = ("orange" if last else "blue") if loaded[parcel] else "light"
+            sheet.rectangle((left, bottom - side), (left + side, bottom), color, "faint")
+            sheet.text((left + side + 8, bottom - 10), f"{weight} kg", "ink" if loaded[parcel] else "faint", 13)
+        used = 1.0 - int(self.arrays["room"][0]) / CAPACITY
+        sheet.rectangle((20, 268), (460, 288), "light")
+        sheet.rectangle((20, 268), (20 + 440 * used, 288), "green")
+        sheet.text((20, 304), f"{used * CAPACITY:.0f} of {CAPACITY} kg", "faint", 13)
 
     def _infos(self) -> dict[str, Array]:
         return {"action_mask": self.arrays["allowed"]}

@@ -21,7 +21,7 @@ from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array, EnvOption
+from morl.envs.core.types import Action, Array, EnvOption, Sheet
 from morl.envs.families.lab.convex_front import Points, convex_front, steps_within
 
 STEPS = 20
@@ -160,19 +160,53 @@ class _LinearQuadraticKernel(KernelVectorEnv):
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         advance(actions, self.arrays["state"], self.task, observations, rewards, terminated)
 
+    def _draw_force(self, sheet: Sheet, place: tuple[float, float], action: Action | None) -> None:
+        """Draw the force of the last step, to the right and upwards from a place, and the step."""
+        forces = np.zeros(2)
+        if action is not None:
+            forces[: len(action)] = np.clip(np.asarray(action, dtype=np.float64), -1.0, 1.0)
+        tip = (place[0] + 60 * float(forces[0]), place[1] - 60 * float(forces[1]))
+        sheet.line([place, tip], "orange", 5)
+        steps = int(self.arrays["state"][0, -1])
+        sheet.text((20, 20), f"step {steps} of {STEPS}; orange: the force", "faint", 12)
+
 
 class LinearQuadratic2Kernel(_LinearQuadraticKernel):
     """The batch form of lab/linear-quadratic-2-v0. Observation: position, speed, share of steps left."""
 
+    picture_size = (480, 320)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None) -> None:
         super().__init__(num_envs, CART, max_episode_steps)
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the cart on its rail and the force of the last step."""
+        left = 240 + 180 * float(self.arrays["state"][0, 0])
+        sheet.line([(20, 206), (460, 206)], "faint", 2)
+        sheet.line([(240, 196), (240, 216)], "green", 3)
+        sheet.rectangle((left - 24, 168), (left + 24, 200), "blue")
+        self._draw_force(sheet, (left, 184), action)
 
 
 class LinearQuadratic4Kernel(_LinearQuadraticKernel):
     """The batch form of lab/linear-quadratic-4-v0. Observation: x, its speed, y, its speed, share of steps left."""
 
+    picture_size = (480, 320)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None) -> None:
         super().__init__(num_envs, PUCK, max_episode_steps)
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the puck between its three targets and the force of the last step."""
+        x, _, y = self.arrays["state"][0, :3].tolist()
+        for target, color in enumerate(("blue", "orange", "green")):
+            angle = 2 * np.pi * target / 3
+            center = (240 + 110 * float(np.cos(angle)), 160 - 110 * float(np.sin(angle)))
+            sheet.circle(center, 16, "light", color)
+            sheet.text(center, f"{target + 1}", size=15, anchor="middle")
+        place = (240 + 110 * x, 160 - 110 * y)
+        sheet.circle(place, 12, "blue")
+        self._draw_force(sheet, place, action)
 
 
 class Controllers(NamedTuple):

@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Discrete
 from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv
-from morl.envs.core.types import Array, EnvOption
+from morl.envs.core.types import Action, Array, EnvOption, Sheet
 from morl.envs.families.lab.convex_front import Points, distinct_front, steps_within
 
 ALLOYS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
@@ -135,6 +135,8 @@ class SchedulingKernel(KernelVectorEnv):
     Observation: whether each job is done, the alloy of the last one (three flags), hours so far.
     """
 
+    picture_size = (480, 320)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = None, jobs: int = 8) -> None:
         self.jobs = first_jobs(jobs)
         high = np.append(np.ones(jobs + 3, np.float32), np.float32(HOURS.sum()))
@@ -156,6 +158,28 @@ class SchedulingKernel(KernelVectorEnv):
 
     def _advance(self, actions: Array, observations: Array, rewards: Array, terminated: Array) -> None:
         advance(actions, State(**self.arrays), self.jobs, observations, rewards, terminated)
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the jobs colored by alloy, those that are done filled, and the price of electricity with the hour."""
+        jobs = self.jobs
+        done = self.arrays["done"][0]
+        left = 20.0
+        unit = 440.0 / float(jobs.hours.sum())
+        for job in range(len(jobs.hours)):
+            color = ("blue", "orange", "green")[int(jobs.alloys[job])]
+            right = left + unit * int(jobs.hours[job])
+            last = action is not None and int(action) == job
+            sheet.rectangle((left + 1, 40), (right - 1, 84), color if done[job] else "light", "ink" if last else color)
+            sheet.text(((left + right) / 2, 98), f"{job}", "ink" if done[job] else "faint", 13, "middle")
+            left = right
+        sheet.text((20, 22), "jobs: width the hours, color the alloy, filled when done", "faint", 12)
+        hours = len(PRICES)
+        now = int(self.arrays["clock"][0, 0])
+        for hour, price in enumerate(PRICES.tolist()):
+            left = 20 + 440.0 * hour / hours
+            top = 290 - 150 * price / PRICES.max()
+            sheet.rectangle((left + 1, top), (left + 440.0 / hours - 1, 290), "orange" if hour < now else "light")
+        sheet.text((20, 306), f"price of electricity; hour {now} of {hours}", "faint", 12)
 
     def _infos(self) -> dict[str, Array]:
         return {"action_mask": self.arrays["allowed"]}

@@ -14,7 +14,7 @@ from numba import njit
 
 from morl.envs.backends.kernels import KernelVectorEnv, set_rows
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array, EnvOption
+from morl.envs.core.types import Action, Array, EnvOption, Sheet
 from morl.envs.families.lab.convex_front import Points, TabularProblem, steps_within, tabular_front
 
 MAP = (
@@ -94,6 +94,8 @@ def advance(
 class StochasticGridKernel(KernelVectorEnv):
     """The batch form of lab/stochastic-grid-v0. Observation: row and column. Actions: up, right, down, left."""
 
+    picture_size = (320, 320)
+
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = HORIZON) -> None:
         low = np.array([0, -1], np.float32)
         high = np.array([GROUND.treasure.max(), 0], np.float32)
@@ -106,6 +108,20 @@ class StochasticGridKernel(KernelVectorEnv):
             streams=RandomStreams("random", reserve=1, num_envs=num_envs),
         )
         self.arrays = {"cells": np.zeros((num_envs, 2), dtype=np.int64)}
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:  # noqa: ARG002 - nothing of it shows
+        """Draw the map with rubble, exits and the rover."""
+        side = 52.0
+        for row, line in enumerate(MAP):
+            for column, cell in enumerate(line):
+                corner = (4 + side * column, 4 + side * row)
+                middle = (corner[0] + side / 2, corner[1] + side / 2)
+                color = (170, 150, 135) if cell == "#" else (255, 236, 190) if cell.isdigit() else (246, 246, 246)
+                sheet.rectangle(corner, (corner[0] + side, corner[1] + side), color, "light")
+                if cell.isdigit():
+                    sheet.text(middle, cell, "ink", 22, "middle")
+        row, column = self.arrays["cells"][0].tolist()
+        sheet.circle((4 + side * (column + 0.5), 4 + side * (row + 0.5)), 0.3 * side, "blue", "ink")
 
     def _start(self, mask: Array, observations: Array) -> None:
         for rows in (self.arrays["cells"], observations):

@@ -35,6 +35,16 @@ export async function loadHistories(names) {
   return answer;
 }
 
+/** Returns what is recorded of runs, by name: { version, sheet, recordings, damaged }. */
+export async function loadFilms(names) {
+  return offline ? picked(inside.films, names) : ask("films", { runs: names });
+}
+
+/** Returns the address of a recorded file of a run. */
+export function filmAddress(run, file) {
+  return offline ? inside.files[run][file] : `film?${new URLSearchParams({ run, file })}`;
+}
+
 /** Returns indicators over training: { runs, settings }. A page without a server folds all seeds of a setting or none. */
 export async function loadCurves(names, settings) {
   if (!offline) return ask("curves", { runs: names });

@@ -39,7 +39,7 @@ export function chart(loadPlotly) {
   drawing.load = () => (loading ??= loadPlotly().then(() => change({ plotly: true }), (error) => change({ error: error.message })));
   listen(["listing", "fronts", "histories", "folds", "problem", "selected", "fold", "view", "step", "filter", "error", "plotly"], drawing.draw);
   listen(["listing", "histories", "fronts", "problem", "selected"], () => (drawing.stale = true));
-  listen(["preference", "utility", "minimum", "picked", "normalized"], oncePerFrame(() => drawing.view && mark(drawing)));
+  listen(["preference", "utility", "minimum", "picked", "normalized", "compared"], oncePerFrame(() => drawing.view && mark(drawing)));
   watchTheme(drawing.draw);
   return element("section", { class: "chart", "aria-label": "Fronts" }, canvas, plot, empty, note);
 }
@@ -105,7 +105,7 @@ function drawFigure(drawing, scene, { traces, layout, items, painted, fixed }) {
   drawing.repaint = true;
   Plotly.react(drawing.plot, traces, layout, chartOptions(state.view === "space", !painted));
   if (!drawing.listening) listenToChart(drawing);
-  VIEWS[state.view].draws.markInside?.(drawing.plot, choice());
+  VIEWS[state.view].draws.markInside?.(drawing.plot, marked());
 }
 
 function reasonForNothing() {
@@ -137,16 +137,21 @@ function loneliness(shown) {
   return shown.length === 1 ? "This front is a single point: there is nothing to trade yet." : "Each front is a single point: there is nothing to trade within a run yet.";
 }
 
+/** Returns the chosen policy and its alternatives; the pair that the user is asked about instead of these. */
+function marked() {
+  return state.compared?.pair.length ? { ...choice(), alternatives: state.compared.pair } : choice();
+}
+
 /** Returns the shapes that mark the chosen policy and its alternatives; none in 3-D, which marks inside the scene. */
 function marks(scene) {
-  return VIEWS[state.view].draws.marks?.(scene, choice()) ?? [];
+  return VIEWS[state.view].draws.marks?.(scene, marked()) ?? [];
 }
 
 /** Moves the marks alone: shapes are redrawn without touching the points. */
 function mark(drawing) {
   const draws = VIEWS[state.view].draws;
   if (!drawing.scene || drawing.plot.hidden) return;
-  if (draws.markInside) draws.markInside(drawing.plot, choice());
+  if (draws.markInside) draws.markInside(drawing.plot, marked());
   else {
     const fixed = drawing.plot.layout.shapes.slice(0, drawing.base);
     Plotly.relayout(drawing.plot, { shapes: [...fixed, ...marks(drawing.scene)] });

@@ -69,7 +69,7 @@ function rangeOf(tables, k) {
 }
 
 /** Returns the points that policies are chosen by. */
-function choicePoints(cloud) {
+export function choicePoints(cloud) {
   return cloud.choice_points ?? cloud.points;
 }
 
@@ -125,7 +125,7 @@ function pickedPolicy(scored) {
 /** Returns the points with the highest utility as policies, best first; of nearly equal returns only the best. */
 function highest(scored, tolerances, count) {
   const found = [];
-  const least = leastViolation(scored);
+  const least = leastViolation(scored.map(({ cloud }) => cloud));
   for (const entry of scored) {
     const { cloud: { points: { shape: [rows, objectives], values } }, utilities } = entry;
     for (let row = 0; row < rows; row++) {
@@ -147,10 +147,9 @@ function isOpen({ points: { shape: [, objectives], values }, violations }, row, 
 }
 
 /** Returns by how much the points that pass the filter break the user's constraints, where they do least. */
-function leastViolation(scored) {
+export function leastViolation(clouds) {
   let least = Infinity;
-  for (const { cloud } of scored) {
-    const { points: { shape: [rows, objectives], values }, violations } = cloud;
+  for (const { points: { shape: [rows, objectives], values }, violations } of clouds) {
     for (let row = 0; row < rows; row++) {
       if (passes(values, row * objectives)) least = Math.min(least, violations?.values[row] ?? 0);
     }

@@ -1,8 +1,9 @@
 // The panel on the right: preference, utility, the policy that serves it best, what others trade, how to load it.
 
 import { CHOICE_KEYS, choice, commonScales, extents, isNormalized, rowOfRun, utilityArguments } from "./choice.js";
-import { copyText, element, formatted, quoted, withError } from "./dom.js";
+import { copyLine, element, formatted, quoted, withError } from "./dom.js";
 import { exportButtons } from "./exporting.js";
+import { cardFilm } from "./films.js";
 import { isFiltered, seedClouds, withLimits } from "./scene.js";
 import { change, listen, oncePerFrame, problem, state } from "./state.js";
 import { triangle } from "./triangle.js";
@@ -13,7 +14,9 @@ export function choosePanel() {
   const empty = element("p", { class: "empty" }, "The policy that serves a preference best is shown here once a run has a front.");
   const exports = exportButtons();
   const normalize = normalizeSwitch();
-  const card = element("div", { class: "card", "aria-live": "polite" });
+  const facts = element("div", { "aria-live": "polite" });
+  const [film, foot] = cardFilm();
+  const card = element("div", { class: "card" }, film, facts, foot);
   const filters = element("div");
   let showFilter = () => {};
   const rebuild = () => {
@@ -34,7 +37,7 @@ export function choosePanel() {
   listen(["filter"], () => showFilter());
   listen(["listing", "problem"], hide);
   hide();
-  listen(CHOICE_KEYS, oncePerFrame(() => card.replaceChildren(...(problem() ? policyCard(choice()) : []))));
+  listen(CHOICE_KEYS, oncePerFrame(() => facts.replaceChildren(...(problem() ? policyCard(choice()) : []))));
   return element(
     "aside", { class: "panel choose", "aria-label": "Choose a policy" },
     element("h2", {}, "Choose"), empty, controls, normalize, card, filters, exports,
@@ -139,7 +142,7 @@ function policyCard({ best, alternatives, byHand }) {
     ["Trained for", preferenceText(best)], ["Utility", formatted(reportedUtility(best))],
   ];
   return [
-    element("h3", {}, byHand ? "Policy picked by hand" : "Serves it best"),
+    element("h3", {}, byHand ? (isRecommended(best) ? "Your answers recommend" : "Policy picked by hand") : "Serves it best"),
     byHand ? element("button", { class: "quiet", onclick: () => change({ picked: null }) }, "Back to the best one") : null,
     element("dl", { class: "returns" }, objectives.map((name, k) => [element("dt", { title: name }, name), element("dd", { title: String(best.returns[k]) }, withError(best.returns[k], errors?.[k], extent[k]))])),
     element("dl", { class: "facts" }, facts.map(([name, value]) => [element("dt", {}, name), element("dd", { title: value }, value)])),
@@ -148,6 +151,11 @@ function policyCard({ best, alternatives, byHand }) {
     ...loadLines(best, byHand),
     alternatives.length ? alternativesTable(best, alternatives, objectives, extent) : null,
   ].filter(Boolean);
+}
+
+/** Returns whether a policy is the one that the answers to comparisons recommend. */
+function isRecommended({ run, row }) {
+  return state.compared?.recommended.run === run.name && state.compared.recommended.row === row;
 }
 
 /** Returns one row of a table { shape, values }; null without one. */
@@ -216,11 +224,6 @@ function loadLines(best, byHand) {
   const python = `import morl\nrun = morl.load(${JSON.stringify(folder)})\npolicy = run.policy(${byPreference ? `[${state.preference.join(", ")}]${normalized}` : `row=${row}`})`;
   const shell = `morl evaluate ${quoted(folder)} \\\n  ${byPreference && chosen.byDefault ? `--preference ${state.preference.join(" ")}` : `--row ${row}`} \\\n  --episodes 20`;
   return [copyLine("Python", python), copyLine("Shell", shell)];
-}
-
-function copyLine(label, text) {
-  const button = element("button", { class: "quiet", "aria-label": `Copy the ${label} line`, onclick: () => copyText(text, button) }, "Copy");
-  return element("div", { class: "code" }, element("span", {}, label), button, element("pre", { tabindex: 0 }, text));
 }
 
 /** Returns the limits of each objective as numbers to type, and a function that shows the filter in them. */

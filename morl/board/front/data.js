@@ -1,6 +1,6 @@
 // Keeps the state's data up to date: asks only for what is selected, and again only for what has changed.
 
-import { decoded, loadCurves, loadFolds, loadFronts, loadHistories, loadRuns, offline } from "./api.js";
+import { decoded, loadCurves, loadFilms, loadFolds, loadFronts, loadHistories, loadRuns, offline } from "./api.js";
 import { byName, change, problem, selectedRuns, settingsOfProblem, state } from "./state.js";
 
 const REFRESH_MILLISECONDS = 4000;
@@ -46,6 +46,8 @@ export const loadSelected = latestOnly(async () => {
   const runs = selectedRuns();
   const names = outdated(runs, state.fronts, "version");
   if (names.length) change({ fronts: byName(state.fronts, await loadFronts(names)) });
+  const recorded = runs.filter((run) => run.film_version !== (state.films[run.name]?.version ?? "")).map((run) => run.name);
+  if (recorded.length) change({ films: byName(state.films, await loadFilms(recorded)) });
   await loadFolded();
   await new Promise((resume) => setTimeout(resume)); // the browser draws first
   const late = outdated(runs, state.histories, "history_version");

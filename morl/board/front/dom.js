@@ -118,3 +118,9 @@ export async function copyText(text, button) {
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = label), 1200);
 }
+
+/** Returns a line to copy, under what it is for. */
+export function copyLine(label, text) {
+  const button = element("button", { class: "quiet", "aria-label": `Copy the ${label} line`, onclick: () => copyText(text, button) }, "Copy");
+  return element("div", { class: "code" }, element("span", {}, label), button, element("pre", { tabindex: 0 }, text));
+}

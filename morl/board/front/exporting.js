@@ -8,8 +8,8 @@ export function exportButtons() {
   return element(
     "div", { class: "row" },
     element("span", { class: "grow" }, "Points shown"),
-    element("button", { onclick: () => save("front.csv", "text/csv", asCsv(pointsShown())) }, "CSV"),
-    element("button", { onclick: () => save("front.json", "application/json", asJson(pointsShown())) }, "JSON"),
+    element("button", { onclick: () => saveFile("front.csv", "text/csv", asCsv(pointsShown())) }, "CSV"),
+    element("button", { onclick: () => saveFile("front.json", "application/json", asJson(pointsShown())) }, "JSON"),
   );
 }
 
@@ -59,7 +59,8 @@ function cell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-function save(name, kind, content) {
+/** Has the browser save a text as a file. */
+export function saveFile(name, kind, content) {
   const address = URL.createObjectURL(new Blob([content], { type: kind }));
   element("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);

@@ -100,12 +100,12 @@ function drawCurves(plot, empty) {
   const crowded = [...drawn.values()].flat().length > MOST_DASHED;
   const traces = [];
   plot.classList.toggle("stacked-panels", narrow.matches);
-  const layout = chartLayout({ margin: { l: 60, r: 14, t: 28, b: 28 }, hovermode: false, dragmode: "zoom", uirevision: `curves ${state.problem} ${state.clock}`, annotations: [], shapes: timeLine(names.length) });
+  const layout = chartLayout({ margin: { l: 60, r: 22, t: 28, b: 28 }, hovermode: false, dragmode: "zoom", uirevision: `curves ${state.problem} ${state.clock}`, annotations: [], shapes: timeLine(names.length) });
   names.forEach((name, panel) => {
     const suffix = panel === 0 ? "" : panel + 1;
     const { across, up } = domains(panel, names.length);
     const small = { tickfont: { size: 11, color: colours().faint }, nticks: 4, tickformat: ",.6~g" };
-    layout[`xaxis${suffix}`] = axisLayout("", { ...small, domain: across, anchor: `y${suffix}`, rangemode: "tozero" });
+    layout[`xaxis${suffix}`] = axisLayout("", { ...small, nticks: 3, tickangle: 0, domain: across, anchor: `y${suffix}`, rangemode: "tozero" });
     layout[`yaxis${suffix}`] = axisLayout("", { ...small, domain: up, anchor: `x${suffix}` });
     layout.annotations.push(...panelTitle(name, across[0], up[1]));
     for (const [number, curves] of drawn) traces.push(...curveTraces(curves, name, { ...look(number, state.fold), ...(crowded ? { dash: "solid" } : {}) }, suffix));

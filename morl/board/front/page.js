@@ -3,8 +3,10 @@
 import { offline } from "./api.js";
 import { chart, VIEWS, viewsFor } from "./chart.js";
 import { choosePanel } from "./choose.js";
+import { comparePanel } from "./compare.js";
 import { begin, firstSelection, loadFolded, loadSelected } from "./data.js";
 import { copyText, element, quoted } from "./dom.js";
+import { filmStrip, sideBySide } from "./films.js";
 import { curvesPanel, indicatorsTable, timeSlider } from "./follow.js";
 import { runsPanel } from "./runs.js";
 import { change, listen, problem, selectedRuns, state } from "./state.js";
@@ -14,7 +16,19 @@ import { tooltip } from "./tooltip.js";
 export async function build(loadPlotly) {
   document.body.append(
     runsPanel(showProblem),
-    element("main", {}, toolbar(), chart(loadPlotly), timeSlider(), curvesPanel(), indicatorsTable(), sharePanel()),
+    element(
+      "main",
+      {},
+      toolbar(),
+      comparePanel(),
+      chart(loadPlotly),
+      timeSlider(),
+      filmStrip(),
+      sideBySide(),
+      curvesPanel(),
+      indicatorsTable(),
+      sharePanel(),
+    ),
     choosePanel(),
     tooltip(),
   );
@@ -26,7 +40,7 @@ export async function build(loadPlotly) {
 function showProblem(key) {
   const { objectives } = state.listing.problems.find((candidate) => candidate.key === key);
   change({
-    problem: key, selected: firstSelection(key), view: viewsFor(objectives.length)[0], step: null, filter: [], picked: null, minimum: [], normalized: null, folds: {},
+    problem: key, selected: firstSelection(key), view: viewsFor(objectives.length)[0], step: null, filter: [], picked: null, held: null, minimum: [], normalized: null, folds: {},
     preference: objectives.map(() => Math.round(1000 / objectives.length) / 1000),
   });
 }

@@ -14,7 +14,7 @@ export function figure({ groups, ranges, objectives, problem }) {
   const items = [];
   if (problem.known_front) {
     const known = Array.from({ length: problem.known_front.shape[0] }, (_, row) => [{ points: problem.known_front }, row]);
-    traces.push({ type: "scatter", mode: "lines", hoverinfo: "none", ...lines(known, ranges), line: { color: faded(colours().known, 0.45), width: 3 } });
+    traces.push({ type: "scatter", mode: "lines", hoverinfo: "skip", ...lines(known, ranges), line: { color: faded(colours().known, 0.45), width: 3 } });
     items.push(() => null);
   }
   const ordered = [...groups].sort((a, b) => Boolean(b.filtered) - Boolean(a.filtered)); // what is left out lies behind

@@ -14,7 +14,7 @@ export function figure({ clouds, groups, ranges, objectives, problem }) {
   const traces = [];
   const items = [];
   const add = (trace, lookUp = null) => {
-    traces.push({ hoverinfo: "none", ...trace });
+    traces.push({ hoverinfo: lookUp ? "none" : "skip", ...trace }); // a corner of an outline must not hide the point on it
     items.push(lookUp);
   };
   const corner = problem.reference_point ?? ranges.map(([lowest, highest]) => lowest - (highest - lowest));

@@ -10,6 +10,8 @@ export const state = {
   fronts: byName(), // run name -> reported front
   histories: byName(), // run name -> fronts over training
   curves: { runs: byName(), settings: {} },
+  films: byName(), // run name -> what is recorded of it
+  held: null, // { run, row }: a policy that is kept in view beside the chosen one
   folds: {}, // setting key -> folded seeds, at `step`
   problem: null, // key
   selected: new Set(), // run names
@@ -23,6 +25,7 @@ export const state = {
   normalized: null, // whether weights count returns in scales; null: where these differ much
   filter: [], // [lowest, highest] of each objective; null where there is none
   picked: null, // { run, row }: a policy that the user points at instead of the best one
+  compared: null, // { pair, recommended }: two policies that the user is asked about, and { run, row } that answers recommend
   clock: "training_steps",
   loaded: false, // whether the list of runs has come
   plotly: false, // whether Plotly is there to draw with

@@ -2,6 +2,7 @@
 
 import { element, withError } from "./dom.js";
 import { extents } from "./choice.js";
+import { pointedAt, pointedAway } from "./films.js";
 import { pointOf } from "./scene.js";
 import { problem } from "./state.js";
 
@@ -18,6 +19,7 @@ export function showTooltip([cloud, row], event) {
   const id = cloud.policy_ids?.values[row];
   box.replaceChildren(
     element("strong", {}, cloud.name),
+    ...[pointedAt(cloud, row)].filter(Boolean),
     element("dl", {}, problem().objectives.map((name, k) => [element("dt", {}, name), element("dd", {}, withError(returns[k], errors?.[k], extent[k]))])),
     ...(id >= 0 ? [element("span", {}, `policy ${id}; click to look at it`)] : []),
   );
@@ -29,5 +31,6 @@ export function showTooltip([cloud, row], event) {
 }
 
 export function hideTooltip() {
+  pointedAway();
   box.hidden = true;
 }
