@@ -68,6 +68,8 @@ def assert_acts_alike(run: Any, learner: str, name: str, file: Path) -> None:
     expected, _ = policy.predict(batch)
     found, _ = loaded.predict(batch)
     np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="image_size = 84, and such policies cannot be exported"):
+        loaded.to_torchscript(file.with_suffix(".ts"))
     alone = [loaded.predict(one(batch, index))[0] for index in range(5)]
     np.testing.assert_allclose(np.stack(alone), expected, rtol=1e-4, atol=1e-5)
 
