@@ -4,10 +4,9 @@ python benchmarks/choose.py [--quick] [--makers 60] [--write docs/results/choose
 
 Each decision maker has a utility that the method does not know: a weighted sum, a Tchebycheff utility, or minimum
 requirements (of one or two objectives, 20 to 70 % of their range) before a weighted sum, in turn; weights are drawn
-uniformly. They compare outcomes of a front that is known
-without training. Counted are the questions until the recommended policy's regret, a share of their utility's range over
-the front, is under 1 % and stays there for the rest of 30 questions. Three ways to ask take turns on the same decision
-makers:
+uniformly. They compare outcomes of a front that is known without training. Counted are the questions until the
+recommended policy's regret, a share of their utility's range over the front, is under 1 % and stays there for the rest
+of 30 questions; 31 stands for more. Three ways to ask take turns on the same decision makers:
 
 - information: the pair whose answer says most about the best policy (`morl.elicitation`);
 - random pairs: two policies drawn at random; posterior and recommendation as above;
@@ -263,7 +262,8 @@ def main() -> None:
     text = (
         "# Choose by comparing: questions that synthetic decision makers answer\n\n"
         f"`python benchmarks/choose.py --makers {arguments.makers} --write {arguments.write}`; morl {morl.__version__},"
-        f" Python {platform.python_version()}, numpy {np.__version__}, one thread. {__doc__.split(chr(10) * 2, 2)[2]}\n"
+        f" Python {platform.python_version()}, numpy {np.__version__}, one thread, seeds as numbered.\n\n"
+        f"{__doc__.split(chr(10) * 2, 2)[2]}\n"
         f"## Decision makers 0 to {arguments.makers - 1}: logistic errors of {arguments.noise:g} of the range\n\n"
         f"{first}\n\n"
         f"{quick}\n\n"

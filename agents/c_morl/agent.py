@@ -34,10 +34,12 @@ from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
-from morl.learning.observations import encoder, final_observations
+from morl.learning.encoders import Architecture
+from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
 from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import TransitionSizes
+from morl.learning.types import ImageShape
 from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
@@ -47,6 +49,7 @@ from morl.protocols import (
     FloatArray,
     IndexArray,
     MemoryArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -55,24 +58,39 @@ from morl.protocols import (
 from morl.seeding import derived_seed
 
 
-def policy_spec(problem: Problem, config: Config) -> PolicySpec:
+def policy_spec(problem: Problem, config: Config, architecture: Architecture) -> PolicySpec:
     """Return the specification of all policies: their network, spaces and encoding.
 
     Args:
         problem: the environment.
         config: settings.
+        architecture: of their networks.
     """
     return PolicySpec(
         agent="c-morl",
         head="categorical" if isinstance(problem.action_space, spaces.Discrete) else "gaussian",
         hidden_sizes=config.hidden_sizes,
-        activation="tanh",
+        activation=config.activation,
+        normalization=config.normalization,
+        image_size=config.image_size if architecture.images else 0,
+        image_layers=architecture.encoding_layers,
+        network=config.network,
         observation_space=problem.observation_space,
         action_space=problem.action_space,
         objectives=problem.objectives,
         one_hot=config.one_hot,
         action_masks=problem.action_masks,
         memory_size=0 if config.memory == "none" else config.memory_size,
+    )
+
+
+def _architecture(config: Config, images: tuple[ImageShape, ...]) -> Architecture:
+    return Architecture(
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        normalization=config.normalization,
+        images=images,
+        network=config.network,
     )
 
 
@@ -112,14 +130,16 @@ class CMORL:
         self.own_constraints = [replace(each, bound=each.bound / units[each.objective]) for each in self.constraints]
         bounded = {each.objective for each in self.constraints}
         self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
-        self.encode, width = encoder(problem.observation_space, config.one_hot)
+        observations = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+        self.encode = observations.encode
         self.to_environment = action_map(problem.action_space)
+        architecture = _architecture(config, observations.images)
         self.memory_size = 0 if config.memory == "none" else config.memory_size
         self.network = actor_critic(
-            width=width,
+            width=observations.width,
             action_space=problem.action_space,
             objectives=self.num_objectives,
-            hidden_sizes=config.hidden_sizes,
+            architecture=architecture,
             initial_std=config.initial_std,
             memory_size=self.memory_size,
         )
@@ -129,18 +149,19 @@ class CMORL:
             bounds=bounds_of(self.own_constraints, self.num_objectives),
             targets=np.eye(self.num_objectives)[self.free_objectives],
             sizes=TransitionSizes(
-                observation=width,
+                observation=observations.width,
                 action=self.network.log_stds or 1,
                 objectives=self.num_objectives,
                 choices=num_choices(problem.action_space) if problem.action_masks else 0,
                 state=self.network.state_size,
+                pixels=observations.pixels,
             ),
             num_envs=num_envs,
             discount=self.discount,
             device=device,
             backend=config.backend,
         )
-        self.bank = PolicyBank(policy_spec(problem, config), device)
+        self.bank = PolicyBank(policy_spec(problem, config, architecture), device)
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
 
         preferences = self._initial_preferences()
@@ -181,6 +202,27 @@ class CMORL:
             total_steps: environment steps of the run.
         """
         return {"initial_steps": max(total_steps // 2, 10 * config.samples_per_update)}
+
+    @staticmethod
+    def memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
+        """Return the memory of the rollouts of all tasks side by side, and of the samples made of them.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments, of which each task needs one.
+            total_steps: environment steps of the run.
+        """
+        encoder = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+        tasks = min(num_envs, max(6, (config.selected or 6) * problem.num_objectives))
+        return MemoryNeed(
+            what="the rollout",
+            setting="samples_per_update",
+            value=config.samples_per_update,
+            transitions=min(tasks * config.samples_per_update, total_steps),
+            bytes_each=encoder.transition_bytes(10 * problem.num_objectives),
+            copies=tasks,
+        )
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
+from morl.learning.backends import BackendSetting
+from morl.learning.types import Activation, Normalization
+
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 MemoryName: TypeAlias = Literal["none", "gru"]
-BackendName: TypeAlias = Literal["auto", "eager", "numba"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,16 @@ class Config:
     learning_rate: float = 3e-4
     """Adam's initial step size; it falls linearly to 0 in initialization (authors' value)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Units of the hidden layers (tanh) of actor and critic (authors' value)."""
+    """Units of the hidden layers of actor and critic (authors' value)."""
+    activation: Activation = "tanh"
+    """Activation of the hidden layers (authors' value)."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers before their activation (authors' value)."""
+    image_size: int = 84
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
+    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    network: str = ""
+    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
     memory: MemoryName = "none"
     """Memory of the policies and their critics, for environments whose observations do not show everything: none, or a
     layer of gated recurrent units (GRU) before the hidden layers (not in the authors' code)."""
@@ -90,7 +101,7 @@ class Config:
     interpolate: bool = False
     """After initialization and after each round, also archive non-dominated policies half-way between neighbours in
     parameter space."""
-    backend: BackendName = "auto"
+    backend: BackendSetting = "auto"
     """Backend that executes PPO's gradient steps; "auto": "numba" where it supports the settings, else "eager"."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -154,16 +165,7 @@ class Config:
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
-        if self.initial_divisions is not None and self.initial_divisions < 0:
-            raise ValueError(f"initial_divisions is {self.initial_divisions}, but must be at least 0")
-        for name in _SHARES:
-            value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
+        _check_ranges(self)
         self._check_minibatches()
         if not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every width must be greater than 0")
@@ -182,10 +184,28 @@ class Config:
             )
 
 
+def _check_ranges(config: Config) -> None:
+    """Raise ValueError where a number is out of its range."""
+    for name in _POSITIVE:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
+    for name in _NOT_NEGATIVE:
+        value = getattr(config, name)
+        if value is not None and value < 0:
+            raise ValueError(f"{name} is {value}, but must be at least 0")
+    for name in _SHARES:
+        value = getattr(config, name)
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
+
+
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "solver": get_args(SolverName),
     "memory": get_args(MemoryName),
-    "backend": get_args(BackendName),
+    "backend": get_args(BackendSetting),
+    "activation": get_args(Activation),
+    "normalization": get_args(Normalization),
 }
 """Fields that must be one of several names."""
 _POSITIVE = (
@@ -210,6 +230,8 @@ _POSITIVE = (
     "archive_capacity",
 )
 """Fields that must be finite and greater than 0; None is allowed where the type allows it."""
+_NOT_NEGATIVE = ("initial_divisions", "image_size")
+"""Fields that must be at least 0; None is allowed where the type allows it."""
 _SHARES = ("beta", "gae_lambda", "entropy_weight", "duplicate_tolerance", "discount")
 """Fields that must lie between 0 and 1; None is allowed where the type allows it."""
 

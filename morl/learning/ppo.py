@@ -17,17 +17,26 @@ from gymnasium import spaces
 from torch import Tensor
 
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.networks import MultilayerPerceptron
+from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.recurrent import GRU
+from morl.learning.types import Network
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
 "action", "log_probability" (of the policies that acted), "value" (the critic's, before the update), "target" (of the
-critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more.
+critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more. Where observations
+have images, "pixels" holds them as bytes, and "observation" the rest (`inputs_of`).
 
 Of policies with a memory, the samples are sequences of steps, one behind the other. "start" is 1 where the memory is
 empty before a step, and "state" [policy, sequence, width] has one row for each sequence: the memory before it."""
+
+
+def inputs_of(batch: Samples) -> Tensor:
+    """Return the inputs of the networks [policy, sample, width] of some samples: pixels, if any, then the rest."""
+    if "pixels" not in batch:
+        return batch["observation"]
+    return torch.cat([batch["pixels"].to(batch["observation"].dtype), batch["observation"]], dim=2)
 
 
 class Memory(NamedTuple):
@@ -75,7 +84,7 @@ class PPOSettings:
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """The shape of an actor and a vector critic: two separate tanh networks. It holds no parameters.
+    """The shape of an actor and a vector critic: two separate networks. It holds no parameters.
 
     A row of parameters, one policy's, is: actor, log of the standard deviations (continuous actions only), critic.
 
@@ -84,8 +93,8 @@ class ActorCritic:
     alone (a trust region) leaves values as they are. A state holds the actor's units, then the critic's.
     """
 
-    actor: MultilayerPerceptron
-    critic: MultilayerPerceptron
+    actor: Network
+    critic: Network
     """One output for each objective."""
     log_stds: int
     """Number of state-independent log standard deviations: the width of continuous actions, 0 for a discrete choice."""
@@ -210,7 +219,7 @@ def actor_critic(
     width: int,
     action_space: gymnasium.Space[Any],
     objectives: int,
-    hidden_sizes: tuple[int, ...],
+    architecture: Architecture | tuple[int, ...],
     initial_std: float = 1.0,
     memory_size: int = 0,
 ) -> ActorCritic:
@@ -220,7 +229,7 @@ def actor_critic(
         width: elements of an encoded observation.
         action_space: of the environment.
         objectives: outputs of the critic.
-        hidden_sizes: units of the hidden layers of both networks.
+        architecture: of both networks; units of the hidden layers for perceptrons with tanh.
         initial_std: standard deviation of the continuous actions of a fresh policy.
         memory_size: units of the GRU that both networks begin with; 0: none.
 
@@ -235,10 +244,13 @@ def actor_critic(
         log_stds = outputs
     else:
         raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
+    if isinstance(architecture, tuple):
+        architecture = Architecture(hidden_sizes=architecture, activation="tanh")
+    if memory_size and architecture.images:
+        raise ValueError("memory is 'gru', but observations have images: set memory 'none', or image_size 0")
     memory = GRU(width, memory_size) if memory_size else None
-    seen = memory_size or width
-    actor = MultilayerPerceptron((seen, *hidden_sizes, outputs), activation="tanh")
-    critic = MultilayerPerceptron((seen, *hidden_sizes, objectives), activation="tanh")
+    actor = architecture.build("actor", memory_size or width, outputs)
+    critic = architecture.build("critic", memory_size or width, objectives)
     return ActorCritic(actor, critic, log_stds, initial_std, memory)
 
 
@@ -253,7 +265,7 @@ def probability_ratios(network: ActorCritic, actor: Tensor, batch: Samples) -> t
         actor: [policy, n] parameters of the actors.
         batch: samples.
     """
-    policy = network.distribution(actor, batch["observation"], batch.get("mask"), memory_of(batch))
+    policy = network.distribution(actor, inputs_of(batch), batch.get("mask"), memory_of(batch))
     return policy, (policy.log_probability(batch["action"]) - batch["log_probability"].squeeze(2)).exp()
 
 
@@ -308,7 +320,7 @@ def ppo_loss(
     """
     actor, critic = network.split(parameters)
     policy, ratios = probability_ratios(network, actor, batch)
-    values = network.values(critic, batch["observation"], memory_of(batch))
+    values = network.values(critic, inputs_of(batch), memory_of(batch))
     value_loss = clipped_value_loss(values, batch["value"], batch["target"], settings.value_clip_range)
     loss = policy_loss(ratios, batch) + settings.value_weight * value_loss.mean(dim=(1, 2))
     if settings.entropy_weight:
@@ -377,16 +389,22 @@ def minibatches(samples: Samples, count: int, generator: torch.Generator) -> Ite
         generator: of the permutations.
     """
     columns = whole_sequences(samples)
-    widths = [column.shape[2] for column in columns.values()]
-    rows = torch.cat(list(columns.values()), dim=2)  # one gather of long rows instead of many of short ones
+    numbers = {name: column for name, column in columns.items() if name != "pixels"}
+    widths = [column.shape[2] for column in numbers.values()]
+    rows = torch.cat(list(numbers.values()), dim=2)  # one gather of long rows instead of many of short ones
     num_policies, num_rows, width = rows.shape
     size = num_rows // count
     keys = torch.rand(num_policies, num_rows, generator=generator, device=rows.device)
     order = keys.argsort(dim=1)[:, : size * count]
     order += torch.arange(num_policies, device=rows.device).unsqueeze(1) * num_rows
     shuffled = rows.view(-1, width).index_select(0, order.flatten()).view(num_policies, count, size, width)
+    places = order.view(num_policies, count, size)
     for part in range(count):
-        yield single_samples(dict(zip(columns, torch.split(shuffled[:, part], widths, dim=2), strict=True)), samples)
+        batch = dict(zip(numbers, torch.split(shuffled[:, part], widths, dim=2), strict=True))
+        if "pixels" in columns:  # bytes, gathered as they are needed: there is never a copy of all of them
+            pixels = columns["pixels"].flatten(0, 1).index_select(0, places[:, part].flatten())
+            batch["pixels"] = pixels.view(num_policies, size, -1)
+        yield single_samples(batch, samples)
 
 
 def whole_sequences(samples: Samples) -> Samples:

@@ -76,6 +76,9 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "memory": ({"memory": "gru", "memory_size": 5, "memory_steps": 2}, [{"minibatches": 2}]),
     "memory_size": ({"memory_size": 5}, [MEMORY]),
     "memory_steps": ({"memory_steps": 4}, [MEMORY]),
+    "activation": ({"activation": "silu"}, []),
+    "normalization": ({"normalization": "layer"}, []),
+    "network": ({"network": "networks:small"}, []),
     "batch_size": ({"batch_size": 6}, []),
     "updates_per_step": ({"updates_per_step": 2.0}, []),
     "offline_updates": (
@@ -102,8 +105,8 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "precision": ({"precision": "bfloat16"}, []),
 }
 """Field -> another value, and contexts in which it may have an effect, besides the solver's small settings."""
-NOT_LEARNED = {"solver", "workers", "backend", "one_hot"}
-"""The solver is varied by every test, the next two change the speed, the last is tested on integers."""
+NOT_LEARNED = {"solver", "workers", "backend", "one_hot", "image_size"}
+"""The solver is varied by every test, the next two change the speed, the last are tested on integers and images."""
 
 
 class Evaluation:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from board_runs import quarter_circle, write_run
+from board_runs import quarter_circle, write_films, write_run
 from numpy.typing import NDArray
 
 import morl
@@ -33,7 +33,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     contexts = []
 
     def open_page(*runs: Path, theme: str = "light", width: int = 1400) -> Any:
-        write_page(list(runs), tmp_path / "front.html")
+        write_page(list(runs), tmp_path / "front.html", videos=(runs[0] / "videos").exists())
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -270,3 +270,21 @@ def test_nothing_is_cut_and_the_pair_is_marked(theme: str, opened: Callable[...,
         node.scrollWidth > node.clientWidth + 1).map((node) => node.textContent)"""
     assert page.evaluate(cut) == []
     assert page.locator(".plot .shapelayer path").count() >= 4  # a ring and its border, and two dotted ones
+
+
+def test_films_of_both_outcomes_are_shown_where_they_are_recorded(opened: Callable[..., Any], tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", points=quarter_circle(6))
+    write_films(run, [0, 1, 2])
+    page = opened(run)
+    page.click("text=Choose by comparing")
+    page.wait_for_selector(".answers")
+    for _ in range(4):
+        pair = pair_of(page)
+        if not pair:
+            break
+        recorded = [policy["row"] in (0, 1, 2) for policy in pair]
+        shown = page.locator(".compare .films > div")
+        assert shown.count() == (2 if any(recorded) else 0)
+        if any(recorded):
+            assert [shown.nth(side).locator("img").count() == 1 for side in range(2)] == recorded
+        press(page, "l" if pair[0]["outcome"][0] > pair[1]["outcome"][0] else "r")

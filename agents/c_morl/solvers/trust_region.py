@@ -20,7 +20,16 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.ppo import ActorCritic, Memory, PolicyLoss, Samples, memory_of, probability_ratios, thin_out
+from morl.learning.ppo import (
+    ActorCritic,
+    Memory,
+    PolicyLoss,
+    Samples,
+    inputs_of,
+    memory_of,
+    probability_ratios,
+    thin_out,
+)
 from morl.protocols import FloatArray
 
 FISHER_STRIDE = 4
@@ -207,7 +216,7 @@ def trust_region_step(
     slack_gradients = torch.stack(gradients[1:], dim=1) * constraints.dslack_dadvantage.unsqueeze(2)
 
     thinned = thin_out(samples, FISHER_STRIDE)
-    product = fisher_product(network, actor, thinned["observation"], thinned.get("mask"), memory_of(thinned))
+    product = fisher_product(network, actor, inputs_of(thinned), thinned.get("mask"), memory_of(thinned))
     inverse_target = conjugate_gradients(product, target)
     inverse_slacks = torch.stack([conjugate_gradients(product, each) for each in slack_gradients.unbind(1)], dim=1)
     solution = dual_step(

@@ -4,8 +4,9 @@
 
 import { choicePoints, extents, isNormalized, commonScales, leastViolation } from "./choice.js";
 import { DEFAULTS, FORMAT, Session } from "./elicitation.js";
-import { copyText, element, formatted, quoted, withError } from "./dom.js";
+import { copyLine, element, formatted, quoted, withError } from "./dom.js";
 import { saveFile } from "./exporting.js";
+import { player, recordingOf } from "./films.js";
 import { passes, pointOf, seedClouds } from "./scene.js";
 import { change, listen, oncePerFrame, problem, selectedRuns, state } from "./state.js";
 
@@ -280,11 +281,10 @@ function resultLine() {
   const returns = problem().objectives.map((name, k) => `${name} ${withError(policy.returns[k], 0, extent[k])}`).join(", ");
   const row = policy.cloud.rows.values[policy.row];
   const line = `morl.load(${JSON.stringify(policy.run.directory)}).policy(row=${row})`;
-  const copy = element("button", { class: "quiet", "aria-label": "Copy the line that loads it", onclick: () => copyText(line, copy) }, "Copy");
   const about = session.answers.length ? describedUtility() : "";
   return element(
     "div", { class: "result" }, element("p", {}, element("strong", {}, nameOf(policy)), `: ${returns}`), about ? element("p", { class: "hint small" }, about) : null,
-    policy.run.loadable ? element("div", { class: "code" }, element("span", {}, "Python"), copy, element("pre", { tabindex: 0 }, line)) : null,
+    policy.run.loadable ? copyLine("Python", line) : null,
     policy.run.loadable ? element("p", { class: "hint small" }, `Save writes choose.json; in a terminal, morl choose ${quoted(policy.run.directory)} --session choose.json goes on with it.`) : null,
   );
 }
@@ -294,10 +294,8 @@ function describedUtility() {
   return `Your answers fit ${words[active.session.preference.utility]} best; the sliders on the right are set to it.`;
 }
 
-let films = null; // the module of recorded films, where this page has one
-import("./films.js").then((module) => (films = module), () => {});
-
+/** Returns the film of a policy; null where it has not been recorded. */
 function filmOf({ run, row }) {
-  const recording = films?.recordingOf(run, row);
-  return recording ? films.player(run, recording, `What ${run.name}, row ${row}, does`) : null;
+  const recording = recordingOf(run, row);
+  return recording && player(run, recording, `What ${run.name}, row ${row}, does`);
 }

@@ -126,7 +126,8 @@ function information({ values, acceptances, shares, settings }, pairs, { numbers
   return Float64Array.from(pairs, ([first, second]) => {
     joint.fill(0);
     for (let p = 0; p < particles; p++) {
-      const [left, right] = [first * particles + p, second * particles + p];
+      const left = first * particles + p;
+      const right = second * particles + p;
       chances(values[left], values[right], acceptances[left], acceptances[right], four);
       for (let answer = 0; answer < four.length; answer++) joint[answer * count + numbers[p]] += shares[p] * four[answer];
     }

@@ -83,7 +83,7 @@ class Columns {
   weigh(kind, weights, required, start) {
     const { columns, utilities, missing } = this;
     utilities.fill(kind === TCHEBYCHEFF ? Infinity : 0);
-    missing.fill(-Infinity);
+    if (kind === REQUIREMENTS) missing.fill(-Infinity);
     for (let k = 0; k < columns.length; k++) {
       if (kind === TCHEBYCHEFF) lower(utilities, columns[k], weights[start + k]);
       else add(utilities, columns[k], weights[start + k]);
@@ -269,7 +269,8 @@ function logLikelihood(particles, points, comparisons, response) {
   const four = new Float64Array(ANSWERS.length);
   comparisons.forEach(({ answer }, number) => {
     for (let p = 0; p < count; p++) {
-      const [left, right] = [2 * number * count + p, (2 * number + 1) * count + p];
+      const left = 2 * number * count + p;
+      const right = left + count;
       chances(values[left], values[right], acceptances[left], acceptances[right], four);
       total[p] += Math.log(four[answer]);
     }
