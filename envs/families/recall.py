@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Discrete
 from morl.envs.backends.kernels import KernelVectorEnv
 from morl.envs.backends.single import single_form
 from morl.envs.backends.streams import RandomStreams
-from morl.envs.core.types import Array, EnvOption
+from morl.envs.core.types import Action, Array, EnvOption, Sheet
 from morl.protocols import FloatArray
 
 PLACES = np.array([2, 5, 8])
@@ -37,6 +37,8 @@ class RecallKernel(KernelVectorEnv):
     Observation: the side (-1 left, 1 right, 0 after the first step), the place as a share of the corridor, and whether
     there are doors. Actions: walk on, the left door, the right door; where there are no doors, all walk on.
     """
+
+    picture_size = (640, 360)
 
     def __init__(self, num_envs: int = 1, max_episode_steps: int | None = HORIZON) -> None:
         super().__init__(
@@ -70,6 +72,23 @@ class RecallKernel(KernelVectorEnv):
         observations[:, 0] = 0.0
         observations[:, 1] = place / LENGTH
         observations[:, 2] = np.isin(place, PLACES)
+
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the corridor, its doors and who walks in it; the prize is behind the orange doors."""
+        place = int(self.arrays["place"][0])
+        side = int(self.arrays["side"][0])
+        for door, prize in zip(PLACES.tolist(), PRIZES.tolist(), strict=True):
+            x = 60.0 + 60.0 * door
+            for hand, top in ((LEFT, 90.0), (RIGHT, 210.0)):
+                sheet.rectangle((x - 14.0, top), (x + 14.0, top + 30.0), "orange" if hand == side else "faint")
+            sheet.text((x, 70.0), f"{prize:g}", "ink", 13, "middle")
+        sheet.line([(30.0, 120.0), (580.0, 120.0)], "faint", 1)
+        sheet.line([(30.0, 210.0), (580.0, 210.0)], "faint", 1)
+        sheet.circle((60.0 + 60.0 * place, 165.0), 14.0, "blue")
+        if place == 0:
+            sheet.text((60.0, 290.0), "left" if side == LEFT else "right", "ink", 13, "middle")
+        if action is not None:
+            sheet.text((320.0, 320.0), ("walk on", "left door", "right door")[int(action)], "ink", 13, "middle")
 
 
 recall = single_form(RecallKernel)
