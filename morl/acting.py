@@ -31,8 +31,8 @@ class _Stack(NamedTuple):
 
     ids: list[int]
     arrays: PolicyArrays
-    mean: NDArray[np.floating[Any]] | None  # [policy, width]
-    scale: NDArray[np.floating[Any]] | None  # [policy, width]
+    mean: NDArray[np.floating[Any]] | None  # [policy, width], without pixels
+    scale: NDArray[np.floating[Any]] | None  # [policy, width], without pixels
 
 
 class _Block(NamedTuple):
@@ -151,8 +151,9 @@ class PolicyBank:
             accrued = accrued / np.append(self.spec.reward_units, 1.0)
         rows = network.augmented.augment(network.encode(observations), accrued)
         if stack.mean is not None and stack.scale is not None:
-            normalized = (rows - stack.mean[group]) * stack.scale[group]
-            rows = np.clip(normalized, -10.0, 10.0).astype(np.float32)
+            pixels = network.pixels
+            normalized = np.clip((rows[:, pixels:] - stack.mean[group]) * stack.scale[group], -10.0, 10.0)
+            rows = np.concatenate([rows[:, :pixels], normalized], axis=1).astype(np.float32)
         if self.spec.conditioned:
             rows = np.concatenate([rows, preferences], axis=1, dtype=np.float32)
         inputs = block.arrange(rows, self.device)
@@ -430,16 +431,18 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
         file: written by `Policy.save`, or one of a run folder's `policies/`.
         utility: the utility of action values, a name or a function of (returns, preferences, ideal); default: the one
             that the file names.
-        trust: import the module that the file names for its utility, if it does: it runs as your own code.
+        trust: import the modules that the file names for its utility and its network, if it does: they run as your own
+            code.
 
     Raises:
-        ValueError: the file is missing, damaged, altered, or of another format, or names a utility whose module is
-            neither imported nor trusted.
+        ValueError: the file is missing, damaged, altered, or of another format, or names a utility or network whose
+            module is neither imported nor trusted.
     """
     found = read_policy(Path(file))
     if utility is None:
         named = found.data.spec.utility
         check_trust(f"policy file {file}", "utility", named, trust, "utility=FUNCTION or trust=True")
+    check_trust(f"policy file {file}", "network", found.data.spec.network, trust, "trust=True")
     scale = found.preference_scale
     try:
         return Policy(found.data, found.preference, utility=utility, preference_scale=scale, env_id=found.env_id)

@@ -47,6 +47,7 @@ EXPORTED_FIELDS: Final = frozenset(
         "head",
         "hidden_sizes",
         "activation",
+        "normalization",
         "observation_space",
         "action_space",
         "objectives",

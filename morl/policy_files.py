@@ -9,7 +9,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.space_records import record_of_space, space_of_record
+from morl.learning.types import Activation, Convolution, ImageLayers, Normalization
 from morl.protocols import FloatArray
 
 FORMAT = 2
@@ -29,7 +30,6 @@ FORMAT = 2
 LARGEST_FILE: Final = 2**29
 """Bytes of a policy file that is read."""
 
-Activation = Literal["relu", "tanh"]
 Head = Literal["deterministic", "squashed-gaussian", "gaussian", "categorical", "action-values"]
 """What a network's outputs mean.
 
@@ -51,6 +51,14 @@ class PolicySpec:
     """Widths of the hidden layers."""
     activation: Activation = "relu"
     """Activation of the hidden layers."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers."""
+    image_size: int = 0
+    """Largest side of an image (`morl.learning.observations`); 0: pixels are numbers like others."""
+    image_layers: tuple[ImageLayers, ...] = ()
+    """Layers that encode each image of an observation; their parameters come before those of the hidden layers."""
+    network: str = ""
+    """The user's own network, "module:factory"; empty: the layers above."""
     observation_space: gymnasium.Space[Any]
     """Of single observations."""
     action_space: gymnasium.Space[Any]
@@ -102,6 +110,9 @@ class PolicySpec:
             fields["action_space"] = space_of_record(fields["action_space"])
             fields["hidden_sizes"] = tuple(int(size) for size in fields["hidden_sizes"])
             fields["objectives"] = tuple(str(name) for name in fields["objectives"])
+            fields["network"] = str(fields.get("network", ""))
+            fields["image_size"] = int(fields.get("image_size", 0))
+            fields["image_layers"] = tuple(_image_layers(each) for each in fields.get("image_layers", ()))
             for name in ("augmented_units", "reward_units"):
                 if fields.get(name) is not None:
                     fields[name] = tuple(float(unit) for unit in fields[name])
@@ -120,6 +131,8 @@ class PolicySpec:
             "head": self.head in get_args(Head),
             "hidden_sizes": all(size > 0 for size in self.hidden_sizes),
             "activation": self.activation in get_args(Activation),
+            "normalization": self.normalization in get_args(Normalization),
+            "image_size": self.image_size >= 0,
             "objectives": count > 0,
             "utility": isinstance(self.utility, str),
             "ensemble": type(self.ensemble) is int and self.ensemble > 0,
@@ -134,6 +147,11 @@ class PolicySpec:
                 raise ValueError(f"the policy's {name} is {getattr(self, name)!r:.100}, which no policy has")
 
 
+def _image_layers(record: Sequence[Any]) -> ImageLayers:
+    convolutions, features = record
+    return ImageLayers(tuple(Convolution._make(map(int, each)) for each in convolutions), int(features))
+
+
 @dataclass(frozen=True, kw_only=True)
 class PolicyData:
     """One policy: its specification and the arrays that acting needs."""
@@ -143,7 +161,7 @@ class PolicyData:
     parameters: Tensor
     """[n] float32: of the network (or networks), then (gaussian) the log standard deviations."""
     mean: NDArray[np.floating[Any]] | None = None
-    """[width] mean of the observations; None where observations are not normalized."""
+    """[width] mean of the observations, without pixels; None where observations are not normalized."""
     scale: NDArray[np.floating[Any]] | None = None
     """[width] 1 / standard deviation of the observations, in the precision that normalizes them."""
     preference: FloatArray

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
-from morl.learning.networks import MultilayerPerceptron
-from morl.learning.observations import batch_size, encoder, with_first_axis
+from morl.learning.encoders import Architecture
+from morl.learning.observations import batch_size, observation_encoder, with_first_axis
 from morl.learning.scalarization import AugmentedState, ScaledUtility, bind_utility, scaled_utility
+from morl.learning.types import Network
 from morl.policy_files import PolicyData, PolicySpec
 from morl.protocols import Observations, UtilityChoice
 
@@ -35,7 +36,11 @@ class PolicyNetwork:
 
     def __init__(self, spec: PolicySpec, utility: UtilityChoice = None) -> None:
         self.spec = spec
-        self.encode, width = encoder(spec.observation_space, spec.one_hot)
+        observations = observation_encoder(spec.observation_space, spec.one_hot, spec.image_size)
+        self.encode = observations.encode
+        self.images = observations.images
+        self.pixels = observations.pixels
+        width = observations.width
         num_objectives = len(spec.objectives)
         units = np.ones(num_objectives) if spec.augmented_units is None else np.array(spec.augmented_units)
         self.augmented = AugmentedState(width, units, spec.augmented_units is not None)
@@ -48,6 +53,14 @@ class PolicyNetwork:
         discrete = isinstance(spec.action_space, spaces.Discrete)
         if discrete != (spec.head in ("categorical", "action-values")):
             raise ValueError(f"the policy's head is {spec.head!r}, which does not fit actions {spec.action_space}")
+        self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
+        self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
+
+    @cached_property
+    def network(self) -> Network:
+        """Return the network; a user's own one is imported on first use, never when a file is read."""
+        spec = self.spec
+        num_objectives = len(spec.objectives)
         outputs = {
             "deterministic": self.num_actions,
             "squashed-gaussian": 2 * self.num_actions,
@@ -55,10 +68,16 @@ class PolicyNetwork:
             "categorical": self.num_actions,
             "action-values": self.num_actions * num_objectives,
         }[spec.head]
+        architecture = Architecture(
+            hidden_sizes=spec.hidden_sizes,
+            activation=spec.activation,
+            normalization=spec.normalization,
+            images=self.images,
+            image_layers=spec.image_layers,
+            network=spec.network,
+        )
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)
-        self.network = MultilayerPerceptron((inputs, *spec.hidden_sizes, outputs), activation=spec.activation)
-        self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
-        self._given_utility = None if utility is None else scaled_utility(utility, spec.utility_of_shares)
+        return architecture.build("critic" if spec.head == "action-values" else "actor", inputs, outputs)
 
     @cached_property
     def utility(self) -> ScaledUtility:
@@ -75,7 +94,7 @@ class PolicyNetwork:
             ValueError: an array has the wrong shape or is missing.
         """
         num_objectives = len(self.spec.objectives)
-        normalizer = () if data.mean is None else (self.row_width,)
+        normalizer = () if data.mean is None else (self.row_width - self.pixels,)
         expected: dict[str, tuple[int, ...]] = {
             "parameters": (self.spec.ensemble * self.network.num_parameters + self.num_log_stds,),
             "mean": normalizer,

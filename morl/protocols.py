@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -246,6 +246,39 @@ class HasSchedules(Protocol):
         Args:
             config: an instance of `config_class`.
             problem: the environment.
+            total_steps: environment steps of the run.
+        """
+        ...
+
+
+class MemoryNeed(NamedTuple):
+    """The memory of an agent's transitions."""
+
+    what: str
+    """What holds them, such as "the replay"."""
+    setting: str
+    """The setting that limits their number."""
+    value: int
+    """Value of that setting."""
+    transitions: int
+    """Number of transitions that a run will hold at most."""
+    bytes_each: int
+    """Bytes of one of them."""
+    copies: int
+    """Transitions per unit of the setting, such as the number of policies that have a buffer of their own."""
+
+
+@runtime_checkable
+class StatesMemory(Protocol):
+    """An agent's class that says how much memory its transitions take, before any is allocated."""
+
+    def memory(self, config: Any, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
+        """Return the memory of the transitions of one learner.
+
+        Args:
+            config: an instance of `config_class`.
+            problem: the environment.
+            num_envs: number of environments that `learn` is given.
             total_steps: environment steps of the run.
         """
         ...

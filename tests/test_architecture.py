@@ -43,7 +43,7 @@ ALLOWED: dict[tuple[str, str], str] = {
 }
 """(rule, path:function) -> why the rule does not hold there. Keep it short."""
 
-TYPES_ONLY = {"morl.protocols", "morl.envs.core.types", "morl.experiment.loggers"}
+TYPES_ONLY = {"morl.protocols", "morl.envs.core.types", "morl.experiment.loggers", "morl.learning.types"}
 """Modules of aliases and protocols: who imports one names a type, and depends on nothing that runs."""
 
 VARIADIC = {"zip", "add_row"}

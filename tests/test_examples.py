@@ -9,7 +9,11 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"custom_env": "your_environment.md", "custom_agent": "your_agent.md"}
+PAGES = {
+    "custom_env": "your_environment.md",
+    "custom_agent": "your_agent.md",
+    "own_network": "networks_and_spaces.md",
+}
 """Example -> the page that shows it."""
 
 
@@ -72,3 +76,8 @@ def test_the_agent_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     treasures = [float(line.split("[")[1].split(",")[0]) for line in lines]
     assert treasures == sorted(treasures)  # who asks for more treasure gets no less
     assert treasures[-1] > 5.0
+
+
+def test_the_network_learns_and_acts_from_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load("own_network").main(total_steps=300, run_dir=str(tmp_path / "run"))
+    assert capsys.readouterr().out.strip().endswith("by own_network:factory")

@@ -34,7 +34,8 @@ from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
-from morl.learning.observations import encoder, final_observations
+from morl.learning.encoders import Architecture
+from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
 from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import TransitionSizes
@@ -46,6 +47,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -54,18 +56,23 @@ from morl.protocols import (
 from morl.seeding import derived_seed
 
 
-def policy_spec(problem: Problem, config: Config) -> PolicySpec:
+def policy_spec(problem: Problem, config: Config, architecture: Architecture) -> PolicySpec:
     """Return the specification of all policies: their network, spaces and encoding.
 
     Args:
         problem: the environment.
         config: settings.
+        architecture: of their networks.
     """
     return PolicySpec(
         agent="c-morl",
         head="categorical" if isinstance(problem.action_space, spaces.Discrete) else "gaussian",
         hidden_sizes=config.hidden_sizes,
-        activation="tanh",
+        activation=config.activation,
+        normalization=config.normalization,
+        image_size=config.image_size if architecture.images else 0,
+        image_layers=architecture.encoding_layers,
+        network=config.network,
         observation_space=problem.observation_space,
         action_space=problem.action_space,
         objectives=problem.objectives,
@@ -110,10 +117,18 @@ class CMORL:
         self.own_constraints = [replace(each, bound=each.bound / units[each.objective]) for each in self.constraints]
         bounded = {each.objective for each in self.constraints}
         self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
-        self.encode, width = encoder(problem.observation_space, config.one_hot)
+        observations = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+        self.encode = observations.encode
         self.to_environment = action_map(problem.action_space)
+        architecture = Architecture(
+            hidden_sizes=config.hidden_sizes,
+            activation=config.activation,
+            normalization=config.normalization,
+            images=observations.images,
+            network=config.network,
+        )
         self.network = actor_critic(
-            width, problem.action_space, self.num_objectives, config.hidden_sizes, config.initial_std
+            observations.width, problem.action_space, self.num_objectives, architecture, config.initial_std
         )
         self.setup = StageSetup(
             network=self.network,
@@ -121,17 +136,18 @@ class CMORL:
             bounds=bounds_of(self.own_constraints, self.num_objectives),
             targets=np.eye(self.num_objectives)[self.free_objectives],
             sizes=TransitionSizes(
-                observation=width,
+                observation=observations.width,
                 action=self.network.log_stds or 1,
                 objectives=self.num_objectives,
                 choices=num_choices(problem.action_space) if problem.action_masks else 0,
+                pixels=observations.pixels,
             ),
             num_envs=num_envs,
             discount=self.discount,
             device=device,
             backend=config.backend,
         )
-        self.bank = PolicyBank(policy_spec(problem, config), device)
+        self.bank = PolicyBank(policy_spec(problem, config, architecture), device)
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
 
         preferences = self._initial_preferences()
@@ -172,6 +188,27 @@ class CMORL:
             total_steps: environment steps of the run.
         """
         return {"initial_steps": max(total_steps // 2, 10 * config.samples_per_update)}
+
+    @staticmethod
+    def memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
+        """Return the memory of the rollouts of all tasks side by side, and of the samples made of them.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments, of which each task needs one.
+            total_steps: environment steps of the run.
+        """
+        encoder = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+        tasks = min(num_envs, max(6, (config.selected or 6) * problem.num_objectives))
+        return MemoryNeed(
+            what="the rollout",
+            setting="samples_per_update",
+            value=config.samples_per_update,
+            transitions=min(tasks * config.samples_per_update, total_steps),
+            bytes_each=encoder.transition_bytes(10 * problem.num_objectives),
+            copies=tasks,
+        )
 
     # --- The algorithm ------------------------------------------------------------------------------------------------
 

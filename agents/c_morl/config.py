@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from morl.learning.backends import BackendSetting
+from morl.learning.types import Activation, Normalization
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 
@@ -33,7 +34,16 @@ class Config:
     learning_rate: float = 3e-4
     """Adam's initial step size; it falls linearly to 0 in initialization (authors' value)."""
     hidden_sizes: tuple[int, ...] = (64, 64)
-    """Units of the hidden layers (tanh) of actor and critic (authors' value)."""
+    """Units of the hidden layers of actor and critic (authors' value)."""
+    activation: Activation = "tanh"
+    """Activation of the hidden layers (authors' value)."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers before their activation (authors' value)."""
+    image_size: int = 84
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
+    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    network: str = ""
+    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
     initial_std: float = 1.0
     """Standard deviation of a fresh policy's continuous actions, in units of half their range (authors: 1 in the
     environment's units)."""
@@ -147,16 +157,7 @@ class Config:
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
-        if self.initial_divisions is not None and self.initial_divisions < 0:
-            raise ValueError(f"initial_divisions is {self.initial_divisions}, but must be at least 0")
-        for name in _SHARES:
-            value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
+        _check_ranges(self)
         if self.minibatches > self.samples_per_update:
             raise ValueError(
                 f"minibatches is {self.minibatches}, but must be at most samples_per_update, {self.samples_per_update}"
@@ -166,7 +167,28 @@ class Config:
         refuse_without_effect(self)
 
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {"solver": get_args(SolverName), "backend": get_args(BackendSetting)}
+def _check_ranges(config: Config) -> None:
+    """Raise ValueError where a number is out of its range."""
+    for name in _POSITIVE:
+        value = getattr(config, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
+    for name in _NOT_NEGATIVE:
+        value = getattr(config, name)
+        if value is not None and value < 0:
+            raise ValueError(f"{name} is {value}, but must be at least 0")
+    for name in _SHARES:
+        value = getattr(config, name)
+        if value is not None and not 0.0 <= value <= 1.0:
+            raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "solver": get_args(SolverName),
+    "backend": get_args(BackendSetting),
+    "activation": get_args(Activation),
+    "normalization": get_args(Normalization),
+}
 """Fields that must be one of several names."""
 _POSITIVE = (
     "initial_steps",
@@ -188,6 +210,8 @@ _POSITIVE = (
     "archive_capacity",
 )
 """Fields that must be finite and greater than 0; None is allowed where the type allows it."""
+_NOT_NEGATIVE = ("initial_divisions", "image_size")
+"""Fields that must be at least 0; None is allowed where the type allows it."""
 _SHARES = ("beta", "gae_lambda", "entropy_weight", "duplicate_tolerance", "discount")
 """Fields that must lie between 0 and 1; None is allowed where the type allows it."""
 

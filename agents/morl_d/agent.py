@@ -27,7 +27,7 @@ from morl.acting import PolicyBank
 from morl.agents.morl_d import adaptation, cooperation, selection
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
-from morl.agents.morl_d.factory import build
+from morl.agents.morl_d.factory import build, transition_memory
 from morl.agents.morl_d.metrics import METRIC_DESCRIPTIONS
 from morl.agents.morl_d.policies import policy_data
 from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver, TransitionSolver
@@ -40,6 +40,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -115,6 +116,18 @@ class MORLD:
         """
         return longest_schedules(config, problem, total_steps)
 
+    @staticmethod
+    def memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
+        """Return the memory of the replay buffers of all policies, or of the rollout of those that train.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments.
+            total_steps: environment steps of the run.
+        """
+        return transition_memory(config, problem, num_envs, total_steps)
+
     # --- The algorithm ------------------------------------------------------------------------------------------------
 
     def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
@@ -126,6 +139,8 @@ class MORLD:
             evaluate: measures the returns of policies.
         """
         check_num_envs(self.config, self.components.solver_name, envs.num_envs)
+        if isinstance(self.solver, SelfSteppingSolver):
+            self.solver.horizon = -(-total_steps // self.population)
         if self.returns.shape[1] == 0:
             self._evaluate_population(evaluate)
             self.neighbours = self._find_neighbours()

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
+from morl.learning.types import Activation, Normalization
+
 SolverOption: TypeAlias = int | float | bool | str
 
 
@@ -120,6 +122,16 @@ class Config:
     """Discount factor of learning; None: the environment's evaluation discount."""
     hidden_sizes: tuple[int, ...] = (256, 256)
     """Units of each hidden layer."""
+    activation: Activation | None = None
+    """Activation of the hidden layers; None: the solver's own, tanh for ppo and eupg, relu for the others of this
+    package."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers before their activation."""
+    image_size: int = 84
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
+    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    network: str = ""
+    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few."""
     batch_size: int = 128
@@ -225,6 +237,7 @@ _LIMITS: Final[Mapping[str, Limit]] = {
     "temperature": _NOT_NEGATIVE,
     "target_entropy_scale": _POSITIVE,
     "buffer_size": _POSITIVE,
+    "image_size": _NOT_NEGATIVE,
     "random_exploration_steps": _NOT_NEGATIVE,
     "learning_starts": _POSITIVE,
     "exploration_start": _SHARE,

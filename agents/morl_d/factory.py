@@ -13,7 +13,7 @@ from morl.agents.morl_d.actions import ActionMap, DiscreteActions, action_map
 from morl.agents.morl_d.collector import Collector
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
-from morl.agents.morl_d.policies import policy_spec
+from morl.agents.morl_d.policies import architecture, policy_spec
 from morl.agents.morl_d.return_bounds import ReturnBounds
 from morl.agents.morl_d.settings_in_use import ON_POLICY
 from morl.agents.morl_d.solvers.algorithms import AlgorithmBuilder
@@ -21,7 +21,7 @@ from morl.agents.morl_d.solvers.off_policy import OffPolicy
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
 from morl.agents.morl_d.solvers.protocol import AnySolver, TransitionSolver
 from morl.agents.morl_d.validation import check, choose_solver, num_active
-from morl.learning.observations import Encoder, encoder
+from morl.learning.observations import ObservationEncoder, observation_encoder
 from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.learning.scalarization import (
@@ -33,7 +33,7 @@ from morl.learning.scalarization import (
     scaled_utility,
 )
 from morl.policy_files import PolicySpec
-from morl.protocols import Problem
+from morl.protocols import MemoryNeed, Problem
 from morl.utilities import find_utility
 
 MASKS_READ: Final[Mapping[str, tuple[str, ...]]] = {"dqn": ("next_mask",), "discrete-sac": ("mask", "next_mask")}
@@ -48,7 +48,8 @@ class Components:
         solver_name: the solver that the settings choose.
         solver: trains the active policies on their scalar problems.
         spec: specification of all policies.
-        normalized_columns: number of observation columns whose statistics `solver.members["actor"]` holds, all or none.
+        normalized_columns: number of observation columns whose statistics `solver.members["actor"]` holds: all but
+            pixels, or none.
         collector: steps the environments.
         bounds: ideal point and worst returns.
         num_active: number of policies that train side by side.
@@ -81,6 +82,7 @@ class SolverInputs:
         discount: of learning.
         num_envs: number of sub-environments.
         num_active: number of policies that train side by side.
+        observations: encoder of the observations.
         augmented: layout of the observations.
         utility: of returns, preferences, lowest and ideal returns.
         actions: from rows of actions to the environment's.
@@ -94,6 +96,7 @@ class SolverInputs:
     discount: float
     num_envs: int
     num_active: int
+    observations: ObservationEncoder
     augmented: AugmentedState
     utility: ScaledUtility
     actions: ActionMap
@@ -128,7 +131,7 @@ def build(problem: Problem, config: Config, seed: int, num_envs: int, device: to
     """
     check(config, problem, num_envs)
     name = choose_solver(config, problem).name
-    encode, observation_width = encoder(problem.observation_space, config.one_hot)
+    observations = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
     inputs = SolverInputs(
         name=name,
         problem=problem,
@@ -136,14 +139,15 @@ def build(problem: Problem, config: Config, seed: int, num_envs: int, device: to
         discount=problem.discount if config.discount is None else config.discount,
         num_envs=num_envs,
         num_active=num_active(config, name, num_envs),
-        augmented=_augmented_state(problem, config, observation_width),
+        observations=observations,
+        augmented=_augmented_state(problem, config, observations.width),
         utility=_utility(problem, config),
         actions=action_map(problem.action_space),
         seed=seed,
         device=device,
     )
     if name.startswith("sb3:"):
-        return _with_stable_baselines(inputs, encode)
+        return _with_stable_baselines(inputs)
     solver: TransitionSolver
     exploration = None
     if name in ON_POLICY:
@@ -151,23 +155,55 @@ def build(problem: Problem, config: Config, seed: int, num_envs: int, device: to
     else:
         solver = _off_policy(inputs)
         exploration = ExplorationSchedule(config, greedy=name == "dqn")
-    spec = policy_spec(config, problem, name, inputs.augmented)
-    return _components(inputs, encode, solver, spec, exploration)
+    spec = policy_spec(config, problem, name, inputs.augmented, architecture(config, name, observations.images))
+    return _components(inputs, solver, spec, exploration)
+
+
+def transition_memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
+    """Return the memory of the replay buffers of all policies, or of the rollout of those that train.
+
+    Args:
+        config: settings.
+        problem: the environment.
+        num_envs: number of sub-environments.
+        total_steps: environment steps of the run.
+
+    Raises:
+        ValueError: the settings do not fit the environment.
+    """
+    solver = choose_solver(config, problem)
+    encoder = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+    others = action_map(problem.action_space).width + problem.num_objectives + 1
+    if "buffer_size" in solver.settings:
+        setting = "buffer_size"
+        rings = 1 if config.replay == "shared" else config.population
+    else:
+        setting = "rollout_steps"
+        rings = num_envs
+        others += 4 * problem.num_objectives
+    value: int = getattr(config, setting)
+    return MemoryNeed(
+        what="the replay" if setting == "buffer_size" else "the rollout",
+        setting=setting,
+        value=value,
+        transitions=min(rings * value, total_steps),
+        bytes_each=encoder.transition_bytes(others),
+        copies=rings,
+    )
 
 
 def _components(
-    inputs: SolverInputs,
-    encode: Encoder,
-    solver: AnySolver,
-    spec: PolicySpec,
-    exploration: ExplorationSchedule | None,
+    inputs: SolverInputs, solver: AnySolver, spec: PolicySpec, exploration: ExplorationSchedule | None
 ) -> Components:
+    width = inputs.observation_width - inputs.observations.pixels
     return Components(
         solver_name=inputs.name,
         solver=solver,
         spec=spec,
-        normalized_columns=inputs.observation_width if inputs.name in ON_POLICY else 0,
-        collector=Collector(inputs.num_envs, encode, inputs.augmented, inputs.discount, inputs.problem),
+        normalized_columns=width if inputs.name in ON_POLICY else 0,
+        collector=Collector(
+            inputs.num_envs, inputs.observations.encode, inputs.augmented, inputs.discount, inputs.problem
+        ),
         bounds=ReturnBounds.of(inputs.config, inputs.problem),
         num_active=inputs.num_active,
         utility=inputs.utility,
@@ -203,7 +239,9 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
     config = inputs.config
     objectives = inputs.problem.num_objectives
     width = inputs.observation_width
+    pixels = inputs.observations.pixels
     masks_read = MASKS_READ.get(inputs.name, ()) if inputs.masked_choices else ()
+    pixel_columns = {"pixels": pixels, "next_pixels": pixels} if pixels else {}
     algorithm = AlgorithmBuilder(
         name=inputs.name,
         config=config,
@@ -211,23 +249,24 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
         observation_width=width + (objectives if config.networks == "conditioned" else 0),
         actions=inputs.actions.count if isinstance(inputs.actions, DiscreteActions) else inputs.actions.width,
         objectives=objectives,
+        images=inputs.observations.images,
         device=inputs.device,
     )
     return OffPolicy(
         build=algorithm,
         bind_utility=_bind(inputs.utility, inputs.augmented),
         columns={
-            "observation": width,
+            "observation": width - pixels,
             "action": inputs.actions.width,
             "reward": objectives,
-            "next_observation": width,
+            "next_observation": width - pixels,
             "terminated": 1,
         },
         config=config,
         num_active=inputs.num_active,
         seed=inputs.seed,
         device=inputs.device,
-        mask_columns=dict.fromkeys(masks_read, inputs.masked_choices),
+        byte_columns={**pixel_columns, **dict.fromkeys(masks_read, inputs.masked_choices)},
     )
 
 
@@ -245,12 +284,18 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
             action=inputs.actions.width,
             objectives=critic_outputs,
             choices=inputs.masked_choices,
+            pixels=inputs.observations.pixels,
         ),
         discount=1.0 if expected_utility else inputs.discount,  # the utility is that of a discounted return
     )
     whole_episodes = AugmentedState(0, inputs.augmented.units, enabled=False)  # it evaluates returns, not values
     return OnPolicy(
-        network=actor_critic(width, inputs.problem.action_space, critic_outputs, inputs.config.hidden_sizes),
+        network=actor_critic(
+            width,
+            inputs.problem.action_space,
+            critic_outputs,
+            architecture(inputs.config, inputs.name, inputs.observations.images),
+        ),
         bind_utility=_bind(inputs.utility, whole_episodes),
         rollout=rollout,
         config=inputs.config,
@@ -260,16 +305,17 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
     )
 
 
-def _with_stable_baselines(inputs: SolverInputs, encode: Encoder) -> Components:
+def _with_stable_baselines(inputs: SolverInputs) -> Components:
     """Return the parts of a MORL/D whose solver is an algorithm of Stable-Baselines3, imported here and only here."""
     adapter = import_module("morl.agents.morl_d.solvers.sb3")
     solver, spec = adapter.build(
         name=inputs.name.removeprefix("sb3:"),
         problem=inputs.problem,
         config=inputs.config,
+        observations=inputs.observations,
         discount=inputs.discount,
         num_envs=inputs.num_envs,
         seed=inputs.seed,
         device=inputs.device,
     )
-    return _components(inputs, encode, solver, spec, None)
+    return _components(inputs, solver, spec, None)

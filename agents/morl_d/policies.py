@@ -8,7 +8,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from morl.agents.morl_d.config import Config
+from morl.learning.encoders import Architecture
 from morl.learning.scalarization import AugmentedState
+from morl.learning.types import ImageShape
 from morl.policy_files import Head, PolicyData, PolicySpec
 from morl.protocols import FloatArray, Problem
 
@@ -21,7 +23,26 @@ HEADS: Final[dict[str, Head]] = {
 """Off-policy solver -> the meaning of its network's outputs; that of an on-policy solver depends on the actions."""
 
 
-def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: AugmentedState) -> PolicySpec:
+def architecture(config: Config, solver_name: str, images: tuple[ImageShape, ...]) -> Architecture:
+    """Return what the settings say about the networks of a solver of this package.
+
+    Args:
+        config: settings.
+        solver_name: sac, discrete-sac, td3, dqn, ppo or eupg.
+        images: that observations begin with.
+    """
+    return Architecture(
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation or ("relu" if solver_name in HEADS else "tanh"),
+        normalization=config.normalization,
+        images=images,
+        network=config.network,
+    )
+
+
+def policy_spec(
+    config: Config, problem: Problem, solver_name: str, augmented: AugmentedState, networks: Architecture
+) -> PolicySpec:
     """Return the specification of the policies that a solver of this package trains.
 
     Args:
@@ -29,6 +50,7 @@ def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: A
         problem: the environment.
         solver_name: sac, discrete-sac, td3, dqn, ppo or eupg.
         augmented: layout of the observations.
+        networks: architecture of the networks.
     """
     discrete = isinstance(problem.action_space, spaces.Discrete)
     on_policy_head: Head = "categorical" if discrete else "gaussian"
@@ -36,7 +58,11 @@ def policy_spec(config: Config, problem: Problem, solver_name: str, augmented: A
         agent="morl-d",
         head=HEADS.get(solver_name, on_policy_head),
         hidden_sizes=config.hidden_sizes,
-        activation="relu" if solver_name in HEADS else "tanh",
+        activation=networks.activation,
+        normalization=networks.normalization,
+        image_size=config.image_size if networks.images else 0,
+        image_layers=networks.encoding_layers,
+        network=networks.network,
         observation_space=problem.observation_space,
         action_space=problem.action_space,
         objectives=problem.objectives,
@@ -58,7 +84,7 @@ def policy_data(
         spec: specification of all policies.
         actor: a row [n] of a solver's `members["actor"]`: the parameters; for normalized observations then their mean
             and 1 / standard deviation.
-        normalized: number of observation columns that are normalized, all or none.
+        normalized: number of observation columns that are normalized: all but pixels, or none.
         preference: weights that the policy acts for [objective].
         bounds: lowest and ideal return of its utility [2, objective].
     """

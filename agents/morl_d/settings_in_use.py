@@ -38,6 +38,8 @@ SOLVERS: Final[Mapping[str, frozenset[str]]] = {
     "gae_lambda": ON_POLICY,
     "precision": OFF_POLICY,
     "backend": BUILT_IN,
+    "normalization": BUILT_IN,
+    "network": BUILT_IN,
     "workers": OFF_POLICY,
     "solver_kwargs": frozenset(),
 }

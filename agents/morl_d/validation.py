@@ -33,11 +33,9 @@ def choose_solver(config: Config, problem: Problem) -> Solver:
     if name == "auto":
         return Solver.built_in("dqn" if discrete else "sac")
     if name.startswith("sb3:"):
-        if not isinstance(problem.observation_space, spaces.Box):
-            raise ValueError(
-                f"solver is {name!r}, but {problem.id} has observations {problem.observation_space}, no Box"
-            )
-        adapter = import_module("morl.agents.morl_d.solvers.sb3")  # other solvers do not import Stable-Baselines3
+        adapter = import_module(
+            "morl.agents.morl_d.solvers.sb3_arguments"
+        )  # other solvers do not import Stable-Baselines3
         return Solver(name, adapter.settings_read(name.removeprefix("sb3:")))
     if name not in (*CONTINUOUS, *DISCRETE):
         known = ", ".join(sorted({*CONTINUOUS, *DISCRETE}))
@@ -82,7 +80,7 @@ def takes_masks(config: Config, problem: Problem) -> bool:
     if not isinstance(problem.action_space, spaces.Discrete):
         return False
     if name.startswith("sb3:"):
-        return bool(import_module("morl.agents.morl_d.solvers.sb3").takes_masks(name.removeprefix("sb3:")))
+        return bool(import_module("morl.agents.morl_d.solvers.sb3_arguments").takes_masks(name.removeprefix("sb3:")))
     return True
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
 from morl.learning.td3 import CriticLoss
+from morl.learning.types import Activation, Normalization
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class PresetConfig:
     REQUIREMENTS: ClassVar[Mapping[str, Requirement]]
     RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
     hidden_sizes: tuple[int, ...]
+    activation: Activation
+    normalization: Normalization
+    image_size: int
+    network: str
+    buffer_size: int
+    one_hot: bool = False
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
@@ -132,6 +139,15 @@ class DiscreteConfig(PresetConfig):
     """Gradient updates per environment step."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Units of each hidden layer (authors: 4 x 256, fruit tree 4 x 512)."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers before their activation."""
+    image_size: int = 84
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
+    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    network: str = ""
+    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
     critics: int = 1
     """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
     with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
@@ -184,6 +200,7 @@ class DiscreteConfig(PresetConfig):
         "updates_per_step": POSITIVE,
         "critics": POSITIVE,
         "buffer_size": POSITIVE,
+        "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
         "tau": SHARE,
         "random_exploration_steps": NOT_NEGATIVE,
@@ -268,6 +285,16 @@ class ContinuousConfig(PresetConfig):
     """Critic updates per environment step."""
     hidden_sizes: tuple[int, ...] = (128, 128)
     """Units of each hidden layer, of actor and critics."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    normalization: Normalization = "none"
+    """Normalization of the hidden layers of actor and critics before their activation; `hidden_norm` is about critics
+    alone."""
+    image_size: int = 84
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
+    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    network: str = ""
+    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
     buffer_size: int = 500_000
     """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75
@@ -338,6 +365,7 @@ class ContinuousConfig(PresetConfig):
         "batch_size": POSITIVE,
         "updates_per_step": POSITIVE,
         "buffer_size": POSITIVE,
+        "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
         "tau": SHARE,
         "exploration_noise": NOT_NEGATIVE,

@@ -29,17 +29,18 @@ import torch
 from torch import Tensor
 
 from morl.agents.pd_morl.config import ContinuousConfig
-from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
+from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
 from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
-from morl.agents.pd_morl.policy import ConditionedPolicy
+from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
+from morl.learning.types import ImageShape
 from morl.policy_files import PolicyData
 from morl.preferences import simplex_lattice
 from morl.protocols import (
@@ -47,6 +48,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -79,12 +81,13 @@ def root_mean_square(rewards: Tensor) -> Tensor:
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
 
-def td3_settings(config: ContinuousConfig, discount: float) -> TD3Settings:
+def td3_settings(config: ContinuousConfig, discount: float, images: tuple[ImageShape, ...] = ()) -> TD3Settings:
     """Return the settings of the update.
 
     Args:
         config: settings of the agent.
         discount: discount factor of learning.
+        images: that observations begin with.
     """
     actor_starts = 0
     if config.actor_start == "after-random-exploration":
@@ -103,6 +106,10 @@ def td3_settings(config: ContinuousConfig, discount: float) -> TD3Settings:
         action_gradient=config.action_gradient,
         actor_starts=actor_starts,
         precision=config.precision,
+        activation=config.activation,
+        normalization=config.normalization,
+        images=images,
+        network=config.network,
         critic_angle=config.critic_angle,
         actor_angle=config.actor_angle,
     )
@@ -141,7 +148,7 @@ class ContinuousPDMORL:
         self.learners = Learners(seed, num_envs, device)
         self.actions = BoundedActions(problem.action_space)
         grid = preference_grid(problem.num_objectives, config.preference_divisions)
-        self.episodes = Episodes(problem, self.learners, grid, config.time_limits)
+        self.episodes = Episodes(problem, self.learners, grid, config.time_limits, image_size=config.image_size)
         self.replay = HindsightReplay(
             self.learners,
             capacity=config.buffer_size,
@@ -149,6 +156,7 @@ class ContinuousPDMORL:
             action_width=self.actions.width,
             num_objectives=problem.num_objectives,
             draw_preferences=preference_distribution(config.relabel_from, grid, device),
+            pixels=self.episodes.pixels,
         )
         discount = config.discount
         if discount is None:
@@ -158,13 +166,14 @@ class ContinuousPDMORL:
             state_width,
             self.actions.width,
             problem.num_objectives,
-            td3_settings(config, discount),
+            td3_settings(config, discount, self.episodes.images),
             self.learners.derived_seeds("network"),
             device,
         )
         self.update = make_update(self.td3, config.backend)
         self.backend = self.update.backend
-        self.policy = ConditionedPolicy(problem, "deterministic", config.hidden_sizes, device)
+        architecture = architecture_of(config, self.episodes.images)
+        self.policy = ConditionedPolicy(problem, "deterministic", config, architecture, device)
 
         origin = np.zeros(problem.num_objectives)
         if config.reward_scale == "rms" and problem.reference_point is not None:
@@ -198,6 +207,18 @@ class ContinuousPDMORL:
             total_steps: environment steps of the run.
         """
         return {"random_exploration_steps": total_steps // 4, "learning_starts": total_steps // 10}
+
+    @staticmethod
+    def memory(config: ContinuousConfig, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:  # noqa: ARG004
+        """Return the memory of the replay of one learner.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments.
+            total_steps: environment steps of the run.
+        """
+        return replay_memory(config, problem, BoundedActions(problem.action_space).width, total_steps)
 
     def learn(self, envs: VectorEnvironment, total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
         """Run MO-TD3-HER; one iteration is one step of every environment, and the updates due after it.
@@ -274,9 +295,7 @@ class ContinuousPDMORL:
 
     def _new_pretraining(self) -> KeyPretraining:
         config = self.config
-        return KeyPretraining(
-            self.problem, self.learners, self.keys, config.key_pretraining_steps, config.hidden_sizes, config.backend
-        )
+        return KeyPretraining(self.problem, self.learners, self.keys, config)
 
     def _explore(self) -> FloatArray:
         """Return actions [learner * env, action_width] in [-1, 1]: random at first, later the policy's with noise.
@@ -308,7 +327,7 @@ class ContinuousPDMORL:
         sampled = SampledBatches(
             rows=batches.rows,
             index=batches.index,
-            observation_width=self.episodes.observation_width,
+            observation_width=self.episodes.observation_width - self.episodes.pixels,
             action_width=self.actions.width,
             condition=batches.preferences,
             weight=value_weights(batches.preferences, self.scales.unsqueeze(1)),
@@ -316,6 +335,8 @@ class ContinuousPDMORL:
             scale=self.scales.squeeze(1),
             direction=self._directions(batches.preferences),
             origin=(self.origin / self.scales).squeeze(1),
+            byte_rows=batches.byte_rows,
+            byte_columns=batches.byte_columns,
         )
         metrics = self.update(sampled)
         self.latest_update = {

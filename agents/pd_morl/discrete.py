@@ -27,13 +27,12 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
 from morl.agents.pd_morl.config import DiscreteConfig
-from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid
+from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
 from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
-from morl.agents.pd_morl.policy import ConditionedPolicy
-from morl.learning.networks import MultilayerPerceptron
+from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.values import best_actions, pessimistic, select, utility
 from morl.policy_files import PolicyData
@@ -43,6 +42,7 @@ from morl.protocols import (
     Evaluate,
     FloatArray,
     IndexArray,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -84,7 +84,7 @@ class PDMORL:
         self.first_action = int(problem.action_space.start)
         self.learners = Learners(seed, num_envs, device)
         grid = preference_grid(self.num_objectives, config.preference_divisions)
-        self.episodes = Episodes(problem, self.learners, grid, one_hot=config.one_hot)
+        self.episodes = Episodes(problem, self.learners, grid, one_hot=config.one_hot, image_size=config.image_size)
         self.replay = HindsightReplay(
             self.learners,
             capacity=config.buffer_size,
@@ -93,20 +93,20 @@ class PDMORL:
             num_objectives=self.num_objectives,
             draw_preferences=preference_distribution(config.relabel_from, grid, device),
             choices=self.num_actions if problem.action_masks else 0,
+            pixels=self.episodes.pixels,
         )
 
         inputs = self.episodes.observation_width + self.num_objectives
         outputs = self.num_actions * self.num_objectives
-        self.network = MultilayerPerceptron((inputs, *config.hidden_sizes, outputs))
+        architecture = architecture_of(config, self.episodes.images)
+        self.network = architecture.build("critic", inputs, outputs)
         streams = [torch.Generator().manual_seed(seed) for seed in self.learners.derived_seeds("network")]
         initial = torch.cat([self.network.initialize(config.critics, stream) for stream in streams])
         self.parameters = initial.to(device).requires_grad_()
         """[learner * critic, n]."""
         self.target_parameters = self.parameters.detach().clone()
         self.optimizer = Adam(self.parameters)
-        self.policy = ConditionedPolicy(
-            problem, "action-values", config.hidden_sizes, device, one_hot=config.one_hot, ensemble=config.critics
-        )
+        self.policy = ConditionedPolicy(problem, "action-values", config, architecture, device, ensemble=config.critics)
 
         self.steps = 0
         self.pretraining_steps = 0
@@ -135,6 +135,18 @@ class PDMORL:
             total_steps: environment steps of the run.
         """
         return {"random_exploration_steps": total_steps // 10, "exploration_steps": total_steps // 2}
+
+    @staticmethod
+    def memory(config: DiscreteConfig, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:  # noqa: ARG004
+        """Return the memory of the replay of one learner.
+
+        Args:
+            config: settings.
+            problem: the environment.
+            num_envs: number of environments.
+            total_steps: environment steps of the run.
+        """
+        return replay_memory(config, problem, 1, total_steps)
 
     def learn(self, envs: VectorEnvironment, total_steps: int, *evaluate: Evaluate) -> Iterator[None]:
         """Run MO-DDQN-HER; one iteration is one step of every environment, and the updates due after it.

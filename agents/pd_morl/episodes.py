@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, cat
 
-from morl.action_masks import MaskReader, random_choices
+from morl.action_masks import MaskReader, num_choices, random_choices
+from morl.agents.pd_morl.config import PresetConfig
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
 from morl.evaluation import select_rows
-from morl.learning.observations import encoder, final_observations
+from morl.learning.observations import IMAGE_SIZE, final_observations, observation_encoder
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
     Actions,
@@ -18,6 +19,7 @@ from morl.protocols import (
     FloatArray,
     IndexArray,
     Infos,
+    MemoryNeed,
     Observations,
     Problem,
     StateDict,
@@ -38,6 +40,28 @@ def preference_grid(num_objectives: int, divisions: int | None) -> FloatArray:
     if divisions is None:
         return finest_lattice(num_objectives, MOST_PREFERENCES)
     return simplex_lattice(num_objectives, divisions)
+
+
+def replay_memory(config: PresetConfig, problem: Problem, action_width: int, total_steps: int) -> MemoryNeed:
+    """Return the memory of the replay of one learner.
+
+    Args:
+        config: settings.
+        problem: the environment.
+        action_width: columns of an action.
+        total_steps: environment steps of the run.
+    """
+    encoder = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
+    masks = num_choices(problem.action_space) if problem.action_masks else 0
+    others = action_width + 2 * problem.num_objectives + 1
+    return MemoryNeed(
+        what="the replay",
+        setting="buffer_size",
+        value=config.buffer_size,
+        transitions=min(config.buffer_size, total_steps),
+        bytes_each=encoder.transition_bytes(others) + masks,
+        copies=1,
+    )
 
 
 class EnvStep(NamedTuple):
@@ -119,6 +143,7 @@ class Episodes:
         grid: [n, objective] preferences for acting in lexicographic order.
         time_limits: whether values are bootstrapped through time limits, or time limits count as terminal.
         one_hot: encode integer observations as one-hot.
+        image_size: largest side of an image; 0: pixels are numbers like others.
     """
 
     def __init__(
@@ -128,8 +153,13 @@ class Episodes:
         grid: FloatArray,
         time_limits: Literal["bootstrap", "end"] = "bootstrap",
         one_hot: bool = False,
+        image_size: int = IMAGE_SIZE,
     ) -> None:
-        self.encode, self.observation_width = encoder(problem.observation_space, one_hot)
+        encoder = observation_encoder(problem.observation_space, one_hot, image_size)
+        self.encode = encoder.encode
+        self.observation_width = encoder.width
+        self.images = encoder.images
+        self.pixels = encoder.pixels
         self.learners = learners
         self.time_limits = time_limits
         self.preferences = PreferenceAssignment(grid, learners)

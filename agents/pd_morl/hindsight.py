@@ -5,7 +5,7 @@ relabeled copies; here transitions are stored once and preferences are redrawn w
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.agents.pd_morl.learners import Learners, rows
-from morl.learning.replay import ReplayBuffer
+from morl.learning.replay import ReplayBuffer, split_pixels
 from morl.protocols import BoolArray, FloatArray, StateDict
 
 RelabelFrom = Literal["absolute-normal", "dirichlet", "dirichlet-corners", "grid"]
@@ -138,6 +138,10 @@ class HindsightBatches:
     """[learner, update, batch, objective], some of them redrawn."""
     noise: Tensor
     """[learner, update, batch, action_width], standard normal."""
+    byte_rows: Tensor | None = None
+    """[learner, row, width] pixels and masks in the places of `rows`; None: there are none."""
+    byte_columns: Mapping[str, int] = field(default_factory=dict)
+    """Name -> number of columns of `byte_rows`, in their order."""
 
     def __len__(self) -> int:
         """Return the number of updates."""
@@ -155,6 +159,7 @@ class HindsightReplay:
         num_objectives: length of the reward vector.
         draw_preferences: distribution of redrawn preferences.
         choices: choices of the next observations' action masks, which are kept as bytes; 0: there are no masks.
+        pixels: first columns of an observation that are pixels, which are kept as bytes.
 
     Raises:
         ValueError: the capacity is smaller than the number of environments.
@@ -169,25 +174,29 @@ class HindsightReplay:
         num_objectives: int,
         draw_preferences: DrawPreferences,
         choices: int = 0,
+        pixels: int = 0,
     ) -> None:
         if capacity < learners.num_envs:
             raise ValueError(f"buffer_size is {capacity}, but must be at least num_envs, {learners.num_envs}")
         self.learners = learners
         self.draw_preferences = draw_preferences
+        self.pixels = pixels
         columns = {
-            "observation": observation_width,
+            "observation": observation_width - pixels,
             "action": action_width,
             "reward": num_objectives,
-            "next_observation": observation_width,
+            "next_observation": observation_width - pixels,
             "terminated": 1,
             "preference": num_objectives,
         }
         self.buffer = ReplayBuffer(capacity, columns, learners.device, population=len(learners))
-        self.masks: ReplayBuffer | None = None
-        """The masks of the next observations, in the same places as the transitions."""
-        if choices:
-            mask = {"next_mask": choices}
-            self.masks = ReplayBuffer(capacity, mask, learners.device, population=len(learners), dtype=torch.uint8)
+        self.bytes: ReplayBuffer | None = None
+        """Pixels, and masks of the next observations, in the same places as the transitions."""
+        byte_columns = {"pixels": pixels, "next_pixels": pixels, "next_mask": choices}
+        byte_columns = {name: width for name, width in byte_columns.items() if width}
+        if byte_columns:
+            population = len(learners)
+            self.bytes = ReplayBuffer(capacity, byte_columns, learners.device, population, dtype=torch.uint8)
         self._streams = [
             torch.Generator(learners.device).manual_seed(seed) for seed in learners.derived_seeds("replay")
         ]
@@ -203,10 +212,10 @@ class HindsightReplay:
             transitions: [learner * env, ...].
         """
         columns = {name: column for name, column in transitions._asdict().items() if column is not None}
-        tensors = {name: self.learners.split(column) for name, column in columns.items()}
+        tensors = split_pixels({name: self.learners.split(column) for name, column in columns.items()}, self.pixels)
         self.buffer.add(**tensors)
-        if self.masks is not None:
-            self.masks.add(**tensors)
+        if self.bytes is not None:
+            self.bytes.add(**tensors)
 
     def draw(self, count: int, batch_size: int, relabeled_share: float) -> HindsightBatches:
         """Return batches for `count` updates, drawn at once, which is several times cheaper than one by one.
@@ -230,7 +239,14 @@ class HindsightReplay:
             kept = stored[learner].index_select(0, index[learner].view(-1)).view_as(preferences[learner])
             preferences[learner] = self._relabel(kept, relabeled_share, stream)
             noise[learner].normal_(generator=stream)
-        return HindsightBatches(rows=self.buffer.rows, index=index, preferences=preferences, noise=noise)
+        return HindsightBatches(
+            rows=self.buffer.rows,
+            index=index,
+            preferences=preferences,
+            noise=noise,
+            byte_rows=None if self.bytes is None else self.bytes.rows,
+            byte_columns={} if self.bytes is None else self.bytes.columns,
+        )
 
     def batches(self, count: int, batch_size: int, relabeled_share: float) -> Iterator[Batch]:
         """Yield the transitions and preferences of batches for `count` updates one by one, drawn at once.
@@ -243,8 +259,8 @@ class HindsightReplay:
         drawn = self.draw(count, batch_size, relabeled_share)
         for update in range(count):
             batch = self.buffer.gather(drawn.index[:, update]) | {"preference": drawn.preferences[:, update]}
-            if self.masks is not None:
-                batch["next_mask"] = self.masks.gather(drawn.index[:, update])["next_mask"].bool()
+            if self.bytes is not None:
+                batch |= _with_bytes(batch, self.bytes.gather(drawn.index[:, update]))
             yield batch
 
     def _relabel(self, preferences: Tensor, share: float, stream: torch.Generator) -> Tensor:
@@ -262,7 +278,7 @@ class HindsightReplay:
             learner: number of the learner.
         """
         state = {"buffer": self.buffer.state_dict(rows(learner)), "stream": self._streams[learner].get_state()}
-        return state if self.masks is None else {**state, "masks": self.masks.state_dict(rows(learner))}
+        return state if self.bytes is None else {**state, "bytes": self.bytes.state_dict(rows(learner))}
 
     def load_state_dict(self, state: StateDict, learner: int = 0) -> None:
         """Restore one learner from the result of `state_dict`; all learners must come from the same step.
@@ -272,6 +288,17 @@ class HindsightReplay:
             learner: number of the learner.
         """
         self.buffer.load_state_dict(state["buffer"], rows(learner))
-        if self.masks is not None:
-            self.masks.load_state_dict(state["masks"], rows(learner))
+        if self.bytes is not None:
+            self.bytes.load_state_dict(state["bytes"], rows(learner))
         self._streams[learner].set_state(state["stream"])
+
+
+def _with_bytes(batch: Batch, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the columns of a batch that pixels and masks [learner, batch, width] change."""
+    changed = {}
+    for name, pixels in (("observation", "pixels"), ("next_observation", "next_pixels")):
+        if pixels in columns:
+            changed[name] = torch.cat([columns[pixels].to(batch[name].dtype), batch[name]], dim=2)
+    if "next_mask" in columns:
+        changed["next_mask"] = columns["next_mask"].bool()
+    return changed

@@ -5,11 +5,11 @@ separate programs whose steps they do not count; here its steps are the run's `p
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 
+from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes
 from morl.agents.pd_morl.hindsight import HindsightReplay, absolute_normal
 from morl.agents.pd_morl.interpolator import KeyPreferences
@@ -58,9 +58,7 @@ class KeyPretraining:
         problem: the environment's spaces and objectives.
         learners: their environments are shared equally by their keys; any that are left over stand still.
         keys: key preferences whose returns are found.
-        steps_per_key: environment steps of each key's policy.
-        hidden_sizes: units of each hidden layer.
-        backend: that executes the updates.
+        config: settings of the agent: steps, networks and backend.
 
     Raises:
         ValueError: a learner has fewer environments than keys.
@@ -71,9 +69,7 @@ class KeyPretraining:
         problem: Problem,
         learners: Learners,
         keys: KeyPreferences,
-        steps_per_key: int,
-        hidden_sizes: tuple[int, ...],
-        backend: Literal["auto", "eager", "numba"] = "auto",
+        config: ContinuousConfig,
     ) -> None:
         if learners.num_envs < len(keys):
             raise ValueError(
@@ -81,6 +77,7 @@ class KeyPretraining:
             )
         self.learners = learners
         self.keys = keys
+        steps_per_key = config.key_pretraining_steps
         self.steps_per_key = steps_per_key
         self.random_exploration_steps = min(RANDOM_EXPLORATION_STEPS, steps_per_key // LARGEST_RANDOM_SHARE)
         self.actions = BoundedActions(problem.action_space)
@@ -91,7 +88,9 @@ class KeyPretraining:
         seeds = [derived_seed(seed, "key", key) for seed in learners.seeds for key in range(len(keys))]
         self.policies = Learners(seeds, envs_per_key, learners.device)
         """Each key's policy is a learner of its own."""
-        self.episodes = Episodes(problem, self.policies, keys.preferences, time_limits="end")
+        self.episodes = Episodes(
+            problem, self.policies, keys.preferences, time_limits="end", image_size=config.image_size
+        )
         self.replay = HindsightReplay(
             self.policies,
             capacity=max(envs_per_key, min(BUFFER_SIZE, steps_per_key)),
@@ -99,12 +98,17 @@ class KeyPretraining:
             action_width=self.actions.width,
             num_objectives=problem.num_objectives,
             draw_preferences=absolute_normal,
+            pixels=self.episodes.pixels,
         )
         key_of_env = np.repeat(keys.preferences, envs_per_key, axis=0)
         self.key_preferences = np.tile(key_of_env, (len(learners), 1))
         """[learner * key * env, objective]."""
         settings = TD3Settings(
-            hidden_sizes=hidden_sizes,
+            hidden_sizes=config.hidden_sizes,
+            activation=config.activation,
+            normalization=config.normalization,
+            images=self.episodes.images,
+            network=config.network,
             discount=DISCOUNT,
             policy_delay=POLICY_DELAY,
             max_grad_norm=100.0,
@@ -112,7 +116,7 @@ class KeyPretraining:
         )
         state_width = self.episodes.observation_width + problem.num_objectives
         self.td3 = TD3(state_width, self.actions.width, problem.num_objectives, settings, seeds, learners.device)
-        self.update = make_update(self.td3, backend)
+        self.update = make_update(self.td3, config.backend)
         self.steps = 0
         """Environment steps of each key so far."""
 
@@ -164,12 +168,14 @@ class KeyPretraining:
         batches = SampledBatches(
             rows=drawn.rows,
             index=drawn.index,
-            observation_width=self.episodes.observation_width,
+            observation_width=self.episodes.observation_width - self.episodes.pixels,
             action_width=self.actions.width,
             condition=drawn.preferences,
             weight=drawn.preferences,
             noise=drawn.noise.unsqueeze(2),
             scale=torch.ones_like(drawn.preferences[:, 0, 0]),
+            byte_rows=drawn.byte_rows,
+            byte_columns=drawn.byte_columns,
         )
         self.update(batches)
 

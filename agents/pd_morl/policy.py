@@ -5,8 +5,27 @@ import torch
 from torch import Tensor
 
 from morl.acting import PolicyBank
+from morl.agents.pd_morl.config import PresetConfig
+from morl.learning.encoders import Architecture
+from morl.learning.types import ImageShape
 from morl.policy_files import Head, PolicyData, PolicySpec
 from morl.protocols import Actions, BoolArray, FloatArray, Observations, Problem
+
+
+def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...]) -> Architecture:
+    """Return what settings say about networks.
+
+    Args:
+        config: settings.
+        images: that observations begin with.
+    """
+    return Architecture(
+        hidden_sizes=config.hidden_sizes,
+        activation=config.activation,
+        normalization=config.normalization,
+        images=images,
+        network=config.network,
+    )
 
 
 class ConditionedPolicy:
@@ -15,9 +34,9 @@ class ConditionedPolicy:
     Args:
         problem: spaces and objectives of the environment.
         head: meaning of the network's outputs.
-        hidden_sizes: units of each hidden layer.
+        config: settings of the network.
+        architecture: of the network.
         device: where it acts.
-        one_hot: whether integer observations are encoded as one-hot.
         ensemble: number of networks whose mean action values count.
     """
 
@@ -25,19 +44,24 @@ class ConditionedPolicy:
         self,
         problem: Problem,
         head: Head,
-        hidden_sizes: tuple[int, ...],
+        config: PresetConfig,
+        architecture: Architecture,
         device: torch.device,
-        one_hot: bool = False,
         ensemble: int = 1,
     ) -> None:
         self.spec = PolicySpec(
             agent="pd-morl",
             head=head,
-            hidden_sizes=hidden_sizes,
+            hidden_sizes=architecture.hidden_sizes,
+            activation=architecture.activation,
+            normalization=architecture.normalization,
+            image_size=config.image_size if architecture.images else 0,
+            image_layers=architecture.encoding_layers,
+            network=architecture.network,
             observation_space=problem.observation_space,
             action_space=problem.action_space,
             objectives=problem.objectives,
-            one_hot=one_hot,
+            one_hot=config.one_hot,
             conditioned=True,
             ensemble=ensemble,
             action_masks=problem.action_masks,

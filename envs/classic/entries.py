@@ -65,6 +65,18 @@ TREASURES = [
         max_episode_steps=100,
         repairs=(REDRAWN,),
     ),
+    EnvEntry(
+        id="images/deep-sea-treasure-v0",
+        objectives=("treasure", "time"),
+        discount=0.99,
+        reference_point=(0.0, -19.0),
+        source="as deep-sea-treasure-v0",
+        known_front=fronts.deep_sea_treasure,
+        entry_point="morl.envs.classic.deep_sea_treasure_images:deep_sea_treasure_image",
+        vector_entry_point="morl.envs.classic.deep_sea_treasure_images:DeepSeaTreasureImageKernel",
+        spaces=("Box (11, 11, 3) uint8", "Discrete 4"),
+        max_episode_steps=100,
+    ),
 ]
 
 TABULAR = [

@@ -19,8 +19,9 @@ from morl.experiment.layers import Option
 from morl.experiment.schedules import fit_schedules
 from morl.experiment.settings import Resolved, Settings, whole
 from morl.experiment.units import RewardUnits, measure_units
+from morl.learning.memory import check_memory
 from morl.learning.processor import resolve_device
-from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem
+from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem, StatesMemory
 from morl.seeding import derived_seed
 
 EVALUATION_NUM_ENVS = {"kernel": 4096, "mujoco-batch": 256}
@@ -98,10 +99,17 @@ class Experiment:
             seed: default: the settings' seed.
 
         Raises:
-            ValueError: settings do not fit the environment, or it gives action masks and the agent takes none.
+            ValueError: settings do not fit the environment, transitions do not fit into the memory, or the environment
+                gives action masks and the agent takes none.
         """
         chosen: Any = self.settings.seed if seed is None else seed
         device = resolve_device(self.settings.device)
+        if isinstance(self.agent_class, StatesMemory):
+            learners = 1 if isinstance(chosen, int) else len(chosen)
+            settings = self.settings
+            need = self.agent_class.memory(settings.agent, self.problem, settings.num_envs, settings.total_steps)
+            every = need._replace(transitions=learners * need.transitions, copies=learners * need.copies)
+            check_memory(every, device)
         agent = self.agent_class(
             units.problem(self.problem), self.settings.agent, chosen, self.settings.num_envs, device
         )

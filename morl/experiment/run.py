@@ -313,13 +313,15 @@ class Run:
         """Return a policy of the front.
 
         Raises:
-            ValueError: its file is missing or damaged, or its utility is code that is not trusted.
+            ValueError: its file is missing or damaged, or its utility or network is code that is not trusted.
         """
         if policy_id not in self._files:
             raise ValueError(f"{self.directory / FRONT} is damaged: it names no file of policy {policy_id}")
         file = self._files[policy_id]
         data = parse_policy(read_policy_bytes(self.directory, file), str(self.directory / file.name)).data
-        check_trust(f"run {self.directory}", "utility", data.spec.utility, self._trust, spoken("--trust", "trust=True"))
+        for what in ("utility", "network"):
+            named = getattr(data.spec, what)
+            check_trust(f"run {self.directory}", what, named, self._trust, spoken("--trust", "trust=True"))
         return data
 
     def _bank(self, policy_ids: Sequence[int]) -> PolicyBank:
@@ -442,7 +444,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
         raise ValueError(
             f"{run_dir / CONFIG}: {error}{hint if 'there is no environment' in str(error) else ''}"
         ) from error
-    for name in ("select_by", "utility"):
+    for name in ("select_by", "utility", "network"):
         named = getattr(resolved.settings if name == "select_by" else resolved.settings.agent, name, "")
         check_trust(f"run {run_dir}", name, str(named), trust, spoken("--trust", "trust=True"))
     return task.experiment(resolved)

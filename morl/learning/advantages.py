@@ -3,12 +3,14 @@
 Shapes are [step, policy, env, objective] while time matters, and [policy, sample, objective] from there on.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.ppo import ActorCritic
+from morl.learning.ppo import ActorCritic, Samples, inputs_of
 from morl.learning.rollouts import RolloutBuffer
 
 
@@ -52,6 +54,18 @@ def scalar_advantages(advantages: Tensor, weights: Tensor) -> Tensor:
     return centred / (deviation + 1e-5)
 
 
+IMAGES_AT_ONCE = 256
+"""Samples with images that networks are evaluated on at once: as numbers they take four times the memory."""
+
+
+def _parts(samples: Samples) -> Iterator[Samples]:
+    """Yield the samples in parts of `IMAGES_AT_ONCE`, or whole where they have no images."""
+    count = samples["observation"].shape[1]
+    size = IMAGES_AT_ONCE if "pixels" in samples else max(count, 1)
+    for start in range(0, count, size):
+        yield {name: column[:, start : start + size] for name, column in samples.items()}
+
+
 @torch.no_grad()
 def compute_advantages(
     rollout: RolloutBuffer,
@@ -73,7 +87,8 @@ def compute_advantages(
 
     Returns:
         The samples, name -> [policy, step * env, width]: "observation", "action", "log_probability", "value" V(s) and
-        "target" A + V(s), both divided by sigma, and "mask" where actions are masked; and sigma [policy, objective] in
+        "target" A + V(s), both divided by sigma, "mask" where actions are masked, and "pixels" where observations have
+        images; and sigma [policy, objective] in
         the rewards' units.
     """
     device = parameters.device
@@ -86,11 +101,16 @@ def compute_advantages(
 
     def by_policy(column: Tensor) -> Tensor:
         """Return a column [step, policy, env, width] as [policy, step * env, width]."""
-        return column.transpose(0, 1).reshape(rollout.num_policies, -1, column.shape[-1])
+        return column.transpose(0, 1).flatten(1, 2)
 
     actor, critic = network.split(parameters)
-    observations = by_policy(tensor(rollout.observations))
-    values = network.critic(critic, observations)
+    samples = {"observation": by_policy(tensor(rollout.observations)), "action": by_policy(tensor(rollout.actions))}
+    if rollout.masks is not None:
+        samples["mask"] = by_policy(tensor(rollout.masks))
+    if rollout.pixels is not None:
+        samples["pixels"] = by_policy(torch.as_tensor(rollout.pixels, device=device))
+    parts = list(_parts(samples))
+    values = torch.cat([network.critic(critic, inputs_of(part)) for part in parts], dim=1)
     stepwise = values.view(rollout.num_policies, rollout.num_steps, rollout.envs_per_policy, -1).transpose(0, 1)
     final_values = network.critic(critic, tensor(final_observations))
     dones = tensor(rollout.dones)
@@ -98,11 +118,9 @@ def compute_advantages(
     next_values = next_values * (1.0 - dones).unsqueeze(-1) + tensor(rollout.bootstrap_values)
     advantages = generalized_advantages(tensor(rewards), stepwise, next_values, dones, rollout.discount, gae_lambda)
 
-    samples = {"observation": observations, "action": by_policy(tensor(rollout.actions))}
-    if rollout.masks is not None:
-        samples["mask"] = by_policy(tensor(rollout.masks))
-    distribution = network.distribution(actor, observations, samples.get("mask"))
-    samples["log_probability"] = distribution.log_probability(samples["action"]).unsqueeze(2)
+    distributions = [network.distribution(actor, inputs_of(part), part.get("mask")) for part in parts]
+    chances = [each.log_probability(part["action"]) for each, part in zip(distributions, parts, strict=True)]
+    samples["log_probability"] = torch.cat(chances, dim=1).unsqueeze(2)
     samples["value"] = values
     samples["target"] = by_policy(advantages) + values
     return samples, tensor(reward_std)

@@ -43,8 +43,8 @@ class DiscreteSAC(SACBase):
     ) -> None:
         self.actions = actions
         self.objectives = objectives
-        actor = settings.network(observation_width, actions)
-        critic = settings.network(observation_width, actions * objectives)
+        actor = settings.build_network("actor", observation_width, actions)
+        critic = settings.build_network("critic", observation_width, actions * objectives)
         super().__init__(actor, critic, settings, policies, generator, device)
 
     @torch.no_grad()

@@ -13,7 +13,6 @@ from morl.learning.off_policy import (
     OffPolicySettings,
     TensorState,
     average_shared_gradient,
-    count_shared_parameters,
     optimizer_tensors,
     share_parameters,
 )
@@ -65,8 +64,8 @@ class DQN(TensorState):
         self.policies = policies
         self.actions = actions
         self.objectives = objectives
-        self.network = settings.network(observation_width, actions * objectives)
-        self.shared_parameters = count_shared_parameters(self.network, settings.shared_layers)
+        self.network = settings.build_network("critic", observation_width, actions * objectives)
+        self.shared_parameters = self.network.count_first(settings.shared_layers)
         parameters = share_parameters(self.network.initialize(policies, generator), self.shared_parameters)
         self.parameters = parameters.to(device, settings.dtype).requires_grad_()
         self.target_parameters = self.parameters.detach().clone()

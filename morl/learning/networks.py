@@ -1,13 +1,26 @@
 """Multilayer perceptrons of a whole population: parameters are one flat tensor [policy, n], layers are baddbmm."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
-from typing import Literal
+from typing import Final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm
+from torch.nn.functional import elu, gelu, layer_norm, leaky_relu, silu
+
+from morl.learning.types import Activation
+
+ACTIVATIONS: Final[dict[Activation, Callable[[Tensor], Tensor]]] = {
+    "relu": torch.relu_,
+    "tanh": torch.tanh_,
+    "silu": silu,
+    "elu": elu,
+    "gelu": gelu,
+    "leaky-relu": leaky_relu,
+}
+"""Name -> function of a hidden layer's sums, which may be overwritten."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +36,27 @@ class MultilayerPerceptron:
     """Normalize every hidden layer to mean 0 and variance 1 before its activation (without parameters of its own)."""
     inner_dtype: torch.dtype | None = None
     """Precision of the products between hidden layers, nearly all of the arithmetic; default: of the parameters."""
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: Activation = "relu"
     """Activation of the hidden layers."""
 
     @property
     def num_parameters(self) -> int:
         """Return the number of parameters of one policy."""
         return sum(self._sizes())
+
+    def unlike(self, activation: Activation) -> str | None:
+        """Return which setting makes it another network than plain layers with this activation, as a clause, or None.
+
+        Args:
+            activation: of the hidden layers.
+        """
+        if self.activation != activation:
+            return f"activation is {self.activation!r}"
+        return "normalization is 'layer'" if self.layer_norm else None
+
+    def count_first(self, layers: int) -> int:
+        """Return the number of parameters of the first layers; they are the first of a row."""
+        return sum(self._sizes()[: 2 * layers])
 
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL)."""
@@ -51,11 +78,8 @@ class MultilayerPerceptron:
         parts = []
         last = len(self.widths) - 2
         for layer, (inputs, outputs) in enumerate(pairwise(self.widths)):
-            normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
-            orthogonal, triangle = torch.linalg.qr(normal)
-            orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
-            weights = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
-            parts.append(weights.reshape(population, inputs * outputs) * (last_gain if layer == last else 1.0))
+            weights = orthogonal_weights(population, inputs, outputs, generator)
+            parts.append(weights * (last_gain if layer == last else 1.0))
             parts.append(torch.zeros(population, outputs))
         return torch.cat(parts, dim=1)
 
@@ -76,8 +100,24 @@ class MultilayerPerceptron:
             if layer < last:
                 if self.layer_norm:
                     hidden = layer_norm(hidden, (wide_out,))
-                hidden = hidden.relu_() if self.activation == "relu" else hidden.tanh_()
+                hidden = ACTIVATIONS[self.activation](hidden)
         return hidden
 
     def _sizes(self) -> list[int]:
         return [size for inputs, outputs in pairwise(self.widths) for size in (inputs * outputs, outputs)]
+
+
+def orthogonal_weights(population: int, inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
+    """Return random orthogonal matrices, flat: [population, inputs * outputs].
+
+    Args:
+        population: number of matrices.
+        inputs: rows of a matrix.
+        outputs: columns of a matrix.
+        generator: random stream.
+    """
+    normal = torch.randn(population, max(inputs, outputs), min(inputs, outputs), generator=generator)
+    orthogonal, triangle = torch.linalg.qr(normal)
+    orthogonal = orthogonal * triangle.diagonal(dim1=1, dim2=2).sign().unsqueeze(1)  # uniform over rotations
+    weights: Tensor = orthogonal if inputs >= outputs else orthogonal.transpose(1, 2)
+    return weights.reshape(population, inputs * outputs)

@@ -1,13 +1,15 @@
-"""Observations of any space as rows of float32, the input of a network."""
+"""Observations of any space as rows of float32, the input of a network: pixels of images first, then numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from morl.learning.types import ImageShape
 from morl.protocols import IndexArray, Infos, Observations
 
 Encoder: TypeAlias = Callable[[Observations], NDArray[np.float32]]
@@ -19,8 +21,174 @@ MAX_ONE_HOT_WIDTH = 1_000_000
 """Largest width of a one-hot encoding: more inputs than any network here should have."""
 
 
+IMAGE_SIZE: Final = 84
+"""Default of the setting `image_size`: largest height and width of an image in pixels (Mnih et al. 2015)."""
+SMALLEST_SIDE: Final = 3
+"""A box of bytes with a shorter side is a table of numbers, not an image."""
+SMALLEST_GRAY_SIDE: Final = 8
+"""The same for boxes of two axes, which are often no images."""
+
+
+@dataclass(frozen=True)
+class ObservationEncoder:
+    """How observations of a space become rows.
+
+    Attributes:
+        encode: a batch of observations -> rows [env, width], the pixels of all images first, from 0 to 255.
+        width: columns of a row.
+        images: shapes of the images; empty where there are none, or they count as numbers.
+    """
+
+    encode: Encoder
+    width: int
+    images: tuple[ImageShape, ...] = ()
+
+    @property
+    def pixels(self) -> int:
+        """Return the number of columns that hold pixels; they are the first."""
+        return sum(image.pixels for image in self.images)
+
+    @property
+    def columns(self) -> int:
+        """Return the number of other columns."""
+        return self.width - self.pixels
+
+    def transition_bytes(self, numbers: int) -> int:
+        """Return the bytes of a transition: two observations, their pixels a byte each, and further numbers.
+
+        Args:
+            numbers: action, reward, preference and flags, four bytes each.
+        """
+        return 2 * (4 * self.columns + self.pixels) + 4 * numbers
+
+
+def observation_encoder(
+    space: gymnasium.Space[Any], one_hot: bool = False, image_size: int = IMAGE_SIZE
+) -> ObservationEncoder:
+    """Return the encoder of a space whose images are kept as such; everything else is encoded as `encoder` says.
+
+    An image is a Box of uint8 with two axes (both of at least `SMALLEST_GRAY_SIDE`), three, the channels last or
+    first, whichever is the shorter axis, or four, the first of which counts stacked frames. Channels of stacked frames
+    are stacked. Images of the parts of a Dict or Tuple stand in the order of the parts.
+
+    Args:
+        space: of one observation.
+        one_hot: whether bounded integers become one-hot; images stay images.
+        image_size: a larger image is shrunk by a whole factor, to the means of blocks, until no side exceeds this; 0:
+            pixels are numbers like others.
+
+    Raises:
+        ValueError: the space is of another kind, has no entries, or has too many categories for a one-hot encoding; or
+            `image_size` differs from its default, but there are no images.
+    """
+    parts = [] if image_size == 0 else list(_parts(space, ()))
+    images = [(path, layout) for path, part in parts if (layout := image_layout(part, image_size)) is not None]
+    if not images:
+        encode, width = encoder(space, one_hot)
+        if image_size not in (0, IMAGE_SIZE):
+            raise ValueError(f"image_size is {image_size}, but has no effect: there are no images in {space}")
+        return ObservationEncoder(encode, width)
+    image_paths = {path for path, _ in images}
+    others = [(path, _encoder(part, one_hot)) for path, part in parts if path not in image_paths]
+
+    def encode_all(batch: Observations) -> NDArray[np.float32]:
+        pixels = [layout.rows(_at(batch, path)) for path, layout in images]
+        return np.concatenate([*pixels, *(encode(_at(batch, path)) for path, (encode, _) in others)], axis=1)
+
+    shapes = tuple(layout.shape for _, layout in images)
+    width = sum(shape.pixels for shape in shapes) + sum(width for _, (_, width) in others)
+    return ObservationEncoder(encode_all, width, shapes)
+
+
+class ImageLayout(NamedTuple):
+    """How an array of an image space becomes channels, rows and columns."""
+
+    axes: tuple[int, ...]
+    """Axes of the array, without the batch, in the order frame, channel, row, column; what is missing is left out."""
+    factor: int
+    """Blocks of so many rows and columns become one pixel."""
+    shape: ImageShape
+    """The result."""
+
+    def rows(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the pixels [env, channel * row * column] of a batch of images."""
+        array = np.asarray(batch).transpose((0, *(axis + 1 for axis in self.axes)))
+        array = array.reshape((len(array), self.shape.channels, *array.shape[-2:]))
+        if self.factor > 1:
+            array = shrink(array, self.factor)
+        return array.reshape(len(array), self.shape.pixels).astype(np.float32)
+
+
+def image_layout(space: gymnasium.Space[Any], image_size: int = IMAGE_SIZE) -> ImageLayout | None:
+    """Return the layout of an image space; None where it is none.
+
+    Args:
+        space: of one observation, or of one part of it.
+        image_size: largest height and width.
+    """
+    if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
+        return None
+    shape = space.shape
+    match len(shape):
+        case 2:
+            axes: tuple[int, ...] = (0, 1)
+            gray_levels = bool((space.low == 0).all() and (space.high == 255).all())
+            smallest = SMALLEST_GRAY_SIDE if gray_levels else max(shape) + 1
+        case 3 | 4:
+            first = len(shape) - 3
+            channels_first = shape[first] < shape[-1]
+            inner = (first, first + 1, first + 2) if channels_first else (first + 2, first, first + 1)
+            axes = (*range(first), *inner)
+            smallest = SMALLEST_SIDE
+        case _:
+            return None
+    height = shape[axes[-2]]
+    width = shape[axes[-1]]
+    if min(height, width) < smallest:
+        return None
+    factor = -(-max(height, width) // image_size)
+    channels = int(np.prod([shape[axis] for axis in axes[:-2]]))
+    return ImageLayout(axes, factor, ImageShape(channels, -(-height // factor), -(-width // factor)))
+
+
+def shrink(images: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return images [env, channel, row, column] of which each block of `factor` x `factor` pixels is its mean, rounded.
+
+    Blocks at the lower and right edge that are not whole are filled up with the last row and column.
+    """
+    height, width = images.shape[-2:]
+    missing = ((0, 0), (0, 0), (0, -height % factor), (0, -width % factor))
+    if height % factor or width % factor:
+        images = np.pad(images, missing, mode="edge")
+    sums = np.zeros((*images.shape[:2], images.shape[2] // factor, images.shape[3] // factor), dtype=np.uint32)
+    for row in range(factor):
+        for column in range(factor):
+            sums += images[:, :, row::factor, column::factor]
+    return ((sums + factor**2 // 2) // factor**2).astype(np.uint8)
+
+
+def _parts(space: gymnasium.Space[Any], path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield the parts of a Dict or Tuple that are none themselves, with the keys that lead to them."""
+    match space:
+        case spaces.Dict():
+            for key, part in space.spaces.items():
+                yield from _parts(part, (*path, key))
+        case spaces.Tuple():
+            for index, part in enumerate(space.spaces):
+                yield from _parts(part, (*path, index))
+        case _:
+            yield path, space
+
+
+def _at(batch: Observations, path: tuple[Any, ...]) -> Observations:
+    """Return the part of a batch of observations that keys lead to."""
+    for key in path:
+        batch = batch[key]
+    return batch
+
+
 def encoder(space: gymnasium.Space[Any], one_hot: bool = False) -> tuple[Encoder, int]:
-    """Return a function that encodes a batch of observations as rows [env, width], and that width.
+    """Return a function that encodes a batch of observations as rows [env, width], and that width; images are numbers.
 
     A Box is flattened, a Discrete or MultiDiscrete becomes one-hot, a Dict or Tuple is the concatenation of its parts.
     With `one_hot`, a Box of bounded integers becomes one-hot too: of the joint state where there are at most

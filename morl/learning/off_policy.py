@@ -7,16 +7,16 @@ each policy. It counts its updates itself (`updates`); how they are executed is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from morl.learning.networks import MultilayerPerceptron
+from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Activation, ImageShape, Network, Normalization, Role
 
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16"]
 """Of parameters and arithmetic; bfloat16: float32 parameters, and products between hidden layers in bfloat16."""
@@ -31,24 +31,44 @@ class OffPolicySettings:
         discount: gamma.
         tau: rate of the soft update of target networks.
         precision: of parameters and arithmetic.
+        activation: of the hidden layers.
+        normalization: of the hidden layers.
+        images: images that observations begin with, which convolutions encode.
+        network: the user's own network, "module:factory" (`morl.learning.encoders`); empty: a multilayer perceptron.
     """
 
     hidden_sizes: tuple[int, ...]
     discount: float
     tau: float = 0.005
     precision: Precision = "float32"
+    activation: Activation = "relu"
+    normalization: Normalization = "none"
+    images: tuple[ImageShape, ...] = ()
+    network: str = ""
 
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of parameters and sums."""
         return torch.float64 if self.precision == "float64" else torch.float32
 
-    def network(
-        self, inputs: int, outputs: int, *, layer_norm: bool = False, activation: Literal["relu", "tanh"] = "relu"
-    ) -> MultilayerPerceptron:
-        """Return a network with these hidden layers and this precision."""
+    def build_network(self, role: Role, inputs: int, outputs: int, normalization: Normalization = "none") -> Network:
+        """Return a network with these settings.
+
+        Args:
+            role: "actor" or "critic".
+            inputs: columns of its inputs.
+            outputs: columns of its outputs.
+            normalization: of the hidden layers of this network, where the settings have none.
+        """
+        architecture = Architecture(
+            hidden_sizes=self.hidden_sizes,
+            activation=self.activation,
+            normalization=self.normalization if self.normalization != "none" else normalization,
+            images=self.images,
+            network=self.network,
+        )
         inner_dtype = torch.bfloat16 if self.precision == "bfloat16" else None
-        return MultilayerPerceptron((inputs, *self.hidden_sizes, outputs), layer_norm, inner_dtype, activation)
+        return architecture.build(role, inputs, outputs, inner_dtype)
 
 
 class OffPolicyAlgorithm(Protocol):
@@ -117,11 +137,6 @@ def optimizer_tensors(name: str, optimizer: Adam) -> dict[str, Tensor]:
 
 
 # --- Layers that all policies have in common --------------------------------------------------------------------------
-
-
-def count_shared_parameters(network: MultilayerPerceptron, layers: int) -> int:
-    """Return the number of parameters of the first layers of a network; they are the first of a row."""
-    return sum((inputs + 1) * outputs for inputs, outputs in list(pairwise(network.widths))[:layers])
 
 
 def share_parameters(parameters: Tensor, shared: int) -> Tensor:

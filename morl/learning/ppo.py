@@ -17,13 +17,22 @@ from gymnasium import spaces
 from torch import Tensor
 
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.networks import MultilayerPerceptron
+from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam, clip_norms
+from morl.learning.types import Network
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
 "action", "log_probability" (of the policies that acted), "value" (the critic's, before the update), "target" (of the
-critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more."""
+critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more. Where observations
+have images, "pixels" holds them as bytes, and "observation" the rest (`inputs_of`)."""
+
+
+def inputs_of(batch: Samples) -> Tensor:
+    """Return the inputs of the networks [policy, sample, width] of some samples: pixels, if any, then the rest."""
+    if "pixels" not in batch:
+        return batch["observation"]
+    return torch.cat([batch["pixels"].to(batch["observation"].dtype), batch["observation"]], dim=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +63,13 @@ class PPOSettings:
 
 @dataclass(frozen=True)
 class ActorCritic:
-    """The shape of an actor and a vector critic: two separate tanh networks. It holds no parameters.
+    """The shape of an actor and a vector critic: two separate networks. It holds no parameters.
 
     A row of parameters, one policy's, is: actor, log of the standard deviations (continuous actions only), critic.
     """
 
-    actor: MultilayerPerceptron
-    critic: MultilayerPerceptron
+    actor: Network
+    critic: Network
     """One output for each objective."""
     log_stds: int
     """Number of state-independent log standard deviations: the width of continuous actions, 0 for a discrete choice."""
@@ -112,7 +121,7 @@ def actor_critic(
     width: int,
     action_space: gymnasium.Space[Any],
     objectives: int,
-    hidden_sizes: tuple[int, ...],
+    architecture: Architecture | tuple[int, ...],
     initial_std: float = 1.0,
 ) -> ActorCritic:
     """Return the networks for an environment.
@@ -121,7 +130,7 @@ def actor_critic(
         width: elements of an encoded observation.
         action_space: of the environment.
         objectives: outputs of the critic.
-        hidden_sizes: units of the hidden layers of both networks.
+        architecture: of both networks; units of the hidden layers for perceptrons with tanh.
         initial_std: standard deviation of the continuous actions of a fresh policy.
 
     Raises:
@@ -135,8 +144,10 @@ def actor_critic(
         log_stds = outputs
     else:
         raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
-    actor = MultilayerPerceptron((width, *hidden_sizes, outputs), activation="tanh")
-    critic = MultilayerPerceptron((width, *hidden_sizes, objectives), activation="tanh")
+    if isinstance(architecture, tuple):
+        architecture = Architecture(hidden_sizes=architecture, activation="tanh")
+    actor = architecture.build("actor", width, outputs)
+    critic = architecture.build("critic", width, objectives)
     return ActorCritic(actor, critic, log_stds, initial_std)
 
 
@@ -151,7 +162,7 @@ def probability_ratios(network: ActorCritic, actor: Tensor, batch: Samples) -> t
         actor: [policy, n] parameters of the actors.
         batch: samples.
     """
-    policy = network.distribution(actor, batch["observation"], batch.get("mask"))
+    policy = network.distribution(actor, inputs_of(batch), batch.get("mask"))
     return policy, (policy.log_probability(batch["action"]) - batch["log_probability"].squeeze(2)).exp()
 
 
@@ -206,7 +217,7 @@ def ppo_loss(
     """
     actor, critic = network.split(parameters)
     policy, ratios = probability_ratios(network, actor, batch)
-    values = network.critic(critic, batch["observation"])
+    values = network.critic(critic, inputs_of(batch))
     value_loss = clipped_value_loss(values, batch["value"], batch["target"], settings.value_clip_range)
     loss = policy_loss(ratios, batch) + settings.value_weight * value_loss.mean(dim=(1, 2))
     if settings.entropy_weight:
@@ -272,16 +283,22 @@ def minibatches(samples: Samples, count: int, generator: torch.Generator) -> Ite
         count: number of parts.
         generator: of the permutations.
     """
-    widths = [column.shape[2] for column in samples.values()]
-    rows = torch.cat(list(samples.values()), dim=2)  # one gather of long rows instead of many of short ones
+    numbers = {name: column for name, column in samples.items() if name != "pixels"}
+    widths = [column.shape[2] for column in numbers.values()]
+    rows = torch.cat(list(numbers.values()), dim=2)  # one gather of long rows instead of many of short ones
     num_policies, num_samples, width = rows.shape
     size = num_samples // count
     keys = torch.rand(num_policies, num_samples, generator=generator, device=rows.device)
     order = keys.argsort(dim=1)[:, : size * count]
     order += torch.arange(num_policies, device=rows.device).unsqueeze(1) * num_samples
     shuffled = rows.view(-1, width).index_select(0, order.flatten()).view(num_policies, count, size, width)
+    places = order.view(num_policies, count, size)
     for part in range(count):
-        yield dict(zip(samples, torch.split(shuffled[:, part], widths, dim=2), strict=True))
+        batch = dict(zip(numbers, torch.split(shuffled[:, part], widths, dim=2), strict=True))
+        if "pixels" in samples:  # bytes, gathered as they are needed: there is never a copy of all of them
+            pixels = samples["pixels"].flatten(0, 1).index_select(0, places[:, part].flatten())
+            batch["pixels"] = pixels.view(num_policies, size, -1)
+        yield batch
 
 
 def ppo_update(

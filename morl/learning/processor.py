@@ -1,6 +1,8 @@
 """The device, and process-wide settings that make small batched updates fast on a CPU while a run trains."""
 
 import ctypes
+import math
+import mmap
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +13,8 @@ import torch
 # Parameters of glibc's mallopt: block size from which memory is mapped afresh, and size of the heap top that is kept.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+
+_MAP_NORESERVE = 0x4000  # Linux: pages are not counted before they are written to; Python 3.13 has a name for it
 
 
 @contextmanager
@@ -78,9 +82,18 @@ def untouched_zeros(*shape: int, device: torch.device, dtype: torch.dtype = torc
         device: where it lives.
         dtype: float32, or uint8 for numbers that are 0 or 1.
     """
-    if device.type == "cpu":
-        return torch.from_numpy(np.zeros(shape, dtype=np.uint8 if dtype == torch.uint8 else np.float32))
-    return torch.zeros(shape, device=device, dtype=dtype)
+    if device.type != "cpu":
+        return torch.zeros(shape, device=device, dtype=dtype)
+    kind = np.dtype(np.uint8 if dtype == torch.uint8 else np.float32)
+    try:
+        return torch.from_numpy(np.zeros(shape, dtype=kind))
+    except MemoryError:  # more than the machine has; a run of few steps may never fill it
+        if sys.platform != "linux":
+            raise
+        count = math.prod(shape)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        pages = mmap.mmap(-1, count * kind.itemsize, flags=flags)
+        return torch.from_numpy(np.frombuffer(pages, dtype=kind, count=count).reshape(shape))
 
 
 def resolve_device(device: str) -> torch.device:

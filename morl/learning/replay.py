@@ -19,7 +19,7 @@ class ReplayBuffer:
         columns: name -> width.
         device: where the rows live.
         population: number of policies.
-        dtype: of the rows: float32, or uint8 for columns of zeros and ones (action masks).
+        dtype: of the rows: float32, or uint8 for pixels and action masks.
     """
 
     def __init__(
@@ -101,3 +101,18 @@ class ReplayBuffer:
             raise ValueError(f"replay rows are {tuple(rows.shape)}, but must be {expected}")
         own[:, : rows.shape[1]] = rows
         self.added = added
+
+
+def split_pixels(transitions: Mapping[str, Tensor], pixels: int) -> dict[str, Tensor]:
+    """Return transitions whose observations are split: "pixels" and "next_pixels" hold the first columns.
+
+    Args:
+        transitions: columns by name, "observation" and "next_observation" among them [..., width].
+        pixels: number of columns of an observation that are pixels.
+    """
+    columns = dict(transitions)
+    if pixels:
+        for name, of_pixels in (("observation", "pixels"), ("next_observation", "next_pixels")):
+            columns[of_pixels] = transitions[name][..., :pixels]
+            columns[name] = transitions[name][..., pixels:]
+    return columns

@@ -22,19 +22,28 @@ class TransitionSizes:
         action: elements of an action; 1 for a discrete choice.
         objectives: elements of the reward.
         choices: discrete choices that a mask may forbid; 0: actions are not masked.
+        pixels: first elements of an encoded observation that are pixels of images: they are kept as bytes and not
+            normalized.
     """
 
     observation: int
     action: int
     objectives: int
     choices: int = 0
+    pixels: int = 0
+
+    @property
+    def numbers(self) -> int:
+        """Return the elements of an encoded observation that are no pixels."""
+        return self.observation - self.pixels
 
 
 class RolloutBuffer:
     """The latest transitions of a population, and the statistics that normalize its observations and rewards.
 
     Attributes:
-        observations: [step, policy, env, width] float32, normalized: the policies' inputs.
+        observations: [step, policy, env, width] float32, normalized: the policies' inputs, without pixels.
+        pixels: [step, policy, env, pixel] uint8; None: observations have no images.
         actions: [step, policy, env, width] float32.
         rewards: [step, policy, env, objective] float64, in the environment's units.
         dones: [step, policy, env] whether the episode ended, by termination or truncation.
@@ -62,7 +71,8 @@ class RolloutBuffer:
         self.sizes = sizes
         self.discount = discount
         shape = (num_steps, num_policies, envs_per_policy)
-        self.observations = np.zeros((*shape, sizes.observation), dtype=np.float32)
+        self.observations = np.zeros((*shape, sizes.numbers), dtype=np.float32)
+        self.pixels = np.zeros((*shape, sizes.pixels), dtype=np.uint8) if sizes.pixels else None
         self.actions = np.zeros((*shape, sizes.action), dtype=np.float32)
         self.rewards = np.zeros((*shape, sizes.objectives))
         self.dones = np.zeros(shape, dtype=np.bool_)
@@ -71,7 +81,7 @@ class RolloutBuffer:
         self.discounted_sums = np.zeros((*shape, sizes.objectives))
         self.masks = np.zeros((*shape, sizes.choices), dtype=np.bool_) if sizes.choices else None
         self.filled = 0
-        self.observation_statistics = RunningMeanStd((num_policies, sizes.observation))
+        self.observation_statistics = RunningMeanStd((num_policies, sizes.numbers))
         self.reward_statistics = RunningMeanStd((num_policies, sizes.objectives))
         self.running_sums = np.zeros((num_policies, envs_per_policy, sizes.objectives))  # R of the episodes under way
 
@@ -82,11 +92,15 @@ class RolloutBuffer:
 
     def normalize(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return encoded observations [policy * env, width] as the policies' inputs [policy, env, width]."""
-        return self.observation_statistics.normalize(self._by_env(observations)).swapaxes(0, 1).astype(np.float32)
+        by_env = self._by_env(observations)
+        normalized = self.observation_statistics.normalize(by_env[..., self.sizes.pixels :])
+        if self.sizes.pixels:
+            normalized = np.concatenate([by_env[..., : self.sizes.pixels], normalized], axis=2)
+        return normalized.swapaxes(0, 1).astype(np.float32)
 
     def normalize_and_update(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Include encoded observations [policy * env, width] in the statistics, then normalize them."""
-        self.observation_statistics.update(self._by_env(observations))
+        self.observation_statistics.update(self._by_env(observations)[..., self.sizes.pixels :])
         return self.normalize(observations)
 
     def _by_env(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -117,7 +131,9 @@ class RolloutBuffer:
         grouped = rewards.reshape((*shape, -1))
         dones = (terminated | truncated).reshape(shape)
         self.running_sums = self.discount * self.running_sums + grouped
-        self.observations[step] = observations
+        self.observations[step] = observations[..., self.sizes.pixels :]
+        if self.pixels is not None:
+            self.pixels[step] = observations[..., : self.sizes.pixels]
         self.actions[step] = actions
         self.rewards[step] = grouped
         self.dones[step] = dones
@@ -161,7 +177,8 @@ class RolloutBuffer:
             "bootstrap_values": self.bootstrap_values,
             "discounted_sums": self.discounted_sums,
         }
-        return columns if self.masks is None else {**columns, "masks": self.masks}
+        optional = {"masks": self.masks, "pixels": self.pixels}
+        return columns | {name: column for name, column in optional.items() if column is not None}
 
     def state_dict(self) -> dict[str, object]:
         """Return the stored steps, the statistics and the sums of the episodes under way."""

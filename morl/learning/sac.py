@@ -14,18 +14,17 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from morl.learning.distributions import SquashedGaussian
-from morl.learning.networks import MultilayerPerceptron
 from morl.learning.off_policy import (
     OffPolicySettings,
     TensorState,
     average_shared_gradient,
-    count_shared_parameters,
     optimizer_tensors,
     share_parameters,
 )
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Network
 from morl.learning.values import critic_utilities, worst_of
 
 
@@ -83,8 +82,8 @@ class SACBase(TensorState):
 
     def __init__(
         self,
-        actor: MultilayerPerceptron,
-        critic: MultilayerPerceptron,
+        actor: Network,
+        critic: Network,
         settings: SACSettings,
         policies: int,
         generator: torch.Generator,
@@ -94,8 +93,8 @@ class SACBase(TensorState):
         self.policies = policies
         self.actor = actor
         self.critic = critic
-        self.shared_actor_parameters = count_shared_parameters(actor, settings.shared_layers)
-        self.shared_critic_parameters = count_shared_parameters(critic, settings.shared_layers)
+        self.shared_actor_parameters = actor.count_first(settings.shared_layers)
+        self.shared_critic_parameters = critic.count_first(settings.shared_layers)
         actors = share_parameters(actor.initialize(policies, generator), self.shared_actor_parameters)
         pair = [critic.initialize(policies, generator) for _ in range(2)]
         critics = torch.cat([share_parameters(each, self.shared_critic_parameters) for each in pair], dim=1)
@@ -185,8 +184,8 @@ class SAC(SACBase):
         device: torch.device,
     ) -> None:
         self.action_width = action_width
-        actor = settings.network(observation_width, 2 * action_width)
-        critic = settings.network(observation_width + action_width, objectives)
+        actor = settings.build_network("actor", observation_width, 2 * action_width)
+        critic = settings.build_network("critic", observation_width + action_width, objectives)
         super().__init__(actor, critic, settings, policies, generator, device)
 
     @torch.no_grad()

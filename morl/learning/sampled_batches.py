@@ -47,13 +47,14 @@ class Batch:
 class SampledBatches:
     """The transitions of several updates of every policy, as indices of rows of a replay buffer.
 
-    A row begins with observation, action, reward, next observation, and 1 where the episode terminated. Values are in
+    A row begins with observation (without its pixels), action, reward, next observation, and 1 where the episode
+    terminated. Values are in
     units of `scale`: w.Q = (w * scale).(Q / scale).
 
     Attributes:
         rows: [policy, row, column], contiguous, or the same rows expanded to all policies.
         index: [policy, update, batch] rows of each policy.
-        observation_width: columns of an observation.
+        observation_width: columns of an observation in `rows`.
         action_width: columns of an action.
         condition: [policy, update, batch, condition] appended to observation and next observation; may be empty.
         noise: [policy, update, draw, batch, action] standard normal.
@@ -63,8 +64,9 @@ class SampledBatches:
         utility: utility of vectors of values; default: w.Q.
         direction: [policy, update, batch, objective] in which values should point from `origin`, in units of values.
         origin: [policy, objective].
-        masks: [policy, row, column] uint8 action masks in the places of `rows`; None: every action is allowed.
-        mask_columns: "mask" or "next_mask" -> number of columns of `masks`, in their order.
+        byte_rows: [policy, row, column] uint8: pixels and action masks, in the places of `rows`; None: there are none.
+        byte_columns: "pixels" and "next_pixels", with which observations begin, "mask" or "next_mask" -> number of
+            columns of `byte_rows`, in their order.
 
     Raises:
         ValueError: neither `weight` nor `utility` is given.
@@ -81,8 +83,8 @@ class SampledBatches:
     utility: UtilityFn | None = None
     direction: Tensor | None = None
     origin: Tensor | None = None
-    masks: Tensor | None = None
-    mask_columns: Mapping[str, int] = field(default_factory=dict)
+    byte_rows: Tensor | None = None
+    byte_columns: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse batches that nothing can be compared by."""
@@ -103,9 +105,10 @@ class SampledBatches:
         rows = _select_rows(self.rows, self.index[:, update])[..., : sum(widths)]
         observation, action, reward, next_observation, terminated = torch.split(rows, widths, dim=-1)
         condition = self.condition[:, update]
-        if condition.shape[-1] > 0:
-            observation = torch.cat([observation, condition], dim=-1)
-            next_observation = torch.cat([next_observation, condition], dim=-1)
+        bytes_ = self._gather_bytes(update)
+        if condition.shape[-1] > 0 or "pixels" in bytes_:
+            observation = _joined(bytes_.get("pixels"), observation, condition)
+            next_observation = _joined(bytes_.get("next_pixels"), next_observation, condition)
         weight = None if self.weight is None else self.weight[:, update]
         return Batch(
             observation=observation,
@@ -118,15 +121,22 @@ class SampledBatches:
             weight=weight,
             direction=None if self.direction is None else self.direction[:, update],
             origin=None if self.origin is None else self.origin.unsqueeze(1),
-            **self._gather_masks(update),
+            **{name: bytes_[name].bool() for name in ("mask", "next_mask") if name in bytes_},
         )
 
-    def _gather_masks(self, update: int) -> dict[str, Tensor]:
-        """Return the masks [policy, batch, choice] of a batch by name; empty where every action is allowed."""
-        if self.masks is None:
+    def _gather_bytes(self, update: int) -> dict[str, Tensor]:
+        """Return pixels and masks [policy, batch, column] of a batch by name, as bytes; empty where there are none."""
+        if self.byte_rows is None:
             return {}
-        masks = _select_rows(self.masks, self.index[:, update]).bool()
-        return dict(zip(self.mask_columns, torch.split(masks, list(self.mask_columns.values()), dim=-1), strict=True))
+        found = _select_rows(self.byte_rows, self.index[:, update])
+        columns = torch.split(found, list(self.byte_columns.values()), dim=-1)
+        return dict(zip(self.byte_columns, columns, strict=True))
+
+
+def _joined(pixels: Tensor | None, observation: Tensor, condition: Tensor) -> Tensor:
+    """Return [policy, batch, pixels + observation + condition] as numbers."""
+    parts = [observation] if pixels is None else [pixels.to(observation.dtype), observation]
+    return torch.cat([*parts, condition], dim=-1)
 
 
 def _select_rows(rows: Tensor, index: Tensor) -> Tensor:

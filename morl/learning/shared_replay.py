@@ -24,7 +24,7 @@ class SharedReplayBuffer:
         columns: name -> width; all columns of a transition lie side by side in one row of float32.
         device: where the rows live.
         population: number of rings.
-        dtype: of the rows: float32, or uint8 for columns of zeros and ones (action masks).
+        dtype: of the rows: float32, or uint8 for pixels and action masks.
     """
 
     def __init__(

@@ -16,6 +16,7 @@ from morl.learning.off_policy import OffPolicySettings, TensorState, optimizer_t
 from morl.learning.optimizers import Adam, clip_norms, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Normalization
 from morl.learning.values import angle_degrees, pessimistic, utility
 
 CriticLoss: TypeAlias = Literal["huber", "squared"]
@@ -110,8 +111,10 @@ class TD3(TensorState):
         self.settings = settings
         self.policies = len(initial_seeds)
         self.action_width = action_width
-        self.actor = settings.network(observation_width, action_width)
-        self.critic = settings.network(observation_width + action_width, objectives, layer_norm=settings.layer_norm)
+        self.actor = settings.build_network("actor", observation_width, action_width)
+        normalization: Normalization = "layer" if settings.layer_norm else "none"
+        inputs = observation_width + action_width
+        self.critic = settings.build_network("critic", inputs, objectives, normalization)
         actors = []
         critics = []
         for seed in initial_seeds:

@@ -249,7 +249,7 @@ def test_stored_masks_are_those_of_the_stored_states(monkeypatch: pytest.MonkeyP
     replay = learn("pd-morl", **toys.TINY | {"learning_starts": 1_000}).replay
     next_observations = replay.buffer.column("next_observation")
     assert not replay.buffer.column("terminated").any()
-    assert torch.equal(replay.masks.column("next_mask").bool(), slope_masks(next_observations))
+    assert torch.equal(replay.bytes.column("next_mask").bool(), slope_masks(next_observations))
     assert len(replay) == 48
 
     solver = learn("morl-d", **toys.TINY_MORLD_OFF_POLICY | {"solver": "discrete-sac", "learning_starts": 1_000}).solver
@@ -262,7 +262,7 @@ def test_stored_masks_are_those_of_the_stored_states(monkeypatch: pytest.MonkeyP
                 strict=True,
             )
         )
-        mask, next_mask = solver.masks.rows[rows].bool().split(2, dim=1)
+        mask, next_mask = solver.bytes.rows[rows].bool().split(2, dim=1)
         assert torch.equal(mask, slope_masks(columns["observation"]))
         assert torch.equal(next_mask, slope_masks(columns["next_observation"]))
         assert size == 16

@@ -6,20 +6,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import images  # noqa: F401  (registers walks that are seen as images)
 import numpy as np
 import pytest
 import stable_baselines3
 import torch
 import toys
 from decomposed import CONTINUOUS, WALK, answer, build, learn, tiny
+from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.torch_layers import NatureCNN
 from torch import nn
 
 import morl
+from morl.agents import check_agent
 from morl.agents.morl_d.config import Config
-from morl.agents.morl_d.solvers.sb3 import find_algorithm
+from morl.agents.morl_d.solvers.sb3_arguments import find_algorithm
+from morl.agents.morl_d.solvers.sb3_observations import Presentation
 from morl.agents.morl_d.solvers.sb3_policies import acting_network
 from morl.experiment.settings import resolve_sources
+from morl.learning.observations import observation_encoder
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -51,15 +57,15 @@ def test_a_policy_acts_as_its_model_does(solver: str, env: str, settings: Any) -
         assert len(np.unique(expected)) > 10
 
 
-def test_policies_that_are_no_multilayer_perceptrons_are_refused() -> None:
+def test_policies_with_other_layers_are_refused() -> None:
     policy = build(CONTINUOUS, solver="sb3:SAC").solver.models[0].policy
-    policy.actor.latent_pi[1] = nn.ELU()
-    with pytest.raises(ValueError, match="do not alternate with ReLU or tanh"):
+    policy.actor.latent_pi[1] = nn.Softplus()
+    with pytest.raises(ValueError, match="do not alternate with one activation of relu, tanh"):
         acting_network(policy)
     del policy.actor
     with pytest.raises(ValueError, match="its policy SACPolicy is unknown"):
         acting_network(policy)
-    reason = "sb3:PPO', but its policies cannot be saved as multilayer perceptrons: its exploration is state-dependent"
+    reason = "sb3:PPO', but its policies cannot be saved as plain layers: its exploration is state-dependent"
     with pytest.raises(ValueError, match=reason):
         build(CONTINUOUS, solver="sb3:PPO", rollout_steps=4, batch_size=8, solver_kwargs={"use_sde": True})
 
@@ -83,6 +89,20 @@ def test_further_arguments_reach_the_constructor() -> None:
         ({"offline_updates": 3}, "offline_updates is 3, but solver 'sb3:SAC' does not read it"),
         ({"exploration_steps": 3}, "exploration_steps is 3, but solver 'sb3:SAC' does not read it"),
         ({"critic_learning_rate": 0.1}, "critic_learning_rate is 0.1, but solver 'sb3:SAC' does not read it"),
+        ({"network": "networks:small"}, "network is 'networks:small', but solver 'sb3:SAC' does not read it"),
+        ({"normalization": "layer"}, "normalization is 'layer', but solver 'sb3:SAC' does not read it"),
+        ({"solver_kwargs": {"learning_rate": 1e-3}}, "solver_kwargs has learning_rate, but another setting"),
+        ({"solver_kwargs": {"learning_rate": "linear:x"}}, "a schedule is 'linear:START' or 'linear:START:END'"),
+        ({"solver_kwargs": {"learning_rate": "linear:1:2:3"}}, "a schedule is 'linear:START'"),
+        ({"solver_kwargs": {"ent_coef": "linear:0.1"}}, "cannot act in"),
+        (
+            {"solver_kwargs": {"learning_rate": "cosine:1e-3"}, "actor_learning_rate": 1e-3},
+            "solver_kwargs has learning_rate, but actor_learning_rate is 0.001: set only one",
+        ),
+        (
+            {"solver_kwargs": {"policy_kwargs.activation_fn": "relu"}, "activation": "elu"},
+            "solver_kwargs has policy_kwargs.activation_fn, but activation is 'elu': set only one",
+        ),
     ],
 )
 def test_an_option_that_the_algorithm_does_not_take_is_refused(settings: Any, reason: str) -> None:
@@ -132,6 +152,69 @@ def test_a_dqn_of_theirs_explores_as_the_settings_say() -> None:
     assert all(model.exploration_rate == pytest.approx(0.2) for model in agent.solver.models)
 
 
+@pytest.mark.parametrize("activation", ["silu", "elu", "gelu", "leaky-relu"])
+def test_activations_of_theirs_are_saved(activation: str) -> None:
+    agent = learn(build(CONTINUOUS, solver="sb3:SAC", activation=activation), CONTINUOUS)
+    assert agent.components.spec.activation == activation
+    observations = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    expected, _ = agent.solver.models[0].predict(observations, deterministic=True)
+    actions = agent.act(observations, np.full((50, 2), np.nan), np.zeros(50, dtype=np.int64))
+    np.testing.assert_allclose(actions, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_schedules_follow_the_steps_of_a_policy() -> None:
+    rates = {"learning_rate": "linear:1e-2", "clip_range": "cosine:0.4:0.2"}
+    agent = build(solver="sb3:PPO", rollout_steps=2, batch_size=4, solver_kwargs=rates)
+    model = agent.solver.models[0]
+    assert (model.lr_schedule(1.0), model.clip_range(1.0)) == (1e-2, 0.4)
+    learn(agent, steps=120)
+    for policy in agent.solver.models:
+        share = policy.num_timesteps / 40  # of the run's 120 steps, for each of three policies
+        assert policy.lr_schedule(1.0) == pytest.approx(1e-2 * max(0.0, 1.0 - share))
+    assert model.clip_range(1.0) == pytest.approx(0.3 + 0.1 * np.cos(np.pi * min(1.0, model.num_timesteps / 40)))
+
+
+def test_a_run_with_a_schedule_goes_on_exactly() -> None:
+    """A schedule depends on the length of the run, so that it is resumed to the same length."""
+    config = tiny(WALK, solver="sb3:A2C", rollout_steps=5, solver_kwargs={"learning_rate": "linear:1e-2:1e-3"})
+    check_agent("morl-d", WALK, config, total_steps=160)
+
+
+POLICIES = {
+    "walk": "MlpPolicy",
+    "dict-walk": "MlpPolicy",
+    "tuple-walk": "MlpPolicy",
+    "flags-walk": "MlpPolicy",
+    "image-walk": "CnnPolicy",
+    "stacked-walk": "CnnPolicy",
+    "image-dict-walk": "MultiInputPolicy",
+    "image-tuple-walk": "MultiInputPolicy",
+}
+
+
+@pytest.mark.parametrize("env", POLICIES)
+def test_their_policies_fit_the_observations(env: str) -> None:
+    agent = build(f"toy-{env}-v0", solver="sb3:A2C", rollout_steps=4)
+    assert agent.solver.presentation.policy == POLICIES[env]
+
+
+def test_large_images_pass_through_their_own_convolutions() -> None:
+    agent = learn(build("toy-large-walk-v0", solver="sb3:DQN", learning_starts=12), "toy-large-walk-v0", steps=60)
+    model = agent.solver.models[1]
+    assert isinstance(model.policy.q_net.features_extractor, NatureCNN)
+    envs = morl.make_vec("toy-large-walk-v0", 7)
+    observations, _ = envs.reset(seed=0)
+    expected, _ = model.predict(agent.solver.presentation.show(observations), deterministic=True)
+    actions = agent.act(observations, np.full((7, 2), np.nan), np.ones(7, dtype=np.int64))
+    np.testing.assert_array_equal(actions, expected - 1)
+
+
+def test_images_whose_channels_look_like_rows_are_refused_for_theirs() -> None:
+    space = spaces.Box(0, 255, (4, 5, 5, 3), np.uint8)
+    with pytest.raises(ValueError, match="an image has 12 channels of 5 x 5 pixels"):
+        Presentation.of(space, observation_encoder(space))
+
+
 def test_rollouts_are_for_those_on_policy_only() -> None:
     """Off policy, `n_steps` of Stable-Baselines3 means returns of that many steps."""
     with pytest.raises(ValueError, match="rollout_steps is 8, but solver 'sb3:SAC' does not read it"):
@@ -163,5 +246,8 @@ def test_algorithms_of_sb3_contrib_are_found_where_it_is_installed(monkeypatch: 
     with pytest.raises(ValueError, match="neither stable_baselines3 nor sb3_contrib has NOPE"):
         find_algorithm("NOPE")
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)  # not installed
-    with pytest.raises(ValueError, match="stable_baselines3 has no TQC and sb3_contrib is not installed"):
+    reason = (
+        r"stable_baselines3 has no TQC and sb3_contrib is not installed: add it by pip install 'morl-suite\[sb3-contrib"
+    )
+    with pytest.raises(ValueError, match=reason):
         find_algorithm("TQC")

@@ -72,6 +72,9 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "archive_capacity": ({"archive_capacity": 2}, [{"archive": "bounded"}]),
     "discount": ({"discount": 0.5}, []),
     "hidden_sizes": ({"hidden_sizes": (9, 8)}, []),
+    "activation": ({"activation": "silu"}, []),
+    "normalization": ({"normalization": "layer"}, []),
+    "network": ({"network": "networks:small"}, []),
     "batch_size": ({"batch_size": 6}, []),
     "updates_per_step": ({"updates_per_step": 2.0}, []),
     "offline_updates": (
@@ -98,8 +101,8 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "precision": ({"precision": "bfloat16"}, []),
 }
 """Field -> another value, and contexts in which it may have an effect, besides the solver's small settings."""
-NOT_LEARNED = {"solver", "workers", "backend", "one_hot"}
-"""The solver is varied by every test, the next two change the speed, the last is tested on integers."""
+NOT_LEARNED = {"solver", "workers", "backend", "one_hot", "image_size"}
+"""The solver is varied by every test, the next two change the speed, the last are tested on integers and images."""
 
 
 class Evaluation:

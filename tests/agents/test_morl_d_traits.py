@@ -400,7 +400,6 @@ REFUSED = [
     (WALK, {"solver": "sb3:PPO", "utility": "pbi"}, "weighted sum"),
     (WALK, {"solver": "sb3:NOPE"}, "sb3_contrib is not installed|neither"),
     (WALK, {"solver": "sb3:SAC"}, "cannot act"),
-    ("toy-dict-walk-v0", {"solver": "sb3:PPO"}, "no Box"),
     (WALK, {"psa_factor": 0.0}, "psa_factor is 0.0"),
     (WALK, {"soft_rate": 1.5}, "soft_rate is 1.5"),
     (WALK, {"hidden_sizes": ()}, "hidden_sizes is"),

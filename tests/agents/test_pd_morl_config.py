@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from morl.agents.pd_morl import continuous, discrete
+from morl.agents.pd_morl import continuous, discrete, policy
 from morl.agents.pd_morl.config import ContinuousConfig, DiscreteConfig, PresetConfig
 from morl.learning.td3 import TD3Settings
 
@@ -141,7 +141,8 @@ def test_settings_without_effect_are_refused(config: Any, name: str) -> None:
 
 @pytest.mark.parametrize(("config", "agent"), [(DiscreteConfig, discrete), (ContinuousConfig, continuous)])
 def test_every_setting_is_read_by_its_agent(config: Any, agent: Any) -> None:
-    read = set(re.findall(r"\bconfig\.(\w+)", inspect.getsource(agent)))
+    sources = inspect.getsource(agent) + inspect.getsource(policy)
+    read = set(re.findall(r"\bconfig\.(\w+)", sources))
     assert {field.name for field in fields(config)} <= read
 
 

@@ -18,6 +18,9 @@ AGENTS: dict[str, dict[str, Any]] = {
     "c-morl": toys.TINY_CMORL,
     "morl-d": toys.TINY_MORLD_OFF_POLICY,
 }
+THEIRS: dict[str, Any] = toys.TINY_MORLD | {"solver": "sb3:A2C", "rollout_steps": 4}
+"""An algorithm of Stable-Baselines3, as a solver of MORL/D."""
+LEARNERS = AGENTS | {"sb3": THEIRS}
 BOX = spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
@@ -59,6 +62,11 @@ WORKING: dict[str, Any] = {
     "a Box without bounds": spaces.Box(-np.inf, np.inf, (2,), np.float32),
     "a Box of one number without axes": spaces.Box(-1.0, 1.0, (), np.float32),
     "integers of any size": spaces.Box(-(2**62), 2**62, (2,), np.int64),
+    "a Box of bytes": spaces.Box(0, 255, (4,), np.uint8),
+    "a Box of truth values": spaces.Box(0, 1, (2,), np.bool_),
+    "a Box with half a bound": spaces.Box(np.array([0.0, -np.inf]), np.array([np.inf, 1.0]), dtype=np.float64),
+    "a Dict in a Tuple in a Dict": spaces.Dict(a=spaces.Tuple((spaces.Dict(b=BOX), spaces.MultiBinary(2)))),
+    "an image in a Dict": spaces.Dict(a=BOX, eye=spaces.Box(0, 255, (5, 5, 1), np.uint8)),
 }
 REFUSED: dict[str, tuple[Any, str]] = {
     "nothing": (spaces.Box(-1.0, 1.0, (0,), np.float32), "observation_space must have at least one entry, got Box"),
@@ -76,14 +84,15 @@ AT_STEP_2: dict[str, tuple[Any, Any, str]] = {
 }
 
 
-def train(agent: str, run_dir: Path, **options: Any) -> Any:
+def train(learner: str, run_dir: Path, **options: Any) -> Any:
     def shown() -> Shown:
         return Shown(**options)
 
-    return morl.train(agent, shown, total_steps=150, run_dir=run_dir, config=AGENTS[agent], **toys.SCHEDULE)
+    agent = "morl-d" if learner == "sb3" else learner
+    return morl.train(agent, shown, total_steps=150, run_dir=run_dir, config=LEARNERS[learner], **toys.SCHEDULE)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", LEARNERS)
 @pytest.mark.parametrize("space", WORKING)
 def test_a_space_that_works(space: str, agent: str, tmp_path: Path) -> None:
     run = train(agent, tmp_path / "run", space=WORKING[space])
@@ -92,7 +101,7 @@ def test_a_space_that_works(space: str, agent: str, tmp_path: Path) -> None:
     assert action in (3, 4)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", LEARNERS)
 @pytest.mark.parametrize("space", REFUSED)
 def test_a_space_that_is_refused_before_anything_is_written(space: str, agent: str, tmp_path: Path) -> None:
     refused, message = REFUSED[space]

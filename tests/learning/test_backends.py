@@ -18,15 +18,18 @@ from morl.learning.backends.numba.sac import NumbaSAC
 from morl.learning.backends.numba.td3 import NumbaTD3
 from morl.learning.discrete_sac import DiscreteSAC
 from morl.learning.dqn import DQN, DQNSettings
+from morl.learning.encoders import Architecture
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import PPO, PPOSettings, actor_critic, ppo_update
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
+from morl.learning.types import ImageShape
 
 CPU = torch.device("cpu")
-OBSERVATION = 5
+OBSERVATION = 10  # an image of 3 x 3 pixels, where a case has images, and one number
+PPO_OBSERVATION = 5
 ACTION = 2
 OBJECTIVES = 3
 TENSORS = dict[str, Tensor]
@@ -87,7 +90,7 @@ class PPOPopulation:
     """A `PPO` behind the interface of the other algorithms, with samples of its own."""
 
     def __init__(self, settings: PPOSettings, policies: int = 3, dtype: torch.dtype = torch.float64) -> None:
-        network = actor_critic(OBSERVATION, spaces.Box(-1.0, 1.0, (ACTION,), np.float32), OBJECTIVES, (12, 9))
+        network = actor_critic(PPO_OBSERVATION, spaces.Box(-1.0, 1.0, (ACTION,), np.float32), OBJECTIVES, (12, 9))
         parameters = network.initialize(policies, generator(0)).to(dtype)
         parameters += 0.1 * torch.randn(parameters.shape, generator=generator(1), dtype=dtype)
         self.ppo = PPO(network, parameters.requires_grad_(), Adam(parameters, epsilon=1e-5), settings)
@@ -95,7 +98,7 @@ class PPOPopulation:
     def learn(self, backend: Any) -> TENSORS:
         random, ppo = generator(2), self.ppo
         shape = (len(ppo.parameters), 32)
-        widths = {"observation": OBSERVATION, "action": ACTION, "log_probability": 1, "value": OBJECTIVES}
+        widths = {"observation": PPO_OBSERVATION, "action": ACTION, "log_probability": 1, "value": OBJECTIVES}
         widths |= {"target": OBJECTIVES, "advantage": 1}
         dtype = ppo.parameters.dtype
         samples = {name: torch.randn(*shape, width, generator=random).to(dtype) for name, width in widths.items()}
@@ -132,7 +135,16 @@ def same(some: TENSORS, other: TENSORS) -> bool:
 
 # --- Every setting is honoured or refused -----------------------------------------------------------------------------
 
-COMMON: dict[str, Any] = {"hidden_sizes": (8,), "discount": 0.5, "tau": 0.3, "precision": "bfloat16"}
+COMMON: dict[str, Any] = {
+    "hidden_sizes": (8,),
+    "discount": 0.5,
+    "tau": 0.3,
+    "precision": "bfloat16",
+    "activation": "silu",
+    "normalization": "layer",
+    "images": (ImageShape(1, 3, 3),),
+    "network": "networks:small",
+}
 OFF_POLICY: dict[str, Any] = {"hidden_sizes": (12, 9), "discount": 0.9, "precision": "float64"}
 SAC_VALUES: dict[str, Any] = {
     "actor_learning_rate": 0.05,
@@ -182,8 +194,15 @@ WALKS: dict[str, tuple[Callable[[Any], Any], Any, dict[str, Any]]] = {
 """Algorithm -> how it is built, settings under which every field matters, and for every field another value."""
 
 
-REFUSED = {"precision", "shared_layers"}
-"""Settings of which compiled updates refuse the other value."""
+REFUSED = {
+    "precision": "precision is",
+    "shared_layers": "shared_layers is",
+    "activation": "activation is 'silu'",
+    "normalization": "normalization is 'layer'",
+    "images": "observations have images",
+    "network": "network is 'networks:small'",
+}
+"""Settings of which compiled updates refuse the other value -> how the reason begins."""
 
 
 WALK = [(name, field.name) for name, (_, settings, _) in WALKS.items() for field in fields(settings)]
@@ -202,10 +221,34 @@ def test_every_setting_is_honoured_or_refused(name: str, field: str) -> None:
         with pytest.raises(ValueError, match="has no compiled updates"):
             learn(build(changed), "numba")
     elif field in REFUSED:
-        with pytest.raises(ValueError, match=f"backend is 'numba', but {field} is"):
+        with pytest.raises(ValueError, match=f"backend is 'numba', but {REFUSED[field]}"):
             learn(build(changed), "numba")
     else:
         assert_equal(learn(build(changed), "numba"), expected, tolerance=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"activation": "relu"}, "activation is 'relu'"),
+        ({"normalization": "layer"}, "normalization is 'layer'"),
+        ({"images": (ImageShape(1, 3, 3),)}, "observations have images"),
+        ({"network": "networks:small"}, "network is 'networks:small'"),
+    ],
+)
+def test_networks_of_ppo_that_compiled_updates_do_not_have(
+    changes: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    space = spaces.Box(-1.0, 1.0, (ACTION,), np.float32)
+    architecture = Architecture(hidden_sizes=(6,), **{"activation": "tanh"} | changes)
+    network = actor_critic(OBSERVATION, space, OBJECTIVES, architecture)
+    parameters = network.initialize(2, generator(0)).requires_grad_()
+    ppo = PPO(network, parameters, Adam(parameters), PPOSettings())
+    with pytest.raises(ValueError, match=f"backend is 'numba', but {reason}"):
+        make_update(ppo, "numba")
+    with caplog.at_level(logging.INFO, "morl"):
+        assert make_update(ppo, "auto").backend == "eager"
+    assert f"eager PyTorch: {reason}" in caplog.text
 
 
 # --- Equality ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.ppo import ActorCritic, PolicyLoss, Samples, probability_ratios
+from morl.learning.ppo import ActorCritic, PolicyLoss, Samples, inputs_of, probability_ratios
 from morl.protocols import FloatArray
 
 FISHER_STRIDE = 4
@@ -203,9 +203,8 @@ def trust_region_step(
     target = gradients[0]
     slack_gradients = torch.stack(gradients[1:], dim=1) * constraints.dslack_dadvantage.unsqueeze(2)
 
-    masks = samples.get("mask")
-    thinned = None if masks is None else masks[:, ::FISHER_STRIDE]
-    product = fisher_product(network, actor, samples["observation"][:, ::FISHER_STRIDE], thinned)
+    thinned = {name: column[:, ::FISHER_STRIDE] for name, column in samples.items()}
+    product = fisher_product(network, actor, inputs_of(thinned), thinned.get("mask"))
     inverse_target = conjugate_gradients(product, target)
     inverse_slacks = torch.stack([conjugate_gradients(product, each) for each in slack_gradients.unbind(1)], dim=1)
     solution = dual_step(

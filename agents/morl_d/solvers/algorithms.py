@@ -11,6 +11,7 @@ from morl.learning.dqn import DQN, DQNSettings
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.td3 import TD3, TD3Settings
+from morl.learning.types import ImageShape
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class AlgorithmBuilder:
         observation_width: columns that networks observe, preferences included where networks are conditioned on them.
         actions: number of choices, or columns of a continuous action.
         objectives: length of the reward vector.
+        images: that observations begin with.
         device: where networks live.
     """
 
@@ -33,6 +35,7 @@ class AlgorithmBuilder:
     observation_width: int
     actions: int
     objectives: int
+    images: tuple[ImageShape, ...]
     device: torch.device
 
     def __call__(self, policies: int, generator: torch.Generator) -> OffPolicyAlgorithm:
@@ -55,6 +58,10 @@ class AlgorithmBuilder:
     def _td3_settings(self) -> TD3Settings:
         return TD3Settings(
             hidden_sizes=self.config.hidden_sizes,
+            activation=self.config.activation or "relu",
+            normalization=self.config.normalization,
+            images=self.images,
+            network=self.config.network,
             discount=self.discount,
             tau=self.config.tau,
             precision=self.config.precision,
@@ -65,6 +72,10 @@ class AlgorithmBuilder:
     def _dqn_settings(self) -> DQNSettings:
         return DQNSettings(
             hidden_sizes=self.config.hidden_sizes,
+            activation=self.config.activation or "relu",
+            normalization=self.config.normalization,
+            images=self.images,
+            network=self.config.network,
             discount=self.discount,
             tau=self.config.tau,
             precision=self.config.precision,
@@ -75,6 +86,10 @@ class AlgorithmBuilder:
     def _sac_settings(self) -> SACSettings:
         return SACSettings(
             hidden_sizes=self.config.hidden_sizes,
+            activation=self.config.activation or "relu",
+            normalization=self.config.normalization,
+            images=self.images,
+            network=self.config.network,
             discount=self.discount,
             tau=self.config.tau,
             precision=self.config.precision,

@@ -13,6 +13,7 @@ from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
 from morl.learning.backends import choose_backend, make_update
 from morl.learning.off_policy import OffPolicyAlgorithm
+from morl.learning.replay import split_pixels
 from morl.learning.sampled_batches import SampledBatches, linear_weights
 from morl.learning.scalarization import UtilityFn
 from morl.learning.shared_replay import SharedReplayBuffer
@@ -46,8 +47,8 @@ class OffPolicy:
         num_active: policies that train side by side.
         seed: of all random streams.
         device: where networks and replay buffers live.
-        mask_columns: action masks that the algorithm reads, "mask" or "next_mask" -> number of choices; empty where the
-            environment gives none.
+        byte_columns: pixels of the observations, "pixels" and "next_pixels", and action masks that the algorithm reads,
+            "mask" or "next_mask" -> number of columns; empty where there are none.
 
     Raises:
         ValueError: the backend does not support the settings.
@@ -62,7 +63,7 @@ class OffPolicy:
         num_active: int,
         seed: int,
         device: torch.device,
-        mask_columns: Mapping[str, int],
+        byte_columns: Mapping[str, int],
     ) -> None:
         self.config = config
         self.bind_utility = bind_utility
@@ -84,10 +85,10 @@ class OffPolicy:
         """Metrics of the latest updates of each group."""
         capacity = config.buffer_size // (config.population if config.replay == "shared" else 1)
         self.replay = SharedReplayBuffer(max(1, capacity), columns, device, config.population)
-        self.masks: SharedReplayBuffer | None = None  # of the transitions in the same places of `replay`
-        if mask_columns:
-            self.masks = SharedReplayBuffer(
-                max(1, capacity), mask_columns, device, config.population, dtype=torch.uint8
+        self.bytes: SharedReplayBuffer | None = None  # of the transitions in the same places of `replay`
+        if byte_columns:
+            self.bytes = SharedReplayBuffer(
+                max(1, capacity), byte_columns, device, config.population, dtype=torch.uint8
             )
         names = ("replay", "exploration", *(f"learner {group}" for group in range(len(self.groups))))
         self.generators = [torch.Generator(device).manual_seed(derived_seed(seed, name)) for name in names]
@@ -174,9 +175,11 @@ class OffPolicy:
 
     def observe(self, transitions: Mapping[str, Tensor]) -> None:
         """Store transitions [active, env, width] of the active policies, by name."""
-        self.replay.add(self.active, **{name: transitions[name] for name in self.replay.columns})
-        if self.masks is not None:
-            self.masks.add(self.active, **{name: transitions[name] for name in self.masks.columns})
+        pixels = 0 if self.bytes is None else self.bytes.columns.get("pixels", 0)
+        columns = split_pixels(transitions, pixels)
+        self.replay.add(self.active, **{name: columns[name] for name in self.replay.columns})
+        if self.bytes is not None:
+            self.bytes.add(self.active, **{name: columns[name] for name in self.bytes.columns})
 
     def ready(self, sources: IndexArray) -> BoolArray:
         """Return which policies can learn [policy]: those with transitions in their buffers `sources` [policy, k]."""
@@ -235,8 +238,8 @@ class OffPolicy:
             noise=self.algorithms[job].sample_noise(count, size, self.generators[2 + job]),
             scale=torch.ones(policies, objectives, device=self.device),
             weight=weight,
-            masks=None if self.masks is None else self.masks.rows.expand(policies, -1, -1),
-            mask_columns={} if self.masks is None else self.masks.columns,
+            byte_rows=None if self.bytes is None else self.bytes.rows.expand(policies, -1, -1),
+            byte_columns={} if self.bytes is None else self.bytes.columns,
             utility=utility,
         )
 
@@ -254,7 +257,7 @@ class OffPolicy:
             "algorithms": [algorithm.state_dict() for algorithm in self.algorithms],
             "latest": [{name: latest[name] for name in METRICS if name in latest} for latest in self.latest],
             "replay": self.replay.state_dict(),
-            "masks": None if self.masks is None else self.masks.state_dict(),
+            "bytes": None if self.bytes is None else self.bytes.state_dict(),
             "generators": [generator.get_state() for generator in self.generators],
         }
 
@@ -266,8 +269,8 @@ class OffPolicy:
             algorithm.load_state_dict(saved)
         self.latest = [dict(latest) for latest in state["latest"]]
         self.replay.load_state_dict(state["replay"])
-        if self.masks is not None:
-            self.masks.load_state_dict(state["masks"])
+        if self.bytes is not None:
+            self.bytes.load_state_dict(state["bytes"])
         for generator, value in zip(self.generators, state["generators"], strict=True):
             generator.set_state(value)
 

@@ -105,6 +105,9 @@ class TransitionSolver(Solver, Protocol):
 class SelfSteppingSolver(Solver, Protocol):
     """A solver that steps the environments itself, for one active policy at a time."""
 
+    horizon: int
+    """Environment steps that each policy takes in the whole run, over which schedules fall."""
+
     def run(self, envs: VectorEnvironment, max_steps: int) -> tuple[int, int]:
         """Train the active policy; return the environment steps taken and the gradient steps.
 

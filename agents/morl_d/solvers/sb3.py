@@ -5,51 +5,33 @@ One model for each policy, which is rewarded with the weighted sum of rewards th
 each in all sub-environments. Policies that are transferred, archived and saved are plain tensors; nothing is pickled.
 """
 
-import inspect
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Final, NoReturn
 
 import numpy as np
-import stable_baselines3
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor, nn
+from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.solvers.protocol import SelfSteppingSolver
+from morl.agents.morl_d.solvers.sb3_arguments import Schedule, constructor_arguments, find_algorithm, takes_masks
+from morl.agents.morl_d.solvers.sb3_observations import Presentation
 from morl.agents.morl_d.solvers.sb3_policies import acting_network, parameters_of
 from morl.envs.backends.sb3 import ScalarizedVecEnv
 from morl.learning.actions import BoundedActions
+from morl.learning.observations import ObservationEncoder
 from morl.policy_files import PolicySpec
-from morl.protocols import BoolArray, IndexArray, Problem, StateDict, VectorEnvironment
+from morl.protocols import BoolArray, FloatArray, IndexArray, Observations, Problem, StateDict, VectorEnvironment
 from morl.seeding import derived_seed
 
-OPTIONS: Final[Mapping[str, str]] = {
-    "actor_learning_rate": "learning_rate",
-    "batch_size": "batch_size",
-    "buffer_size": "buffer_size",
-    "learning_starts": "learning_starts",
-}
-"""Field of `Config` -> argument of an algorithm's constructor, for every algorithm that takes it."""
-OFF_POLICY_OPTIONS: Final[Mapping[str, str]] = {"updates_per_step": "gradient_steps"}
-ON_POLICY_OPTIONS: Final[Mapping[str, str]] = {"rollout_steps": "n_steps"}
-"""For on-policy algorithms only: off policy the same argument means returns of that many steps."""
-EXPLORATION: Final = frozenset({"exploration_start", "exploration_end", "exploration_steps"})
-SET_HERE: Final = frozenset(
-    {"policy", "env", "seed", "device", "verbose", "gamma", "train_freq", "policy_kwargs"}
-    | set(OPTIONS.values())
-    | set(OFF_POLICY_OPTIONS.values())
-)
-"""Arguments that other settings of MORL/D determine, besides n_steps on policy."""
-POLICY_PREFIX: Final = "policy_kwargs."
-ACTIVATIONS: Final[Mapping[object, type[nn.Module]]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 COUNTERS: Final = (
     "num_timesteps",
     "_n_updates",
@@ -62,103 +44,6 @@ COUNTERS: Final = (
 REPLAY_COLUMNS: Final = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-def find_algorithm(name: str) -> type[BaseAlgorithm]:
-    """Return the class of an algorithm of stable_baselines3 or sb3_contrib.
-
-    Args:
-        name: of the class.
-
-    Raises:
-        ValueError: there is none of that name, or sb3_contrib would be needed and is not installed.
-    """
-    found: object = getattr(stable_baselines3, name, None)
-    if found is None:
-        try:
-            found = getattr(import_module("sb3_contrib"), name, None)
-        except ImportError:
-            raise ValueError(
-                f"solver is 'sb3:{name}', but stable_baselines3 has no {name} and sb3_contrib is not installed: add it"
-                " by pip install sb3-contrib"
-            ) from None
-    if not (inspect.isclass(found) and issubclass(found, BaseAlgorithm)):
-        raise ValueError(f"solver is 'sb3:{name}', but neither stable_baselines3 nor sb3_contrib has {name}")
-    return found
-
-
-def takes_masks(name: str) -> bool:
-    """Return whether an algorithm honours action masks, as sb3-contrib's MaskablePPO does.
-
-    Args:
-        name: of the algorithm's class.
-
-    Raises:
-        ValueError: there is no such algorithm.
-    """
-    return "action_masks" in inspect.signature(find_algorithm(name).predict).parameters
-
-
-def settings_read(name: str) -> frozenset[str]:
-    """Return the fields of `Config` that an algorithm reads, of those that depend on the solver.
-
-    Args:
-        name: of the algorithm's class.
-
-    Raises:
-        ValueError: there is no such algorithm.
-    """
-    algorithm = find_algorithm(name)
-    explores = EXPLORATION if "exploration_fraction" in _parameters_of_constructor(algorithm) else frozenset()
-    return frozenset({"solver_kwargs", *_options(algorithm)}) | explores
-
-
-def _options(algorithm: type[BaseAlgorithm]) -> dict[str, str]:
-    """Return field of `Config` -> constructor argument, of an algorithm."""
-    off_policy = issubclass(algorithm, OffPolicyAlgorithm)
-    options = {**OPTIONS, **(OFF_POLICY_OPTIONS if off_policy else ON_POLICY_OPTIONS)}
-    known = _parameters_of_constructor(algorithm)
-    return {field: argument for field, argument in options.items() if argument in known}
-
-
-def _parameters_of_constructor(algorithm: type[BaseAlgorithm]) -> frozenset[str]:
-    return frozenset(inspect.signature(algorithm.__init__).parameters)
-
-
-def constructor_arguments(
-    name: str, config: Config, discount: float, num_envs: int, device: torch.device
-) -> dict[str, Any]:
-    """Return the arguments of an algorithm's constructor that follow from the settings.
-
-    Args:
-        name: of the algorithm's class.
-        config: settings.
-        discount: of learning.
-        num_envs: number of sub-environments.
-        device: where the model lives.
-
-    Raises:
-        ValueError: `solver_kwargs` has an argument that the constructor does not take, or that another setting sets.
-    """
-    algorithm = find_algorithm(name)
-    known = _parameters_of_constructor(algorithm)
-    arguments: dict[str, Any] = {argument: getattr(config, field) for field, argument in _options(algorithm).items()}
-    if "gradient_steps" in arguments:
-        arguments["gradient_steps"] = max(1, round(config.updates_per_step * num_envs))
-    if "train_freq" in known:
-        arguments["train_freq"] = 1
-    policy_kwargs: dict[str, Any] = {"net_arch": list(config.hidden_sizes)}
-    for key, value in config.solver_kwargs.items():
-        if key.startswith(POLICY_PREFIX):
-            option = key.removeprefix(POLICY_PREFIX)
-            policy_kwargs[option] = ACTIVATIONS.get(value, value) if option == "activation_fn" else value
-        elif key in SET_HERE or key in arguments:
-            raise ValueError(f"solver_kwargs has {key}, but another setting of MORL/D determines it")
-        elif key not in known:
-            raise ValueError(f"solver_kwargs has {key}, but the constructor of {name} does not take it")
-        else:
-            arguments[key] = value
-    return {**arguments, "gamma": discount, "device": device, "verbose": 0, "policy_kwargs": policy_kwargs}
-
-
 class StableBaselines:
     """One model for each policy; satisfies `morl.agents.morl_d.solvers.protocol.SelfSteppingSolver`.
 
@@ -166,6 +51,7 @@ class StableBaselines:
         name: class of the algorithm.
         problem: the environment.
         config: settings.
+        observations: encoder of the observations.
         discount: of learning.
         num_envs: number of sub-environments.
         seed: of all random streams; Stable-Baselines3 draws from the global ones.
@@ -180,32 +66,39 @@ class StableBaselines:
         name: str,
         problem: Problem,
         config: Config,
+        observations: ObservationEncoder,
         discount: float,
         num_envs: int,
         seed: int,
         device: torch.device,
     ) -> None:
         self.problem = problem
+        self.horizon = 1
         self.backend = "eager"
         self.box_actions = (
             BoundedActions(problem.action_space) if isinstance(problem.action_space, spaces.Box) else None
         )
-        self.input_scale = 1.0 / 255.0 if is_image_space(problem.observation_space) else 1.0
         algorithm = find_algorithm(name)
-        arguments = constructor_arguments(name, config, discount, num_envs, device)
-        envs = _SpacesOnly(num_envs, problem)
+        policies = range(config.population)
+        arguments = [constructor_arguments(name, config, discount, num_envs, device) for _ in policies]
         try:
-            self.models = [
-                algorithm("MlpPolicy", envs, seed=derived_seed(seed, "network", policy), **arguments)
-                for policy in range(config.population)
-            ]
-        except (AssertionError, LookupError, TypeError, ValueError) as error:
+            self.presentation = Presentation.of(problem.observation_space, observations)
+            flattened = self.presentation.unchanged and is_image_space(problem.observation_space)
+            self.input_scale = 1.0 / 255.0 if flattened else 1.0
+            envs = _SpacesOnly(num_envs, problem, self.presentation.space)
+            self.models: list[BaseAlgorithm] = []
+            for policy, own in zip(policies, arguments, strict=True):
+                own["policy_kwargs"] = self.presentation.policy_kwargs | own["policy_kwargs"]
+                model_seed = derived_seed(seed, "network", policy)
+                self.models.append(algorithm(self.presentation.policy, envs, seed=model_seed, **own))
+                self._start_schedules(self.models[-1], own)
+        except (AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"solver is 'sb3:{name}', but it cannot act in {problem.id}: {error}") from error
         try:
             self.network = acting_network(self.models[0].policy)
         except ValueError as error:
             raise ValueError(
-                f"solver is 'sb3:{name}', but its policies cannot be saved as multilayer perceptrons: {error}"
+                f"solver is 'sb3:{name}', but its policies cannot be saved as plain layers: {error}"
             ) from error
         self._set_exploration(config)
         self.scaled = config.scale == "range"
@@ -216,7 +109,7 @@ class StableBaselines:
         self.active = np.zeros(1, np.int64)
         self.preferences = torch.empty(0)
         self.running: int | None = None  # policy whose episodes the environments are in the middle of
-        self.envs: ScalarizedVecEnv | None = None
+        self.envs: _PresentedVecEnv | None = None
         self.restored_masks: BoolArray | None = None  # [env, choice] of the latest observations, after resuming
 
     def _set_exploration(self, config: Config) -> None:
@@ -225,6 +118,12 @@ class StableBaselines:
         for model in self.models:
             if hasattr(model, "exploration_schedule"):
                 model.exploration_schedule = lambda _, model=model: float(schedule.decayed(model.num_timesteps))
+
+    def _start_schedules(self, model: BaseAlgorithm, arguments: Mapping[str, object]) -> None:
+        """Let the schedules among the arguments of a model follow its steps."""
+        for value in arguments.values():
+            if isinstance(value, Schedule):
+                value.done = lambda: model.num_timesteps / self.horizon
 
     def _actor(self, policy: int) -> Tensor:
         """Return the parameters [n] that act, of one policy."""
@@ -260,7 +159,7 @@ class StableBaselines:
         model = self.models[policy]
         weights = self.preferences[0].double().cpu().numpy()
         if self.envs is None or self.envs.envs is not envs:
-            self.envs = ScalarizedVecEnv(envs, weights)
+            self.envs = _PresentedVecEnv(envs, weights, self.presentation)
             self.envs.masks = self.restored_masks
         self.envs.preference = weights
         if self.running != policy:  # new episodes, whose seeds do not depend on the steps of other policies
@@ -304,15 +203,24 @@ class StableBaselines:
 
 
 def build(
-    name: str, problem: Problem, config: Config, discount: float, num_envs: int, seed: int, device: torch.device
+    name: str,
+    problem: Problem,
+    config: Config,
+    observations: ObservationEncoder,
+    discount: float,
+    num_envs: int,
+    seed: int,
+    device: torch.device,
 ) -> tuple[SelfSteppingSolver, PolicySpec]:
     """Return a solver, and the specification of the policies that it trains; arguments as of `StableBaselines`."""
-    solver = StableBaselines(name, problem, config, discount, num_envs, seed, device)
+    solver = StableBaselines(name, problem, config, observations, discount, num_envs, seed, device)
     spec = PolicySpec(
         agent="morl-d",
         head=solver.network.head,
         hidden_sizes=solver.network.hidden_sizes,
         activation=solver.network.activation,
+        image_size=config.image_size if observations.images else 0,
+        image_layers=solver.network.image_layers,
         observation_space=solver.problem.observation_space,
         action_space=solver.problem.action_space,
         objectives=solver.problem.objectives,
@@ -321,14 +229,41 @@ def build(
     return solver, spec
 
 
+class _PresentedVecEnv(ScalarizedVecEnv):
+    """The scalarized environments, whose observations are shown as an algorithm takes them.
+
+    Args:
+        envs: rewards [env, objective].
+        preference: weights [objective].
+        presentation: how observations are shown.
+    """
+
+    def __init__(self, envs: VectorEnvironment, preference: FloatArray, presentation: Presentation) -> None:
+        super().__init__(envs, preference)
+        self.presentation = presentation
+        self.observation_space = presentation.space
+
+    def reset(self) -> Observations:
+        """Reset all environments and return the first observations."""
+        return self.presentation.show(super().reset())
+
+    def step_wait(self) -> tuple[Observations, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Step all environments; return observations, weighted sums [env], ended episodes [env] and infos."""
+        observations, rewards, dones, infos = super().step_wait()
+        for info in infos:
+            if "terminal_observation" in info:
+                info["terminal_observation"] = self.presentation.show_one(info["terminal_observation"])
+        return self.presentation.show(observations), rewards, dones, infos
+
+
 class _SpacesOnly(VecEnv):
     """A vector environment that has spaces and nothing else: a model is built on it before it trains."""
 
-    def __init__(self, num_envs: int, problem: Problem) -> None:
+    def __init__(self, num_envs: int, problem: Problem, observation_space: spaces.Space[Any]) -> None:
         action_space = problem.action_space
         if isinstance(action_space, spaces.Discrete):  # as `ScalarizedVecEnv`: their actions count from zero
             action_space = spaces.Discrete(int(action_space.n))
-        super().__init__(num_envs, problem.observation_space, action_space)
+        super().__init__(num_envs, observation_space, action_space)
 
     def reset(self) -> NoReturn:
         """Raise NotImplementedError."""
@@ -395,10 +330,15 @@ def _model_state(model: BaseAlgorithm) -> dict[str, Any]:
         replay = model.replay_buffer
         assert replay is not None
         used = replay.buffer_size if replay.full else replay.pos
-        columns = {name: getattr(replay, name)[:used] for name in REPLAY_COLUMNS if hasattr(replay, name)}
+        columns = {name: _first(getattr(replay, name), used) for name in REPLAY_COLUMNS if hasattr(replay, name)}
         state["replay"] = {**columns, "pos": replay.pos, "full": replay.full}
         state["last_original"] = model._last_original_obs
     return state
+
+
+def _first(rows: Any, count: int) -> Any:
+    """Return the first rows of an array, or of each array of a dict."""
+    return {key: part[:count] for key, part in rows.items()} if isinstance(rows, Mapping) else rows[:count]
 
 
 def _load_model(model: BaseAlgorithm, state: StateDict) -> None:
@@ -416,5 +356,8 @@ def _load_model(model: BaseAlgorithm, state: StateDict) -> None:
         replay.pos = columns.pop("pos")
         replay.full = columns.pop("full")
         for name, rows in columns.items():
-            getattr(replay, name)[: len(rows)] = rows
+            parts = rows if isinstance(rows, Mapping) else {"": rows}
+            for key, part in parts.items():
+                held = getattr(replay, name)
+                (held[key] if isinstance(rows, Mapping) else held)[: len(part)] = part
         model._last_original_obs = state["last_original"]

@@ -236,14 +236,17 @@ export function sideBySide() {
   const redraw = oncePerFrame(() => {
     const pair = [heldPolicy(), problem() ? choice().best : null];
     section.hidden = !pair[0] || !pair[1];
+    const alone = !section.hidden && isHeld(pair[1]);
     pair.forEach((policy, side) => {
-      const key = section.hidden ? "" : JSON.stringify(filmKey(policy));
+      const key = section.hidden ? "" : side && alone ? "alone" : JSON.stringify(filmKey(policy));
       if (key === shown[side]) return;
       shown[side] = key;
-      films[side].replaceChildren(...(section.hidden ? [] : [element("figcaption", {}, side ? "Chosen: " : "Held: ", nameOf(policy)), ...filmAndCaption(policy)]));
+      if (key === "") films[side].replaceChildren();
+      else if (key === "alone") films[side].replaceChildren(element("p", { class: "hint" }, "Choose another policy: it plays here."));
+      else films[side].replaceChildren(element("figcaption", {}, side ? "Chosen: " : "Held: ", nameOf(policy)), ...filmAndCaption(policy));
     });
     again.hidden = films.some((film) => !film.querySelector("video"));
-    differences.replaceChildren(...(section.hidden ? [] : [differenceTable(pair)]));
+    differences.replaceChildren(...(section.hidden || alone ? [] : [differenceTable(pair)]));
   });
   listen([...CHOICE_KEYS, "films", "held"], redraw);
   return section;

@@ -106,11 +106,16 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
     if parameters.device.type != "cpu":
         return f"device is {parameters.device.type!r}, and compiled updates run on a CPU only"
     assert isinstance(algorithm, PPO | TD3 | SAC)
+    if not isinstance(algorithm, PPO) and algorithm.settings.images:
+        return "observations have images, which only eager updates support"
     for field in fields(algorithm.settings):
         value = getattr(algorithm.settings, field.name)
         known = field.name in HONOURED[type(algorithm).__name__]
         if (not known and value != field.default) or value not in CHOICES.get(field.name, (value,)):
             return f"{field.name} is {value!r}, which only eager updates support"
+    if isinstance(algorithm, PPO):
+        unlike = algorithm.network.actor.unlike("tanh")
+        return None if unlike is None else f"{unlike}, which only eager updates support"
     if isinstance(algorithm, SAC) and algorithm.settings.shared_layers > 0:
         return f"shared_layers is {algorithm.settings.shared_layers}, which only eager updates support"
     if isinstance(algorithm, SAC) and not linear_utility:

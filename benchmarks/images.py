@@ -1,0 +1,282 @@
+"""Learning from images against learning from vectors: hypervolume of the same game, seen in two ways.
+
+    python benchmarks/images.py                                        all agents, both games, three seeds: many hours
+    python benchmarks/images.py --games treasure --agents pd-morl --seeds 0 --steps 60000
+    python benchmarks/images.py --table                                what is finished, without training
+    python benchmarks/images.py --convolutions                         grouped convolutions against one for each policy
+
+Each row has the hypervolume of the vector run and of the image run of the same agent, settings, seed and number of
+steps, the share that the images reach, the training step from which on they have 90 % of the final hypervolume of the
+vectors, seconds, and the largest memory of the image run's process. Games: Deep Sea Treasure (11 x 11 pixels) and
+Minecart (480 x 480 pixels, shrunk to 80 x 80).
+
+Run folders are kept in --folder: finished runs are not repeated and stopped ones are resumed.
+"""
+
+import json
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import tyro
+
+import morl
+from morl.learning.encoders import convolve, convolve_grouped
+from morl.learning.types import Convolution, ImageShape
+from morl.pareto import hypervolume
+
+SHARE = 0.9
+MEASURED = "images.json"
+"""In the run folder: hypervolumes, steps, seconds and memory of the finished run."""
+VIEWS = ("vector", "image")
+
+
+class Game(NamedTuple):
+    """A game that can be seen in two ways.
+
+    Attributes:
+        vector: environment with vector observations.
+        image: environment with image observations.
+        reference: of the hypervolume.
+        steps: default number of environment steps.
+        settings: of a run, beside the agent's.
+        agents: agent -> its settings.
+    """
+
+    vector: str
+    image: str
+    reference: tuple[float, ...]
+    steps: int
+    settings: dict[str, Any]
+    agents: dict[str, dict[str, Any]]
+
+
+GAMES = {
+    "treasure": Game(
+        vector="deep-sea-treasure-v0",
+        image="images/deep-sea-treasure-v0",
+        reference=(0.0, -19.0),
+        steps=60_000,
+        settings={
+            "num_envs": 64,
+            "evaluate_every": 6_000,
+            "evaluation_divisions": 100,
+            "evaluation_episodes": 1,
+            "reward_units": "environment",
+        },
+        agents={
+            "pd-morl": {
+                "target_action": "paper",
+                "critics": 2,
+                "hidden_sizes": [128, 128],
+                "batch_size": 256,
+                "updates_per_step": 0.1,
+                "learning_rate": 1e-3,
+                "tau": 0.03,
+                "buffer_size": 100_000,
+                "random_exploration_steps": 5_000,
+                "learning_starts": 1_000,
+                "exploration_steps": 50_000,
+                "exploration_end": 0.2,
+            },
+            "c-morl": {"initial_steps": 40_000, "samples_per_update": 512, "learning_rate": 1e-3},
+            "morl-d": {
+                "networks": "conditioned",
+                "weights": "corners",
+                "adaptation": "corner-weights",
+                "replay": "shared",
+                "archive": "convex",
+                "hidden_sizes": [128, 128],
+                "batch_size": 32,
+                "updates_per_step": 0.5,
+                "exchange_every": 6_000,
+                "evaluation_episodes": 1,
+                "buffer_size": 100_000,
+                "exploration_steps": 40_000,
+            },
+        },
+    ),
+    "minecart": Game(
+        vector="minecart-v0",
+        image="minecart-rgb-v0",
+        reference=(-1.0, -1.0, -200.0),
+        steps=1_000_000,
+        settings={"num_envs": 12, "evaluate_every": 100_000, "evaluation_episodes": 2},
+        agents={"pd-morl": {"buffer_size": 50_000}, "c-morl": {"initial_steps": 600_000}, "morl-d": {}},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Which runs to make."""
+
+    games: list[str] = field(default_factory=lambda: list(GAMES))
+    agents: list[str] = field(default_factory=lambda: ["pd-morl", "c-morl", "morl-d"])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    steps: int | None = None
+    """Environment steps; default: those of the game."""
+    folder: Path = Path("runs/images")
+    """Where run folders are kept."""
+    table: bool = False
+    """Train nothing; print the table of the runs that are finished."""
+    convolutions: bool = False
+    """Train nothing; time convolutions."""
+
+
+class Job(NamedTuple):
+    """One run."""
+
+    game: str
+    agent: str
+    view: str
+    seed: int
+    steps: int
+    folder: str
+
+    @property
+    def run_dir(self) -> Path:
+        """Return the run folder."""
+        return Path(self.folder) / self.game / self.agent / self.view / f"steps-{self.steps}" / f"seed-{self.seed}"
+
+
+def measured(job: Job) -> dict[str, Any] | None:
+    """Return what a finished run has measured; None where it is not finished."""
+    file = job.run_dir / MEASURED
+    return json.loads(file.read_text()) if file.is_file() else None
+
+
+def run(job: Job) -> None:
+    """Train or resume a run, and write what it measures."""
+    game = GAMES[job.game]
+    env = game.vector if job.view == "vector" else game.image
+    if (job.run_dir / "config.toml").is_file():
+        found = morl.resume(job.run_dir, job.steps)
+    else:
+        found = morl.train(
+            job.agent,
+            env,
+            total_steps=job.steps,
+            seed=job.seed,
+            run_dir=job.run_dir,
+            config=game.agents[job.agent],
+            progress=False,
+            **game.settings,
+        )
+    lines = [json.loads(line) for line in (job.run_dir / "fronts.jsonl").read_text().splitlines()]
+    curve = [(line["training_steps"], hypervolume(line["points"], game.reference)) for line in lines]
+    result = {
+        "hypervolume": hypervolume(found.front.points, game.reference),
+        "curve": curve,
+        "wall_seconds": json.loads((job.run_dir / "front.json").read_text())["wall_seconds"],
+        "largest_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
+    }
+    (job.run_dir / MEASURED).write_text(json.dumps(result))
+
+
+def row(jobs: dict[str, Job]) -> str | None:
+    """Return a line of the table for the two views of an agent; None while one of them is not finished."""
+    found = {view: measured(job) for view, job in jobs.items()}
+    vector = found["vector"]
+    image = found["image"]
+    if vector is None or image is None:
+        return None
+    job = jobs["image"]
+    wanted = SHARE * vector["hypervolume"]
+    reached = next((f"{step:,}" for step, value in image["curve"] if value >= wanted), "not reached")
+    cells = [
+        job.game,
+        job.agent,
+        str(job.seed),
+        f"{job.steps:,}",
+        f"{vector['hypervolume']:.1f}",
+        f"{image['hypervolume']:.1f}",
+        f"{image['hypervolume'] / vector['hypervolume']:.2f}",
+        reached,
+        f"{vector['wall_seconds']:.0f}, {image['wall_seconds']:.0f}",
+        f"{image['largest_memory_gib']:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+HEADER = (
+    "| game | agent | seed | steps | hypervolume of vectors | of images | share | 90 % at step | seconds | GiB |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def jobs_of(game: str, agent: str, seed: int, arguments: Arguments) -> dict[str, Job]:
+    steps = arguments.steps or GAMES[game].steps
+    return {view: Job(game, agent, view, seed, steps, str(arguments.folder)) for view in VIEWS}
+
+
+class Layer(NamedTuple):
+    """A convolution to be timed, for 6 policies and batches of 32."""
+
+    image: ImageShape
+    convolution: Convolution
+
+
+LAYERS = (
+    Layer(ImageShape(3, 80, 80), Convolution(32, 8, 4)),
+    Layer(ImageShape(32, 19, 19), Convolution(64, 4, 2)),
+    Layer(ImageShape(3, 22, 22), Convolution(16, 4, 2)),
+    Layer(ImageShape(3, 11, 11), Convolution(16, 3, 1)),
+)
+
+
+def time_convolutions(repetitions: int = 20) -> None:
+    """Print the milliseconds of forward and backward of one grouped convolution, and of one for each policy."""
+    torch.set_num_threads(1)
+    print("| image | filters | grouped, ms | one for each policy, ms | ratio |\n| --- | --- | --- | --- | --- |")
+    for image, convolution in LAYERS:
+        images = torch.randn((6, 32, *image))
+        weights = torch.randn(6, convolution.filters, image.channels, convolution.size, convolution.size)
+        biases = torch.zeros(6, convolution.filters)
+        weights.requires_grad_()
+        spent = {convolve_grouped: 0.0, convolve: 0.0}
+        for repetition in range(repetitions + 2):
+            for function in spent:  # in turn, so that other work on the machine hits both
+                start = time.process_time()
+                found = function(images, weights, biases, convolution.stride)
+                torch.autograd.grad(found.square().sum(), weights)
+                spent[function] += (time.process_time() - start) * (repetition >= 2)
+        grouped, single = (1e3 * seconds / repetitions for seconds in spent.values())
+        shape = f"{image.channels} x {image.height} x {image.width}"
+        filters = f"{convolution.filters} of {convolution.size} x {convolution.size}, stride {convolution.stride}"
+        print(f"| {shape} | {filters} | {grouped:.1f} | {single:.1f} | {grouped / single:.1f} |")
+
+
+def main(arguments: Arguments) -> None:
+    if arguments.convolutions:
+        time_convolutions()
+        return
+    pairs = [
+        {
+            view: Job(game, agent, view, seed, arguments.steps or GAMES[game].steps, str(arguments.folder))
+            for view in VIEWS
+        }
+        for game in arguments.games
+        for seed in arguments.seeds
+        for agent in arguments.agents
+    ]
+    waiting = [job for pair in pairs for job in pair.values() if measured(job) is None]
+    if not arguments.table:
+        for job in waiting:  # a process for each, so that its largest memory is its own
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                pool.submit(run, job).result()
+            print("finished", job.run_dir, flush=True)
+    print(HEADER)
+    for pair in pairs:
+        line = row(pair)
+        if line is not None:
+            print(line)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Arguments))

@@ -1,0 +1,458 @@
+"""Networks beyond the multilayer perceptron: convolutions for images, and modules of the user's own.
+
+A row of inputs begins with the pixels of all images (`morl.learning.observations`), bytes as numbers from 0 to 255; the
+other columns follow: the rest of the observation, accrued rewards, the preference, the action. `Architecture.build` is
+the one place that chooses a network. All networks have the interface `morl.learning.networks.Network`: parameters are
+one flat tensor [policy, n], a plain list of layers for everything but the user's own modules.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod, sqrt
+from typing import Final, TypeAlias, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
+from morl.learning.types import (
+    Activation,
+    Convolution,
+    ImageLayers,
+    ImageShape,
+    Network,
+    NetworkShape,
+    Normalization,
+    Role,
+)
+
+PIXEL_SCALE: Final = 1.0 / 255.0
+
+
+NATURE: Final = ImageLayers((Convolution(32, 8, 4), Convolution(64, 4, 2), Convolution(64, 3, 1)), 512)
+"""For images whose sides have at least 36 pixels (Mnih et al. 2015)."""
+MIDDLE: Final = ImageLayers((Convolution(16, 4, 2), Convolution(32, 3, 1)), 128)
+"""For sides of 16 to 35 pixels: between the other two."""
+SMALL: Final = ImageLayers((Convolution(16, 3, 1),), 128)
+"""For smaller images, such as grids of 10 x 10 (Young and Tian 2019, MinAtar)."""
+
+
+def default_layers(image: ImageShape) -> ImageLayers:
+    """Return the layers that encode an image by default; they depend on its smaller side."""
+    side = min(image.height, image.width)
+    if side >= 36:
+        return NATURE
+    return MIDDLE if side >= 16 else SMALL
+
+
+# --- Images by convolutions -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """The shape of the encoder of one image. It holds no parameters.
+
+    A row of parameters has, for each convolution, weights [filter, channel, row, column] and biases; then weights
+    [input, feature] and biases of the linear layer, whose inputs are [filter, row, column] of the last convolution.
+    """
+
+    image: ImageShape
+    layers: ImageLayers
+
+    def __post_init__(self) -> None:
+        """Refuse layers that do not fit the image."""
+        image = self.image
+        for convolution in self.layers.convolutions:
+            if min(convolution) < 1 or convolution.size > min(image.height, image.width):
+                raise ValueError(
+                    f"image_layers has {convolution}, but must have positive numbers and a size that fits into an image"
+                    f" of {image.height} x {image.width}"
+                )
+            image = convolution.output(image)
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the number of parameters of one policy."""
+        return sum(self.sizes())
+
+    def sizes(self) -> list[int]:
+        """Return the number of weights, then of biases, of each layer."""
+        return [size for inputs, outputs in self._layers() for size in (inputs * outputs, outputs)]
+
+    def _layers(self) -> Iterator[tuple[int, int]]:
+        """Yield the inputs and outputs of each layer; the inputs of a convolution are those of one filter."""
+        image = self.image
+        for convolution in self.layers.convolutions:
+            yield image.channels * convolution.size**2, convolution.filters
+            image = convolution.output(image)
+        yield image.pixels, self.layers.features
+
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return fresh parameters [population, num_parameters]: normal weights for ReLU, zero biases (He et al. 2015).
+
+        Args:
+            population: number of policies.
+            generator: random stream.
+        """
+        parts = []
+        for inputs, outputs in self._layers():
+            parts.append(torch.randn(population, inputs * outputs, generator=generator) * sqrt(2.0 / inputs))
+            parts.append(torch.zeros(population, outputs))
+        return torch.cat(parts, dim=1)
+
+    def initialize_orthogonal(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return fresh parameters [population, num_parameters]: orthogonal weights of gain sqrt(2), zero biases.
+
+        Args:
+            population: number of policies.
+            generator: random stream.
+        """
+        parts = []
+        for inputs, outputs in self._layers():
+            parts.append(orthogonal_weights(population, inputs, outputs, generator) * sqrt(2.0))
+            parts.append(torch.zeros(population, outputs))
+        return torch.cat(parts, dim=1)
+
+    def __call__(self, parameters: Tensor, pixels: Tensor) -> Tensor:
+        """Return the features [policy, batch, feature] of images.
+
+        Args:
+            parameters: [policy, num_parameters].
+            pixels: [policy, batch, channel * row * column] from 0 to 255.
+        """
+        parts = iter(torch.split(parameters, self.sizes(), dim=1))
+        hidden = (pixels * PIXEL_SCALE).view((*pixels.shape[:2], *self.image))
+        for convolution in self.layers.convolutions:
+            shape = (-1, convolution.filters, hidden.shape[2], convolution.size, convolution.size)
+            weights = next(parts).view(shape)
+            hidden = convolve(hidden, weights, next(parts), convolution.stride).relu_()
+        weights = next(parts).view(len(parameters), -1, self.layers.features)
+        return torch.baddbmm(next(parts).unsqueeze(1), hidden.flatten(2), weights).relu_()
+
+
+def convolve(images: Tensor, weights: Tensor, biases: Tensor, stride: int) -> Tensor:
+    """Return the convolutions [policy, batch, filter, row, column] of images, each policy's with its own weights.
+
+    On a GPU this is one grouped convolution. On a CPU one convolution after the other is up to 2.4 times as fast as a
+    grouped one, and never slower (docs/networks_and_spaces.md).
+
+    Args:
+        images: [policy, batch, channel, row, column].
+        weights: [policy, filter, channel, row, column].
+        biases: [policy, filter].
+        stride: of both axes.
+    """
+    if images.is_cuda:
+        return convolve_grouped(images, weights, biases, stride)
+    policies = zip(images, weights, biases, strict=True)
+    return torch.stack([conv2d(image, weight, bias, stride) for image, weight, bias in policies])
+
+
+def convolve_grouped(images: Tensor, weights: Tensor, biases: Tensor, stride: int) -> Tensor:
+    """Return what `convolve` does, by one convolution with a group for each policy.
+
+    Args:
+        images: [policy, batch, channel, row, column].
+        weights: [policy, filter, channel, row, column].
+        biases: [policy, filter].
+        stride: of both axes.
+    """
+    policies, batch = images.shape[:2]
+    grouped = images.transpose(0, 1).flatten(1, 2)  # [batch, policy * channel, row, column]
+    found = conv2d(grouped, weights.flatten(0, 1), biases.flatten(), stride, groups=policies)
+    return found.view((batch, policies, -1, *found.shape[2:])).transpose(0, 1)
+
+
+@dataclass(frozen=True)
+class ImageNetwork:
+    """Encoders of images, and a multilayer perceptron over their features and the other columns.
+
+    A row of parameters has the encoders' in the order of the images, then the perceptron's.
+    """
+
+    encoders: tuple[ImageEncoder, ...]
+    head: MultilayerPerceptron
+    """Its inputs are the features of all images, then the columns that are no pixels."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the number of parameters of one policy."""
+        return sum(self._sizes())
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return the columns of inputs, hidden layers and outputs."""
+        features = sum(encoder.layers.features for encoder in self.encoders)
+        pixels = sum(encoder.image.pixels for encoder in self.encoders)
+        return (self.head.widths[0] - features + pixels, *self.head.widths[1:])
+
+    def unlike(self, activation: Activation) -> str | None:  # noqa: ARG002
+        """Return that observations have images."""
+        return "observations have images"
+
+    def count_first(self, layers: int) -> int:
+        """Return the number of parameters of the encoders and the first hidden layers; they are the first of a row."""
+        return sum(self._sizes()[:-1]) + self.head.count_first(layers)
+
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return fresh parameters [population, num_parameters]."""
+        encoders = [encoder.initialize(population, generator) for encoder in self.encoders]
+        return torch.cat([*encoders, self.head.initialize(population, generator)], dim=1)
+
+    def initialize_orthogonal(self, population: int, generator: torch.Generator, last_gain: float) -> Tensor:
+        """Return fresh parameters [population, num_parameters]; `last_gain` is the gain of the last layer."""
+        encoders = [encoder.initialize_orthogonal(population, generator) for encoder in self.encoders]
+        return torch.cat([*encoders, self.head.initialize_orthogonal(population, generator, last_gain)], dim=1)
+
+    def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs [policy, batch, output] for inputs [policy, batch, input] that begin with pixels."""
+        parts = torch.split(parameters, self._sizes(), dim=1)
+        widths = [encoder.image.pixels for encoder in self.encoders]
+        columns = torch.split(inputs, [*widths, inputs.shape[2] - sum(widths)], dim=2)
+        features = [
+            encoder(part, pixels) for encoder, part, pixels in zip(self.encoders, parts[:-1], columns[:-1], strict=True)
+        ]
+        return self.head(parts[-1], torch.cat([*features, columns[-1]], dim=2))
+
+    def _sizes(self) -> list[int]:
+        return [*(encoder.num_parameters for encoder in self.encoders), self.head.num_parameters]
+
+
+# --- The user's own networks ------------------------------------------------------------------------------------------
+
+
+NetworkFactory: TypeAlias = Callable[[NetworkShape], nn.Module]
+"""The user's own network: shape -> module. The module's `forward(columns, *images)` takes columns [batch, columns] and
+each image [batch, channel, row, column] between 0 and 1, all float32, and returns [batch, outputs]. It is called once
+for every policy, so that each starts from parameters of its own."""
+
+STATEFUL: Final = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RNNBase)
+"""Modules with a state or random numbers of their own, which a population of parameters cannot hold."""
+
+
+def find_factory(name: str) -> NetworkFactory:
+    """Return the user's factory "module:factory", which is imported.
+
+    Args:
+        name: of the factory.
+
+    Raises:
+        ValueError: there is none; the message says why.
+    """
+    module, separator, attribute = name.partition(":")
+    if not separator:
+        raise ValueError(f"network is {name!r}, but must be your own 'module:factory'")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"network is {name!r}, but it cannot be imported: {error}") from error
+    if not callable(factory):
+        raise ValueError(f"network is {name!r}, but that is no function")
+    return cast(NetworkFactory, factory)
+
+
+class ModuleNetwork:
+    """A user's module, with the parameters of a population outside; satisfies `morl.learning.networks.Network`.
+
+    A row holds the module's parameters, flattened, in the order of `named_parameters`.
+
+    Args:
+        name: of the factory, "module:factory".
+        shape: what the network is for.
+
+    Raises:
+        ValueError: the factory fails, returns no module, or the module does not fit.
+    """
+
+    def __init__(self, name: str, shape: NetworkShape) -> None:
+        self.name = name
+        self.shape = shape
+        self.factory = find_factory(name)
+        self.module = self._build(0)
+        self.parameter_shapes = {key: tuple(value.shape) for key, value in self.module.named_parameters()}
+        self._check()
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the number of parameters of one policy."""
+        return sum(self._sizes())
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return the columns of inputs and outputs."""
+        return (sum(image.pixels for image in self.shape.images) + self.shape.columns, self.shape.outputs)
+
+    def unlike(self, activation: Activation) -> str | None:  # noqa: ARG002
+        """Return that it is the user's own."""
+        return f"network is {self.name!r}"
+
+    def count_first(self, layers: int) -> int:
+        """Return 0 for no layers; others are the user's own business.
+
+        Raises:
+            ValueError: layers are to be shared.
+        """
+        if layers > 0:
+            raise ValueError(
+                f"network is {self.name!r}, but shared_layers is {layers}: the layers of your own network cannot be"
+                " shared, set networks to 'separate' or 'conditioned'"
+            )
+        return 0
+
+    def initialize(self, population: int, generator: torch.Generator) -> Tensor:
+        """Return the parameters [population, num_parameters] of as many modules as the factory builds afresh."""
+        seeds = torch.randint(2**31, (population,), generator=generator).tolist()
+        modules = [self._build(seed) for seed in seeds]
+        rows = [torch.cat([value.detach().flatten() for value in module.parameters()]) for module in modules]
+        return torch.stack(rows).float()
+
+    def initialize_orthogonal(
+        self,
+        population: int,
+        generator: torch.Generator,
+        last_gain: float,  # noqa: ARG002  (the module's own initialization is the user's)
+    ) -> Tensor:
+        """Return the parameters of fresh modules, as `initialize` does."""
+        return self.initialize(population, generator)
+
+    def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
+        """Return the outputs [policy, batch, output] for inputs [policy, batch, input] that begin with pixels."""
+        parts = torch.split(parameters, self._sizes(), dim=1)
+        shapes = self.parameter_shapes.items()
+        named = {key: part.reshape((-1, *shape)) for (key, shape), part in zip(shapes, parts, strict=True)}
+        widths = [image.pixels for image in self.shape.images]
+        pixels = torch.split(inputs, [*widths, inputs.shape[2] - sum(widths)], dim=2)
+        images = [
+            (part * PIXEL_SCALE).reshape((*inputs.shape[:2], *image))
+            for image, part in zip(self.shape.images, pixels[:-1], strict=True)
+        ]
+
+        def one(named: dict[str, Tensor], columns: Tensor, images: list[Tensor]) -> Tensor:
+            outputs: Tensor = torch.func.functional_call(self.module, named, (columns, *images))
+            return outputs
+
+        outputs: Tensor = torch.vmap(one)(named, pixels[-1], images)
+        return outputs
+
+    def _sizes(self) -> list[int]:
+        return [prod(shape) for shape in self.parameter_shapes.values()]
+
+    def _build(self, seed: int) -> nn.Module:
+        """Return a fresh module whose random numbers depend on a seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                module = self.factory(self.shape)
+            except Exception as error:  # whatever a user's function may raise
+                raise ValueError(
+                    f"network is {self.name!r}, but for {self.shape} it raises {type(error).__name__}: {error}"
+                ) from error
+        if not isinstance(module, nn.Module):
+            raise ValueError(f"network is {self.name!r}, but it returns {module!r:.100}, no torch.nn.Module")
+        return module
+
+    def _check(self) -> None:
+        """Try the module on a batch of two.
+
+        Raises:
+            ValueError: it has no parameters or a state of its own, fails, or returns another shape.
+        """
+        stateful = [type(part).__name__ for part in self.module.modules() if isinstance(part, STATEFUL)]
+        if stateful:
+            raise ValueError(
+                f"network is {self.name!r}, but it has {', '.join(stateful)}: random numbers and states of a module's"
+                " own are not supported, LayerNorm and GroupNorm are"
+            )
+        if not self.parameter_shapes:
+            raise ValueError(f"network is {self.name!r}, but its module has no parameters")
+        width = self.widths[0]
+        parameters = self.initialize(2, torch.Generator().manual_seed(0))
+        try:
+            outputs = self(parameters, torch.zeros(2, 2, width))
+        except Exception as error:
+            raise ValueError(
+                f"network is {self.name!r}, but its module raises {type(error).__name__} on a batch of two: {error}"
+            ) from error
+        if tuple(outputs.shape) != (2, 2, self.shape.outputs):
+            raise ValueError(
+                f"network is {self.name!r}, but for a batch of 2 its module returns shape {tuple(outputs.shape[1:])}"
+                f" instead of (2, {self.shape.outputs})"
+            )
+
+
+# --- The choice -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The settings that decide on a network.
+
+    Attributes:
+        hidden_sizes: units of each hidden layer.
+        activation: of the hidden layers.
+        normalization: of the hidden layers.
+        images: images that a row of inputs begins with.
+        image_layers: layers that encode each image; default: `default_layers` of it.
+        network: the user's own network, "module:factory"; empty: a multilayer perceptron, behind encoders of images.
+
+    Raises:
+        ValueError: there is no such activation or normalization.
+    """
+
+    hidden_sizes: tuple[int, ...]
+    activation: Activation = "relu"
+    normalization: Normalization = "none"
+    images: tuple[ImageShape, ...] = ()
+    image_layers: tuple[ImageLayers, ...] = ()
+    network: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse names that do not exist."""
+        for name, choices in (("activation", get_args(Activation)), ("normalization", get_args(Normalization))):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
+
+    @property
+    def encoding_layers(self) -> tuple[ImageLayers, ...]:
+        """Return the layers that encode each image; empty for the user's own network, which encodes them itself."""
+        if self.network:
+            return ()
+        return self.image_layers or tuple(default_layers(image) for image in self.images)
+
+    def build(self, role: Role, inputs: int, outputs: int, inner_dtype: torch.dtype | None = None) -> Network:
+        """Return a network.
+
+        Args:
+            role: "actor" or "critic".
+            inputs: columns of its inputs, pixels included.
+            outputs: columns of its outputs.
+            inner_dtype: precision of the products between hidden layers; default: that of the parameters.
+
+        Raises:
+            ValueError: the user's own network does not fit.
+        """
+        columns = inputs - sum(image.pixels for image in self.images)
+        if self.network:
+            if inner_dtype is not None:
+                raise ValueError(f"network is {self.network!r}, but precision 'bfloat16' is for built-in networks only")
+            shape = NetworkShape(
+                role=role,
+                images=self.images,
+                columns=columns,
+                outputs=outputs,
+                hidden_sizes=self.hidden_sizes,
+                activation=self.activation,
+                normalization=self.normalization,
+            )
+            return ModuleNetwork(self.network, shape)
+        layers = self.encoding_layers
+        if len(layers) != len(self.images):
+            raise ValueError(f"image_layers is for {len(layers)} images, but there are {len(self.images)}")
+        encoders = tuple(ImageEncoder(image, each) for image, each in zip(self.images, layers, strict=True))
+        width = columns + sum(each.features for each in layers)
+        normalized = self.normalization == "layer"
+        head = MultilayerPerceptron((width, *self.hidden_sizes, outputs), normalized, inner_dtype, self.activation)
+        return ImageNetwork(encoders, head) if encoders else head

@@ -1,0 +1,116 @@
+"""What networks are described by: names of layers, shapes of images, and the protocol of all networks. Nothing runs."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Activation: TypeAlias = Literal["relu", "tanh", "silu", "elu", "gelu", "leaky-relu"]
+"""Activation of hidden layers; a new one is a name here and a function in `ACTIVATIONS`."""
+
+Normalization: TypeAlias = Literal["none", "layer"]
+"""Normalization of hidden layers before their activation: none, or to mean 0 and variance 1 over the units."""
+
+Role: TypeAlias = Literal["actor", "critic"]
+"""What a network is for: an actor proposes actions, a critic predicts values; networks of action values are critics."""
+
+
+class ImageShape(NamedTuple):
+    """The shape of an image as networks see it; stacked frames are channels."""
+
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def pixels(self) -> int:
+        """Return the number of columns that the image takes."""
+        return self.channels * self.height * self.width
+
+
+class Convolution(NamedTuple):
+    """A convolution without padding, with a ReLU behind it."""
+
+    filters: int
+    size: int
+    """Height and width of a filter."""
+    stride: int
+
+    def output(self, image: ImageShape) -> ImageShape:
+        """Return the shape of the result for an image."""
+        return ImageShape(
+            channels=self.filters,
+            height=(image.height - self.size) // self.stride + 1,
+            width=(image.width - self.size) // self.stride + 1,
+        )
+
+
+class ImageLayers(NamedTuple):
+    """The layers that encode one image: convolutions, then a linear layer, all with ReLU."""
+
+    convolutions: tuple[Convolution, ...]
+    features: int
+    """Outputs of the linear layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkShape:
+    """What a user's factory builds a network for.
+
+    Attributes:
+        role: "actor" or "critic"; networks of action values are critics.
+        images: shapes of the images that the network is given.
+        columns: further numbers that it is given: the rest of the observation, preference, action.
+        outputs: numbers that it returns.
+        hidden_sizes: the setting of that name, to be used or not.
+        activation: the setting of that name, to be used or not.
+        normalization: the setting of that name, to be used or not.
+    """
+
+    role: Role
+    images: tuple[ImageShape, ...]
+    columns: int
+    outputs: int
+    hidden_sizes: tuple[int, ...]
+    activation: Activation
+    normalization: Normalization
+
+
+class Network(Protocol):
+    """The shape of a network of a whole population. It holds no parameters: they are a tensor [policy, n]."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Return the number of parameters of one policy."""
+        ...
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Return the columns of inputs, of hidden layers where they are known, and of outputs."""
+        ...
+
+    def unlike(self, activation: Activation) -> str | None:
+        """Return which setting makes it another network than plain layers with this activation, as a clause, or None.
+
+        Args:
+            activation: of the hidden layers.
+        """
+        ...
+
+    def count_first(self, layers: int) -> int:
+        """Return the number of parameters of the first layers, encoders included; they are the first of a row."""
+        ...
+
+    def initialize(self, population: int, generator: "torch.Generator") -> "Tensor":
+        """Return fresh parameters [population, num_parameters], as off-policy algorithms begin with."""
+        ...
+
+    def initialize_orthogonal(self, population: int, generator: "torch.Generator", last_gain: float) -> "Tensor":
+        """Return fresh parameters [population, num_parameters], as PPO begins with; `last_gain` is the last layer's."""
+        ...
+
+    def __call__(self, parameters: "Tensor", inputs: "Tensor") -> "Tensor":
+        """Return the outputs [policy, batch, output] for inputs [policy, batch, input]."""
+        ...
