@@ -16,7 +16,7 @@ from morl.board.files import open_regular, read_whole
 from morl.experiment.files import FileMark, NewFile, make_folder, refuse_link, remove_tree, rename, write_whole
 from morl.run_folder import CHECKPOINTS
 
-FORMAT = 3
+FORMAT = 4
 LARGEST_EXPANSION = 1.01
 """Largest size of the content of a file in units of the file's: torch does not compress."""
 

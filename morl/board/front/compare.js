@@ -210,8 +210,8 @@ function tools(count) {
 }
 
 function answerButtons() {
-  const key = { left: "L or ←", right: "R or →", equal: "E", neither: "N" };
-  const button = (word) => element("button", { class: `answer ${word}`, title: key[word], onclick: () => answer(word) }, WORDS[word], " ", element("kbd", {}, key[word]));
+  const key = { left: "L", right: "R", equal: "E", neither: "N" };
+  const button = (word) => element("button", { class: `answer ${word}`, title: `Key ${key[word]}${word === "left" || word === "right" ? `, or the ${word} arrow key` : ""}`, onclick: () => answer(word) }, WORDS[word], " ", element("kbd", {}, key[word]));
   return element("div", { class: "answers" }, Object.keys(WORDS).map(button));
 }
 
