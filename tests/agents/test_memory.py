@@ -227,3 +227,23 @@ def test_c_morls_rollouts_are_whole_sequences_and_eager(caplog: pytest.LogCaptur
     assert "Updates are executed by eager PyTorch: memory is 'gru'" in caplog.text
     with pytest.raises(ValueError, match="backend is 'numba', but memory is 'gru', which only eager updates support"):
         CMORL(problem(WALK), CMORLConfig(**TINY["c-morl"] | SMALL | {"backend": "numba"}), 3, 6, CPU)
+
+
+@pytest.mark.parametrize(("agent", "config"), [(CMORL, CMORLConfig), (MORLD, MORLDConfig)])
+def test_images_and_memory_exclude_each_other(agent: Any, config: Any) -> None:
+    images = problem("images/deep-sea-treasure-v0")
+    settings = TINY["c-morl" if agent is CMORL else "morl-d"] | SMALL
+    with pytest.raises(ValueError, match=r"memory is 'gru', but observations have images: .* or image_size 0"):
+        agent(images, config(**settings), 3, 6, CPU)
+    assert agent(images, config(**settings, image_size=0), 3, 6, CPU).memory_size == 5
+
+
+def test_hidden_layers_behind_a_memory_are_those_of_the_settings(tmp_path: Path) -> None:
+    config = TINY["c-morl"] | SMALL | {"activation": "silu", "normalization": "layer"}
+    run = morl.train("c-morl", WALK, total_steps=130, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE)
+    policy = run.policy([0.5, 0.5])
+    policy.save(tmp_path / "policy.pt")
+    observations = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
+    actions, state = morl.load_policy(tmp_path / "policy.pt").predict(observations)
+    np.testing.assert_array_equal(actions, policy.predict(observations)[0])
+    assert state.shape == (20, 5)
