@@ -227,6 +227,29 @@ def find_utility(name: str) -> Utility:
     return cast(Utility, function)
 
 
+def checked_utilities(name: str, utilities: object, count: int) -> NDArray[np.float64]:
+    """Return the utilities of points, where they are one number for each.
+
+    Args:
+        name: of the utility, for the message.
+        utilities: what the utility returned.
+        count: number of points.
+
+    Raises:
+        ValueError: they have another shape, or one is not a number.
+    """
+    values = np.asarray(utilities)
+    if values.dtype.kind not in "fiub" or values.shape != (count,):
+        raise ValueError(
+            f"utility {name} returned {type(utilities).__name__} of shape {values.shape}, but must return one number"
+            f" for each of {count} points"
+        )
+    numbers = values.astype(np.float64)
+    if np.isnan(numbers).any():
+        raise ValueError(f"utility {name} is not a number for {int(np.isnan(numbers).sum())} of {count} points")
+    return numbers
+
+
 def _alike(returns: Values, *others: Weights) -> tuple[Values, ...]:
     """Return all arguments as what `returns` is: torch tensors of its type and device, or float64 arrays."""
     given: tuple[Any, ...] = (returns, *others)  # lists too, whatever the annotations promise

@@ -135,7 +135,8 @@ def check_num_envs(config: Config, solver_name: str, num_envs: int) -> None:
     if solver_name in ON_POLICY and interrupted and config.exchange_every < config.rollout_steps * num_envs:
         raise ValueError(
             f"exchange_every is {config.exchange_every}, but a policy that trains with solver {solver_name!r} needs"
-            f" {config.rollout_steps * num_envs} steps to fill a rollout (rollout_steps x num_envs)"
+            f" {config.rollout_steps * num_envs} steps to fill a rollout (rollout_steps x num_envs):"
+            " raise exchange_every, or lower num_envs or rollout_steps"
         )
 
 
@@ -250,6 +251,10 @@ def _check_networks(config: Config, solver_name: str) -> None:
             )
 
 
+MOST_ENVS_OF_SHORT_RUNS = 16
+"""With so many environments a rollout still fits between two exchanges, however short the run is."""
+
+
 def longest_schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:
     """Return the most steps of each schedule in use that leave most of a run for learning, and room for exchanges.
 
@@ -260,11 +265,12 @@ def longest_schedules(config: Config, problem: Problem, total_steps: int) -> Map
     """
     together = config.replay == "shared" or config.networks == "conditioned"
     own_steps = total_steps if together else total_steps // config.population
+    solver = choose_solver(config, problem)
+    on_policy = solver.name in ON_POLICY  # a rollout has to be full between two exchanges
     longest = {
-        "exchange_every": total_steps // 10,
+        "exchange_every": max(total_steps // 10, MOST_ENVS_OF_SHORT_RUNS * config.rollout_steps * on_policy),
         "exploration_steps": own_steps // 2,
         "random_exploration_steps": own_steps // 10,
         "learning_starts": own_steps // 10,
     }
-    solver = choose_solver(config, problem)
     return {name: steps for name, steps in longest.items() if not ineffective(config, solver, name)}

@@ -1,7 +1,7 @@
 """The product of a run: a front. Points, the preferences and policies behind them, and its indicators."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,10 @@ from morl.pareto import expected_utility, hypervolume, igd_plus, maximum_utility
 from morl.preferences import finest_lattice, normalized_preference, scales_differ, scales_of, simplex_lattice
 from morl.run_folder import FRONT, KNOWN_POINTS_STORED, FrontRecord, parse_front
 from morl.tables import Column, ShownTable, number, vector, visible
+from morl.utilities import checked_utilities, find_utility
+
+FrontUtility = str | Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+"""A name (`morl.utilities.UTILITIES`, or "module:function"), or (points [n, objective], weights [objective]) -> [n]."""
 
 ROWS_SHOWN = 40
 """Rows of a table of a front; longer ones are thinned out evenly."""
@@ -239,6 +243,26 @@ def _volume_or_nan(points: NDArray[np.float64], reference_point: tuple[float, ..
         return hypervolume(points, reference_point)
     except ValueError:  # magnitudes that differ too much; the run is worth more than this number
         return math.nan
+
+
+def front_utilities(
+    utility: FrontUtility, points: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the utilities [n] of points [n, objective]; a named utility has their best values as its ideal point.
+
+    Args:
+        utility: a name, or a function of points and weights.
+        points: [n, objective].
+        weights: [objective].
+
+    Raises:
+        ValueError: they are not one number for each point.
+    """
+    if isinstance(utility, str):
+        return checked_utilities(utility, find_utility(utility)(points, weights, points.max(axis=0)), len(points))
+    if not callable(utility):
+        raise ValueError(f"utility is {utility!r:.100}, but must be a name or a function of (returns, weights)")
+    return checked_utilities(getattr(utility, "__name__", repr(utility)), utility(points, weights), len(points))
 
 
 def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArray[np.float64]) -> NDArray[np.int64]:

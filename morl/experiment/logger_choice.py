@@ -228,6 +228,10 @@ def _read(run_dir: Path) -> dict[str, Entry]:
     return entries
 
 
+METHODS = ("scalars", "front", "figure", "video", "text", "close")
+"""What a logger has."""
+
+
 def open_loggers(choice: LoggerChoice, run: LoggedRun) -> dict[str, Logger]:
     """Return the open loggers of a run by name.
 
@@ -243,7 +247,14 @@ def open_loggers(choice: LoggerChoice, run: LoggedRun) -> dict[str, Logger]:
     opened: dict[str, Logger] = {}
     for one in choice.loggers:
         try:
-            opened[one.name] = one.open(run)
+            logger = one.open(run)
+            missing = [name for name in METHODS if not callable(getattr(logger, name, None))]
+            if missing:
+                raise ValueError(
+                    f"logger {one.name} is {type(logger).__name__} for a run, which lacks {', '.join(missing)}: a class"
+                    " that inherits from morl.Logger has methods that do nothing"
+                )
+            opened[one.name] = logger
         except Exception as error:
             if run.resumed and not choice.by_user and one.name != "tensorboard":
                 warn_of_logger(run.directory, one.name, "cannot be opened and records nothing", error)

@@ -1,5 +1,6 @@
 """`on_step`: a function of the user's that sees a run wherever its state is consistent, and may end it."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,7 +66,13 @@ class Progress:
         )
 
     def log_figure(self, name: str, figure: "Figure") -> None:
-        """Record a matplotlib figure in all loggers that take figures, as "custom/<name>"."""
+        """Record a matplotlib figure in all loggers that take figures, as "custom/<name>".
+
+        Raises:
+            ValueError: it is no figure.
+        """
+        if not callable(getattr(figure, "savefig", None)):
+            raise ValueError(f"figure is {figure!r:.100}, but must be a matplotlib figure")
         self._session.reporter.open_recorder.figure(f"{CUSTOM}{name}", DrawnPicture(lambda: figure))
 
     def log_video(self, name: str, frames: NDArray[np.uint8], fps: float = 30.0) -> None:
@@ -82,12 +89,38 @@ class Progress:
         self._session.reporter.open_recorder.video(f"{CUSTOM}{name}", Frames(frames, fps))
 
     def log_text(self, name: str, text: str) -> None:
-        """Record a text (Markdown) in all loggers that take texts, as "custom/<name>"."""
+        """Record a text (Markdown) in all loggers that take texts, as "custom/<name>".
+
+        Raises:
+            ValueError: it is no text.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"text is {text!r:.100}, but must be a string")
         self._session.reporter.open_recorder.text(f"{CUSTOM}{name}", text)
 
 
 OnStep: TypeAlias = Callable[[Progress], bool | None]
 """Sees a run wherever its state is consistent; True ends it."""
+
+
+def check_on_step(on_step: OnStep) -> None:
+    """Check that `on_step` can be called with the progress of a run, before the run begins.
+
+    Raises:
+        ValueError: it is no function of one argument, or one that does not run when it is called.
+    """
+    if not callable(on_step) or inspect.isclass(on_step):
+        raise ValueError(f"on_step is {on_step!r:.100}, but must be a function of morl.Progress")
+    if inspect.iscoroutinefunction(on_step) or inspect.isgeneratorfunction(on_step):
+        raise ValueError(f"on_step is {on_step!r:.100}, but must be a plain function: neither async nor a generator")
+    try:
+        signature = inspect.signature(on_step)
+    except ValueError:  # built-in functions do not tell
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise ValueError(f"on_step{signature} must take one argument, the morl.Progress: {error}") from None
 
 
 class StepObserver:

@@ -1,7 +1,7 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from morl.evaluation import Returns
 from morl.experiment import showing
 from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, choose
 from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
-from morl.experiment.front import Front, front_table, known_front_of, read_front
+from morl.experiment.front import Front, FrontUtility, front_table, front_utilities, known_front_of, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
@@ -26,15 +26,11 @@ from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
 from morl.trust import check_trust
-from morl.utilities import find_utility
 
 MOST_EVALUATED = 20_000
 """Points of a front that are evaluated at once."""
 LARGEST_METRICS = 2**29
 """Bytes of a metrics.jsonl that is read."""
-
-FrontUtility = str | Callable[[FloatArray, FloatArray], FloatArray]
-"""A name (`morl.utilities.UTILITIES`, or "module:function"), or (points [n, objective], weights [objective]) -> [n]."""
 
 
 class RunConfig(NamedTuple):
@@ -221,7 +217,7 @@ class Run:
         weights = self.front.weights(preference)
         allowed = np.flatnonzero(self.front.violations == self.front.violations.min())
         points = self.front.choice_points / self._scales(normalized)
-        return int(allowed[np.argmax(_utilities(utility, points, weights)[allowed])])
+        return int(allowed[np.argmax(front_utilities(utility, points, weights)[allowed])])
 
     def _scales(self, normalized: bool | None) -> FloatArray:
         """Return what returns are divided by before a preference weighs them [objective]."""
@@ -339,14 +335,6 @@ class Run:
         """
         named = self.env if isinstance(self.env, str) else self._record.env
         return trusted_env(self.directory, named, self._given_env, self._trust), self._record.env_options
-
-
-def _utilities(utility: FrontUtility, points: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the utilities [n] of points [n, objective]; a named utility has their best values as its ideal point."""
-    if not isinstance(utility, str):
-        return utility(points, weights)
-    values: FloatArray = find_utility(utility)(points, weights, points.max(axis=0))
-    return values
 
 
 def load(

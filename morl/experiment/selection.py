@@ -107,6 +107,25 @@ class Selection:
     units: RewardUnits
     criterion: str = EXPECTED_UTILITY
 
+    def __post_init__(self) -> None:
+        """Call the user's own indicator once with a front of corners, so that it fails now or never.
+
+        Raises:
+            ValueError: it raises, or returns no number.
+        """
+        if not self.criterion.startswith(INDICATOR):
+            return
+        front = np.eye(self.num_objectives)
+        try:
+            value = find_indicator(self.criterion)(front, np.full(self.num_objectives, -1.0))
+        except Exception as error:
+            raise ValueError(
+                f"select_by is {self.criterion!r}, but it raised {type(error).__name__} when it was called with points"
+                f" [n, {self.num_objectives}] and a reference point [{self.num_objectives}]: {error}"
+            ) from error
+        if math.isnan(self._number(value)):
+            raise ValueError(f"select_by is {self.criterion!r}, but it returned nan for the front {front.tolist()}")
+
     @property
     def free_objectives(self) -> list[int]:
         """Return the objectives that are optimized: those that the user has not bounded."""
@@ -161,9 +180,18 @@ class Selection:
             ValueError: it is no number.
         """
         broken = self.violations(points)
-        value = find_indicator(self.criterion)(points[broken == broken.min()], reference_point)
+        return _comparable(
+            self._number(find_indicator(self.criterion)(points[broken == broken.min()], reference_point))
+        )
+
+    def _number(self, value: object) -> float:
+        """Return what the user's indicator returned as a number.
+
+        Raises:
+            ValueError: it is none.
+        """
         try:
-            return _comparable(float(value))
+            return float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise ValueError(f"select_by is {self.criterion!r}, but it returned {value!r:.100} and no number") from None
 

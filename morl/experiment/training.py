@@ -13,6 +13,7 @@ from morl.experiment.components import Experiment, Task, find_task
 from morl.experiment.logger_choice import choose_loggers
 from morl.experiment.loggers import Chosen, LoggerChoice
 from morl.experiment.loop import OnStep, drive
+from morl.experiment.on_step import check_on_step
 from morl.experiment.ownership import OwnedFolder
 from morl.experiment.population import Member
 from morl.experiment.run import Run, load
@@ -139,8 +140,8 @@ class Watchers:
         Raises:
             ValueError: there is no such logger, or `on_step` is no function.
         """
-        if on_step is not None and not callable(on_step):
-            raise ValueError(f"on_step is {on_step!r:.100}, but must be a function of morl.Progress")
+        if on_step is not None:
+            check_on_step(on_step)
         return Watchers(progress, on_step, choose_loggers(loggers))
 
 

@@ -340,6 +340,8 @@ def _leaf_batch_size(space: gymnasium.Space[Any], value: Observations, path: str
     batched = array.shape[1:] == expected and array.ndim == len(expected) + 1
     if array.shape != expected and not batched:
         raise ValueError(f"{path} has shape {array.shape}, but must be {expected}, or a batch (n, ...) of that shape")
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"{path} is {value!r:.100}, but a policy cannot act on what is not a number")
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         lowest = np.asarray(space.start)
         highest = lowest + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1

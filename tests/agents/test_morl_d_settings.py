@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,3 +211,17 @@ def test_a_message_names_setting_value_and_remedy() -> None:
         with pytest.raises(ValueError) as refused:
             build(CONTINUOUS, **settings)
         assert str(refused.value) == message
+
+
+@pytest.mark.parametrize("preset", ["eupg", "pg-morl"])
+def test_on_policy_presets_fit_short_runs(preset: str, tmp_path: Path) -> None:
+    """Exchanges that are shortened leave room for a rollout."""
+    run = morl.train(
+        "morl-d",
+        "toys:toy-walk-v0",
+        total_steps=300,
+        run_dir=tmp_path / "run",
+        config={"preset": preset},
+        progress=False,
+    )
+    assert run.front.points.size

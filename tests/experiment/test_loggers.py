@@ -143,6 +143,8 @@ def test_a_logger_that_cannot_be_opened_is_refused_and_leaves_nothing(tmp_path: 
         train(tmp_path / "run", loggers=["csv", Noisy])
     with pytest.raises(OSError, match="no server for"):
         train(tmp_path / "run", loggers=["csv", Unopened])
+    with pytest.raises(ValueError, match="is NoneType for a run, which lacks scalars, front, figure, video, text, clo"):
+        train(tmp_path / "run", loggers=["csv", lambda run: None])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -144,10 +144,46 @@ def test_an_answer_that_is_none_is_refused(answer: object, tmp_path: Path) -> No
         train(tmp_path / "run", on_step=lambda progress: answer)  # type: ignore[arg-type, return-value]
 
 
-def test_what_is_no_function_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="on_step is 3, but must be a function"):
-        train(tmp_path / "run", on_step=3)
+async def later(progress: morl.Progress) -> None:
+    """Do nothing, later."""
+
+
+class Observer:
+    """Observes a run."""
+
+    def __call__(self, progress: morl.Progress) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("on_step", "message"),
+    [
+        (3, "on_step is 3, but must be a function"),
+        (Observer, "but must be a function of morl.Progress"),
+        (later, "but must be a plain function: neither async nor a generator"),
+        (lambda: None, "must take one argument"),
+        (lambda progress, more: None, "must take one argument"),
+    ],
+)
+def test_what_cannot_be_called_is_refused_before_anything_is_written(
+    on_step: Any, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(tmp_path / "run", on_step=on_step)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_record_is_the_mistake_of_its_caller(tmp_path: Path) -> None:
+    """A figure that is none must not end TensorBoard's records."""
+
+    def wrong(progress: morl.Progress) -> None:
+        records: tuple[Any, ...] = (progress.log_figure, progress.log_text)
+        for record in records:
+            with pytest.raises(ValueError, match="is None, but must be a"):
+                record("none", None)
+
+    train(tmp_path / "run", on_step=wrong)
+    assert toys.scalars(tmp_path / "run")["front/hypervolume"]
 
 
 def disturb(progress: morl.Progress) -> None:

@@ -39,6 +39,30 @@ def test_a_network_is_conditioned_on_exactly_the_preference(fork: Path) -> None:
     assert policy.data.parameters.equal(measured.data.parameters)
 
 
+@pytest.mark.parametrize(
+    ("utility", "message"),
+    [
+        (lambda points, weights: np.arange(len(points) + 1), "returned ndarray of shape"),
+        (lambda points, weights: points * weights, "returned ndarray of shape"),
+        (lambda points, weights: np.full(len(points), np.nan), "is not a number for"),
+        (lambda points, weights: "best", "returned str of shape"),
+        (5, "utility is 5, but must be a name or a function"),
+    ],
+)
+def test_a_utility_that_is_none_chooses_nothing(utility: Any, message: str, fork: Path) -> None:
+    run = morl.load(fork)
+    for use in (run.policy, run.best_row):
+        with pytest.raises(ValueError, match=message):
+            use([0.5, 0.5], utility=utility)
+
+
+def test_nobody_acts_on_what_is_no_number(members: Path) -> None:
+    policy = morl.load(members).policy([0.5, 0.5])
+    for observation in ([np.nan, 0.0], [[0.0, 0.0], [0.0, np.nan]]):
+        with pytest.raises(ValueError, match="but a policy cannot act on what is not a number"):
+            policy.predict(np.array(observation, dtype=np.float32))
+
+
 def test_conditioned_is_refused_where_nothing_is(members: Path, fork: Path) -> None:
     with pytest.raises(ValueError, match="conditioned is True, but the policies of c-morl take no preference"):
         morl.load(members).policy([0.5, 0.5], conditioned=True)

@@ -88,7 +88,9 @@ def own_indicators(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("own_indicators")
     vars(module).update(
         widest=widest,
+        wild=lambda points, reference_point: float("nan") if points.max() > 2.0 else 0.0,
         nan=lambda points, reference_point: float("nan"),
+        narrow=lambda points: 1.0,
         word=lambda points, reference_point: "wide",
         number=3.0,
     )
@@ -103,9 +105,7 @@ def test_an_indicator_of_ones_own_decides(own_indicators: None, tmp_path: Path) 
     wide = [[0.0, 1.0], [9.0, 0.0]]
     good = [[5.0, 9.0], [9.0, 5.0]]
     assert own("widest", wide) > own("widest", good)
-    assert own("nan", good) > own("nan", wide)  # no number: then the hypervolume decides
-    with pytest.raises(ValueError, match="'indicator:own_indicators:word', but it returned 'wide' and no number"):
-        own("word", wide)
+    assert own("wild", good) > own("wild", wide)  # no number: then the hypervolume decides
     run = toys.train(tmp_path / "run", "toy-fork-v0", 400, select_by="indicator:own_indicators:widest")
     widths = [np.ptp(np.array(line["points"])[:, 0]) for line in toys.lines(tmp_path / "run" / "fronts.jsonl")]
     assert np.ptp(run.front.points[:, 0]) == max(widths)
@@ -118,6 +118,9 @@ def test_an_indicator_of_ones_own_decides(own_indicators: None, tmp_path: Path) 
         ("indicator:widest", "must be 'indicator:module:function'"),
         ("indicator:no_such_module:widest", "cannot be imported: No module named 'no_such_module'"),
         ("indicator:own_indicators:number", "is no function"),
+        ("indicator:own_indicators:word", "it returned 'wide' and no number"),
+        ("indicator:own_indicators:nan", "it returned nan for the front"),
+        ("indicator:own_indicators:narrow", "it raised TypeError when it was called with points"),
     ],
 )
 def test_an_indicator_that_is_none_is_refused(name: str, message: str, own_indicators: None, tmp_path: Path) -> None:
