@@ -49,7 +49,7 @@ REVEALED = [
     "Front",
     "Policy",
     "ndarray[tuple[Any, ...], dtype[Any]]",
-    "ndarray[tuple[Any, ...], dtype[float64]] | None",
+    "ndarray[tuple[Any, ...], dtype[float64]] | ndarray[tuple[Any, ...], dtype[floating[_32Bit]]] | None",
     "MultiObjectiveVectorEnv",
     "Returns",
     "float",

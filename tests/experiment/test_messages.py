@@ -97,7 +97,9 @@ def test_a_read_only_folder_is_named(tmp_path: Path, morl_cli: Any) -> None:
 
 
 @pytest.mark.parametrize("operation", ["write", "append", "sync", "rename", "mkdir"])
-def test_a_full_disk_is_one_line_that_names_the_file(operation: str, tmp_path: Path, morl_cli: Any) -> None:
+def test_a_full_disk_is_one_line_that_names_the_file(
+    operation: str, tmp_path: Path, morl_cli: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     command = ("train", "toys:Coins", "toy-walk-v0", "--run-dir", tmp_path / "run", "--total-steps", 50)
     for moment in range(0, 40, 3):
         seen: list[Path] = []
@@ -113,6 +115,11 @@ def test_a_full_disk_is_one_line_that_names_the_file(operation: str, tmp_path: P
         if len(seen) <= moment:
             assert code == 0
             break
+        if {path.parent.name for path in seen[moment:]} == {"tensorboard"} and code == 0:  # a logger may fail alone
+            assert (
+                "the logger tensorboard failed at step 50 and records nothing more of this run: OSError" in caplog.text
+            )
+            continue
         lines = [line for line in complaint.splitlines() if not line.startswith("step ")]
         assert (code, len(lines)) == (2, 1)
         assert "No space left on device" in lines[0]
