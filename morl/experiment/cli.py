@@ -210,6 +210,15 @@ def export(args: Sequence[str]) -> None:
 
     if chosen.fixed_preference and not chosen.conditioned:
         raise ValueError("--fixed-preference is given without --conditioned, which is what makes a preference an input")
+    if chosen.fixed_preference and chosen.preference is None:
+        raise ValueError("--fixed-preference is given without --preference, which is what it leaves in the graph")
+    if chosen.conditioned and chosen.row is not None:
+        raise ValueError("--conditioned and --row are both given, but a row has its own preference")
+    if chosen.utility != "linear" and (chosen.conditioned or chosen.row is not None):
+        raise ValueError("--utility has no effect with --conditioned or --row: it chooses the policy for a preference")
+    suffix = "" if chosen.output is None else chosen.output.suffix
+    if suffix in (".onnx", ".torchscript", ".pt") and (suffix == ".onnx") != (chosen.format == "onnx"):
+        raise ValueError(f"--output is {chosen.output}, but --format is {chosen.format}: give --format or another name")
     run = load(chosen.run, trust=chosen.trust)
     preference = chosen.preference
     if preference is None and chosen.row is None and chosen.conditioned and not chosen.fixed_preference:
