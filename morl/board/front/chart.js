@@ -151,6 +151,7 @@ function marks(scene) {
 function mark(drawing) {
   const draws = VIEWS[state.view].draws;
   if (!drawing.scene || drawing.plot.hidden) return;
+  if (drawing.scene.objectives.length !== problem().objectives.length) return; // the picture of another problem, about to be replaced
   if (draws.markInside) draws.markInside(drawing.plot, marked());
   else {
     const fixed = drawing.plot.layout.shapes.slice(0, drawing.base);
