@@ -130,8 +130,8 @@ class Returns:
         joined.undiscounted[rows] += share * (more.undiscounted - self.undiscounted[rows])
         joined.lengths[rows] += share[:, 0] * (more.lengths - self.lengths[rows])
         joined.episodes[rows] += more.episodes
-        new_means = joined.discounted[rows]
-        for row, mean, continued in zip(rows.tolist(), new_means, range(len(rows)), strict=True):
+        for continued, row in enumerate(rows.tolist()):
+            mean = joined.discounted[row]
             before = self.episodes[row]
             after = before + more.episodes[continued]
             joined.deviations[row, :before] += self.discounted[row] - mean

@@ -223,31 +223,30 @@ class Reporter:
         selection = self._precise_returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
         rows = self.selection.selected_rows(selection.discounted)
-        chosen = self._indicators(selection.discounted[rows], reference_point)
+        candidates = selection.select(rows)
+        chosen = self._indicators(candidates.discounted, reference_point)
         conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
-        compared = Compared(selection.discounted[rows], conditioned.get("conditioned_utility", 0.0))
+        compared = Compared(candidates.discounted, conditioned.get("conditioned_utility", 0.0))
         ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
         is_best = self._is_best(compared, reference_point, ideal)
         chosen_policies = policies[rows]
         chosen_preferences = preferences[rows]
-        choice = self._precise_returns(
-            chosen_policies, chosen_preferences, "choice", [selection.select(rows)], insist=is_best
-        )
+        choice = self._precise_returns(chosen_policies, chosen_preferences, "choice", [candidates], insist=is_best)
         kept = self.selection.front_rows(choice.discounted)
-        if repeats_exactly(selection.select(rows), choice):
+        if repeats_exactly(candidates, choice):
             report = choice.select(kept)
         else:
-            earlier = [selection.select(rows[kept]), choice.select(kept)]
+            earlier = [candidates.select(kept), choice.select(kept)]
             report = self._precise_returns(
                 chosen_policies[kept], chosen_preferences[kept], "report", earlier, insist=is_best
             )
         order = np.lexsort(report.discounted.T[::-1])
         report = report.select(order)
         kept = kept[order]
-        errors = moderated_errors(report, [selection.select(rows[kept]), choice.select(kept)])
+        errors = moderated_errors(report, [candidates.select(kept), choice.select(kept)])
         points = report.discounted
         choice_points = choice.discounted[kept]
-        repeated = np.isclose(points, selection.discounted[rows[kept]], rtol=1e-9, atol=0.0).all(axis=1)
+        repeated = np.isclose(points, candidates.discounted[kept], rtol=1e-9, atol=0.0).all(axis=1)
         self._compare_with_known_front(points[repeated])
         scales = scales_of(points, self.experiment.problem.scales)
 
