@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from morl.experiment.logger_choice import choose_loggers
 from morl.experiment.messages import file_style, sentence_of
+from morl.experiment.run import Run, load
 from morl.experiment.settings import file_sources
 from morl.experiment.training import experiment_of_table, find_experiment
 from morl.run_folder import CONFIG, parse_config
@@ -92,6 +93,14 @@ class PlannedRun:
         """Return the SHA-256 of all settings but the seed: runs that differ in the seed alone share it."""
         table = {key: value for key, value in parse_config(self.config.encode()).items() if key != "seed"}
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+
+    def load(self) -> Run:
+        """Return the run from its folder.
+
+        Raises:
+            ValueError: it has no front yet, or is damaged.
+        """
+        return load(self.run_dir, trust=True)
 
     def job(self, command: Sequence[str] = ("morl", "study"), paths: Sequence[str] = ()) -> Job:
         """Return the run as an executor takes it.
