@@ -93,4 +93,4 @@ def combined(values: Iterable[tuple[str, float]]) -> float:
 def geometric_mean(values: Sequence[float]) -> float:
     """Return the geometric mean of numbers that are not negative; 0 where one is 0."""
     roots = [value ** (1.0 / len(values)) for value in values]
-    return prod(roots)
+    return float(prod(roots))

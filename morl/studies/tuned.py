@@ -13,8 +13,10 @@ from morl.experiment.files import write_text
 from morl.experiment.settings import file_sources
 from morl.experiment.toml import entry_line, toml_value, write_table
 from morl.studies.optuna_study import VIOLATION, settings_of
-from morl.studies.plan import Table
+from morl.studies.search_spaces import AGENT
 from morl.studies.tuning_plan import Tuning
+from morl.studies.values import Table
+from morl.tables import Column, ShownTable
 from morl.version import VERSION
 
 BEST = "best.toml"
@@ -104,6 +106,20 @@ class Tuned:
             f"tuning {self.tuning.name}: the best {objective} is {self.value:.6g} (trial {self.best.number}{kept})"
             f"{first} ({counts})"
         )
+
+    def __rich__(self) -> ShownTable:
+        """Return the best settings as a table for `rich.print`."""
+        values = {} if self.best is None else self.values
+        columns = (
+            Column(title="setting", cells=tuple(name.removeprefix(AGENT) for name in values), key=True),
+            Column(title="best", cells=tuple(toml_value(value) for value in values.values())),
+        )
+        notes = () if self.best is None else (f"settings: {self.file}", f"compare:  morl study {self.comparison}")
+        return ShownTable(title=self.sentence, columns=columns, notes=notes)
+
+    def _repr_html_(self) -> str:
+        """Return the same table for a notebook."""
+        return self.__rich__().to_html()
 
     def write(self) -> None:
         """Write the best settings and the study that checks them.

@@ -135,12 +135,13 @@ class _Workers:
                 )
 
     def _read(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            message = json.loads(line)
-            if "error" in message:
-                self._errors.append(message["error"])
-            else:
-                self._tell(message["line"])
+        with stream:
+            for line in stream:
+                message = json.loads(line)
+                if "error" in message:
+                    self._errors.append(message["error"])
+                else:
+                    self._tell(message["line"])
 
 
 def main() -> None:

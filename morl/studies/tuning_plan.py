@@ -19,8 +19,9 @@ from morl.experiment.parsing import arguments, parse
 from morl.experiment.training import experiment_of_table
 from morl.run_folder import parse_config
 from morl.studies.objective import ObjectiveName
-from morl.studies.plan import PlannedRun, Study, Table, read_study
+from morl.studies.plan import PlannedRun, Study, read_study
 from morl.studies.search_spaces import AGENT, Choice, Range, SearchSpace, default_space, parse_ranges
+from morl.studies.values import Table
 
 TUNINGS = Path("tunings")
 """Where tunings lie, unless the user says otherwise."""
@@ -215,7 +216,7 @@ def _agents(table: Table) -> dict[str, dict[str, object]]:
         agents = {str(name): {} for name in agents}
     if not isinstance(agents, Mapping) or len(agents) != 1 or not isinstance(next(iter(agents.values())), Mapping):
         raise ValueError(
-            f"agents is {agents!r:.100}, but a tuning has exactly one: agents = [\"pd-morl\"], or a table [agents.NAME]"
+            f'agents is {agents!r:.100}, but a tuning has exactly one: agents = ["pd-morl"], or a table [agents.NAME]'
         )
     return {str(name): dict(entry) for name, entry in agents.items()}
 
@@ -262,7 +263,7 @@ def _check_name(setting: str, experiments: list[Experiment]) -> None:
         ValueError: it is not; the nearest names are in the message.
     """
     for experiment in experiments:
-        settings = [one.name for one in fields(cast(type, experiment.agent_class.config_class))]  # type: ignore[arg-type]
+        settings = [one.name for one in fields(cast(type, experiment.agent_class.config_class))]
         known = [*RUN_SETTINGS, f"{AGENT}preset", *(f"{AGENT}{name}" for name in settings)]
         if setting not in known:
             near = get_close_matches(setting, known, n=3, cutoff=0.5) or [*RUN_SETTINGS, f"{AGENT}..."]
