@@ -66,6 +66,7 @@ class PlannedRun:
         total_steps: environment steps of training.
         run_dir: the run folder.
         overrides: the settings that the study gives, as a table that `--config` would take.
+        file: path of a settings file below them; None where there is none.
         config: config.toml, which holds all settings, resolved.
         cores: of the machine.
         loggers: where the run is logged.
@@ -80,6 +81,7 @@ class PlannedRun:
     run_dir: Path
     overrides: Table = field(repr=False)
     config: str = field(repr=False)
+    file: str | None = None
     cores: int = 1
     loggers: tuple[str, ...] = ("tensorboard",)
 
@@ -355,6 +357,7 @@ class _Planner:
                 run_dir=place / f"seed-{seed}",
                 overrides=overrides,
                 config=config,
+                file=variant.file,
                 cores=self._cores,
                 loggers=self._loggers,
             )
