@@ -1,7 +1,7 @@
 """Does a tuning improve on the settings that it started from, on seeds that chose nothing?
 
     python benchmarks/tuning.py configs/studies/tune-linear-quadratic-2.toml            as the file says, all cores
-    python benchmarks/tuning.py configs/studies/tune-linear-quadratic-2.toml --trials 30 --workers 1
+    python benchmarks/tuning.py configs/studies/tune-linear-quadratic-2.toml --trials 40 --total-steps 2000 --workers 1
 
 Makes the trials that are missing, trains the study compare.toml that the tuning writes (the file's own settings and the
 tuned ones, five fresh seeds each), and prints the objective of every run on fresh episodes, both means, and a 95 %
@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 
 from morl.experiment.run import load
 from morl.studies.objective import combined, measure
+from morl.studies.plan import read_study
 from morl.studies.study import study
 from morl.studies.tuning import tune
+from morl.studies.worker import perform
 
 RESAMPLES = 10_000
 
@@ -35,6 +37,8 @@ class Arguments:
     """Trials; default: as the file says."""
     workers: int | None = None
     """Processes; default: one for each core."""
+    total_steps: int | None = None
+    """Environment steps of each run; default: as the file says."""
     folder: Path = Path("runs/tunings")
     """Where the tuning and the comparison lie."""
     quick: bool = False
@@ -57,9 +61,16 @@ def main(arguments: Arguments) -> None:
         table["tune"] |= {"trials": 2}
     if arguments.trials is not None:
         table["tune"] |= {"trials": arguments.trials}
+    if arguments.total_steps is not None:
+        table |= {"total_steps": arguments.total_steps, "name": f"{table['name']}-{arguments.total_steps}"}
     found = tune(table, folder=arguments.folder, workers=arguments.workers)
     print(found.sentence)
-    compared = study(found.comparison, folder=arguments.folder, workers=arguments.workers).wait()
+    compared = read_study(found.comparison, arguments.folder)
+    if arguments.workers == 1:
+        for run in compared.runs:
+            perform(run.job())  # in this process: starting one for each run takes longer than a short run
+    else:
+        study(compared, workers=arguments.workers).wait()
     search = found.tuning.search
     values: dict[str, list[float]] = {"defaults": [], "tuned": []}
     for variant, of_variant in values.items():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from morl.experiment.run import Run, evaluate, load
     from morl.experiment.training import train, train_seeds
     from morl.studies.study import study
+    from morl.studies.tuning import tune
 
 __version__ = VERSION
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "study",
     "train",
     "train_seeds",
+    "tune",
 ]
 
 _HOME = {
@@ -66,6 +68,7 @@ _HOME = {
     "study": "morl.studies.study",
     "train": "morl.experiment.training",
     "train_seeds": "morl.experiment.training",
+    "tune": "morl.studies.tuning",
 }
 
 

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -58,13 +58,15 @@ class Processes:
     Args:
         cores: of each run.
         workers: runs at once; default: the cores of this machine // the cores of each run, at least one.
+        pinned: whether each process keeps to cores of its own; not where other studies use this machine too.
 
     Raises:
         ValueError: a number is less than 1.
     """
 
-    def __init__(self, cores: int = 1, workers: int | None = None) -> None:
+    def __init__(self, cores: int = 1, workers: int | None = None, pinned: bool = True) -> None:
         self._cores = usable_cores()
+        self._pinned = pinned
         if cores < 1:
             raise ValueError(f"cores is {cores}, but must be at least 1")
         if workers is not None and workers < 1:
@@ -113,6 +115,18 @@ class Processes:
         for child in self._children:
             child.process.send_signal(number)
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Suspend all processes while the block runs: run folders are then what a kill at this moment would leave."""
+        children = list(self._children)
+        for child in children:
+            child.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for child in children:
+                child.process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """Do nothing: a process is given up when it ends."""
 
@@ -131,7 +145,9 @@ class Processes:
         run_dir = Path(job.run_dir)
         log = run_dir.with_name(run_dir.name + LOG_ENDING)
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-P", "-m", "morl.studies.worker", ",".join(map(str, sorted(cores)))]
+        command = [sys.executable, "-P", "-m", "morl.studies.worker"]
+        if self._pinned:
+            command.append(",".join(map(str, sorted(cores))))
         environment = os.environ | {"OMP_NUM_THREADS": str(job.cores)}
         environment.setdefault("OMP_WAIT_POLICY", "passive")  # as on the command line: morl.experiment.cli
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")

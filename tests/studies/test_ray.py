@@ -1,0 +1,157 @@
+"""A study on a Ray cluster of two nodes on this machine: lost workers, nodes and drivers change no bit of it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from outcomes import assert_same, outcome
+
+from morl.experiment import checkpoint
+from morl.studies.plan import Study, read_study
+from morl.studies.ray_executor import LOOPBACK_ONLY, ray_executor
+from morl.studies.study import RunningStudy
+from morl.studies.worker import perform
+
+RAY_FOLDER = tempfile.mkdtemp(prefix="ray-")  # the path of a socket has room for 107 characters
+os.environ.update({LOOPBACK_ONLY: "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": RAY_FOLDER})
+os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be written into the home folder
+ray = pytest.importorskip("ray", reason="ray is not installed")
+from ray.cluster_utils import Cluster  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
+
+STEPS = 800
+NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
+RAN_OUT = 600
+
+
+def table() -> dict[str, Any]:
+    run = {"evaluate_every": 400, "log_every": 200, "evaluation_divisions": 4, "evaluation_episodes": 1, "num_envs": 5}
+    return {
+        "name": "far",
+        "total_steps": STEPS,
+        "seeds": 2,
+        "envs": ["toys:toy-walk-v0"],
+        "agents": {"coins": {"agent": "toys:Coins"}},
+        "run": {**run, "checkpoint_minutes": 1e-9},
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    planned = read_study(table(), tmp_path_factory.mktemp("undisturbed"))
+    results = [perform(run.job()) for run in planned.runs]
+    assert [one.ending for one in results] == ["done", "done"], results
+    return [outcome(run.run_dir) for run in planned.runs]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Start a head without room for runs and two nodes with room for one each; end whatever is left of them."""
+    made = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            made.add_node(num_cpus=1, **NODE)
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+        shutil.rmtree(RAY_FOLDER, ignore_errors=True)
+        os.makedirs(RAY_FOLDER, exist_ok=True)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < RAN_OUT
+        time.sleep(0.05)
+
+
+def in_the_middle(run_dir: Path) -> bool:
+    newest = checkpoint.newest(run_dir) if run_dir.is_dir() else None
+    return newest is not None and 0 < int(newest.name[-12:]) < STEPS
+
+
+def processes(words: str) -> dict[int, int]:
+    """Return the processes whose command line has some words: id -> id of the parent."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(maxsplit=2) for line in listed.splitlines() if words in line]
+    return {int(row[0]): int(row[1]) for row in rows}
+
+
+def workers_of_ray() -> set[int]:
+    """Return the processes of Ray that train runs."""
+    return {parent for parent in processes("morl.studies.worker").values() if parent in processes("ray::")}
+
+
+def check(planned: Study, expected: list[dict[str, Any]], moment: str) -> None:
+    for run, wanted in zip(planned.runs, expected, strict=True):
+        assert_same(outcome(run.run_dir), wanted, moment)
+        leftovers = [path.name for path in run.run_dir.parent.iterdir() if path.name.startswith(".")]
+        assert leftovers == [], moment
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_lost_workers_and_nodes_change_nothing(
+    shared: bool, cluster: Any, expected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    planned = read_study(table(), tmp_path)
+    study = RunningStudy(planned, ray_executor(cluster.address, shared=None if shared else False))
+    wait_until(lambda: all(in_the_middle(run.run_dir) for run in planned.runs))
+    victim = next(iter(workers_of_ray()))
+    os.kill(victim, signal.SIGKILL)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    study.wait(progress=False)
+    assert [one.ending for one in study.results] == ["done", "done"], study.results
+    check(planned, expected, f"shared {shared}")
+
+
+def test_a_driver_that_was_killed_goes_on(cluster: Any, expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    planned = read_study(table(), tmp_path)
+    code = (
+        "import json, sys; from morl.studies.plan import read_study;"
+        "from morl.studies.ray_executor import ray_executor; from morl.studies.study import RunningStudy;"
+        "RunningStudy(read_study(json.loads(sys.argv[1]), sys.argv[2]), ray_executor(sys.argv[3], shared=False)).wait()"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code, json.dumps(table()), str(tmp_path), cluster.address])
+    with driver:
+        wait_until(lambda: all(in_the_middle(run.run_dir) for run in planned.runs))
+        driver.kill()
+    study = RunningStudy(planned, ray_executor(cluster.address, shared=False))
+    study.wait(progress=False)
+    check(planned, expected, "driver")
+
+
+def test_a_study_that_is_stopped_is_saved(cluster: Any, expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    planned = read_study(table(), tmp_path)
+    study = RunningStudy(planned, ray_executor(cluster.address, workers=1, shared=False))
+    wait_until(lambda: in_the_middle(planned.runs[0].run_dir))
+    study.stop()
+    study.wait(progress=False)
+    assert [one.ending for one in study.results] == ["stopped", "stopped"]
+    assert 0 < int(checkpoint.newest(planned.runs[0].run_dir).name[-12:]) < STEPS  # type: ignore[union-attr]
+    assert not processes("morl.studies.worker")
+    study = RunningStudy(planned, ray_executor(cluster.address))
+    study.wait(progress=False)
+    check(planned, expected, "stopped")
+
+
+def test_a_cluster_of_this_machine_is_started_and_ended(expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    code = (
+        "import json, sys; from morl.studies.study import study;"
+        "done = study(json.loads(sys.argv[1]), executor='ray', folder=sys.argv[2]).wait().status().counts['done'];"
+        "import ray; print(done, ray.is_initialized())"
+    )
+    words = [sys.executable, "-c", code, json.dumps(table()), str(tmp_path)]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+    assert told == ["2", "False"]
+    check(read_study(table(), tmp_path), expected, "local")
