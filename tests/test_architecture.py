@@ -125,6 +125,15 @@ def long_tuple_assignments(tree: ast.Module) -> Found:
             yield node.lineno, ast.unparse(node)
 
 
+def test_tests_and_scripts_assign_one_thing_a_line() -> None:
+    places = [
+        f"{path.relative_to(ROOT)}:{line} {text}"
+        for path in sorted(python_files(("tests", "benchmarks", "examples")))
+        for line, text in long_tuple_assignments(tree_of(path))
+    ]
+    assert places == []
+
+
 def splats(tree: ast.AST, variadics: frozenset[str] = frozenset()) -> Found:
     """Yield `f(*x)`, but where x is the variadic parameter of an enclosing function, or f has no other form."""
     for node in ast.iter_child_nodes(tree):
