@@ -76,7 +76,7 @@ def _train(chosen: Study, file: Path) -> None:
     """
     executor = "processes" if chosen.ray is None else "ray" if chosen.ray == "auto" else chosen.ray
     training = study(file, executor=executor, workers=chosen.workers, folder=chosen.folder)
-    training.wait()
+    training.wait(progress=True)
     status = training.status()
     folder = training.planned.folder
     say(f"study {training.planned.name}: {counted(status.counts)}")
