@@ -61,8 +61,9 @@ def optimality_gap(strata: Strata, target: float = 1.0) -> FloatArray:
 def probability_of_improvement(first: Strata, second: Strata) -> FloatArray:
     """Return how probable it is that a run of the first is better than one of the second, mean over environments.
 
-    P(X > Y) = 1/M sum_m 1/(N K) sum_i sum_j S(x_mi, y_mj), with S = 1 where x > y, 1/2 where x = y, and 0 elsewhere: the
-    statistic of Mann and Whitney's U test. It says how often, not by how much. Source: Agarwal et al. 2021, section 4.3.
+    P(X > Y) = 1/M sum_m 1/(N K) sum_i sum_j S(x_mi, y_mj), with S = 1 where x > y, 1/2 where x = y, and 0 elsewhere:
+    the statistic of Mann and Whitney's U test. It says how often, not by how much. Source: Agarwal et al. 2021, section
+    4.3.
 
     Args:
         first: N runs on each of M environments, [run] or [run, resample] each.
