@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from morl.board.curves import as_numbers, folded_curve
-from morl.experiment.figures import PALETTE, literal, save_figure
+from morl.experiment.figures import PALETTE, DrawnPicture, literal, save_figure
 from morl.protocols import FloatArray
 from morl.studies.indicators import Clock, Indicator, Problem, StudyResults
 from morl.studies.statistics import Estimate, estimate, performance_profile
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLUMNS = 3
+MOST_BANDS = 8
+"""Variants up to which lines have bands; of more, bands would hide each other."""
 THRESHOLDS = 101
 """Of a performance profile."""
 LINES = ("-", "--", "-.", ":")
@@ -70,18 +72,23 @@ def study_figure(
     return figure
 
 
-def write_figure(figure: "Figure", file: Path) -> None:
-    """Write a picture for print; the same study makes the same file.
+def write_figure(results: StudyResults, file: Path) -> None:
+    """Write the picture of a study for print; the same study makes the same file.
 
     Args:
-        figure: what `study_figure` returned.
+        results: of the study, with at least one finished run.
         file: its name ends in .png, .pdf or .svg.
 
     Raises:
-        ValueError: it ends in something else.
+        ValueError: it ends in something else, or no run is finished.
         OSError: it cannot be written.
     """
-    save_figure(figure, file)
+    save_figure(study_figure(results), file)
+
+
+def page_picture(results: StudyResults) -> bytes:
+    """Return the picture of a study as a PNG file for a page, small enough for a repository."""
+    return DrawnPicture(lambda: study_figure(results)).png
 
 
 def _legend_columns(results: StudyResults, columns: int) -> int:
@@ -91,15 +98,20 @@ def _legend_columns(results: StudyResults, columns: int) -> int:
 
 
 class _Look(NamedTuple):
-    """Color and line of a variant, the same in all panels."""
+    """Color and line of a variant, the same in all panels, and whether it has a band."""
 
     color: str
     line: str
+    band: bool
 
 
 def _look(results: StudyResults, variant: str) -> _Look:
     place = results.variants.index(variant)
-    return _Look(PALETTE[place % len(PALETTE)], LINES[place // len(PALETTE) % len(LINES)])
+    return _Look(
+        color=PALETTE[place % len(PALETTE)],
+        line=LINES[place // len(PALETTE) % len(LINES)],
+        band=len(results.variants) <= MOST_BANDS,
+    )
 
 
 def _line(axes: "Axes", results: StudyResults, variant: str) -> "Artist":
@@ -132,10 +144,7 @@ def _draw_profiles(axes: "Axes", results: StudyResults, indicator: Indicator) ->
     for variant, of_variant in strata.items():
         found = estimate(of_variant, lambda resamples: performance_profile(resamples, thresholds))
         _draw(axes, thresholds, found, _look(results, variant))
-    count = len(results.complete_problems)
-    _dress(
-        axes, f"performance profile, {count} environment{'s' if count > 1 else ''}", NAMES[indicator], "runs above it"
-    )
+    _dress(axes, "performance profile", NAMES[indicator], "share of runs above it")
     axes.set_ylim(-0.02, 1.02)
 
 
@@ -149,7 +158,8 @@ def _draw(axes: "Axes", places: FloatArray, found: Estimate, look: _Look) -> Non
         look: of the line.
     """
     axes.plot(places, found.value, linewidth=1.8, color=look.color, linestyle=look.line)
-    axes.fill_between(places, found.low, found.high, color=look.color, alpha=0.16, linewidth=0.0)
+    if look.band:
+        axes.fill_between(places, found.low, found.high, color=look.color, alpha=0.16, linewidth=0.0)
 
 
 def _dress(axes: "Axes", title: str, x_label: str, y_label: str) -> None:

@@ -27,7 +27,7 @@ from pathlib import Path
 import tyro
 
 from morl.run_folder import SYSTEM
-from morl.studies.curves import study_figure, write_figure
+from morl.studies.curves import page_picture
 from morl.studies.indicators import STUDY, ListedRun, StudyResults, read_study
 from morl.studies.tables import markdown_lines, study_tables
 
@@ -106,7 +106,7 @@ def write_page(file: Path, folder: Path, pages: Path) -> str:
     if before is not None and int(before[1]) > finished:
         return f"{page}: not written, because it has {before[1]} finished runs, and {folder / name} has {finished}"
     pages.mkdir(parents=True, exist_ok=True)
-    write_figure(study_figure(results), page.with_suffix(".png"))
+    page.with_suffix(".png").write_bytes(page_picture(results))
     page.write_text(text, encoding="utf-8")
     return f"{page}: {finished} of {len(results.listed)} runs"
 

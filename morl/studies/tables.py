@@ -44,7 +44,7 @@ class Comparison(NamedTuple):
 ENVIRONMENTS = Comparison(
     "environments",
     "each environment, at the end of each run",
-    "interquartile mean over seeds (95 % bootstrap interval)",
+    "interquartile mean over seeds (95 % bootstrap interval) of the published fronts; steps and minutes are means",
 )
 EQUAL_STEPS = Comparison(
     "environment_steps",
@@ -159,9 +159,9 @@ def show(
     results = read_study(study_json)
     tables = study_tables(results)
     if plot is not None:
-        from morl.studies.curves import study_figure, write_figure
+        from morl.studies.curves import write_figure
 
-        write_figure(study_figure(results), plot)
+        write_figure(results, plot)
     if latex or csv or markdown:
         sys.stdout.write(tables.to_latex() if latex else tables.to_csv() if csv else tables.to_markdown())
     else:
@@ -380,7 +380,8 @@ def markdown_lines(titles: Sequence[str], rows: Sequence[Sequence[str]], notes: 
         rows: as many cells each.
         notes: become a list below it.
     """
-    lines = [titles, ["---"] * len(titles), *([_markdown(cell) for cell in row] for row in rows)]
+    head, *cells_of_rows = [[_markdown(cell) for cell in row] for row in (titles, *rows)]
+    lines = [head, ["---"] * len(titles), *cells_of_rows]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return "\n".join([table, "", *(f"- {_markdown(note)}" for note in notes), ""])
 
