@@ -15,7 +15,7 @@ from morl.experiment.ownership import OwnedFolder
 from morl.experiment.recording import Recorder
 from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
-from morl.experiment.settings import hyper_parameters, to_toml
+from morl.experiment.settings import hyper_parameters
 from morl.experiment.units import RewardUnits, UnitRewards
 from morl.protocols import Agent, Constrained, DescribesMetrics
 from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
@@ -65,12 +65,7 @@ class Session:
         self.reporter = Reporter(experiment, self.agent, self.evaluator, self.units, self.episodes, run_dir)
         self.checkpointing = Checkpointing(experiment, self.agent, self.envs, self.reporter, run_dir)
         self._folder: OwnedFolder | None = None
-        self._config = self.config()  # before anything is written: it may be that TOML cannot hold a setting
-
-    def config(self) -> str:
-        """Return config.toml."""
-        one = self.experiment
-        return to_toml(one.settings, one.agent_name, one.env_text, one.preset)
+        self._config = experiment.to_toml()  # before anything is written: it may be that TOML cannot hold a setting
 
     def create_files(self, folder: OwnedFolder, command: str) -> None:
         """Write what is known before training: config.toml, command.txt, system.json.

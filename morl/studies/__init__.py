@@ -1,1 +1,1 @@
-"""Many runs: grids of variants, environments and seeds, how they are executed, and what they say together."""
+"""Studies: many runs, their executors, their statistics."""
