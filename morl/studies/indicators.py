@@ -172,7 +172,7 @@ class StudyResults:
         ]
 
 
-def read_study(study_json: Path) -> StudyResults:
+def read_results(study_json: Path) -> StudyResults:
     """Return the results of a study.
 
     Args:

@@ -28,7 +28,7 @@ import tyro
 
 from morl.run_folder import SYSTEM
 from morl.studies.curves import page_picture
-from morl.studies.indicators import STUDY, ListedRun, StudyResults, read_study
+from morl.studies.indicators import STUDY, ListedRun, StudyResults, read_results
 from morl.studies.tables import markdown_lines, study_tables
 
 CONFIGS = Path("configs/studies")
@@ -97,7 +97,7 @@ def write_page(file: Path, folder: Path, pages: Path) -> str:
     name = str(tomllib.loads(file.read_text(encoding="utf-8")).get("name", file.stem))
     page = pages / f"{file.stem}.md"
     try:
-        results = read_study(folder / name.replace(":", ".") / STUDY)
+        results = read_results(folder / name.replace(":", ".") / STUDY)
         text = page_of(results, file)
     except ValueError as error:
         return f"{page}: not written, because {error}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from morl.protocols import FloatArray
-from morl.studies.indicators import INDICATORS, Clock, Indicator, Problem, StudyResults, read_study
+from morl.studies.indicators import INDICATORS, Clock, Indicator, Problem, StudyResults, read_results
 from morl.studies.statistics import Estimate, estimate, estimated_improvement, optimality_gap
 from morl.tables import Column, ShownTable, number, stdout_console, vector
 
@@ -156,7 +156,7 @@ def show(
     """
     if latex + csv + markdown > 1:
         raise ValueError("latex, csv and markdown are different forms of the tables: ask for one of them")
-    results = read_study(study_json)
+    results = read_results(study_json)
     tables = study_tables(results)
     if plot is not None:
         from morl.studies.curves import write_figure

@@ -11,13 +11,13 @@ from study_runs import listed, write_record, write_study
 import morl
 from morl.pareto import expected_utility, hypervolume, non_dominated
 from morl.preferences import finest_lattice
-from morl.studies.indicators import read_study
+from morl.studies.indicators import read_results
 
 GRID = finest_lattice(2, 250)
 
 
 def test_indicators_are_shares_of_the_best_front_of_all_runs(tmp_path: Path) -> None:
-    results = read_study(write_study(tmp_path / "s", {("a", "x-v0"): [6.0, 8.0], ("b", "x-v0"): [10.0]}))
+    results = read_results(write_study(tmp_path / "s", {("a", "x-v0"): [6.0, 8.0], ("b", "x-v0"): [10.0]}))
     (problem,) = results.problems
     assert (results.name, results.file, results.variants, problem.label) == ("s", "s.toml", ("a", "b"), "x-v0")
     best = quarter_circle(8, 2, 0, 10.0)
@@ -35,7 +35,7 @@ def test_the_best_front_is_made_of_all_runs_and_may_be_better_than_each(tmp_path
     for seed, points in enumerate([[[9.0, 1.0]], [[1.0, 9.0]]]):
         write_run(root / f"seed-{seed}", points=points, seed=seed, reference_point=[0.0, 0.0])
     runs = [listed("a", "board-test-v0", seed, Path(f"seed-{seed}")) for seed in range(2)]
-    (problem,) = read_study(write_record(root, runs)).problems
+    (problem,) = read_results(write_record(root, runs)).problems
     np.testing.assert_allclose(problem.shares("a", "hypervolume"), [9.0 / 17.0] * 2)
 
 
@@ -43,7 +43,7 @@ def test_known_fronts_come_first_and_the_lowest_utility_is_that_of_the_reference
     names = {"objectives": ["treasure", "time"], "reference_point": [0.0, -19.0]}
     known = morl.envs.specs["deep-sea-treasure-v0"].known_front(0.99)
     file = write_study(tmp_path / "s", {("a", "deep-sea-treasure-v0"): [1.0]}, points=known[::2], **names)
-    (problem,) = read_study(file).problems
+    (problem,) = read_results(file).problems
     assert problem.normalization.source == f"the known front ({len(known)} points)"
     assert problem.normalization.best["hypervolume"] == pytest.approx(241.733, abs=1e-3)
     lowest = float((GRID @ np.array([0.0, -19.0])).mean())
@@ -57,7 +57,7 @@ def test_reference_points_become_common(tmp_path: Path) -> None:
     for seed, reference in enumerate([[0.0, 0.0], [-1.0, -1.0]]):
         write_run(root / f"seed-{seed}", points=[[9.0, 9.0]], seed=seed, reference_point=reference)
     runs = [listed("a", "board-test-v0", seed, Path(f"seed-{seed}")) for seed in range(2)]
-    (problem,) = read_study(write_record(root, runs)).problems
+    (problem,) = read_results(write_record(root, runs)).problems
     assert [run.values["hypervolume"] for run in problem.runs["a"]] == [100.0, 100.0]
     assert problem.reference == (-1.0, -1.0)
     assert "seed 0: its reference point is another" in " ".join(problem.notes)
@@ -69,7 +69,7 @@ def test_all_steps_count_and_equal_steps_are_those_that_every_run_has_reached(tm
     add_evaluation(run_dir, 3_000, 2.0 * quarter_circle(8), [0.0, 0.0])
     front = json.loads((run_dir / "front.json").read_text()) | {"training_steps": 3_000}
     (run_dir / "front.json").write_text(json.dumps(front))
-    (problem,) = read_study(file).problems
+    (problem,) = read_results(file).problems
     first, second = problem.runs["a"]
     assert first.environment_steps == 2_000 + 10 + 100  # training, pre-training, evaluation, as front.json counts them
     assert (first.last("environment_steps"), second.last("environment_steps")) == (2_000 + 10 + 200, 3_000 + 10 + 300)
@@ -93,7 +93,7 @@ def test_runs_that_are_not_finished_are_left_out_with_a_reason(tmp_path: Path) -
     (root / "seed-1" / "failure.txt").write_text("the disk is full\n")
     front = json.loads((root / "seed-2" / "front.json").read_text()) | {"training_steps": 1_999}
     (root / "seed-2" / "front.json").write_text(json.dumps(front))
-    results = read_study(file)
+    results = read_results(file)
     reasons = {run.seed: reason for run, reason in results.unfinished.items()}
     assert reasons == {
         0: "no front yet",
@@ -109,7 +109,7 @@ def test_one_environment_with_two_discounts_is_two_problems(tmp_path: Path) -> N
     for variant, discount in (("a", 0.9), ("b", 0.99)):
         write_run(root / variant, discount=discount, env="x-v0")
     runs = [listed(variant, "x-v0", 0, Path(variant)) for variant in "ab"]
-    results = read_study(write_record(root, runs))
+    results = read_results(write_record(root, runs))
     assert [problem.label for problem in results.problems] == ["x-v0, discount 0.9", "x-v0, discount 0.99"]
     assert results.complete_problems == []
 
@@ -119,7 +119,7 @@ def test_different_preferences_are_replaced_by_common_ones(tmp_path: Path) -> No
     for variant, divisions in (("a", 3), ("b", 500)):
         write_run(root / variant, config={"evaluation_divisions": divisions}, points=quarter_circle(5))
     runs = [listed(variant, "x-v0", 0, Path(variant)) for variant in "ab"]
-    (problem,) = read_study(write_record(root, runs)).problems
+    (problem,) = read_results(write_record(root, runs)).problems
     utilities = [problem.runs[variant][0].values["expected_utility"] for variant in "ab"]
     assert utilities == [expected_utility(quarter_circle(5), GRID)] * 2
     assert "different preferences" in problem.notes[0]
@@ -139,7 +139,7 @@ def test_large_fronts_of_many_objectives_are_measured_by_the_best_run(tmp_path: 
         front["indicators"]["hypervolume"] += seed
         (root / f"seed-{seed}" / "front.json").write_text(json.dumps(front))
     runs = [listed("a", "x-v0", seed, Path(f"seed-{seed}")) for seed in range(2)]
-    (problem,) = read_study(write_record(root, runs)).problems
+    (problem,) = read_results(write_record(root, runs)).problems
     assert problem.normalization.source == "the best run"
     np.testing.assert_allclose(problem.shares("a", "hypervolume"), [0.75, 1.0])
 
@@ -158,5 +158,5 @@ def test_a_damaged_record_is_one_sentence(content: str | None, words: str, tmp_p
     if content is not None:
         (tmp_path / "study.json").write_text(content)
     with pytest.raises(ValueError, match=r"study\.json") as caught:
-        read_study(tmp_path / "study.json")
+        read_results(tmp_path / "study.json")
     assert words in str(caught.value)

@@ -12,7 +12,7 @@ from study_runs import random_study, write_study
 
 from morl.board.folds import bootstrap_interval, interquartile_mean
 from morl.studies.curves import study_figure, write_figure
-from morl.studies.indicators import read_study
+from morl.studies.indicators import read_results
 from morl.studies.tables import StudyTables, latex_table, markdown_table, show, study_tables
 from morl.tables import Column, ShownTable
 
@@ -23,7 +23,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tables_of(file: Path) -> StudyTables:
-    return study_tables(read_study(file))
+    return study_tables(read_results(file))
 
 
 def shown(tables: StudyTables, width: int) -> str:
@@ -33,7 +33,7 @@ def shown(tables: StudyTables, width: int) -> str:
 
 
 def test_numbers_are_the_statistics_of_the_runs(study: Path) -> None:
-    results = read_study(study)
+    results = read_results(study)
     rows = list(csv.DictReader(io.StringIO(study_tables(results).to_csv())))
     (row,) = [
         row
@@ -144,7 +144,7 @@ def test_every_form_has_every_table(study: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_picture_has_a_panel_for_each_environment_and_one_for_the_profiles(study: Path, tmp_path: Path) -> None:
-    results = read_study(study)
+    results = read_results(study)
     figure = study_figure(results)
     drawn = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title() for axes in drawn] == ["task-0-v0", "task-1-v0", "performance profile"]
@@ -169,6 +169,6 @@ def test_a_picture_has_a_panel_for_each_environment_and_one_for_the_profiles(stu
 
 
 def test_curves_along_the_wall_clock_end_where_the_first_run_ends(study: Path) -> None:
-    figure = study_figure(read_study(study), indicator="expected_utility", clock="wall_seconds")
+    figure = study_figure(read_results(study), indicator="expected_utility", clock="wall_seconds")
     assert figure.axes[0].get_xlabel() == "seconds of the clock"
     assert figure.axes[0].lines[0].get_xdata()[-1] == 20.0
