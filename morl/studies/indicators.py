@@ -26,9 +26,8 @@ from morl.board.folds import best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
 from morl.protocols import FloatArray
+from morl.studies.plan import FORMAT, STUDY
 
-STUDY = "study.json"
-FORMAT = 1
 Indicator = Literal["hypervolume", "expected_utility"]
 INDICATORS: tuple[Indicator, ...] = ("hypervolume", "expected_utility")
 Clock = Literal["environment_steps", "wall_seconds"]
@@ -170,6 +169,16 @@ class StudyResults:
             for problem in self.problems
             if all(len(problem.shares(variant, name)) for variant in self.variants for name in INDICATORS)
         ]
+
+
+def study_json_of(name: str, folder: Path) -> Path:
+    """Return where the study.json of a study lies.
+
+    Args:
+        name: of the study.
+        folder: where studies lie.
+    """
+    return folder / name.replace(":", ".") / STUDY
 
 
 def read_results(study_json: Path) -> StudyResults:

@@ -28,7 +28,7 @@ import tyro
 
 from morl.run_folder import SYSTEM
 from morl.studies.curves import page_picture
-from morl.studies.indicators import STUDY, ListedRun, StudyResults, read_results
+from morl.studies.indicators import ListedRun, StudyResults, read_results, study_json_of
 from morl.studies.tables import markdown_lines, study_tables
 
 CONFIGS = Path("configs/studies")
@@ -96,15 +96,16 @@ def write_page(file: Path, folder: Path, pages: Path) -> str:
     """
     name = str(tomllib.loads(file.read_text(encoding="utf-8")).get("name", file.stem))
     page = pages / f"{file.stem}.md"
+    study_json = study_json_of(name, folder)
     try:
-        results = read_results(folder / name.replace(":", ".") / STUDY)
+        results = read_results(study_json)
         text = page_of(results, file)
     except ValueError as error:
         return f"{page}: not written, because {error}"
     before = FINISHED.search(page.read_text(encoding="utf-8")) if page.is_file() else None
     finished = len(results.listed) - len(results.unfinished)
     if before is not None and int(before[1]) > finished:
-        return f"{page}: not written, because it has {before[1]} finished runs, and {folder / name} has {finished}"
+        return f"{page}: not written, because it has {before[1]} finished runs, and {study_json.parent} has {finished}"
     pages.mkdir(parents=True, exist_ok=True)
     page.with_suffix(".png").write_bytes(page_picture(results))
     page.write_text(text, encoding="utf-8")

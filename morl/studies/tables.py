@@ -168,6 +168,18 @@ def show(
         stdout_console().print(tables)
 
 
+def table(study_json: Path) -> StudyTables:
+    """Return the tables of a study; rich prints them, notebooks show them.
+
+    Args:
+        study_json: the study.json of the study.
+
+    Raises:
+        ValueError: study.json is missing or damaged, or no run is finished.
+    """
+    return study_tables(read_results(study_json))
+
+
 def study_tables(results: StudyResults) -> StudyTables:
     """Return the tables of a study: each environment, at equal steps and time, all environments, and improvements.
 
