@@ -172,6 +172,8 @@ class Study:
     """With table: print the tables as LaTeX."""
     csv: bool = False
     """With table: print the numbers, separated by commas."""
+    markdown: bool = False
+    """With table: print the tables as Markdown."""
     plot: Path | None = None
     """With table: write a picture of the learning curves."""
 

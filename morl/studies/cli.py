@@ -16,7 +16,7 @@ from morl.tables import stdout_console
 OTHERS = ("status", "table")
 """What `morl study` does that trains nothing."""
 OF_TRAINING = ("workers", "dry_run", "ray")
-OF_TABLES = ("latex", "csv", "plot")
+OF_TABLES = ("latex", "csv", "markdown", "plot")
 """Options of `morl study` that have an effect with one of its commands only."""
 
 
@@ -39,7 +39,13 @@ def run_study(args: Sequence[str]) -> None:
         stdout_console().print(study_status(planned))
     elif what == "table":
         tables = import_module("morl.studies.tables")
-        tables.show(planned.folder / STUDY, latex=chosen.latex, csv=chosen.csv, plot=chosen.plot)
+        tables.show(
+            planned.folder / STUDY,
+            latex=chosen.latex,
+            csv=chosen.csv,
+            markdown=chosen.markdown,
+            plot=chosen.plot,
+        )
     elif chosen.dry_run:
         from morl.studies.probe import show_plan
 
