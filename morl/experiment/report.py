@@ -15,7 +15,7 @@ from morl.tables import Column, ShownTable, number, short_labels, stdout_console
 def show_trained(runs: Sequence[Run]) -> None:
     """Print the fronts of runs that have just been trained, their summary, their folders and how to look at them."""
     for run in runs:
-        _print(front_table(run.front, f"{run.agent_name} on {run.env_id}, seed {run.seed}"))
+        show(front_table(run.front, f"{run.agent_name} on {run.env_id}, seed {run.seed}"))
     if len(runs) > 1:
         _show_summary(runs)
     folders = [run.directory for run in runs]
@@ -40,7 +40,7 @@ def show_fronts(runs: Sequence[Run], plot: Path | None, summary_only: bool = Fal
         _draw(runs, plot)
     if not summary_only or len(runs) == 1:
         for run in runs:
-            _print(front_table(run.front, f"{run.directory}: {run.agent_name} on {run.env_id}, seed {run.seed}"))
+            show(front_table(run.front, f"{run.directory}: {run.agent_name} on {run.env_id}, seed {run.seed}"))
     if len(runs) > 1:
         _show_summary(runs)
     if plot is not None:
@@ -63,14 +63,14 @@ def show_returns(run: Run, row: int | None, returns: Returns) -> None:
         Column(title="steps", cells=tuple(number(returns.lengths[position]) for position, _ in shown), dropped=2)
     )
     title = f"{run.directory} (returns discounted by {run.front.discount:g})"
-    _print(ShownTable(title=title, columns=tuple(columns)))
+    show(ShownTable(title=title, columns=tuple(columns)))
 
 
 def _show_summary(runs: Sequence[Run]) -> None:
-    _print(runs_table(runs))
+    show(runs_table(runs))
     seeds = seeds_table(runs)
     if seeds is not None:
-        _print(seeds)
+        show(seeds)
 
 
 def _draw(runs: Sequence[Run], plot: Path) -> None:
@@ -88,7 +88,8 @@ def _draw(runs: Sequence[Run], plot: Path) -> None:
     save_figure(comparison_figure(fronts, objectives, runs[0].front.known_front), plot)
 
 
-def _print(table: ShownTable) -> None:
+def show(table: object) -> None:
+    """Print a table, or something else that rich shows."""
     stdout_console().print(table)
 
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from morl.board.curves import as_numbers, folded_curve
 from morl.experiment.figures import PALETTE, DrawnPicture, literal, save_figure
 from morl.protocols import FloatArray
-from morl.studies.indicators import Clock, Indicator, Problem, StudyResults
 from morl.studies.statistics import Estimate, estimate, performance_profile
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from morl.studies.indicators import Clock, Indicator, Problem, StudyResults
 
 MOST_COLUMNS = 3
 MOST_BANDS = 8
@@ -32,7 +32,7 @@ NAMES = {"hypervolume": "share of hypervolume", "expected_utility": "share of ut
 
 
 def study_figure(
-    results: StudyResults, indicator: Indicator = "hypervolume", clock: Clock = "environment_steps"
+    results: "StudyResults", indicator: "Indicator" = "hypervolume", clock: "Clock" = "environment_steps"
 ) -> "Figure":
     """Return the curves of all variants, one panel for each environment, and at the end their performance profiles.
 
@@ -72,7 +72,7 @@ def study_figure(
     return figure
 
 
-def write_figure(results: StudyResults, file: Path) -> None:
+def write_figure(results: "StudyResults", file: Path) -> None:
     """Write the picture of a study for print; the same study makes the same file.
 
     Args:
@@ -86,12 +86,12 @@ def write_figure(results: StudyResults, file: Path) -> None:
     save_figure(study_figure(results), file)
 
 
-def page_picture(results: StudyResults) -> bytes:
+def page_picture(results: "StudyResults") -> bytes:
     """Return the picture of a study as a PNG file for a page, small enough for a repository."""
     return DrawnPicture(lambda: study_figure(results)).png
 
 
-def _legend_columns(results: StudyResults, columns: int) -> int:
+def _legend_columns(results: "StudyResults", columns: int) -> int:
     """Return how many names of variants fit side by side below so many panels."""
     longest = max(map(len, results.variants))
     return max(1, min(len(results.variants), int(columns * 48 / (longest + 8))))
@@ -105,7 +105,7 @@ class _Look(NamedTuple):
     band: bool
 
 
-def _look(results: StudyResults, variant: str) -> _Look:
+def _look(results: "StudyResults", variant: str) -> _Look:
     place = results.variants.index(variant)
     return _Look(
         color=PALETTE[place % len(PALETTE)],
@@ -114,28 +114,27 @@ def _look(results: StudyResults, variant: str) -> _Look:
     )
 
 
-def _line(axes: "Axes", results: StudyResults, variant: str) -> "Artist":
+def _line(axes: "Axes", results: "StudyResults", variant: str) -> "Artist":
     """Return an empty line as the legend shows it."""
     look = _look(results, variant)
     (line,) = axes.plot([], [], label=literal(variant), linewidth=1.8, color=look.color, linestyle=look.line)
     return line
 
 
-def _draw_curves(axes: "Axes", results: StudyResults, problem: Problem, indicator: Indicator, clock: Clock) -> None:
+def _draw_curves(
+    axes: "Axes", results: "StudyResults", problem: "Problem", indicator: "Indicator", clock: "Clock"
+) -> None:
     """Draw how an indicator grows with time on one environment."""
-    for variant, runs in problem.runs.items():
-        folded = folded_curve([run.curve for run in runs], clock)
-        if folded is None or indicator not in folded["indicators"]:
-            continue
-        ends = folded["indicators"][indicator]
-        mean, low, high = (problem.normalization.share(indicator, ends[name]) for name in ("mean", "low", "high"))
-        _draw(axes, as_numbers(folded[clock]), Estimate(mean, low, high), _look(results, variant))
+    for variant in problem.runs:
+        curve = problem.curve(variant, indicator, clock)
+        if curve is not None:
+            _draw(axes, curve.times, Estimate(curve.mean, curve.low, curve.high), _look(results, variant))
     _dress(axes, problem.label, CLOCKS[clock], NAMES[indicator])
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda value, _: _short(value))
 
 
-def _draw_profiles(axes: "Axes", results: StudyResults, indicator: Indicator) -> None:
+def _draw_profiles(axes: "Axes", results: "StudyResults", indicator: "Indicator") -> None:
     """Draw the share of runs that reach more than each share of the best."""
     strata = {variant: results.strata(variant, indicator) for variant in results.variants}
     values = np.concatenate([stratum for of_variant in strata.values() for stratum in of_variant])

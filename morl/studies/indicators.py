@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from morl.board.comparison import LARGEST_FRONT, common_reference, comparable_indicators, problem_labels
-from morl.board.curves import as_numbers, curve_of, latest_rows
+from morl.board.curves import as_numbers, curve_of, folded_curve, latest_rows
 from morl.board.folds import best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
@@ -97,11 +97,20 @@ class Normalization:
     lowest: Mapping[Indicator, float]
     best: Mapping[Indicator, float]
 
-    def share(self, indicator: Indicator, values: Sequence[float] | FloatArray) -> FloatArray:
+    def share(self, indicator: Indicator, values: Sequence[float | None]) -> FloatArray:
         """Return values of an indicator as shares; NaN where the best is no better than the lowest."""
         span = self.best[indicator] - self.lowest[indicator]
-        numbers = as_numbers(list(values)) - self.lowest[indicator]
+        numbers = as_numbers(values) - self.lowest[indicator]
         return numbers / (span if span > 0.0 else math.nan)
+
+
+class FoldedCurve(NamedTuple):
+    """The seeds of a variant as one curve: at each time [n] the interquartile mean and its 95 % bootstrap interval."""
+
+    times: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +140,25 @@ class Problem:
         """Return the indicator of each run at a time as a share: [run], without those that have none by then."""
         values = [run.value_at(indicator, clock, time) for run in self.runs.get(variant, ())]
         return _known(self.normalization.share(indicator, values))
+
+    def curve(self, variant: str, indicator: Indicator, clock: Clock) -> "FoldedCurve | None":
+        """Return the share that the seeds of a variant have over time; None without a stretch that all of them have.
+
+        Args:
+            variant: one with runs.
+            indicator: which.
+            clock: what the curve runs along.
+        """
+        folded = folded_curve([run.curve for run in self.runs[variant]], clock)
+        if folded is None or indicator not in folded["indicators"]:
+            return None
+        ends = folded["indicators"][indicator]
+        return FoldedCurve(
+            times=as_numbers(folded[clock]),
+            mean=self.normalization.share(indicator, ends["mean"]),
+            low=self.normalization.share(indicator, ends["low"]),
+            high=self.normalization.share(indicator, ends["high"]),
+        )
 
     def common_time(self, clock: Clock) -> float:
         """Return the latest time that all runs have reached; NaN where it is not known of one."""
