@@ -51,7 +51,7 @@ class Config:
             "archive": "convex",
         },
     }
-    """Name of a published instantiation -> the fields that differ from the defaults; docs/morl_d.md has the table."""
+    """Name of a published instantiation -> the fields that differ from the defaults (docs/agents/morl_d.md)."""
 
     population: int = 6
     """Number of policies, each with a weight vector of its own."""
@@ -132,7 +132,7 @@ class Config:
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few."""
     memory: Literal["none", "gru"] = "none"

@@ -131,7 +131,7 @@ def page_of(results: StudyResults, file: Path) -> str:
         *([introduction, ""] if introduction else []),
         f"The study is [configs/studies/{file.name}](../../configs/studies/{file.name});"
         f" `make results STUDY={file.stem}` trains what is missing and writes this page."
-        " [statistics.md](../statistics.md) says how to read it.",
+        " [Tables and statistics](../guide/statistics.md) says how to read it.",
         "",
         f"Finished: {finished} of {len(results.listed)} runs.",
         "",
