@@ -175,7 +175,9 @@ class Study:
     markdown: bool = False
     """With table: print the tables as Markdown."""
     plot: Path | None = None
-    """With table: write a picture of the learning curves."""
+    """With table: write a picture of the learning curves and performance profiles."""
+    fronts: Path | None = None
+    """With table: write a picture of the attainment surfaces, where there are two objectives."""
 
 
 @dataclass(frozen=True, kw_only=True)

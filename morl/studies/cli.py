@@ -15,7 +15,7 @@ from morl.studies.study import find_executor, study
 OTHERS = ("status", "table")
 """What `morl study` does that trains nothing."""
 OF_TRAINING = ("workers", "dry_run", "ray")
-OF_TABLES = ("latex", "csv", "markdown", "plot")
+OF_TABLES = ("latex", "csv", "markdown", "plot", "fronts")
 """Options of `morl study` that have an effect with one of its commands only."""
 
 
@@ -44,6 +44,7 @@ def run_study(args: Sequence[str]) -> None:
             csv=chosen.csv,
             markdown=chosen.markdown,
             plot=chosen.plot,
+            fronts=chosen.fronts,
         )
     elif chosen.dry_run:
         from morl.studies.probe import show_plan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from morl.experiment.figures import PALETTE, DrawnPicture, literal, save_figure
+from morl.experiment.figures import GREY, PALETTE, DrawnPicture, literal, save_figure
 from morl.protocols import FloatArray
 from morl.studies.statistics import Estimate, estimate, performance_profile
 
@@ -61,29 +61,84 @@ def study_figure(
         _draw_profiles(axes[panels - 1], results, indicator)
     for empty in axes[panels:]:
         empty.set_axis_off()
-    handles = [_line(axes[0], results, variant) for variant in results.variants]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=_legend_columns(results, columns),
-        fontsize=9,
-        frameon=False,
-    )
+    _legend(figure, axes[0], results, columns)
     return figure
 
 
-def write_figure(results: "StudyResults", file: Path) -> None:
-    """Write the picture of a study for print; the same study makes the same file.
+def _legend(figure: "Figure", axes: "Axes", results: "StudyResults", columns: int) -> None:
+    """Add the names of the variants below so many columns of panels."""
+    handles = [_line(axes, results, variant) for variant in results.variants]
+    places = _legend_columns(results, columns)
+    figure.legend(handles=handles, loc="outside lower center", ncols=places, fontsize=9, frameon=False)
+
+
+def attainment_figure(results: "StudyResults") -> "Figure":
+    """Return what half of the seeds of each variant attain, one panel for each environment with two objectives.
+
+    Lines are median attainment surfaces: at least half of the seeds have a point that is as good in both objectives.
+    Bands lie between the surfaces of all seeds and of at least one; rings are the known front. Source: Grunert da
+    Fonseca and Fonseca 2001.
 
     Args:
-        results: of the study, with at least one finished run.
+        results: of the study.
+
+    Raises:
+        ValueError: no finished run has two objectives.
+    """
+    from matplotlib.figure import Figure
+
+    problems = [problem for problem in results.problems if len(problem.objectives) == 2]
+    if not problems:
+        raise ValueError(
+            f"study {results.name} has no finished run with two objectives, which attainment surfaces need"
+        )
+    columns = min(MOST_COLUMNS, len(problems))
+    rows = math.ceil(len(problems) / columns)
+    figure = Figure(figsize=(4.0 * columns, 3.4 * rows + 0.4), dpi=110, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for problem, panel in zip(problems, axes, strict=False):
+        _draw_surfaces(panel, results, problem)
+    for empty in axes[len(problems) :]:
+        empty.set_axis_off()
+    _legend(figure, axes[0], results, columns)
+    return figure
+
+
+def _draw_surfaces(axes: "Axes", results: "StudyResults", problem: "Problem") -> None:
+    """Draw the known front and the attainment surfaces of each variant."""
+    known = problem.known_front
+    if known is not None:
+        axes.scatter(known[:, 0], known[:, 1], s=20, facecolors="none", edgecolors=GREY, linewidths=0.9)
+    for variant, runs in problem.runs.items():
+        look = _look(results, variant)
+        places = np.unique(np.concatenate([run.points[:, 0] for run in runs]))
+        levels = (len(runs), (len(runs) + 1) // 2, 1)
+        worst, median, best = (_heights(problem.attainment(variant, level), places) for level in levels)
+        # A surface falls right after each of its corners.
+        axes.step(places, median, where="pre", linewidth=1.8, color=look.color, linestyle=look.line)
+        if look.band and len(runs) > 1:
+            axes.fill_between(places, worst, best, step="pre", color=look.color, alpha=0.16, linewidth=0.0)
+    _dress(axes, problem.label, literal(problem.objectives[0], 30), literal(problem.objectives[1], 30))
+
+
+def _heights(surface: FloatArray, places: FloatArray) -> FloatArray:
+    """Return the second objective of a surface [corner, 2] at first objectives [n]; NaN beyond its last corner."""
+    heights = np.append(surface[:, 1], np.nan)
+    return heights[np.searchsorted(surface[:, 0], places, side="left")]
+
+
+def write_figure(figure: "Figure", file: Path) -> None:
+    """Write a picture of a study for print; the same study makes the same file.
+
+    Args:
+        figure: what `study_figure` or `attainment_figure` returned.
         file: its name ends in .png, .pdf or .svg.
 
     Raises:
-        ValueError: it ends in something else, or no run is finished.
+        ValueError: it ends in something else.
         OSError: it cannot be written.
     """
-    save_figure(study_figure(results), file)
+    save_figure(figure, file)
 
 
 def page_picture(results: "StudyResults") -> bytes:

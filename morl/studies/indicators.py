@@ -22,7 +22,7 @@ import numpy as np
 
 from morl.board.comparison import LARGEST_FRONT, common_reference, comparable_indicators, problem_labels
 from morl.board.curves import as_numbers, curve_of, folded_curve, latest_rows
-from morl.board.folds import best_of
+from morl.board.folds import attainment_surface, best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
 from morl.protocols import FloatArray
@@ -51,7 +51,8 @@ class FinishedRun:
 
     Attributes:
         listed: the run.
-        values: hypervolume and expected utility of the front that it published, on episodes that selected nothing.
+        points: [n, objective] of the front that it published, on episodes that selected nothing.
+        values: hypervolume and expected utility of these points.
         training_steps: environment steps of training.
         environment_steps: all environment steps: training, pre-training and evaluation.
         wall_seconds: of the clock.
@@ -59,6 +60,7 @@ class FinishedRun:
     """
 
     listed: ListedRun
+    points: FloatArray
     values: Mapping[Indicator, float]
     training_steps: float
     environment_steps: float
@@ -120,6 +122,8 @@ class Problem:
     Attributes:
         label: name of the environment, with what tells it from others of the study.
         runs: variant -> its runs, in the order of study.json.
+        objectives: their names.
+        known_front: [k, objective] the known front; None where there is none.
         reference: [objective] the reference point of its hypervolumes; None where there is none.
         normalization: what its indicators are shares of.
         notes: what a reader of its numbers must know.
@@ -127,6 +131,8 @@ class Problem:
 
     label: str
     runs: Mapping[str, Sequence[FinishedRun]]
+    objectives: tuple[str, ...]
+    known_front: FloatArray | None
     reference: tuple[float, ...] | None
     normalization: Normalization
     notes: tuple[str, ...] = ()
@@ -159,6 +165,10 @@ class Problem:
             low=self.normalization.share(indicator, ends["low"]),
             high=self.normalization.share(indicator, ends["high"]),
         )
+
+    def attainment(self, variant: str, level: int) -> FloatArray:
+        """Return the corners [corner, 2] of what at least `level` seeds of a variant attain, of two objectives."""
+        return attainment_surface([run.points for run in self.runs[variant]], level)
 
     def common_time(self, clock: Clock) -> float:
         """Return the latest time that all runs have reached; NaN where it is not known of one."""
@@ -319,6 +329,7 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
         utility = delivered_utility(reported.points, reported.choice_points, preferences)
         one = FinishedRun(
             listed=run,
+            points=reported.points,
             values={"hypervolume": indicators.get("hypervolume", math.nan), "expected_utility": utility},
             training_steps=reported.counts.get("training_steps", math.nan),
             environment_steps=reported.counts.get("environment_steps", math.nan),
@@ -337,6 +348,8 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
     return Problem(
         label=label,
         runs=finished,
+        objectives=group[0].objectives,
+        known_front=known,
         reference=reference,
         normalization=_normalization(values, known, union, reference, preferences),
         notes=tuple(dict.fromkeys(notes)),

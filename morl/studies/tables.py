@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from morl.protocols import FloatArray
+from morl.studies import curves
 from morl.studies.indicators import INDICATORS, Clock, Indicator, Problem, StudyResults, read_results
 from morl.studies.statistics import Estimate, estimate, estimated_improvement, optimality_gap
 from morl.tables import Column, ShownTable, number, stdout_console, vector
@@ -140,16 +141,22 @@ class StudyTables:
 
 
 def show(
-    study_json: Path, latex: bool = False, csv: bool = False, markdown: bool = False, plot: Path | None = None
+    study_json: Path,
+    latex: bool = False,
+    csv: bool = False,
+    markdown: bool = False,
+    plot: Path | None = None,
+    fronts: Path | None = None,
 ) -> None:
-    """Print the tables of a study; with `plot`, also write a picture of its curves.
+    """Print the tables of a study; with `plot` and `fronts`, also write pictures.
 
     Args:
         study_json: the study.json of the study.
         latex: print LaTeX.
         csv: print numbers, separated by commas.
         markdown: print Markdown.
-        plot: the picture, .png, .pdf or .svg.
+        plot: a picture of its curves, .png, .pdf or .svg.
+        fronts: a picture of the attainment surfaces of its fronts.
 
     Raises:
         ValueError: study.json is missing or damaged, no run is finished, or more than one form is asked for.
@@ -159,9 +166,9 @@ def show(
     results = read_results(study_json)
     tables = study_tables(results)
     if plot is not None:
-        from morl.studies.curves import write_figure
-
-        write_figure(results, plot)
+        curves.write_figure(curves.study_figure(results), plot)
+    if fronts is not None:
+        curves.write_figure(curves.attainment_figure(results), fronts)
     if latex or csv or markdown:
         sys.stdout.write(tables.to_latex() if latex else tables.to_csv() if csv else tables.to_markdown())
     else:

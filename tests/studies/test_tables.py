@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from board_runs import quarter_circle
 from rich.console import Console
 from study_runs import random_study, write_study
 
 from morl.board.folds import bootstrap_interval, interquartile_mean
-from morl.studies.curves import study_figure, write_figure
+from morl.studies.curves import attainment_figure, study_figure, write_figure
 from morl.studies.indicators import read_results
 from morl.studies.tables import StudyTables, latex_table, markdown_table, show, study_tables
 from morl.tables import Column, ShownTable
@@ -160,15 +161,35 @@ def test_a_picture_has_a_panel_for_each_environment_and_one_for_the_profiles(stu
     shares = [interquartile_mean(results.problems[0].shares(variant, "hypervolume")) for variant in results.variants]
     np.testing.assert_allclose(ends, shares)
     for name in ("curves.png", "curves.pdf"):
-        write_figure(results, tmp_path / name)
+        write_figure(study_figure(results), tmp_path / name)
         first = (tmp_path / name).read_bytes()
-        write_figure(results, tmp_path / name)
+        write_figure(study_figure(results), tmp_path / name)
         assert (tmp_path / name).read_bytes() == first
     with pytest.raises(ValueError, match="must end in"):
-        write_figure(results, tmp_path / "curves.gif")
+        write_figure(figure, tmp_path / "curves.gif")
 
 
 def test_curves_along_the_wall_clock_end_where_the_first_run_ends(study: Path) -> None:
     figure = study_figure(read_results(study), indicator="expected_utility", clock="wall_seconds")
     assert figure.axes[0].get_xlabel() == "seconds of the clock"
     assert figure.axes[0].lines[0].get_xdata()[-1] == 20.0
+
+
+def test_fronts_are_drawn_as_attainment_surfaces(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [6.0, 8.0, 10.0], ("b", "x-v0"): [7.0]})
+    figure = attainment_figure(read_results(file))
+    median, alone = figure.axes[0].lines[:2]
+    front = quarter_circle(8, 2, 0, 8.0)
+    heights = dict(zip(median.get_xdata(), median.get_ydata(), strict=True))
+    assert [heights[place] for place in front[:, 0]] == front[:, 1].tolist()  # of the second best of three seeds
+    np.testing.assert_array_equal(np.column_stack(alone.get_data()), quarter_circle(8, 2, 0, 7.0))
+    assert len(figure.axes[0].collections) == 1  # one seed has no band, and there is no known front
+    show(file, csv=True, plot=tmp_path / "curves.svg", fronts=tmp_path / "fronts.svg")
+    assert {"curves.svg", "fronts.svg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_fronts_of_more_objectives_cannot_be_drawn(tmp_path: Path) -> None:
+    names = {"objectives": ["a", "b", "c"], "reference_point": [0.0] * 3, "points": quarter_circle(5, 3)}
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [1.0]}, **names)
+    with pytest.raises(ValueError, match="no finished run with two objectives"):
+        attainment_figure(read_results(file))
