@@ -109,6 +109,7 @@ def _draw_surfaces(axes: "Axes", results: "StudyResults", problem: "Problem") ->
     known = problem.known_front
     if known is not None:
         axes.scatter(known[:, 0], known[:, 1], s=20, facecolors="none", edgecolors=GREY, linewidths=0.9)
+    lowest = min(run.points[:, 1].min() for runs in problem.runs.values() for run in runs if len(run.points))
     for variant, runs in problem.runs.items():
         look = _look(results, variant)
         places = np.unique(np.concatenate([run.points[:, 0] for run in runs]))
@@ -117,6 +118,7 @@ def _draw_surfaces(axes: "Axes", results: "StudyResults", problem: "Problem") ->
         # A surface falls right after each of its corners.
         axes.step(places, median, where="pre", linewidth=1.8, color=look.color, linestyle=look.line)
         if look.band and len(runs) > 1:
+            worst = np.where(np.isnan(worst), lowest, worst)  # what some seed does not attain at all
             axes.fill_between(places, worst, best, step="pre", color=look.color, alpha=0.16, linewidth=0.0)
     _dress(axes, problem.label, literal(problem.objectives[0], 30), literal(problem.objectives[1], 30))
 

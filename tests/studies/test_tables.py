@@ -2,8 +2,10 @@
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from board_runs import quarter_circle
 from rich.console import Console
 from study_runs import random_study, write_study
 
+import morl
 from morl.board.folds import bootstrap_interval, interquartile_mean
 from morl.studies.curves import attainment_figure, study_figure, write_figure
 from morl.studies.indicators import read_results
@@ -193,3 +196,31 @@ def test_fronts_of_more_objectives_cannot_be_drawn(tmp_path: Path) -> None:
     file = write_study(tmp_path / "s", {("a", "x-v0"): [1.0]}, **names)
     with pytest.raises(ValueError, match="no finished run with two objectives"):
         attainment_figure(read_results(file))
+
+
+STUDY = """
+name = "tiny"
+total_steps = 256
+seeds = 1
+envs = ["deep-sea-treasure-v0"]
+agents = ["pd-morl"]
+loggers = []
+run = { evaluate_every = 128, evaluation_divisions = 4, num_envs = 4 }
+"""
+
+
+def test_the_commands_make_tables_of_what_a_study_trained(tmp_path: Path, morl_cli: Any) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(STUDY)
+    studies = tmp_path / "studies"
+    shown = morl.study(file, folder=studies, workers=1).wait(progress=False).table()
+    assert isinstance(shown, StudyTables)
+    arguments = ("study", "table", file, "--folder", studies)
+    code, text, complaint = morl_cli(*arguments, "--csv", "--plot", tmp_path / "curves.png")
+    assert (code, text) == (0, shown.to_csv()), complaint
+    (row,) = [line for line in csv.DictReader(text.splitlines()) if line["quantity"] == "all steps"]
+    front = json.loads((studies / "tiny/pd-morl/deep-sea-treasure-v0/seed-0/front.json").read_text())
+    assert float(row["value"]) > front["training_steps"] == 256
+    assert (tmp_path / "curves.png").stat().st_size > 1_000
+    code, text, complaint = morl_cli(*arguments, "--markdown")
+    assert "WARNING: fewer than 5 seeds" in text
