@@ -55,8 +55,7 @@ def main(arguments: Arguments) -> None:
     files = study_files(arguments.studies)
     for file in files:
         if arguments.run:
-            # A study whose runs fail still has a page: it says which, and why.
-            subprocess.run([sys.executable, "-m", "morl", "study", str(file)], check=False)
+            run_study(file, arguments.folder)
         _say(write_page(file, arguments.folder, PAGES))
     pages = [Path("README.md"), *sorted(Path("docs").glob("**/*.md"))]
     for page in pages:
@@ -65,6 +64,24 @@ def main(arguments: Arguments) -> None:
         if quoted != text:
             page.write_text(quoted, encoding="utf-8")
             _say(f"{page}: quotations written again")
+
+
+def run_study(file: Path, folder: Path) -> None:
+    """Train the runs of a study that are missing, in a process of its own, which Ctrl-C reaches as well.
+
+    A study whose runs fail still has a page: it says which, and why. So how the process ends is not looked at.
+
+    Args:
+        file: the study.toml.
+        folder: where studies lie.
+    """
+    words = [sys.executable, "-m", "morl", "study", str(file), "--folder", str(folder)]
+    with subprocess.Popen(words) as process:
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it saves its runs
+            raise
 
 
 def study_files(names: Sequence[str]) -> list[Path]:
@@ -265,3 +282,5 @@ if __name__ == "__main__":
         main(tyro.cli(Arguments, description=__doc__))
     except ValueError as mistake:
         sys.exit(f"error: {mistake}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; started again, studies are resumed")

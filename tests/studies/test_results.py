@@ -1,6 +1,7 @@
 """Pages of results: written from run folders, and quoted in the documentation as they are."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -81,11 +82,21 @@ def test_studies_are_run_before_their_pages_are_written(tmp_path: Path, monkeypa
     write_toys(tmp_path)
     (tmp_path / "README.md").touch()
     commands = []
-    monkeypatch.setattr(results.subprocess, "run", lambda words, check: commands.append(words[1:]))
+    monkeypatch.setattr(results, "run_study", lambda file, folder: commands.append((file, folder)))
     main(Arguments(studies=("toys",)))
-    assert commands == [["-m", "morl", "study", "configs/studies/toys.toml"]]
+    assert commands == [(Path("configs/studies/toys.toml"), Path("studies"))]
     with pytest.raises(ValueError, match="study is 'toy', but must be one of toys"):
         study_files(["toy"])
+
+
+def test_a_study_is_run_by_its_command_and_may_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write_toys(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]]))
+    results.run_study(file, tmp_path / "studies")
+    assert "agents is missing" in capfd.readouterr().err  # toys.toml has a name only
 
 
 PAGE = """
