@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
 from morl.protocols import FloatArray
 from morl.studies.plan import FORMAT, STUDY
+
+if TYPE_CHECKING:
+    from morl.board.folder import RunFolder
+    from morl.board.records import ReportedFront
 
 Indicator = Literal["hypervolume", "expected_utility"]
 INDICATORS: tuple[Indicator, ...] = ("hypervolume", "expected_utility")
@@ -53,6 +57,8 @@ class FinishedRun:
         listed: the run.
         points: [n, objective] of the front that it published, on episodes that selected nothing.
         values: hypervolume and expected utility of these points.
+        conditioned_utility: mean utility of the policies that are conditioned on the very preference, in the evaluation
+            that selected; NaN where an agent has none, or measures it in units of its own.
         training_steps: environment steps of training.
         environment_steps: all environment steps: training, pre-training and evaluation.
         wall_seconds: of the clock.
@@ -62,6 +68,7 @@ class FinishedRun:
     listed: ListedRun
     points: FloatArray
     values: Mapping[Indicator, float]
+    conditioned_utility: float
     training_steps: float
     environment_steps: float
     wall_seconds: float
@@ -141,6 +148,11 @@ class Problem:
         """Return the published indicator of each run of a variant as a share: [run], without those that have none."""
         values = [run.values[indicator] for run in self.runs.get(variant, ())]
         return _known(self.normalization.share(indicator, values))
+
+    def conditioned_shares(self, variant: str) -> FloatArray:
+        """Return the conditioned utility of each run as a share of the best expected utility: [run], as `shares`."""
+        values = [run.conditioned_utility for run in self.runs.get(variant, ())]
+        return _known(self.normalization.share("expected_utility", values))
 
     def shares_at(self, variant: str, indicator: Indicator, clock: Clock, time: float) -> FloatArray:
         """Return the indicator of each run at a time as a share: [run], without those that have none by then."""
@@ -331,6 +343,7 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
             listed=run,
             points=reported.points,
             values={"hypervolume": indicators.get("hypervolume", math.nan), "expected_utility": utility},
+            conditioned_utility=math.nan if divisions else _conditioned_utility(folder, reported),
             training_steps=reported.counts.get("training_steps", math.nan),
             environment_steps=reported.counts.get("environment_steps", math.nan),
             wall_seconds=reported.counts.get("wall_seconds", math.nan),
@@ -354,6 +367,17 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
         normalization=_normalization(values, known, union, reference, preferences),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _conditioned_utility(folder: "RunFolder", reported: "ReportedFront") -> float:
+    """Return the utility that preferences achieved themselves when the published front was found; NaN if unknown.
+
+    It is recorded in the agent's units, and comparable with expected utilities only where these are the environment's.
+    """
+    selecting = folder.evaluations.clocks.get(int(reported.counts.get("selected_at_step", -1)))
+    if selecting is None or selecting.conditioned_utility is None or (reported.units != 1.0).any():
+        return math.nan
+    return selecting.conditioned_utility
 
 
 def _normalization(

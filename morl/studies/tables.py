@@ -29,6 +29,7 @@ MOST_NAMED = 8
 """Cells that a note names; further ones are counted."""
 TITLES: Mapping[Indicator, str] = {"hypervolume": "hypervolume", "expected_utility": "expected utility"}
 SHARES: Mapping[Indicator, str] = {"hypervolume": "share of hypervolume", "expected_utility": "share of utility"}
+CONDITIONED = "conditioned share"
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}"}
@@ -224,6 +225,8 @@ def _environment_rows(results: StudyResults) -> list[Row]:
             values = np.array([run.values[name] for run in runs])
             estimates[TITLES[name]] = _estimate([values[np.isfinite(values)]])
             estimates[SHARES[name]] = _estimate([problem.shares(variant, name)])
+        if any(len(one.conditioned_shares(name)) for one, name in _cells(results)):
+            estimates[CONDITIONED] = _estimate([problem.conditioned_shares(variant)])
         facts = {
             "training steps": _mean([run.training_steps for run in runs]),
             "all steps": _mean([run.environment_steps for run in runs]),
@@ -307,6 +310,11 @@ def _environment_notes(results: StudyResults) -> list[str]:
     notes = [f"shares are of {source}: {_named(labels)}" for source, labels in sources.items()]
     references = {problem.label: problem.reference for problem in results.problems if problem.reference is not None}
     notes.append(f"reference points: {_named([f'{name} {vector(one)}' for name, one in references.items()], '; ')}")
+    if any(len(problem.conditioned_shares(variant)) for problem, variant in _cells(results)):
+        notes.append(
+            f"{CONDITIONED}: the utility that preferences get from the policy conditioned on them, in the evaluation"
+            " that selected, as a share of the best utility; what it lacks to the share of utility is regret"
+        )
     few = [
         f"{variant} on {problem.label} ({len(problem.runs[variant])})"
         for problem, variant in _cells(results)
@@ -352,7 +360,7 @@ def _table(results: StudyResults, kind: Comparison, rows: Sequence[Row], notes: 
     for name in rows[0].estimates if rows else ():
         own_units = kind is ENVIRONMENTS and name in TITLES.values()
         cells = tuple(estimate_text(row.estimates[name], row.runs, number if own_units else _share) for row in rows)
-        columns.append(Column(title=name, cells=cells, dropped=5 if own_units else 0))
+        columns.append(Column(title=name, cells=cells, dropped=5 if own_units else 1 if name == CONDITIONED else 0))
     for place, name in enumerate(rows[0].facts if rows else (), start=2):
         columns.append(Column(title=name, cells=tuple(number(row.facts[name]) for row in rows), dropped=place))
     title = f"{results.name}: {kind.title}"

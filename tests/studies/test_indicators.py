@@ -144,6 +144,25 @@ def test_large_fronts_of_many_objectives_are_measured_by_the_best_run(tmp_path: 
     np.testing.assert_allclose(problem.shares("a", "hypervolume"), [0.75, 1.0])
 
 
+def test_the_conditioned_utility_is_that_of_the_evaluation_that_selected(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [10.0, 10.0]}, selected_at_step=1_000)
+    runs = tmp_path / "s" / "a" / "x-v0"
+    for seed in range(2):
+        metrics = runs / f"seed-{seed}" / "metrics.jsonl"
+        lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+        for line in lines:
+            if "selection/hypervolume" in line:
+                line["conditioned_utility"] = line["training_steps"] / 500.0
+        metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    front = json.loads((runs / "seed-1" / "front.json").read_text()) | {"units": [1.0, 3.0]}
+    (runs / "seed-1" / "front.json").write_text(json.dumps(front))
+    (problem,) = read_results(file).problems
+    first, other_units = problem.runs["a"]
+    assert (first.conditioned_utility, np.isnan(other_units.conditioned_utility)) == (2.0, True)
+    best = expected_utility(quarter_circle(8, 2, 0, 10.0), GRID)
+    np.testing.assert_allclose(problem.conditioned_shares("a"), [2.0 / best])
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
