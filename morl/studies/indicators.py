@@ -75,7 +75,7 @@ class FinishedRun:
     curve: dict[str, Any]
 
     def value_at(self, indicator: Indicator, clock: Clock, time: float) -> float:
-        """Return an indicator of the latest evaluation at a time, whether it was published or not; NaN before any.
+        """Return an indicator of the latest evaluation at a time, published or not; NaN before any, or if not known.
 
         Args:
             indicator: which.
@@ -83,6 +83,8 @@ class FinishedRun:
             time: environment steps of all kinds, or seconds.
         """
         values = as_numbers(self.curve["indicators"].get(indicator, []))
+        if not np.isfinite([time, *as_numbers(self.curve[clock])]).all():
+            return math.nan  # metrics.jsonl is missing or damaged
         row = int(latest_rows(self.curve, clock, [time])[0])
         return float(values[row]) if 0 <= row < len(values) else math.nan
 
@@ -184,7 +186,7 @@ class Problem:
 
     def common_time(self, clock: Clock) -> float:
         """Return the latest time that all runs have reached; NaN where it is not known of one."""
-        return min((run.last(clock) for runs in self.runs.values() for run in runs), default=math.nan)
+        return float(np.min([run.last(clock) for runs in self.runs.values() for run in runs]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import morl
 from morl.pareto import expected_utility, hypervolume, non_dominated
 from morl.preferences import finest_lattice
 from morl.studies.indicators import read_results
+from morl.studies.tables import study_tables
 
 GRID = finest_lattice(2, 250)
 
@@ -80,6 +81,17 @@ def test_all_steps_count_and_equal_steps_are_those_that_every_run_has_reached(tm
     assert first.value_at("hypervolume", "environment_steps", 2_209) == pytest.approx(at[0] / 4.0)  # half the front
     assert np.isnan(first.value_at("hypervolume", "environment_steps", 1_000))  # the first evaluation ends at 1,110
     assert "seeds have different numbers of training steps" in problem.notes[0]
+
+
+def test_without_clocks_nothing_is_compared_at_equal_steps(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [5.0, 6.0], ("b", "x-v0"): [7.0]})
+    (tmp_path / "s" / "a" / "x-v0" / "seed-1" / "metrics.jsonl").unlink()
+    (problem,) = read_results(file).problems
+    assert np.isnan(problem.common_time("environment_steps"))
+    assert not len(problem.shares_at("b", "hypervolume", "environment_steps", problem.common_time("wall_seconds")))
+    assert len(problem.shares_at("a", "hypervolume", "wall_seconds", 20.0)) == 1
+    assert problem.curve("a", "hypervolume", "environment_steps") is None
+    assert study_tables(read_results(file)).tables[1].shown.columns[-1].cells == ("-", "-")
 
 
 def test_runs_that_are_not_finished_are_left_out_with_a_reason(tmp_path: Path) -> None:
