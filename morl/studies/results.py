@@ -139,7 +139,7 @@ def page_of(results: StudyResults, file: Path) -> str:
     Raises:
         ValueError: no run is finished.
     """
-    title, introduction = _introduction(file)
+    title, introduction = introduction_of(file)
     finished = len(results.listed) - len(results.unfinished)
     lines = [
         f"# {title}",
@@ -210,7 +210,7 @@ def with_quotations(text: str, pages: Path) -> str:
     return QUOTATION.sub(quotation, text)
 
 
-def _introduction(file: Path) -> tuple[str, str]:
+def introduction_of(file: Path) -> tuple[str, str]:
     """Return title and first paragraph: the comments that a study begins with."""
     lines = []
     for line in file.read_text(encoding="utf-8").splitlines():

@@ -8,6 +8,7 @@ import pytest
 from study_runs import write_study
 
 from morl.studies import results
+from morl.studies.plan import read_study
 from morl.studies.results import Arguments, main, quoted_cell, study_files, with_quotations, write_page
 
 ROOT = Path(__file__).parents[2]
@@ -130,6 +131,24 @@ def test_figures_in_the_documentation_are_those_of_the_results(page: Path) -> No
     text = page.read_text(encoding="utf-8")
     assert text.count("<!-- result ") == text.count("<!-- /result -->")
     assert with_quotations(text, ROOT / "docs" / "results") == text
+
+
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.toml"))
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_the_studies_behind_the_documentation_can_be_run(file: Path, tmp_path: Path) -> None:
+    try:
+        study = read_study(file, tmp_path)
+    except ValueError as error:
+        if "is not installed" in str(error):
+            pytest.skip(str(error))
+        raise
+    assert study.name == file.stem
+    title, introduction = results.introduction_of(file)
+    assert title
+    assert "of a core" in introduction  # how long it takes
+    assert f"`{file.stem}`" in (ROOT / "docs" / "guide" / "statistics.md").read_text()
 
 
 def test_system_json_of_a_run_is_read_as_it_is_written(tmp_path: Path) -> None:
