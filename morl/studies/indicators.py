@@ -26,6 +26,7 @@ from morl.board.folds import attainment_surface, best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
 from morl.protocols import FloatArray
+from morl.run_folder import FAILURE
 from morl.studies.plan import FORMAT, STUDY
 
 if TYPE_CHECKING:
@@ -303,8 +304,8 @@ def _why_not(library: Library, run: ListedRun) -> str:
     if not run.directory.is_dir():
         return "not run"
     if folder.reported is None or not folder.loadable:
-        failure = run.directory / "failure.txt"
-        return f"failed: {failure.read_text().strip()}" if failure.is_file() else "no front yet"
+        failure = run.directory / FAILURE
+        return f"failed: {failure.read_text(errors='replace').strip()}" if failure.is_file() else "no front yet"
     total = run.total_steps or (folder.config or {}).get("total_steps")
     steps = folder.reported.counts.get("training_steps", 0.0)
     if not isinstance(total, int) or steps < total:
