@@ -17,7 +17,8 @@ def source_commit() -> str | None:
     root = Path(__file__).resolve().parents[1]
     if not (root / ".git").exists():  # git would find the repository of a user whose .venv this package lies in
         return None
-    words = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    words = ["git", "--no-optional-locks", "-C", str(root)]  # a commit of the user's may be in progress
+    words += ["describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
     try:
         found = subprocess.run(words, capture_output=True, text=True, timeout=20, check=True, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):  # no git, or a checkout of another user
