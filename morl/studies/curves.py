@@ -14,6 +14,8 @@ from morl.protocols import FloatArray
 from morl.studies.statistics import Estimate, estimate, performance_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -28,7 +30,7 @@ THRESHOLDS = 101
 LINES = ("-", "--", "-.", ":")
 """After a whole round of colors the lines change, so that no two of 56 variants look the same."""
 CLOCKS = {"environment_steps": "environment steps, all counted", "wall_seconds": "seconds of the clock"}
-NAMES = {"hypervolume": "share of hypervolume", "expected_utility": "share of utility"}
+SHARES: "Mapping[Indicator, str]" = {"hypervolume": "share of hypervolume", "expected_utility": "share of utility"}
 
 
 def study_figure(
@@ -186,7 +188,7 @@ def _draw_curves(
         curve = problem.curve(variant, indicator, clock)
         if curve is not None:
             _draw(axes, curve.times, Estimate(curve.mean, curve.low, curve.high), _look(results, variant))
-    _dress(axes, problem.label, CLOCKS[clock], NAMES[indicator])
+    _dress(axes, problem.label, CLOCKS[clock], SHARES[indicator])
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(lambda value, _: _short(value))
 
@@ -200,7 +202,7 @@ def _draw_profiles(axes: "Axes", results: "StudyResults", indicator: "Indicator"
     for variant, of_variant in strata.items():
         found = estimate(of_variant, lambda resamples: performance_profile(resamples, thresholds))
         _draw(axes, thresholds, found, _look(results, variant))
-    _dress(axes, "performance profile", NAMES[indicator], "share of runs above it")
+    _dress(axes, "performance profile", SHARES[indicator], "share of runs above it")
     axes.set_ylim(-0.02, 1.02)
 
 

@@ -28,7 +28,6 @@ MOST_PAIRS = 5
 MOST_NAMED = 8
 """Cells that a note names; further ones are counted."""
 TITLES: Mapping[Indicator, str] = {"hypervolume": "hypervolume", "expected_utility": "expected utility"}
-SHARES: Mapping[Indicator, str] = {"hypervolume": "share of hypervolume", "expected_utility": "share of utility"}
 CONDITIONED = "conditioned share"
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
@@ -224,7 +223,7 @@ def _environment_rows(results: StudyResults) -> list[Row]:
         for name in INDICATORS:
             values = np.array([run.values[name] for run in runs])
             estimates[TITLES[name]] = _estimate([values[np.isfinite(values)]])
-            estimates[SHARES[name]] = _estimate([problem.shares(variant, name)])
+            estimates[curves.SHARES[name]] = _estimate([problem.shares(variant, name)])
         if any(len(one.conditioned_shares(name)) for one, name in _cells(results)):
             estimates[CONDITIONED] = _estimate([problem.conditioned_shares(variant)])
         facts = {
@@ -241,7 +240,7 @@ def _rows_at(results: StudyResults, clock: Clock, title: str) -> list[Row]:
     for problem, variant in _cells(results):
         time = problem.common_time(clock)
         shares = {name: problem.shares_at(variant, name, clock, time) for name in INDICATORS}
-        estimates = {SHARES[name]: _estimate([values]) for name, values in shares.items()}
+        estimates = {curves.SHARES[name]: _estimate([values]) for name, values in shares.items()}
         runs = len(shares["hypervolume"])
         if len(problem.runs) > 1:
             rows.append(Row(env=problem.label, variant=variant, runs=runs, estimates=estimates, facts={title: time}))
@@ -253,7 +252,9 @@ def _aggregate_rows(results: StudyResults) -> list[Row]:
     rows = []
     for variant in results.variants if problems else ():
         strata = {name: results.strata(variant, name) for name in INDICATORS}
-        estimates: dict[str, Estimate | None] = {SHARES[name]: estimate(values) for name, values in strata.items()}
+        estimates: dict[str, Estimate | None] = {
+            curves.SHARES[name]: estimate(values) for name, values in strata.items()
+        }
         estimates["optimality gap"] = estimate(strata["hypervolume"], optimality_gap)
         runs = sum(map(len, strata["hypervolume"]))
         rows.append(Row(env=f"{len(problems)} environments", variant=variant, runs=runs, estimates=estimates))
