@@ -37,7 +37,8 @@ def run_study(args: Sequence[str]) -> None:
     if what == "status":
         show(study_status(planned))
     elif what == "table":
-        tables = import_module("morl.studies.tables")
+        from morl.studies import tables
+
         tables.show(
             planned.folder / STUDY,
             latex=chosen.latex,

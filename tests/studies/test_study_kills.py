@@ -104,7 +104,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> li
     return [outcome(folder / str(seed)) for seed in range(2)]
 
 
-def test_a_killed_process_fails_its_run_and_the_study_again_goes_on(tmp_path: Path, whole: list[dict[str, Any]]) -> None:
+def test_a_killed_process_fails_its_run_and_the_study_again_goes_on(
+    tmp_path: Path, whole: list[dict[str, Any]]
+) -> None:
     file = study_file(tmp_path)
     process = start(file, "--workers", "1")
     wait_until(lambda: in_the_middle(run_dirs(file)[0]), process)
