@@ -73,7 +73,7 @@ def main(arguments: Arguments) -> None:
             )
             for workers in (1, 2)
         }
-        once = timed([*MORL, "study", "study.toml", "--folder", "by-1"], folder)
+        once = timed([*study, "1", "--folder", "by-1"], folder)
     alone = Seconds(sum(one.wall for one in trained), sum(one.processor for one in trained))
     print(f"{runs} runs of {arguments.agent} on {arguments.env}, {steps:,} steps; {os.cpu_count()} cores")
     print(f"{'':34}{'wall clock':>12}{'processor':>12}")
