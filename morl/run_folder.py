@@ -73,14 +73,18 @@ IndexArray = NDArray[np.int64]
 class SystemRecord(TypedDict):
     """What `system.json` holds.
 
-    `device` is the resolved one ("cpu", "cuda"); `update_backend` executes the updates ("eager", "numba"; None where
-    the agent does not say); `env_backend` steps the training environments.
+    `commit` is that of the sources when the run began, with "+" where files differed from it (None for a wheel);
+    `processor` and `cores` are those of the machine; `device` is the resolved one ("cpu", "cuda"); `update_backend`
+    executes the updates ("eager", "numba"; None where the agent does not say); `env_backend` steps the training
+    environments.
     """
 
     morl: str
+    commit: str | None
     python: str
     platform: str
     processor: str
+    cores: int | None
     device: str
     update_backend: str | None
     env_backend: str | None

@@ -172,8 +172,12 @@ class Study:
     """With table: print the tables as LaTeX."""
     csv: bool = False
     """With table: print the numbers, separated by commas."""
+    markdown: bool = False
+    """With table: print the tables as Markdown."""
     plot: Path | None = None
-    """With table: write a picture of the learning curves."""
+    """With table: write a picture of the learning curves and performance profiles."""
+    fronts: Path | None = None
+    """With table: write a picture of the attainment surfaces, where there are two objectives."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,15 @@ from pathlib import Path
 
 from morl.experiment.commands import Study, Tune
 from morl.experiment.parsing import parse
-from morl.experiment.report import say
+from morl.experiment.report import say, show
 from morl.studies.plan import STUDY, read_study
 from morl.studies.status import counted, study_status
 from morl.studies.study import find_executor, study
-from morl.tables import stdout_console
 
 OTHERS = ("status", "table")
 """What `morl study` does that trains nothing."""
 OF_TRAINING = ("workers", "dry_run", "ray")
-OF_TABLES = ("latex", "csv", "plot")
+OF_TABLES = ("latex", "csv", "markdown", "plot", "fronts")
 """Options of `morl study` that have an effect with one of its commands only."""
 
 
@@ -30,21 +29,28 @@ def run_study(args: Sequence[str]) -> None:
     what, file = _what_and_file(chosen.words)
     useless = {"train": OF_TABLES, "status": (*OF_TRAINING, *OF_TABLES), "table": OF_TRAINING}[what]
     for name in useless:
-        if getattr(chosen, name):
+        if getattr(chosen, name) not in (None, False):
             flag = f"--{name.replace('_', '-')}"
             belongs = "morl study table FILE" if name in OF_TABLES else "morl study FILE"
             raise ValueError(f"{flag} has no effect here: it belongs to {belongs}")
     planned = read_study(file, chosen.folder)
     if what == "status":
-        stdout_console().print(study_status(planned))
+        show(study_status(planned))
     elif what == "table":
-        tables = import_module("morl.studies.tables")
-        tables.show(planned.folder / STUDY, latex=chosen.latex, csv=chosen.csv, plot=chosen.plot)
+        from morl.studies import tables
+
+        tables.show(
+            planned.folder / STUDY,
+            latex=chosen.latex,
+            csv=chosen.csv,
+            markdown=chosen.markdown,
+            plot=chosen.plot,
+            fronts=chosen.fronts,
+        )
     elif chosen.dry_run:
         from morl.studies.probe import show_plan
 
-        workers = chosen.workers or find_executor("processes", planned, None).workers
-        show_plan(planned, workers)
+        show_plan(planned, find_executor("processes", planned, chosen.workers).workers)
     else:
         _train(chosen, file)
 
@@ -53,7 +59,7 @@ def run_tune(args: Sequence[str]) -> None:
     """Run `morl tune`."""
     chosen = parse(Tune, args, "morl tune")
     tuning = import_module("morl.studies.tuning")
-    stdout_console().print(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers))
+    show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers))
 
 
 def _what_and_file(words: Sequence[str]) -> tuple[str, Path]:
@@ -76,7 +82,7 @@ def _train(chosen: Study, file: Path) -> None:
     """
     executor = "processes" if chosen.ray is None else "ray" if chosen.ray == "auto" else chosen.ray
     training = study(file, executor=executor, workers=chosen.workers, folder=chosen.folder)
-    training.wait()
+    training.wait(progress=True)
     status = training.status()
     folder = training.planned.folder
     say(f"study {training.planned.name}: {counted(status.counts)}")

@@ -64,7 +64,7 @@ class _Attempt:
         self._home = home
         self._folders = folders
         self._sent = checkpoint.newest(self._run_dir) if self._run_dir.is_dir() else None
-        self._processes = Processes(job.cores, workers=1, pinned=False)
+        self._processes = Processes(job.cores, workers=1)
         self._processes.submit(job)
 
     def wait(self) -> JobResult:

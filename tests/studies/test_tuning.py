@@ -446,7 +446,7 @@ def test_settings_are_the_same_in_any_process(tmp_path: Path) -> None:
     assert len({str(one[2]) for one in values}) == 12
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "tuning.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guide" / "tuning.md"
 
 
 def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
