@@ -1,7 +1,7 @@
 """Does a tuning improve on the settings that it started from, on seeds that chose nothing?
 
-    python benchmarks/tuning.py configs/studies/tune-linear-quadratic-2.toml            as the file says, all cores
-    python benchmarks/tuning.py configs/studies/tune-linear-quadratic-2.toml --trials 40 --total-steps 2000 --workers 1
+    python benchmarks/tuning.py configs/tunings/linear-quadratic-2.toml            as the file says, all cores
+    python benchmarks/tuning.py configs/tunings/linear-quadratic-2.toml --trials 40 --total-steps 2000 --workers 1
 
 Makes the trials that are missing, trains the study compare.toml that the tuning writes (the file's own settings and the
 tuned ones, five fresh seeds each), and prints the objective of every run on fresh episodes, both means, and a 95 %
@@ -31,7 +31,7 @@ RESAMPLES = 10_000
 class Arguments:
     """What to tune, and how long."""
 
-    file: tyro.conf.Positional[Path] = Path("configs/studies/tune-linear-quadratic-2.toml")
+    file: tyro.conf.Positional[Path] = Path("configs/tunings/linear-quadratic-2.toml")
     """The tune.toml."""
     trials: int | None = None
     """Trials; default: as the file says."""

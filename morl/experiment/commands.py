@@ -166,6 +166,8 @@ class Study:
     """Print the runs and an estimate of their time from a short probe of each variant and environment; train none."""
     ray: str | None = None
     """Train on a Ray cluster: its address, or auto for the one that this machine belongs to, else a new one."""
+    slurm: Path | None = None
+    """Write a script for Slurm's sbatch, an array with an element for each run, and train nothing."""
     folder: Path = Path("studies")
     """Where studies lie: run folders are FOLDER/NAME/VARIANT/ENV/seed-SEED."""
     latex: bool = False

@@ -64,7 +64,9 @@ def list_configs() -> None:
     envs: list[str] = []
     files: list[str] = []
     for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()):
-        for file in sorted(folder.glob("*.toml")) if folder.is_dir() and folder.name != "studies" else []:
+        for file in (
+            sorted(folder.glob("*.toml")) if folder.is_dir() and folder.name not in ("studies", "tunings") else []
+        ):
             agents.append(folder.name.replace("_", "-"))
             envs.append(file.stem)
             files.append(str(file))

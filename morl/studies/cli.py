@@ -14,7 +14,7 @@ from morl.studies.study import find_executor, study
 
 OTHERS = ("status", "table")
 """What `morl study` does that trains nothing."""
-OF_TRAINING = ("workers", "dry_run", "ray")
+OF_TRAINING = ("workers", "dry_run", "ray", "slurm")
 OF_TABLES = ("latex", "csv", "markdown", "plot", "fronts")
 """Options of `morl study` that have an effect with one of its commands only."""
 
@@ -47,6 +47,11 @@ def run_study(args: Sequence[str]) -> None:
             plot=chosen.plot,
             fronts=chosen.fronts,
         )
+    elif chosen.slurm is not None:
+        from morl.studies.slurm import write_script
+
+        write_script(planned, chosen.folder, chosen.slurm)
+        say(f"{len(planned.runs)} runs, one element each: sbatch {shlex.quote(str(chosen.slurm))}")
     elif chosen.dry_run:
         from morl.studies.probe import show_plan
 

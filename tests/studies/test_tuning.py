@@ -461,7 +461,7 @@ def test_the_examples_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_shipped_tunings_are_right(tmp_path: Path) -> None:
-    files = sorted((Path(__file__).parents[2] / "configs" / "studies").glob("tune-*.toml"))
+    files = sorted((Path(__file__).parents[2] / "configs" / "tunings").glob("*.toml"))
     assert files
     for file in files:
         assert read_tuning(file, tmp_path).name == file.stem
