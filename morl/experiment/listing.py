@@ -63,10 +63,9 @@ def list_configs() -> None:
     agents: list[str] = []
     envs: list[str] = []
     files: list[str] = []
-    for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()):
-        for file in (
-            sorted(folder.glob("*.toml")) if folder.is_dir() and folder.name not in ("studies", "tunings") else []
-        ):
+    folders = [folder for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()) if folder.is_dir()]
+    for folder in folders:
+        for file in sorted(folder.glob("*.toml")) if folder.name not in ("studies", "tunings") else []:
             agents.append(folder.name.replace("_", "-"))
             envs.append(file.stem)
             files.append(str(file))

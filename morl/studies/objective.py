@@ -4,18 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from statistics import mean
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.experiment.front import delivered_utility, read_front
-from morl.experiment.run import Run
 from morl.pareto import hypervolume
 
-ObjectiveName: TypeAlias = Literal["hypervolume", "expected-utility"]
+if TYPE_CHECKING:
+    from morl.experiment.run import Run
+    from morl.studies.search_settings import ObjectiveName
 
-INDICATOR: Mapping[ObjectiveName, str] = {"hypervolume": "hypervolume", "expected-utility": "expected_utility"}
+INDICATOR: Mapping["ObjectiveName", str] = {"hypervolume": "hypervolume", "expected-utility": "expected_utility"}
 """Objective -> the indicator of a run's own evaluations that comes nearest to it; pruning compares these."""
 
 
@@ -32,7 +33,7 @@ class Measured:
     violation: float
 
 
-def measure(run: Run, objective: ObjectiveName, episodes: int) -> Measured:
+def measure(run: "Run", objective: "ObjectiveName", episodes: int) -> Measured:
     """Return the objective of a finished run, from returns on episodes that neither trained nor selected anything.
 
     The policies of the front that break the user's constraints least are played again on fresh episodes. Returns are
@@ -65,7 +66,7 @@ def measure(run: Run, objective: ObjectiveName, episodes: int) -> Measured:
     return Measured(float(value), float(front.violations.min()))
 
 
-def _weights(run: Run, free: NDArray[np.int64]) -> NDArray[np.float64]:
+def _weights(run: "Run", free: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the preferences of the evaluation grid that weigh free objectives alone [n, free objective]."""
     grid = run.experiment.evaluation_preferences
     bounded = np.setdiff1d(np.arange(grid.shape[1]), free)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from morl.studies.executors import Ending, Job, JobResult
-from morl.studies.processes import usable_cores
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -68,7 +67,7 @@ def connect(address: str) -> bool:
         return False
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     if alone:
-        ray.init(address="local", num_cpus=len(usable_cores()), include_dashboard=False, **quiet)
+        ray.init(address="local", include_dashboard=False, **quiet)
         return True
     try:
         ray.init(address=address, **quiet)

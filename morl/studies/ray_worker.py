@@ -7,6 +7,8 @@ while the process is suspended: it is what a kill at that moment would have left
 """
 
 import io
+import os
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Mapping
@@ -17,8 +19,6 @@ from typing import Any
 import ray
 
 from morl.experiment import checkpoint
-from morl.experiment.files import make_folder, remove_tree, rename
-from morl.experiment.ownership import LOCK_FILE
 from morl.studies.executors import Job, JobResult
 from morl.studies.processes import Processes
 
@@ -126,20 +126,20 @@ class Folders:
         folder = Path(run_dir)
         recover(folder)
         incoming = folder.with_name(f".incoming-{folder.name}")
-        remove_tree(incoming)
+        shutil.rmtree(incoming, ignore_errors=True)
         unpack(image, incoming)
         if folder.is_dir():
-            rename(folder, _outgoing(folder))
-        rename(incoming, folder)
-        remove_tree(_outgoing(folder))
+            os.replace(folder, _outgoing(folder))
+        os.replace(incoming, folder)
+        shutil.rmtree(_outgoing(folder), ignore_errors=True)
 
 
 def recover(run_dir: Path) -> None:
     """Bring back a run folder that was just being replaced when everything ended; remove what is left of others."""
     outgoing = _outgoing(run_dir)
     if outgoing.is_dir() and not run_dir.is_dir():
-        rename(outgoing, run_dir)
-    remove_tree(outgoing)
+        os.replace(outgoing, run_dir)
+    shutil.rmtree(outgoing, ignore_errors=True)
 
 
 def _outgoing(run_dir: Path) -> Path:
@@ -151,14 +151,13 @@ def pack(folder: Path) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         for path in sorted(folder.rglob("*")):
-            if path.name != LOCK_FILE:
-                archive.add(path, str(path.relative_to(folder)), recursive=False)
+            archive.add(path, str(path.relative_to(folder)), recursive=False)
     return stream.getvalue()
 
 
 def unpack(image: bytes, folder: Path) -> None:
     """Write the files of an image into a folder, which is made."""
-    make_folder(folder)
+    folder.mkdir(parents=True)
     with tarfile.open(fileobj=io.BytesIO(image)) as archive:
         archive.extractall(folder, filter="data")
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from morl.experiment.files import make_folder, write_text
 from morl.run_folder import FAILURE
 from morl.studies.plan import STUDY, PlannedRun, Study, read_study
 from morl.studies.worker import perform
@@ -66,8 +65,8 @@ def write_script(planned: Study, studies: Path, script: Path) -> None:
     """
     if planned.file is None:
         raise ValueError(f"study {planned.name} is a table, but a script for Slurm needs a file that its jobs can read")
-    make_folder(planned.folder)
-    write_text(planned.folder / STUDY, json.dumps(planned.to_json(), indent=1) + "\n")
+    planned.folder.mkdir(parents=True, exist_ok=True)
+    (planned.folder / STUDY).write_text(json.dumps(planned.to_json(), indent=1) + "\n")
     text = TEMPLATE.format(
         name=planned.name,
         count=len(planned.runs),
@@ -82,7 +81,7 @@ def write_script(planned: Study, studies: Path, script: Path) -> None:
         python=shlex.quote(sys.executable),
         runs="\n".join(f"    {shlex.quote(run.name)}" for run in planned.runs),
     )
-    write_text(script, text)
+    script.write_text(text)
     script.chmod(0o755)
 
 
@@ -103,8 +102,8 @@ def train_element(planned: Study, name: str) -> int:
     (run.run_dir / FAILURE).unlink(missing_ok=True)
     result = perform(run.job(("morl", "study"), sys.path))
     if result.ending == "failed":
-        make_folder(run.run_dir)
-        write_text(run.run_dir / FAILURE, result.sentence + "\n")
+        run.run_dir.mkdir(parents=True, exist_ok=True)
+        (run.run_dir / FAILURE).write_text(result.sentence + "\n")
         print(f"{name}: {result.sentence}", file=sys.stderr)  # noqa: T201 - the log of the job
         return 1
     return 0 if result.ending == "done" else STOPPED

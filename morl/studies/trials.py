@@ -1,26 +1,28 @@
 """The trials of a tuning as one process makes them: claim one, train its runs, prune it or tell what it reached."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from optuna.trial import Trial, TrialState
 
-from morl.experiment.files import make_folder, remove_tree
-from morl.experiment.messages import sentence_of
-from morl.experiment.on_step import Progress
 from morl.experiment.ownership import FolderInUse, locked
 from morl.experiment.run import load
 from morl.run_folder import CHECKPOINTS, EVALUATIONS, parse_evaluation
 from morl.studies.objective import INDICATOR, combined, measure
-from morl.studies.optuna_study import FAILURE, VIOLATION, Schedule, open_study, suggest
-from morl.studies.plan import PlannedRun
+from morl.studies.optuna_study import FAILURE, VIOLATION, open_study, suggest
+from morl.studies.pruning import Schedule
 from morl.studies.tuned import Tuned
 from morl.studies.tuning_plan import Tuning, evaluate_every
 from morl.studies.worker import perform
+
+if TYPE_CHECKING:
+    from morl.experiment.on_step import Progress
+    from morl.studies.plan import PlannedRun
 
 JOURNAL = "journal.log"
 """In the tuning's folder: Optuna's journal, which is all that a tuning remembers."""
@@ -58,7 +60,7 @@ class Trials:
         self._deadline = time.monotonic() + seconds
         self._schedule = tuning.schedule
         self._failures = 0
-        make_folder(tuning.folder)
+        tuning.folder.mkdir(parents=True, exist_ok=True)
         with _turn(tuning.folder):
             self._journal = open_study(
                 tuning.folder / JOURNAL, tuning.name, tuning.search.seed, tuning.space, self._schedule
@@ -106,7 +108,7 @@ class Trials:
     def _lock(self, number: int) -> ExitStack | None:
         """Return the lock of a trial; None where another process has it."""
         folder = self._tuning.folder / f"trial-{number}"
-        make_folder(folder)
+        folder.mkdir(exist_ok=True)
         stack = ExitStack()
         try:
             stack.enter_context(locked(folder, f"trial {number} belongs to another process"))
@@ -126,12 +128,12 @@ class Trials:
             self._failures += 1
             if trial.number == 0 or self._failures == MOST_FAILURES:
                 raise
-            trial.set_user_attr(FAILURE, sentence_of(error))
+            trial.set_user_attr(FAILURE, str(error))
             self._journal.tell(trial, state=TrialState.FAIL)
-            ending = f"failed: {sentence_of(error)}"
+            ending = f"failed: {error}"
         seconds = time.monotonic() - start
         for folder in sorted((self._tuning.folder / f"trial-{trial.number}").glob(f"**/{CHECKPOINTS}")):
-            remove_tree(folder)  # nobody resumes it
+            shutil.rmtree(folder)  # nobody resumes it
         with _turn(self._tuning.folder):
             tuned = self.tuned
             tuned.write()
@@ -186,7 +188,7 @@ class _Watcher:
     """
 
     def __init__(
-        self, trial: Trial, schedule: tuple[int, ...] | None, number: int, planned: PlannedRun, indicator: str
+        self, trial: Trial, schedule: tuple[int, ...] | None, number: int, planned: "PlannedRun", indicator: str
     ) -> None:
         self._trial = trial
         self._schedule = None if schedule is None else Schedule(schedule)
@@ -198,7 +200,7 @@ class _Watcher:
         self.pruned = False
         self._reported: set[int] = set(trial.storage.get_trial(trial._trial_id).intermediate_values)
 
-    def __call__(self, progress: Progress) -> bool:
+    def __call__(self, progress: "Progress") -> bool:
         """Report a new evaluation; return whether the trial is pruned."""
         if progress.new_front and progress.front is not None:
             self._report(progress.front.training_steps, progress.indicators.get(self._indicator))

@@ -1,23 +1,23 @@
 """What a tuning has found so far: the best settings as a file that `--config` takes, and a study that checks them."""
 
-import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.study import Study as Journal
 from optuna.trial import FrozenTrial, TrialState
 
 from morl.experiment.files import write_text
-from morl.experiment.settings import file_sources
 from morl.experiment.toml import entry_line, toml_value, write_table
 from morl.studies.optuna_study import VIOLATION, settings_of
-from morl.studies.search_spaces import AGENT
-from morl.studies.tuning_plan import Tuning
-from morl.studies.values import Table
 from morl.tables import Column, ShownTable
-from morl.version import VERSION
+from morl.version import VERSION, source_commit
+
+if TYPE_CHECKING:
+    from morl.studies.tuning_plan import Tuning
 
 BEST = "best.toml"
 """In the tuning's folder: the best settings so far."""
@@ -40,7 +40,7 @@ class Tuned:
         failed: number of trials whose settings do not work.
     """
 
-    tuning: Tuning
+    tuning: "Tuning"
     first: FrozenTrial | None
     best: FrozenTrial | None
     complete: int
@@ -48,7 +48,7 @@ class Tuned:
     failed: int
 
     @staticmethod
-    def of(tuning: Tuning, journal: Journal) -> "Tuned":
+    def of(tuning: "Tuning", journal: Journal) -> "Tuned":
         """Return what a journal holds."""
         trials = journal.get_trials(deepcopy=False)
         states = [trial.state for trial in trials]
@@ -111,7 +111,7 @@ class Tuned:
         """Return the best settings as a table for `rich.print`."""
         values = {} if self.best is None else self.values
         columns = (
-            Column(title="setting", cells=tuple(name.removeprefix(AGENT) for name in values), key=True),
+            Column(title="setting", cells=tuple(name.removeprefix("agent.") for name in values), key=True),
             Column(title="best", cells=tuple(toml_value(value) for value in values.values())),
         )
         notes = () if self.best is None else (f"settings: {self.file}", f"compare:  morl study {self.comparison}")
@@ -166,7 +166,7 @@ class Tuned:
         runs = self.tuning.study.runs
         envs = ", ".join(dict.fromkeys(run.env for run in runs))
         seeds = ", ".join(str(seed) for seed in dict.fromkeys(run.seed for run in runs))
-        commit = commit_of_package()
+        commit = source_commit()
         lines = [
             self.sentence,
             f"{runs[0].agent_name} on {envs}, seeds {seeds}, {runs[0].total_steps:,} steps; {search.objective} on"
@@ -177,15 +177,15 @@ class Tuned:
         ]
         return [f"# {line}" for line in lines]
 
-    def _settings(self) -> Table:
+    def _settings(self) -> dict[str, object]:
         """Return the settings of the best trial as a table that `--config` takes."""
         study = self.tuning.trial(self._complete_best.number, self.values)
         overrides = dict(study.runs[0].overrides)
         if len({run.env for run in study.runs}) > 1:
             overrides.pop("env_options", None)
         file = self.tuning.variant_with({}).get("file")
-        for below in file_sources(None if file is None else str(file)):
-            assert isinstance(below, Mapping)
+        if file is not None:
+            below = tomllib.loads(Path(str(file)).read_text(encoding="utf-8-sig"))
             agent = {**_table(below.get("agent")), **_table(overrides.get("agent"))}
             overrides = {**below, **overrides, "agent": agent}
         return overrides
@@ -204,16 +204,3 @@ def _rank(trial: FrozenTrial) -> tuple[float, float, int]:
 
 def _table(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
-
-
-def commit_of_package() -> str | None:
-    """Return the git commit of this package's checkout, with a + where files differ; None where it has none."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    words = ["git", "-C", str(root), "describe", "--always", "--abbrev=10", "--dirty=+"]
-    try:
-        described = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return described.stdout.strip() or None

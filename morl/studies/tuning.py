@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from morl.experiment.messages import sentence_of
 from morl.studies.processes import usable_cores
 from morl.studies.tuning_plan import TUNINGS, Tuning, read_tuning
 
@@ -48,20 +47,24 @@ def tune(
     """
     if find_spec("optuna") is None:
         raise ValueError("tuning needs Optuna, which is not installed: pip install 'morl-suite[tune]'")
-    from morl.experiment.report import say
     from morl.studies.trials import Trials
 
     tuning = read_tuning(source, folder)
     count = max(1, len(usable_cores()) // tuning.study.cores) if workers is None else workers
     if count < 1:
         raise ValueError(f"workers is {count}, but must be at least 1")
-    line = say if tell is None else tell
+    line = _say if tell is None else tell
     trials = Trials(tuning, line, seconds(tuning))
     if count == 1:
         trials.work()
     else:
         _Workers(tuning, count, line).wait()
     return trials.tuned
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def seconds(tuning: Tuning) -> float:
@@ -161,7 +164,7 @@ def main() -> None:
         tuning = read_tuning(task["source"], task["folder"])
         Trials(tuning, tell, seconds(tuning)).work()
     except Exception as error:
-        results.write(json.dumps({"error": sentence_of(error)}) + "\n")
+        results.write(json.dumps({"error": str(error) or type(error).__name__}) + "\n")
 
 
 def _stop_with_the_tuning() -> None:

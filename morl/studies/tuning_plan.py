@@ -12,52 +12,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, cast
 
-from morl.experiment.components import Experiment
 from morl.experiment.parsing import arguments, parse
 from morl.experiment.training import experiment_of_table
-from morl.run_folder import parse_config
-from morl.studies.objective import ObjectiveName
 from morl.studies.plan import PlannedRun, Study, read_study
+from morl.studies.search_settings import Search
 from morl.studies.search_spaces import AGENT, Choice, Range, SearchSpace, default_space, parse_ranges
-from morl.studies.values import Table
+
+if TYPE_CHECKING:
+    from morl.experiment.components import Experiment
+    from morl.studies.values import Table
 
 TUNINGS = Path("tunings")
 """Where tunings lie, unless the user says otherwise."""
 RUN_SETTINGS = ("num_envs", "reward_units")
 """Settings of a run, beside those of its agent, that may have a range; others decide what is measured, or for how long
 it is learned."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """The table `[tune]`: how settings are searched."""
-
-    trials: int = 50
-    """Trials in all, over all processes and restarts; the first has the settings of the file itself."""
-    minutes: float | None = None
-    """No trial begins later than this many minutes after a start; those that have begun are finished."""
-    objective: ObjectiveName = "hypervolume"
-    """Indicator that is maximized, on fresh episodes."""
-    episodes: int = 10
-    """Fresh episodes of each policy of a run's front."""
-    prune: bool = True
-    """Whether a trial ends where it is worse than the median of the complete ones after as many evaluations."""
-    space: Literal["none", "default"] = "none"
-    """The agent's shipped search space below the table `[ranges]`, or that table alone."""
-    seed: int = 0
-    """Of the sampler."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        for name in ("trials", "episodes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least 1")
-        if self.minutes is not None and not self.minutes > 0:
-            raise ValueError(f"minutes is {self.minutes}, but must be greater than 0")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +49,12 @@ class Tuning:
 
     name: str
     folder: Path
-    table: Table = field(repr=False)
+    table: "Table" = field(repr=False)
     variant: str
     search: Search
     space: SearchSpace
     study: Study
-    source: Table = field(repr=False)
+    source: "Table" = field(repr=False)
     parent: Path
 
     def trial(self, number: int, values: Mapping[str, object]) -> Study:
@@ -105,7 +76,7 @@ class Tuning:
     @property
     def constrained(self) -> bool:
         """Return whether the user has bounded objectives, which only the fronts of whole runs are measured against."""
-        config = parse_config(self.study.runs[0].config.encode())
+        config = tomllib.loads(self.study.runs[0].config)
         agent = config.get("agent")
         return isinstance(agent, Mapping) and bool(agent.get("constraints"))
 
@@ -127,12 +98,12 @@ class Tuning:
 
 def evaluate_every(run: PlannedRun) -> int:
     """Return the environment steps between two evaluations of a planned run."""
-    steps = parse_config(run.config.encode())["evaluate_every"]
+    steps = tomllib.loads(run.config)["evaluate_every"]
     assert isinstance(steps, int)
     return steps
 
 
-def read_tuning(source: str | Path | Table, folder: str | Path = TUNINGS) -> Tuning:
+def read_tuning(source: "str | Path | Table", folder: str | Path = TUNINGS) -> Tuning:
     """Return a tuning, checked whole; nothing is written.
 
     Args:
@@ -165,7 +136,7 @@ def _read(given: dict[str, object], folder: Path) -> Tuning:
     table = {"loggers": []} | table | {"agents": _agents(table)}
     place = folder / name.replace(":", ".")
     study = _trial(table, place, "trial-0", {})
-    experiments = {run.env: experiment_of_table(parse_config(run.config.encode())) for run in study.runs}
+    experiments = {run.env: experiment_of_table(tomllib.loads(run.config)) for run in study.runs}
     for env, experiment in experiments.items():
         if experiment.problem.reference_point is None:
             raise ValueError(
@@ -205,7 +176,7 @@ def _search(table: object) -> Search:
         raise ValueError(f"table tune: {error}") from None
 
 
-def _agents(table: Table) -> dict[str, dict[str, object]]:
+def _agents(table: "Table") -> dict[str, dict[str, object]]:
     """Return the one agent of a table as an entry of `agents`.
 
     Raises:
@@ -238,7 +209,7 @@ def _with_absolute_files(table: dict[str, object], beside: Path) -> dict[str, ob
 # --- Ranges -----------------------------------------------------------------------------------------------------------
 
 
-def _default(search: Search, study: Study, experiments: list[Experiment]) -> dict[str, Range | Choice]:
+def _default(search: Search, study: Study, experiments: "list[Experiment]") -> dict[str, Range | Choice]:
     """Return the shipped search space of the agent, where it is asked for.
 
     Raises:
@@ -256,7 +227,7 @@ def _default(search: Search, study: Study, experiments: list[Experiment]) -> dic
     return default_space(study.runs[0].agent_name, kinds[0], steps)
 
 
-def _check_name(setting: str, experiments: list[Experiment]) -> None:
+def _check_name(setting: str, experiments: "list[Experiment]") -> None:
     """Check that a setting exists, and that it is one that can be tuned.
 
     Raises:
@@ -273,7 +244,7 @@ def _check_name(setting: str, experiments: list[Experiment]) -> None:
             )
 
 
-def _check_values(space: SearchSpace, table: Table, folder: Path) -> None:
+def _check_values(space: SearchSpace, table: "Table", folder: Path) -> None:
     """Check each value at the ends of a range alone, and all first and all last values together.
 
     Raises:
@@ -289,7 +260,7 @@ def _check_values(space: SearchSpace, table: Table, folder: Path) -> None:
             raise ValueError(f"ranges has {spelled}, with which a trial fails: {error}") from None
 
 
-def _trial(table: Table, folder: Path, name: str, values: Mapping[str, object]) -> Study:
+def _trial(table: "Table", folder: Path, name: str, values: Mapping[str, object]) -> Study:
     """Return the study of a trial."""
     agents = {variant: _changed(entry, values) for variant, entry in _agents(table).items()}
     return read_study({**table, "name": name, "agents": agents}, folder)

@@ -23,7 +23,8 @@ optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 
 from optuna.trial import FrozenTrial, TrialState, create_trial  # noqa: E402
 
-from morl.studies.optuna_study import VIOLATION, MedianOfComplete, Schedule, open_study, suggest  # noqa: E402
+from morl.studies.optuna_study import VIOLATION, open_study, suggest  # noqa: E402
+from morl.studies.pruning import MedianOfComplete, Schedule  # noqa: E402
 from morl.studies.trials import JOURNAL, Trials  # noqa: E402
 from morl.studies.tuned import Tuned  # noqa: E402
 
