@@ -37,7 +37,8 @@ def run_study(args: Sequence[str]) -> None:
     if what == "status":
         show(study_status(planned))
     elif what == "table":
-        tables = import_module("morl.studies.tables")
+        from morl.studies import tables
+
         tables.show(
             planned.folder / STUDY,
             latex=chosen.latex,
@@ -82,7 +83,7 @@ def _train(chosen: Study, file: Path) -> None:
     """
     executor = "processes" if chosen.ray is None else "ray" if chosen.ray == "auto" else chosen.ray
     training = study(file, executor=executor, workers=chosen.workers, folder=chosen.folder)
-    training.wait()
+    training.wait(progress=True)
     status = training.status()
     folder = training.planned.folder
     say(f"study {training.planned.name}: {counted(status.counts)}")

@@ -449,9 +449,7 @@ def _check_existing(runs: Sequence[PlannedRun]) -> None:
         try:  # a setting that the run's version of morl did not have is at its default
             found = parse_config(experiment_of_table(found).to_toml().encode())
         except ValueError as error:
-            raise ValueError(
-                f"run folder {run.run_dir} exists, and its {CONFIG} is not of this version: {error}"
-            ) from None
+            raise ValueError(f"{file} does not fit this version of morl: {error}") from None
         differences = _differences(_comparable(found), _comparable(planned))
         if differences:
             raise ValueError(

@@ -41,13 +41,11 @@ class _Child:
 
     Attributes:
         job: the job.
-        slot: which of the workers it is.
         process: the process.
         log: the file that it prints to.
     """
 
     job: Job
-    slot: int
     process: "subprocess.Popen[bytes]"
     log: Path
 
@@ -64,12 +62,11 @@ class Processes:
     """
 
     def __init__(self, cores: int = 1, workers: int | None = None) -> None:
-        self._cores = usable_cores()
         if cores < 1:
             raise ValueError(f"cores is {cores}, but must be at least 1")
         if workers is not None and workers < 1:
             raise ValueError(f"workers is {workers}, but must be at least 1")
-        self._workers = workers or max(1, len(self._cores) // cores)
+        self._workers = workers or max(1, len(usable_cores()) // cores)
         self._waiting: deque[Job] = deque()
         self._children: list[_Child] = []
         self._ended: list[JobResult] = []
@@ -125,13 +122,10 @@ class Processes:
                 self._ended.append(JobResult(run_dir=Path(job.run_dir), ending="failed", sentence=str(error)))
 
     def _start(self, job: Job) -> _Child:
-        slots = {child.slot for child in self._children}
-        slot = next(number for number in range(self._workers) if number not in slots)
-        cores = {self._cores[(slot * job.cores + number) % len(self._cores)] for number in range(job.cores)}
         run_dir = Path(job.run_dir)
         log = run_dir.with_name(run_dir.name + LOG_ENDING)
         log.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-P", "-m", "morl.studies.worker", ",".join(map(str, sorted(cores)))]
+        command = [sys.executable, "-P", "-m", "morl.studies.worker", str(job.cores)]
         environment = os.environ | {"OMP_NUM_THREADS": str(job.cores)}
         environment.setdefault("OMP_WAIT_POLICY", "passive")  # as on the command line: morl.experiment.cli
         environment.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -147,7 +141,7 @@ class Processes:
         with suppress(OSError):  # it may have died already, which `poll` sees
             _opened(process.stdin).write(json.dumps(job.to_json()).encode() + b"\n")
             _opened(process.stdin).flush()
-        return _Child(job, slot, process, log)
+        return _Child(job, process, log)
 
     def _result(self, child: _Child) -> JobResult:
         """Return how a process that has ended left its run."""

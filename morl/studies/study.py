@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from morl.experiment.files import write_text
 from morl.experiment.interrupt import raise_for, stop_on_signals
@@ -17,6 +18,9 @@ from morl.studies.plan import STUDIES, STUDY, PlannedRun, Study, read_study
 from morl.studies.processes import Processes
 from morl.studies.progress import StudyProgress, step_seconds
 from morl.studies.status import StudyStatus, counted, run_status, study_status
+
+if TYPE_CHECKING:
+    from morl.studies import tables
 
 POLL_SECONDS = 0.5
 """The executor is asked so often what has ended."""
@@ -122,9 +126,15 @@ class RunningStudy:
         """Return where each run is: done, running, failed (why) or waiting."""
         return study_status(self.planned, self._executor.running)
 
-    def table(self) -> object:
-        """Return the statistics of the runs that are done; rich and notebooks show it as tables."""
-        return import_module("morl.studies.tables").table(self.planned.folder / STUDY)
+    def table(self) -> "tables.StudyTables":
+        """Return the statistics of the runs that are done; rich and notebooks show it as tables.
+
+        Raises:
+            ValueError: no run is done.
+        """
+        from morl.studies import tables
+
+        return tables.table(self.planned.folder / STUDY)
 
     def stop(self) -> None:
         """Stop all runs, saved, and return at once; called again, do not wait for them to be saved."""

@@ -7,11 +7,14 @@ as the study lives: its end stops the run as SIGTERM does, saved.
 import contextlib
 import json
 import os
+import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 from morl.experiment import checkpoint
 from morl.experiment.messages import file_style, sentence_of
@@ -20,6 +23,12 @@ from morl.experiment.resuming import resume
 from morl.experiment.training import OnStep, Watchers, experiment_of_table, start
 from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
 from morl.studies.executors import Job, JobResult
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None
 
 PATIENCE = 60.0
 """Seconds to wait for a run folder that another process owns: one of a study that was killed may still be saving."""
@@ -104,9 +113,8 @@ def _train_or_resume(job: Job, on_step: OnStep | None) -> None:
 
 def main() -> None:
     """Obey the job on standard input."""
-    if len(sys.argv) > 1 and hasattr(os, "sched_setaffinity"):
-        with contextlib.suppress(OSError):  # a core is gone since the study began
-            os.sched_setaffinity(0, {int(core) for core in sys.argv[1].split(",")})
+    if len(sys.argv) > 1:
+        keep_to_cores(int(sys.argv[1]))
     results = os.dup(1)
     os.dup2(2, 1)  # what is printed goes to the log: standard output holds the result alone
     line = b""
@@ -121,6 +129,43 @@ def main() -> None:
     sys.argv[:] = job.command
     result = perform(job)
     os.write(results, json.dumps({"ending": result.ending, "sentence": result.sentence}).encode() + b"\n")
+
+
+def keep_to_cores(count: int) -> None:
+    """Keep this process to some cores, and to others than those of the user's other runs, as far as there are any.
+
+    Compiled updates and physics start a thread on each core that their process may use. Which cores are taken is known
+    from locks, one file for each core, which the system releases when a process dies.
+
+    Args:
+        count: number of cores.
+    """
+    if fcntl is None or not hasattr(os, "sched_setaffinity"):
+        return
+    usable = sorted(os.sched_getaffinity(0))
+    free = []
+    with contextlib.suppress(OSError):  # nothing can be written there: cores are shared
+        folder = Path(tempfile.gettempdir()) / f"morl-cores-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for core in usable:
+            if len(free) < count and _lock_for_life(folder / str(core)):
+                free.append(core)
+    taken = [core for core in usable if core not in free]
+    others = random.sample(taken, min(len(taken), count - len(free)))
+    with contextlib.suppress(OSError):  # a core is gone
+        os.sched_setaffinity(0, {*free, *others})
+
+
+def _lock_for_life(file: Path) -> bool:
+    """Lock a file until this process ends; return whether no other process has locked it."""
+    assert fcntl is not None
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return False
+    return True
 
 
 def _stop_with_the_study() -> None:
