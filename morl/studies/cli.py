@@ -29,7 +29,7 @@ def run_study(args: Sequence[str]) -> None:
     what, file = _what_and_file(chosen.words)
     useless = {"train": OF_TABLES, "status": (*OF_TRAINING, *OF_TABLES), "table": OF_TRAINING}[what]
     for name in useless:
-        if getattr(chosen, name):
+        if getattr(chosen, name) not in (None, False):
             flag = f"--{name.replace('_', '-')}"
             belongs = "morl study table FILE" if name in OF_TABLES else "morl study FILE"
             raise ValueError(f"{flag} has no effect here: it belongs to {belongs}")
@@ -50,8 +50,7 @@ def run_study(args: Sequence[str]) -> None:
     elif chosen.dry_run:
         from morl.studies.probe import show_plan
 
-        workers = chosen.workers or find_executor("processes", planned, None).workers
-        show_plan(planned, workers)
+        show_plan(planned, find_executor("processes", planned, chosen.workers).workers)
     else:
         _train(chosen, file)
 

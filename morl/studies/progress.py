@@ -69,7 +69,8 @@ class StudyProgress:
     def _picture(self) -> Group:
         """Return the runs that are being trained, and the numbers of all others."""
         running = [path for path in self._runs if path in self._executor.running]
-        shown = [run_status(self._runs[path], [path]) for path in running[:MOST_SHOWN]]
+        found = [run_status(self._runs[path], [path]) for path in running[:MOST_SHOWN]]
+        shown = [replace(one, state="running") for one in found]  # one that is done already still ends its process
         counts = Counter(one.state for one in self._ended.values())
         counts["running"] = len(running)
         counts["waiting"] += len(self._runs) - len(running) - len(self._ended)

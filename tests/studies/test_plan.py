@@ -235,9 +235,8 @@ def test_a_longer_study_trains_further_where_nothing_else_changes(tmp_path: Path
     table = simple(agents={"pd-morl": {"config": {"exploration_steps": 100, "random_exploration_steps": 10}}})
     write(plan(table, tmp_path).runs[0])
     assert plan(table | {"total_steps": 600}, tmp_path).runs[0].total_steps == 600
+    write(plan(simple(name="b"), tmp_path).runs[0])
     with pytest.raises(ValueError, match=r"exploration_steps = 150, and the study asks for 300"):
-        run = plan(simple(name="b"), tmp_path).runs[0]
-        write(run)
         plan(simple(name="b", total_steps=600), tmp_path)
 
 

@@ -5,7 +5,6 @@ Most tests train in this process, with the worker's own function; test_study_kil
 
 import json
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ from typing import Any
 import pytest
 import rich
 import toys
+from in_process import InProcess
 from kills import kill_at
 from outcomes import assert_same, outcome
 
 import morl
 from morl.experiment.ownership import OwnedFolder
 from morl.studies import worker
-from morl.studies.executors import Job, JobResult
+from morl.studies.executors import JobResult
 from morl.studies.plan import read_study
 from morl.studies.study import RunningStudy
 
@@ -27,37 +27,6 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 
 SETTINGS = {**toys.SCHEDULE, "checkpoint_minutes": 1e-9}
 STEPS = 200
-
-
-class InProcess:
-    """An executor that trains one job after the other in the thread that polls."""
-
-    workers = 1
-
-    def __init__(self) -> None:
-        self.waiting: deque[Job] = deque()
-        self.order: list[str] = []
-        self.closed = False
-        self.running: frozenset[Path] = frozenset()
-
-    def submit(self, job: Job) -> None:
-        self.waiting.append(Job.of_json(json.loads(json.dumps(job.to_json()))))
-
-    def poll(self, timeout: float) -> Sequence[JobResult]:
-        if not self.waiting:
-            return []
-        job = self.waiting.popleft()
-        self.order.append(job.run_dir)
-        self.running = frozenset([Path(job.run_dir)])
-        result = worker.perform(job)
-        self.running = frozenset()
-        return [result]
-
-    def cancel(self) -> None:
-        self.waiting.clear()
-
-    def close(self) -> None:
-        self.closed = True
 
 
 def table(**changes: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import toys
+from in_process import InProcess
 from outcomes import assert_same, outcome
 
 import morl
@@ -82,7 +83,13 @@ def processes_of(driver: int) -> list[int]:
 
 
 def finish(file: Path) -> None:
-    """Train the study to its end, as a user would."""
+    """Train the study to its end, in this process."""
+    study = morl.study(file, executor=InProcess(), folder=file.parent / "studies")
+    assert study.wait(progress=False).is_complete
+
+
+def finish_as_a_user(file: Path) -> None:
+    """Train the study to its end by the command."""
     done = subprocess.run(command(file, "--workers", "2"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "study kills: 2 done" in done.stdout
@@ -134,22 +141,21 @@ def test_a_killed_study_ends_its_processes_saved_and_goes_on(tmp_path: Path, who
     assert len(children) == 2
     process.kill()
     process.communicate()
-    finish(file)  # while they may still save
+    finish_as_a_user(file)  # while they may still save
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert_undisturbed(file, whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_all_runs(number: signal.Signals, tmp_path: Path, whole: list[dict[str, Any]]) -> None:
+def test_a_signal_saves_all_runs(tmp_path: Path, whole: list[dict[str, Any]]) -> None:
     file = study_file(tmp_path)
     process = start(file, "--workers", "2")
     wait_until(lambda: any(in_the_middle(run_dir) for run_dir in run_dirs(file)), process)
     children = processes_of(process.pid)
     begin = time.monotonic()
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     _, complaint = process.communicate(timeout=120)
     assert time.monotonic() - begin < 20.0
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in complaint
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert not list((tmp_path / "studies").rglob("failure.txt"))
@@ -189,6 +195,7 @@ def test_control_c_in_a_terminal_reaches_the_study_alone(tmp_path: Path, whole: 
     assert_undisturbed(file, whole)
 
 
+@pytest.mark.slow  # test_study.py has a disk that is full in this process
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_fails_a_run_and_the_others_go_on(tmp_path: Path) -> None:
     file = study_file(tmp_path)
