@@ -145,6 +145,7 @@ def page_of(results: StudyResults, file: Path) -> str:
         f"# {title}",
         "",
         f"<!-- `make results STUDY={file.stem}` writes this page. -->",
+        "",
         *([introduction, ""] if introduction else []),
         f"The study is [configs/studies/{file.name}](../../configs/studies/{file.name});"
         f" `make results STUDY={file.stem}` trains what is missing and writes this page."
@@ -237,9 +238,9 @@ def _provenance(results: StudyResults) -> str:
         minutes = sum(seconds[run] for run in finished) / 60.0
         rows.append([env, variant, _seeds(finished), _seeds(missing), _commits(finished, systems), f"{minutes:.1f}"])
     machines = Counter(_machine(system) for system in systems.values())
-    notes = [f"{count} runs on {machine}" for machine, count in machines.most_common()]
+    notes = [f"runs on {machine}: {count}" for machine, count in machines.most_common()]
     reasons = Counter(results.unfinished.values()).most_common()
-    notes += [f"{count} runs are not finished: {reason}" for reason, count in reasons]
+    notes += [f"runs that are not finished, {reason}: {count}" for reason, count in reasons]
     notes.append('a "+" behind a commit: files differed from it')
     return markdown_lines(titles, rows, notes)
 
@@ -258,7 +259,7 @@ def _machine(system: Said) -> str:
     named = packages if isinstance(packages, Mapping) else {}
     versions = ", ".join(f"{name} {version}" for name, version in named.items())
     machine = f"{system.get('processor', 'an unknown processor')}, {system.get('cores', 'unknown')} cores"
-    return f"{machine}, Python {system.get('python', 'unknown')}, morl {system.get('morl', 'unknown')}, {versions}"
+    return f"{machine} (Python {system.get('python', 'unknown')}, morl {system.get('morl', 'unknown')}, {versions})"
 
 
 def _commits(runs: Iterable[ListedRun], systems: Mapping[ListedRun, Said]) -> str:
