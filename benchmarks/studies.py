@@ -67,13 +67,9 @@ def main(arguments: Arguments) -> None:
         train = [*MORL, "train", arguments.agent, arguments.env, "--total-steps", str(steps), "--seed"]
         timed([*train, "99", "--run-dir", "first"], folder)  # compiles what is not compiled yet
         trained = [timed([*train, str(seed), "--run-dir", f"run-{seed}"], folder) for seed in range(runs)]
-        studies = {
-            workers: timed(
-                [*MORL, "study", "study.toml", "--workers", str(workers), "--folder", f"by-{workers}"], folder
-            )
-            for workers in (1, 2)
-        }
-        once = timed([*MORL, "study", "study.toml", "--folder", "by-1"], folder)
+        study = [*MORL, "study", "study.toml", "--workers"]
+        studies = {workers: timed([*study, str(workers), "--folder", f"by-{workers}"], folder) for workers in (1, 2)}
+        once = timed([*study, "1", "--folder", "by-1"], folder)
     alone = Seconds(sum(one.wall for one in trained), sum(one.processor for one in trained))
     print(f"{runs} runs of {arguments.agent} on {arguments.env}, {steps:,} steps; {os.cpu_count()} cores")
     print(f"{'':34}{'wall clock':>12}{'processor':>12}")

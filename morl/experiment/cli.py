@@ -29,6 +29,7 @@ from morl.experiment.settings import (
     file_sources,
     preset_names,
 )
+from morl.version import VERSION
 
 if TYPE_CHECKING:
     from morl.experiment.components import Task
@@ -334,9 +335,7 @@ def main(args: Sequence[str] | None = None, more: Mapping[str, Command] = Mappin
         print(USAGE)  # noqa: T201 - this is what was asked for
         return
     if args[0] == "--version":
-        import morl
-
-        print(morl.__version__)  # noqa: T201
+        print(VERSION)  # noqa: T201
         return
     if args[0] == "--install-completion":
         _run(install_completion, args[1:])

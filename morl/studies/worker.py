@@ -18,9 +18,10 @@ from types import ModuleType
 
 from morl.experiment import checkpoint
 from morl.experiment.messages import file_style, sentence_of
+from morl.experiment.on_step import OnStep
 from morl.experiment.ownership import FolderInUse
 from morl.experiment.resuming import resume
-from morl.experiment.training import OnStep, Watchers, experiment_of_table, start
+from morl.experiment.training import Watchers, experiment_of_table, start
 from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
 from morl.studies.executors import Job, JobResult
 
@@ -143,7 +144,7 @@ def keep_to_cores(count: int) -> None:
     if fcntl is None or not hasattr(os, "sched_setaffinity"):
         return
     usable = sorted(os.sched_getaffinity(0))
-    free = []
+    free: list[int] = []
     with contextlib.suppress(OSError):  # nothing can be written there: cores are shared
         folder = Path(tempfile.gettempdir()) / f"morl-cores-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
