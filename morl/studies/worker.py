@@ -46,8 +46,13 @@ def perform(job: Job, on_step: OnStep | None = None) -> JobResult:
     run_dir = Path(job.run_dir)
     try:
         _when_free(job, on_step)
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         return JobResult(run_dir=run_dir, ending="stopped")
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:
+            return JobResult(run_dir=run_dir, ending="stopped")
+        sentence = f"the agent or the environment left Python: SystemExit({stop.code!r:.100})"
+        return JobResult(run_dir=run_dir, ending="failed", sentence=sentence)
     except Exception as error:
         return JobResult(run_dir=run_dir, ending="failed", sentence=sentence_of(error))
     return JobResult(run_dir=run_dir, ending="done" if is_done(job) else "stopped")
