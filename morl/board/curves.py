@@ -2,24 +2,26 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.board.evaluations import Evaluations
-from morl.board.folder import RunFolder
 from morl.board.folds import bootstrap_interval, interquartile_mean
 from morl.board.records import ReportedFront, thinned_rows
 from morl.board.text import finite_or_none
 from morl.pareto import history
+
+if TYPE_CHECKING:
+    from morl.board.evaluations import Evaluations
+    from morl.board.folder import RunFolder
 
 CLOCKS = ("training_steps", "environment_steps", "wall_seconds")
 EVALUATIONS_SHOWN = 500
 EVALUATIONS_FOLDED = 60
 
 
-def curve_of(folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...] | None) -> dict[str, Any]:
+def curve_of(folder: "RunFolder", reported: ReportedFront, reference: tuple[float, ...] | None) -> dict[str, Any]:
     """Return a run's indicators over its evaluations: `{"training_steps": [...], ..., "indicators": {name: [...]}}`.
 
     `environment_steps` counts evaluation and pre-training too. Where `reference` is not the run's own reference point,
@@ -44,7 +46,7 @@ def curve_of(folder: RunFolder, reported: ReportedFront, reference: tuple[float,
     }
 
 
-def _volumes(evaluations: Evaluations, reference: tuple[float, ...]) -> dict[int, float]:
+def _volumes(evaluations: "Evaluations", reference: tuple[float, ...]) -> dict[int, float]:
     """Return the hypervolume of each front that is kept, by training step; nothing above four objectives.
 
     Nothing either where the numbers of a front are of no magnitude that has a volume in float64.

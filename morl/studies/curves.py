@@ -4,6 +4,7 @@ Lines are interquartile means over seeds, bands their 95 % bootstrap intervals, 
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,8 +15,6 @@ from morl.protocols import FloatArray
 from morl.studies.statistics import Estimate, estimate, performance_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

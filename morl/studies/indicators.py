@@ -26,7 +26,7 @@ from morl.board.folds import attainment_surface, best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
 from morl.protocols import FloatArray
-from morl.run_folder import FAILURE
+from morl.run_folder import FAILURE, SYSTEM
 from morl.studies.plan import FORMAT, STUDY
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class FinishedRun:
         environment_steps: all environment steps: training, pre-training and evaluation.
         wall_seconds: of the clock.
         curve: hypervolume and expected utility of each evaluation, as the board's `curve_of` returns it.
+        system: what its system.json says: commit, machine, versions; nothing where that is missing or damaged.
     """
 
     listed: ListedRun
@@ -74,6 +75,7 @@ class FinishedRun:
     environment_steps: float
     wall_seconds: float
     curve: dict[str, Any]
+    system: Mapping[str, object]
 
     def value_at(self, indicator: Indicator, clock: Clock, time: float) -> float:
         """Return an indicator of the latest evaluation at a time, published or not; NaN before any, or if not known.
@@ -351,6 +353,7 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
             environment_steps=reported.counts.get("environment_steps", math.nan),
             wall_seconds=reported.counts.get("wall_seconds", math.nan),
             curve=curve_of(folder, reported, reference),
+            system=_system(run.directory / SYSTEM),
         )
         finished.setdefault(run.variant, []).append(one)
     notes += [
@@ -370,6 +373,14 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
         normalization=_normalization(values, known, union, reference, preferences),
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _system(file: Path) -> Mapping[str, object]:
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _conditioned_utility(folder: "RunFolder", reported: "ReportedFront") -> float:

@@ -14,19 +14,17 @@ It is the cell in COLUMN of the first table of docs/results/PAGE.md that has a r
 Writing pages writes the quotations again, and a test compares them.
 """
 
-import json
 import re
 import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from morl.run_folder import SYSTEM
 from morl.studies.curves import page_picture
 from morl.studies.indicators import ListedRun, StudyResults, read_results, study_json_of
 from morl.studies.tables import markdown_lines, study_tables
@@ -35,7 +33,6 @@ CONFIGS = Path("configs/studies")
 PAGES = Path("docs/results")
 QUOTATION = re.compile(r"<!-- result ([^\n]+?) -->(.*?)<!-- /result -->")
 FINISHED = re.compile(r"^Finished: (\d+) of \d+ runs\.$", re.MULTILINE)
-Said = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -145,6 +142,7 @@ def page_of(results: StudyResults, file: Path) -> str:
         f"# {title}",
         "",
         f"<!-- `make results STUDY={file.stem}` writes this page. -->",
+        "",
         *([introduction, ""] if introduction else []),
         f"The study is [configs/studies/{file.name}](../../configs/studies/{file.name});"
         f" `make results STUDY={file.stem}` trains what is missing and writes this page."
@@ -222,47 +220,33 @@ def introduction_of(file: Path) -> tuple[str, str]:
 
 def _provenance(results: StudyResults) -> str:
     """Return which seeds of each cell are finished, by which commits, in how many minutes, and on which machines."""
-    seconds = {
-        run.listed: run.wall_seconds for problem in results.problems for runs in problem.runs.values() for run in runs
-    }
-    systems = {run: _system(run) for run in seconds}
+    measured = {run.listed: run for problem in results.problems for runs in problem.runs.values() for run in runs}
     cells: dict[tuple[str, str], list[ListedRun]] = {}
     for run in results.listed:
         cells.setdefault((run.env, run.variant), []).append(run)
     titles = ["environment", "variant", "seeds", "seeds that are not finished", "commit", "minutes, all seeds"]
     rows = []
     for (env, variant), runs in cells.items():
-        finished = [run for run in runs if run in seconds]
-        missing = [run for run in runs if run not in seconds]
-        minutes = sum(seconds[run] for run in finished) / 60.0
-        rows.append([env, variant, _seeds(finished), _seeds(missing), _commits(finished, systems), f"{minutes:.1f}"])
-    machines = Counter(_machine(system) for system in systems.values())
-    notes = [f"{count} runs on {machine}" for machine, count in machines.most_common()]
+        finished = [measured[run] for run in runs if run in measured]
+        missing = [run for run in runs if run not in measured]
+        commits = sorted({str(run.system.get("commit") or "not said") for run in finished})
+        minutes = sum(run.wall_seconds for run in finished) / 60.0
+        seeds = _seeds([run.listed for run in finished])
+        rows.append([env, variant, seeds, _seeds(missing), ", ".join(commits) or "-", f"{minutes:.1f}"])
+    machines = Counter(_machine(run.system) for run in measured.values())
+    notes = [f"runs on {machine}: {count}" for machine, count in machines.most_common()]
     reasons = Counter(results.unfinished.values()).most_common()
-    notes += [f"{count} runs are not finished: {reason}" for reason, count in reasons]
+    notes += [f"runs that are not finished, {reason}: {count}" for reason, count in reasons]
     notes.append('a "+" behind a commit: files differed from it')
     return markdown_lines(titles, rows, notes)
 
 
-def _system(run: ListedRun) -> Said:
-    """Return what system.json of a run says; nothing where it is missing or damaged."""
-    try:
-        found = json.loads((run.directory / SYSTEM).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, Mapping) else {}
-
-
-def _machine(system: Said) -> str:
+def _machine(system: Mapping[str, object]) -> str:
     packages = system.get("packages")
     named = packages if isinstance(packages, Mapping) else {}
     versions = ", ".join(f"{name} {version}" for name, version in named.items())
     machine = f"{system.get('processor', 'an unknown processor')}, {system.get('cores', 'unknown')} cores"
-    return f"{machine}, Python {system.get('python', 'unknown')}, morl {system.get('morl', 'unknown')}, {versions}"
-
-
-def _commits(runs: Iterable[ListedRun], systems: Mapping[ListedRun, Said]) -> str:
-    return ", ".join(sorted({str(systems[run].get("commit") or "not said") for run in runs})) or "-"
+    return f"{machine} (Python {system.get('python', 'unknown')}, morl {system.get('morl', 'unknown')}, {versions})"
 
 
 def _seeds(runs: Sequence[ListedRun]) -> str:

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from board_runs import quarter_circle, write_run
 
-SYSTEM = {"morl": "0.1.0", "commit": "abc", "python": "3.11", "processor": "a processor", "cores": 2, "packages": {}}
+SYSTEM = {
+    "morl": "0.1.0",
+    "commit": "abc",
+    "python": "3.11",
+    "processor": "a processor",
+    "cores": 2,
+    "packages": {"numpy": "2"},
+}
 
 
 def write_study(root: Path, radii: Mapping[tuple[str, str], list[float]], **given: Any) -> Path:
