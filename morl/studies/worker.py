@@ -60,7 +60,7 @@ def perform(job: Job, on_step: OnStep | None = None) -> JobResult:
 
 def is_done(job: Job) -> bool:
     """Return whether the run of a job has all its steps, and a front from the end of them."""
-    total_steps = parse_config(job.config.encode()).get("total_steps", 0)
+    total_steps = parse_config(job.config.encode())["total_steps"]
     assert isinstance(total_steps, int)
     return published_steps(Path(job.run_dir)) >= total_steps
 
