@@ -48,7 +48,9 @@ def run_study(args: Sequence[str]) -> None:
             fronts=chosen.fronts,
         )
     elif chosen.slurm is not None:
-        import_module("morl.studies.slurm").write_script(planned, chosen.folder, chosen.slurm)
+        from morl.studies.slurm import write_script
+
+        write_script(planned, chosen.folder, chosen.slurm)
         say(f"{len(planned.runs)} runs, one element each: sbatch {shlex.quote(str(chosen.slurm))}")
     elif chosen.dry_run:
         from morl.studies.probe import show_plan

@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from morl.experiment import checkpoint
 from morl.studies.executors import Job, JobResult
 from morl.studies.processes import Processes
@@ -35,6 +33,8 @@ def train_on_node(entries: Mapping[str, object], token: str, folders: Any, share
         folders: the actor `Folders` on the driver's node.
         shared: whether the node sees the driver's folder; None: the token decides.
     """
+    import ray
+
     job = Job.of_json(entries)
     run_dir = Path(job.run_dir)
     ray.get(folders.begin.remote(job.run_dir))
@@ -77,6 +77,11 @@ class _Attempt:
                 self._send_new_checkpoint()
             except KeyboardInterrupt:  # `ray.cancel`
                 self._processes.cancel()
+            except Exception:  # the driver's disk is full, say
+                self._processes.cancel()
+                while not self._processes.poll(POLL_SECONDS):
+                    pass
+                raise
         if self._home is not None and self._run_dir.is_dir():
             self._send(pack(self._run_dir))
         return results[0]
@@ -93,6 +98,8 @@ class _Attempt:
         self._sent = newest
 
     def _send(self, image: bytes) -> None:
+        import ray
+
         ray.get(self._folders.write.remote(self._home, image))
 
 
