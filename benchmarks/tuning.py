@@ -8,6 +8,7 @@ tuned ones, five fresh seeds each), and prints the objective of every run on fre
 percentile bootstrap interval of their difference. Started again, it goes on.
 """
 
+import shutil
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ def main(arguments: Arguments) -> None:
     if arguments.quick:
         table |= {"total_steps": 500, "name": "quick", "run": {"evaluate_every": 250}}
         table["tune"] |= {"trials": 2}
+        for name in ("quick", "quick-compare"):
+            shutil.rmtree(arguments.folder / name, ignore_errors=True)
     if arguments.trials is not None:
         table["tune"] |= {"trials": arguments.trials}
     if arguments.total_steps is not None:

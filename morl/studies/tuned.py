@@ -114,8 +114,10 @@ class Tuned:
             Column(title="setting", cells=tuple(name.removeprefix("agent.") for name in values), key=True),
             Column(title="best", cells=tuple(toml_value(value) for value in values.values())),
         )
-        notes = () if self.best is None else (f"settings: {self.file}", f"compare:  morl study {self.comparison}")
-        return ShownTable(title=self.sentence, columns=columns, notes=notes)
+        notes = [] if self.best is None else [f"settings: {self.file}", f"compare:  morl study {self.comparison}"]
+        if self.best is not None and not values:
+            notes.insert(0, "the settings of the file are the best")
+        return ShownTable(title=self.sentence, columns=columns, notes=tuple(notes))
 
     def _repr_html_(self) -> str:
         """Return the same table for a notebook."""
