@@ -1,5 +1,6 @@
 """A study on a Ray cluster of two nodes on this machine: lost workers, nodes and drivers change no bit of it."""
 
+import atexit
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,14 @@ from morl.studies.ray_executor import LOOPBACK_ONLY, ray_executor
 from morl.studies.study import RunningStudy
 from morl.studies.worker import perform
 
+if find_spec("ray") is None:
+    pytest.skip("ray is not installed", allow_module_level=True)
+
 RAY_FOLDER = tempfile.mkdtemp(prefix="ray-")  # the path of a socket has room for 107 characters
+atexit.register(shutil.rmtree, RAY_FOLDER, ignore_errors=True)
 os.environ.update({LOOPBACK_ONLY: "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": RAY_FOLDER})
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be written into the home folder
-ray = pytest.importorskip("ray", reason="ray is not installed")
+import ray  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
 from ray.cluster_utils import Cluster  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
@@ -65,6 +71,7 @@ def cluster() -> Iterator[Any]:
     finally:
         ray.shutdown()
         made.shutdown()
+        wait_until(lambda: not processes(RAY_FOLDER))
         shutil.rmtree(RAY_FOLDER, ignore_errors=True)
         os.makedirs(RAY_FOLDER, exist_ok=True)
 
