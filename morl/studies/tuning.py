@@ -163,6 +163,8 @@ def main() -> None:
     try:
         tuning = read_tuning(task["source"], task["folder"])
         Trials(tuning, tell, seconds(tuning)).work()
+    except KeyboardInterrupt:  # it was stopped, and its trial is saved
+        pass
     except Exception as error:
         results.write(json.dumps({"error": str(error) or type(error).__name__}) + "\n")
 

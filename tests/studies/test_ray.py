@@ -97,7 +97,11 @@ def processes(words: str) -> dict[int, int]:
 
 def workers_of_ray() -> set[int]:
     """Return the processes of Ray that train runs."""
-    return {parent for parent in processes("morl.studies.worker").values() if parent in processes("ray::")}
+    return {
+        parent
+        for parent in processes(f"{sys.executable} -P -m morl.studies.worker").values()
+        if parent in processes("ray::")
+    }
 
 
 def check(planned: Study, expected: list[dict[str, Any]], moment: str) -> None:
@@ -146,7 +150,7 @@ def test_a_study_that_is_stopped_is_saved(cluster: Any, expected: list[dict[str,
     study.wait(progress=False)
     assert [one.ending for one in study.results] == ["stopped", "stopped"]
     assert 0 < int(checkpoint.newest(planned.runs[0].run_dir).name[-12:]) < STEPS  # type: ignore[union-attr]
-    assert not processes("morl.studies.worker")
+    assert not processes(f"{sys.executable} -P -m morl.studies.worker")
     study = RunningStudy(planned, ray_executor(cluster.address))
     study.wait(progress=False)
     check(planned, expected, "stopped")

@@ -2,7 +2,9 @@
 
 import io
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 from rich.console import Console
 
 import morl
+from morl.experiment.toml import toml_value, write_table
 from morl.studies.objective import combined, measure
 from morl.studies.search_spaces import Choice, Range
 from morl.studies.tuning import tune
@@ -165,6 +168,26 @@ def test_several_processes_share_a_tuning(tmp_path: Path) -> None:
     assert tuned.complete == 3
     with pytest.raises(ValueError, match="workers is 0"):
         tune(table(), folder=tmp_path, workers=0)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_stops_all_processes_saved(tmp_path: Path) -> None:
+    often = table(run={**table()["run"], "checkpoint_minutes": 1e-5}, tune={"trials": 2, "episodes": 1})
+    config = ", ".join(f"{key} = {toml_value(value)}" for key, value in often["agents"]["pd-morl"]["config"].items())
+    plain = {key: often[key] for key in ("name", "envs", "seeds", "total_steps", "run", "tune", "ranges")}
+    (tmp_path / "sea.toml").write_text(write_table(plain) + f"[agents.pd-morl]\nconfig = {{ {config} }}\n")
+    command = [sys.executable, "-m", "morl", "tune", str(tmp_path / "sea.toml"), "--workers", "2"]
+    command += ["--folder", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.glob("sea/trial-*/**/checkpoints/*")):
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate()
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "Traceback" not in complaints
+    states = [one.state for one in journal_of(tmp_path)]
+    assert TrialState.RUNNING in states
+    assert tune(often, folder=tmp_path, workers=1).complete == 2
 
 
 def test_a_trial_belongs_to_one_process(tmp_path: Path) -> None:
