@@ -150,7 +150,7 @@ def test_a_study_that_is_stopped_is_saved(cluster: Any, tmp_path: Path) -> None:
     study.stop()
     study.wait(progress=False)
     assert [one.ending for one in study.results] == ["stopped", "stopped"]
-    assert 0 < int(checkpoint.newest(planned.runs[0].run_dir).name[-12:])  # type: ignore[union-attr]
+    assert int(checkpoint.newest(planned.runs[0].run_dir).name[-12:]) > 0  # type: ignore[union-attr]
     assert not planned.runs[1].run_dir.exists()
     assert not processes(f"{sys.executable} -P -m morl.studies.worker")
 
