@@ -27,6 +27,7 @@ ROOT_PAGES = {"CONTRIBUTING.md": "design/contributing.md", "CHANGELOG.md": "desi
 
 LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^(\s*```\w+) .*$", re.MULTILINE)
+LAB = re.compile(r"<!-- lab: (\S+) -->")
 FENCED = re.compile(r"(^\s*```.*?^\s*```)", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 DISPLAY = re.compile(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', re.DOTALL)
@@ -77,8 +78,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         named = link[1].strip("`")
         return f"`{target}`" if target.endswith(named.removeprefix("../")) else f"{link[1]} (`{target}`)"
 
+    markdown = LAB.sub(lambda found: lab_table(found[1]), markdown)
     blocks = FENCED.split(FENCE.sub(r"\1", markdown))
     return "".join(block if block.lstrip().startswith("```") else LINK.sub(resolved, block) for block in blocks)
+
+
+def lab_table(agent: str) -> str:
+    """Return the table of one agent out of the results of the lab.
+
+    Args:
+        agent: as the page of results names it.
+    """
+    for section in (ROOT / "docs" / "results" / "lab.md").read_text(encoding="utf-8").split("\n## ")[1:]:
+        title, _, text = section.partition("\n")
+        if title.strip() == agent:
+            return "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    LOG.warning("results/lab.md has no section %s", agent)
+    return ""
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
