@@ -17,6 +17,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -28,6 +29,7 @@ from morl.experiment.parsing import parse
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("envs/*.md"), *ROOT.glob("agents/*.md")])
 CODE_BLOCK = re.compile(r"^```(\w*) ?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 NAV = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 IN_SITE = {ROOT / "docs" / page for page in re.findall(r"[\w/]+\.md", NAV)}
 """Pages of the site. Building it generates some (docs/_site/generated_pages.py) and fails where one is missing."""
@@ -113,11 +115,12 @@ def test_examples_are_python(page: Path) -> None:
 )
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where pickle looks for the classes of the page
     for code in examples(page):
         shorter = re.sub(r"(total_steps\"?[=:] ?)[\d_]+", rf"\g<1>{FEWER_STEPS}", code)
         shorter = re.sub(r"\.learn\([\d_]+\)", ".learn(64)", shorter)
-        exec(compile(shorter, str(page), "exec"), names)
+        exec(compile(shorter, str(page), "exec"), vars(module))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(True for _ in commands(page))], ids=name_of)
@@ -152,6 +155,15 @@ def test_troubleshooting_quotes_messages_of_the_code() -> None:
     for message in quoted:
         for fragment in message.split("..."):
             assert fragment.strip(" ,:") in everything, f"no message of the code says {fragment.strip()!r}"
+
+
+def test_the_evidence_of_the_first_page_stands_on_the_page_it_links() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| \[[^\]]+\]\((docs/results/\w+\.md)\) \|$", README, re.MULTILINE)
+    assert len(rows) > 8
+    for _, reached, page in rows:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for figure in re.findall(r"\d[\d,.]*(?:e\d+)?", reached):
+            assert figure.rstrip(",.") in text, f"{page} does not state {figure}"
 
 
 def test_the_site_builds_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
