@@ -18,6 +18,8 @@ from mkdocs.structure.pages import Page
 sys.path.insert(0, str(Path(__file__).parent))
 
 from generated_pages import generated_pages
+from notebooks import page as notebook_page
+from notebooks import read as read_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = logging.getLogger("mkdocs.hooks.site")
@@ -35,7 +37,10 @@ DISPLAY = re.compile(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', re.DOTALL)
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are generated from the code, and those at the top of the repository."""
-    for path, text in generated_pages().items():
+    pages = generated_pages()
+    for notebook in sorted((ROOT / "examples").glob("*.ipynb")):
+        pages[f"examples/{notebook.stem}.md"] = notebook_page(read_notebook(notebook), notebook.name)
+    for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     for source, path in ROOT_PAGES.items():
         text = moved_links((ROOT / source).read_text(encoding="utf-8"), path)
