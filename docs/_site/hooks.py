@@ -1,4 +1,4 @@
-"""Hooks of the site (mkdocs.yml): links to files of the repository, equations as MathML, generated pages.
+"""Hooks of the site (mkdocs.yml): links to files of the repository, equations as SVG, generated pages.
 
 The pages read well on a code host too, so they are plain Markdown; what only the site needs is done here.
 """
@@ -10,13 +10,13 @@ import re
 import sys
 from pathlib import Path
 
-from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from equations import svg_of
 from generated_pages import generated_pages
 from notebooks import page as notebook_page
 from notebooks import read as read_notebook
@@ -103,6 +103,6 @@ def lab_table(agent: str) -> str:
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Return the page with its equations as MathML, which browsers show without a script."""
-    content = INLINE.sub(lambda found: convert(html.unescape(found[1])), content)
-    return DISPLAY.sub(lambda found: convert(html.unescape(found[1]), display="block"), content)
+    """Return the page with its equations as SVG, which browsers show without a script."""
+    content = INLINE.sub(lambda found: svg_of(html.unescape(found[1])), content)
+    return DISPLAY.sub(lambda found: f"<p>{svg_of(html.unescape(found[1]))}</p>", content)
