@@ -140,6 +140,19 @@ def test_commands_are_accepted(page: Path, monkeypatch: pytest.MonkeyPatch) -> N
             parse(SCHEMAS[name], args, f"morl {name}")
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=name_of)
+def test_files_and_verbs_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    folders = "morl|envs|agents|configs|benchmarks|examples|tests|docs"
+    for named in re.findall(rf"(?<![\w/.(-])(?:{folders})/[\w./-]*\w\.(?:py|toml|md|ipynb|js|css)\b", text):
+        assert (ROOT / named).exists() or (ROOT / named) in IN_SITE, f"{page.name} names {named}, which does not exist"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for verb in re.findall(
+        r"(?:^|`)make (\w+)", "\n".join([*re.findall(r"`[^`]+`", text), *dict(blocks(page, "bash")).values()])
+    ):
+        assert re.search(rf"^{verb}:", makefile, re.MULTILINE), f"{page.name} names make {verb}"
+
+
 def test_troubleshooting_quotes_messages_of_the_code() -> None:
     page = (ROOT / "docs" / "guide" / "troubleshooting.md").read_text(encoding="utf-8")
     sources = [file for folder in ("morl", "agents", "envs") for file in (ROOT / folder).rglob("*.py")]
