@@ -55,6 +55,7 @@ STAND_INS = {
     "AGENT ": "c-morl ",
     "RUN RUN ...": "RUN RUN",
     "--config runs/pd-morl/minecart-v0/seed-0/config.toml": "",
+    "custom_env:van-v0": "deep-sea-treasure-v0",  # test_examples.py registers it, and an id can be registered once
     "my_module:Reinforce": "custom_agent:Reinforce",
 }
 """What commands leave open -> what stands for it here."""
