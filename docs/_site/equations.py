@@ -41,6 +41,8 @@ def svg_of(latex: str) -> str:
     spelled = latex
     for unknown, known in SPELLED.items():
         spelled = spelled.replace(unknown, known)
+    spelled = re.sub(r"\\frac(\w)", r"\\frac{\1}", spelled)  # TeX's short forms: \frac12, \frac1{n}
+    spelled = re.sub(r"(\\frac\{[^{}]*\})(\w)", r"\1{\2}", spelled)
     text = f"${spelled}$"
     with rc_context({"mathtext.fontset": "stix"}):
         width, height, depth = MathTextParser("path").parse(text, dpi=72, prop=FontProperties(size=SIZE))[:3]
