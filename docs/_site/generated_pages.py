@@ -15,6 +15,7 @@ from morl.experiment.tags import DESCRIPTIONS
 MODULES_IN_WHOLE = {
     "preferences": ("morl.preferences", "Preferences", "Sets of weight vectors on the simplex, [n, objective]."),
     "utilities": ("morl.utilities", "Utilities", "Utility functions of returns and preferences."),
+    "statistics": ("morl.studies.statistics", "Statistics", "Statistics of several seeds and environments."),
     "protocols": ("morl.protocols", "Protocols", "What an agent, a policy and an evaluation must offer."),
 }
 """Page -> module, title, first sentence: the public names that are defined in the module itself."""

@@ -55,6 +55,7 @@ def run(notebook: dict[str, Any], change: Callable[[str], str] = str) -> None:
 def _outputs(code: str, names: dict[str, object], count: int) -> list[dict[str, Any]]:
     """Return the outputs of a cell: what it prints, the value of its last expression, its figures."""
     from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     tree = ast.parse(code)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
@@ -68,6 +69,8 @@ def _outputs(code: str, names: dict[str, object], count: int) -> list[dict[str, 
             {"output_type": "stream", "name": "stdout", "text": printed.getvalue().splitlines(keepends=True)}
         )
     figures = [pyplot.figure(number) for number in pyplot.get_fignums()]
+    if isinstance(value, Figure) and value not in figures:
+        figures.append(value)
     if value is not None and not figures:
         data = {"text/plain": repr(value).splitlines(keepends=True)}
         outputs.append({"output_type": "execute_result", "execution_count": count, "metadata": {}, "data": data})
