@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from morl.learning.backends import BackendSetting
+from morl.learning.combiners import CombinerName
 from morl.learning.types import Activation, Normalization
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
@@ -66,6 +67,10 @@ class Config:
     value for values (authors' value)."""
     entropy_weight: float = 0.01
     """Weight of the entropy bonus (authors: 0)."""
+    combiner: CombinerName = "weighted-sum"
+    """How the objectives' gradients of a policy are combined in initialization, and in extension by "lagrangian": their
+    weighted sum, UPGrad, MGDA, PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/combiners.md; not in the paper); all but
+    the first need the eager backend."""
     solver: SolverName = "ipo"
     """Solver of extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or what the authors'
     published code does (docs/c_morl.md)."""
@@ -201,6 +206,7 @@ def _check_ranges(config: Config) -> None:
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "combiner": get_args(CombinerName),
     "solver": get_args(SolverName),
     "memory": get_args(MemoryName),
     "backend": get_args(BackendSetting),

@@ -24,7 +24,7 @@ from morl.agents.c_morl.constraints import (
 )
 from morl.agents.c_morl.episode_statistics import EpisodeStatistics
 from morl.agents.c_morl.solvers import ConstrainedUpdate, ConstraintSolver, initialization_solver
-from morl.learning.advantages import compute_advantages, scalar_advantages
+from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
 from morl.learning.backends import BackendSetting, choose_backend, make_update
 from morl.learning.population import Population
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update, probability_ratios
@@ -127,6 +127,7 @@ class TaskPopulation:
             clip_range=config.clip_range,
             value_clip_range=config.clip_range,
             entropy_weight=config.entropy_weight if solver.entropy_bonus else 0.0,
+            combiner=config.combiner,
         )
         ppo = PPO(setup.network, self.population.parameters, self.population.optimizer, self.ppo_settings)
         self.backend = choose_backend(ppo, setup.backend)
@@ -228,6 +229,8 @@ class TaskPopulation:
         advantages = samples["target"] - samples["value"]
         mixed = scalar_advantages(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
         samples["advantage"] = mixed.unsqueeze(2)
+        if self.ppo_settings.combiner != "weighted-sum":
+            samples |= objective_columns(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
         samples["vector_advantage"] = advantages - advantages.mean(dim=1, keepdim=True)
 
         update = ConstrainedUpdate(self.population, samples, constraints, sigma.new_tensor(self.weights))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
+from morl.learning.combiners import CombinerName
 from morl.learning.types import Activation, Normalization
 
 SolverOption: TypeAlias = int | float | bool | str
@@ -157,6 +158,9 @@ class Config:
     """Critic updates between two of the policy, which is then updated as many times."""
     temperature: float | None = None
     """Weight of the entropy in SAC (alpha); None: learned."""
+    combiner: CombinerName = "weighted-sum"
+    """How the objectives' gradients of a policy are combined under its weights: their weighted sum, UPGrad, MGDA,
+    PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/combiners.md); all but the first need the eager backend."""
     target_entropy_scale: float | None = None
     """Target of a learned temperature: entropy -scale x action dimensions, or scale x log(actions) for discrete ones;
     None: the usual one of the solver, 1 for sac and 0.3 for discrete-sac."""

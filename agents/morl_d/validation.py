@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.settings_in_use import OFF_POLICY, ON_POLICY, SOFT, Solver, ineffective, refuse_ineffective
+from morl.learning.combiners import check_combiner
 from morl.protocols import Problem
 
 CONTINUOUS = ("sac", "td3", "ppo")
@@ -62,6 +63,7 @@ def check(config: Config, problem: Problem, num_envs: int) -> None:
     solver = choose_solver(config, problem)
     _check_reference(config, problem)
     _check_utility(config, solver.name)
+    _check_combiner(config, problem, solver.name)
     _check_cooperation(config)
     _check_networks(config, solver.name)
     _check_masks(config, problem, solver.name)
@@ -208,6 +210,17 @@ def _check_utility(config: Config, solver_name: str) -> None:
         raise ValueError(
             f"utility is {config.utility!r}, but solver {solver_name!r} maximizes a weighted sum of rewards: take"
             " 'linear'"
+        )
+
+
+def _check_combiner(config: Config, problem: Problem, solver_name: str) -> None:
+    check_combiner(config.combiner, problem.num_objectives)
+    nonlinear = config.utility != "linear" or config.augmented_state
+    if config.combiner != "weighted-sum" and nonlinear and solver_name in OFF_POLICY:
+        raise ValueError(
+            f"combiner is {config.combiner!r}, but solver {solver_name!r} combines gradients under linear utilities of"
+            f" returns only: take utility 'linear' without augmented_state, or solver 'ppo' (utility is"
+            f" {config.utility!r}, augmented_state {config.augmented_state})"
         )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
-from morl.learning.advantages import compute_advantages, scalar_advantages
+from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
 from morl.learning.backends import make_update
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
@@ -60,7 +60,10 @@ class OnPolicy:
         self.device = device
         self.population = Population(network, rollout, device)
         self.settings = PPOSettings(
-            epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight
+            epochs=config.epochs,
+            minibatches=config.minibatches,
+            entropy_weight=config.entropy_weight,
+            combiner="weighted-sum" if expected_utility else config.combiner,
         )
         ppo = PPO(network, self.population.parameters, self.population.optimizer, self.settings)
         self.gradient_step = make_update(ppo, config.backend)
@@ -207,7 +210,10 @@ class OnPolicy:
             rollout, self.network, parameters, self.final_inputs, self.config.gae_lambda
         )
         weights = torch.ones_like(sigma) if self.expected_utility else self.utility_gradients * sigma
-        samples["advantage"] = scalar_advantages(samples["target"] - samples["value"], weights).unsqueeze(2)
+        advantages = samples["target"] - samples["value"]
+        samples["advantage"] = scalar_advantages(advantages, weights).unsqueeze(2)
+        if self.settings.combiner != "weighted-sum":
+            samples |= objective_columns(advantages * sigma.unsqueeze(1), self.utility_gradients)
         learning_rates = torch.full((len(parameters),), self.config.actor_learning_rate, device=self.device)
         self.diagnostics = ppo_update(self.gradient_step, samples, self.settings, learning_rates, self.shuffling)
         rollout.clear()
