@@ -24,6 +24,7 @@ from morl.preferences import normalized_preference
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, MemoryArray, Observations, UtilityChoice
 from morl.tables import Column, ShownTable, facts_html, vector, visible
 from morl.trust import check_trust
+from morl.utilities import find_utility
 
 
 class _Stack(NamedTuple):
@@ -457,6 +458,8 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
     if utility is None:
         named = found.data.spec.utility
         check_trust(f"policy file {file}", "utility", named, trust, "utility=FUNCTION or trust=True")
+    elif isinstance(utility, str):
+        find_utility(utility)  # the caller's name may be wrong, which says nothing about the file
     check_trust(f"policy file {file}", "network", found.data.spec.network, trust, "trust=True")
     scale = found.preference_scale
     try:
