@@ -34,7 +34,6 @@ from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
-from morl.learning.combiners import check_combiner
 from morl.learning.encoders import Architecture
 from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
@@ -124,7 +123,6 @@ class CMORL:
                 " returns that are discounted by it"
             )
         self.num_objectives = problem.num_objectives
-        check_combiner(config.combiner, self.num_objectives)
         self.uses_action_masks = isinstance(problem.action_space, spaces.Discrete)
         self.mask_reader = MaskReader(problem.id, problem.action_space, problem.action_masks)
         self.constraints = parse_constraints(config.constraints, problem.objectives)  # in the environment's units
