@@ -160,6 +160,7 @@ class CMORL:
             discount=self.discount,
             device=device,
             backend=config.backend,
+            reference_point=problem.reference_point,
         )
         self.bank = PolicyBank(policy_spec(problem, config, architecture), device)
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))

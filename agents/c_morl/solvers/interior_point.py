@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +9,7 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState, target_scale
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.ppo import PolicyLoss, Samples, clipped_surrogate_loss
+from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
 
 SMALLEST_SLACK = 0.01
@@ -71,9 +71,9 @@ class InteriorPoint:
         """Return the configured step size."""
         return self.learning_rate
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros [policy, objective]: the barrier replaces multipliers."""
-        return np.zeros_like(multipliers)
+    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:  # noqa: ARG002
+        """Return the target's own rule: the barrier replaces multipliers."""
+        return target
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002
         """Do nothing: actors move in PPO's epochs."""

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.ppo import PolicyLoss, Samples, clipped_surrogate_loss
+from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
 
 
@@ -54,9 +54,9 @@ class ReferenceCode:
         """Return the step size that the reference policy had when it was archived."""
         return reference.learning_rate
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros [policy, objective]: there are no multipliers."""
-        return np.zeros_like(multipliers)
+    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:  # noqa: ARG002
+        """Return the target's own rule: there are no multipliers."""
+        return target
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002
         """Do nothing: actors move in PPO's epochs."""

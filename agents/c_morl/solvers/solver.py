@@ -10,6 +10,7 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.learning.population import Population
 from morl.learning.ppo import PolicyLoss
+from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
 
 
@@ -34,7 +35,8 @@ class ConstrainedUpdate:
 class ConstraintSolver(Protocol):
     """How the policies of a stage maximize their targets under constraints.
 
-    An update is: multipliers, then `step_actors`, then PPO's epochs with `policy_loss`, which always train the critic.
+    An update is: weights and multipliers, then `step_actors`, then PPO's epochs with `policy_loss`, which always train
+    the critic.
     """
 
     @property
@@ -56,12 +58,12 @@ class ConstraintSolver(Protocol):
         """Return Adam's step size of a task of extension that starts from `reference`."""
         ...
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:
-        """Return the multipliers [policy, objective] of the target's Lagrangian; 0: the target alone.
+    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:
+        """Return the rule of the weights that the actors' advantage has, and of the multipliers.
 
         Args:
-            multipliers: [policy, objective] of the latest update.
-            slacks: [policy, objective] before this one; +inf without a constraint.
+            target: rule of what is maximized.
+            signs: [objective] -1 for an upper bound, else 1.
         """
         ...
 

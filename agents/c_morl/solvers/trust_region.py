@@ -12,7 +12,6 @@ from functools import partial
 from itertools import chain, combinations
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from morl.learning.ppo import (
     probability_ratios,
     thin_out,
 )
+from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
 
 FISHER_STRIDE = 4
@@ -327,9 +327,9 @@ class TrustRegion:
         """Return the configured step size."""
         return self.learning_rate
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros [policy, objective]: the dual is solved anew in every step."""
-        return np.zeros_like(multipliers)
+    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:  # noqa: ARG002
+        """Return the target's own rule: the dual is solved anew in every step."""
+        return target
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:
         """Run the trust region step; the actors keep no momentum of Adam."""
