@@ -386,7 +386,7 @@ class Policy:
         save_policy(Path(file), PolicyFile(self.data, self.preference, self.preference_scale, self.env_id))
 
     def to_onnx(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
-        """Write the policy as an ONNX file, which runs without this package: `docs/deploy.md`.
+        """Write the policy as an ONNX file, which runs without this package: `docs/guide/deploy.md`.
 
         Encoding and normalization of observations, masks, and the map to the environment's actions are part of the
         graph. Its action is the deterministic one.

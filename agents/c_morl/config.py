@@ -46,7 +46,7 @@ class Config:
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     memory: MemoryName = "none"
     """Memory of the policies and their critics, for environments whose observations do not show everything: none, or a
     layer of gated recurrent units (GRU) before the hidden layers (not in the authors' code)."""
@@ -70,15 +70,15 @@ class Config:
     """Weight of the entropy bonus (authors: 0)."""
     combiner: CombinerName = "weighted-sum"
     """How the objectives' gradients of a policy are combined in initialization, and in extension by "lagrangian": their
-    weighted sum, UPGrad, MGDA, PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/combiners.md; not in the paper); all but
+    weighted sum, UPGrad, MGDA, PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md; not in the paper); all but
     the first need the eager backend."""
     weighting: WeightingName = "preference"
     """How objectives are weighed in initialization: by a policy's preference, by the gradient of Nash welfare, maximin
     or desirability under it, by the preference after each objective's advantages are normalized, or by what each adds
-    to the population's hypervolume (docs/return_weights.md; not in the paper)."""
+    to the population's hypervolume (docs/agents/return_weights.md; not in the paper)."""
     solver: SolverName = "ipo"
     """Solver of extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or what the authors'
-    published code does (docs/c_morl.md)."""
+    published code does (docs/agents/c_morl.md)."""
     selected: int | None = None
     """Policies extended in each round, N; None: 5 with two objectives, 6 with more (authors' values)."""
     extension_updates: int = 20

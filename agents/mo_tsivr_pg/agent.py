@@ -12,7 +12,7 @@ policy gradient. The algorithm in five lines:
 
 MO-PG, the baseline, takes an independent batch for the weights and one for the gradient in every step.
 
-Where this file departs from the authors' code, and why (docs/mo_tsivr_pg.md):
+Where this file departs from the authors' code, and why (docs/agents/mo_tsivr_pg.md):
   - It follows the paper: there the importance ratio is upside down, and the correction is computed by the wrong network
     and added.
   - A population learns side by side, one policy for each preference; with one policy it is the original.

@@ -53,7 +53,7 @@ class Config:
             "archive": "convex",
         },
     }
-    """Name of a published instantiation -> the fields that differ from the defaults; docs/morl_d.md has the table."""
+    """Name of a published instantiation -> the fields that differ from the defaults (docs/agents/morl_d.md)."""
 
     population: int = 6
     """Number of policies, each with a weight vector of its own."""
@@ -134,7 +134,7 @@ class Config:
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few."""
     memory: Literal["none", "gru"] = "none"
@@ -162,11 +162,11 @@ class Config:
     """Weight of the entropy in SAC (alpha); None: learned."""
     combiner: CombinerName = "weighted-sum"
     """How the objectives' gradients of a policy are combined under its weights: their weighted sum, UPGrad, MGDA,
-    PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/combiners.md); all but the first need the eager backend."""
+    PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md); all but the first need the eager backend."""
     weighting: WeightingName = "preference"
     """How ppo weighs the objectives under a policy's weights: by the gradient of its utility, by that of Nash welfare,
     maximin or desirability, by the weights after each objective's advantages are normalized, or by what each objective
-    adds to the population's hypervolume (docs/return_weights.md)."""
+    adds to the population's hypervolume (docs/agents/return_weights.md)."""
     target_entropy_scale: float | None = None
     """Target of a learned temperature: entropy -scale x action dimensions, or scale x log(actions) for discrete ones;
     None: the usual one of the solver, 1 for sac and 0.3 for discrete-sac."""

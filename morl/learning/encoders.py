@@ -136,7 +136,7 @@ def convolve(images: Tensor, weights: Tensor, biases: Tensor, stride: int) -> Te
     """Return the convolutions [policy, batch, filter, row, column] of images, each policy's with its own weights.
 
     On a GPU this is one grouped convolution. On a CPU one convolution after the other is up to 2.4 times as fast as a
-    grouped one, and never slower (docs/networks_and_spaces.md).
+    grouped one, and never slower (docs/guide/networks_and_spaces.md).
 
     Args:
         images: [policy, batch, channel, row, column].

@@ -8,7 +8,7 @@ one function alone, a rule:
 
 `estimates` says what is known of the returns before an update; `state` [policy, objective] is what a rule remembers
 (multipliers), zeros for the rules that remember nothing. Which rule holds is the setting `weighting` of the on-policy
-agents (docs/return_weights.md); `Lagrangian` is C-MORL's primal-dual solver around any of them.
+agents (docs/agents/return_weights.md); `Lagrangian` is C-MORL's primal-dual solver around any of them.
 """
 
 from collections.abc import Callable, Mapping
