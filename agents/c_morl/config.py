@@ -70,8 +70,8 @@ class Config:
     """Weight of the entropy bonus (authors: 0)."""
     combiner: CombinerName = "weighted-sum"
     """How the objectives' gradients of a policy are combined in initialization, and in extension by "lagrangian": their
-    weighted sum, UPGrad, MGDA, PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md; not in the paper); all but
-    the first need the eager backend."""
+    weighted sum, UPGrad, MGDA, PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md; not in the paper);
+    all but the first need the eager backend."""
     weighting: WeightingName = "preference"
     """How objectives are weighed in initialization: by a policy's preference, by the gradient of Nash welfare, maximin
     or desirability under it, by the preference after each objective's advantages are normalized, or by what each adds

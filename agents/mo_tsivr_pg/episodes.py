@@ -81,7 +81,7 @@ class EpisodeBatch:
         episode = numbers // self.policies
 
         def padded(column: NDArray[np.generic]) -> torch.Tensor:
-            rows = column.reshape(-1, *column.shape[2:])[order]
+            rows = column.reshape((-1, *column.shape[2:]))[order]
             whole = np.zeros((self.policies, self.count, lengths.max(), *rows.shape[1:]), dtype=np.float32)
             whole[policy, episode, steps] = rows
             return torch.as_tensor(whole, device=device)

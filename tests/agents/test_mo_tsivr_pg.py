@@ -163,7 +163,9 @@ def test_unchanged_parameters_leave_the_estimates_unchanged(env: str) -> None:
     trajectories = trajectories_of(agent, env)
     agent._begin_epoch(trajectories)
     assert agent.gradient.abs().max() > 0
-    returns, gradient, weights = agent.returns, agent.gradient.clone(), agent.weights
+    returns = agent.returns
+    gradient = agent.gradient.clone()
+    weights = agent.weights
     agent.parameters.copy_(agent.old_parameters)
     agent._inner_step(trajectories_of(agent, env))
     np.testing.assert_array_equal(agent.returns, returns)
