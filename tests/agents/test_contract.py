@@ -26,7 +26,7 @@ PAPER = {
     "random_exploration_steps": 20,
     "key_pretraining_steps": 40,
 }
-MO_PG = {"method": "mo-pg", "population": 2, "initial_episodes": 1, "hidden_sizes": (8,)}
+MO_PG = {"method": "mo-pg", "population": 2, "initial_episodes": 1, "normalize": False, "hidden_sizes": (8,)}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", WALK, toys.TINY),
     "pd-morl, continuous": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS),

@@ -134,7 +134,7 @@ def test_steps_are_truncated_one_by_one() -> None:
 
 
 def build(env: Any = "toy-walk-v0", num_envs: int = 4, **changes: Any) -> MOTSIVRPG:
-    return MOTSIVRPG(problem(env), Config(**toys.TINY_TSIVR | changes), 3, num_envs, CPU)
+    return MOTSIVRPG(problem(env), Config(**toys.TINY_TSIVR | {"normalize": True} | changes), 3, num_envs, CPU)
 
 
 def no_evaluation(preferences: Any, episodes: int, policies: Any = None) -> Any:
@@ -255,6 +255,17 @@ def test_observations_are_normalized_as_policies_act() -> None:
     raw = build(normalize=False)
     learn(raw, 4_000, until=lambda: raw.updates == 2)
     assert raw.export_policies()[0].mean is None
+
+
+@pytest.mark.parametrize("stop", [6, 20, 40])
+def test_a_run_with_normalized_observations_is_resumed_exactly(stop: int, tmp_path: Path) -> None:
+    config = toys.TINY_TSIVR | {"normalize": True}
+    schedule = toys.SCHEDULE | {"num_envs": 2}
+    morl.train("mo-tsivr-pg", "toy-fork-v0", total_steps=96, run_dir=tmp_path / "whole", config=config, **schedule)
+    morl.train("mo-tsivr-pg", "toy-fork-v0", total_steps=stop, run_dir=tmp_path / "parts", config=config, **schedule)
+    morl.resume(tmp_path / "parts", 96)
+    states = [toys.states(tmp_path / name, "agent") for name in ("whole", "parts")]
+    assert toys.difference(states[0], states[1]) == ""
 
 
 # --- Utilities and refusals -------------------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ TINY_TSIVR: dict[str, Any] = {
     "episodes": 1,
     "inner_steps": 3,
     "learning_rate": 0.05,
+    "normalize": False,  # it takes a batch of its own
     "hidden_sizes": (8,),
 }
 SCHEDULE: dict[str, Any] = {
