@@ -5,9 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from morl.learning.backends import BackendSetting
-from morl.learning.combiners import CombinerName
-from morl.learning.return_weights import WeightingName
-from morl.learning.types import Activation, Normalization
+from morl.learning.types import Activation, CombinerName, Normalization, WeightingName
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 MemoryName: TypeAlias = Literal["none", "gru"]

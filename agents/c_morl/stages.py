@@ -25,7 +25,6 @@ from morl.agents.c_morl.episode_statistics import EpisodeStatistics
 from morl.agents.c_morl.solvers import ConstrainedUpdate, ConstraintSolver, initialization_solver
 from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
 from morl.learning.backends import BackendSetting, choose_backend, make_update
-from morl.learning.combiners import check_combiner
 from morl.learning.population import Population
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update, probability_ratios
 from morl.learning.return_weights import ReturnEstimates, WeightRule, preference, weight_rule
@@ -126,7 +125,6 @@ class TaskPopulation:
             sequence_steps=sequence_steps,
         )
         self.population = Population(setup.network, rollout, setup.device)
-        check_combiner(config.combiner, setup.sizes.objectives)
         self.ppo_settings = PPOSettings(
             epochs=config.epochs,
             minibatches=config.minibatches,

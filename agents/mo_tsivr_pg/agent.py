@@ -32,9 +32,8 @@ from torch.nn.functional import pad
 from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
 from morl.agents.mo_tsivr_pg.config import Config
-from morl.agents.mo_tsivr_pg.episodes import EpisodeBatch, return_deviations
+from morl.agents.mo_tsivr_pg.episodes import EpisodeBatch, Trajectories, return_deviations
 from morl.agents.mo_tsivr_pg.estimators import (
-    Trajectories,
     discounts,
     importance_weights,
     mean_returns,
@@ -49,7 +48,6 @@ from morl.learning.encoders import Architecture
 from morl.learning.observations import observation_encoder
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import actor_critic
-from morl.learning.return_weights import ReturnEstimates
 from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import riesz
 from morl.protocols import (
@@ -200,7 +198,7 @@ class MOTSIVRPG:
         self._estimate_returns(trajectories)
         self.weights = self._utility_gradient()
         self.old_weights = self.weights
-        own = without_own(remaining_returns(trajectories.rewards, discounts(trajectories, self.discount)))
+        own = without_own(remaining_returns(trajectories.rewards, discounts(trajectories.rewards, self.discount)))
         self.gradient = self._gradient(trajectories, self.parameters, self.weights, own)
         self.diagnostics["largest_importance_weight"] = 1.0
         self._step()
@@ -216,7 +214,7 @@ class MOTSIVRPG:
             new = self._log_probabilities(trajectories, self.parameters)
             old = self._log_probabilities(trajectories, self.old_parameters)
         omega = importance_weights(old, new)
-        factors = discounts(trajectories, self.discount)
+        factors = discounts(trajectories.rewards, self.discount)
         changes = mean_returns(trajectories.rewards, factors) - mean_returns(trajectories.rewards, factors * omega)
         self.returns = self.returns + changes.double().cpu().numpy()
         values = self._baseline(trajectories)
@@ -261,7 +259,7 @@ class MOTSIVRPG:
 
     def _estimate_returns(self, trajectories: Trajectories) -> None:
         """Estimate J and the baseline from a large batch."""
-        factors = discounts(trajectories, self.discount)
+        factors = discounts(trajectories.rewards, self.discount)
         self.values = remaining_returns(trajectories.rewards, factors).mean(dim=1)
         self.returns = mean_returns(trajectories.rewards, factors).double().cpu().numpy()
         rewards = trajectories.rewards.double().cpu().numpy()
@@ -269,14 +267,7 @@ class MOTSIVRPG:
 
     def _utility_gradient(self) -> FloatArray:
         """Return grad f(J) [policy, objective] at the estimate of J."""
-        estimates = ReturnEstimates(
-            preferences=self.preferences,
-            returns=self.returns,
-            deviations=self.deviations,
-            advantage_deviations=self.deviations,
-        )
-        weights, _ = self.objective.weights(estimates, np.zeros(self.preferences.shape))
-        return weights.astype(np.float64)
+        return self.objective.gradient(self.returns, self.preferences, self.deviations)
 
     def _baseline(self, trajectories: Trajectories) -> Tensor:
         """Return what the latest large batch earned from each step on [policy, 1, step, objective].
@@ -307,7 +298,7 @@ class MOTSIVRPG:
         """
         leaf = parameters.detach().clone().requires_grad_()
         w = trajectories.rewards.new_tensor(weights)[:, None, None]
-        utilities = discounts(trajectories, self.discount) * (trajectories.rewards * w).sum(dim=3)
+        utilities = discounts(trajectories.rewards, self.discount) * (trajectories.rewards * w).sum(dim=3)
         baselines = (values * w).sum(dim=3)
         if omega is not None:
             utilities = utilities * omega

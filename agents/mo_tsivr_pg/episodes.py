@@ -1,14 +1,34 @@
 """Batches of whole episodes: every environment plays for the policy that needs an episode next."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from morl.agents.mo_tsivr_pg.estimators import Trajectories
 from morl.protocols import BoolArray, FloatArray, IndexArray, StateDict
 
 IDLE = -1
 """Of an environment for which no episode is left."""
+
+
+class Trajectories(NamedTuple):
+    """Whole episodes of every policy, as many of each, padded at their ends to the length of the longest.
+
+    Attributes:
+        observations: [policy, episode, step, width].
+        actions: [policy, episode, step, width].
+        rewards: [policy, episode, step, objective].
+        valid: [policy, episode, step] 1, behind the end of an episode 0.
+        masks: [policy, episode, step, choice] allowed choices; None: all are.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    valid: Tensor
+    masks: Tensor | None
 
 
 class EpisodeBatch:

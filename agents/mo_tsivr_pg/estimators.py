@@ -3,28 +3,8 @@
 Shapes are [policy, episode, step, ...]; behind the end of an episode, rewards and log-probabilities are 0.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
-
-
-class Trajectories(NamedTuple):
-    """Whole episodes of every policy, as many of each, padded at their ends to the length of the longest.
-
-    Attributes:
-        observations: [policy, episode, step, width].
-        actions: [policy, episode, step, width].
-        rewards: [policy, episode, step, objective].
-        valid: [policy, episode, step] 1, behind the end of an episode 0.
-        masks: [policy, episode, step, choice] allowed choices; None: all are.
-    """
-
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    valid: Tensor
-    masks: Tensor | None
 
 
 def importance_weights(old: Tensor, new: Tensor) -> Tensor:
@@ -39,15 +19,15 @@ def importance_weights(old: Tensor, new: Tensor) -> Tensor:
     return (old - new).cumsum(dim=2).clamp(max=50.0).exp()
 
 
-def discounts(trajectories: Trajectories, discount: float) -> Tensor:
+def discounts(rewards: Tensor, discount: float) -> Tensor:
     """Return gamma^t [step].
 
     Args:
-        trajectories: for their length.
+        rewards: [policy, episode, step, objective], for their length, type and device.
         discount: gamma.
     """
-    steps = torch.arange(trajectories.rewards.shape[2], device=trajectories.rewards.device)
-    return torch.full_like(steps, discount, dtype=trajectories.rewards.dtype) ** steps
+    steps = torch.arange(rewards.shape[2], device=rewards.device)
+    return torch.full_like(steps, discount, dtype=rewards.dtype) ** steps
 
 
 def mean_returns(rewards: Tensor, factors: Tensor) -> Tensor:

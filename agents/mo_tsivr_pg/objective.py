@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from morl import utilities
-from morl.agents.mo_tsivr_pg.config import Config
-from morl.learning.return_weights import UtilityOfReturns, WeightRule, nash, of_utility, preference
+from morl.learning.return_weights import ReturnEstimates, UtilityOfReturns, WeightRule, nash, of_utility, preference
 from morl.learning.scalarization import check_utility
 from morl.protocols import FloatArray, Problem
+
+if TYPE_CHECKING:
+    from morl.agents.mo_tsivr_pg.config import Config
 
 HORIZON = 500
 """H of the queues: steps of an episode."""
@@ -31,8 +34,20 @@ class Objective:
     value: UtilityOfReturns
     weights: WeightRule
 
+    def gradient(self, returns: FloatArray, preferences: FloatArray, deviations: FloatArray) -> FloatArray:
+        """Return grad f(J; w) [policy, objective].
 
-def find_objective(config: Config, problem: Problem) -> Objective:
+        Args:
+            returns: [policy, objective] J.
+            preferences: [policy, objective] w.
+            deviations: [policy, objective] of the returns of episodes.
+        """
+        estimates = ReturnEstimates(preferences, returns, deviations, advantage_deviations=deviations)
+        weights, _ = self.weights(estimates, np.zeros(returns.shape))
+        return weights.astype(np.float64)
+
+
+def find_objective(config: "Config", problem: Problem) -> Objective:
     """Return the utility that the settings name.
 
     Args:
@@ -61,7 +76,7 @@ def find_objective(config: Config, problem: Problem) -> Objective:
     return Objective(value, lambda estimates, state: of_utility(value, estimates, state))
 
 
-def _point(config: Config, problem: Problem) -> FloatArray:
+def _point(config: "Config", problem: Problem) -> FloatArray:
     """Return the third argument of the utility [objective], in the agent's units."""
     if config.ideal is not None:
         if len(config.ideal) != problem.num_objectives:

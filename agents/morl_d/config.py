@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-from morl.learning.combiners import CombinerName
-from morl.learning.return_weights import WeightingName
-from morl.learning.types import Activation, Normalization
+from morl.learning.types import Activation, CombinerName, Normalization, WeightingName
 
 SolverOption: TypeAlias = int | float | bool | str
 

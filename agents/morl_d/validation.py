@@ -8,7 +8,6 @@ from gymnasium import spaces
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.settings_in_use import OFF_POLICY, ON_POLICY, SOFT, Solver, ineffective, refuse_ineffective
 from morl.learning.combiners import check_combiner
-from morl.learning.return_weights import weight_rule
 from morl.protocols import Problem
 
 CONTINUOUS = ("sac", "td3", "ppo")
@@ -63,7 +62,7 @@ def check(config: Config, problem: Problem, num_envs: int) -> None:
     """
     solver = choose_solver(config, problem)
     _check_reference(config, problem)
-    _check_utility(config, problem, solver.name)
+    _check_utility(config, solver.name)
     _check_combiner(config, problem, solver.name)
     _check_cooperation(config)
     _check_networks(config, solver.name)
@@ -191,7 +190,7 @@ def _check_reference(config: Config, problem: Problem) -> None:
         )
 
 
-def _check_utility(config: Config, problem: Problem, solver_name: str) -> None:
+def _check_utility(config: Config, solver_name: str) -> None:
     augmentable = OFF_POLICY - {"td3"} | {"eupg"}
     if config.criterion == "esr" and not (config.augmented_state and solver_name == "eupg"):
         raise ValueError(
@@ -199,7 +198,6 @@ def _check_utility(config: Config, problem: Problem, solver_name: str) -> None:
             " expected utility, and only a policy that observes the accrued reward can weigh it (solver is"
             f" {solver_name!r}, augmented_state {config.augmented_state})"
         )
-    weight_rule(config.weighting, problem.reference_point)
     if config.weighting != "preference" and config.utility != "linear" and solver_name == "ppo":
         raise ValueError(
             f"weighting is {config.weighting!r}, but utility is {config.utility!r}, which weighs the objectives itself:"

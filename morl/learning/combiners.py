@@ -15,13 +15,12 @@ binding constraints, all policies and sets in one batched linear solve; beyond, 
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 import torch
 from torch import Tensor
 
-CombinerName: TypeAlias = Literal["weighted-sum", "upgrad", "mgda", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl"]
-"""How gradients are combined; a new method is a name here and a function in `COMBINERS`."""
+from morl.learning.types import CombinerName
 
 Combiner: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(Gramians [policy, objective, objective], weights [policy, objective] >= 0) -> coefficients [policy, objective], all

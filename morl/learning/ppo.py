@@ -16,12 +16,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from morl.learning.combiners import CombinerName, combined_weights
+from morl.learning.combiners import check_combiner, combined_weights
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
 from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.recurrent import GRU
-from morl.learning.types import Network
+from morl.learning.types import CombinerName, Network
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
@@ -362,6 +362,10 @@ class PPO:
     parameters: Tensor
     optimizer: Adam
     settings: PPOSettings
+
+    def __post_init__(self) -> None:
+        """Check that the gradients of as many objectives can be combined."""
+        check_combiner(self.settings.combiner, self.network.critic.widths[-1])
 
     def step(self, batch: Samples, learning_rates: Tensor, policy_loss: PolicyLoss | None = None) -> Tensor:
         """Run one gradient step in place by automatic differentiation: the reference for every backend.

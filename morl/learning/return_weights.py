@@ -14,21 +14,19 @@ agents (docs/agents/return_weights.md); `Lagrangian` is C-MORL's primal-dual sol
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from morl import utilities
+from morl.learning.types import WeightingName
 from morl.pareto import hypervolume
 from morl.protocols import FloatArray
 
 RealArray: TypeAlias = NDArray[np.floating[Any]]
 """Numbers of any precision; weights have that of the preferences."""
-
-WeightingName: TypeAlias = Literal["preference", "nash", "maximin", "desirability", "normalized", "hypervolume"]
-"""Rules that agents offer; a new one is a name here and an entry of `_RULES`."""
 
 SMALLEST_GAIN = 0.01
 """Least gain over the reference point, in deviations of the return, that Nash welfare and desirability are taken at:

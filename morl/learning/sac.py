@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from morl.learning.combiners import CombinerName, batch_losses, combined_weights
+from morl.learning.combiners import batch_losses, combined_weights
 from morl.learning.distributions import SquashedGaussian
 from morl.learning.off_policy import (
     OffPolicySettings,
@@ -25,7 +25,7 @@ from morl.learning.off_policy import (
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.types import Network
+from morl.learning.types import CombinerName, Network
 from morl.learning.values import critic_utilities, worst_of
 
 

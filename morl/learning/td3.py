@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
-from morl.learning.combiners import CombinerName, batch_losses, combined_weights
+from morl.learning.combiners import batch_losses, combined_weights
 from morl.learning.off_policy import OffPolicySettings, TensorState, optimizer_tensors
 from morl.learning.optimizers import Adam, clip_norms, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.types import Normalization
+from morl.learning.types import CombinerName, Normalization
 from morl.learning.values import angle_degrees, pessimistic, utility
 
 CriticLoss: TypeAlias = Literal["huber", "squared"]

@@ -14,9 +14,8 @@ import morl
 from morl import utilities
 from morl.agents.mo_tsivr_pg.agent import MOTSIVRPG
 from morl.agents.mo_tsivr_pg.config import Config
-from morl.agents.mo_tsivr_pg.episodes import IDLE, EpisodeBatch
+from morl.agents.mo_tsivr_pg.episodes import IDLE, EpisodeBatch, Trajectories
 from morl.agents.mo_tsivr_pg.estimators import (
-    Trajectories,
     importance_weights,
     mean_returns,
     policy_gradient,

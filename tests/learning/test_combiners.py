@@ -13,8 +13,9 @@ from torch import Tensor
 
 from morl.learning import combiners
 from morl.learning.advantages import objective_columns, scalar_advantages
-from morl.learning.combiners import COMBINERS, CombinerName, batch_losses, check_combiner, combine, combined_weights
+from morl.learning.combiners import COMBINERS, batch_losses, check_combiner, combine, combined_weights
 from morl.learning.ppo import clipped_surrogate_loss, objective_losses
+from morl.learning.types import CombinerName
 
 NAMES = get_args(CombinerName)
 NEVER_CONFLICT = ("upgrad", "mgda", "nash-mtl")

@@ -21,13 +21,13 @@ from morl.learning.return_weights import (
     SMALLEST_GAIN,
     Lagrangian,
     ReturnEstimates,
-    WeightingName,
     dual_ascent_step,
     lagrangian_weights,
     preference,
     utility_gradient,
     weight_rule,
 )
+from morl.learning.types import WeightingName
 from morl.pareto import hypervolume
 
 NAMES = get_args(WeightingName)

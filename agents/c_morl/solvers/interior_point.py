@@ -1,6 +1,7 @@
 """C-MORL-IPO: interior point policy optimization (section 5.3 and appendix F.2; Liu, Ding and Liu 2020)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,8 +10,10 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState, target_scale
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.ppo import PolicyLoss, Samples, clipped_surrogate_loss
-from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
+
+if TYPE_CHECKING:
+    from morl.learning.return_weights import WeightRule
 
 SMALLEST_SLACK = 0.01
 """Below this slack the barrier's logarithm is continued by its tangent, so that an infeasible start recovers: at
@@ -71,7 +74,7 @@ class InteriorPoint:
         """Return the configured step size."""
         return self.learning_rate
 
-    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:  # noqa: ARG002
+    def weight_rule(self, target: "WeightRule", signs: FloatArray) -> "WeightRule":  # noqa: ARG002
         """Return the target's own rule: the barrier replaces multipliers."""
         return target
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -10,8 +10,10 @@ from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.constraints import ConstraintState
 from morl.learning.population import Population
 from morl.learning.ppo import PolicyLoss
-from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
+
+if TYPE_CHECKING:
+    from morl.learning.return_weights import WeightRule
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class ConstraintSolver(Protocol):
         """Return Adam's step size of a task of extension that starts from `reference`."""
         ...
 
-    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:
+    def weight_rule(self, target: "WeightRule", signs: FloatArray) -> "WeightRule":
         """Return the rule of the weights that the actors' advantage has, and of the multipliers.
 
         Args:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +29,10 @@ from morl.learning.ppo import (
     probability_ratios,
     thin_out,
 )
-from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
+
+if TYPE_CHECKING:
+    from morl.learning.return_weights import WeightRule
 
 FISHER_STRIDE = 4
 """Every fourth sample (of policies with a memory: sequence) is enough for the Fisher matrix."""
@@ -327,7 +329,7 @@ class TrustRegion:
         """Return the configured step size."""
         return self.learning_rate
 
-    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:  # noqa: ARG002
+    def weight_rule(self, target: "WeightRule", signs: FloatArray) -> "WeightRule":  # noqa: ARG002
         """Return the target's own rule: the dual is solved anew in every step."""
         return target
 
