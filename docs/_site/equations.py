@@ -38,7 +38,7 @@ def svg_of(latex: str) -> str:
     Raises:
         ValueError: matplotlib cannot set it.
     """
-    spelled = latex
+    spelled = re.sub(r"\s+", " ", latex)  # an equation may be broken over two lines
     for unknown, known in SPELLED.items():
         spelled = spelled.replace(unknown, known)
     spelled = re.sub(r"\\frac(\w)", r"\\frac{\1}", spelled)  # TeX's short forms: \frac12, \frac1{n}
