@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from morl.agents.c_morl.agent import CMORL
     from morl.agents.c_morl.config import Config as CMORLConfig
     from morl.agents.check import AgentContractViolation, check_agent
+    from morl.agents.gmorl.agent import GMORL
+    from morl.agents.gmorl.config import Config as GMORLConfig
     from morl.agents.morl_d.agent import MORLD
     from morl.agents.morl_d.config import Config as MORLDConfig
     from morl.agents.pd_morl.config import ContinuousConfig as ContinuousPDMORLConfig
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AGENTS",
     "CMORL",
+    "GMORL",
     "MORLD",
     "PDMORL",
     "AgentContractViolation",
     "CMORLConfig",
     "ContinuousPDMORL",
     "ContinuousPDMORLConfig",
+    "GMORLConfig",
     "MORLDConfig",
     "PDMORLConfig",
     "agent_summaries",
@@ -43,6 +47,8 @@ _HOME = {
     "CMORLConfig": "morl.agents.c_morl.config:Config",
     "ContinuousPDMORL": "morl.agents.pd_morl.continuous:ContinuousPDMORL",
     "ContinuousPDMORLConfig": "morl.agents.pd_morl.config:ContinuousConfig",
+    "GMORL": "morl.agents.gmorl.agent:GMORL",
+    "GMORLConfig": "morl.agents.gmorl.config:Config",
     "MORLD": "morl.agents.morl_d.agent:MORLD",
     "MORLDConfig": "morl.agents.morl_d.config:Config",
     "PDMORL": "morl.agents.pd_morl.discrete:PDMORL",
