@@ -37,11 +37,9 @@ from morl.agents.gmorl.config import Config
 from morl.agents.gmorl.metrics import METRIC_DESCRIPTIONS
 from morl.learning.backends import make_update
 from morl.learning.collector import Collector
-from morl.learning.discrete_sac import DiscreteSAC
-from morl.learning.encoders import Architecture
+from morl.learning.discrete_sac import DiscreteSAC, DiscreteSACSettings
 from morl.learning.observations import ObservationEncoder, observation_encoder, row_shape
 from morl.learning.replay import ReplayBuffer, split_pixels
-from morl.learning.sac import SACSettings
 from morl.learning.sampled_batches import SampledBatches, linear_utility
 from morl.learning.scalarization import AugmentedState
 from morl.learning.types import RowShape
@@ -368,10 +366,12 @@ def shared_rows(problem: Problem, config: Config) -> RowShape | None:
     return None if config.sharing == "none" or config.network else rows
 
 
-def _sac_settings(problem: Problem, config: Config, encoder: ObservationEncoder, rows: RowShape | None) -> SACSettings:
+def _sac_settings(
+    problem: Problem, config: Config, encoder: ObservationEncoder, rows: RowShape | None
+) -> DiscreteSACSettings:
     """Return the settings of the soft actor-critic: both are updated once a batch, the temperature is fixed."""
     own = PAPER_DISCOUNT if problem.discount == 1.0 else problem.discount
-    return SACSettings(
+    return DiscreteSACSettings(
         hidden_sizes=config.hidden_sizes,
         discount=own if config.discount is None else config.discount,
         tau=config.tau,
@@ -408,9 +408,8 @@ def _replay_buffers(
     return replay, ReplayBuffer(config.buffer_size, byte_columns, device, dtype=torch.uint8)
 
 
-def _policy_spec(problem: Problem, config: Config, settings: SACSettings) -> PolicySpec:
+def _policy_spec(problem: Problem, config: Config, settings: DiscreteSACSettings) -> PolicySpec:
     """Return the specification of the policy: its network, spaces and encoding."""
-    architecture = Architecture(hidden_sizes=config.hidden_sizes, images=settings.images, network=config.network)
     return PolicySpec(
         agent="gmorl",
         head="categorical",
@@ -418,7 +417,7 @@ def _policy_spec(problem: Problem, config: Config, settings: SACSettings) -> Pol
         activation=config.activation,
         normalization=config.normalization,
         image_size=config.image_size if settings.images else 0,
-        image_layers=architecture.encoding_layers,
+        image_layers=settings.architecture().encoding_layers,
         network=config.network,
         observation_space=problem.observation_space,
         action_space=problem.action_space,

@@ -7,15 +7,38 @@ Where actions are masked, policies are distributions over the allowed actions, a
 state that allows m of n actions has the share log m / log n of the target entropy.
 """
 
+from dataclasses import dataclass, replace
 from math import log
 
 import torch
 from torch import Tensor
 
+from morl.learning.encoders import Architecture
 from morl.learning.sac import SACBase, SACSettings
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Normalization, RowShape
 from morl.learning.values import best_actions, critic_utilities, worst_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteSACSettings(SACSettings):
+    """Settings of soft actor-critic for choices of which each has a row of the observation.
+
+    Attributes:
+        rows: rows that observations begin with, one for each action, over which actor and critics share their weights
+            (`morl.learning.equivariant`); None: there are none.
+    """
+
+    rows: RowShape | None = None
+
+    def architecture(self, normalization: Normalization = "none") -> Architecture:
+        """Return what these settings say about networks.
+
+        Args:
+            normalization: of the hidden layers of one network, where the settings have none.
+        """
+        return replace(super().architecture(normalization), rows=self.rows)
 
 
 class DiscreteSAC(SACBase):
@@ -25,7 +48,7 @@ class DiscreteSAC(SACBase):
         observation_width: columns of an observation.
         actions: number of actions.
         objectives: length of the reward vector.
-        settings: settings of the updates.
+        settings: settings of the updates; with rows a `DiscreteSACSettings`.
         policies: number of policies.
         generator: random stream of the initial parameters.
         device: where the networks live.

@@ -462,7 +462,7 @@ class Architecture:
                 raise ValueError("precision is 'bfloat16', but must be another where weights are shared over rows")
             return EquivariantNetwork(
                 rows=self.rows,
-                columns=inputs - self.rows.count * self.rows.channels,
+                columns=inputs - self.rows.number * self.rows.channels,
                 hidden_sizes=self.hidden_sizes,
                 outputs=outputs,
                 layer_norm=normalized,

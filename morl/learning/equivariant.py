@@ -52,8 +52,8 @@ class EquivariantNetwork:
         Raises:
             ValueError: the outputs are no multiple of the rows.
         """
-        if self.outputs % self.rows.count:
-            raise ValueError(f"outputs is {self.outputs}, but must be a multiple of the {self.rows.count} rows")
+        if self.outputs % self.rows.number:
+            raise ValueError(f"outputs is {self.outputs}, but must be a multiple of the {self.rows.number} rows")
 
     @property
     def num_parameters(self) -> int:
@@ -63,7 +63,7 @@ class EquivariantNetwork:
     @property
     def widths(self) -> tuple[int, ...]:
         """Return the columns of inputs, the units of each hidden layer for each row, and the columns of outputs."""
-        return (self.rows.count * self.rows.channels + self.columns, *self.hidden_sizes, self.outputs)
+        return (self.rows.number * self.rows.channels + self.columns, *self.hidden_sizes, self.outputs)
 
     def unlike(self, activation: Activation) -> str | None:  # noqa: ARG002
         """Return that weights are shared over rows."""
@@ -101,10 +101,9 @@ class EquivariantNetwork:
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, output] for inputs [policy, batch, rows * channels + columns]."""
         count, channels = self.rows
-        policies, batch = inputs.shape[:2]
         parts = iter(torch.split(parameters, self._sizes(), dim=1))
         cells, columns = torch.split(inputs, [count * channels, self.columns], dim=2)
-        cells = cells.reshape(policies, batch, count, channels)
+        cells = cells.unflatten(2, (count, channels))
         present = (cells.amax(dim=3, keepdim=True) > ABSENT).to(cells.dtype)
         share = present / present.sum(dim=2, keepdim=True).clamp(min=1.0)  # [policy, batch, row, 1] of the mean
         hidden = cells
@@ -116,9 +115,9 @@ class EquivariantNetwork:
             weights = next(parts).view(-1, own, outputs)
             context_weights = next(parts).view(-1, context, outputs)
             biases = next(parts).unsqueeze(1)
-            of_rows = torch.bmm(hidden.reshape(policies, batch * count, own), weights)
+            of_rows = torch.bmm(hidden.flatten(1, 2), weights)
             of_all = torch.baddbmm(biases, shared, context_weights)
-            hidden = of_rows.view(policies, batch, count, outputs) + of_all.unsqueeze(2)
+            hidden = of_rows.unflatten(1, (-1, count)) + of_all.unsqueeze(2)
             if layer < len(layers) - 1:
                 if self.layer_norm:
                     hidden = layer_norm(hidden, (outputs,))
@@ -127,7 +126,7 @@ class EquivariantNetwork:
 
     def _layers(self) -> list[tuple[int, int, int]]:
         """Return for each layer the inputs of a row, the inputs that all rows share, and the outputs of a row."""
-        widths = (self.rows.channels, *self.hidden_sizes, self.outputs // self.rows.count)
+        widths = (self.rows.channels, *self.hidden_sizes, self.outputs // self.rows.number)
         layers = [(inputs, inputs, outputs) for inputs, outputs in pairwise(widths)]
         own, context, outputs = layers[0]
         return [(own, context + self.columns, outputs), *layers[1:]]

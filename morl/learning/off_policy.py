@@ -16,7 +16,7 @@ from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.types import Activation, ImageShape, Network, Normalization, Role, RowShape
+from morl.learning.types import Activation, ImageShape, Network, Normalization, Role
 
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16"]
 """Of parameters and arithmetic; bfloat16: float32 parameters, and products between hidden layers in bfloat16."""
@@ -35,7 +35,6 @@ class OffPolicySettings:
         normalization: of the hidden layers.
         images: images that observations begin with, which convolutions encode.
         network: the user's own network, "module:factory" (`morl.learning.encoders`); empty: a multilayer perceptron.
-        rows: rows that observations begin with, one for each choice, over which weights are shared; None: none.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -46,7 +45,6 @@ class OffPolicySettings:
     normalization: Normalization = "none"
     images: tuple[ImageShape, ...] = ()
     network: str = ""
-    rows: RowShape | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,16 +60,22 @@ class OffPolicySettings:
             outputs: columns of its outputs.
             normalization: of the hidden layers of this network, where the settings have none.
         """
-        architecture = Architecture(
+        inner_dtype = torch.bfloat16 if self.precision == "bfloat16" else None
+        return self.architecture(normalization).build(role, inputs, outputs, inner_dtype)
+
+    def architecture(self, normalization: Normalization = "none") -> Architecture:
+        """Return what these settings say about networks.
+
+        Args:
+            normalization: of the hidden layers of one network, where the settings have none.
+        """
+        return Architecture(
             hidden_sizes=self.hidden_sizes,
             activation=self.activation,
             normalization=self.normalization if self.normalization != "none" else normalization,
             images=self.images,
             network=self.network,
-            rows=self.rows,
         )
-        inner_dtype = torch.bfloat16 if self.precision == "bfloat16" else None
-        return architecture.build(role, inputs, outputs, inner_dtype)
 
 
 class OffPolicyAlgorithm(Protocol):

@@ -33,7 +33,7 @@ class ImageShape(NamedTuple):
 class RowShape(NamedTuple):
     """The shape of an observation that is a matrix with one row for each choice, over which weights are shared."""
 
-    count: int
+    number: int
     """Number of rows."""
     channels: int
     """Numbers in a row."""
