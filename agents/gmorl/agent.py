@@ -8,11 +8,11 @@ Preference-conditioned discrete soft actor-critic whose networks fit any number 
   4. Each episode draws another system (numbers and clocks of servers), so that the replay holds many contexts.
   5. Critics are fitted to the soft value of the lower of two target critics, the actor follows w.Q and its entropy.
 
-Where this file departs from the paper, and why (docs/gmorl.md has the list with measurements):
+Where this file departs from the paper, and why (docs/agents/gmorl.md has the list with measurements):
   - Critics predict the vector of returns and the utility w.Q chooses; the paper's predict the utility itself. So a
     transition can be learned from under other preferences than the one that it was collected for (`relabeled_share`).
   - Preferences are drawn anew for each episode; `preferences = "even"` gives environment i the i-th of even ones.
-  - Objectives are in units of their typical reward (docs/decisions.md): with the authors' factors, all trade-offs lie
+  - Objectives are in units of their typical reward (docs/design/decisions.md): with the authors' factors, all trade-offs lie
     in a sliver of the preferences.
   - In every layer, a server is computed from its own row and the mean of all rows (`morl.learning.equivariant`). The
     paper's second half sees the servers in a fixed order, with as many outputs as it was built for.
@@ -209,7 +209,7 @@ class GMORL:
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
     def metrics(self) -> dict[str, float]:
-        """Return training metrics; called at logging time only. docs/gmorl.md explains each."""
+        """Return training metrics; called at logging time only. docs/agents/gmorl.md explains each."""
         return {"replay_size": float(len(self.replay))} | {
             name: value.mean().item() for name, value in self.latest.items()
         }
