@@ -12,8 +12,8 @@ Where this file departs from the paper, and why (docs/agents/gmorl.md has the li
   - Critics predict the vector of returns and the utility w.Q chooses; the paper's predict the utility itself. So a
     transition can be learned from under other preferences than the one that it was collected for (`relabeled_share`).
   - Preferences are drawn anew for each episode; `preferences = "even"` gives environment i the i-th of even ones.
-  - Objectives are in units of their typical reward (docs/design/decisions.md): with the authors' factors, all trade-offs lie
-    in a sliver of the preferences.
+  - Objectives are in units of their typical reward (docs/design/decisions.md): with the authors' factors, all
+    trade-offs lie in a sliver of the preferences.
   - In every layer, a server is computed from its own row and the mean of all rows (`morl.learning.equivariant`). The
     paper's second half sees the servers in a fixed order, with as many outputs as it was built for.
 

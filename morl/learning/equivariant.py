@@ -5,8 +5,8 @@ Deep Sets (Zaheer et al. 2017, lemma 3): a layer adds to what a row says of itse
     h_i' = activation(h_i W + mean_j(h_j) U + b),
 
 so that permuting the rows permutes the outputs in the same way, and the number of parameters does not depend on the
-number of rows. The first layer sees the columns that belong to no row (a preference) beside the mean. A row that is -1
-everywhere stands for a choice that does not exist: it is left out of the mean.
+number of rows. In the first layer, the columns that belong to no row (a preference) take the place of the mean. A row
+that is -1 everywhere stands for a choice that does not exist: it is left out of the means.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class EquivariantNetwork:
 
     A row of inputs has the rows of the observation one behind the other, then the other columns; outputs are those of
     the first row, of the second, and so on. A row of parameters has, for each layer, W [input, output], U [input,
-    output] (in the first layer [channel + column, output]) and b [output].
+    output] (in the first layer [column, output]) and b [output].
     """
 
     rows: RowShape
@@ -109,9 +109,7 @@ class EquivariantNetwork:
         hidden = cells
         layers = self._layers()
         for layer, (own, context, outputs) in enumerate(layers):
-            shared = (hidden * share).sum(dim=2)
-            if layer == 0:
-                shared = torch.cat([shared, columns], dim=2)
+            shared = columns if layer == 0 else (hidden * share).sum(dim=2)
             weights = next(parts).view(-1, own, outputs)
             context_weights = next(parts).view(-1, context, outputs)
             biases = next(parts).unsqueeze(1)
@@ -128,8 +126,8 @@ class EquivariantNetwork:
         """Return for each layer the inputs of a row, the inputs that all rows share, and the outputs of a row."""
         widths = (self.rows.channels, *self.hidden_sizes, self.outputs // self.rows.number)
         layers = [(inputs, inputs, outputs) for inputs, outputs in pairwise(widths)]
-        own, context, outputs = layers[0]
-        return [(own, context + self.columns, outputs), *layers[1:]]
+        own, _, outputs = layers[0]
+        return [(own, self.columns, outputs), *layers[1:]]
 
     def _sizes(self) -> list[int]:
         return [size for own, context, out in self._layers() for size in (own * out, context * out, out)]
