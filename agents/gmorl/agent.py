@@ -285,7 +285,7 @@ class GMORL:
             observation_width=self.replay.columns["observation"],
             action_width=1,
             condition=weights,
-            noise=self.sac.sample_noise(*shape, self.sampling),
+            noise=self.sac.sample_noise(updates, config.batch_size, self.sampling),
             scale=torch.ones(1, self.num_objectives, device=self.device),
             weight=weights,
             byte_rows=None if self.bytes is None else self.bytes.rows,

@@ -103,7 +103,7 @@ class EquivariantNetwork:
         count, channels = self.rows
         parts = iter(torch.split(parameters, self._sizes(), dim=1))
         cells, columns = torch.split(inputs, [count * channels, self.columns], dim=2)
-        cells = cells.unflatten(2, (count, channels))
+        cells = torch.unflatten(cells, 2, (count, channels))
         present = (cells.amax(dim=3, keepdim=True) > ABSENT).to(cells.dtype)
         share = present / present.sum(dim=2, keepdim=True).clamp(min=1.0)  # [policy, batch, row, 1] of the mean
         hidden = cells
@@ -115,7 +115,7 @@ class EquivariantNetwork:
             biases = next(parts).unsqueeze(1)
             of_rows = torch.bmm(hidden.flatten(1, 2), weights)
             of_all = torch.baddbmm(biases, shared, context_weights)
-            hidden = of_rows.unflatten(1, (-1, count)) + of_all.unsqueeze(2)
+            hidden = torch.unflatten(of_rows, 1, (-1, count)) + of_all.unsqueeze(2)
             if layer < len(layers) - 1:
                 if self.layer_norm:
                     hidden = layer_norm(hidden, (outputs,))

@@ -162,7 +162,8 @@ def row_shape(space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -
         return None
     if len(space.shape) != 2 or space.shape[0] != action_space.n or space.dtype.kind != "f":
         return None
-    return RowShape(*space.shape)
+    number, channels = space.shape
+    return RowShape(number, channels)
 
 
 def shrink(images: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from morl.agents import check_agent, find_agent
 from morl.agents.gmorl.agent import GMORL
 from morl.agents.gmorl.config import Config
 from morl.envs import make_vec, problem
+from morl.policy_files import PolicySpec
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -192,6 +193,12 @@ def test_a_run_and_its_policy_files_on_edge_offloading(tmp_path: Path) -> None:
             loaded.conditioned_on(preference).predict(observations, action_masks=masks)[0], mine
         )
         assert (masks[np.arange(8), mine] == 1).all()
+
+
+def test_a_file_that_claims_rows_where_there_are_none_is_refused() -> None:
+    record = agent_on(WALK).bank.spec.record()
+    with pytest.raises(ValueError, match="shared_rows is True, which no policy has"):
+        PolicySpec.of_record(record | {"shared_rows": True})
 
 
 def test_learning_finds_the_front_of_a_small_problem(tmp_path: Path) -> None:
