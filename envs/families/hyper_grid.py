@@ -185,8 +185,8 @@ class HyperGridKernel(KernelVectorEnv):
     def _infos(self) -> dict[str, Array]:
         return {"action_mask": self.arrays["allowed"]}
 
-    def draw(self, sheet: Sheet, action: Action | None) -> None:  # noqa: ARG002
-        """Draw the cells, darker the better their mean objective is, and the cell of the episode in orange."""
+    def draw(self, sheet: Sheet, action: Action | None) -> None:
+        """Draw the cells, darker the better their mean objective is, and the one of the episode: orange, taken: red."""
         place = self.arrays["place"][0].tolist()
         means = self.values.mean(axis=1).reshape((self.side,) * len(place))
         plane = means if len(place) == 2 else means[:, :, place[2]]
@@ -201,7 +201,9 @@ class HyperGridKernel(KernelVectorEnv):
                 corner = (16 + width * row, 504 - width * (column + 1))
                 sheet.rectangle(corner, (corner[0] + width, corner[1] + width), (shade, shade, 250))
         left, top = (width * place[axis] * (cells - 1) / (self.side - 1) for axis in range(2))
-        sheet.rectangle((16 + left, 504 - top - width), (16 + left + width, 504 - top), "orange")
+        stopped = action is not None and int(action) == len(place)
+        color = (200, 30, 30) if stopped else "orange"
+        sheet.rectangle((16 + left, 504 - top - width), (16 + left + width, 504 - top), color)
 
 
 hyper_grid = single_form(HyperGridKernel)
