@@ -16,6 +16,7 @@ Run folders are kept in --folder, and the points of each beside its front: the s
 """
 
 import json
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -239,19 +240,23 @@ def context_options(edges: int) -> dict[str, Any]:
 def trained(agent: str, seed: int, arguments: Arguments) -> Run | None:
     """Return a finished run, trained or resumed first unless only the table is asked for; None: there is none."""
     run_dir = arguments.folder / agent / f"seed-{seed}"
+    if is_finished(run_dir):
+        return morl.load(run_dir)
+    if arguments.table:
+        return None
+    if (run_dir / "config.toml").is_file():
+        return morl.resume(run_dir)
+    steps = {} if arguments.total_steps is None else {"total_steps": arguments.total_steps}
+    return morl.train("gmorl", ENV, env_options=training_options(agent), seed=seed, run_dir=run_dir, **steps)
+
+
+def is_finished(run_dir: Path) -> bool:
+    """Return whether a run folder holds a front after all steps."""
     front = run_dir / "front.json"
-    finished = run_dir / "finished"
-    if not finished.is_file():
-        if arguments.table:
-            return None
-        if front.is_file() or (run_dir / "config.toml").is_file():
-            run = morl.resume(run_dir)
-        else:
-            steps = {} if arguments.total_steps is None else {"total_steps": arguments.total_steps}
-            options = training_options(agent)
-            run = morl.train("gmorl", ENV, env_options=options, seed=seed, run_dir=run_dir, **steps)
-        finished.write_text(f"{run.front.training_steps} steps\n")
-    return morl.load(run_dir)
+    if not front.is_file():
+        return False
+    steps = tomllib.loads((run_dir / "config.toml").read_text())["total_steps"]
+    return bool(json.loads(front.read_text())["training_steps"] >= steps)
 
 
 def agent_front(run: Run, name: str, options: dict[str, Any], arguments: Arguments) -> Points:
@@ -292,6 +297,10 @@ def table_of_six(arguments: Arguments) -> None:
     """Print hypervolumes on six edge servers, as shares of the myopic dispatcher's."""
     episodes = arguments.episodes
     fronts = {name: roll_out(dispatcher(BASELINES[ENV][name]), {}, episodes)[None] for name in FIXED}
+    six = [policy for name, policy in BASELINES[ENV].items() if name.startswith("myopic")]
+    fronts["myopic, the six weights of task_families.md"] = np.array(
+        [roll_out(dispatcher(policy), {}, episodes) for policy in six]
+    )
     fronts["LinUCB"] = bandit_front({}, episodes, min(10, arguments.divisions))
     fronts["myopic"] = myopic_front({}, episodes, arguments.divisions)
     reference = reference_point(fronts["myopic"], {}, episodes)
