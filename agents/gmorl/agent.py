@@ -84,6 +84,8 @@ class GMORL:
     def __init__(self, problem: Problem, config: Config, seed: int, num_envs: int, device: torch.device) -> None:
         if not isinstance(problem.action_space, spaces.Discrete):
             raise ValueError(f"action_space of {problem.id} is {problem.action_space}, but must be Discrete")
+        if config.buffer_size < num_envs:
+            raise ValueError(f"buffer_size is {config.buffer_size}, but must be at least num_envs, {num_envs}")
         self.config = config
         self.seed = seed
         self.num_envs = num_envs
@@ -177,6 +179,7 @@ class GMORL:
             self.steps += self.num_envs
             due = self._updates_due()
             if due:
+                self._decay_learning_rate()
                 self.latest = self.run_updates(self._sample(due))
             yield
 
@@ -278,7 +281,6 @@ class GMORL:
         redrawn = self._tensor(self._draw_preferences(updates * config.batch_size)).view_as(weights)
         relabeled = torch.rand((1, *shape, 1), generator=self.sampling, device=self.device) < config.relabeled_share
         weights = torch.where(relabeled, redrawn, weights)
-        self._decay_learning_rate()
         return SampledBatches(
             rows=self.replay.rows,
             index=index,

@@ -138,7 +138,7 @@ def test_the_step_size_halves() -> None:
     agent = agent_on(WALK, learning_rate=1e-2, learning_rate_half_life=10.0, updates_per_step=0.5)
     train(agent, WALK, 40)
     agent.sac.updates = 10
-    agent._sample(1)
+    agent._decay_learning_rate()
     assert agent.sac.settings.actor_learning_rate == agent.sac.settings.critic_learning_rate == 5e-3
 
 
@@ -166,6 +166,11 @@ def test_published_settings_are_values() -> None:
     assert (paper.batch_size, paper.temperature, paper.preferences, paper.discount) == (4096, 0.05, "even", 0.95)
     with pytest.raises(ValueError, match="preset is 'authors', but must be one of paper"):
         Config.preset("authors")
+
+
+def test_the_replay_holds_a_step_of_all_environments() -> None:
+    with pytest.raises(ValueError, match="buffer_size is 3, but must be at least num_envs, 4"):
+        agent_on(WALK, buffer_size=3)
 
 
 def test_continuous_actions_are_refused_before_anything_is_written(tmp_path: Path) -> None:
