@@ -107,8 +107,6 @@ def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
     files = [file for file in found if file.parent.name != "studies"]
     assert files
     for file in files:
-        if file.parent.name == "studies":
-            continue
         agent = file.parent.name.replace("_", "-")
         assert agent in AGENTS, file
         table = tomllib.loads(file.read_text())
