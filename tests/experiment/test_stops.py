@@ -32,7 +32,6 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", "toy-walk-v0", toys.TINY | {"key_update_steps": 16}),
     "pd-morl, pre-trained": ("pd-morl", "toy-continuous-walk-v0", PRETRAINED),
     "c-morl": ("c-morl", "toy-walk-v0", toys.TINY_CMORL | {"initial_steps": 24}),
-    "gmorl": ("gmorl", "toy-walk-v0", toys.TINY_GMORL),
     "morl-d": ("morl-d", "toy-walk-v0", toys.TINY_MORLD_OFF_POLICY | {"population": 2, "exchange_every": 16}),
     "morl-d, Stable-Baselines3": ("morl-d", "toy-walk-v0", SB3 | {"evaluation_episodes": 1}),
 }
