@@ -94,8 +94,7 @@ def cell_values(side: int, dimensions: int, objectives: int) -> FloatArray:
         raise ValueError(f"side must be at least 2 and side^{dimensions} at most {LARGEST:,}, got {side!r}")
     if not 1 <= objectives <= len(FUNCTIONS):
         raise ValueError(f"objectives must be in 1 .. {len(FUNCTIONS)}, got {objectives!r}")
-    axes = np.meshgrid(*[np.linspace(0.0, 1.0, side)] * dimensions, indexing="ij")
-    places = [axis.ravel() for axis in axes]
+    places = np.indices((side,) * dimensions).reshape(dimensions, -1) / (side - 1)  # [axis, cell] in [0, 1]
     values = []
     for function in list(FUNCTIONS.values())[:objectives]:
         pairs = [function(places[axis], places[axis + 1]) for axis in range(dimensions - 1)]
