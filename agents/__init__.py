@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from morl.agents.check import AgentContractViolation, check_agent
     from morl.agents.gmorl.agent import GMORL
     from morl.agents.gmorl.config import Config as GMORLConfig
+    from morl.agents.mo_tsivr_pg.agent import MOTSIVRPG
+    from morl.agents.mo_tsivr_pg.config import Config as MOTSIVRPGConfig
     from morl.agents.morl_d.agent import MORLD
     from morl.agents.morl_d.config import Config as MORLDConfig
     from morl.agents.pd_morl.config import ContinuousConfig as ContinuousPDMORLConfig
@@ -26,6 +28,7 @@ __all__ = [
     "CMORL",
     "GMORL",
     "MORLD",
+    "MOTSIVRPG",
     "PDMORL",
     "AgentContractViolation",
     "CMORLConfig",
@@ -33,6 +36,7 @@ __all__ = [
     "ContinuousPDMORLConfig",
     "GMORLConfig",
     "MORLDConfig",
+    "MOTSIVRPGConfig",
     "PDMORLConfig",
     "agent_summaries",
     "all_agents",
@@ -51,6 +55,8 @@ _HOME = {
     "GMORLConfig": "morl.agents.gmorl.config:Config",
     "MORLD": "morl.agents.morl_d.agent:MORLD",
     "MORLDConfig": "morl.agents.morl_d.config:Config",
+    "MOTSIVRPG": "morl.agents.mo_tsivr_pg.agent:MOTSIVRPG",
+    "MOTSIVRPGConfig": "morl.agents.mo_tsivr_pg.config:Config",
     "PDMORL": "morl.agents.pd_morl.discrete:PDMORL",
     "PDMORLConfig": "morl.agents.pd_morl.config:DiscreteConfig",
     "check_agent": "morl.agents.check:check_agent",

@@ -1,4 +1,4 @@
-"""What networks are described by: names of layers, shapes of images, and the protocol of all networks. Nothing runs."""
+"""Names of choices in learning, and what networks are described by: shapes of images, their protocol. Nothing runs."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
@@ -12,6 +12,12 @@ Activation: TypeAlias = Literal["relu", "tanh", "silu", "elu", "gelu", "leaky-re
 
 Normalization: TypeAlias = Literal["none", "layer"]
 """Normalization of hidden layers before their activation: none, or to mean 0 and variance 1 over the units."""
+
+CombinerName: TypeAlias = Literal["weighted-sum", "upgrad", "mgda", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl"]
+"""How gradients of objectives are combined; a new method is a name here and one of `combiners.COMBINERS`."""
+
+WeightingName: TypeAlias = Literal["preference", "nash", "maximin", "desirability", "normalized", "hypervolume"]
+"""How objectives are weighed; a new rule is a name here and a function in `return_weights`."""
 
 Role: TypeAlias = Literal["actor", "critic"]
 """What a network is for: an actor proposes actions, a critic predicts values; networks of action values are critics."""

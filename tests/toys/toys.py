@@ -82,6 +82,15 @@ TINY_GMORL: dict[str, Any] = {
     "random_exploration_steps": 20,
     "buffer_size": 200,
 }
+TINY_TSIVR: dict[str, Any] = {
+    "population": 3,
+    "initial_episodes": 2,
+    "episodes": 1,
+    "inner_steps": 3,
+    "learning_rate": 0.05,
+    "normalize": False,  # it takes a batch of its own
+    "hidden_sizes": (8,),
+}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,
