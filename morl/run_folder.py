@@ -71,8 +71,9 @@ IndexArray = NDArray[np.int64]
 class SystemRecord(TypedDict):
     """What `system.json` holds.
 
-    `device` is the resolved one ("cpu", "cuda"); `update_backend` executes the updates ("eager", "numba"; None where
-    the agent does not say); `env_backend` steps the training environments.
+    `device` is the resolved one ("cpu", "cuda"); `gpu` says which card it is: "name", "driver" (None where the system
+    does not say) and "cuda", the version that PyTorch is built for; None on a CPU. `update_backend` executes the updates
+    ("eager", "numba", "cuda-graph"; None where the agent does not say); `env_backend` steps the training environments.
     """
 
     morl: str
@@ -80,6 +81,7 @@ class SystemRecord(TypedDict):
     platform: str
     processor: str
     device: str
+    gpu: dict[str, str | None] | None
     update_backend: str | None
     env_backend: str | None
     packages: dict[str, str]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.learning.processor import restore_generator
 from morl.learning.replay import ReplayBuffer, split_pixels
 from morl.protocols import BoolArray, FloatArray, StateDict
 
@@ -248,19 +249,17 @@ class HindsightReplay:
             byte_columns={} if self.bytes is None else self.bytes.columns,
         )
 
-    def batches(self, count: int, batch_size: int, relabeled_share: float) -> Iterator[Batch]:
-        """Yield the transitions and preferences of batches for `count` updates one by one, drawn at once.
+    def gather(self, index: Tensor, preferences: Tensor) -> Iterator[Batch]:
+        """Yield the transitions and preferences that were drawn for updates, one batch after the other.
 
         Args:
-            count: updates.
-            batch_size: transitions of each update, for each learner.
-            relabeled_share: share of the preferences that is redrawn, between 0 and 1.
+            index: [learner, update, batch] row of each transition.
+            preferences: [learner, update, batch, objective].
         """
-        drawn = self.draw(count, batch_size, relabeled_share)
-        for update in range(count):
-            batch = self.buffer.gather(drawn.index[:, update]) | {"preference": drawn.preferences[:, update]}
+        for update in range(index.shape[1]):
+            batch = self.buffer.gather(index[:, update]) | {"preference": preferences[:, update]}
             if self.bytes is not None:
-                batch |= _with_bytes(batch, self.bytes.gather(drawn.index[:, update]))
+                batch |= _with_bytes(batch, self.bytes.gather(index[:, update]))
             yield batch
 
     def _relabel(self, preferences: Tensor, share: float, stream: torch.Generator) -> Tensor:
@@ -290,7 +289,7 @@ class HindsightReplay:
         self.buffer.load_state_dict(state["buffer"], rows(learner))
         if self.bytes is not None:
             self.bytes.load_state_dict(state["bytes"], rows(learner))
-        self._streams[learner].set_state(state["stream"])
+        restore_generator(self._streams[learner], state["stream"])
 
 
 def _with_bytes(batch: Batch, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:

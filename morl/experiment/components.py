@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import comb
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -17,7 +17,7 @@ from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
 from morl.experiment.schedules import fit_schedules
-from morl.experiment.settings import Resolved, Settings, whole
+from morl.experiment.settings import Device, Resolved, Settings, whole
 from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.memory import check_memory
 from morl.learning.processor import resolve_device
@@ -83,6 +83,19 @@ class Experiment:
             ValueError: the number is not whole, or not positive.
         """
         return replace(self, settings=replace(self.settings, total_steps=whole("total_steps", total_steps, 1)))
+
+    def with_device(self, device: Device) -> "Experiment":
+        """Return the same experiment on another device.
+
+        Args:
+            device: "auto", "cpu" or "cuda".
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if device not in get_args(Device):
+            raise ValueError(f"device is {device!r}, but must be one of {', '.join(get_args(Device))}")
+        return replace(self, settings=replace(self.settings, device="cpu" if device == "auto" else device))
 
     def measure_units(self) -> RewardUnits:
         """Return the units of the agent's rewards."""

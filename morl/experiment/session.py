@@ -16,6 +16,7 @@ from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
 from morl.experiment.settings import hyper_parameters, to_toml
 from morl.experiment.units import RewardUnits, UnitRewards
+from morl.learning.processor import gpu_facts
 from morl.protocols import Agent, Constrained, DescribesMetrics
 from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
 from morl.version import VERSION
@@ -87,13 +88,16 @@ class Session:
         recorder.text("config", f"```toml\n{self._config}```")
         recorder.text("command", f"`{command}`")
 
-    def continue_records(self, marks: RecordMarks) -> None:
+    def continue_records(self, marks: RecordMarks, moved: bool = False) -> None:
         """Write config.toml again, and cut the records back to the checkpoint that was restored.
 
         Args:
             marks: how far they had been written when the checkpoint was saved.
+            moved: whether the run continues on another device, so that system.json is written again.
         """
         write_text(self.run_dir / CONFIG, self._config)
+        if moved:
+            write_text(self.run_dir / SYSTEM, json_text(dict(self._system())))
         recorder = self._recorder(marks)
         self.reporter.recorder = recorder
         notes = [*self.checkpointing.notes, *recorder.notes]
@@ -128,12 +132,14 @@ class Session:
 
     def _system(self) -> SystemRecord:
         backend = self.envs.metadata.get("backend")
+        device = self.experiment.settings.device
         return {
             "morl": VERSION,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processor": platform.processor() or platform.machine(),
-            "device": self.experiment.settings.device,
+            "device": device,
+            "gpu": gpu_facts() if device == "cuda" else None,
             "update_backend": backend_of(self.agent),
             "env_backend": None if backend is None else str(backend),
             "packages": {name: version(name) for name in PACKAGES},

@@ -40,6 +40,9 @@ from morl.experiment.toml import read_table, write_table
 
 AgentConfig = TypeVar("AgentConfig")
 
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+"""Where networks live; auto is the CPU."""
+
 MOST_ENVS = 2**20
 """Largest number of environments: more fit into no machine."""
 
@@ -54,7 +57,7 @@ class Settings(Generic[AgentConfig]):
     """Environment steps of training."""
     seed: int = 0
     """The one integer that every random stream is derived from."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where networks live; auto is the CPU."""
     num_envs: int = 10
     """Number of environments that the agent learns from."""

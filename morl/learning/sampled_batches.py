@@ -1,12 +1,12 @@
 """Transitions that were sampled from a replay buffer for some updates, gathered only when an update needs them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from morl.learning.scalarization import UtilityFn
+from morl.learning.scalarization import BoundUtility, UtilityFn
 from morl.learning.values import utility
 
 
@@ -99,6 +99,45 @@ class SampledBatches:
         """Yield the batch of one update after the other."""
         for update in range(len(self)):
             yield self._gather(update)
+
+    # --- Parts, for backends that capture updates ----------------------------------------------------------------------
+
+    _OF_UPDATES = ("index", "condition", "noise", "weight", "direction")
+    """Tensors [policy, update, ...]."""
+    _OF_ALL = ("scale", "origin")
+    """Tensors that all updates have in common."""
+    _OF_UTILITY = ("preferences", "bounds")
+    """Tensors of a `BoundUtility`."""
+
+    def parts(self, largest: int) -> "Iterator[SampledBatches]":
+        """Yield the same updates in their order, at most `largest` at a time."""
+        for start in range(0, len(self), largest):
+            tensors = {name: getattr(self, name) for name in self._OF_UPDATES}
+            yield replace(self, **{n: t if t is None else t[:, start : start + largest] for n, t in tensors.items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that other batches of the same kind have other ones for, by name; not the rows."""
+        tensors = {name: getattr(self, name) for name in (*self._OF_UPDATES, *self._OF_ALL)}
+        if isinstance(self.utility, BoundUtility):
+            tensors |= {name: getattr(self.utility, name) for name in self._OF_UTILITY}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SampledBatches":
+        """Return batches with other tensors, all those of `tensors`."""
+        own = {name: tensor for name, tensor in tensors.items() if name not in self._OF_UTILITY}
+        if isinstance(self.utility, BoundUtility):
+            of_utility = {name: tensors[name] for name in self._OF_UTILITY}
+            return replace(self, utility=replace(self.utility, **of_utility), **own)
+        return replace(self, **own)
+
+    def fixed_parts(self) -> Hashable:
+        """Return what batches are made of beside `tensors`: batches of the same kind have the same."""
+        utility: object = self.utility
+        if isinstance(utility, BoundUtility):
+            utility = (utility.utility, utility.augmented)
+        byte_rows = None if self.byte_rows is None else self.byte_rows.data_ptr()
+        widths = (self.observation_width, self.action_width, *self.byte_columns.items())
+        return (self.rows.data_ptr(), byte_rows, widths, utility)
 
     def _gather(self, update: int) -> Batch:
         widths = [self.observation_width, self.action_width, self.scale.shape[-1], self.observation_width, 1]

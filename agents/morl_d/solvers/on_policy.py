@@ -20,6 +20,7 @@ from morl.learning.backends import make_update
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
+from morl.learning.processor import restore_generator
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
 from morl.protocols import BoolArray, IndexArray, StateDict
@@ -234,8 +235,8 @@ class OnPolicy:
         for name, tensor in self.members.items():
             tensor.copy_(state["members"][name])
         self.population.load_state_dict(state["population"])
-        self.exploration.set_state(state["exploration"])
-        self.shuffling.set_state(state["shuffling"])
+        restore_generator(self.exploration, state["exploration"])
+        restore_generator(self.shuffling, state["shuffling"])
         self.diagnostics = dict(state["diagnostics"])
 
 

@@ -1,6 +1,6 @@
 """Updates by PyTorch's automatic differentiation: the reference for every other backend."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 from torch import Tensor
 
@@ -38,3 +38,24 @@ class EagerGradientStep:
     ) -> Tensor:
         """Run one gradient step in place; return the probability ratios [policy, batch] before it."""
         return self.ppo.step(batch, learning_rates, policy_loss)
+
+
+class EagerWork:
+    """Runs any work as it is; satisfies `morl.learning.backends.RunWork`."""
+
+    backend = "eager"
+
+    def __call__(
+        self,
+        key: Hashable,  # noqa: ARG002
+        work: Callable[[Mapping[str, Tensor]], dict[str, Tensor]],
+        inputs: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Run work and return its results.
+
+        Args:
+            key: not read.
+            work: inputs -> results.
+            inputs: tensors by name.
+        """
+        return work(inputs)

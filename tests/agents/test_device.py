@@ -1,0 +1,179 @@
+"""Every agent and solver on a device that is no CPU: it trains, logs, saves, resumes and acts there.
+
+On the pretended device (`tests/toys/pretend.py`) a run ends bit for bit where eager updates on the CPU end. CUDA rounds
+otherwise and draws other numbers: there a resumed run must end where an uninterrupted one ends.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import images
+import numpy as np
+import pytest
+import toys
+import torch
+from masked import MASKED
+
+import morl
+from morl.agents import AGENTS, find_agent
+from morl.agents.morl_d.settings_in_use import BUILT_IN
+from morl.agents.pd_morl.config import ContinuousConfig
+from morl.envs.core.registry import problem
+from morl.experiment import components
+
+WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
+IMAGES, CONTINUOUS_IMAGES = images.env_id("image-dict"), images.env_id("image-dict", continuous=True)
+NUM_ENVS = 6
+STEPS = 156
+
+PD = toys.TINY | {"key_update_steps": 60}
+PD_CONTINUOUS = toys.TINY_CONTINUOUS | {"key_update_steps": 60}
+C = toys.TINY_CMORL
+OFF = toys.TINY_MORLD_OFF_POLICY
+ON = toys.TINY_MORLD_ON_POLICY
+GRU = {"memory": "gru", "memory_size": 5, "memory_steps": 2}
+PAPER = {**ContinuousConfig.PRESETS["paper"], **toys.TINY_CONTINUOUS, "random_exploration_steps": 20}
+
+
+class Case(NamedTuple):
+    """An agent in an environment; settings make it small."""
+
+    agent: str
+    env: str
+    settings: dict[str, Any]
+    seed: Any = 3
+
+
+def pd(env: str = WALK, seed: Any = 3, **settings: Any) -> Case:
+    return Case("pd-morl", env, (PD_CONTINUOUS if "continuous" in env else PD) | settings, seed)
+
+
+def c(env: str = WALK, **settings: Any) -> Case:
+    return Case("c-morl", env, C | settings)
+
+
+def d(env: str, base: dict[str, Any], **settings: Any) -> Case:
+    return Case("morl-d", env, base | settings)
+
+
+TRANSFER = {"neighbourhood": "nearest", "transfer": "best"}
+CASES: dict[str, Case] = {
+    "pd-morl": pd(),
+    "pd-morl, 2 seeds, 2 critics, grid": pd(seed=(0, 1), critics=2, relabel_from="grid", one_hot=True),
+    "pd-morl, paper's score": pd(target_action="paper", learning_rate_half_life=10.0, relabel_from="dirichlet-corners"),
+    "pd-morl, masked": pd(MASKED),
+    "pd-morl, images": pd(IMAGES),
+    "pd-morl, own network": pd(network="networks:small"),
+    "pd-morl, continuous": pd(CONTINUOUS),
+    "pd-morl, continuous, 2 seeds, angles": pd(
+        CONTINUOUS, seed=(0, 1), actor_angle=2.0, critic_angle=1.0, angle_start_step=40
+    ),
+    "pd-morl, continuous, bfloat16": pd(CONTINUOUS, precision="bfloat16", hidden_sizes=(16, 16, 16)),
+    "pd-morl, continuous, paper": Case("pd-morl", CONTINUOUS, PAPER | {"key_pretraining_steps": 40}),
+    "pd-morl, continuous, images": pd(CONTINUOUS_IMAGES),
+    "c-morl": c(interpolate=True),
+    "c-morl, continuous, constraints": c(CONTINUOUS, constraints={"rest": ">= -9"}),
+    "c-morl, trust region": c(CONTINUOUS, solver="cpo"),
+    "c-morl, primal-dual": c(solver="lagrangian", constraints={"rest": "<= 9"}),
+    "c-morl, reference code": c(solver="reference-code"),
+    "c-morl, masked": c(MASKED),
+    "c-morl, trust region, memory, masked": c(MASKED, solver="cpo", memory="gru", memory_size=5, memory_steps=4),
+    "c-morl, memory": c(CONTINUOUS, memory="gru", memory_size=5, memory_steps=4),
+    "c-morl, images": c(IMAGES),
+    "morl-d, sac": d(CONTINUOUS, OFF, preset="sb-psa"),
+    "morl-d, sac, tchebycheff, shared layers": d(CONTINUOUS, OFF, preset="tchebycheff", networks="shared-layers"),
+    "morl-d, sac, transfer": d(CONTINUOUS, OFF, replay="neighbours", **TRANSFER),
+    "morl-d, sac, accrued": d(
+        CONTINUOUS, OFF, augmented_state=True, temperature=0.1, utility="smooth-tchebycheff", scale="range"
+    ),
+    "morl-d, sac, images": d(CONTINUOUS_IMAGES, OFF),
+    "morl-d, td3": d(CONTINUOUS, OFF, solver="td3", neighbourhood="nearest", transfer="soft"),
+    "morl-d, dqn": d(WALK, OFF, solver="dqn", replay="shared"),
+    "morl-d, dqn, pbi": d(WALK, OFF, preset="moea-d", utility="pbi"),
+    "morl-d, dqn, one network": d(WALK, toys.TINY_MORLD_CONDITIONED, preset="gpi-ls"),
+    "morl-d, dqn, masked, some selected": d(MASKED, OFF, selected=1),
+    "morl-d, discrete sac": d(WALK, OFF, solver="discrete-sac"),
+    "morl-d, discrete sac, masked": d(MASKED, OFF, solver="discrete-sac"),
+    "morl-d, ppo": d(WALK, ON, preset="pg-morl"),
+    "morl-d, ppo, continuous, transfer": d(CONTINUOUS, ON, solver="ppo", **TRANSFER),
+    "morl-d, ppo, memory": d(WALK, ON, solver="ppo", **GRU),
+    "morl-d, ppo, images, masked": d(MASKED, ON, solver="ppo"),
+    "morl-d, eupg": d(WALK, ON, preset="eupg"),
+}
+"""What runs -> the agent, its environment and its settings."""
+
+
+@pytest.fixture(autouse=True)
+def cuda_is_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `device = "cuda"` be the device of the test."""
+    found = {"cpu": torch.device("cpu"), "cuda": device}
+    monkeypatch.setattr(components, "resolve_device", found.__getitem__)
+
+
+def train(case: Case, run_dir: Path, device: str, stop_at: int | None = None) -> None:
+    config = dict(case.settings)
+    kind = find_agent(case.agent, problem(case.env).action_space)
+    if "backend" in kind.config_class.__dataclass_fields__:
+        config["backend"] = "eager"
+    settings: dict[str, Any] = {
+        "total_steps": STEPS,
+        "device": device,
+        "config": config,
+        "loggers": [],
+        "reward_units": "environment",
+        "num_envs": NUM_ENVS,
+        "evaluate_every": STEPS // 2,
+        "log_every": 48,
+        "evaluation_divisions": 2,
+        "evaluation_episodes": 1,
+    }
+    if stop_at is not None:
+        settings["on_step"] = lambda progress: progress.step >= stop_at
+    if isinstance(case.seed, tuple):
+        morl.train_seeds(case.agent, case.env, case.seed, run_dir=run_dir, **settings)
+    else:
+        morl.train(case.agent, case.env, seed=case.seed, run_dir=run_dir, **settings)
+
+
+def result(run_dir: Path) -> Any:
+    """Return everything that a run has left: metrics, fronts and all state; nothing but the device may differ."""
+    dirs = sorted(run_dir.glob("seed-*")) or [run_dir]
+    return [
+        {
+            "metrics": toys.lines(one / "metrics.jsonl"),
+            "front": toys.front(one),
+            "states": {name: toys.states(one, name)[name] for name in ("agent", "environment")},
+        }
+        for one in dirs
+    ]
+
+
+def without_marks(state: Any) -> Any:
+    """Return a state in which the states of the pretended device's generators look like the CPU's."""
+    match state:
+        case dict():
+            return {name: without_marks(value) for name, value in state.items()}
+        case list() | tuple():
+            return [without_marks(value) for value in state]
+        case torch.Tensor() if state.dtype == torch.uint8 and state.shape == (5064,):
+            return state[:-8]
+    return state
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_on_the_device_ends_where_it_ends_on_the_cpu(name: str, device: torch.device, tmp_path: Path) -> None:
+    case = CASES[name]
+    train(case, tmp_path / "whole", "cpu" if device.type == "pretend" else "cuda")
+    several = isinstance(case.seed, tuple)  # they train as one batch, and are resumed one by one
+    train(case, tmp_path / "parts", "cuda", None if several else STEPS // 2 + 12)
+    if not several:
+        run = morl.resume(tmp_path / "parts", loggers=[])
+        policy = run.policy([0.5, 0.5])
+        assert policy.data.parameters.device.type == "cpu"
+    assert toys.difference(without_marks(result(tmp_path / "parts")), without_marks(result(tmp_path / "whole"))) == ""
+
+
+def test_every_agent_and_every_solver_is_tested() -> None:
+    assert {case.agent for case in CASES.values()} == set(AGENTS)
+    solvers = {case.settings.get("solver", "dqn") for case in CASES.values() if case.agent == "morl-d"}
+    assert solvers | {"sac", "eupg"} >= set(BUILT_IN)
