@@ -13,13 +13,17 @@ import pytest
 import toys
 import torch
 from masked import MASKED
+from pretend_graph import PretendGraph
 
 import morl
-from morl.agents import AGENTS, find_agent
+from morl.agents import AGENTS
 from morl.agents.morl_d.settings_in_use import BUILT_IN
 from morl.agents.pd_morl.config import ContinuousConfig
-from morl.envs.core.registry import problem
-from morl.experiment import components
+from morl.evaluation import ActInputs
+from morl.experiment import components, session
+from morl.experiment.run import experiment_of
+from morl.experiment.units import RewardUnits
+from morl.learning.backends import cuda_graph
 
 WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
 IMAGES, CONTINUOUS_IMAGES = images.env_id("image-dict"), images.env_id("image-dict", continuous=True)
@@ -31,6 +35,7 @@ PD_CONTINUOUS = toys.TINY_CONTINUOUS | {"key_update_steps": 60}
 C = toys.TINY_CMORL
 OFF = toys.TINY_MORLD_OFF_POLICY
 ON = toys.TINY_MORLD_ON_POLICY
+SB3 = toys.TINY_MORLD | {"population": 2}
 GRU = {"memory": "gru", "memory_size": 5, "memory_steps": 2}
 PAPER = {**ContinuousConfig.PRESETS["paper"], **toys.TINY_CONTINUOUS, "random_exploration_steps": 20}
 
@@ -81,7 +86,9 @@ CASES: dict[str, Case] = {
     "c-morl, memory": c(CONTINUOUS, memory="gru", memory_size=5, memory_steps=4),
     "c-morl, images": c(IMAGES),
     "morl-d, sac": d(CONTINUOUS, OFF, preset="sb-psa"),
-    "morl-d, sac, tchebycheff, shared layers": d(CONTINUOUS, OFF, preset="tchebycheff", networks="shared-layers"),
+    "morl-d, sac, tchebycheff, shared layers": d(
+        CONTINUOUS, toys.TINY_MORLD_CONDITIONED, preset="tchebycheff", networks="shared-layers"
+    ),
     "morl-d, sac, transfer": d(CONTINUOUS, OFF, replay="neighbours", **TRANSFER),
     "morl-d, sac, accrued": d(
         CONTINUOUS, OFF, augmented_state=True, temperature=0.1, utility="smooth-tchebycheff", scale="range"
@@ -97,8 +104,12 @@ CASES: dict[str, Case] = {
     "morl-d, ppo": d(WALK, ON, preset="pg-morl"),
     "morl-d, ppo, continuous, transfer": d(CONTINUOUS, ON, solver="ppo", **TRANSFER),
     "morl-d, ppo, memory": d(WALK, ON, solver="ppo", **GRU),
-    "morl-d, ppo, images, masked": d(MASKED, ON, solver="ppo"),
+    "morl-d, ppo, masked": d(MASKED, ON, solver="ppo"),
+    "morl-d, ppo, images": d(IMAGES, ON, solver="ppo"),
     "morl-d, eupg": d(WALK, ON, preset="eupg"),
+    "morl-d, sb3:SAC": d(CONTINUOUS, SB3, solver="sb3:SAC"),
+    "morl-d, sb3:PPO": d(WALK, SB3 | {"rollout_steps": 4, "batch_size": 8}, solver="sb3:PPO"),
+    "morl-d, sb3:DQN": d(WALK, SB3 | {"learning_starts": 12}, solver="sb3:DQN"),
 }
 """What runs -> the agent, its environment and its settings."""
 
@@ -108,13 +119,14 @@ def cuda_is_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) ->
     """Let `device = "cuda"` be the device of the test."""
     found = {"cpu": torch.device("cpu"), "cuda": device}
     monkeypatch.setattr(components, "resolve_device", found.__getitem__)
+    if device.type != "cuda":
+        monkeypatch.setattr(session, "gpu_facts", lambda: {"name": "pretended", "driver": None, "cuda": None})
 
 
-def train(case: Case, run_dir: Path, device: str, stop_at: int | None = None) -> None:
+def train(case: Case, run_dir: Path, device: str, stop_at: int | None = None, backend: str = "eager") -> None:
     config = dict(case.settings)
-    kind = find_agent(case.agent, problem(case.env).action_space)
-    if "backend" in kind.config_class.__dataclass_fields__:
-        config["backend"] = "eager"
+    if not config.get("solver", "").startswith("sb3:"):
+        config["backend"] = backend
     settings: dict[str, Any] = {
         "total_steps": STEPS,
         "device": device,
@@ -160,16 +172,31 @@ def without_marks(state: Any) -> Any:
     return state
 
 
+def load_and_act(run_dir: Path) -> None:
+    """Load the newest checkpoint into a new agent, and do what may come before its next update: log, act, export."""
+    experiment = experiment_of(run_dir, None, trust=True)
+    agent = experiment.build_agent(RewardUnits.none(experiment.problem.num_objectives))
+    agent.load_state_dict(toys.states(run_dir, "agent")["agent"])
+    assert all(isinstance(value, float) for value in agent.metrics().values())
+    ids, preferences = agent.policies(experiment.evaluation_preferences)
+    evaluator = experiment.build_training_and_evaluation().evaluator
+    evaluator(agent.act, ids, preferences, 1, 0, ActInputs.of(agent))
+    assert agent.export_policies().keys() >= set(ids.tolist())
+
+
+@pytest.mark.filterwarnings("ignore:You are trying to run PPO on the GPU:UserWarning")
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_on_the_device_ends_where_it_ends_on_the_cpu(name: str, device: torch.device, tmp_path: Path) -> None:
+    """Stable-Baselines3's solvers draw from the device's global generator: they end where they end there in one go."""
     case = CASES[name]
-    train(case, tmp_path / "whole", "cpu" if device.type == "pretend" else "cuda")
+    reference = "cuda" if device.type == "cuda" or "sb3" in name else "cpu"
+    train(case, tmp_path / "whole", reference)
     several = isinstance(case.seed, tuple)  # they train as one batch, and are resumed one by one
     train(case, tmp_path / "parts", "cuda", None if several else STEPS // 2 + 12)
     if not several:
+        load_and_act(tmp_path / "parts")
         run = morl.resume(tmp_path / "parts", loggers=[])
-        policy = run.policy([0.5, 0.5])
-        assert policy.data.parameters.device.type == "cpu"
+        assert run.policy([0.5, 0.5]).data.parameters.device.type == "cpu"
     assert toys.difference(without_marks(result(tmp_path / "parts")), without_marks(result(tmp_path / "whole"))) == ""
 
 
@@ -177,3 +204,56 @@ def test_every_agent_and_every_solver_is_tested() -> None:
     assert {case.agent for case in CASES.values()} == set(AGENTS)
     solvers = {case.settings.get("solver", "dqn") for case in CASES.values() if case.agent == "morl-d"}
     assert solvers | {"sac", "eupg"} >= set(BUILT_IN)
+
+
+GRAPHS = (
+    "pd-morl",
+    "pd-morl, masked",
+    "pd-morl, continuous, 2 seeds, angles",
+    "pd-morl, continuous, paper",
+    "c-morl",
+    "c-morl, memory",
+    "morl-d, sac, accrued",
+    "morl-d, sac, tchebycheff, shared layers",
+    "morl-d, td3",
+    "morl-d, dqn, one network",
+    "morl-d, discrete sac, masked",
+    "morl-d, ppo",
+)
+"""Cases that are also trained by captured updates."""
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_captured_updates_leave_the_same_run(
+    name: str, device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On CUDA they must run and resume; there eager runs drift away by rounding."""
+    monkeypatch.setattr(PretendGraph, "every", [])
+    case = CASES[name]
+    if device.type != "cuda":
+        monkeypatch.setattr(cuda_graph, "CudaGraph", PretendGraph)
+    train(case, tmp_path / "captured", "cuda", backend="cuda-graph")
+    dirs = sorted((tmp_path / "captured").glob("seed-*")) or [tmp_path / "captured"]
+    assert toys.strict_json((dirs[0] / "system.json").read_text())["update_backend"] == "cuda-graph"
+    if device.type == "cuda":
+        return
+    assert sum(graph.replays for graph in PretendGraph.every) > 0
+    train(case, tmp_path / "eager", "cpu")
+    assert toys.difference(without_marks(result(tmp_path / "captured")), without_marks(result(tmp_path / "eager"))) == ""
+
+
+def test_a_run_continues_on_another_device(device: torch.device, tmp_path: Path) -> None:
+    """From the CPU, with two threads, to the device, and back; a sentence says that it is not the same run any more."""
+    case = d(CONTINUOUS, OFF | {"workers": 2}, solver="sac")
+    train(case, tmp_path / "run", "cpu", 36)
+    assert toys.strict_json((tmp_path / "run" / "system.json").read_text())["gpu"] is None
+    run = morl.resume(tmp_path / "run", 84, device="cuda", loggers=[])
+    assert (run.settings.device, toys.front(tmp_path / "run")["training_steps"]) == ("cuda", 84)
+    note = "the run was trained on cpu up to step 36 and continues on cuda: random numbers and roundings are not those"
+    assert note in (tmp_path / "run" / "resume-note.txt").read_text()
+    system = toys.strict_json((tmp_path / "run" / "system.json").read_text())
+    assert system["device"] == "cuda"
+    assert set(system["gpu"]) == {"name", "driver", "cuda"}
+    run = morl.resume(tmp_path / "run", 120, device="cpu", loggers=[])
+    assert (run.settings.device, toys.front(tmp_path / "run")["training_steps"]) == ("cpu", 120)
+    assert 'device = "cpu"' in (tmp_path / "run" / "config.toml").read_text()

@@ -12,14 +12,12 @@ every operation is checked as CUDA would check it:
     makes an error of everything that waits for the device. Copies wait: those from and to pageable memory do on CUDA;
   - `pretend_graph.PretendGraph` captures operations and replays them as a CUDA graph does.
 
-What it cannot show: rounding, limits of kernels and speed of a GPU. `tensor.is_cuda` is false. Work in other threads is
-checked for mixed devices but not counted. FakeTensorMode would not do: autograd on a fake CUDA tensor aborts the process
+What it cannot show: rounding, limits of kernels and speed of a GPU. `tensor.is_cuda` is false. FakeTensorMode would not do: autograd on a fake CUDA tensor aborts the process
 where PyTorch is built without CUDA, and agents need numbers.
 """
 
 import os
 import sys
-import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -79,8 +77,8 @@ class Log:
         return [f"{n} x {kind} {operation} at {line}" for n, kind, line, operation in found]
 
 
-class _Now(threading.local):
-    """What is going on in this thread."""
+class _Now:
+    """What is going on, in all threads: backward passes may have one of their own."""
 
     log: Log | None = None
     waits_forbidden = False
@@ -459,6 +457,8 @@ def _install() -> None:
     library.impl("empty.memory_format", _empty, "PrivateUse1")
     library.impl("empty_strided", _empty_strided, "PrivateUse1")
     library.impl("_copy_from", _copy_from, "PrivateUse1")
+    # CPU and CUDA have a kernel for it; other devices would compute it of parts, which round otherwise.
+    library.impl("silu_backward", lambda *args: _dispatch(aten.silu_backward.default, args, {}), "PrivateUse1")
     _libraries.append(library)
 
 
@@ -479,9 +479,10 @@ def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Te
 
 @contextmanager
 def pretended() -> Iterator[torch.device]:
-    """Lend the device: inside the block generators belong to devices, and backward passes run in the caller's thread.
+    """Lend the device: inside the block generators belong to devices.
 
-    Modules that are moved to the device keep their parameters, as on CUDA, so that their optimizers do not lose them.
+    Backward passes run in the caller's thread, whose lines are then known, unless the caller turns that off. Modules
+    that are moved to the device keep their parameters, as on CUDA, so that their optimizers do not lose them.
     """
     _install()
     _module.generator.manual_seed(0)

@@ -27,9 +27,12 @@ class _Captured(NamedTuple):
     args: Any
     kwargs: dict[str, Any]
     found: Any
+    computes: bool  # views and allocations are kept as well, so that no other tensor gets their memory
 
     def replay(self) -> None:
         """Compute it again, into the memory of the first time."""
+        if not self.computes:
+            return
         results = pretend.tensors_in(self.func(*self.args, **self.kwargs))
         for target, source in zip(pretend.tensors_in(self.found), results, strict=True):
             if target.data_ptr() != source.data_ptr():
@@ -93,8 +96,7 @@ class PretendGraph:
             self._back_up(tensor)
         found = func(*args, **kwargs)
         self._made |= {_storage(each) for each in pretend.tensors_in(found)} - self._found.keys()
-        if operation.computes:
-            self._operations.append(_Captured(func, args, kwargs, found))
+        self._operations.append(_Captured(func, args, kwargs, found, operation.computes))
         return found
 
     def _back_up(self, tensor: Tensor) -> None:
