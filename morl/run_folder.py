@@ -71,9 +71,9 @@ IndexArray = NDArray[np.int64]
 class SystemRecord(TypedDict):
     """What `system.json` holds.
 
-    `device` is the resolved one ("cpu", "cuda"); `gpu` says which card it is: "name", "driver" (None where the system
-    does not say) and "cuda", the version that PyTorch is built for; None on a CPU. `update_backend` executes the updates
-    ("eager", "numba", "cuda-graph"; None where the agent does not say); `env_backend` steps the training environments.
+    `device` is the resolved one ("cpu", "cuda"). `gpu` has the card's "name", its "driver" (None where the system does
+    not say) and "cuda", the version that PyTorch is built for; None on a CPU. `update_backend` executes the updates
+    ("eager", "numba", "cuda-graph"; None where the agent does not say). `env_backend` steps the training environments.
     """
 
     morl: str

@@ -129,7 +129,8 @@ def gpu_facts() -> dict[str, str | None]:
     """
     driver = None
     if DRIVER.exists():
-        found = re.search(r"\d+\.\d+(\.\d+)?", DRIVER.read_text(errors="replace"))
+        first_line = DRIVER.read_text(errors="replace").partition("\n")[0]
+        found = re.search(r"\d+\.\d+(\.\d+)?", first_line)
         driver = found.group() if found else None
     return {"name": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
 

@@ -100,35 +100,56 @@ class SampledBatches:
         for update in range(len(self)):
             yield self._gather(update)
 
-    # --- Parts, for backends that capture updates ----------------------------------------------------------------------
-
-    _OF_UPDATES = ("index", "condition", "noise", "weight", "direction")
-    """Tensors [policy, update, ...]."""
-    _OF_ALL = ("scale", "origin")
-    """Tensors that all updates have in common."""
-    _OF_UTILITY = ("preferences", "bounds")
-    """Tensors of a `BoundUtility`."""
+    # --- Parts, for backends that capture updates ---------------------------------------------------------------------
 
     def parts(self, largest: int) -> "Iterator[SampledBatches]":
         """Yield the same updates in their order, at most `largest` at a time."""
         for start in range(0, len(self), largest):
-            tensors = {name: getattr(self, name) for name in self._OF_UPDATES}
-            yield replace(self, **{n: t if t is None else t[:, start : start + largest] for n, t in tensors.items()})
+            part = slice(start, start + largest)
+            yield replace(
+                self,
+                index=self.index[:, part],
+                condition=self.condition[:, part],
+                noise=self.noise[:, part],
+                weight=None if self.weight is None else self.weight[:, part],
+                direction=None if self.direction is None else self.direction[:, part],
+            )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors that other batches of the same kind have other ones for, by name; not the rows."""
-        tensors = {name: getattr(self, name) for name in (*self._OF_UPDATES, *self._OF_ALL)}
+        """Return the tensors in which batches of the same kind differ, by name: all but the rows."""
+        tensors = {
+            "index": self.index,
+            "condition": self.condition,
+            "noise": self.noise,
+            "scale": self.scale,
+            "weight": self.weight,
+            "direction": self.direction,
+            "origin": self.origin,
+        }
         if isinstance(self.utility, BoundUtility):
-            tensors |= {name: getattr(self.utility, name) for name in self._OF_UTILITY}
+            tensors |= {"preferences": self.utility.preferences, "bounds": self.utility.bounds}
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SampledBatches":
-        """Return batches with other tensors, all those of `tensors`."""
-        own = {name: tensor for name, tensor in tensors.items() if name not in self._OF_UTILITY}
-        if isinstance(self.utility, BoundUtility):
-            of_utility = {name: tensors[name] for name in self._OF_UTILITY}
-            return replace(self, utility=replace(self.utility, **of_utility), **own)
-        return replace(self, **own)
+        """Return batches of the same kind with other tensors.
+
+        Args:
+            tensors: all those that `tensors` returns.
+        """
+        utility = self.utility
+        if isinstance(utility, BoundUtility):
+            utility = replace(utility, preferences=tensors["preferences"], bounds=tensors["bounds"])
+        return replace(
+            self,
+            index=tensors["index"],
+            condition=tensors["condition"],
+            noise=tensors["noise"],
+            scale=tensors["scale"],
+            weight=tensors.get("weight"),
+            direction=tensors.get("direction"),
+            origin=tensors.get("origin"),
+            utility=utility,
+        )
 
     def fixed_parts(self) -> Hashable:
         """Return what batches are made of beside `tensors`: batches of the same kind have the same."""

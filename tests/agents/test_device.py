@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import images
-import numpy as np
 import pytest
-import toys
 import torch
+import toys
 from masked import MASKED
 from pretend_graph import PretendGraph
 
 import morl
-from morl.agents import AGENTS
+from morl.agents import AGENTS, MORLD
 from morl.agents.morl_d.settings_in_use import BUILT_IN
+from morl.agents.morl_d.validation import choose_solver
 from morl.agents.pd_morl.config import ContinuousConfig
+from morl.envs.core.registry import problem
 from morl.evaluation import ActInputs
 from morl.experiment import components, session
 from morl.experiment.run import experiment_of
@@ -172,6 +173,11 @@ def without_marks(state: Any) -> Any:
     return state
 
 
+def difference(one: Path, other: Path) -> str:
+    """Return where two runs first differ; an empty string where they do not."""
+    return toys.difference(without_marks(result(one)), without_marks(result(other)))
+
+
 def load_and_act(run_dir: Path) -> None:
     """Load the newest checkpoint into a new agent, and do what may come before its next update: log, act, export."""
     experiment = experiment_of(run_dir, None, trust=True)
@@ -197,13 +203,18 @@ def test_a_run_on_the_device_ends_where_it_ends_on_the_cpu(name: str, device: to
         load_and_act(tmp_path / "parts")
         run = morl.resume(tmp_path / "parts", loggers=[])
         assert run.policy([0.5, 0.5]).data.parameters.device.type == "cpu"
-    assert toys.difference(without_marks(result(tmp_path / "parts")), without_marks(result(tmp_path / "whole"))) == ""
+    assert difference(tmp_path / "parts", tmp_path / "whole") == ""
 
 
 def test_every_agent_and_every_solver_is_tested() -> None:
     assert {case.agent for case in CASES.values()} == set(AGENTS)
-    solvers = {case.settings.get("solver", "dqn") for case in CASES.values() if case.agent == "morl-d"}
-    assert solvers | {"sac", "eupg"} >= set(BUILT_IN)
+    solvers = set()
+    for case in CASES.values():
+        if case.agent == "morl-d":
+            settings = dict(case.settings)
+            config = MORLD.config_class.preset(settings.pop("preset", "vanilla"), **settings)
+            solvers.add(choose_solver(config, problem(case.env)).name)
+    assert solvers > set(BUILT_IN)
 
 
 GRAPHS = (
@@ -227,7 +238,7 @@ GRAPHS = (
 def test_captured_updates_leave_the_same_run(
     name: str, device: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On CUDA they must run and resume; there eager runs drift away by rounding."""
+    """On CUDA it is enough that they run: eager runs drift away from them by rounding."""
     monkeypatch.setattr(PretendGraph, "every", [])
     case = CASES[name]
     if device.type != "cuda":
@@ -239,7 +250,7 @@ def test_captured_updates_leave_the_same_run(
         return
     assert sum(graph.replays for graph in PretendGraph.every) > 0
     train(case, tmp_path / "eager", "cpu")
-    assert toys.difference(without_marks(result(tmp_path / "captured")), without_marks(result(tmp_path / "eager"))) == ""
+    assert difference(tmp_path / "captured", tmp_path / "eager") == ""
 
 
 def test_a_run_continues_on_another_device(device: torch.device, tmp_path: Path) -> None:
@@ -257,3 +268,12 @@ def test_a_run_continues_on_another_device(device: torch.device, tmp_path: Path)
     run = morl.resume(tmp_path / "run", 120, device="cpu", loggers=[])
     assert (run.settings.device, toys.front(tmp_path / "run")["training_steps"]) == ("cpu", 120)
     assert 'device = "cpu"' in (tmp_path / "run" / "config.toml").read_text()
+
+
+def test_one_thread_launches_the_operations_of_a_device(device: torch.device) -> None:
+    """Two threads would wait for each other to launch operations, and launch twice as many."""
+    stated = problem(CONTINUOUS)
+    for settings in ({"workers": 2, "hidden_sizes": (8,)}, {"workers": None, "hidden_sizes": (128,)}):
+        config = MORLD.config_class(**OFF | settings | {"backend": "eager"})
+        agents = [MORLD(stated, config, 0, NUM_ENVS, place) for place in (torch.device("cpu"), device)]
+        assert [len(agent.solver.groups) for agent in agents] == [2, 1]

@@ -5,7 +5,7 @@ CUDA (`-m gpu`) sums have another order, and Adam turns the sign of a small grad
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from gymnasium import spaces
 from pretend_graph import PretendGraph
 from torch import Tensor
 
-from morl.agents.c_morl.constraints import ConstraintState
 from morl.learning.backends import cuda_graph, make_update
 from morl.learning.discrete_sac import DiscreteSAC
 from morl.learning.dqn import DQN, DQNSettings
@@ -133,6 +132,12 @@ class OnPolicy:
             samples["state"] = self.dice.uniform(POLICIES, count // 4, size)
         return samples
 
+    def scaled_loss(self) -> Any:
+        """Return a policy loss that depends on a tensor of its own."""
+        own_loss = clipped_surrogate_loss(0.2)
+        scale = self.dice.uniform(POLICIES) + 0.5
+        return lambda ratios, batch: scale * own_loss(ratios, batch)
+
     def updates(self, backend: Any) -> Callable[[int], Tensors]:
         step = make_update(self.ppo, backend)
         shuffling = torch.Generator(self.dice.device).manual_seed(2)
@@ -140,11 +145,7 @@ class OnPolicy:
         def run(count: int) -> Tensors:
             metrics: Tensors = {}
             for _ in range(count):
-                loss = None
-                if self.other_loss:
-                    scale = self.dice.uniform(POLICIES) + 0.5
-                    own = clipped_surrogate_loss(0.2)
-                    loss = lambda ratios, batch, scale=scale: scale * own(ratios, batch)  # noqa: E731
+                loss = self.scaled_loss() if self.other_loss else None
                 rates = 1e-2 * self.dice.uniform(POLICIES)
                 metrics = ppo_update(step, self.samples(), self.ppo.settings, rates, shuffling, loss)
             return metrics

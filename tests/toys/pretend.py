@@ -12,8 +12,8 @@ every operation is checked as CUDA would check it:
     makes an error of everything that waits for the device. Copies wait: those from and to pageable memory do on CUDA;
   - `pretend_graph.PretendGraph` captures operations and replays them as a CUDA graph does.
 
-What it cannot show: rounding, limits of kernels and speed of a GPU. `tensor.is_cuda` is false. FakeTensorMode would not do: autograd on a fake CUDA tensor aborts the process
-where PyTorch is built without CUDA, and agents need numbers.
+What it cannot show: rounding, limits of kernels and speed of a GPU. `tensor.is_cuda` is false. FakeTensorMode would not
+do: autograd on a fake CUDA tensor aborts the process where PyTorch is built without CUDA, and agents need numbers.
 """
 
 import os

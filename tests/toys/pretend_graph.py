@@ -1,15 +1,15 @@
 """A pretended CUDA graph: it captures the operations on the pretended device, and replays them as CUDA does.
 
-  - Nothing is executed for good while operations are captured: memory that was there before is restored, and what was
-    made is not a number until the first replay.
-  - A replay repeats the operations on the same memory. Numbers that Python computed are those of the capture.
-  - Copies from and to the host, waits and random numbers raise `NotCapturable` while operations are captured.
-  - Memory that the operations found, and that has been freed since, raises `NotCapturable` at the next replay: on CUDA
-    they would read what somebody else has put there.
+- Nothing is executed for good while operations are captured: memory that was there before is restored, and what was
+  made is not a number until the first replay.
+- A replay repeats the operations on the same memory. Numbers that Python computed are those of the capture.
+- Copies from and to the host, waits and random numbers raise `NotCapturable` while operations are captured.
+- Memory that the operations found, and that has been freed since, raises `NotCapturable` at the next replay: on CUDA
+  they would read what somebody else has put there.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pretend
 import torch
@@ -47,7 +47,7 @@ class PretendGraph:
         replays: of this graph.
     """
 
-    every: list["PretendGraph"] = []
+    every: ClassVar[list["PretendGraph"]] = []
 
     def __init__(self) -> None:
         self.replays = 0

@@ -104,7 +104,7 @@ class OffPolicy:
             return [slice(0, 1)]
         wide = max(self.config.hidden_sizes) >= WIDE
         workers = self.config.workers or (2 if wide and self.backend == "eager" else 1)
-        if self.device.type != "cpu":  # threads would wait for each other to launch operations, and launch twice as many
+        if self.device.type != "cpu":  # two threads would launch twice as many operations, one after the other
             workers = 1
         groups = min(workers, self.num_active)
         bounds = [self.num_active * group // groups for group in range(groups + 1)]

@@ -60,7 +60,7 @@ class CudaGraph:
     def stream(cls) -> torch.cuda.Stream:
         """Return the one stream in which work is warmed up and captured: cuBLAS has a workspace for each stream."""
         if cls._stream is None:
-            cls._stream = torch.cuda.Stream()
+            cls._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         return cls._stream
 
     def warm_up(self, run: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
