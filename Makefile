@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
   --config-settings editable_mode=compat --editable
 # editable_mode=compat: without it setuptools installs an import hook, which neither pyright nor mypy can follow.
-# One process per core does the parallel work; threads inside each would only compete (docs/decisions.md).
+# One process per core does the parallel work; threads inside each would only compete (docs/design/decisions.md).
 export OMP_NUM_THREADS := 1
 export OMP_WAIT_POLICY := passive
 
@@ -15,7 +15,7 @@ help:
 	@echo "make test     run the test suite"
 	@echo "make check    lint, format check, types, architecture, spelling"
 	@echo "make format   format the code and fix what can be fixed"
-	@echo "make docs     check links and examples of the documentation"
+	@echo "make docs     build the documentation into build/site, and check its links and examples"
 	@echo "make bench    run every benchmark once, briefly"
 	@echo "make clean    remove caches and build folders (not .venv, not runs)"
 
@@ -37,7 +37,9 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 
 docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/python -m pytest --quiet tests/test_docs.py
+	@echo "open build/site/index.html"
 
 bench: .venv/installed-dev
 	@set -e; for benchmark in benchmarks/[!_]*.py; do echo "$$benchmark --quick"; $(BIN)/python $$benchmark --quick; done
@@ -64,5 +66,5 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	@echo "Installing the pinned test and lint tools into .venv (once, about a minute) ..."
-	@$(INSTALL) ".[dev,onnx]"
+	@$(INSTALL) ".[dev,docs,onnx]"
 	@touch $@

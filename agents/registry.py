@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from importlib import import_module
 from typing import Any
 
-from morl.plugins import Plugin, find_plugins, module_docstring, warn_of_plugin
+from morl.plugins import Plugin, find_plugins, imported, module_docstring, warn_of_plugin
 
 GROUP = "morl.agents"
 """Entry points of other packages: name of an agent = "module:Class"."""
@@ -40,11 +39,7 @@ def find_agent(name: str, action_space: object | None = None) -> Any:
         if kind not in location:
             raise ValueError(f"{name} needs actions of kind {' or '.join(location)}, but these are {action_space}")
         location = location[kind]
-    module, _, attribute = location.partition(":")
-    try:
-        agent = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"agent is {name!r}, but it cannot be imported: {error}") from error
+    agent = imported("agent", location)
     if not hasattr(agent, "config_class"):
         raise ValueError(f"agent is {name!r}, but that is no agent: it has no config_class (morl.protocols.Agent)")
     return agent

@@ -5,7 +5,7 @@
 
 Prints every case that did not survive, and for each campaign how many were tried and how many survived; the exit code
 is 1 where anything did not survive. Without --quick every campaign runs until its cases are used up, or until its share
-of --minutes is: hours. docs/reliability.md says what each campaign promises.
+of --minutes is: hours. docs/results/reliability.md says what each campaign promises.
 """
 
 import os

@@ -1,6 +1,6 @@
 """Your own agent in 100 lines: REINFORCE with one linear preference, checked, trained, and its front printed.
 
-Run it with `.venv/bin/python examples/custom_agent.py`; docs/your_agent.md explains it piece by piece.
+Run it with `.venv/bin/python examples/custom_agent.py`; docs/guide/your_agent.md explains it piece by piece.
 """
 
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Your own environment in five minutes: write it, register it, check it, train on it, read the front.
 
-Run it with `.venv/bin/python examples/custom_env.py`; docs/your_environment.md explains it line by line.
+Run it with `.venv/bin/python examples/custom_env.py`; docs/guide/your_environment.md explains it line by line.
 """
 
 import gymnasium

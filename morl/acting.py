@@ -24,6 +24,7 @@ from morl.preferences import normalized_preference
 from morl.protocols import Actions, BoolArray, FloatArray, IndexArray, MemoryArray, Observations, UtilityChoice
 from morl.tables import Column, ShownTable, facts_html, vector, visible
 from morl.trust import check_trust
+from morl.utilities import find_utility
 
 
 class _Stack(NamedTuple):
@@ -385,7 +386,7 @@ class Policy:
         save_policy(Path(file), PolicyFile(self.data, self.preference, self.preference_scale, self.env_id))
 
     def to_onnx(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
-        """Write the policy as an ONNX file, which runs without this package: `docs/deploy.md`.
+        """Write the policy as an ONNX file, which runs without this package: `docs/guide/deploy.md`.
 
         Encoding and normalization of observations, masks, and the map to the environment's actions are part of the
         graph. Its action is the deterministic one.
@@ -457,6 +458,8 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
     if utility is None:
         named = found.data.spec.utility
         check_trust(f"policy file {file}", "utility", named, trust, "utility=FUNCTION or trust=True")
+    elif isinstance(utility, str):
+        find_utility(utility)  # the caller's name may be wrong, which says nothing about the file
     check_trust(f"policy file {file}", "network", found.data.spec.network, trust, "trust=True")
     scale = found.preference_scale
     try:

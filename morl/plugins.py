@@ -1,11 +1,13 @@
-"""Entry points: what other installed packages add to morl, found without importing them."""
+"""What others add to morl: entry points of packages, found without importing them, and names "module:attribute"."""
 
 import ast
 import logging
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 _WARNED: set["Plugin"] = set()
 
@@ -27,6 +29,27 @@ class Plugin(NamedTuple):
     def load(self) -> object:
         """Import what it names, and return it."""
         return EntryPoint(self.name, self.value, self.group).load()
+
+
+def imported(setting: str, name: str, prefix: str = "") -> Callable[..., Any]:
+    """Return the user's own class or function "module:attribute", which is imported.
+
+    Args:
+        setting: that names it, for the message.
+        name: the name.
+        prefix: what the setting says before the name.
+
+    Raises:
+        ValueError: it cannot be imported, or is neither a class nor a function.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{setting} is {prefix + name!r}, but it cannot be imported: {error}") from error
+    if not callable(found):
+        raise ValueError(f"{setting} is {prefix + name!r}, but that is neither a class nor a function")
+    return cast(Callable[..., Any], found)
 
 
 def find_plugins(group: str) -> list[Plugin]:

@@ -6,11 +6,12 @@ result is a tensor with gradients; torch is not imported here.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from morl.plugins import imported
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,18 +214,11 @@ def find_utility(name: str) -> Utility:
     """
     if name in UTILITIES:
         return UTILITIES[name]
-    module, separator, attribute = name.partition(":")
-    if not separator:
+    if ":" not in name:
         raise ValueError(
             f"utility is {name!r}, but must be one of {', '.join(UTILITIES)}, or your own 'module:function'"
         )
-    try:
-        function = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"utility is {name!r}, but it cannot be imported: {error}") from error
-    if not callable(function):
-        raise ValueError(f"utility is {name!r}, but that is no function")
-    return cast(Utility, function)
+    return cast(Utility, imported("utility", name))
 
 
 def checked_utilities(name: str, utilities: object, count: int) -> NDArray[np.float64]:

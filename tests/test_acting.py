@@ -286,3 +286,10 @@ def test_lists_are_observations_too() -> None:
     one = policy.predict(np.array([0.1, 0.2, 0.3], np.float32))[0]
     np.testing.assert_array_equal(policy.predict([0.1, 0.2, 0.3])[0], one)
     np.testing.assert_array_equal(policy.predict([[0.1, 0.2, 0.3]] * 2)[0], np.stack([one, one]))
+
+
+def test_an_unknown_utility_says_nothing_about_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "policy.pt"
+    Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5])).save(file)
+    with pytest.raises(ValueError, match=r"^utility is 'nope', but must be one of linear, "):
+        load_policy(file, utility="nope")

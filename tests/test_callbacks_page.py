@@ -1,4 +1,4 @@
-"""The examples of docs/callbacks_and_loggers.md run, one after another, as a reader would run them."""
+"""The examples of docs/guide/callbacks_and_loggers.md run, one after another, as a reader would run them."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ import pytest
 
 import morl
 
-PAGE = Path(__file__).parents[1] / "docs" / "callbacks_and_loggers.md"
+PAGE = Path(__file__).parents[1] / "docs" / "guide" / "callbacks_and_loggers.md"
 BLOCKS = re.findall(r"^```python( optuna)?\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 PLAIN = [code for needs, code in BLOCKS if not needs]
 OPTUNA = [code for needs, code in BLOCKS if needs]

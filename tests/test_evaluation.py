@@ -30,7 +30,10 @@ def by_hand(policy: int, preference: NDArray[np.float64], episodes: int, seed: i
     for episode in range(episodes):
         env = toys.Walk()
         observation, _ = env.reset(seed=seed + episode)
-        discounted, plain, length, ended = np.zeros(2), np.zeros(2), 0, False
+        discounted = np.zeros(2)
+        plain = np.zeros(2)
+        length = 0
+        ended = False
         while not ended and length < horizon:
             action = act(observation[None], preference[None], np.array([policy]))[0]
             observation, reward, terminated, truncated, _ = env.step(action)

@@ -37,7 +37,7 @@ def source(name: str) -> str:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_shows_the_whole_example(name: str) -> None:
-    page = (ROOT / "docs" / PAGES[name]).read_text()
+    page = (ROOT / "docs" / "guide" / PAGES[name]).read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     code = source(name).split('"""', 2)[2]  # what follows the docstring
     assert code_lines("".join(blocks)) == code_lines(code)

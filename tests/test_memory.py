@@ -190,7 +190,9 @@ def test_an_evaluation_carries_the_memory_of_each_episode(max_envs: int) -> None
         for number in range(3):
             env = toys.Walk()
             observation, _ = env.reset(seed=40 + number)
-            memory, paid, ended = np.zeros((1, 2), np.float32), [], False
+            memory = np.zeros((1, 2), np.float32)
+            paid = []
+            ended = False
             while not ended:
                 action = remembering(observation[None], None, policy, memory)[0]
                 observation, reward, terminated, truncated, _ = env.step(action)

@@ -462,7 +462,7 @@ def test_the_page_from_a_run_to_your_robot(
     """Its first block exports; the second one acts in a process where nothing but NumPy and onnxruntime imports."""
     import toys
 
-    page = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guide" / "deploy.md").read_text(encoding="utf-8")
     export, act = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert len([line for line in act.splitlines() if line.strip() and not line.startswith("print")]) <= 15
     run = morl.train(

@@ -9,7 +9,7 @@ The algorithm in five lines:
      G_j stays above G_j^r - (1 - beta) |G_j^r|. All (policy, objective) tasks of a round are one population.
   5. Snapshots are archived, and 3 and 4 repeat. A user with preference w is given the policy with the highest w.G.
 
-Where this file departs from the authors' code, and why (docs/c_morl.md has the list with measurements):
+Where this file departs from the authors' code, and why (docs/agents/c_morl.md has the list with measurements):
   - The constraint is the paper's, against the reference policy's returns; the published code's extension is
     `solver = "reference-code"`: its barrier does not depend on those returns, and it extends objectives in turn.
   - Thresholds are beta-shares of the *loss*, so that they make sense for negative returns.
@@ -431,7 +431,7 @@ class CMORL:
         return np.array(ids), np.stack([self.snapshots[policy_id].preference for policy_id in ids])
 
     def metrics(self) -> dict[str, float]:
-        """Return training metrics; docs/c_morl.md explains each."""
+        """Return training metrics; docs/agents/c_morl.md explains each."""
         values = {"round": float(self.round), "archive_size": float(len(self.archive)), **self.diagnostics}
         if self.archive:
             points = np.stack([self.snapshots[policy_id].returns for policy_id in self.archive])

@@ -44,7 +44,7 @@ class Config:
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     memory: MemoryName = "none"
     """Memory of the policies and their critics, for environments whose observations do not show everything: none, or a
     layer of gated recurrent units (GRU) before the hidden layers (not in the authors' code)."""
@@ -68,7 +68,7 @@ class Config:
     """Weight of the entropy bonus (authors: 0)."""
     solver: SolverName = "ipo"
     """Solver of extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or what the authors'
-    published code does (docs/c_morl.md)."""
+    published code does (docs/agents/c_morl.md)."""
     selected: int | None = None
     """Policies extended in each round, N; None: 5 with two objectives, 6 with more (authors' values)."""
     extension_updates: int = 20

@@ -8,7 +8,7 @@ The framework in five lines:
   5. Weights adapt to gaps in the archive, and the policies that train next are selected.
 
 Every trait of the paper's taxonomy is a setting (`morl.agents.morl_d.config`), the published instantiations are
-presets. Deviations from the authors' code, and their reasons (docs/morl_d.md has the list):
+presets. Deviations from the authors' code, and their reasons (docs/agents/morl_d.md has the list):
   - As many policies as divide num_envs train at the same time, not one after another; `selected 1` is the original.
   - Critics learn every objective on its own, not only the utility: they stay valid when weights change.
   - Distances between returns are in shares of the archive's range; evaluation is deterministic, an episode each.
@@ -398,7 +398,7 @@ class MORLD:
         return policy_data(self.components.spec, actor, columns, self.weights[member], self.bounds.as_array())
 
     def metrics(self) -> dict[str, float]:
-        """Return training metrics; called at logging time only. docs/morl_d.md explains each."""
+        """Return training metrics; called at logging time only. docs/agents/morl_d.md explains each."""
         own = {"archive_size": float(len(self.archive)), "exchanges": float(self.exchanges)}
         return own | self.solver.metrics()
 

@@ -14,8 +14,9 @@ SolverOption: TypeAlias = int | float | bool | str
 class Config:
     """Settings of MORL/D; the defaults are its plainest member: independent solvers, fixed weights and an archive.
 
-    The numbers are by default those that its authors used on mo-halfcheetah. A setting that has no effect under the
-    others is refused when the agent is built (`morl.agents.morl_d.validation`).
+    The numbers suit the tasks of the lab (docs/results/lab.md); those that its authors used on mo-halfcheetah differ in
+    the widths, which are in the tuned file of mo-halfcheetah-v4. A setting that has no effect under the others is
+    refused when the agent is built (`morl.agents.morl_d.validation`).
     """
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, object]]] = {
@@ -51,7 +52,7 @@ class Config:
             "archive": "convex",
         },
     }
-    """Name of a published instantiation -> the fields that differ from the defaults; docs/morl_d.md has the table."""
+    """Name of a published instantiation -> the fields that differ from the defaults (docs/agents/morl_d.md)."""
 
     population: int = 6
     """Number of policies, each with a weight vector of its own."""
@@ -121,8 +122,8 @@ class Config:
 
     discount: float | None = None
     """Discount factor of learning; None: the environment's evaluation discount."""
-    hidden_sizes: tuple[int, ...] = (256, 256)
-    """Units of each hidden layer."""
+    hidden_sizes: tuple[int, ...] = (128, 128)
+    """Units of each hidden layer (authors: 256, 256)."""
     activation: Activation | None = None
     """Activation of the hidden layers; None: the solver's own, tanh for ppo and eupg, relu for the others of this
     package."""
@@ -132,7 +133,7 @@ class Config:
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few."""
     memory: Literal["none", "gru"] = "none"

@@ -1,1 +1,1 @@
-"""PD-MORL: one network conditioned on the preference, for discrete and for continuous actions (docs/pd_morl.md)."""
+"""PD-MORL: one network conditioned on the preference, for discrete and continuous actions (docs/agents/pd_morl.md)."""

@@ -148,7 +148,7 @@ class DiscreteConfig(PresetConfig):
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     critics: int = 1
     """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
     with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
@@ -247,7 +247,7 @@ def _has_angle(config: "ContinuousConfig") -> bool:
 class ContinuousConfig(PresetConfig):
     """Settings of MO-TD3-HER.
 
-    The defaults are the preset "improved" (docs/pd_morl.md has reasons and measurements).
+    The defaults are the preset "improved" (docs/agents/pd_morl.md has reasons and measurements).
     """
 
     time_limits: Literal["bootstrap", "end"] = "bootstrap"
@@ -310,7 +310,7 @@ class ContinuousConfig(PresetConfig):
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     buffer_size: int = 500_000
     """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75

@@ -9,7 +9,7 @@ The algorithm in six lines:
   6. Hindsight: a transition is also learned from under other preferences; rewards are vectors, so nothing else changes.
 
 `ContinuousConfig.paper()` has the settings of the authors' code. The defaults need no pre-training and work where
-returns are negative (docs/pd_morl.md has reasons and measurements). Both depart from the authors' code in this:
+returns are negative (docs/agents/pd_morl.md has reasons and measurements). Both depart from the authors' code in this:
   - The replay buffer holds raw transitions; preferences are redrawn when a batch is sampled. The distribution is the
     same, the memory a quarter.
   - Keys are evaluated after a number of steps, not of episodes: early episodes are short, and would cause an evaluation
@@ -272,7 +272,7 @@ class ContinuousPDMORL:
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
     def metrics(self, learner: int = 0) -> dict[str, float]:
-        """Return training metrics; called at logging time only. docs/pd_morl.md explains each.
+        """Return training metrics; called at logging time only. docs/agents/pd_morl.md explains each.
 
         Args:
             learner: number of the learner.

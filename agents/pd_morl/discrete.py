@@ -7,7 +7,7 @@ The discrete variant, MO-DDQN-HER, in five lines:
   4. The interpolator I maps a preference to the direction of the return that solves it, from a few key preferences.
   5. Hindsight: a transition is also learned from under other preferences; rewards are vectors, so nothing else changes.
 
-Where this file departs from the authors' code, and why (docs/pd_morl.md has the list with measurements):
+Where this file departs from the authors' code, and why (docs/agents/pd_morl.md has the list with measurements):
   - The replay buffer holds raw transitions; preferences are redrawn when a batch is sampled. The distribution is the
     same, the memory a quarter.
   - Time limits are bootstrapped through (the authors treat them as terminal).
@@ -240,7 +240,7 @@ class PDMORL:
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
     def metrics(self, learner: int = 0) -> dict[str, float]:
-        """Return training metrics; called at logging time only. docs/pd_morl.md explains each.
+        """Return training metrics; called at logging time only. docs/agents/pd_morl.md explains each.
 
         Args:
             learner: number of the learner.

@@ -223,7 +223,7 @@ def alignment_metrics(
     learner: int,
     scales: Tensor | float = 1.0,
 ) -> dict[str, float]:
-    """Return metrics of the latest update and of the keys; docs/pd_morl.md explains each.
+    """Return metrics of the latest update and of the keys; docs/agents/pd_morl.md explains each.
 
     Args:
         latest_update: loss [learner], values and preference [learner, batch, objective]; empty before the first.

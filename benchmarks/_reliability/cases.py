@@ -13,7 +13,7 @@ class Case:
 
     Attributes:
         name: what was tried, unique within its campaign.
-        survived: whether the product did what docs/reliability.md promises; None: it could not be tried here.
+        survived: whether the product did what docs/results/reliability.md promises; None: it could not be tried here.
         note: why it did not survive, or could not be tried.
     """
 

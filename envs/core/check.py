@@ -1,4 +1,4 @@
-"""Checks of single environments: each raises `ContractViolation` with the broken clause of docs/environments.md."""
+"""Checks of single environments: each raises `ContractViolation` with the broken clause of docs/environments."""
 
 import contextlib
 import pickle

@@ -1,4 +1,4 @@
-"""The table of all environments, as docs/environments.md shows it."""
+"""The table of all environments, as docs/environments/index.md shows it."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,6 @@
 """Task families of the papers that need no physics engine: everything that is known about each id.
 
-docs/task_families.md explains them.
+docs/environments/task_families.md explains them.
 """
 
 from morl.envs.core.entry import EnvEntry

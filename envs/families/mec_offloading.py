@@ -7,7 +7,7 @@ at the rate of that link and then shares the server equally with the tasks there
     energy: -(transmission power * upload time + kappa * eta * clock^2 * size)
 
 so that an undiscounted return is minus the sum of all delays (s) and minus all energy (J). Facts and constants:
-docs/task_families.md. Waiting for the dispatcher does not count, as in the authors' code.
+docs/environments/task_families.md. Waiting for the dispatcher does not count, as in the authors' code.
 """
 
 import math

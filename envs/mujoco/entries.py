@@ -2,7 +2,7 @@
 
 Three families: `mo-*` are mo-gymnasium's, `cmorl-*-v0` C-MORL's tasks (`morl.envs.mujoco.cmorl`), `pgmorl-*-v0` those
 of PG-MORL and PD-MORL (`morl.envs.mujoco.pgmorl`). The ids of the last two are the paper, the robot, and the number of
-objectives where there is more than one version. docs/mujoco.md explains them.
+objectives where there is more than one version. docs/environments/mujoco.md explains them.
 """
 
 from collections.abc import Mapping

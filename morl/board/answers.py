@@ -145,6 +145,7 @@ def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
             "standard_errors": encoded(reported.standard_errors) if has_errors else None,
             "choice_points": None if chosen_by_points else encoded(reported.choice_points),
             "violations": encoded(reported.violations) if reported.violations.any() else None,
+            "bounds": dict(reported.bounds),
             "units": encoded(reported.units),
             "scales": encoded(reported.scales),
             "scales_given": reported.scales_given,

@@ -1,5 +1,6 @@
 """What `front.json` and `config.toml` of a run say, checked: wrong values become sentences, older formats defaults."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,6 +11,8 @@ from morl.board.text import LARGEST_WHOLE_NUMBER, printable, shown_value, whole_
 from morl.preferences import scales_of
 from morl.run_folder import CONFIG, FRONT, FrontRecord, parse_config, parse_front
 
+BOUND = re.compile(r"(>=|<=)\s*-?\d+(\.\d*)?(e[+-]?\d+)?", re.IGNORECASE)
+"""A bound on an objective, as users write it in `constraints`."""
 POINTS_SHOWN = 5_000
 """Points of a reported front that are shown; of more, an even choice."""
 MOST_OBJECTIVES = 32
@@ -35,6 +38,7 @@ class ReportedFront:
         standard_errors: [n, objective] of the points; NaN where not said.
         choice_points: [n, objective] discounted returns of other episodes, by which policies are chosen.
         violations: [n] by how much each point breaks the user's constraints; infinite where that is no number.
+        bounds: column of an objective -> the user's bound on it, ">= -50" or "<= 3".
         units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
         scales: [objective] how much of each objective is worth the same, as `Front.scales`.
         scales_given: whether the user said so; the scales are the ranges of all points otherwise.
@@ -64,6 +68,7 @@ class ReportedFront:
     units: NDArray[np.float64]
     scales: NDArray[np.float64]
     scales_given: bool = False
+    bounds: Mapping[int, str] = field(default_factory=dict)
     known_front: NDArray[np.float64] | None = None
     hashes: Mapping[int, str] = field(default_factory=dict)
     indicator_errors: dict[str, float] = field(default_factory=dict)
@@ -115,6 +120,7 @@ def parse_reported_front(content: bytes) -> ReportedFront:
         standard_errors=front.standard_errors[rows],
         choice_points=front.choice_points[rows],
         violations=np.nan_to_num(front.violations, nan=np.inf)[rows],
+        bounds=_bounds(front),
         units=np.array(front.units),
         scales=scales_of(front.points, front.scales),
         scales_given=front.scales is not None,
@@ -123,6 +129,16 @@ def parse_reported_front(content: bytes) -> ReportedFront:
         counts=_shown_counts(front.counts),
         notes=tuple(notes),
     )
+
+
+def _bounds(front: FrontRecord) -> dict[int, str]:
+    """Return the bounds that can be drawn, by the column of their objective."""
+    texts = {name: entry.get("bound") for name, entry in front.constraints.items() if isinstance(entry, Mapping)}
+    return {
+        column: text.strip()
+        for column, name in enumerate(front.objectives)
+        if isinstance(text := texts.get(name), str) and BOUND.fullmatch(text.strip())
+    }
 
 
 def _of_one_objective(front: FrontRecord) -> str:

@@ -116,7 +116,7 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a policy of a run as a file that acts elsewhere: docs/deploy.md."""
+    """Write a policy of a run as a file that acts elsewhere: docs/guide/deploy.md."""
 
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run folder."""

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from morl.experiment.file_loggers import CSV, JSONLines, TensorBoard
 from morl.experiment.files import refuse_special, write_text
 from morl.experiment.loggers import Chosen, LoggedRun, Logger, LoggerChoice, LoggerFactory, NamedLogger, Reopened
 from morl.experiment.messages import plain_line, spoken
 from morl.experiment.tracking import MLflow, WandB, configured_tracking_uri, is_folder
+from morl.plugins import imported
 from morl.run_folder import LOGGERS, json_text
 
 __all__ = ["CSV", "JSONLines", "MLflow", "TensorBoard", "WandB", "choose_loggers", "loggers_to_resume", "open_loggers"]
@@ -89,20 +89,13 @@ def _factory(name: str) -> LoggerFactory:
     if name in BY_NAME:
         factory: LoggerFactory = BY_NAME[name]()
         return factory
-    module, separator, attribute = name.partition(":")
-    if not separator:
+    if ":" not in name:
         near = get_close_matches(name.lower(), BY_NAME, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"logger is {name!r}, but must be one of {', '.join(BY_NAME)}, or your own 'module:Class'{hint}"
         )
-    try:
-        own: LoggerFactory = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"logger is {name!r}, but it cannot be imported: {error}") from error
-    if not callable(own):
-        raise ValueError(f"logger is {name!r}, but that is neither a class nor a function")
-    return own
+    return cast(LoggerFactory, imported("logger", name))
 
 
 # --- loggers.json -----------------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ class Loop:
         except Exception:
             self._save_before_raising()
             raise
-        except (KeyboardInterrupt, SystemExit):  # the function's own, or a second signal, which stops at once
+        except BaseException:  # such as KeyboardInterrupt, the function's own, or a second signal, which stops at once
             if not self.stop.requested:
                 self._save_before_raising()
                 for hint in _resume_hints(self.sessions):

@@ -1,6 +1,7 @@
 """`on_step`: a function of the user's that sees a run wherever its state is consistent, and may end it."""
 
 import inspect
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,6 +140,7 @@ class StepObserver:
         self._seen = [_front_step(session) for session in self._asked]
         self._numpy = np.random.MT19937()  # the global generators as the function sees them
         self._torch = torch.get_rng_state()
+        self._python = random.getstate()
 
     def __call__(self) -> bool:
         """Call the function for each learner that it has not ended; return whether it has now ended all of them.
@@ -183,7 +185,7 @@ class StepObserver:
 
     @contextmanager
     def _apart(self) -> Iterator[None]:
-        """Give the block global random generators of its own, and undo what it sets in torch.
+        """Give the block global random generators of its own, and undo what it sets in torch and NumPy.
 
         The run's stay as they are: agents of Stable-Baselines3 draw from the global generators.
         """
@@ -191,11 +193,16 @@ class StepObserver:
         numpy_generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
         torch_state = torch.get_rng_state()
         settings = (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads())
+        python_state = random.getstate()
         np.random.set_bit_generator(self._numpy)  # type: ignore[attr-defined]
         torch.set_rng_state(self._torch)
+        random.setstate(self._python)
         try:
-            yield
+            with np.errstate():
+                yield
         finally:
+            self._python = random.getstate()
+            random.setstate(python_state)
             self._torch = torch.get_rng_state()
             np.random.set_bit_generator(numpy_generator)  # type: ignore[attr-defined]
             torch.set_rng_state(torch_state)

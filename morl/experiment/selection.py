@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import NamedTuple, SupportsFloat, TypeAlias, cast
 
 import numpy as np
 
 from morl.experiment.front import indicators_of, sorted_front
 from morl.experiment.units import RewardUnits
+from morl.plugins import imported
 from morl.protocols import Constrained, FloatArray, IndexArray, OptimizesUtility
 from morl.utilities import find_utility
 
@@ -59,16 +59,10 @@ def find_indicator(select_by: str) -> Indicator:
     Raises:
         ValueError: there is no such function.
     """
-    module, separator, name = select_by.removeprefix(INDICATOR).partition(":")
-    if not separator:
+    name = select_by.removeprefix(INDICATOR)
+    if ":" not in name:
         raise ValueError(f"select_by is {select_by!r}, but must be '{INDICATOR}module:function'")
-    try:
-        function = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"select_by is {select_by!r}, but it cannot be imported: {error}") from error
-    if not callable(function):
-        raise ValueError(f"select_by is {select_by!r}, but that is no function")
-    return cast(Indicator, function)
+    return cast(Indicator, imported("select_by", name, INDICATOR))
 
 
 class Score(NamedTuple):

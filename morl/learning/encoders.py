@@ -6,7 +6,6 @@ the one place that chooses a network. All networks have the interface `morl.lear
 one flat tensor [policy, n], a plain list of layers for everything but the user's own modules.
 """
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod, sqrt
@@ -27,6 +26,7 @@ from morl.learning.types import (
     Normalization,
     Role,
 )
+from morl.plugins import imported
 
 PIXEL_SCALE: Final = 1.0 / 255.0
 
@@ -136,7 +136,7 @@ def convolve(images: Tensor, weights: Tensor, biases: Tensor, stride: int) -> Te
     """Return the convolutions [policy, batch, filter, row, column] of images, each policy's with its own weights.
 
     On a GPU this is one grouped convolution. On a CPU one convolution after the other is up to 2.4 times as fast as a
-    grouped one, and never slower (docs/networks_and_spaces.md).
+    grouped one, and never slower (docs/guide/networks_and_spaces.md).
 
     Args:
         images: [policy, batch, channel, row, column].
@@ -241,16 +241,9 @@ def find_factory(name: str) -> NetworkFactory:
     Raises:
         ValueError: there is none; the message says why.
     """
-    module, separator, attribute = name.partition(":")
-    if not separator:
+    if ":" not in name:
         raise ValueError(f"network is {name!r}, but must be your own 'module:factory'")
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"network is {name!r}, but it cannot be imported: {error}") from error
-    if not callable(factory):
-        raise ValueError(f"network is {name!r}, but that is no function")
-    return cast(NetworkFactory, factory)
+    return cast(NetworkFactory, imported("network", name))
 
 
 class ModuleNetwork:

@@ -51,7 +51,7 @@ def prepared_processor(threads: int = 1) -> Iterator[None]:
 
     By default glibc returns every temporary above 128 KiB to the kernel, and the next one is paged in anew: that alone
     can cost more than the arithmetic. One thread by default, because two on a busy two-core machine wait for each
-    other. Both were measured: docs/pd_morl.md, speed.
+    other. Both were measured: docs/agents/pd_morl.md, speed.
 
     Args:
         threads: of torch's operations.

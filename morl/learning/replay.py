@@ -12,7 +12,7 @@ class ReplayBuffer:
     """A ring of the latest transitions, with the same columns for every policy of a population.
 
     All columns of a transition lie side by side in one row of float32, because gathering one long row is several times
-    faster than gathering many short ones (docs/pd_morl.md, speed).
+    faster than gathering many short ones (docs/agents/pd_morl.md, speed).
 
     Args:
         capacity: transitions of one policy.

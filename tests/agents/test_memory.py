@@ -63,7 +63,9 @@ def return_of(policy: Policy, side: int) -> np.ndarray:
     seed = next(seed for seed in range(100) if shown(seed) == side)
     env = make("recall-v0")
     observation, _ = env.reset(seed=seed)
-    state, total, start = None, np.zeros(2), True
+    state = None
+    total = np.zeros(2)
+    start = True
     for _ in range(PLACES[-1] + 1):
         action, state = policy.predict(observation, state=state, episode_start=start)
         observation, reward, terminated, _, _ = env.step(action)

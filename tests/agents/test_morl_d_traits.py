@@ -178,7 +178,9 @@ def test_psa_pushes_away_from_the_nearest_member_of_the_archive() -> None:
 
 def test_psa_does_not_depend_on_units() -> None:
     random = np.random.default_rng(2)
-    front, values, weights = random.normal(size=(9, 3)), random.normal(size=(4, 3)), random.dirichlet(np.ones(3), 4)
+    front = random.normal(size=(9, 3))
+    values = random.normal(size=(4, 3))
+    weights = random.dirichlet(np.ones(3), 4)
     units = np.array([1.0, 1e3, 1e-3])
     here, there = (adaptation.psa(weights, values * unit, front * unit, 0.1) for unit in (np.ones(3), units))
     np.testing.assert_allclose(here, there)

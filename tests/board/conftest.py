@@ -1,6 +1,6 @@
 """A browser for the tests of the Pareto tab: Debian's chromium without a window, by Playwright."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,3 +19,22 @@ def browser() -> Iterator[Any]:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield started
         started.close()
+
+
+@pytest.fixture
+def visited(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a file of the page, in a context of its own; whatever goes wrong in it fails the test."""
+    errors: list[str] = []
+    contexts = []
+
+    def visit(file: Path, *, width: int = 1400, **options: Any) -> Any:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, **options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(file.as_uri())
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert errors == []

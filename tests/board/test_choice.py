@@ -1,7 +1,7 @@
 """The policy that the page chooses is the one that `Run.best_row` chooses, and the line that it shows loads it."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,17 @@ MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Write some runs as one page and open it; whatever goes wrong in it fails the test."""
-    errors: list[str] = []
-    context = browser.new_context(viewport={"width": 1400, "height": 900})
+def opened(visited: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Write some runs as one page and open it."""
 
     def open_page(*runs: Path) -> Any:
         write_page(list(runs), tmp_path / "front.html")
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((tmp_path / "front.html").as_uri())
+        page = visited(tmp_path / "front.html")
         page.locator(".plot .main-svg").first.wait_for()
         page.wait_for_timeout(300)
         return page
 
-    yield open_page
-    context.close()
-    assert errors == []
+    return open_page
 
 
 def noisy_run(folder: Path, seed: int, size: list[float], **given: Any) -> Path:

@@ -1,7 +1,7 @@
 """Choosing by comparing in the page: whole sessions of users whose utility is known, and everything around them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +27,16 @@ RECOMMENDED = "async () => (await import('board/state.js')).state.compared?.reco
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Write some runs as one page and open it; whatever goes wrong in it fails the test."""
-    errors: list[str] = []
-    contexts = []
+def opened(visited: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Write some runs as one page and open it."""
 
     def open_page(*runs: Path, theme: str = "light", width: int = 1400) -> Any:
         write_page(list(runs), tmp_path / "front.html", videos=(runs[0] / "videos").exists())
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((tmp_path / "front.html").as_uri())
+        page = visited(tmp_path / "front.html", width=width, color_scheme=theme)
         page.locator(".plot .main-svg").first.wait_for()
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
+    return open_page
 
 
 def pair_of(page: Any) -> list[dict[str, Any]]:

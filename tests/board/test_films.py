@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -287,25 +287,17 @@ def test_the_command_states_the_size(tmp_path: Path, morl_cli: Callable[..., tup
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Open a page of all runs in the folder `runs`, films inside; whatever goes wrong in it fails the test."""
-    errors: list[str] = []
-    contexts = []
+def opened(visited: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Open a page of all runs in the folder `runs`, films inside."""
 
     def open_page(videos: bool = True, **options: Any) -> Any:
         (tmp_path / "front.html").write_text(self_contained_page(library_of(tmp_path / "runs"), videos))
-        contexts.append(browser.new_context(viewport={"width": 1400, "height": 900}, **options))
-        shown = contexts[-1].new_page()
-        shown.on("pageerror", lambda error: errors.append(str(error)))
-        shown.goto((tmp_path / "front.html").as_uri())
+        shown = visited(tmp_path / "front.html", **options)
         shown.locator(".plot .main-svg").first.wait_for()
         shown.wait_for_timeout(300)
         return shown
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
+    return open_page
 
 
 def chosen_row(shown: Any) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,19 @@ DASH = "\N{EN DASH}"
 
 
 @pytest.fixture
-def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """Open a page of all runs in the folder `runs`; whatever goes wrong in it fails the test."""
-    errors: list[str] = []
-    contexts = []
+def opened(visited: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+    """Open a page of all runs in the folder `runs`."""
 
     def open_page(runs: Path, drawn: bool = True, width: int = 1400, theme: str = "light") -> Any:
         (tmp_path / "front.html").write_text(self_contained_page(library_of(runs)))
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme))
-        page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((tmp_path / "front.html").as_uri())
+        page = visited(tmp_path / "front.html", width=width, color_scheme=theme)
         if drawn:
             page.locator(".plot .main-svg").first.wait_for()
             page.locator(".curves .main-svg").first.wait_for()
         page.wait_for_timeout(400)
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert errors == []
+    return open_page
 
 
 def asked(page: Any, module: str, expression: str) -> Any:

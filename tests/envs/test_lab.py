@@ -39,7 +39,9 @@ def first_episodes(env_id, episodes, choose, seed=0, **options):
     """
     envs = make_vec(env_id, episodes, seed=seed, **options)
     observations, _ = envs.reset()
-    returns, running, step = np.zeros((episodes, envs.num_objectives)), np.ones(episodes, bool), 0
+    returns = np.zeros((episodes, envs.num_objectives))
+    running = np.ones(episodes, bool)
+    step = 0
     while running.any():
         observations, rewards, terminated, truncated, _ = envs.step(choose(envs, observations, step))
         returns[running] += specs[env_id].discount ** step * rewards[running]
@@ -223,7 +225,7 @@ def test_scheduling_front_is_that_of_all_orders_in_the_environment():
     [("lab/knapsack-v0", 0.868, 0.412), ("lab/scheduling-v0", 0.934, 0.396), ("lab/concave-arc-v0", 0.327, 0.327)],
 )
 def test_linear_preferences_find_a_part_of_the_front_and_less_in_raw_units(env_id, scaled, raw):
-    """The shares of docs/task_families.md."""
+    """The shares of docs/environments/task_families.md."""
     front, reference = known(env_id), specs[env_id].reference_point
     lattice = finest_lattice(front.shape[1], 250)
     for weights, share in ((lattice / np.ptp(front, axis=0), scaled), (lattice, raw)):
@@ -500,7 +502,9 @@ def network(space, width, rng):
 
 @pytest.mark.parametrize("env_id", LAB)
 def test_no_random_policy_is_beyond_the_front(env_id):
-    envs, front, rng = make_vec(env_id, 1), known(env_id), np.random.default_rng(0)
+    envs = make_vec(env_id, 1)
+    front = known(env_id)
+    rng = np.random.default_rng(0)
     weights = rng.dirichlet(np.ones(front.shape[1]), size=200) / np.ptp(front, axis=0)
     best = (weights @ front.T).max(axis=1)
     for number in range(30):

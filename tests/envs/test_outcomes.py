@@ -223,7 +223,9 @@ class Reuse(Scripted):
     observation_space = Dict({"a": PLAIN, "b": Tuple((PLAIN,))})
 
     def __init__(self):
-        self.seen, self.paid, self.told = np.zeros(2), np.zeros(2), {"note": np.zeros(2)}
+        self.seen = np.zeros(2)
+        self.paid = np.zeros(2)
+        self.told = {"note": np.zeros(2)}
 
     def out(self):
         return {"a": self.seen, "b": (self.seen,)}

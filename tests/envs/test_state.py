@@ -389,7 +389,9 @@ class Shared(Holder):
         super().reset(seed=seed)
         self.index = int(self.np_random.integers(3))
         self.route, self.cost = ROUTES[self.index], self.costs[self.index]
-        self.cell, self.table, self.tree = HOME, TABLE["a"], TREE
+        self.cell = HOME
+        self.table = TABLE["a"]
+        self.tree = TREE
         return np.zeros(1, np.float32), {}
 
     def step(self, action):

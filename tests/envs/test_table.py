@@ -1,4 +1,4 @@
-"""The table of environments is true, docs/environments.md shows it as it is, and `morl list envs` shows it quickly."""
+"""The table of environments is true, docs/environments shows it as it is, and `morl list envs` shows it quickly."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from morl.envs.core.table import Row, backend, rows, spaces
 
 USERS = "registered by the user"  # by other tests in the same process
 ROOT = Path(__file__).parents[2]
-DOC = ROOT / "docs" / "environments.md"
+DOC = ROOT / "docs" / "environments" / "index.md"
 OURS = [name for name, spec in specs.items() if spec.source != USERS]
 
 

@@ -71,7 +71,9 @@ def test_every_episode_of_every_agent_is_counted_once(
     run = morl.train(agent, env, total_steps=240, seed=3, run_dir=tmp_path / "run", config=config, **schedule)
     assert len(episodes) > 4
     lines = toys.lines(run.directory / "metrics.jsonl")
-    count, length, returns = 0.0, 0.0, np.zeros(2)
+    count = 0.0
+    length = 0.0
+    returns = np.zeros(2)
     for line in lines:
         for prefix in ("rollout", "rollout/pretraining"):
             number = line.get(f"{prefix}/episodes", 0.0)

@@ -1,6 +1,7 @@
 """`on_step` sees a run wherever its state is consistent, may end it, and changes no bit of it."""
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Failure(Exception):
 
 
 @pytest.mark.parametrize("at", [4, 12, 20, 32])
-@pytest.mark.parametrize("kind", [Failure, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("kind", [Failure, KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_exception_ends_the_run_like_a_stop(kind: type[BaseException], at: int, tmp_path: Path, capsys: Any) -> None:
     def fail(progress: morl.Progress) -> None:
         if progress.step == at and (at < STEPS or progress.new_front):
@@ -187,7 +188,10 @@ def test_a_wrong_record_is_the_mistake_of_its_caller(tmp_path: Path) -> None:
 
 
 def disturb(progress: morl.Progress) -> None:
-    """Draw from all global generators and change torch's settings."""
+    """Draw from all global generators and change the settings of torch and NumPy."""
+    random.seed(progress.step)
+    random.random()
+    np.seterr(all="raise")
     np.random.seed(progress.step)  # noqa: NPY002
     np.random.random(7)  # noqa: NPY002
     torch.manual_seed(progress.step)
@@ -203,6 +207,7 @@ def test_it_changes_no_bit(name: str, tmp_path: Path) -> None:
     train(tmp_path / "with", name, on_step=disturb)
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
+    assert np.geterr()["under"] == "ignore"
     assert_same(outcome(tmp_path / "with"), outcome(tmp_path / "without"), name)
 
 

@@ -224,7 +224,9 @@ def test_a_policy_does_what_its_front_promises(fork: Path) -> None:
     for preference in ([1.0, 0.0], [0.0, 1.0], [2.0, 2.0]):
         policy = run.policy(preference)
         np.testing.assert_allclose(policy.preference, np.array(preference) / sum(preference))
-        env, done, total = toys.Fork(), False, np.zeros(2)
+        env = toys.Fork()
+        done = False
+        total = np.zeros(2)
         observation, _ = env.reset()
         while not done:
             action, _ = policy.predict(observation)

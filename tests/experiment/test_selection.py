@@ -117,7 +117,7 @@ def test_an_indicator_of_ones_own_decides(own_indicators: None, tmp_path: Path) 
     [
         ("indicator:widest", "must be 'indicator:module:function'"),
         ("indicator:no_such_module:widest", "cannot be imported: No module named 'no_such_module'"),
-        ("indicator:own_indicators:number", "is no function"),
+        ("indicator:own_indicators:number", "neither a class nor a function"),
         ("indicator:own_indicators:word", "it returned 'wide' and no number"),
         ("indicator:own_indicators:nan", "it returned nan for the front"),
         ("indicator:own_indicators:narrow", "it raised TypeError when it was called with points"),

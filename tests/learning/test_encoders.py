@@ -154,7 +154,7 @@ def test_the_first_layers_of_an_image_network_include_its_encoders() -> None:
         ({"network": "small"}, "network is 'small', but must be your own 'module:factory'"),
         ({"network": "networks:nothing"}, "network is 'networks:nothing', but it cannot be imported"),
         ({"network": "no_such_module:nothing"}, "cannot be imported: No module named 'no_such_module'"),
-        ({"network": "networks:not_a_function"}, "but that is no function"),
+        ({"network": "networks:not_a_function"}, "but that is neither a class nor a function"),
         ({"network": "networks:no_module"}, "but it returns NetworkShape.*, no torch.nn.Module"),
         ({"network": "networks:failing"}, "raises RuntimeError: no idea how to make 3 outputs"),
         ({"network": "networks:with_batch_norm"}, "but it has BatchNorm1d"),

@@ -1,4 +1,4 @@
-"""A new loss for TD3 is an edit of one file, as docs/your_agent.md shows it, and trains on eager."""
+"""A new loss for TD3 is an edit of one file, as docs/guide/your_agent.md shows it, and trains on eager."""
 
 import re
 import sys
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 def edited() -> ModuleType:
     """Return `morl.learning.td3` after the edits of the page: every removed line is replaced by the added ones."""
-    page = (ROOT / "docs" / "your_agent.md").read_text()
+    page = (ROOT / "docs" / "guide" / "your_agent.md").read_text()
     (diff,) = re.findall(r"^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     source = Path(td3.__file__).read_text()
     for removed, added in re.findall(r"^-(.*)\n((?:\+.*\n)+)", diff, re.MULTILINE):

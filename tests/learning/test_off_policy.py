@@ -15,7 +15,11 @@ from morl.learning.sampled_batches import Batch, linear_utility
 from morl.learning.shared_replay import SharedReplayBuffer
 
 CPU = torch.device("cpu")
-OBSERVATIONS, ACTIONS, OBJECTIVES, POLICIES, SIZE = 4, 3, 2, 3, 16
+OBSERVATIONS = 4
+ACTIONS = 3
+OBJECTIVES = 2
+POLICIES = 3
+SIZE = 16
 WEIGHTS = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8]], dtype=torch.float64)
 
 

@@ -42,7 +42,9 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_cell_is_its_equations() -> None:
-    projected, states, recurrent = normal(1, 1, 3), normal(1, 1, 1, seed=1), normal(1, 1, 3, seed=2)
+    projected = normal(1, 1, 3)
+    states = normal(1, 1, 1, seed=1)
+    recurrent = normal(1, 1, 3, seed=2)
     reset_sum, update_sum, candidate_sum = projected.flatten().numpy()
     h = states.item()
     of_reset, of_update, of_candidate = recurrent.flatten().numpy()
@@ -102,7 +104,10 @@ def test_fresh_weights_of_each_gate_are_orthogonal() -> None:
 
 # --- Rollouts and their sequences -------------------------------------------------------------------------------------
 
-POLICIES, ENVS, STEPS, LENGTH = 2, 3, 8, 4
+POLICIES = 2
+ENVS = 3
+STEPS = 8
+LENGTH = 4
 
 
 def collected(random: np.random.Generator, discrete: bool = False) -> tuple[Population, Any, list[Any]]:

@@ -25,7 +25,11 @@ class Stroll(gymnasium.Env[Any, Any]):
             raise OSError("no licence")
         self.observation_space, self.action_space = SPACES[space], spaces.Box(-1, 1, (2,), np.float32)
         self.reward_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
-        self.space, self.trouble, self.at, self.seconds, self.life = space, trouble, at, seconds, 0
+        self.space = space
+        self.trouble = trouble
+        self.at = at
+        self.seconds = seconds
+        self.life = 0
         self.secret: Any = iter([1]) if trouble == "secret" else None
 
     def observe(self) -> Any:
@@ -41,7 +45,9 @@ class Stroll(gymnasium.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         time.sleep(self.seconds)
-        self.place, self.clock, self.life = self.place + action, self.clock + 1, self.life + 1
+        self.place = self.place + action
+        self.clock += 1
+        self.life += 1
         if self.life == self.at and self._np_random_seed == 42:
             if self.trouble == "raise":
                 raise ZeroDivisionError("the road ends")

@@ -135,7 +135,9 @@ class Walk(gymnasium.Env[Any, Any]):
         }[self.kind]
         self.action_space = spaces.Discrete(3, start=-1)
         self.reward_space = spaces.Box(-np.inf, np.inf, (2,), np.float64)
-        self.drift, self.place, self.clock = drift, 0.0, 0
+        self.drift = drift
+        self.place = 0.0
+        self.clock = 0
 
     def _observe(self) -> Any:
         where = np.array([self.place, self.clock / 12], dtype=np.float32)
@@ -199,7 +201,9 @@ class BrokenWalk(Walk):
 
     def __init__(self, at: int = 1, infinite: bool = False) -> None:
         super().__init__()
-        self.at, self.life, self.value = at, 0, np.inf if infinite else np.nan
+        self.at = at
+        self.life = 0
+        self.value = np.inf if infinite else np.nan
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = super().step(action)
@@ -310,7 +314,9 @@ class Coins:
         return {"steps": self.steps, "updates": self.updates, "random": self.random.bit_generator.state}
 
     def load_state_dict(self, state: Any) -> None:
-        self.steps, self.updates, self.begun = state["steps"], state["updates"], True
+        self.steps = state["steps"]
+        self.updates = state["updates"]
+        self.begun = True
         self.random.bit_generator.state = state["random"]
 
     def reset_episodes(self) -> None:

@@ -1,4 +1,4 @@
-"""The extension of the authors' published code, which differs from their paper (docs/c_morl.md)."""
+"""The extension of the authors' published code, which differs from their paper (docs/agents/c_morl.md)."""
 
 from dataclasses import dataclass
 

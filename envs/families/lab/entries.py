@@ -1,7 +1,7 @@
 """The lab: small tasks whose fronts are known, and everything that is known about each id.
 
-docs/task_families.md explains them. Rules are written once: the single form of a task is its kernel with one
-environment.
+docs/environments/task_families.md explains them. Rules are written once: the single form of a task is its kernel with
+one environment.
 """
 
 from morl.envs.backends.single import single_form

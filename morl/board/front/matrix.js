@@ -1,7 +1,7 @@
 // Three and more objectives: every pair as a small scatter plot.
 
 import { plotlyText, tickMargin } from "./dom.js";
-import { filterBox, rings } from "./marks.js";
+import { boundLines, filterBox, rings } from "./marks.js";
 import { dots, MOST_DRAWN } from "./paint.js";
 import { column } from "./scene.js";
 import { state } from "./state.js";
@@ -16,7 +16,8 @@ export function figure({ groups, ranges, objectives, problem }) {
   const known = problem.known_front && Array.from({ length: problem.known_front.shape[0] }, (_, row) => [{ points: problem.known_front }, row]);
   for (const panel of panels(objectives.length)) {
     Object.assign(layout, panelAxes(panel, side, objectives, ranges));
-    layout.shapes.push(...filterBox(ranges, panel.column, panel.row, panel.xref, panel.yref));
+    const axes = [ranges, panel.column, panel.row, panel.xref, panel.yref];
+    layout.shapes.push(...boundLines(...axes), ...filterBox(...axes));
     const place = { xaxis: panel.xref, yaxis: panel.yref, type: "scatter", mode: "markers", hoverinfo: "none" };
     const points = (of) => ({ x: column(of, panel.column), y: column(of, panel.row) });
     if (known) {

@@ -2,6 +2,7 @@
 
 import { niceTicks, plotlyText, tickTexts } from "./dom.js";
 import { MOST_DRAWN, threads } from "./paint.js";
+import { bounds } from "./scene.js";
 import { state } from "./state.js";
 import { chartLayout, colours, faded } from "./theme.js";
 
@@ -34,7 +35,7 @@ export function figure({ groups, ranges, objectives, problem }) {
     margin: { l: 64, r: 48, t: 20, b: 56 }, dragmode: "select", uirevision: `parallel ${state.problem}`,
     xaxis: { range: [-0.18, objectives.length - 0.82], visible: false, fixedrange: true },
     yaxis: { range: [-0.02, 1.02], visible: false, fixedrange: true },
-    shapes: [...objectives.map((_, k) => axisLine(k)), ...filterBars(ranges)],
+    shapes: [...objectives.map((_, k) => axisLine(k)), ...boundBars(ranges), ...filterBars(ranges)],
     annotations: objectives.flatMap((name, k) => axisTexts(short(name), k, ranges[k], crowded && k % 2 === 1)),
   });
   if (!traces.length) traces.push({ type: "scatter", x: [], y: [] });
@@ -62,6 +63,18 @@ function lines(items, ranges) {
 
 function axisLine(k) {
   return { type: "line", x0: k, x1: k, y0: 0, y1: 1, line: { color: colours().faint, width: 1.4 }, layer: "above" };
+}
+
+/** Returns a bar across an axis at each of the user's bounds, and a broad faint one along the part that breaks it. */
+function boundBars(ranges) {
+  return bounds().flatMap(({ objective: k, atLeast, value }) => {
+    const at = Math.min(1, Math.max(0, scaled(value, ranges[k])));
+    const [y0, y1] = atLeast ? [0, at] : [at, 1];
+    if (y0 === y1) return [];
+    const broken = { type: "rect", x0: k - 0.05, x1: k + 0.05, y0, y1, fillcolor: faded(colours().text, 0.15), line: { width: 0 }, layer: "below" };
+    const bar = { type: "line", x0: k - 0.05, x1: k + 0.05, y0: at, y1: at, line: { color: colours().text, width: 2, dash: "dash" }, layer: "above" };
+    return at > 0 && at < 1 ? [broken, bar] : [broken];
+  });
 }
 
 function filterBars(ranges) {

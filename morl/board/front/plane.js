@@ -1,7 +1,7 @@
 // Two objectives: a scatter plot, the region that each front dominates, and attainment surfaces of folded seeds.
 
 import { plotlyText, tickMargin } from "./dom.js";
-import { filterBox, rings } from "./marks.js";
+import { boundLines, filterBox, rings } from "./marks.js";
 import { dots, MOST_DRAWN } from "./paint.js";
 import { column } from "./scene.js";
 import { state } from "./state.js";
@@ -35,7 +35,7 @@ export function figure({ clouds, groups, ranges, objectives, problem }) {
     xaxis: axisLayout(plotlyText(objectives[0]), { range: [...xrange], automargin: true }),
     yaxis: axisLayout(plotlyText(objectives[1]), { range: [...yrange], automargin: true }),
     margin: { ...shared.margin, l: tickMargin(yrange) },
-    dragmode: "select", uirevision: `plane ${state.problem}`, shapes: filterBox(ranges, 0, 1),
+    dragmode: "select", uirevision: `plane ${state.problem}`, shapes: [...boundLines(ranges, 0, 1), ...filterBox(ranges, 0, 1)],
   });
   return { traces, layout, items: items.map((lookUp) => lookUp ?? (() => null)), painted, fixed: painted !== null && clouds.length > MOST_SHADED };
 }

@@ -1,6 +1,7 @@
 // The panel on the left: problems, settings and their seeds, to be ticked or found by a pattern.
 
 import { elided, element, formatted } from "./dom.js";
+import { bounds } from "./scene.js";
 import { change, colouredBySetting, listen, matches, oncePerFrame, problem, runsOfProblem, seriesOf, settingsOfProblem, state } from "./state.js";
 import { swatch } from "./swatch.js";
 import { watchTheme } from "./theme.js";
@@ -16,7 +17,7 @@ export function runsPanel(showProblem) {
     drawKeepingFocus(list);
     drawOthers(others);
   });
-  listen(["listing", "problem", "selected", "pattern", "fold", "view"], redraw);
+  listen(["listing", "fronts", "problem", "selected", "pattern", "fold", "view"], redraw);
   watchTheme(redraw);
   const matching = () => runsOfProblem().filter((run) => matches(run, state.pattern)).map((run) => run.name);
   return element(
@@ -42,8 +43,13 @@ function drawProblems(select, facts) {
   );
   const shown = problem();
   facts.textContent = shown
-    ? `${shown.objectives.length} objectives, more is better; returns discounted by ${formatted(shown.discount)}${shown.known_front ? "; known front in grey" : ""}`
+    ? `${shown.objectives.length} objectives, more is better; returns discounted by ${formatted(shown.discount)}${shown.known_front ? "; known front in grey" : ""}${boundsSaid()}`
     : "";
+}
+
+function boundsSaid() {
+  const texts = bounds().map(({ objective, text }) => `${problem().objectives[objective]} ${text}`);
+  return texts.length ? `; dashed: ${texts.join(", ")} (constraints; shaded: what breaks them)` : "";
 }
 
 function drawKeepingFocus(list) {

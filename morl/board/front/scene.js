@@ -77,6 +77,18 @@ export function ranges() {
   });
 }
 
+/** Returns the bounds that the users of the selected runs set: { objective, atLeast, value, text }, each once. */
+export function bounds() {
+  const found = new Map();
+  for (const run of selectedRuns()) {
+    for (const [objective, text] of Object.entries(state.fronts[run.name]?.bounds ?? {})) {
+      const value = Number(text.slice(2));
+      found.set(`${objective} ${text}`, { objective: Number(objective), atLeast: text.startsWith(">="), value, text });
+    }
+  }
+  return [...found.values()];
+}
+
 /** Returns whether a point passes the filter. */
 export function passes(values, start) {
   for (let k = 0; k < state.filter.length; k++) {

@@ -18,8 +18,9 @@ export function sketch(canvas, { traces, layout, painted }) {
   const axes = plot._fullLayout;
   for (const trace of traces) drawTrace(context, trace, axes[long(trace.xaxis ?? "x")], axes[long(trace.yaxis ?? "y")]);
   for (const [name, axis] of Object.entries(axes)) if (axis.visible !== false) drawAxis(context, axis, axes[long(axis.anchor ?? (name[0] === "x" ? "y" : "x"))]);
-  for (const { type, x0, x1, y0, y1, line } of layout.shapes ?? []) {
-    if (type === "line") stroke(context, [[axes.xaxis.d2p(x0), axes.yaxis.d2p(y0)], [axes.xaxis.d2p(x1), axes.yaxis.d2p(y1)]], line, axes.xaxis, axes.yaxis);
+  for (const { type, xref, yref, x0, x1, y0, y1, line } of layout.shapes ?? []) {
+    const [across, up] = [axes[long(xref ?? "x")], axes[long(yref ?? "y")]];
+    if (type === "line") stroke(context, [[across.d2p(x0), up.d2p(y0)], [across.d2p(x1), up.d2p(y1)]], line, across, up);
   }
   for (const note of layout.annotations ?? []) drawNote(context, note, axes);
 }
