@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-from morl.learning.backends import BackendSetting
-from morl.learning.types import Activation, Normalization
+from morl.learning.types import Activation, BackendSetting, Normalization
 
 SolverOption: TypeAlias = int | float | bool | str
 

@@ -6,9 +6,8 @@ from math import inf
 from typing import Any, ClassVar, Literal, Self
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
-from morl.learning.backends import BackendSetting, EagerOrGraph
 from morl.learning.td3 import CriticLoss
-from morl.learning.types import Activation, Normalization
+from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
 from morl.experiment.schedules import fit_schedules
-from morl.experiment.settings import Device, Resolved, Settings, whole
+from morl.experiment.settings import Resolved, Settings, whole
 from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.memory import check_memory
-from morl.learning.processor import resolve_device
+from morl.learning.processor import gpu_facts, resolve_device
+from morl.learning.types import Device
 from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem, StatesMemory
 from morl.seeding import derived_seed
 
@@ -83,6 +84,11 @@ class Experiment:
             ValueError: the number is not whole, or not positive.
         """
         return replace(self, settings=replace(self.settings, total_steps=whole("total_steps", total_steps, 1)))
+
+    @property
+    def gpu(self) -> dict[str, str | None] | None:
+        """Return the card that the run uses, its driver and the version of CUDA; None on a CPU."""
+        return gpu_facts() if self.settings.device == "cuda" else None
 
     def with_device(self, device: Device) -> "Experiment":
         """Return the same experiment on another device.

@@ -14,8 +14,8 @@ from morl.experiment.loop import OnStep, drive, is_concluded
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
-from morl.experiment.settings import Device
 from morl.learning.processor import prepared_processor
+from morl.learning.types import Device
 from morl.run_folder import CHECKPOINTS, EVENTS, POLICIES
 
 

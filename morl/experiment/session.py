@@ -16,7 +16,6 @@ from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
 from morl.experiment.settings import hyper_parameters, to_toml
 from morl.experiment.units import RewardUnits, UnitRewards
-from morl.learning.processor import gpu_facts
 from morl.protocols import Agent, Constrained, DescribesMetrics
 from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
 from morl.version import VERSION
@@ -132,14 +131,13 @@ class Session:
 
     def _system(self) -> SystemRecord:
         backend = self.envs.metadata.get("backend")
-        device = self.experiment.settings.device
         return {
             "morl": VERSION,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "processor": platform.processor() or platform.machine(),
-            "device": device,
-            "gpu": gpu_facts() if device == "cuda" else None,
+            "device": self.experiment.settings.device,
+            "gpu": self.experiment.gpu,
             "update_backend": backend_of(self.agent),
             "env_backend": None if backend is None else str(backend),
             "packages": {name: version(name) for name in PACKAGES},

@@ -37,11 +37,9 @@ from morl.experiment.layers import (
 )
 from morl.experiment.parsing import parse
 from morl.experiment.toml import read_table, write_table
+from morl.learning.types import Device
 
 AgentConfig = TypeVar("AgentConfig")
-
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
-"""Where networks live; auto is the CPU."""
 
 MOST_ENVS = 2**20
 """Largest number of environments: more fit into no machine."""

@@ -21,7 +21,7 @@ from morl.agents.morl_d.validation import choose_solver
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.envs.core.registry import problem
 from morl.evaluation import ActInputs
-from morl.experiment import components, session
+from morl.experiment import components
 from morl.experiment.run import experiment_of
 from morl.experiment.units import RewardUnits
 from morl.learning.backends import cuda_graph
@@ -121,7 +121,7 @@ def cuda_is_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) ->
     found = {"cpu": torch.device("cpu"), "cuda": device}
     monkeypatch.setattr(components, "resolve_device", found.__getitem__)
     if device.type != "cuda":
-        monkeypatch.setattr(session, "gpu_facts", lambda: {"name": "pretended", "driver": None, "cuda": None})
+        monkeypatch.setattr(components, "gpu_facts", lambda: {"name": "pretended", "driver": None, "cuda": None})
 
 
 def train(case: Case, run_dir: Path, device: str, stop_at: int | None = None, backend: str = "eager") -> None:

@@ -27,7 +27,12 @@ from morl.learning.scalarization import AugmentedState, bind_utility, scaled_uti
 from morl.learning.td3 import TD3, TD3Settings
 
 CPU = torch.device("cpu")
-POLICIES, OBSERVATION, ACTION, OBJECTIVES, BATCH, ROWS = 3, 5, 2, 3, 16, 40
+POLICIES = 3
+OBSERVATION = 5
+ACTION = 2
+OBJECTIVES = 3
+BATCH = 16
+ROWS = 40
 Tensors = dict[str, Tensor]
 
 
@@ -110,7 +115,7 @@ class OnPolicy:
         space = spaces.Discrete(4) if discrete else spaces.Box(-1.0, 1.0, (ACTION,), np.float32)
         network = actor_critic(OBSERVATION, space, OBJECTIVES, (12, 9), memory_size=memory)
         parameters = network.initialize(POLICIES, torch.Generator().manual_seed(0)).to(device).requires_grad_()
-        settings = PPOSettings(epochs=1, minibatches=2, entropy_weight=0.01)
+        settings = PPOSettings(epochs=3 if other_loss else 1, minibatches=2, entropy_weight=0.01)
         self.ppo = PPO(network, parameters, Adam(parameters, epsilon=1e-5), settings)
         self.dice = Dice(device)
         self.discrete = discrete

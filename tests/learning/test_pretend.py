@@ -103,7 +103,9 @@ def test_modules_that_are_moved_keep_their_optimizers(device: torch.device) -> N
 
 # --- Mistakes in a captured update ------------------------------------------------------------------------------------
 
-POLICIES, BATCH, ROWS = 2, 7, 20
+POLICIES = 2
+BATCH = 7
+ROWS = 20
 
 
 def batches(device: torch.device, rows: Tensor, seed: int) -> SampledBatches:

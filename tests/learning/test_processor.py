@@ -20,7 +20,10 @@ def test_devices() -> None:
 
 @pytest.mark.parametrize(
     ("built_for", "reason"),
-    [(None, "this PyTorch, .*, is built without CUDA"), ("13.0", "finds no GPU here with a driver for CUDA 13.0")],
+    [
+        (None, "this PyTorch, .*, is built without CUDA"),
+        ("13.0", "PyTorch finds no GPU here with a driver for CUDA 13.0"),
+    ],
 )
 def test_why_there_is_no_gpu(built_for: str | None, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

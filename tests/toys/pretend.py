@@ -58,7 +58,10 @@ def unavailable() -> str | None:
 
 # --- What is counted --------------------------------------------------------------------------------------------------
 
-KERNEL, TO_DEVICE, TO_HOST, WAIT = "kernel", "to device", "to host", "wait"
+KERNEL = "kernel"
+TO_DEVICE = "to device"
+TO_HOST = "to host"
+WAIT = "wait"
 
 
 @dataclass

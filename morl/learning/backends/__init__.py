@@ -5,27 +5,19 @@ An agent whose update is no algorithm of `morl.learning` has the door `make_runn
 
 import logging
 from collections.abc import Callable, Hashable, Mapping
-from typing import Literal, Protocol, TypeAlias, overload
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor
 
 from morl.learning.backends import cuda_graph, numba
 from morl.learning.backends.cuda_graph import MAX_UPDATES as MAX_UPDATES
+from morl.learning.backends.cuda_graph import CapturedWork, GraphGradientStep, GraphUpdate
 from morl.learning.backends.eager import EagerGradientStep, EagerUpdate, EagerWork
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.ppo import PPO, GradientStep
 from morl.learning.sampled_batches import SampledBatches
-
-Backend: TypeAlias = Literal["eager", "numba", "cuda-graph"]
-"""A backend that executes updates."""
-
-BackendSetting: TypeAlias = Literal["auto", "eager", "numba", "cuda-graph"]
-"""A setting that chooses one; auto: numba where it supports all settings and the device, else eager. cuda-graph, for
-GPUs, is only chosen by name until it has been measured on one."""
-
-EagerOrGraph: TypeAlias = Literal["auto", "eager", "cuda-graph"]
-"""The setting of an update that has no compiled form; auto: eager."""
+from morl.learning.types import Backend, BackendSetting, EagerOrGraph
 
 _LOG = logging.getLogger("morl")
 
@@ -76,8 +68,8 @@ def make_runner(device: torch.device, backend: EagerOrGraph = "auto") -> RunWork
     """
     if backend != "cuda-graph":
         return EagerWork()
-    _refuse(backend, cuda_graph.unsupported_device(device))
-    return cuda_graph.CapturedWork()
+    _refuse(backend, cuda_graph.unsupported(device))
+    return CapturedWork()
 
 
 @overload
@@ -104,7 +96,7 @@ def make_update(
     if chosen == "eager":
         return EagerGradientStep(algorithm) if isinstance(algorithm, PPO) else EagerUpdate(algorithm)
     if chosen == "cuda-graph":
-        return cuda_graph.make_update(algorithm)
+        return GraphGradientStep(algorithm) if isinstance(algorithm, PPO) else GraphUpdate(algorithm)
     return numba.make_update(algorithm)
 
 
@@ -125,7 +117,8 @@ def choose_backend(
     if backend == "eager":
         return "eager"
     if backend == "cuda-graph":
-        _refuse(backend, cuda_graph.unsupported(algorithm))
+        parameters = algorithm.parameters if isinstance(algorithm, PPO) else algorithm.tensors()["actor"]
+        _refuse(backend, cuda_graph.unsupported(parameters.device))
         return "cuda-graph"
     reason = numba.unsupported(algorithm, linear_utility)
     if reason is None and backend == "auto":

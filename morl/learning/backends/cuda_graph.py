@@ -206,17 +206,6 @@ class GraphGradientStep:
         return captured(None, work, {**batch, "learning rates": learning_rates})["ratios"]
 
 
-def unsupported(algorithm: PPO | OffPolicyAlgorithm) -> str | None:
-    """Return what keeps an algorithm from CUDA graphs, as a clause, or None."""
-    parameters = algorithm.parameters if isinstance(algorithm, PPO) else algorithm.tensors()["actor"]
-    return unsupported_device(parameters.device)
-
-
-def unsupported_device(device: torch.device) -> str | None:
+def unsupported(device: torch.device) -> str | None:
     """Return what keeps a device from CUDA graphs, as a clause, or None."""
     return f"device is {device.type!r}, and CUDA graphs run on a GPU only" if device.type == "cpu" else None
-
-
-def make_update(algorithm: PPO | OffPolicyAlgorithm) -> GraphGradientStep | GraphUpdate:
-    """Return the captured update of an algorithm for which `unsupported` returns None."""
-    return GraphGradientStep(algorithm) if isinstance(algorithm, PPO) else GraphUpdate(algorithm)
