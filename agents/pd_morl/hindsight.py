@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -207,16 +208,16 @@ class HindsightReplay:
         return len(self.buffer)
 
     def add(self, transitions: Transitions) -> None:
-        """Store one transition of every environment.
+        """Store one transition of every environment: one copy to the device, and one of what is kept as bytes.
 
         Args:
             transitions: [learner * env, ...].
         """
-        columns = {name: column for name, column in transitions._asdict().items() if column is not None}
-        tensors = split_pixels({name: self.learners.split(column) for name, column in columns.items()}, self.pixels)
-        self.buffer.add(**tensors)
-        if self.bytes is not None:
-            self.bytes.add(**tensors)
+        columns = split_pixels(transitions._asdict(), self.pixels)
+        for buffer in (self.buffer, self.bytes):
+            if buffer is not None:
+                rows = [columns[name] for name in buffer.columns]
+                buffer.add_rows(self.learners.split(np.concatenate(rows, axis=1, dtype=np.float32)))
 
     def draw(self, count: int, batch_size: int, relabeled_share: float) -> HindsightBatches:
         """Return batches for `count` updates, drawn at once, which is several times cheaper than one by one.

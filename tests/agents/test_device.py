@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import images
+import pretend
 import pytest
 import torch
 import toys
@@ -15,7 +16,7 @@ from masked import MASKED
 from pretend_graph import PretendGraph
 
 import morl
-from morl.agents import AGENTS, MORLD
+from morl.agents import AGENTS, MORLD, find_agent
 from morl.agents.morl_d.settings_in_use import BUILT_IN
 from morl.agents.morl_d.validation import choose_solver
 from morl.agents.pd_morl.config import ContinuousConfig
@@ -277,3 +278,34 @@ def test_one_thread_launches_the_operations_of_a_device(device: torch.device) ->
         config = MORLD.config_class(**OFF | settings | {"backend": "eager"})
         agents = [MORLD(stated, config, 0, NUM_ENVS, place) for place in (torch.device("cpu"), device)]
         assert [len(agent.solver.groups) for agent in agents] == [2, 1]
+
+
+COPIES: dict[str, tuple[Case, int, int]] = {
+    "pd-morl": (pd(learning_starts=10_000), 2, 1),
+    "pd-morl, masked": (pd(MASKED, learning_starts=10_000), 4, 1),
+    "pd-morl, continuous, 2 seeds": (pd(CONTINUOUS, seed=(0, 1), learning_starts=10_000), 2, 1),
+    "c-morl": (c(samples_per_update=1_000, initial_steps=10_000), 1, 1),
+    "morl-d, sac": (d(CONTINUOUS, OFF, learning_starts=10_000), 3, 1),
+    "morl-d, ppo": (d(WALK, ON, solver="ppo", rollout_steps=1_000, exchange_every=10_000), 1, 1),
+}
+"""What steps without updates -> copies to the device, and back, of a step of all environments."""
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_step_of_all_environments_crosses_in_few_copies(name: str, device: torch.device) -> None:
+    """Each waits for a GPU, however little it copies: columns travel together."""
+    if device.type == "cuda":
+        pytest.skip("copies are counted on the pretended device")
+    case, to_device, to_host = COPIES[name]
+    stated = problem(case.env)
+    kind = find_agent(case.agent, stated.action_space)
+    seeds = case.seed if isinstance(case.seed, tuple) else (case.seed,)
+    agent: Any = kind(stated, kind.config_class(**case.settings), case.seed, NUM_ENVS, device)
+    envs = morl.make_vec(case.env, NUM_ENVS * len(seeds))
+    steps = agent.learn(envs, 10_000, *[lambda preferences, *_: preferences] * len(seeds))
+    for _ in range(5):  # random exploration is over
+        next(steps)
+    with pretend.watched() as log:
+        next(steps)
+    found = (log.total(pretend.TO_DEVICE), log.total(pretend.TO_HOST), log.total(pretend.WAIT))
+    assert found == (to_device, to_host, 0), log.lines(pretend.TO_DEVICE, pretend.TO_HOST, pretend.WAIT)

@@ -426,7 +426,7 @@ def test_eager_updates_do_not_import_numba() -> None:
 @pytest.mark.parametrize("kind", [td3, sac, discrete_sac, dqn])
 def test_graphs_are_for_a_gpu(kind: Any) -> None:
     settings = {td3: TD3Settings, dqn: DQNSettings}.get(kind, SACSettings)(hidden_sizes=(8,), discount=0.9)
-    with pytest.raises(ValueError, match="backend is 'cuda-graph', but device is 'cpu', .*: use 'eager' or 'auto'"):
+    with pytest.raises(ValueError, match=r"backend is 'cuda-graph', but device is 'cpu', .*: use 'eager' or 'auto'"):
         make_update(kind(settings), "cuda-graph")
 
 

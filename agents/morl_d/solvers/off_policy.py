@@ -157,7 +157,8 @@ class OffPolicy:
             masks: [active, env, choice] 1 where a choice is allowed; None: all are.
         """
         generator = self.generators[1]
-        allowed = None if masks is None else masks.bool()
+        observations = observations.to(self.device)
+        allowed = None if masks is None else masks.to(self.device).bool()
         if self.conditioned:
             weights = self.preferences.unsqueeze(1).expand(-1, observations.shape[1], -1)
             inputs = torch.cat([observations, weights], dim=2).flatten(0, 1).unsqueeze(0)

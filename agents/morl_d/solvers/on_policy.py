@@ -156,8 +156,8 @@ class OnPolicy:
             observations: [active, env, width].
             masks: [active, env, choice] 1 where a choice is allowed; None: all are.
         """
-        self.inputs = self.population.rollout.normalize_and_update(observations.flatten(0, 1).cpu().numpy())
-        allowed = None if masks is None else masks.cpu().numpy() == 1.0
+        self.inputs = self.population.rollout.normalize_and_update(observations.flatten(0, 1).numpy())
+        allowed = None if masks is None else masks.numpy() == 1.0
         return torch.as_tensor(self.population.act(self.inputs, allowed, self.exploration))
 
     def observe(self, transitions: Mapping[str, Tensor]) -> None:
@@ -169,19 +169,19 @@ class OnPolicy:
                 where the environment gives action masks, also mask.
         """
         rollout = self.population.rollout
-        columns = {name: column.flatten(0, 1).cpu().numpy() for name, column in transitions.items()}
+        columns = {name: column.flatten(0, 1).numpy() for name, column in transitions.items()}
         ended = columns["ended"][:, 0] > 0
         terminated = columns["terminated"][:, 0] > 0
         rewards = columns["reward"].astype(np.float64)
         if self.expected_utility:
-            utilities = self._utility(transitions["total"])
+            utilities = self._utility(transitions["total"].to(self.device))
             rewards = utilities.flatten()[:, None].cpu().numpy() * ended[:, None]
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
         truncated = ended & ~terminated
         actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
         masks = None
         if "mask" in transitions:
-            masks = transitions["mask"].cpu().numpy() == 1.0
+            masks = transitions["mask"].numpy() == 1.0
         assert self.inputs is not None
         rollout.add(self.inputs, actions, rewards, terminated, truncated, masks)
         self.final_inputs = rollout.normalize(columns["next_observation"])
