@@ -1,6 +1,6 @@
 # The verbs of this project. `make demo` and `make test` work from a fresh clone with Python >= 3.11, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench clean
+.PHONY: help demo test check format docs bench results clean
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
@@ -17,6 +17,7 @@ help:
 	@echo "make format   format the code and fix what can be fixed"
 	@echo "make docs     build the documentation into build/site, and check its links and examples"
 	@echo "make bench    run every benchmark once, briefly"
+	@echo "make results  run the studies of configs/studies (STUDY=name: one; RUN=no: none), write docs/results"
 	@echo "make clean    remove caches and build folders (not .venv, not runs)"
 
 demo: .venv/installed
@@ -43,6 +44,9 @@ docs: .venv/installed-dev
 
 bench: .venv/installed-dev
 	@set -e; for benchmark in benchmarks/[!_]*.py; do echo "$$benchmark --quick"; $(BIN)/python $$benchmark --quick; done
+
+results: .venv/installed-dev
+	$(BIN)/python -m morl.studies.results $(STUDY) $(if $(filter no,$(RUN)),--no-run)
 
 clean:
 	rm -rf build dist *.egg-info .editable/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from morl.experiment.resuming import resume
     from morl.experiment.run import Run, evaluate, load
     from morl.experiment.training import train, train_seeds
+    from morl.studies.study import study
 
 __version__ = VERSION
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "load_policy",
     "make_vec",
     "resume",
+    "study",
     "train",
     "train_seeds",
 ]
@@ -61,6 +63,7 @@ _HOME = {
     "load_policy": "morl.acting",
     "make_vec": "morl.envs",
     "resume": "morl.experiment.resuming",
+    "study": "morl.studies.study",
     "train": "morl.experiment.training",
     "train_seeds": "morl.experiment.training",
 }

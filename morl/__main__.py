@@ -1,6 +1,28 @@
-"""`python -m morl` is the command line."""
+"""The command line: `morl`, or `python -m morl`."""
 
-from morl.experiment.cli import main
+from collections.abc import Sequence
+
+from morl.experiment import cli
+
+
+def study(args: Sequence[str]) -> None:
+    """Run `morl study`."""
+    from morl.studies.cli import run_study
+
+    run_study(args)
+
+
+def tune(args: Sequence[str]) -> None:
+    """Run `morl tune`."""
+    from morl.studies.cli import run_tune
+
+    run_tune(args)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; arguments as for `morl.experiment.cli.main`."""
+    cli.main(args, {"study": study, "tune": tune})
+
 
 if __name__ == "__main__":
     main()

@@ -15,6 +15,7 @@
 | `loggers.json` | the loggers that resuming opens again, with the ids of W&B and MLflow runs |
 | `metrics.csv`, `fronts.csv` | the same as the JSON lines, where the logger csv is chosen |
 | `wandb/` | W&B's own files, where the logger wandb is chosen |
+| `failure.txt` | why the run failed, one sentence, where a study trained it (`morl.studies`) |
 | `videos/` | recorded policies and their index (`morl.recordings`) |
 
 JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
@@ -47,10 +48,11 @@ CSV_METRICS = "metrics.csv"
 CSV_FRONTS = "fronts.csv"
 WANDB = "wandb"
 CHOICE = "choose.json"
+FAILURE = "failure.txt"
 
 NAMES = frozenset(
     {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, VIDEOS, RESUME_NOTE}
-    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB, CHOICE}
+    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB, CHOICE, FAILURE}
 )
 """Everything that a run folder may hold."""
 
@@ -69,17 +71,21 @@ IndexArray = NDArray[np.int64]
 
 
 class SystemRecord(TypedDict):
-    """What `system.json` holds.
+    """What `system.json` holds, of the process that began the run, or that continued it on another device.
 
-    `device` is the resolved one ("cpu", "cuda"). `gpu` has the card's "name", its "driver" (None where the system does
-    not say) and "cuda", the version that PyTorch is built for; None on a CPU. `update_backend` executes the updates
-    ("eager", "numba", "cuda-graph"; None where the agent does not say). `env_backend` steps the training environments.
+    `commit` is that of the sources, with "+" where files differed from it (None for a wheel).
+    `processor` and `cores` are those of the machine. `device` is the resolved one ("cpu", "cuda"). `gpu` has the card's
+    "name", its "driver" (None where the system does not say) and "cuda", the version that PyTorch is built for; None on
+    a CPU. `update_backend` executes the updates ("eager", "numba", "cuda-graph"; None where the agent does not say).
+    `env_backend` steps the training environments.
     """
 
     morl: str
+    commit: str | None
     python: str
     platform: str
     processor: str
+    cores: int | None
     device: str
     gpu: dict[str, str | None] | None
     update_backend: str | None

@@ -48,7 +48,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
 @pytest.fixture
 def morl_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process: (exit code, standard output, standard error)."""
-    from morl.experiment.cli import main
+    from morl.__main__ import main
 
     def run(*args: object) -> tuple[int, str, str]:
         capsys.readouterr()

@@ -43,7 +43,13 @@ ALLOWED: dict[tuple[str, str], str] = {
 }
 """(rule, path:function) -> why the rule does not hold there. Keep it short."""
 
-TYPES_ONLY = {"morl.protocols", "morl.envs.core.types", "morl.experiment.loggers", "morl.learning.types"}
+TYPES_ONLY = {
+    "morl.protocols",
+    "morl.envs.core.types",
+    "morl.experiment.loggers",
+    "morl.learning.types",
+    "morl.studies.executors",
+}
 """Modules of aliases and protocols: who imports one names a type, and depends on nothing that runs."""
 
 VARIADIC = {"zip", "add_row"}

@@ -43,6 +43,8 @@ class Clock(NamedTuple):
     training_steps: int
     environment_steps: int
     wall_seconds: float
+    conditioned_utility: float | None = None
+    """Mean utility that preferences achieve themselves, in the agent's units; None where there is none."""
 
 
 @dataclass
@@ -195,7 +197,8 @@ def parse_clock(line: bytes) -> Clock:
     seconds = float(record["wall_seconds"])
     if not 0.0 <= seconds < math.inf:
         raise ValueError(f"wall_seconds must be a finite number of at least 0, got {seconds}")
-    return Clock(steps, steps + others, seconds)
+    utility = finite_numbers(record).get("conditioned_utility")
+    return Clock(steps, steps + others, seconds, utility)
 
 
 def _steps(record: Mapping[str, object], name: str) -> int:

@@ -1,13 +1,17 @@
-"""The command line: morl train | resume | evaluate | choose | watch | export | front | board | list."""
+"""The commands of `morl` about single runs: train, resume, evaluate, choose, watch, export, front, board, list.
+
+`morl.__main__` adds those of the packages above this one, and is the program.
+"""
 
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 # OpenMP threads that spin while they wait take the core that the simulator needs; this must be set before torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -25,9 +29,13 @@ from morl.experiment.settings import (
     file_sources,
     preset_names,
 )
+from morl.version import VERSION
 
 if TYPE_CHECKING:
     from morl.experiment.components import Task
+
+Command: TypeAlias = Callable[[Sequence[str]], None]
+"""Takes the words behind its name."""
 
 HELP = ("-h", "--help")
 
@@ -41,6 +49,9 @@ usage: morl COMMAND ...
   morl watch RUN [--preference 0.7 0.3] [--video FILE.mp4 | --all 9]   see what policies do
   morl export RUN --preference 0.7 0.3 [--format onnx|torchscript|pt] [--output FILE]   a policy that acts elsewhere
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a picture or a page
+  morl study FILE.toml [--dry-run]      train many runs: agents x environments x seeds; started again, it goes on
+  morl study status|table FILE.toml     where its runs are; their statistics
+  morl tune FILE.toml                   find settings with Optuna
   morl board [runs]                     look at fronts in TensorBoard, choose a policy
   morl list agents|configs
   morl list envs [TEXT]                 all environments, or those whose id contains a text
@@ -306,7 +317,7 @@ def install_completion(args: Sequence[str]) -> None:
     print(install(args[0] if args else None))  # noqa: T201
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+COMMANDS: dict[str, Command] = {
     "train": train,
     "resume": resume,
     "evaluate": evaluate,
@@ -319,37 +330,40 @@ COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
 }
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Run the command line; a failure is one line on standard error and exit code 2 (MORL_TRACEBACK=1 shows where)."""
+def main(args: Sequence[str] | None = None, more: Mapping[str, Command] = MappingProxyType({})) -> None:
+    """Run the command line; a failure is one line on standard error and exit code 2 (MORL_TRACEBACK=1 shows where).
+
+    Args:
+        args: the words behind `morl`; default: those that the program was called with.
+        more: commands beside `COMMANDS`.
+    """
     args = list(sys.argv[1:] if args is None else args)
     if not args or args[0] in ("-h", "--help"):
         print(USAGE)  # noqa: T201 - this is what was asked for
         return
     if args[0] == "--version":
-        import morl
-
-        print(morl.__version__)  # noqa: T201
+        print(VERSION)  # noqa: T201
         return
     if args[0] == "--install-completion":
         _run(install_completion, args[1:])
         return
     sys.path.append(os.getcwd())  # "module:Class" is looked for here too, last, so that nothing of ours is hidden
-    _run(_command, args)
+    _run(lambda words: _command(words, {**COMMANDS, **more}), args)
 
 
-def _command(args: Sequence[str]) -> None:
+def _command(args: Sequence[str], commands: Mapping[str, Command]) -> None:
     """Run the command that the first argument names, or print its help."""
     name = args[0]
-    if name not in COMMANDS:
-        near = get_close_matches(name, COMMANDS, n=1, cutoff=0.6)
+    if name not in commands:
+        near = get_close_matches(name, commands, n=1, cutoff=0.6)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"morl has no command {name!r}; it has {', '.join(COMMANDS)}{hint}")
+        raise ValueError(f"morl has no command {name!r}; it has {', '.join(commands)}{hint}")
     if name != "train" and any(word in HELP for word in args[1:]):
         from morl.experiment.help import command_help
 
         print(command_help(name))  # noqa: T201
         return
-    COMMANDS[name](args[1:])
+    commands[name](args[1:])
 
 
 def _run(function: Callable[[Sequence[str]], None], args: Sequence[str]) -> None:

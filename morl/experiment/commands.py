@@ -157,6 +157,44 @@ class ShowFront:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Study:
+    """Train the runs of a study that are not done; or show where its runs are, or their statistics."""
+
+    words: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[status|table] FILE")]]
+    """The study.toml; before it status or table, where nothing is to be trained."""
+    workers: int | None = None
+    """Runs that are trained at once; default: the cores of this machine // the cores of a run."""
+    dry_run: bool = False
+    """Print the runs and an estimate of their time from a short probe of each variant and environment; train none."""
+    ray: str | None = None
+    """Train on a Ray cluster: its address, or auto for the one that this machine belongs to, else a new one."""
+    folder: Path = Path("studies")
+    """Where studies lie: run folders are FOLDER/NAME/VARIANT/ENV/seed-SEED."""
+    latex: bool = False
+    """With table: print the tables as LaTeX."""
+    csv: bool = False
+    """With table: print the numbers, separated by commas."""
+    markdown: bool = False
+    """With table: print the tables as Markdown."""
+    plot: Path | None = None
+    """With table: write a picture of the learning curves and performance profiles."""
+    fronts: Path | None = None
+    """With table: write a picture of the attainment surfaces, where there are two objectives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune:
+    """Find settings with Optuna: a study.toml with ranges."""
+
+    file: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE")]]
+    """The tune.toml."""
+    workers: int | None = None
+    """Trials at once; default: the cores of this machine // the cores of a run."""
+    folder: Path = Path("tunings")
+    """Where tunings lie."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """Start TensorBoard with its Pareto tab, and print the address."""
 
@@ -186,6 +224,8 @@ SCHEMAS: dict[str, type[Any]] = {
     "watch": Watch,
     "export": Export,
     "front": ShowFront,
+    "study": Study,
+    "tune": Tune,
     "board": Board,
     "list": List,
 }
@@ -199,6 +239,8 @@ POSITIONALS: dict[str, dict[str, str]] = {
     "watch": {"run": "RUN"},
     "export": {"run": "RUN"},
     "front": {"runs": "RUN..."},
+    "study": {"words": "[status|table] FILE"},
+    "tune": {"file": "FILE"},
     "board": {"logdir": "[DIR]"},
     "list": {"what": "agents|envs|configs", "containing": "[TEXT]"},
 }
@@ -224,6 +266,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "morl export runs/pd-morl/minecart-v0/seed-0 --conditioned",
     ),
     "front": ("morl front runs/pd-morl/minecart-v0/seed-* --summary", "morl front RUN RUN --plot fronts.png"),
+    "study": (
+        "morl study study.toml --dry-run",
+        "morl study study.toml",
+        "morl study status study.toml",
+        "morl study table study.toml --plot curves.png",
+    ),
+    "tune": ("morl tune tune.toml",),
     "board": ("morl board runs",),
     "list": ("morl list envs hopper",),
 }

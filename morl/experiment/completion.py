@@ -32,6 +32,7 @@ def candidates() -> Candidates:
         "agents": tuple(all_agents()),
         "envs": tuple(sorted(name for name in specs if _SAFE.fullmatch(name))),
         "list": ("agents", "configs", "envs"),
+        "study": ("status", "table"),
     }
     values: dict[str, tuple[str, ...]] = {" --install-completion": tuple(SHELLS)}
     contexts = {name: options_of_command(name) for name in SCHEMAS}

@@ -14,8 +14,8 @@ class Candidates:
     """Everything that can be completed.
 
     Attributes:
-        words: context -> candidates. Contexts are "" (the first word), "agents", "envs", "list", and for options a
-            command, such as "front", or "train" and an agent.
+        words: context -> candidates. Contexts are "" (the first word), "agents", "envs", "list", "study" (beside
+            files), and for options a command, such as "front", or "train" and an agent.
         values: "context flag" -> the values of the flag, `FILES` or `NOTHING`; switches are missing.
     """
 
@@ -73,7 +73,8 @@ _morl_candidates() {{
         "list 3") _morl_words list ;;
         "list 4") if [ "$3" = envs ]; then _morl_words envs; fi ;;
         train*) _morl_words "$context --" ;;
-        resume*|evaluate*|export*|front*|board*) printf '%s\\n' "{files}" ;;
+        "study 3") printf '%s\\n' "{files}"; _morl_words study ;;
+        resume*|evaluate*|export*|front*|study*|tune*|board*) printf '%s\\n' "{files}" ;;
     esac
 }}
 """
@@ -88,9 +89,9 @@ _morl() {
     current="${words[${#words[@]}-1]}"
     found="$(_morl_candidates "${words[@]}")"
     local IFS=$'\\n'
-    if [ "$found" = "(files)" ]; then
+    if [ "${found:0:7}" = "(files)" ]; then
         compopt -o filenames 2>/dev/null
-        COMPREPLY=($(compgen -f -- "$current"))
+        COMPREPLY=($(compgen -f -- "$current") $(IFS=$' \\n'; compgen -W "${found:7}" -- "$current"))
     elif [ "$found" = "(nothing)" ]; then
         COMPREPLY=()
     else
@@ -105,7 +106,8 @@ _ZSH = """
 _morl() {
     local found
     found="$(_morl_candidates "${(@)words[1,CURRENT]}")"
-    if [[ "$found" == "(files)" ]]; then
+    if [[ "$found" == "(files)"* ]]; then
+        [[ "$found" == "(files)" ]] || compadd -- ${=found#"(files)"}
         _files
     elif [[ -n "$found" && "$found" != "(nothing)" ]]; then
         compadd -- ${=found}
@@ -179,7 +181,10 @@ function __morl_candidates
             end
         case "train*"
             __morl_print (__morl_words "$context --")
-        case "resume*" "evaluate*" "export*" "front*" "board*"
+        case "study 3"
+            __morl_print (__morl_words study)
+            __morl_print "{files}"
+        case "resume*" "evaluate*" "export*" "front*" "study*" "tune*" "board*"
             __morl_print "{files}"
     end
 end

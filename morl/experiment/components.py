@@ -17,7 +17,7 @@ from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
 from morl.experiment.schedules import fit_schedules
-from morl.experiment.settings import Resolved, Settings, whole
+from morl.experiment.settings import Resolved, Settings, to_toml, whole
 from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.memory import check_memory
 from morl.learning.processor import gpu_facts, resolve_device
@@ -69,6 +69,22 @@ class Experiment:
     def env_text(self) -> str:
         """Return how config.toml names the environment: its id with its module, or a callable's name."""
         return self.env if isinstance(self.env, str) else env_name(self.env)
+
+    def to_toml(self) -> str:
+        """Return config.toml: all settings, resolved.
+
+        Raises:
+            ValueError: TOML cannot hold a setting.
+        """
+        return to_toml(self.settings, self.agent_name, self.env_text, self.preset)
+
+    def check_agent(self) -> None:
+        """Build an agent, and forget it: its settings are checked against the environment.
+
+        Raises:
+            ValueError: as for `build_agent`.
+        """
+        self.build_agent(RewardUnits.none(self.problem.num_objectives))
 
     def with_seed(self, seed: int) -> "Experiment":
         """Return the same experiment with another seed."""

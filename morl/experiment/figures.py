@@ -166,7 +166,7 @@ def _draw_plane(layers: Sequence[_Layer], objectives: Sequence[str], title: str)
             axes.step(corners[:, 0], corners[:, 1], where="pre", color=layer.color, linewidth=1.0, alpha=0.5, zorder=1)
     _dress(axes, objectives[0], objectives[1], size=11)
     if title:
-        axes.set_title(_literal(title), fontsize=12)
+        axes.set_title(literal(title), fontsize=12)
     longest = max((len(layer.label or "") for layer in layers), default=0)
     # Below the axes, where it can never cover a point.
     figure.legend(loc="outside lower center", ncols=4 if longest <= 20 else 1, fontsize=9, frameon=False)
@@ -201,7 +201,7 @@ def _draw_pairs(layers: Sequence[_Layer], objectives: Sequence[str], title: str)
         handles, labels, loc="upper right", bbox_to_anchor=corner, fontsize=9, frameon=False, borderaxespad=0.0
     )
     if title:
-        figure.suptitle(_literal(title), fontsize=12, y=1 - 0.1 / height, verticalalignment="top")
+        figure.suptitle(literal(title), fontsize=12, y=1 - 0.1 / height, verticalalignment="top")
     return figure
 
 
@@ -218,13 +218,13 @@ def _scatter(axes: "Axes", layer: _Layer, x: int, y: int, scale: float = 1.0) ->
         s=layer.size * scale,
         marker=layer.marker,
         alpha=layer.opacity,
-        label=_literal(layer.label) if layer.label else "_nolegend_",
+        label=literal(layer.label) if layer.label else "_nolegend_",
         zorder=2,
         **looks,
     )
 
 
-def _literal(text: str, width: int | None = None) -> str:
+def literal(text: str, width: int | None = None) -> str:
     """Return a name of somebody else's as matplotlib shows it letter by letter.
 
     Two dollars would make a formula of what is between them, and a leading underscore hides a label from the legend.
@@ -243,8 +243,8 @@ def _dress(axes: "Axes", x_label: str, y_label: str, size: int) -> None:
     """Set labels, a light grid and few ticks, so that numbers do not run into each other."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_xlabel(_literal(x_label, 24), fontsize=size)
-    axes.set_ylabel(_literal(y_label, 24), fontsize=size)
+    axes.set_xlabel(literal(x_label, 24), fontsize=size)
+    axes.set_ylabel(literal(y_label, 24), fontsize=size)
     axes.tick_params(labelsize=size - 2)
     axes.grid(visible=True, color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)

@@ -66,7 +66,8 @@ def command_help(command: str) -> str:
     lines = [f"usage: morl {command} {' '.join(names.values())} [options]", "", *_wrapped(schema.__doc__ or ""), ""]
     texts = field_docstrings(schema)
     for name, word in names.items():
-        lines += _entry(word.strip("[]"), texts[name])
+        optional = word.startswith("[") and word.endswith("]")
+        lines += _entry(word[1:-1] if optional else word, texts[name])
     lines += ["", "Options"]
     for one in options_of_command(command):
         lines += _option_entry(one)

@@ -64,7 +64,7 @@ def list_configs() -> None:
     envs: list[str] = []
     files: list[str] = []
     for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()):
-        for file in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
+        for file in sorted(folder.glob("*.toml")) if folder.is_dir() and folder.name != "studies" else []:
             agents.append(folder.name.replace("_", "-"))
             envs.append(file.stem)
             files.append(str(file))

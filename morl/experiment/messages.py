@@ -33,8 +33,18 @@ def command_line_style() -> Iterator[None]:
         _STYLE.reset(token)
 
 
+@contextmanager
+def file_style() -> Iterator[None]:
+    """Spell settings as a TOML file does: what is checked was read from one."""
+    token = _STYLE.set("file")
+    try:
+        yield
+    finally:
+        _STYLE.reset(token)
+
+
 def setting_style() -> SettingStyle:
-    """Return how the caller spells settings: "flags" on the command line, else "python"."""
+    """Return how the caller spells settings: "flags" on the command line, "file" in a file, else "python"."""
     return _STYLE.get()
 
 

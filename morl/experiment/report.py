@@ -4,18 +4,21 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from morl.evaluation import Returns
 from morl.experiment.comparison import runs_table, seeds_table
 from morl.experiment.front import front_table
-from morl.experiment.run import Run
 from morl.tables import Column, ShownTable, number, short_labels, stdout_console, vector, visible
 
+if TYPE_CHECKING:
+    from morl.evaluation import Returns
+    from morl.experiment.run import Run
 
-def show_trained(runs: Sequence[Run]) -> None:
+
+def show_trained(runs: "Sequence[Run]") -> None:
     """Print the fronts of runs that have just been trained, their summary, their folders and how to look at them."""
     for run in runs:
-        _print(front_table(run.front, f"{run.agent_name} on {run.env_id}, seed {run.seed}"))
+        show(front_table(run.front, f"{run.agent_name} on {run.env_id}, seed {run.seed}"))
     if len(runs) > 1:
         _show_summary(runs)
     folders = [run.directory for run in runs]
@@ -25,7 +28,7 @@ def show_trained(runs: Sequence[Run]) -> None:
     say(f"all numbers  {' '.join((folder / 'front.json').as_posix() for folder in folders)}")
 
 
-def show_fronts(runs: Sequence[Run], plot: Path | None, summary_only: bool = False) -> None:
+def show_fronts(runs: "Sequence[Run]", plot: Path | None, summary_only: bool = False) -> None:
     """Print the front of each run and, of several, a summary; with `plot`, also draw them all in one picture.
 
     Args:
@@ -40,14 +43,14 @@ def show_fronts(runs: Sequence[Run], plot: Path | None, summary_only: bool = Fal
         _draw(runs, plot)
     if not summary_only or len(runs) == 1:
         for run in runs:
-            _print(front_table(run.front, f"{run.directory}: {run.agent_name} on {run.env_id}, seed {run.seed}"))
+            show(front_table(run.front, f"{run.directory}: {run.agent_name} on {run.env_id}, seed {run.seed}"))
     if len(runs) > 1:
         _show_summary(runs)
     if plot is not None:
         say(f"picture written to {plot}")
 
 
-def show_returns(run: Run, row: int | None, returns: Returns) -> None:
+def show_returns(run: "Run", row: int | None, returns: "Returns") -> None:
     """Print what an evaluation of a row of the front, or of all of them, found beside what front.json promises."""
     rows = range(len(run.front.points)) if row is None else [row]
     shown = list(enumerate(rows))
@@ -63,17 +66,17 @@ def show_returns(run: Run, row: int | None, returns: Returns) -> None:
         Column(title="steps", cells=tuple(number(returns.lengths[position]) for position, _ in shown), dropped=2)
     )
     title = f"{run.directory} (returns discounted by {run.front.discount:g})"
-    _print(ShownTable(title=title, columns=tuple(columns)))
+    show(ShownTable(title=title, columns=tuple(columns)))
 
 
-def _show_summary(runs: Sequence[Run]) -> None:
-    _print(runs_table(runs))
+def _show_summary(runs: "Sequence[Run]") -> None:
+    show(runs_table(runs))
     seeds = seeds_table(runs)
     if seeds is not None:
-        _print(seeds)
+        show(seeds)
 
 
-def _draw(runs: Sequence[Run], plot: Path) -> None:
+def _draw(runs: "Sequence[Run]", plot: Path) -> None:
     from morl.experiment.figures import comparison_figure, save_figure
 
     objectives = runs[0].front.objectives
@@ -88,7 +91,8 @@ def _draw(runs: Sequence[Run], plot: Path) -> None:
     save_figure(comparison_figure(fronts, objectives, runs[0].front.known_front), plot)
 
 
-def _print(table: ShownTable) -> None:
+def show(table: object) -> None:
+    """Print a table, or something else that rich shows."""
     stdout_console().print(table)
 
 

@@ -1,6 +1,7 @@
 """One run in the making: agent, environments, reports and checkpoints, wired together."""
 
 import logging
+import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +15,11 @@ from morl.experiment.ownership import OwnedFolder
 from morl.experiment.recording import Recorder
 from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
-from morl.experiment.settings import hyper_parameters, to_toml
+from morl.experiment.settings import hyper_parameters
 from morl.experiment.units import RewardUnits, UnitRewards
 from morl.protocols import Agent, Constrained, DescribesMetrics
 from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
-from morl.version import VERSION
+from morl.version import VERSION, source_commit
 
 PACKAGES = ("gymnasium", "mo-gymnasium", "mujoco", "numpy", "numba", "torch", "stable-baselines3")
 """Whose versions system.json names."""
@@ -64,12 +65,7 @@ class Session:
         self.reporter = Reporter(experiment, self.agent, self.evaluator, self.units, self.episodes, run_dir)
         self.checkpointing = Checkpointing(experiment, self.agent, self.envs, self.reporter, run_dir)
         self._folder: OwnedFolder | None = None
-        self._config = self.config()  # before anything is written: it may be that TOML cannot hold a setting
-
-    def config(self) -> str:
-        """Return config.toml."""
-        one = self.experiment
-        return to_toml(one.settings, one.agent_name, one.env_text, one.preset)
+        self._config = experiment.to_toml()  # before anything is written: it may be that TOML cannot hold a setting
 
     def create_files(self, folder: OwnedFolder, command: str) -> None:
         """Write what is known before training: config.toml, command.txt, system.json.
@@ -133,12 +129,24 @@ class Session:
         backend = self.envs.metadata.get("backend")
         return {
             "morl": VERSION,
+            "commit": source_commit(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
+            "processor": _processor_name(),
+            "cores": os.cpu_count(),
             "device": self.experiment.settings.device,
             "gpu": self.experiment.gpu,
             "update_backend": backend_of(self.agent),
             "env_backend": None if backend is None else str(backend),
             "packages": {name: version(name) for name in PACKAGES},
         }
+
+
+def _processor_name() -> str:
+    """Return the processor's model where Linux tells it, else its family."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()

@@ -10,6 +10,7 @@ from typing import Any, Unpack, cast
 
 from morl.envs.core.registry import EnvBuilder, env_name
 from morl.experiment.components import Experiment, Task, find_task
+from morl.experiment.layers import checked_options
 from morl.experiment.logger_choice import choose_loggers
 from morl.experiment.loggers import Chosen, LoggerChoice
 from morl.experiment.loop import OnStep, drive
@@ -22,8 +23,10 @@ from morl.experiment.settings import (
     SeedsArguments,
     Settings,
     SettingsArguments,
+    Source,
     WholeNumber,
     env_options_of,
+    resolve_config,
     resolve_sources,
 )
 from morl.learning.processor import prepared_processor
@@ -69,8 +72,7 @@ def train(
     """
     own = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config}
     overrides: dict[str, object] = {**own, **settings}
-    task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
-    experiment = _experiment(task, overrides)
+    experiment = find_experiment(agent, env, [overrides])
     watchers = Watchers.of(progress, on_step, loggers)
     return start([experiment], None if run_dir is None else [Path(run_dir)], overwrite, watchers)[0]
 
@@ -203,6 +205,35 @@ def _start_together(
                 folder.withdraw()
             raise
     return [load(run_dir, experiment=experiment) for run_dir, experiment in zip(run_dirs, experiments, strict=True)]
+
+
+def find_experiment(agent: str, env: EnvBuilder, sources: Sequence[Source]) -> Experiment:
+    """Return the experiment of an agent in an environment, with the settings of all sources.
+
+    Args:
+        agent: name of an agent, or "module:Class".
+        env: the environment.
+        sources: tables of settings, later over earlier ones, above presets and tuned files.
+
+    Raises:
+        ValueError: something is wrong with the input, in one sentence.
+    """
+    task = find_task(agent, env, env_options_of(agent, env_name(env), sources))
+    return task.experiment(resolve_sources(task.agent_class.config_class, agent, env_name(env), sources))
+
+
+def experiment_of_table(table: Mapping[str, object]) -> Experiment:
+    """Return the experiment that a run's config.toml describes; modules that it names are imported.
+
+    Args:
+        table: the file; `find_experiment` finds nothing that it leaves out, neither tuned files nor presets.
+
+    Raises:
+        ValueError: something is wrong with the table, in one sentence.
+    """
+    agent = str(table.get("agent_name"))
+    task = find_task(agent, str(table.get("env")), checked_options("env_options", table.get("env_options", {})))
+    return task.experiment(resolve_config(task.agent_class.config_class, agent, table))
 
 
 def _experiment(task: Task, overrides: Mapping[str, object]) -> Experiment:

@@ -31,6 +31,10 @@ LINES: dict[str, tuple[set[str], set[str]]] = {
     "morl export run --format ": ({"onnx", "torchscript", "pt"}, set()),
     "morl front --pl": ({"--plot"}, set()),
     "morl front some-f": ({"some-folder"}, {"--plot"}),
+    "morl study s": ({"status", "some-folder"}, {"table"}),
+    "morl study status some-f": ({"some-folder"}, {"status"}),
+    "morl study --dr": ({"--dry-run"}, set()),
+    "morl tune some-f": ({"some-folder"}, set()),
     "morl train pd-morl minecart-v0 --config some-f": ({"some-folder"}, set()),
     "morl --install-completion ": ({"bash", "zsh", "fish"}, set()),
 }

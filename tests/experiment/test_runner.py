@@ -82,7 +82,8 @@ def test_the_run_folder_holds_what_it_promises(run: str, request: pytest.Fixture
     assert list((folder / "checkpoints").glob("step-*/manifest.json"))
     assert not [file for file in folder.rglob("*") if "partial" in file.name or file.suffix == ".tmp"]
     system = toys.strict_json((folder / "system.json").read_text())
-    assert {"morl", "python", "platform", "device", "update_backend", "env_backend", "packages"} <= system.keys()
+    promised_of_system = "morl commit python platform processor cores device update_backend env_backend packages"
+    assert set(promised_of_system.split()) <= system.keys()
     assert {"torch", "numpy", "gymnasium"} <= system["packages"].keys()
 
     front = toys.strict_json((folder / "front.json").read_text())

@@ -103,7 +103,8 @@ def test_a_runs_own_config_reproduces_it(tmp_path: Path, morl_cli: Any) -> None:
 
 
 def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
-    files = sorted(Path(str(resources.files("morl.configs"))).glob("*/*.toml"))
+    found = sorted(Path(str(resources.files("morl.configs"))).glob("*/*.toml"))
+    files = [file for file in found if file.parent.name != "studies"]
     assert files
     for file in files:
         agent = file.parent.name.replace("_", "-")

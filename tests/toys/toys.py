@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,6 +212,18 @@ class BrokenWalk(Walk):
         return observation, np.array([self.value, 0.0]) if self.life == self.at else reward, terminated, truncated, info
 
 
+class SlowWalk(Walk):
+    """Takes its time, so that a process that trains on it can be stopped in the middle."""
+
+    def __init__(self, seconds: float = 0.001) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        time.sleep(self.seconds)
+        return super().step(action)
+
+
 class ScalarWalk(Walk):
     def __init__(self) -> None:
         super().__init__()
@@ -254,6 +267,7 @@ def _register() -> None:
         FlagsWalk,
         ForgetfulWalk,
         BrokenWalk,
+        SlowWalk,
         ContinuousWalk,
         PairsWalk,
     ):

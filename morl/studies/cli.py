@@ -1,0 +1,96 @@
+"""`morl study` and `morl tune`."""
+
+import shlex
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from morl.experiment.commands import Study, Tune
+from morl.experiment.parsing import parse
+from morl.experiment.report import say, show
+from morl.studies.plan import STUDY, read_study
+from morl.studies.status import counted, study_status
+from morl.studies.study import find_executor, study
+
+OTHERS = ("status", "table")
+"""What `morl study` does that trains nothing."""
+OF_TRAINING = ("workers", "dry_run", "ray")
+OF_TABLES = ("latex", "csv", "markdown", "plot", "fronts")
+"""Options of `morl study` that have an effect with one of its commands only."""
+
+
+def run_study(args: Sequence[str]) -> None:
+    """Run `morl study`.
+
+    Raises:
+        ValueError: the words or the study are wrong, or runs have failed.
+    """
+    chosen = parse(Study, args, "morl study")
+    what, file = _what_and_file(chosen.words)
+    useless = {"train": OF_TABLES, "status": (*OF_TRAINING, *OF_TABLES), "table": OF_TRAINING}[what]
+    for name in useless:
+        if getattr(chosen, name) not in (None, False):
+            flag = f"--{name.replace('_', '-')}"
+            belongs = "morl study table FILE" if name in OF_TABLES else "morl study FILE"
+            raise ValueError(f"{flag} has no effect here: it belongs to {belongs}")
+    planned = read_study(file, chosen.folder)
+    if what == "status":
+        show(study_status(planned))
+    elif what == "table":
+        from morl.studies import tables
+
+        tables.show(
+            planned.folder / STUDY,
+            latex=chosen.latex,
+            csv=chosen.csv,
+            markdown=chosen.markdown,
+            plot=chosen.plot,
+            fronts=chosen.fronts,
+        )
+    elif chosen.dry_run:
+        from morl.studies.probe import show_plan
+
+        show_plan(planned, find_executor("processes", planned, chosen.workers).workers)
+    else:
+        _train(chosen, file)
+
+
+def run_tune(args: Sequence[str]) -> None:
+    """Run `morl tune`."""
+    chosen = parse(Tune, args, "morl tune")
+    tuning = import_module("morl.studies.tuning")
+    show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers))
+
+
+def _what_and_file(words: Sequence[str]) -> tuple[str, Path]:
+    """Return what to do, "train", "status" or "table", and the file of the study."""
+    what = words[0] if len(words) == 2 and words[0] in OTHERS else "train"
+    files = words[1:] if what != "train" else words
+    if len(files) != 1 or (files[0] in OTHERS and not Path(files[0]).exists()):
+        raise ValueError(
+            "morl study needs one file: morl study FILE.toml, morl study status FILE.toml or morl study table"
+            f" FILE.toml, not {shlex.join(words) or 'nothing'}"
+        )
+    return what, Path(files[0])
+
+
+def _train(chosen: Study, file: Path) -> None:
+    """Train the runs of a study, and print how it ended.
+
+    Raises:
+        ValueError: runs have failed.
+    """
+    executor = "processes" if chosen.ray is None else "ray" if chosen.ray == "auto" else chosen.ray
+    training = study(file, executor=executor, workers=chosen.workers, folder=chosen.folder)
+    training.wait(progress=True)
+    status = training.status()
+    folder = training.planned.folder
+    say(f"study {training.planned.name}: {counted(status.counts)}")
+    say(f"runs         {folder}")
+    say(f"look at it   morl board {shlex.quote(str(folder))}; morl study table {shlex.quote(str(file))}")
+    failed = status.counts["failed"]
+    if failed:
+        again = "the sentences are above and in morl study status; started again, it trains them again"
+        raise ValueError(f"{failed} of {len(status.runs)} runs failed: {again}")
+    if not training.is_complete:
+        raise ValueError(f"the study is not complete: {status.counts['waiting']} of {len(status.runs)} runs wait")

@@ -1,0 +1,433 @@
+"""What the runs of a study reached: hypervolume and expected utility, comparable between variants and environments.
+
+Read are `study.json` and ordinary run folders, through the reader of the board, so that tables, curves and the board
+show the same numbers. Nothing is imported that a folder names.
+
+An indicator I of a run becomes a share of what is known to be possible on its environment,
+
+    share = (I - lowest) / (best - lowest),
+
+where best is that of the known front of the environment or else of the best front over all runs of the study, and
+lowest that of the reference point: 0 for the hypervolume, mean_w w . reference for the expected utility.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+
+from morl.board.comparison import LARGEST_FRONT, common_reference, comparable_indicators, problem_labels
+from morl.board.curves import as_numbers, curve_of, folded_curve, latest_rows
+from morl.board.folds import attainment_surface, best_of
+from morl.board.library import Library, key_of, problem_of
+from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
+from morl.protocols import FloatArray
+from morl.run_folder import FAILURE, SYSTEM
+from morl.studies.plan import FORMAT, STUDY
+
+if TYPE_CHECKING:
+    from morl.board.folder import RunFolder
+    from morl.board.records import ReportedFront
+
+Indicator = Literal["hypervolume", "expected_utility"]
+INDICATORS: tuple[Indicator, ...] = ("hypervolume", "expected_utility")
+Clock = Literal["environment_steps", "wall_seconds"]
+
+
+class ListedRun(NamedTuple):
+    """A run as study.json lists it."""
+
+    variant: str
+    env: str
+    """Name of the environment with its options."""
+    seed: int
+    directory: Path
+    total_steps: int | None
+    """Environment steps of training; None: those of its config.toml."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What a finished run reached.
+
+    Attributes:
+        listed: the run.
+        points: [n, objective] of the front that it published, on episodes that selected nothing.
+        values: hypervolume and expected utility of these points.
+        conditioned_utility: mean utility of the policies that are conditioned on the very preference, in the evaluation
+            that selected; NaN where an agent has none, or measures it in units of its own.
+        training_steps: environment steps of training.
+        environment_steps: all environment steps: training, pre-training and evaluation.
+        wall_seconds: of the clock.
+        curve: hypervolume and expected utility of each evaluation, as the board's `curve_of` returns it.
+        system: what its system.json says: commit, machine, versions; nothing where that is missing or damaged.
+    """
+
+    listed: ListedRun
+    points: FloatArray
+    values: Mapping[Indicator, float]
+    conditioned_utility: float
+    training_steps: float
+    environment_steps: float
+    wall_seconds: float
+    curve: dict[str, Any]
+    system: Mapping[str, object]
+
+    def value_at(self, indicator: Indicator, clock: Clock, time: float) -> float:
+        """Return an indicator of the latest evaluation at a time, published or not; NaN before any, or if not known.
+
+        Args:
+            indicator: which.
+            clock: of the time.
+            time: environment steps of all kinds, or seconds.
+        """
+        values = as_numbers(self.curve["indicators"].get(indicator, []))
+        if not np.isfinite([time, *as_numbers(self.curve[clock])]).all():
+            return math.nan  # metrics.jsonl is missing or damaged
+        row = int(latest_rows(self.curve, clock, [time])[0])
+        return float(values[row]) if 0 <= row < len(values) else math.nan
+
+    def last(self, clock: Clock) -> float:
+        """Return the time of the last evaluation; NaN where it is not known."""
+        times = as_numbers(self.curve[clock])
+        return float(times[-1]) if len(times) else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalization:
+    """What the indicators of an environment are shares of.
+
+    Attributes:
+        source: in words, for tables.
+        lowest: indicator -> its value at the reference point.
+        best: indicator -> its value of the best front.
+    """
+
+    source: str
+    lowest: Mapping[Indicator, float]
+    best: Mapping[Indicator, float]
+
+    def share(self, indicator: Indicator, values: Sequence[float | None]) -> FloatArray:
+        """Return values of an indicator as shares; NaN where the best is no better than the lowest."""
+        span = self.best[indicator] - self.lowest[indicator]
+        numbers = as_numbers(values) - self.lowest[indicator]
+        return numbers / (span if span > 0.0 else math.nan)
+
+
+class FoldedCurve(NamedTuple):
+    """The seeds of a variant as one curve: at each time [n] the interquartile mean and its 95 % bootstrap interval."""
+
+    times: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """The finished runs of one environment: the same options, objectives and discount.
+
+    Attributes:
+        label: name of the environment, with what tells it from others of the study.
+        runs: variant -> its runs, in the order of study.json.
+        objectives: their names.
+        known_front: [k, objective] the known front; None where there is none.
+        reference: [objective] the reference point of its hypervolumes; None where there is none.
+        normalization: what its indicators are shares of.
+        notes: what a reader of its numbers must know.
+    """
+
+    label: str
+    runs: Mapping[str, Sequence[FinishedRun]]
+    objectives: tuple[str, ...]
+    known_front: FloatArray | None
+    reference: tuple[float, ...] | None
+    normalization: Normalization
+    notes: tuple[str, ...] = ()
+
+    def shares(self, variant: str, indicator: Indicator) -> FloatArray:
+        """Return the published indicator of each run of a variant as a share: [run], without those that have none."""
+        values = [run.values[indicator] for run in self.runs.get(variant, ())]
+        return _known(self.normalization.share(indicator, values))
+
+    def conditioned_shares(self, variant: str) -> FloatArray:
+        """Return the conditioned utility of each run as a share of the best expected utility: [run], as `shares`."""
+        values = [run.conditioned_utility for run in self.runs.get(variant, ())]
+        return _known(self.normalization.share("expected_utility", values))
+
+    def shares_at(self, variant: str, indicator: Indicator, clock: Clock, time: float) -> FloatArray:
+        """Return the indicator of each run at a time as a share: [run], without those that have none by then."""
+        values = [run.value_at(indicator, clock, time) for run in self.runs.get(variant, ())]
+        return _known(self.normalization.share(indicator, values))
+
+    def curve(self, variant: str, indicator: Indicator, clock: Clock) -> "FoldedCurve | None":
+        """Return the share that the seeds of a variant have over time; None without a stretch that all of them have.
+
+        Args:
+            variant: one with runs.
+            indicator: which.
+            clock: what the curve runs along.
+        """
+        folded = folded_curve([run.curve for run in self.runs[variant]], clock)
+        if folded is None or indicator not in folded["indicators"]:
+            return None
+        ends = folded["indicators"][indicator]
+        return FoldedCurve(
+            times=as_numbers(folded[clock]),
+            mean=self.normalization.share(indicator, ends["mean"]),
+            low=self.normalization.share(indicator, ends["low"]),
+            high=self.normalization.share(indicator, ends["high"]),
+        )
+
+    def attainment(self, variant: str, level: int) -> FloatArray:
+        """Return the corners [corner, 2] of what at least `level` seeds of a variant attain, of two objectives."""
+        return attainment_surface([run.points for run in self.runs[variant]], level)
+
+    def common_time(self, clock: Clock) -> float:
+        """Return the latest time that all runs have reached; NaN where it is not known of one."""
+        return float(np.min([run.last(clock) for runs in self.runs.values() for run in runs]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyResults:
+    """What the finished runs of a study reached.
+
+    Attributes:
+        name: of the study.
+        file: its TOML file, as study.json names it; None where the study was given as a table.
+        variants: in the order of study.json.
+        problems: the environments with finished runs.
+        listed: all runs of the study.
+        unfinished: run -> why it is not in the results, in few words.
+    """
+
+    name: str
+    file: str | None
+    variants: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    listed: tuple[ListedRun, ...]
+    unfinished: Mapping[ListedRun, str] = field(default_factory=dict)
+
+    def strata(self, variant: str, indicator: Indicator) -> list[FloatArray]:
+        """Return the published shares of a variant, [run] for each environment that `complete_problems` returns."""
+        return [problem.shares(variant, indicator) for problem in self.complete_problems]
+
+    @property
+    def complete_problems(self) -> list[Problem]:
+        """Return the environments on which every variant has a result: only these can be compared as a whole."""
+        return [
+            problem
+            for problem in self.problems
+            if all(len(problem.shares(variant, name)) for variant in self.variants for name in INDICATORS)
+        ]
+
+
+def study_json_of(name: str, folder: Path) -> Path:
+    """Return where the study.json of a study lies.
+
+    Args:
+        name: of the study.
+        folder: where studies lie.
+    """
+    return folder / name.replace(":", ".") / STUDY
+
+
+def read_results(study_json: Path) -> StudyResults:
+    """Return the results of a study.
+
+    Args:
+        study_json: its study.json, beside the folders of its runs.
+
+    Raises:
+        ValueError: study.json is missing or damaged, or of another format.
+    """
+    record = _read_record(study_json)
+    listed = tuple(_listed(entry, study_json.parent) for entry in record["runs"])
+    library = Library(runs={str(run.directory): run.directory for run in listed})
+    library.refresh()
+    groups: dict[tuple[str, str], list[ListedRun]] = {}
+    unfinished: dict[ListedRun, str] = {}
+    for run in listed:
+        reason = _why_not(library, run)
+        if reason:
+            unfinished[run] = reason
+        else:
+            reported = library.folders[str(run.directory)].reported
+            assert reported is not None
+            groups.setdefault((run.env, key_of(problem_of(reported))), []).append(run)
+    return StudyResults(
+        name=str(record["name"]),
+        file=None if record["file"] is None else str(record["file"]),
+        variants=tuple(dict.fromkeys(run.variant for run in listed)),
+        problems=tuple(
+            _problem(library, label, runs)
+            for label, runs in zip(_labels(library, groups), groups.values(), strict=True)
+        ),
+        listed=listed,
+        unfinished=unfinished,
+    )
+
+
+def _read_record(study_json: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(study_json.read_bytes())
+        if record["format"] != FORMAT:
+            raise ValueError(f"format is {record['format']!r}, but this version reads {FORMAT}")
+        if not isinstance(record["runs"], list) or not {"name", "file"} <= record.keys():
+            raise ValueError("it must have name, file and a list of runs")
+    except OSError as error:
+        raise ValueError(f"{study_json} cannot be read: {error.strerror}; run the study first") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{study_json} is damaged: {error}") from error
+    found: dict[str, Any] = record
+    return found
+
+
+def _listed(entry: Mapping[str, Any], root: Path) -> ListedRun:
+    try:
+        return ListedRun(
+            variant=str(entry["variant"]),
+            env=str(entry["env"]),
+            seed=int(entry["seed"]),
+            directory=root / entry["folder"],
+            total_steps=None if entry.get("total_steps") is None else int(entry["total_steps"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{root / STUDY} is damaged: a run has no {error}") from error
+
+
+def _why_not(library: Library, run: ListedRun) -> str:
+    """Return why a run is not in the results; empty if it is finished."""
+    folder = library.folders[str(run.directory)]
+    if not run.directory.is_dir():
+        return "not run"
+    if folder.reported is None or not folder.loadable:
+        failure = run.directory / FAILURE
+        return f"failed: {failure.read_text(errors='replace').strip()}" if failure.is_file() else "no front yet"
+    total = run.total_steps or (folder.config or {}).get("total_steps")
+    steps = folder.reported.counts.get("training_steps", 0.0)
+    if not isinstance(total, int) or steps < total:
+        return f"{steps:,.0f} of {total:,} steps" if isinstance(total, int) else "its total steps are not known"
+    return ""
+
+
+def _labels(library: Library, groups: Mapping[tuple[str, str], Sequence[ListedRun]]) -> list[str]:
+    """Return the names of environments as the study has them; where one has several problems, what tells them apart."""
+    names = [env for env, _ in groups]
+    first = {key: library.folders[str(runs[0].directory)].reported for (_, key), runs in groups.items()}
+    labels = problem_labels({key: reported for key, reported in first.items() if reported is not None})
+    return [env if names.count(env) == 1 else labels[key] for env, key in groups]
+
+
+def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem:
+    """Return the results of one environment."""
+    shown = [library.folders[str(run.directory)] for run in runs]
+    group = [folder.reported for folder in shown if folder.reported is not None]
+    reference = common_reference(group)
+    divisions = {(folder.config or {}).get("evaluation_divisions") for folder in shown}
+    grid = divisions.pop() if len(divisions) == 1 else None
+    preferences = evaluation_preferences(len(group[0].objectives), grid if isinstance(grid, int) else None)
+    notes = []
+    if divisions:
+        notes.append(
+            f"{label}: runs were evaluated on different preferences; expected utilities at the end are over"
+            f" {len(preferences)} preferences for all, those along training over the preferences of each run"
+        )
+    finished: dict[str, list[FinishedRun]] = {}
+    for run, folder, reported in zip(runs, shown, group, strict=True):
+        folder.read_history_to_its_end()
+        indicators, note = comparable_indicators(folder, reported, reference)
+        if note:
+            notes.append(f"{label}, {run.variant}, seed {run.seed}: {note}")
+        utility = delivered_utility(reported.points, reported.choice_points, preferences)
+        one = FinishedRun(
+            listed=run,
+            points=reported.points,
+            values={"hypervolume": indicators.get("hypervolume", math.nan), "expected_utility": utility},
+            conditioned_utility=math.nan if divisions else _conditioned_utility(folder, reported),
+            training_steps=reported.counts.get("training_steps", math.nan),
+            environment_steps=reported.counts.get("environment_steps", math.nan),
+            wall_seconds=reported.counts.get("wall_seconds", math.nan),
+            curve=curve_of(folder, reported, reference),
+            system=_system(run.directory / SYSTEM),
+        )
+        finished.setdefault(run.variant, []).append(one)
+    notes += [
+        f"{label}, {variant}: seeds have different numbers of training steps"
+        for variant, of_variant in finished.items()
+        if len({run.training_steps for run in of_variant}) > 1
+    ]
+    values = [run.values for of_variant in finished.values() for run in of_variant]
+    known = library.known_front(group)
+    union = best_of([reported.points for reported in group])
+    return Problem(
+        label=label,
+        runs=finished,
+        objectives=group[0].objectives,
+        known_front=known,
+        reference=reference,
+        normalization=_normalization(values, known, union, reference, preferences),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _system(file: Path) -> Mapping[str, object]:
+    try:
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
+
+
+def _conditioned_utility(folder: "RunFolder", reported: "ReportedFront") -> float:
+    """Return the utility that preferences achieved themselves when the published front was found; NaN if unknown.
+
+    It is recorded in the agent's units, and comparable with expected utilities only where these are the environment's.
+    """
+    selecting = folder.evaluations.clocks.get(int(reported.counts.get("selected_at_step", -1)))
+    if selecting is None or selecting.conditioned_utility is None or (reported.units != 1.0).any():
+        return math.nan
+    return selecting.conditioned_utility
+
+
+def _normalization(
+    values: Sequence[Mapping[Indicator, float]],
+    known: FloatArray | None,
+    union: FloatArray,
+    reference: tuple[float, ...] | None,
+    preferences: FloatArray,
+) -> Normalization:
+    """Return what the indicators of an environment are shares of.
+
+    Args:
+        values: of all runs, for fronts of which no hypervolume can be computed in reasonable time.
+        known: [k, objective] the known front; None where there is none.
+        union: [n, objective] the non-dominated points of all runs together.
+        reference: [objective] the reference point; None where there is none: then nothing has a share.
+        preferences: [preference, objective] of the expected utility.
+    """
+    if reference is None:
+        missing: dict[Indicator, float] = dict.fromkeys(INDICATORS, math.nan)
+        return Normalization(source="nothing: there is no reference point", lowest=missing, best=missing)
+    lowest: dict[Indicator, float] = {
+        "hypervolume": 0.0,
+        "expected_utility": float((preferences @ np.array(reference)).mean()),
+    }
+    most = LARGEST_FRONT.get(len(reference), 150)
+    sources = [(known, "the known front")] if known is not None else []
+    for points, name in [*sources, (union, "the best front of all runs together")]:
+        if not len(points) or len(points) > most:
+            continue
+        found = indicators_of(points, reference, preferences, None)
+        best: dict[Indicator, float] = {indicator: found[indicator] for indicator in INDICATORS}
+        return Normalization(source=f"{name} ({len(points)} points)", lowest=lowest, best=best)
+    highest: dict[Indicator, float] = {name: max(one[name] for one in values) for name in INDICATORS}
+    return Normalization(source="the best run", lowest=lowest, best=highest)
+
+
+def _known(values: FloatArray) -> FloatArray:
+    return values[np.isfinite(values)]

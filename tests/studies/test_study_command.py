@@ -1,0 +1,90 @@
+"""`morl study` and `morl tune` on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toys
+
+from morl.experiment.toml import write_table
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    table = {
+        "name": "a",
+        "total_steps": 60,
+        "seeds": 1,
+        "envs": ["toys:toy-walk-v0"],
+        "agents": {"coins": {"agent": "toys:Coins"}},
+        "run": {**toys.SCHEDULE, "evaluate_every": 30},
+    }
+    monkeypatch.chdir(tmp_path)
+    Path("study.toml").write_text(write_table(table))
+    return Path("study.toml")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "morl study needs one file"),
+        (["status"], "morl study needs one file"),
+        (["status", "a.toml", "b.toml"], "morl study needs one file"),
+        (["no.toml"], "study is 'no.toml', but it cannot be read as TOML"),
+        (["study.toml", "--latex"], "--latex has no effect here: it belongs to morl study table FILE"),
+        (["status", "study.toml", "--workers", "2"], "--workers has no effect here: it belongs to morl study FILE"),
+        (["table", "study.toml", "--dry-run"], "--dry-run has no effect here"),
+        (["study.toml", "--workers", "0"], "workers is 0, but must be at least 1"),
+        (["study.toml", "--dry-run", "--workers", "0"], "workers is 0, but must be at least 1"),
+        (["study.toml", "--wrokers", "2"], "there is no option --wrokers; the nearest are --workers"),
+    ],
+)
+def test_wrong_words_are_one_sentence(words: list[str], sentence: str, file: Path, morl_cli: Any) -> None:
+    code, shown, complaint = morl_cli("study", *words)
+    assert (code, shown, complaint.count("\n")) == (2, "", 1)
+    assert sentence in complaint
+    assert not Path("studies").exists()
+
+
+def test_a_dry_run_trains_nothing_that_stays(file: Path, morl_cli: Any) -> None:
+    code, shown, complaint = morl_cli("study", file, "--dry-run")
+    assert (code, complaint) == (0, "")
+    assert "1 runs in studies/a, 0 of them done" in shown
+    assert "at once (from a short probe of each" in shown
+    assert [path.name for path in Path().iterdir()] == ["study.toml"]
+
+
+def test_a_probe_that_fails_is_one_sentence(file: Path, morl_cli: Any) -> None:
+    file.write_text(file.read_text().replace("toy-walk-v0", "toy-broken-walk-v0"))
+    code, _, complaint = morl_cli("study", file, "--dry-run")
+    assert code == 2
+    assert "coins on toys:toy-broken-walk-v0: " in complaint
+
+
+def test_a_study_is_trained_shown_and_not_trained_again(file: Path, morl_cli: Any) -> None:
+    code, shown, _ = morl_cli("study", "status", file)
+    assert (code, "study a: 1 waiting" in shown) == (0, True)
+    code, shown, complaint = morl_cli("study", file)
+    assert (code, "study a: 1 done" in shown) == (0, True), complaint
+    assert "done     coins/toys:toy-walk-v0/seed-0, 60 steps" in complaint
+    run_dir = Path("studies/a/coins/toys.toy-walk-v0/seed-0")
+    assert (run_dir / "command.txt").read_text().split()[-1] != ""
+    assert not run_dir.with_name("seed-0.log").exists()
+    code, shown, complaint = morl_cli("study", file)
+    assert (code, complaint.strip()) == (0, "1 of 1 runs are done already")
+    code, shown, _ = morl_cli("study", "status", file)
+    assert (code, "study a: 1 done" in shown) == (0, True)
+
+
+def test_failed_runs_are_counted_in_the_exit_code(file: Path, morl_cli: Any) -> None:
+    file.write_text(
+        file.read_text()
+        .replace("toy-walk-v0", "toy-broken-walk-v0")
+        .replace("[run]\n", '[run]\nreward_units = "environment"\n')
+    )
+    code, shown, complaint = morl_cli("study", file)
+    assert (code, "study a: 1 failed" in shown) == (2, True)
+    assert "failed   coins/toys:toy-broken-walk-v0/seed-0: " in complaint
+    assert "morl: 1 of 1 runs failed" in complaint
