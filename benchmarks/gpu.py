@@ -179,7 +179,7 @@ def batches(size: Size, algorithm: OffPolicyAlgorithm, device: torch.device) -> 
         index=torch.randint(ROWS, shape, generator=generator, device=device),
         observation_width=OBSERVATION,
         action_width=ACTION,
-        condition=torch.zeros(*shape, 0, device=device),
+        condition=torch.zeros((*shape, 0), device=device),
         noise=algorithm.sample_noise(UPDATES_PER_CALL, size.batch, generator),
         scale=torch.ones(size.policies, OBJECTIVES, device=device),
         weight=torch.full((*shape, OBJECTIVES), 1.0 / OBJECTIVES, device=device),

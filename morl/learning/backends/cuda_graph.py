@@ -11,14 +11,15 @@ decides in it belongs to the key of the graph.
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
-from morl.learning.off_policy import OffPolicyAlgorithm
-from morl.learning.ppo import PPO, PolicyLoss, Samples
-from morl.learning.sampled_batches import SampledBatches
+if TYPE_CHECKING:
+    from morl.learning.off_policy import OffPolicyAlgorithm
+    from morl.learning.ppo import PPO, PolicyLoss, Samples
+    from morl.learning.sampled_batches import SampledBatches
 
 Tensors: TypeAlias = Mapping[str, Tensor]
 Work: TypeAlias = Callable[[Tensors], dict[str, Tensor]]
@@ -147,18 +148,18 @@ class GraphUpdate:
 
     backend = "cuda-graph"
 
-    def __init__(self, algorithm: OffPolicyAlgorithm) -> None:
+    def __init__(self, algorithm: "OffPolicyAlgorithm") -> None:
         self.algorithm = algorithm
         self.captured = CapturedWork()
 
-    def __call__(self, batches: SampledBatches) -> dict[str, Tensor]:
+    def __call__(self, batches: "SampledBatches") -> dict[str, Tensor]:
         """Run the update of every batch; return the latest value of each metric."""
         metrics: dict[str, Tensor] = {}
         for part in batches.parts(MAX_UPDATES):
             metrics |= self._run(part)
         return metrics
 
-    def _run(self, batches: SampledBatches) -> dict[str, Tensor]:
+    def _run(self, batches: "SampledBatches") -> dict[str, Tensor]:
         algorithm = self.algorithm
         updates = algorithm.updates
 
@@ -186,13 +187,13 @@ class GraphGradientStep:
 
     backend = "cuda-graph"
 
-    def __init__(self, ppo: PPO) -> None:
+    def __init__(self, ppo: "PPO") -> None:
         self.ppo = ppo
         self.own_loss = CapturedWork()
         self.other_loss = CapturedWork()
         self.policy_loss: PolicyLoss | None = None
 
-    def __call__(self, batch: Samples, learning_rates: Tensor, policy_loss: PolicyLoss | None = None) -> Tensor:
+    def __call__(self, batch: "Samples", learning_rates: Tensor, policy_loss: "PolicyLoss | None" = None) -> Tensor:
         """Run one gradient step in place; return the ratios [policy, sample] before it, until the next step."""
         if policy_loss is not None and policy_loss is not self.policy_loss:
             self.other_loss = CapturedWork()
