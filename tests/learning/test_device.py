@@ -4,6 +4,7 @@ The pretended device (`tests/toys/pretend.py`) computes the CPU's numbers, so th
 CUDA (`-m gpu`) sums have another order, and Adam turns the sign of a small gradient into a whole step.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -294,3 +295,43 @@ def test_many_updates_are_several_graphs(device: torch.device, graphs: list[Pret
         run(2 * cuda_graph.MAX_UPDATES + 4)
     assert learner.algorithm.updates == 5 * (2 * cuda_graph.MAX_UPDATES + 4)
     assert device.type == "cuda" or len(graphs) == 2
+
+
+LAUNCHES = {
+    "td3": 106,
+    "td3, angles": 150,
+    "sac": 187,
+    "sac, tchebycheff, accrued": 225,
+    "discrete sac, masked": 212,
+    "dqn": 56,
+    "ppo": 162,
+    "ppo, discrete": 162,
+}
+"""Learner -> most launches of an update, the average over updates with and without actors: each costs microseconds."""
+
+
+@pytest.mark.parametrize("name", LAUNCHES)
+def test_an_update_launches_few_operations_whatever_the_number_of_policies(
+    name: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device.type == "cuda":
+        pytest.skip("launches are counted on the pretended device")
+    found = []
+    for policies in (1, 5):
+        monkeypatch.setattr(sys.modules[__name__], "POLICIES", policies)
+        learner = LEARNERS[name](device)
+        count = 6  # a multiple of every delay
+        if isinstance(learner, OffPolicy):
+            update = make_update(learner.algorithm, "eager")
+            batches = learner.batches(count)
+            with pretend.watched() as log:
+                update(batches)
+        else:
+            count = 1
+            step = make_update(learner.ppo, "eager")
+            samples = learner.samples()
+            rates = learner.dice.uniform(policies)
+            with pretend.watched() as log:
+                step(samples, rates)
+        found.append(log.total(pretend.KERNEL) / count)
+    assert found[0] == found[1] <= LAUNCHES[name], found
