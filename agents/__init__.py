@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from morl.agents.c_morl.agent import CMORL
     from morl.agents.c_morl.config import Config as CMORLConfig
     from morl.agents.check import AgentContractViolation, check_agent
+    from morl.agents.mo_tsivr_pg.agent import MOTSIVRPG
+    from morl.agents.mo_tsivr_pg.config import Config as MOTSIVRPGConfig
     from morl.agents.morl_d.agent import MORLD
     from morl.agents.morl_d.config import Config as MORLDConfig
     from morl.agents.pd_morl.config import ContinuousConfig as ContinuousPDMORLConfig
@@ -23,12 +25,14 @@ __all__ = [
     "AGENTS",
     "CMORL",
     "MORLD",
+    "MOTSIVRPG",
     "PDMORL",
     "AgentContractViolation",
     "CMORLConfig",
     "ContinuousPDMORL",
     "ContinuousPDMORLConfig",
     "MORLDConfig",
+    "MOTSIVRPGConfig",
     "PDMORLConfig",
     "agent_summaries",
     "all_agents",
@@ -45,6 +49,8 @@ _HOME = {
     "ContinuousPDMORLConfig": "morl.agents.pd_morl.config:ContinuousConfig",
     "MORLD": "morl.agents.morl_d.agent:MORLD",
     "MORLDConfig": "morl.agents.morl_d.config:Config",
+    "MOTSIVRPG": "morl.agents.mo_tsivr_pg.agent:MOTSIVRPG",
+    "MOTSIVRPGConfig": "morl.agents.mo_tsivr_pg.config:Config",
     "PDMORL": "morl.agents.pd_morl.discrete:PDMORL",
     "PDMORLConfig": "morl.agents.pd_morl.config:DiscreteConfig",
     "check_agent": "morl.agents.check:check_agent",

@@ -168,6 +168,23 @@ def maximin(returns: Values, preferences: Weights, reference: Weights) -> Values
     return _minimum(scaled.masked_fill(idle, float("inf")))
 
 
+def desirability(returns: Values, preferences: Weights, ideal: Weights) -> Values:
+    """Return prod_k d_k^(w_k / sum w), the weighted geometric mean of desirabilities d_k = r_k / z_k, cut to [1e-6, 1].
+
+    A return of 0 is of no use in any objective and one of z is as good as can be: measure returns from the worst that
+    is acceptable (MORL/D's `scale = "range"` does). No objective makes up for one that fails. Source: Derringer and
+    Suich 1980.
+
+    Args:
+        returns: [..., objective], r.
+        preferences: [..., objective], w, at least one weight positive.
+        ideal: [..., objective], z, positive.
+    """
+    returns, weights, best = _alike(returns, preferences, ideal)
+    shares = (returns / best).clip(1e-6, 1.0)
+    return _exp(_sum(weights * _log(shares)) / _sum(weights))
+
+
 def _linear(returns: Vectors, preferences: Vectors, ideal: Vectors) -> Vectors:  # noqa: ARG001
     return linear(returns, preferences)
 
@@ -178,6 +195,7 @@ UTILITIES: dict[str, Utility] = {
     "augmented-tchebycheff": augmented_tchebycheff,
     "smooth-tchebycheff": smooth_tchebycheff,
     "pbi": pbi,
+    "desirability": desirability,
 }
 """Utilities by name: functions of returns, preferences and the ideal point."""
 

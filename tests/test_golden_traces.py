@@ -23,6 +23,8 @@ from morl.experiment import checkpoint
 TRACES = Path(__file__).parent / "golden" / "traces"
 
 DISCRETE, CONTINUOUS = "deep-sea-treasure-v0", "water-reservoir-v0"
+SHORT, SHORT_CONTINUOUS = "fruit-tree-v0", "lab/concave-arc-v0"
+"""Environments of which many episodes fit into a trace."""
 PD_MORL: dict[str, Any] = {
     "hidden_sizes": (16, 16),
     "batch_size": 16,
@@ -55,6 +57,8 @@ MORL_D: dict[str, Any] = {
 CONDITIONED = MORL_D | {"batch_size": 8, "random_exploration_steps": 16, "learning_starts": 16, "buffer_size": 300}
 OFF_POLICY = CONDITIONED | {"offline_updates": 2, "workers": 1}
 ON_POLICY = MORL_D | {"rollout_steps": 8, "epochs": 2, "minibatches": 2}
+MO_PG: dict[str, Any] = {"method": "mo-pg", "population": 2, "initial_episodes": 3, "hidden_sizes": (8,)}
+MO_TSIVR_PG = MO_PG | {"method": "mo-tsivr-pg", "episodes": 2, "inner_steps": 3}
 BOUND = {"constraints": {"flood": ">= -60"}}
 
 CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
@@ -78,6 +82,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "c-morl-cpo": ("c-morl", CONTINUOUS, C_MORL | {"solver": "cpo"}, ("eager", "numba")),
     "c-morl-lagrangian": ("c-morl", CONTINUOUS, C_MORL | {"solver": "lagrangian"} | BOUND, ("eager", "numba")),
     "c-morl-reference-code": ("c-morl", CONTINUOUS, C_MORL | {"solver": "reference-code"}, ("eager", "numba")),
+    "mo-tsivr-pg": ("mo-tsivr-pg", SHORT, MO_TSIVR_PG, ("eager",)),
+    "mo-tsivr-pg-nash": ("mo-tsivr-pg", SHORT, MO_TSIVR_PG | {"utility": "nash"}, ("eager",)),
+    "mo-tsivr-pg-continuous": ("mo-tsivr-pg", SHORT_CONTINUOUS, MO_TSIVR_PG | {"optimizer": "gradient"}, ("eager",)),
+    "mo-tsivr-pg-baseline": ("mo-tsivr-pg", SHORT, MO_PG, ("eager",)),
     "morl-d-dqn": ("morl-d", DISCRETE, OFF_POLICY, ("eager",)),
     "morl-d-dqn-tchebycheff": ("morl-d", DISCRETE, OFF_POLICY | {"preset": "tchebycheff"}, ("eager",)),
     "morl-d-gpi-ls": ("morl-d", DISCRETE, CONDITIONED | {"preset": "gpi-ls"}, ("eager",)),

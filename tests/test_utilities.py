@@ -15,6 +15,7 @@ CASES = {
     "linear_above_minimum": (utilities.linear_above_minimum, ([0.2, -np.inf, 0.1],)),
     "nash": (utilities.nash, ([-1.0, -1.0, -1.0],)),
     "maximin": (utilities.maximin, ([-1.0, -1.0, -1.0],)),
+    "desirability": (utilities.desirability, ([1.5, 1.5, 1.5],)),
 }
 MONOTONE = [name for name in CASES if name != "pbi"]
 

@@ -161,6 +161,7 @@ class CMORL:
             discount=self.discount,
             device=device,
             backend=config.backend,
+            reference_point=problem.reference_point,
         )
         self.bank = PolicyBank(policy_spec(problem, config, architecture), device)
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
@@ -172,12 +173,8 @@ class CMORL:
             raise ValueError(
                 f"initial_steps is {config.initial_steps}, but must be at least {least}: one update for each policy"
             )
-        states = initial_states(self.network, len(preferences), self.setup.sizes, derived_seed(seed, "networks"))
-        unknown = np.full(self.num_objectives, np.nan)
-        no_multipliers = np.zeros(self.num_objectives)
         self.snapshots: dict[int, Snapshot] = {}  # of the archive and of the pending tasks, by policy id
-        for policy_id, (state, preference) in enumerate(zip(states, preferences, strict=True)):
-            self._add(Snapshot(policy_id, state, unknown, preference, config.learning_rate, no_multipliers))
+        self._add_untrained(preferences)
         self.archive: list[int] = []  # ids of the policies on the front
         self.selected: list[int] = []  # ids of the archived policies that were ever selected
         self.pending = [Task(policy_id, weights) for policy_id, weights in enumerate(preferences)]
@@ -387,6 +384,14 @@ class CMORL:
         self.updates += self.config.epochs * self.config.minibatches
 
     # --- Acting -------------------------------------------------------------------------------------------------------
+
+    def _add_untrained(self, preferences: FloatArray) -> None:
+        """Keep an untrained policy for each preference [policy, objective]."""
+        states = initial_states(self.network, len(preferences), self.setup.sizes, derived_seed(self.seed, "networks"))
+        unknown = np.full(self.num_objectives, np.nan)
+        no_multipliers = np.zeros(self.num_objectives)
+        for policy_id, (state, preference) in enumerate(zip(states, preferences, strict=True)):
+            self._add(Snapshot(policy_id, state, unknown, preference, self.config.learning_rate, no_multipliers))
 
     def _add(self, snapshot: Snapshot) -> None:
         """Keep a snapshot, and let it act."""

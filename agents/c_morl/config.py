@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
-from morl.learning.types import Activation, BackendSetting, Normalization
+from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 MemoryName: TypeAlias = Literal["none", "gru"]
@@ -65,6 +65,14 @@ class Config:
     value for values (authors' value)."""
     entropy_weight: float = 0.01
     """Weight of the entropy bonus (authors: 0)."""
+    combiner: CombinerName = "weighted-sum"
+    """How the objectives' gradients of a policy are combined in initialization, and in extension by "lagrangian": their
+    weighted sum, UPGrad, MGDA, PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md; not in the paper);
+    all but the first need the eager backend."""
+    weighting: WeightingName = "preference"
+    """How objectives are weighed in initialization: by a policy's preference, by the gradient of Nash welfare, maximin
+    or desirability under it, by the preference after each objective's advantages are normalized, or by what each adds
+    to the population's hypervolume (docs/agents/return_weights.md; not in the paper)."""
     solver: SolverName = "ipo"
     """Solver of extension: interior point (C-MORL-IPO), trust region (C-MORL-CPO), primal-dual, or what the authors'
     published code does (docs/agents/c_morl.md)."""
@@ -200,6 +208,8 @@ def _check_ranges(config: Config) -> None:
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
+    "combiner": get_args(CombinerName),
+    "weighting": get_args(WeightingName),
     "solver": get_args(SolverName),
     "memory": get_args(MemoryName),
     "backend": get_args(BackendSetting),

@@ -21,7 +21,6 @@ from torch import Tensor
 from morl.learning.ppo import clipped_surrogate
 from morl.protocols import FloatArray
 
-LARGEST_MULTIPLIER = 100.0
 SMALLEST_DEVIATION = 2e-4
 """An objective whose returns vary less than this does not move (1e-4 is reported for no variance at all): it is not
 constrained, because only the critic's noise would push it."""
@@ -199,34 +198,3 @@ def target_scale(constraints: ConstraintState, advantages: Tensor, weights: Tens
     own = torch.bmm(advantages, weights.unsqueeze(2)).squeeze(2)
     # A target that does not move would divide the barrier by 0.
     return constraints.dslack_dadvantage[:, 0].abs() * own.std(dim=1, correction=0).clamp(min=1e-3)
-
-
-def dual_ascent_step(multipliers: FloatArray, slacks: FloatArray, rate: float) -> FloatArray:
-    """Return the multipliers clip(lambda_j - rate x_j, 0, 100) after one step of dual ascent; 0 without a constraint.
-
-    Args:
-        multipliers: [policy, objective] lambda.
-        slacks: [policy, objective] x; +inf without a constraint.
-        rate: step size.
-    """
-    steps = np.where(np.isfinite(slacks), rate * slacks, np.inf)
-    raised: FloatArray = np.clip(multipliers - steps, 0.0, LARGEST_MULTIPLIER)
-    return raised
-
-
-def lagrangian_weights(
-    weights: FloatArray, multipliers: FloatArray, signs: FloatArray, reward_std: FloatArray
-) -> FloatArray:
-    """Return the weights [policy, objective] of the Lagrangian's advantage, of rewards in their own units.
-
-    It is sum_k w_k A_k / S + sum_j lambda_j A_j / sigma_j with the scale S = sum_k w_k sigma_k of the target.
-
-    Args:
-        weights: [policy, objective] w.
-        multipliers: [policy, objective] lambda.
-        signs: [objective] -1 for an upper bound, else 1.
-        reward_std: [policy, objective] sigma.
-    """
-    scale = (weights * reward_std).sum(axis=1, keepdims=True)
-    mixed: FloatArray = weights / np.maximum(scale, 1e-8) + signs * multipliers / reward_std
-    return mixed

@@ -19,15 +19,15 @@ from morl.agents.c_morl.constraints import (
     Bounds,
     ConstraintState,
     constraint_state,
-    lagrangian_weights,
     reference_thresholds,
 )
 from morl.agents.c_morl.episode_statistics import EpisodeStatistics
 from morl.agents.c_morl.solvers import ConstrainedUpdate, ConstraintSolver, initialization_solver
-from morl.learning.advantages import compute_advantages, scalar_advantages
+from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
 from morl.learning.backends import choose_backend, make_update
 from morl.learning.population import Population
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update, probability_ratios
+from morl.learning.return_weights import ReturnEstimates, WeightRule, preference, weight_rule
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.learning.types import BackendSetting
 from morl.protocols import FloatArray, StateDict
@@ -60,6 +60,7 @@ class StageSetup:
         discount: of training.
         device: where learning takes place.
         backend: setting that chooses the backend of PPO's gradient steps.
+        reference_point: [objective] of the environment, in the agent's units; None: not known.
     """
 
     network: ActorCritic
@@ -71,6 +72,7 @@ class StageSetup:
     discount: float
     device: torch.device
     backend: BackendSetting
+    reference_point: tuple[float, ...] | None
 
 
 class EvaluatedRollout(NamedTuple):
@@ -104,12 +106,14 @@ class TaskPopulation:
         setup: of the run.
         num_tasks: number of tasks; they share the environments equally.
         solver: of the constraints.
+        target: rule of the weights of the returns that are maximized.
     """
 
-    def __init__(self, setup: StageSetup, num_tasks: int, solver: ConstraintSolver) -> None:
+    def __init__(self, setup: StageSetup, num_tasks: int, solver: ConstraintSolver, target: WeightRule) -> None:
         config = setup.config
         self.setup = setup
         self.solver = solver
+        self.weight_rule = solver.weight_rule(target, setup.bounds.signs)
         self.envs_per_policy = setup.num_envs // num_tasks
         sequence_steps = config.memory_steps if setup.sizes.state else 1
         num_steps = -(-config.samples_per_update // (self.envs_per_policy * sequence_steps)) * sequence_steps
@@ -128,6 +132,7 @@ class TaskPopulation:
             clip_range=config.clip_range,
             value_clip_range=config.clip_range,
             entropy_weight=config.entropy_weight if solver.entropy_bonus else 0.0,
+            combiner=config.combiner,
         )
         ppo = PPO(setup.network, self.population.parameters, self.population.optimizer, self.ppo_settings)
         self.backend = choose_backend(ppo, setup.backend)
@@ -222,13 +227,19 @@ class TaskPopulation:
         lengths = self.statistics.discounted_lengths
         constraints = constraint_state(self.statistics.returns, thresholds, signs, reward_std, lengths, sigma)
         slacks = constraints.slacks.double().cpu().numpy()
-        self.multipliers = self.solver.next_multipliers(self.multipliers, slacks)
-        weights = self.weights
-        if self.multipliers.any():
-            weights = lagrangian_weights(weights, self.multipliers, signs, reward_std)
         advantages = samples["target"] - samples["value"]
+        estimates = ReturnEstimates(
+            preferences=self.weights,
+            returns=self.statistics.returns,
+            deviations=reward_std,
+            advantage_deviations=reward_std * advantages.std(dim=1, correction=0).double().cpu().numpy(),
+            slacks=slacks,
+        )
+        weights, self.multipliers = self.weight_rule(estimates, self.multipliers)
         mixed = scalar_advantages(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
         samples["advantage"] = mixed.unsqueeze(2)
+        if self.ppo_settings.combiner != "weighted-sum":
+            samples |= objective_columns(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
         samples["vector_advantage"] = advantages - advantages.mean(dim=1, keepdim=True)
 
         update = ConstrainedUpdate(self.population, samples, constraints, sigma.new_tensor(self.weights))
@@ -290,7 +301,8 @@ class InitializationStage:
 
     def __init__(self, setup: StageSetup, num_tasks: int, num_updates: int) -> None:
         self.config = setup.config
-        self.tasks = TaskPopulation(setup, num_tasks, initialization_solver(setup.config))
+        target = weight_rule(setup.config.weighting, setup.reference_point)
+        self.tasks = TaskPopulation(setup, num_tasks, initialization_solver(setup.config), target)
         self.num_updates = num_updates
         self.updates = 0
 
@@ -362,7 +374,7 @@ class ExtensionStage:
     def __init__(self, setup: StageSetup, num_tasks: int, num_updates: int, solver: ConstraintSolver) -> None:
         self.setup = setup
         self.solver = solver
-        self.tasks = TaskPopulation(setup, num_tasks, solver)
+        self.tasks = TaskPopulation(setup, num_tasks, solver, target=preference)
         self.num_updates = num_updates
         self.updates = 0  # for the current objective
         self.objective_index = 0  # of the objectives that a task maximizes in turn

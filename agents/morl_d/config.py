@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-from morl.learning.types import Activation, BackendSetting, Normalization
+from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
 
 SolverOption: TypeAlias = int | float | bool | str
 
@@ -69,8 +69,8 @@ class Config:
     criterion: Literal["ser", "esr"] = "ser"
     """Optimality criterion: utility of the expected return (SER), or expected utility of the return (ESR)."""
     utility: str = "linear"
-    """Scalarization: linear, tchebycheff, augmented-tchebycheff, smooth-tchebycheff, pbi, or a function "module:name"
-    of (returns, preferences, ideal) that computes on NumPy arrays and on tensors."""
+    """Scalarization: linear, tchebycheff, augmented-tchebycheff, smooth-tchebycheff, pbi, desirability, or a function
+    "module:name" of (returns, preferences, ideal) that computes on NumPy arrays and on tensors."""
     reference: Literal["static", "running"] = "running"
     """Source of the ideal point: `ideal`, or the best return seen so far in each objective."""
     ideal: tuple[float, ...] | None = None
@@ -158,6 +158,13 @@ class Config:
     """Critic updates between two of the policy, which is then updated as many times."""
     temperature: float | None = None
     """Weight of the entropy in SAC (alpha); None: learned."""
+    combiner: CombinerName = "weighted-sum"
+    """How the objectives' gradients of a policy are combined under its weights: their weighted sum, UPGrad, MGDA,
+    PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md); all but the first need the eager backend."""
+    weighting: WeightingName = "preference"
+    """How ppo weighs the objectives under a policy's weights: by the gradient of its utility, by that of Nash welfare,
+    maximin or desirability, by the weights after each objective's advantages are normalized, or by what each objective
+    adds to the population's hypervolume (docs/agents/return_weights.md)."""
     target_entropy_scale: float | None = None
     """Target of a learned temperature: entropy -scale x action dimensions, or scale x log(actions) for discrete ones;
     None: the usual one of the solver, 1 for sac and 0.3 for discrete-sac."""

@@ -303,6 +303,7 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
         bind_utility=_bind(inputs.utility, whole_episodes),
         rollout=rollout,
         config=inputs.config,
+        reference_point=inputs.problem.reference_point,
         expected_utility=expected_utility,
         seed=inputs.seed,
         device=inputs.device,

@@ -26,6 +26,8 @@ SOLVERS: Final[Mapping[str, frozenset[str]]] = {
     "critic_learning_rate": SOFT | {"dqn"},
     "tau": OFF_POLICY,
     "policy_delay": SOFT | {"td3"},
+    "combiner": SOFT | {"td3", "ppo"},
+    "weighting": frozenset({"ppo"}),
     "temperature": SOFT,
     "target_entropy_scale": SOFT,
     "buffer_size": OFF_POLICY,

@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.settings_in_use import OFF_POLICY, ON_POLICY, SOFT, Solver, ineffective, refuse_ineffective
+from morl.learning.combiners import check_combiner
 from morl.protocols import Problem
 
 CONTINUOUS = ("sac", "td3", "ppo")
@@ -62,6 +63,7 @@ def check(config: Config, problem: Problem, num_envs: int) -> None:
     solver = choose_solver(config, problem)
     _check_reference(config, problem)
     _check_utility(config, solver.name)
+    _check_combiner(config, problem, solver.name)
     _check_cooperation(config)
     _check_networks(config, solver.name)
     _check_masks(config, problem, solver.name)
@@ -196,6 +198,11 @@ def _check_utility(config: Config, solver_name: str) -> None:
             " expected utility, and only a policy that observes the accrued reward can weigh it (solver is"
             f" {solver_name!r}, augmented_state {config.augmented_state})"
         )
+    if config.weighting != "preference" and config.utility != "linear" and solver_name == "ppo":
+        raise ValueError(
+            f"weighting is {config.weighting!r}, but utility is {config.utility!r}, which weighs the objectives itself:"
+            " take 'linear'"
+        )
     if solver_name == "eupg" and config.criterion != "esr":
         raise ValueError("solver is 'eupg', but criterion is 'ser': EUPG maximizes the expected utility, set 'esr'")
     if config.augmented_state and solver_name not in augmentable:
@@ -208,6 +215,17 @@ def _check_utility(config: Config, solver_name: str) -> None:
         raise ValueError(
             f"utility is {config.utility!r}, but solver {solver_name!r} maximizes a weighted sum of rewards: take"
             " 'linear'"
+        )
+
+
+def _check_combiner(config: Config, problem: Problem, solver_name: str) -> None:
+    check_combiner(config.combiner, problem.num_objectives)
+    nonlinear = config.utility != "linear" or config.augmented_state
+    if config.combiner != "weighted-sum" and nonlinear and solver_name in OFF_POLICY:
+        raise ValueError(
+            f"combiner is {config.combiner!r}, but solver {solver_name!r} combines gradients under linear utilities of"
+            f" returns only: take utility 'linear' without augmented_state, or solver 'ppo' (utility is"
+            f" {config.utility!r}, augmented_state {config.augmented_state})"
         )
 
 

@@ -5,7 +5,9 @@ customer out of it and pays 1 in that queue's objective, so that a return is wha
 step serves first and lets customers arrive afterwards. An episode lasts 500 steps and begins with empty queues.
 
 The action mask allows the queues that hold customers, all of them when none does. Serving an empty queue is legal and
-pays nothing, and by an exchange argument no policy gains by it while another queue waits.
+pays nothing, and by an exchange argument no policy gains by it while another queue waits. With the mask every policy
+serves nearly everybody, as fewer customers come than can be served: `action_masks=False` is the paper's task, in which
+policies have to learn whom to serve.
 """
 
 import numpy as np
@@ -59,11 +61,24 @@ def advance(
 
 
 class ServerQueuesKernel(KernelVectorEnv):
-    """The batch form of server-queues-v0; `queues` is 6, 8, 12, 16, 32 or 64, and the number of objectives."""
+    """The batch form of server-queues-v0; `queues` is 6, 8, 12, 16, 32 or 64, and the number of objectives.
+
+    Args:
+        num_envs: number of environments.
+        max_episode_steps: steps of an episode.
+        queues: number of queues.
+        action_masks: whether infos hold action masks.
+    """
 
     picture_size = (640, 400)
 
-    def __init__(self, num_envs: int = 1, max_episode_steps: int | None = HORIZON, queues: int = 6) -> None:
+    def __init__(
+        self,
+        num_envs: int = 1,
+        max_episode_steps: int | None = HORIZON,
+        queues: int = 6,
+        action_masks: bool = True,
+    ) -> None:
         if queues not in RATES:
             raise ValueError(f"queues must be one of {', '.join(map(str, RATES))}, got {queues!r}")
         super().__init__(
@@ -74,6 +89,7 @@ class ServerQueuesKernel(KernelVectorEnv):
             max_episode_steps=max_episode_steps,
             streams=RandomStreams("random", reserve=queues, num_envs=num_envs, length=32 * queues),
         )
+        self.action_masks = action_masks
         first, step = RATES[queues]
         rates = first + step * np.arange(queues)
         self.arrivals = np.stack([rates, np.exp(-rates)])
@@ -112,7 +128,7 @@ class ServerQueuesKernel(KernelVectorEnv):
         advance(actions, lengths, self.arrivals, draws, positions, observations, rewards, self.arrays["allowed"])
 
     def _infos(self) -> dict[str, Array]:
-        return {"action_mask": self.arrays["allowed"]}
+        return {"action_mask": self.arrays["allowed"]} if self.action_masks else {}
 
 
 server_queues = single_form(ServerQueuesKernel)

@@ -54,6 +54,22 @@ def scalar_advantages(advantages: Tensor, weights: Tensor) -> Tensor:
     return centred / (deviation + 1e-5)
 
 
+def objective_columns(advantages: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """Return the columns of samples [policy, sample, objective] from which gradients of the objectives are combined.
+
+    "objective_advantage" is (A_k - mean A_k) / std(sum_k w_k A_k), so that its weighted sum is `scalar_advantages`;
+    "weight" is w in every row.
+
+    Args:
+        advantages: [policy, sample, objective] in the rewards' units.
+        weights: [policy, objective] w.
+    """
+    centred = advantages - advantages.mean(dim=1, keepdim=True)
+    mixed = torch.bmm(centred, weights.unsqueeze(2))
+    deviation = (mixed.square().sum(dim=1, keepdim=True) / max(mixed.shape[1] - 1, 1)).sqrt()
+    return {"objective_advantage": centred / (deviation + 1e-5), "weight": weights.unsqueeze(1).expand_as(advantages)}
+
+
 IMAGES_AT_ONCE = 256
 """Samples with images that networks are evaluated on at once: as numbers they take four times the memory."""
 

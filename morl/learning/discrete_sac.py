@@ -136,10 +136,16 @@ class DiscreteSAC(SACBase):
         observations = batch.observation
         with torch.no_grad():
             values = self.values(self.critics, observations)
-            utilities = critic_utilities(batch.utility, values, observations).amin(dim=1)
+            utilities = critic_utilities(batch.utility, values, observations)
         probabilities, log_probabilities = self.policy(observations, batch.mask)
         entropy = -(probabilities * log_probabilities).sum(dim=-1)
-        loss = (-self.temperature() * entropy - (probabilities * utilities).sum(dim=-1)).mean(dim=1).sum()
+        if self.settings.combiner == "weighted-sum":
+            expected = (probabilities * utilities.amin(dim=1)).sum(dim=-1)
+            loss = (-self.temperature() * entropy - expected).mean(dim=1).sum()
+        else:
+            expected_values = (probabilities.unsqueeze(-1) * worst_of(values, utilities)).sum(dim=2)
+            own = self.combined_loss(expected_values, batch)
+            loss = ((-self.temperature() * entropy).mean(dim=1) + own).sum()
         mean_entropy = entropy.detach().mean(dim=1, keepdim=True)
         if batch.mask is None or self.actions == 1:
             return self.step_actors(loss, mean_entropy)

@@ -16,17 +16,20 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from morl.learning.combiners import check_combiner, combined_weights
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
 from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.recurrent import GRU
-from morl.learning.types import Network
+from morl.learning.types import CombinerName, Network
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
 "action", "log_probability" (of the policies that acted), "value" (the critic's, before the update), "target" (of the
 critic), "advantage" (scalar) and, where actions are masked, "mask"; a policy loss may read more. Where observations
-have images, "pixels" holds them as bytes, and "observation" the rest (`inputs_of`).
+have images, "pixels" holds them as bytes, and "observation" the rest (`inputs_of`). Where the gradients of the
+objectives are combined in another way than by their weighted sum, "objective_advantage" and "weight" are read instead
+of "advantage" (`morl.learning.advantages.objective_columns`).
 
 Of policies with a memory, the samples are sequences of steps, one behind the other. "start" is 1 where the memory is
 empty before a step, and "state" [policy, sequence, width] has one row for each sequence: the memory before it."""
@@ -68,6 +71,7 @@ class PPOSettings:
         value_weight: weight of the value loss.
         entropy_weight: weight of the entropy bonus.
         max_grad_norm: norm that each policy's gradient, of actor and critic together, is clipped to.
+        combiner: how the actors' gradients of the objectives are combined (`morl.learning.combiners`).
     """
 
     epochs: int = 10
@@ -77,6 +81,7 @@ class PPOSettings:
     value_weight: float = 0.5
     entropy_weight: float = 0.0
     max_grad_norm: float = 0.5
+    combiner: CombinerName = "weighted-sum"
 
 
 # --- Networks --------------------------------------------------------------------------------------------------------
@@ -306,6 +311,17 @@ def clipped_surrogate_loss(clip_range: float) -> PolicyLoss:
     return loss
 
 
+def objective_losses(ratios: Tensor, batch: Samples, clip_range: float) -> Tensor:
+    """Return minus the mean clipped surrogate of every objective [policy, objective].
+
+    Args:
+        ratios: [policy, sample] rho.
+        batch: a minibatch with "objective_advantage" [policy, sample, objective].
+        clip_range: epsilon.
+    """
+    return -clipped_surrogate(ratios.unsqueeze(2), batch["objective_advantage"], clip_range).mean(dim=1)
+
+
 def ppo_loss(
     network: ActorCritic, parameters: Tensor, batch: Samples, settings: PPOSettings, policy_loss: PolicyLoss
 ) -> tuple[Tensor, Tensor]:
@@ -347,22 +363,46 @@ class PPO:
     optimizer: Adam
     settings: PPOSettings
 
+    def __post_init__(self) -> None:
+        """Check that the gradients of as many objectives can be combined."""
+        check_combiner(self.settings.combiner, self.network.critic.widths[-1])
+
     def step(self, batch: Samples, learning_rates: Tensor, policy_loss: PolicyLoss | None = None) -> Tensor:
         """Run one gradient step in place by automatic differentiation: the reference for every backend.
 
         Args:
             batch: a minibatch.
             learning_rates: [policy].
-            policy_loss: loss of the actors; default: PPO's clipped surrogate.
+            policy_loss: loss of the actors; default: PPO's clipped surrogate, of the objectives combined.
 
         Returns:
             The probability ratios [policy, sample] before the step.
         """
-        policy_loss = policy_loss or clipped_surrogate_loss(self.settings.clip_range)
+        policy_loss = policy_loss or self._policy_loss(batch)
         loss, ratios = ppo_loss(self.network, self.parameters, batch, self.settings, policy_loss)
         (gradient,) = torch.autograd.grad(loss.sum(), self.parameters)
         self.optimizer.step(clip_norms(gradient, self.settings.max_grad_norm), learning_rates)
         return ratios.detach()
+
+    def _policy_loss(self, batch: Samples) -> PolicyLoss:
+        """Return PPO's own loss; where gradients are combined, of the objectives with the coefficients for the batch.
+
+        Args:
+            batch: a minibatch.
+        """
+        clip_range = self.settings.clip_range
+        if self.settings.combiner == "weighted-sum":
+            return clipped_surrogate_loss(clip_range)
+        actor = self.network.split(self.parameters.detach())[0].clone().requires_grad_()
+        _, ratios = probability_ratios(self.network, actor, batch)
+        losses = objective_losses(ratios, batch, clip_range)
+        combined = combined_weights(
+            self.settings.combiner,
+            losses,
+            batch["weight"][:, 0],
+            gradient_of=lambda loss: torch.autograd.grad(loss, actor, retain_graph=True)[0],
+        )
+        return lambda ratios, batch: (combined * objective_losses(ratios, batch, clip_range)).sum(dim=1)
 
 
 class GradientStep(Protocol):

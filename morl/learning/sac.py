@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from morl.learning.combiners import batch_losses, combined_weights
 from morl.learning.distributions import SquashedGaussian
 from morl.learning.off_policy import (
     OffPolicySettings,
@@ -24,7 +25,7 @@ from morl.learning.off_policy import (
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.types import Network
+from morl.learning.types import CombinerName, Network
 from morl.learning.values import critic_utilities, worst_of
 
 
@@ -39,6 +40,7 @@ class SACSettings(OffPolicySettings):
         temperature: weight of the entropy (alpha); None: learned.
         target_entropy: entropy that a learned temperature aims at.
         shared_layers: first layers that all policies have in common.
+        combiner: how the actors' gradients of the objectives are combined (`morl.learning.combiners`).
     """
 
     actor_learning_rate: float = 3e-4
@@ -47,6 +49,7 @@ class SACSettings(OffPolicySettings):
     temperature: float | None = None
     target_entropy: float = 0.0
     shared_layers: int = 0
+    combiner: CombinerName = "weighted-sum"
 
 
 def squashed_gaussian(outputs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,6 +141,29 @@ class SACBase(TensorState):
         for critic in gradient.chunk(2, dim=1):
             average_shared_gradient(critic, self.shared_critic_parameters)
         self.critic_optimizer.step(gradient, self.settings.critic_learning_rate)
+
+    def combined_loss(self, values: Tensor, batch: Batch) -> Tensor:
+        """Return the loss [policy] of the actors that moves along the combined gradients of the objectives' values.
+
+        Args:
+            values: [policy, batch, objective] of the actors' actions.
+            batch: with weights.
+
+        Raises:
+            ValueError: the batch has no weights: its utility is not linear.
+        """
+        if batch.weight is None:
+            raise ValueError(
+                f"combiner is {self.settings.combiner!r}, but weight is None: it combines under linear utilities only"
+            )
+        separate, weights = batch_losses(values, batch.weight)
+        combined = combined_weights(
+            self.settings.combiner,
+            separate,
+            weights,
+            gradient_of=lambda loss: torch.autograd.grad(loss, self.actors, retain_graph=True)[0],
+        )
+        return (combined * separate).sum(dim=1)
 
     def step_actors(self, loss: Tensor, entropy: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """Run one gradient step of all actors, and one of the temperatures towards the target entropy.
@@ -263,6 +289,10 @@ class SAC(SACBase):
         """Minimize alpha log pi(a | s) - min_k u(Q_k(s, a)); then alpha, towards the target entropy."""
         actions, log_probabilities = squashed_gaussian(self.actor(self.actors, batch.observation), noise)
         values = self.values(self.critics.detach(), batch.observation, actions)
-        utilities = critic_utilities(batch.utility, values, batch.observation).amin(dim=1)
-        loss = (self.temperature() * log_probabilities - utilities).mean(dim=1).sum()
+        utilities = critic_utilities(batch.utility, values, batch.observation)
+        if self.settings.combiner == "weighted-sum":
+            loss = (self.temperature() * log_probabilities - utilities.amin(dim=1)).mean(dim=1).sum()
+        else:
+            own = self.combined_loss(worst_of(values, utilities), batch)
+            loss = ((self.temperature() * log_probabilities).mean(dim=1) + own).sum()
         return self.step_actors(loss, (-log_probabilities.detach()).mean(dim=1, keepdim=True))

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss, smooth_l1_loss
 
+from morl.learning.combiners import batch_losses, combined_weights
 from morl.learning.off_policy import OffPolicySettings, TensorState, optimizer_tensors
 from morl.learning.optimizers import Adam, clip_norms, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.types import Normalization
+from morl.learning.types import CombinerName, Normalization
 from morl.learning.values import angle_degrees, pessimistic, utility
 
 CriticLoss: TypeAlias = Literal["huber", "squared"]
@@ -48,6 +49,7 @@ class TD3Settings(OffPolicySettings):
         actor_starts: update from which on the actor learns.
         critic_angle: weight of the angle between direction and values in the loss of the critics, per degree.
         actor_angle: the same in the loss of the actor.
+        combiner: how the actors' gradients of the objectives are combined (`morl.learning.combiners`).
     """
 
     learning_rate: float = 3e-4
@@ -61,6 +63,7 @@ class TD3Settings(OffPolicySettings):
     actor_starts: int = 0
     critic_angle: float = 0.0
     actor_angle: float = 0.0
+    combiner: CombinerName = "weighted-sum"
 
 
 def smoothed(actions: Tensor, noise: Tensor, clip: float) -> Tensor:
@@ -230,21 +233,30 @@ class TD3(TensorState):
         return batch.reward + settings.discount * (1.0 - batch.terminated) * pessimistic(values, _weight(batch))
 
     def _update_actors(self, batch: Batch) -> None:
-        """Run one update on the loss -w.Q_1(s, pi(s)) plus angle, then move the targets."""
+        """Run one update on the loss -w.Q_1(s, pi(s)), or the objectives' losses combined, plus angle; move targets."""
         settings = self.settings
         first_critics = self.critics.detach()[:, : self.critic.num_parameters]
         proposed = self.actor(self.actors, batch.observation)
         actions = proposed.tanh()
         values = self.values(first_critics, batch.observation, actions).squeeze(1)
-        losses = -utility(values, _weight(batch))
+
+        def gradient_of(loss: Tensor) -> Tensor:
+            """Return the gradient [policy, n] of a loss of the actions with respect to the actors."""
+            if settings.action_gradient == "tanh":
+                return torch.autograd.grad(loss, self.actors, retain_graph=True)[0]
+            (at_actions,) = torch.autograd.grad(loss, actions, retain_graph=True)
+            inward = leaky(at_actions, actions.detach())
+            return torch.autograd.grad(proposed, self.actors, inward, retain_graph=True)[0]
+
+        if settings.combiner == "weighted-sum":
+            losses = -utility(values, _weight(batch))
+        else:
+            separate, weights = batch_losses(values, _weight(batch))
+            combined = combined_weights(settings.combiner, separate, weights, gradient_of)
+            losses = (combined * separate).sum(dim=-1, keepdim=True)
         if settings.actor_angle > 0.0 and batch.direction is not None and batch.origin is not None:
             losses = losses + settings.actor_angle * angle_degrees(batch.direction, values - batch.origin)
-        loss = losses.mean(dim=-1).sum()
-        if settings.action_gradient == "tanh":
-            (gradient,) = torch.autograd.grad(loss, self.actors)
-        else:
-            (at_actions,) = torch.autograd.grad(loss, actions, retain_graph=True)
-            (gradient,) = torch.autograd.grad(proposed, self.actors, leaky(at_actions, actions.detach()))
+        gradient = gradient_of(losses.mean(dim=-1).sum())
         # With a rate of 0 the optimizer's moments warm up, while the critics learn first.
         rate = settings.learning_rate if self.actors_learn(self.updates) else 0.0
         self.actor_optimizer.step(clip_norms(gradient, settings.max_grad_norm), rate)

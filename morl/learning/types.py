@@ -1,4 +1,4 @@
-"""What settings and networks are described by: names, shapes of images, the protocol of all networks. Nothing runs."""
+"""Names of choices in learning, and what networks are described by: shapes of images, their protocol. Nothing runs."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
@@ -25,6 +25,12 @@ GPUs, is only chosen by name until it has been measured on one."""
 
 EagerOrGraph: TypeAlias = Literal["auto", "eager", "cuda-graph"]
 """The setting of an update that has no compiled form; auto: eager."""
+
+CombinerName: TypeAlias = Literal["weighted-sum", "upgrad", "mgda", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl"]
+"""How gradients of objectives are combined; a new method is a name here and one of `combiners.COMBINERS`."""
+
+WeightingName: TypeAlias = Literal["preference", "nash", "maximin", "desirability", "normalized", "hypervolume"]
+"""How objectives are weighed; a new rule is a name here and a function in `return_weights`."""
 
 Role: TypeAlias = Literal["actor", "critic"]
 """What a network is for: an actor proposes actions, a critic predicts values; networks of action values are critics."""

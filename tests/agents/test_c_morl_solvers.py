@@ -8,13 +8,12 @@ import torch
 
 from morl.agents.c_morl.constraints import (
     constraint_state,
-    dual_ascent_step,
-    lagrangian_weights,
     reference_thresholds,
     target_scale,
 )
 from morl.agents.c_morl.solvers.interior_point import SMALLEST_SLACK, interior_point_loss, log_barrier
 from morl.agents.c_morl.solvers.reference_code import reference_code_loss
+from morl.learning.return_weights import dual_ascent_step, lagrangian_weights
 
 
 def test_thresholds_are_below_returns_of_either_sign() -> None:

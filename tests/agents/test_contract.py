@@ -26,6 +26,7 @@ PAPER = {
     "random_exploration_steps": 20,
     "key_pretraining_steps": 40,
 }
+MO_PG = {"method": "mo-pg", "population": 2, "initial_episodes": 1, "normalize": False, "hidden_sizes": (8,)}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", WALK, toys.TINY),
     "pd-morl, continuous": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS),
@@ -42,6 +43,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "morl-d": ("morl-d", WALK, toys.TINY_MORLD_OFF_POLICY),
     "morl-d, continuous": ("morl-d", CONTINUOUS, toys.TINY_MORLD_OFF_POLICY | {"preset": "sb-psa"}),
     "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
+    "mo-tsivr-pg": ("mo-tsivr-pg", WALK, toys.TINY_TSIVR),
+    "mo-tsivr-pg, continuous": ("mo-tsivr-pg", CONTINUOUS, toys.TINY_TSIVR | {"optimizer": "gradient"}),
+    "mo-tsivr-pg, masked": ("mo-tsivr-pg", MASKED, toys.TINY_TSIVR),
+    "mo-pg": ("mo-tsivr-pg", WALK, MO_PG),
     "coins": ("toys:Coins", WALK, {}),
     "pd-morl, masked": ("pd-morl", MASKED, toys.TINY),
     "c-morl, masked": ("c-morl", MASKED, toys.TINY_CMORL | {"interpolate": True}),

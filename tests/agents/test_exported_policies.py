@@ -29,6 +29,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "c-morl": ("c-morl", "toy-nested-walk-v0", toys.TINY_CMORL),
     "c-morl, continuous": ("c-morl", CONTINUOUS, toys.TINY_CMORL),
     "c-morl, masked": ("c-morl", MASKED, toys.TINY_CMORL | {"solver": "cpo"}),
+    "mo-tsivr-pg": ("mo-tsivr-pg", WALK, toys.TINY_TSIVR),
+    "mo-tsivr-pg, continuous": ("mo-tsivr-pg", CONTINUOUS, toys.TINY_TSIVR),
     "morl-d, dqn": ("morl-d", "toy-tuple-walk-v0", {"preset": "tchebycheff"}),
     "morl-d, sac": ("morl-d", CONTINUOUS, {"solver": "sac"}),
     "morl-d, discrete-sac": ("morl-d", MASKED, {"solver": "discrete-sac"}),

@@ -90,6 +90,8 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "critic_learning_rate": ({"critic_learning_rate": 0.01}, []),
     "tau": ({"tau": 0.5}, []),
     "policy_delay": ({"policy_delay": 1}, []),
+    "combiner": ({"combiner": "mgda"}, []),
+    "weighting": ({"weighting": "normalized"}, []),
     "temperature": ({"temperature": 0.4}, []),
     "target_entropy_scale": ({"target_entropy_scale": 2.0}, [{"temperature": 0.4}]),
     "buffer_size": ({"buffer_size": 4}, []),

@@ -99,7 +99,7 @@ class PPOPopulation:
         random, ppo = generator(2), self.ppo
         shape = (len(ppo.parameters), 32)
         widths = {"observation": PPO_OBSERVATION, "action": ACTION, "log_probability": 1, "value": OBJECTIVES}
-        widths |= {"target": OBJECTIVES, "advantage": 1}
+        widths |= {"target": OBJECTIVES, "advantage": 1, "objective_advantage": OBJECTIVES, "weight": OBJECTIVES}
         dtype = ppo.parameters.dtype
         samples = {name: torch.randn(*shape, width, generator=random).to(dtype) for name, width in widths.items()}
         samples["log_probability"] = 0.1 * samples["log_probability"] - 1.5
@@ -153,6 +153,7 @@ SAC_VALUES: dict[str, Any] = {
     "temperature": 0.3,
     "target_entropy": -7.0,
     "shared_layers": 1,
+    "combiner": "upgrad",
 }
 
 WALKS: dict[str, tuple[Callable[[Any], Any], Any, dict[str, Any]]] = {
@@ -172,6 +173,7 @@ WALKS: dict[str, tuple[Callable[[Any], Any], Any, dict[str, Any]]] = {
             "actor_starts": 3,
             "critic_angle": 0.0,
             "actor_angle": 0.0,
+            "combiner": "upgrad",
         },
     ),
     "sac": (sac, SACSettings(**OFF_POLICY, target_entropy=-2.0), COMMON | SAC_VALUES),
@@ -188,6 +190,7 @@ WALKS: dict[str, tuple[Callable[[Any], Any], Any, dict[str, Any]]] = {
             "value_weight": 2.0,
             "entropy_weight": 0.1,
             "max_grad_norm": 0.01,
+            "combiner": "upgrad",
         },
     ),
 }
@@ -201,6 +204,7 @@ REFUSED = {
     "normalization": "normalization is 'layer'",
     "images": "observations have images",
     "network": "network is 'networks:small'",
+    "combiner": "combiner is 'upgrad'",
 }
 """Settings of which compiled updates refuse the other value -> how the reason begins."""
 

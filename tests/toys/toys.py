@@ -75,6 +75,15 @@ TINY_MORLD_CONDITIONED: dict[str, Any] = TINY_MORLD | {
 }
 TINY_MORLD_OFF_POLICY: dict[str, Any] = TINY_MORLD_CONDITIONED | {"offline_updates": 2, "workers": 1}
 TINY_MORLD_ON_POLICY: dict[str, Any] = TINY_MORLD | {"rollout_steps": 4, "epochs": 2, "minibatches": 2}
+TINY_TSIVR: dict[str, Any] = {
+    "population": 3,
+    "initial_episodes": 2,
+    "episodes": 1,
+    "inner_steps": 3,
+    "learning_rate": 0.05,
+    "normalize": False,  # it takes a batch of its own
+    "hidden_sizes": (8,),
+}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,

@@ -1,8 +1,8 @@
 """C-MORL-IPO: interior point policy optimization (section 5.3 and appendix F.2; Liu, Ding and Liu 2020)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +11,9 @@ from morl.agents.c_morl.constraints import ConstraintState, target_scale
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.ppo import PolicyLoss, Samples, clipped_surrogate_loss
 from morl.protocols import FloatArray
+
+if TYPE_CHECKING:
+    from morl.learning.return_weights import WeightRule
 
 SMALLEST_SLACK = 0.01
 """Below this slack the barrier's logarithm is continued by its tangent, so that an infeasible start recovers: at
@@ -71,9 +74,9 @@ class InteriorPoint:
         """Return the configured step size."""
         return self.learning_rate
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros [policy, objective]: the barrier replaces multipliers."""
-        return np.zeros_like(multipliers)
+    def weight_rule(self, target: "WeightRule", signs: FloatArray) -> "WeightRule":  # noqa: ARG002
+        """Return the target's own rule: the barrier replaces multipliers."""
+        return target
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002
         """Do nothing: actors move in PPO's epochs."""

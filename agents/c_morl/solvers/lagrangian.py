@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from morl.agents.c_morl.archive import Snapshot
-from morl.agents.c_morl.constraints import dual_ascent_step
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
+from morl.learning import return_weights
+from morl.learning.return_weights import WeightRule
 from morl.protocols import FloatArray
 
 
@@ -31,14 +32,14 @@ class Lagrangian:
         """Return the configured step size."""
         return self.learning_rate
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:
-        """Return the multipliers [policy, objective] after one step of dual ascent.
+    def weight_rule(self, target: WeightRule, signs: FloatArray) -> WeightRule:
+        """Return the Lagrangian of a target.
 
         Args:
-            multipliers: [policy, objective] of the latest update.
-            slacks: [policy, objective] before this one; +inf without a constraint.
+            target: rule of what is maximized.
+            signs: [objective] -1 for an upper bound, else 1.
         """
-        return dual_ascent_step(multipliers, slacks, self.multiplier_rate)
+        return return_weights.Lagrangian(target, signs, self.multiplier_rate)
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002
         """Do nothing: actors move in PPO's epochs."""

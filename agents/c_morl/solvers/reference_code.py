@@ -1,14 +1,17 @@
 """The extension of the authors' published code, which differs from their paper (docs/agents/c_morl.md)."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor
 
 from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.solvers.solver import ConstrainedUpdate
 from morl.learning.ppo import PolicyLoss, Samples, clipped_surrogate_loss
 from morl.protocols import FloatArray
+
+if TYPE_CHECKING:
+    from morl.learning.return_weights import WeightRule
 
 
 def reference_code_loss(beta: float, barrier_t: float, clip_range: float) -> PolicyLoss:
@@ -54,9 +57,9 @@ class ReferenceCode:
         """Return the step size that the reference policy had when it was archived."""
         return reference.learning_rate
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros [policy, objective]: there are no multipliers."""
-        return np.zeros_like(multipliers)
+    def weight_rule(self, target: "WeightRule", signs: FloatArray) -> "WeightRule":  # noqa: ARG002
+        """Return the target's own rule: there are no multipliers."""
+        return target
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:  # noqa: ARG002
         """Do nothing: actors move in PPO's epochs."""

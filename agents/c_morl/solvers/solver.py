@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -11,6 +11,9 @@ from morl.agents.c_morl.constraints import ConstraintState
 from morl.learning.population import Population
 from morl.learning.ppo import PolicyLoss
 from morl.protocols import FloatArray
+
+if TYPE_CHECKING:
+    from morl.learning.return_weights import WeightRule
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class ConstrainedUpdate:
 class ConstraintSolver(Protocol):
     """How the policies of a stage maximize their targets under constraints.
 
-    An update is: multipliers, then `step_actors`, then PPO's epochs with `policy_loss`, which always train the critic.
+    An update is: weights and multipliers, then `step_actors`, then PPO's epochs with `policy_loss`, which always train
+    the critic.
     """
 
     @property
@@ -56,12 +60,12 @@ class ConstraintSolver(Protocol):
         """Return Adam's step size of a task of extension that starts from `reference`."""
         ...
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:
-        """Return the multipliers [policy, objective] of the target's Lagrangian; 0: the target alone.
+    def weight_rule(self, target: "WeightRule", signs: FloatArray) -> "WeightRule":
+        """Return the rule of the weights that the actors' advantage has, and of the multipliers.
 
         Args:
-            multipliers: [policy, objective] of the latest update.
-            slacks: [policy, objective] before this one; +inf without a constraint.
+            target: rule of what is maximized.
+            signs: [objective] -1 for an upper bound, else 1.
         """
         ...
 

@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +30,9 @@ from morl.learning.ppo import (
     thin_out,
 )
 from morl.protocols import FloatArray
+
+if TYPE_CHECKING:
+    from morl.learning.return_weights import WeightRule
 
 FISHER_STRIDE = 4
 """Every fourth sample (of policies with a memory: sequence) is enough for the Fisher matrix."""
@@ -327,9 +329,9 @@ class TrustRegion:
         """Return the configured step size."""
         return self.learning_rate
 
-    def next_multipliers(self, multipliers: FloatArray, slacks: FloatArray) -> FloatArray:  # noqa: ARG002
-        """Return zeros [policy, objective]: the dual is solved anew in every step."""
-        return np.zeros_like(multipliers)
+    def weight_rule(self, target: "WeightRule", signs: FloatArray) -> "WeightRule":  # noqa: ARG002
+        """Return the target's own rule: the dual is solved anew in every step."""
+        return target
 
     def step_actors(self, update: ConstrainedUpdate) -> dict[str, Tensor]:
         """Run the trust region step; the actors keep no momentum of Adam."""

@@ -67,6 +67,7 @@ class AlgorithmBuilder:
             precision=self.config.precision,
             learning_rate=self.config.actor_learning_rate,
             policy_delay=self.config.policy_delay,
+            combiner=self.config.combiner,
         )
 
     def _dqn_settings(self) -> DQNSettings:
@@ -99,6 +100,7 @@ class AlgorithmBuilder:
             temperature=self.config.temperature,
             target_entropy=self._target_entropy(),
             shared_layers=self._shared_layers(),
+            combiner=self.config.combiner,
         )
 
     def _target_entropy(self) -> float:

@@ -7,6 +7,7 @@ epoch of one minibatch PPO takes just this step, less a learned baseline.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,12 +16,13 @@ from torch import Tensor
 
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
-from morl.learning.advantages import compute_advantages, scalar_advantages
+from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
 from morl.learning.backends import make_update
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
 from morl.learning.processor import restore_generator
+from morl.learning.return_weights import ReturnEstimates, WeightRule, of_utility, weight_rule
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
 from morl.protocols import BoolArray, IndexArray, StateDict
@@ -38,6 +40,7 @@ class OnPolicy:
         bind_utility: the utility of returns for given preferences.
         rollout: buffer of the active policies.
         config: settings.
+        reference_point: [objective] of the environment, in the agent's units; None: not known.
         expected_utility: whether to maximize the expected utility of the return (EUPG) instead of the utility of the
             expected return.
         seed: of all random streams.
@@ -50,6 +53,7 @@ class OnPolicy:
         bind_utility: BindUtility,
         rollout: RolloutBuffer,
         config: Config,
+        reference_point: tuple[float, ...] | None,
         expected_utility: bool,
         seed: int,
         device: torch.device,
@@ -58,10 +62,16 @@ class OnPolicy:
         self.bind_utility = bind_utility
         self.config = config
         self.expected_utility = expected_utility
+        self.weight_rule: WeightRule = weight_rule(config.weighting, reference_point)
+        if config.weighting == "preference":
+            self.weight_rule = partial(of_utility, self._utility_of_returns)
         self.device = device
         self.population = Population(network, rollout, device)
         self.settings = PPOSettings(
-            epochs=config.epochs, minibatches=config.minibatches, entropy_weight=config.entropy_weight
+            epochs=config.epochs,
+            minibatches=config.minibatches,
+            entropy_weight=config.entropy_weight,
+            combiner="weighted-sum" if expected_utility else config.combiner,
         )
         ppo = PPO(network, self.population.parameters, self.population.optimizer, self.settings)
         self.gradient_step = make_update(ppo, config.backend)
@@ -74,7 +84,7 @@ class OnPolicy:
         self.active = np.arange(rollout.num_policies)
         self.preferences = torch.empty(0)  # [active, objective]
         self.bounds = torch.empty(0)  # [active, 2, objective]
-        self.utility_gradients = torch.empty(0)  # [active, objective] of the utility of the expected return
+        self.returns = torch.empty(0)  # [active, objective] mean discounted returns of the latest evaluation
         self.inputs: NDArray[np.float32] | None = None  # [active, env, width] normalized observations of the next step
         self.final_inputs: NDArray[np.float32] | None = None  # [active, env, width] normalized, after the latest step
         self.diagnostics: dict[str, Tensor] = {}
@@ -83,8 +93,6 @@ class OnPolicy:
 
     def load(self, active: IndexArray, preferences: Tensor, bounds: Tensor, returns: Tensor) -> None:
         """Start to train policies, from their state in `members`.
-
-        Under SER the gradient of u(J) is that of the weighted sum w.J with w = grad u at J, the latest mean returns.
 
         Args:
             active: indices of the policies that train [active].
@@ -97,11 +105,7 @@ class OnPolicy:
         self.active = active
         self.preferences = preferences
         self.bounds = bounds.expand((len(active), *bounds.shape))
-        if not self.expected_utility:
-            leaf = returns.unsqueeze(1).requires_grad_()
-            utilities = self._utility(leaf)
-            (gradient,) = torch.autograd.grad(utilities.sum(), leaf)
-            self.utility_gradients = gradient.squeeze(1)
+        self.returns = returns
         for row, policy in enumerate(active.tolist()):
             state = _training_state({name: rows[policy] for name, rows in self.members.items()})
             self.population.load_training_state(row, state)
@@ -207,12 +211,41 @@ class OnPolicy:
         samples, sigma = compute_advantages(
             rollout, self.network, parameters, self.final_inputs, self.config.gae_lambda
         )
-        weights = torch.ones_like(sigma) if self.expected_utility else self.utility_gradients * sigma
-        samples["advantage"] = scalar_advantages(samples["target"] - samples["value"], weights).unsqueeze(2)
+        advantages = samples["target"] - samples["value"]
+        if self.expected_utility:  # the only objective
+            samples["advantage"] = scalar_advantages(advantages, torch.ones_like(sigma)).unsqueeze(2)
+        else:
+            weights = self._weights(advantages, sigma)
+            samples["advantage"] = scalar_advantages(advantages, weights * sigma).unsqueeze(2)
+            if self.settings.combiner != "weighted-sum":
+                samples |= objective_columns(advantages * sigma.unsqueeze(1), weights)
         learning_rates = torch.full((len(parameters),), self.config.actor_learning_rate, device=self.device)
         self.diagnostics = ppo_update(self.gradient_step, samples, self.settings, learning_rates, self.shuffling)
         rollout.clear()
         return self.settings.epochs * self.settings.minibatches * len(parameters)
+
+    def _weights(self, advantages: Tensor, sigma: Tensor) -> Tensor:
+        """Return the weights of the objectives [active, objective], of rewards in their own units.
+
+        Under SER the gradient of u(J) is that of the weighted sum w.J with w = grad u at J, the latest mean returns.
+
+        Args:
+            advantages: [active, sample, objective] in units of sigma.
+            sigma: [active, objective].
+        """
+        deviations = sigma * advantages.std(dim=1, correction=0)
+        estimates = ReturnEstimates(
+            preferences=self.preferences.cpu().numpy(),
+            returns=self.returns.cpu().numpy(),
+            deviations=sigma.cpu().numpy(),
+            advantage_deviations=deviations.cpu().numpy(),
+        )
+        weights, _ = self.weight_rule(estimates, np.zeros(sigma.shape))
+        return sigma.new_tensor(weights)
+
+    def _utility_of_returns(self, returns: Tensor, preferences: Tensor) -> Tensor:  # noqa: ARG002
+        """Return the utilities [active] of returns [active, objective] under the policies' own weights and bounds."""
+        return self._utility(returns.to(self.device).unsqueeze(1)).squeeze(1).cpu()
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the latest update, means over policies."""
