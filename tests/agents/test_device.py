@@ -109,6 +109,12 @@ CASES: dict[str, Case] = {
     "morl-d, ppo, masked": d(MASKED, ON, solver="ppo"),
     "morl-d, ppo, images": d(IMAGES, ON, solver="ppo"),
     "morl-d, eupg": d(WALK, ON, preset="eupg"),
+    "c-morl, combined gradients": c(combiner="upgrad"),
+    "morl-d, td3, combined gradients": d(CONTINUOUS, OFF, solver="td3", combiner="cagrad"),
+    "morl-d, ppo, combined gradients": d(WALK, ON, solver="ppo", combiner="nash-mtl"),
+    "mo-tsivr-pg": Case("mo-tsivr-pg", WALK, toys.TINY_TSIVR),
+    "mo-tsivr-pg, continuous": Case("mo-tsivr-pg", CONTINUOUS, toys.TINY_TSIVR | {"optimizer": "gradient"}),
+    "mo-tsivr-pg, masked": Case("mo-tsivr-pg", MASKED, toys.TINY_TSIVR),
     "morl-d, sb3:SAC": d(CONTINUOUS, SB3, solver="sb3:SAC"),
     "morl-d, sb3:PPO": d(WALK, SB3 | {"rollout_steps": 4, "batch_size": 8}, solver="sb3:PPO"),
     "morl-d, sb3:DQN": d(WALK, SB3 | {"learning_starts": 12}, solver="sb3:DQN"),
@@ -127,7 +133,8 @@ def cuda_is_the_device(device: torch.device, monkeypatch: pytest.MonkeyPatch) ->
 
 def train(case: Case, run_dir: Path, device: str, stop_at: int | None = None, backend: str = "eager") -> None:
     config = dict(case.settings)
-    if not config.get("solver", "").startswith("sb3:"):
+    fields = find_agent(case.agent, problem(case.env).action_space).config_class.__dataclass_fields__
+    if "backend" in fields and not config.get("solver", "").startswith("sb3:"):
         config["backend"] = backend
     settings: dict[str, Any] = {
         "total_steps": STEPS,

@@ -434,6 +434,13 @@ def test_graphs_are_for_a_gpu(kind: Any) -> None:
         make_update(kind(settings), "cuda-graph")
 
 
+def test_graphs_hold_weighted_sums_of_gradients_only() -> None:
+    """Other combiners solve small systems, which waits for a GPU."""
+    combined = td3(TD3Settings(hidden_sizes=(8,), discount=0.9, combiner="upgrad"))
+    with pytest.raises(ValueError, match="backend is 'cuda-graph', but combiner is 'upgrad', which only eager updates"):
+        make_update(combined, "cuda-graph")
+
+
 def test_graphs_of_other_updates_are_for_a_gpu() -> None:
     with pytest.raises(ValueError, match="backend is 'cuda-graph', but device is 'cpu'"):
         make_runner(CPU, "cuda-graph")

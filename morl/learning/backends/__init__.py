@@ -118,7 +118,8 @@ def choose_backend(
         return "eager"
     if backend == "cuda-graph":
         parameters = algorithm.parameters if isinstance(algorithm, PPO) else algorithm.tensors()["actor"]
-        _refuse(backend, cuda_graph.unsupported(parameters.device))
+        combiner = getattr(getattr(algorithm, "settings", None), "combiner", "weighted-sum")
+        _refuse(backend, cuda_graph.unsupported(parameters.device, combiner))
         return "cuda-graph"
     reason = numba.unsupported(algorithm, linear_utility)
     if reason is None and backend == "auto":

@@ -207,6 +207,13 @@ class GraphGradientStep:
         return captured(None, work, {**batch, "learning rates": learning_rates})["ratios"]
 
 
-def unsupported(device: torch.device) -> str | None:
-    """Return what keeps a device from CUDA graphs, as a clause, or None."""
+def unsupported(device: torch.device, combiner: str = "weighted-sum") -> str | None:
+    """Return what keeps updates from CUDA graphs, as a clause, or None.
+
+    Args:
+        device: where they run.
+        combiner: of the gradients of the objectives; all but one solve small systems, which waits for the GPU.
+    """
+    if combiner != "weighted-sum":
+        return f"combiner is {combiner!r}, which only eager updates support"
     return f"device is {device.type!r}, and CUDA graphs run on a GPU only" if device.type == "cpu" else None
