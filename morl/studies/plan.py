@@ -91,9 +91,14 @@ class PlannedRun:
         return f"{self.variant}/{self.env}/seed-{self.seed}"
 
     @property
+    def table(self) -> dict[str, object]:
+        """Return config.toml as a nested table."""
+        return parse_config(self.config.encode())
+
+    @property
     def settings_sha256(self) -> str:
         """Return the SHA-256 of all settings but the seed: runs that differ in the seed alone share it."""
-        table = {key: value for key, value in parse_config(self.config.encode()).items() if key != "seed"}
+        table = {key: value for key, value in self.table.items() if key != "seed"}
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
     def load(self) -> Run:
@@ -443,13 +448,14 @@ def _check_existing(runs: Sequence[PlannedRun]) -> None:
             found = parse_config(file.read_bytes())
         except (OSError, ValueError) as error:
             raise ValueError(f"{file} cannot be read: {error}") from error
-        planned = parse_config(run.config.encode())
+        planned = run.table
         if _comparable(found) == _comparable(planned):
             continue
-        try:  # a setting that the run's version of morl did not have is at its default
-            found = parse_config(experiment_of_table(found).to_toml().encode())
-        except ValueError as error:
-            raise ValueError(f"{file} does not fit this version of morl: {error}") from None
+        if all(found.get(name) == planned[name] for name in ("agent_name", "env")):  # nothing else is imported
+            try:  # a setting that the run's version of morl did not have is at its default
+                found = parse_config(experiment_of_table(found).to_toml().encode())
+            except ValueError as error:
+                raise ValueError(f"{file} does not fit this version of morl: {error}") from None
         differences = _differences(_comparable(found), _comparable(planned))
         if differences:
             raise ValueError(

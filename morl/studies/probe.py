@@ -14,7 +14,6 @@ from morl.experiment.messages import file_style, sentence_of
 from morl.experiment.on_step import Progress
 from morl.experiment.settings import file_sources
 from morl.experiment.training import Watchers, find_experiment, start
-from morl.run_folder import parse_config
 from morl.studies.plan import PlannedRun, Study
 from morl.studies.status import RunStatus, duration, study_status
 from morl.tables import Column, ShownTable, stdout_console
@@ -151,7 +150,7 @@ def _seconds(missing: Sequence[PlannedRun], states: Mapping[Path, RunStatus]) ->
     if not missing:
         return []
     cost = probe(missing[0])
-    every = parse_config(missing[0].config.encode())["evaluate_every"]
+    every = missing[0].table["evaluate_every"]
     assert isinstance(every, int)
     return [cost.seconds(max(0, run.total_steps - states[run.run_dir].step), every) for run in missing]
 

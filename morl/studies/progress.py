@@ -46,6 +46,7 @@ class StudyProgress:
         self._reused = len(self._ended)
         self._told = 0
         self._next = 0.0
+        self._step_seconds = step_seconds(planned)
 
     def update(self, results: Sequence[JobResult]) -> None:
         """Show the runs that have ended since the last call, and from time to time where the others are.
@@ -57,6 +58,8 @@ class StudyProgress:
             run = self._runs[result.run_dir]
             self._ended[result.run_dir] = replace(run_status(run), sentence=result.sentence)
             self.say(_ended_line(run, result))
+        if len(results) > self._told:
+            self._step_seconds = step_seconds(self._planned)
         self._told = len(results)
         if self._live is not None and time.monotonic() >= self._next:
             self._live.update(self._picture(), refresh=True)
@@ -87,7 +90,7 @@ class StudyProgress:
         """
         speeds = {(one.run.variant, one.run.env): one.steps_per_second for one in running}
         known = {key: 1.0 / speed for key, speed in speeds.items() if not math.isnan(speed)}
-        known |= step_seconds(self._planned)
+        known |= self._step_seconds
         if not known:
             return math.nan
         unknown = sum(known.values()) / len(known)

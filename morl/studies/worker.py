@@ -46,8 +46,13 @@ def perform(job: Job, on_step: OnStep | None = None) -> JobResult:
     run_dir = Path(job.run_dir)
     try:
         _when_free(job, on_step)
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         return JobResult(run_dir=run_dir, ending="stopped")
+    except SystemExit as stop:
+        if stop.code == 128 + signal.SIGTERM:
+            return JobResult(run_dir=run_dir, ending="stopped")
+        sentence = f"the agent or the environment left Python: SystemExit({stop.code!r:.100})"
+        return JobResult(run_dir=run_dir, ending="failed", sentence=sentence)
     except Exception as error:
         return JobResult(run_dir=run_dir, ending="failed", sentence=sentence_of(error))
     return JobResult(run_dir=run_dir, ending="done" if is_done(job) else "stopped")
@@ -55,7 +60,7 @@ def perform(job: Job, on_step: OnStep | None = None) -> JobResult:
 
 def is_done(job: Job) -> bool:
     """Return whether the run of a job has all its steps, and a front from the end of them."""
-    total_steps = parse_config(job.config.encode()).get("total_steps", 0)
+    total_steps = parse_config(job.config.encode())["total_steps"]
     assert isinstance(total_steps, int)
     return published_steps(Path(job.run_dir)) >= total_steps
 

@@ -218,7 +218,9 @@ def test_runs_that_exist_are_reused_where_settings_are_the_same(tmp_path: Path) 
         ("evaluate_every = 1000", "evaluate_every = 100", "evaluate_every = 100, and the study asks for 1000"),
         ("num_envs = 64\n", "", "num_envs = 10, and the study asks for 64"),
         ("total_steps = 300", "total_steps = 9000", "was trained for 9,000 steps, and the study asks for 300"),
-        ("agent_name", "agent_nome", "does not fit"),
+        ("agent_name", "agent_nome", "agent_name = 'none', and the study asks for 'pd-morl'"),
+        ("deep-sea-treasure-v0", "no_such_module:Thing-v0", "env = 'no_such_module:Thing-v0'"),
+        ("num_envs =", "nun_envs =", "does not fit this version of morl"),
         ("num_envs =", "num_envs", "cannot be read"),
     ],
 )

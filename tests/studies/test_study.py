@@ -4,6 +4,7 @@ Most tests train in this process, with the worker's own function; test_study_kil
 """
 
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,6 +136,16 @@ def test_a_failure_is_forgotten_when_the_run_is_done(tmp_path: Path, monkeypatch
     assert not (study.runs[0].run_dir / "failure.txt").exists()
 
 
+def test_an_environment_that_leaves_python_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaves(*_: Any) -> Any:
+        raise SystemExit("no license")
+
+    monkeypatch.setattr(toys.Walk, "step", leaves)
+    study = train(tmp_path, seeds=1)
+    (sentence,) = study.status().failures.values()
+    assert "SystemExit('no license')" in sentence
+
+
 def test_a_full_disk_fails_its_run_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from morl.experiment import files
 
@@ -180,8 +191,6 @@ def test_a_run_folder_in_use_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_complete_run_without_checkpoints_is_not_trained_further(tmp_path: Path) -> None:
-    import shutil
-
     study = train(tmp_path, seeds=1)
     shutil.rmtree(study.runs[0].run_dir / "checkpoints")
     before = outcome_of_front(study.runs[0].run_dir)
