@@ -15,7 +15,7 @@ help:
 	@echo "make test     run the test suite"
 	@echo "make check    lint, format check, types, architecture, spelling"
 	@echo "make format   format the code and fix what can be fixed"
-	@echo "make docs     build the documentation into build/site, and check its links and examples"
+	@echo "make docs     build the documentation into build/site, strictly and offline"
 	@echo "make bench    run every benchmark once, briefly"
 	@echo "make results  run the studies of configs/studies (STUDY=name: one; RUN=no: none), write docs/results"
 	@echo "make clean    remove caches and build folders (not .venv, not runs)"
@@ -39,7 +39,6 @@ format: .venv/installed-dev
 
 docs: .venv/installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	$(BIN)/python -m pytest --quiet tests/test_docs.py
 	@echo "open build/site/index.html"
 
 bench: .venv/installed-dev

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from morl.agents.c_morl.agent import CMORL
     from morl.agents.c_morl.config import Config as CMORLConfig
     from morl.agents.check import AgentContractViolation, check_agent
+    from morl.agents.gmorl.agent import GMORL
+    from morl.agents.gmorl.config import Config as GMORLConfig
     from morl.agents.mo_tsivr_pg.agent import MOTSIVRPG
     from morl.agents.mo_tsivr_pg.config import Config as MOTSIVRPGConfig
     from morl.agents.morl_d.agent import MORLD
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AGENTS",
     "CMORL",
+    "GMORL",
     "MORLD",
     "MOTSIVRPG",
     "PDMORL",
@@ -31,6 +34,7 @@ __all__ = [
     "CMORLConfig",
     "ContinuousPDMORL",
     "ContinuousPDMORLConfig",
+    "GMORLConfig",
     "MORLDConfig",
     "MOTSIVRPGConfig",
     "PDMORLConfig",
@@ -47,6 +51,8 @@ _HOME = {
     "CMORLConfig": "morl.agents.c_morl.config:Config",
     "ContinuousPDMORL": "morl.agents.pd_morl.continuous:ContinuousPDMORL",
     "ContinuousPDMORLConfig": "morl.agents.pd_morl.config:ContinuousConfig",
+    "GMORL": "morl.agents.gmorl.agent:GMORL",
+    "GMORLConfig": "morl.agents.gmorl.config:Config",
     "MORLD": "morl.agents.morl_d.agent:MORLD",
     "MORLDConfig": "morl.agents.morl_d.config:Config",
     "MOTSIVRPG": "morl.agents.mo_tsivr_pg.agent:MOTSIVRPG",

@@ -17,6 +17,7 @@ AGENTS: dict[str, str | Mapping[str, str]] = {
     "c-morl": "morl.agents.c_morl.agent:CMORL",
     "morl-d": "morl.agents.morl_d.agent:MORLD",
     "mo-tsivr-pg": "morl.agents.mo_tsivr_pg.agent:MOTSIVRPG",
+    "gmorl": {"Discrete": "morl.agents.gmorl.agent:GMORL"},
 }
 """Name -> module:class, imported on first use; or kind of action space -> module:class, where variants differ."""
 

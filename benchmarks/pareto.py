@@ -2,7 +2,7 @@
 
     python benchmarks/pareto.py                      every cell, about ten minutes
     python benchmarks/pareto.py --quick              the small cells, about half a minute
-    python benchmarks/pareto.py --write              also replaces the tables in docs/reference/pareto.md
+    python benchmarks/pareto.py --write              also replaces the tables in docs/results/pareto.md
     python benchmarks/pareto.py --results FILE       takes the cells that stand in FILE from there and adds the others
 
 Each figure is the median over interleaved rounds (ours, peer, peer, ours, ...), so that a busy machine slows all of
@@ -35,7 +35,7 @@ from morl.pareto import (
     non_dominated_sort,
 )
 
-DOCS = Path(__file__).parents[1] / "docs" / "reference" / "pareto.md"
+DOCS = Path(__file__).parents[1] / "docs" / "results" / "pareto.md"
 Call = Callable[[], Any]
 
 
@@ -249,7 +249,7 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="only the small cells")
-    parser.add_argument("--write", action="store_true", help="replace the tables in docs/reference/pareto.md")
+    parser.add_argument("--write", action="store_true", help="replace the tables in docs/results/pareto.md")
     parser.add_argument("--results", type=Path, help="JSON lines, one per cell, to go on after an interruption")
     parser.add_argument("--only", help="only this table, e.g. hypervolume")
     arguments = parser.parse_args()

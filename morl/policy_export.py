@@ -60,6 +60,7 @@ EXPORTED_FIELDS: Final = frozenset(
         "reward_units",
         "action_masks",
         "memory_size",
+        "shared_rows",
     }
 )
 """Fields of `PolicySpec` that a graph honors; a policy in which another one is set is refused."""

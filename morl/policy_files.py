@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.learning.observations import row_shape
 from morl.learning.space_records import record_of_space, space_of_record
-from morl.learning.types import Activation, Convolution, ImageLayers, Normalization
+from morl.learning.types import Activation, Convolution, ImageLayers, Normalization, RowShape
 from morl.protocols import FloatArray
 
 FORMAT = 2
@@ -83,6 +84,14 @@ class PolicySpec:
     """Whether it was trained with action masks, and so must be given those of the observations that it acts for."""
     memory_size: int = 0
     """Units of the GRU that sees the inputs, and whose state the network sees instead; 0: it has no memory."""
+    shared_rows: bool = False
+    """Whether observations are matrices with a row for each choice, over which the network shares its weights
+    (`morl.learning.equivariant`)."""
+
+    @property
+    def rows(self) -> RowShape | None:
+        """Return the rows of observations over which weights are shared; None: there are none."""
+        return row_shape(self.observation_space, self.action_space) if self.shared_rows else None
 
     @property
     def stochastic(self) -> bool:
@@ -144,6 +153,7 @@ class PolicySpec:
                 name: isinstance(getattr(self, name), bool)
                 for name in ("one_hot", "conditioned", "utility_of_shares", "action_masks")
             },
+            "shared_rows": self.shared_rows is (self.rows is not None),
         }
         for name, holds in possible.items():
             if not holds:

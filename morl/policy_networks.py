@@ -82,6 +82,7 @@ class PolicyNetwork:
             images=self.images,
             image_layers=spec.image_layers,
             network=spec.network,
+            rows=spec.rows,
         )
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)
         seen = spec.memory_size or inputs

@@ -57,6 +57,13 @@ MORL_D: dict[str, Any] = {
 CONDITIONED = MORL_D | {"batch_size": 8, "random_exploration_steps": 16, "learning_starts": 16, "buffer_size": 300}
 OFF_POLICY = CONDITIONED | {"offline_updates": 2, "workers": 1}
 ON_POLICY = MORL_D | {"rollout_steps": 8, "epochs": 2, "minibatches": 2}
+GMORL: dict[str, Any] = {
+    "hidden_sizes": (16,),
+    "batch_size": 16,
+    "random_exploration_steps": 40,
+    "buffer_size": 300,
+    "learning_rate_half_life": 50.0,
+}
 MO_PG: dict[str, Any] = {"method": "mo-pg", "population": 2, "initial_episodes": 3, "hidden_sizes": (8,)}
 MO_TSIVR_PG = MO_PG | {"method": "mo-tsivr-pg", "episodes": 2, "inner_steps": 3}
 BOUND = {"constraints": {"flood": ">= -60"}}
@@ -95,6 +102,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "morl-d-sac-tchebycheff": ("morl-d", CONTINUOUS, OFF_POLICY | {"preset": "moea-d"}, ("eager",)),
     "morl-d-td3": ("morl-d", CONTINUOUS, OFF_POLICY | {"solver": "td3"}, ("eager", "numba")),
     "morl-d-transfer": ("morl-d", CONTINUOUS, OFF_POLICY | {"preset": "transfer"}, ("eager", "numba")),
+    "gmorl": ("gmorl", DISCRETE, GMORL, ("eager",)),
+    "gmorl-rows": ("gmorl", "mec-offloading-v0", GMORL | {"preferences": "even"}, ("eager",)),
     "morl-d-ppo": ("morl-d", CONTINUOUS, ON_POLICY | {"solver": "ppo"}, ("eager", "numba")),
 }
 """Trace -> agent, environment, settings that make it short, and the backends that execute it."""

@@ -80,6 +80,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_wheel_and_source_distribution_can_be_published(wheel: Path) -> None:
+    """Their metadata is valid, and the first page renders where packages are shown."""
+    pytest.importorskip("twine", reason="twine is not installed")
+    files = sorted(wheel.parent.iterdir())
+    assert {file.suffix for file in files} == {".whl", ".gz"}
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, files)]
+    checked = subprocess.run(command, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def sources() -> set[str]:
     """Return every file that must be in the wheel."""
     files = {"morl/py.typed"}

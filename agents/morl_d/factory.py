@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from morl.agents.morl_d.actions import ActionMap, DiscreteActions, action_map
-from morl.agents.morl_d.collector import Collector
 from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.exploration import ExplorationSchedule
 from morl.agents.morl_d.policies import architecture, memory_size, policy_spec
@@ -21,6 +20,7 @@ from morl.agents.morl_d.solvers.off_policy import OffPolicy
 from morl.agents.morl_d.solvers.on_policy import OnPolicy
 from morl.agents.morl_d.solvers.protocol import AnySolver, TransitionSolver
 from morl.agents.morl_d.validation import check, choose_solver, num_active
+from morl.learning.collector import Collector
 from morl.learning.observations import ObservationEncoder, observation_encoder
 from morl.learning.ppo import actor_critic
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes

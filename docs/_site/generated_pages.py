@@ -1,18 +1,21 @@
 """Pages of the reference that are made from the code: settings, commands, the Python interface."""
 
 import inspect
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 
 from morl.agents import AGENTS, find_agent
 from morl.agents.registry import agent_summaries
 from morl.experiment.commands import EXAMPLES, POSITIONALS, SCHEMAS, options_of_command
 from morl.experiment.options import OptionHelp, field_docstrings, options_of, spelled_value
-from morl.experiment.settings import preset_names
+from morl.experiment.settings import Settings, preset_names
+from morl.experiment.tags import DESCRIPTIONS
 
 MODULES_IN_WHOLE = {
     "preferences": ("morl.preferences", "Preferences", "Sets of weight vectors on the simplex, [n, objective]."),
     "utilities": ("morl.utilities", "Utilities", "Utility functions of returns and preferences."),
+    "statistics": ("morl.studies.statistics", "Statistics", "Statistics of several seeds and environments."),
     "protocols": ("morl.protocols", "Protocols", "What an agent, a policy and an evaluation must offer."),
 }
 """Page -> module, title, first sentence: the public names that are defined in the module itself."""
@@ -29,7 +32,11 @@ PACKAGES = {
 
 def generated_pages() -> dict[str, str]:
     """Return path under docs/ -> Markdown."""
-    pages = {"reference/settings.md": settings_page(), "reference/commands.md": commands_page()}
+    pages = {
+        "reference/settings.md": settings_page(),
+        "reference/commands.md": commands_page(),
+        "reference/metrics.md": metrics_page(),
+    }
     for page, (name, title, text) in PACKAGES.items():
         module = import_module(name)
         pages[f"reference/api/{page}.md"] = api_page(title, text, [(name, one) for one in module.__all__])
@@ -70,7 +77,7 @@ def settings_page() -> str:
         " `configs/<agent>/<env>.toml`, `--config FILE.toml`, flags. A value out of its range is refused with a"
         " sentence before anything is written. `morl train AGENT ENV --help` shows the defaults for an environment.",
         "## A run",
-        options_table(options_of_command("train")),
+        options_table(options_of_command("train"), Settings),
     ]
     for agent, location in AGENTS.items():
         kinds = [None] if isinstance(location, str) else list(location)
@@ -81,7 +88,7 @@ def settings_page() -> str:
             parts += [
                 f"## {agent}{where}",
                 f"{agent_summaries()[agent]} Presets (`--agent.preset NAME`): {presets}.",
-                options_table(options_of(config, "agent.")),
+                options_table(options_of(config, "agent."), config),
             ]
     return "\n\n".join(parts) + "\n"
 
@@ -113,15 +120,66 @@ def commands_page() -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def options_table(options: Sequence[OptionHelp]) -> str:
-    """Return options as a table: flag, default, meaning."""
+def metrics_page() -> str:
+    """Return the page of all metrics with a description."""
+    parts = [
+        "# Metrics",
+        "The names are TensorBoard's ([its tabs](../guide/board.md#tensorboards-own-tabs)); `metrics.jsonl` and"
+        " `run.metrics()` have those of agents without a group, and so those after `time/`.",
+        "## Every run",
+        _table_of_metrics(DESCRIPTIONS),
+    ]
+    for agent in AGENTS:
+        module = find_agent(agent).__module__.rpartition(".")[0]
+        try:
+            described = import_module(f"{module}.metrics").METRIC_DESCRIPTIONS
+        except ModuleNotFoundError:
+            continue
+        parts += [f"## {agent}", _table_of_metrics(described)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table_of_metrics(described: Mapping[str, str]) -> str:
+    rows = [f"| `{name}` | {_cell(text)} |" for name, text in described.items()]
+    return "\n".join(["| name | meaning |", "|---|---|", *rows])
+
+
+def range_of(schema: type, name: str) -> str:
+    """Return the values that a numeric setting takes, in the words of the error for one that is out of range.
+
+    Args:
+        schema: a dataclass whose construction checks its fields.
+        name: of a field.
+    """
+    others = {"agent": None} if schema is Settings else {}
+    try:
+        schema(**(others | {name: -1}))
+    except (ValueError, TypeError) as error:
+        found = re.fullmatch(rf"{name} is -1(?:\.0)?, but must (?:be |lie )?(.*?)(?:;.*)?", str(error))
+        if found and not found[1].startswith("one of"):
+            text = found[1].removeprefix("finite and ")
+            return text.replace("not negative", "at least 0").replace("an integer >= 0", "at least 0")
+    return ""
+
+
+def options_table(options: Sequence[OptionHelp], schema: type | None = None) -> str:
+    """Return options as a table: flag, default, range where they have one, meaning.
+
+    Args:
+        options: the options.
+        schema: dataclass of the settings; default: none of the options is a setting.
+    """
     if not options:
         return ""
     rows = ["| flag | default | meaning |", "|---|---|---|"]
     for one in options:
         flag = f"`{one.flag}`" if one.is_switch else f"`{one.flag} {_cell(one.metavar)}`"
         shown = spelled_value(one.default)
-        rows.append(f"| {flag} | {f'`{_cell(shown)}`' if shown else ''} | {_cell(one.text)} |")
+        text = _cell(one.text)
+        values = "" if schema is None else range_of(schema, one.name)
+        if values:
+            text = f"{text} *Range:* {values}."
+        rows.append(f"| {flag} | {f'`{_cell(shown)}`' if shown else ''} | {text} |")
     return "\n".join(rows)
 
 

@@ -1,4 +1,4 @@
-"""`check_env`: hold an environment to the contract of docs/environments/index.md, its batch form included."""
+"""`check_env`: hold an environment to the contract of docs/environments/contract.md, its batch form included."""
 
 from contextlib import closing
 from typing import Any, TypeAlias

@@ -1,4 +1,4 @@
-"""Faults of mo-gymnasium 1.3.2, each repaired by one small wrapper. docs/environments/index.md lists them.
+"""Faults of mo-gymnasium 1.3.2, each repaired by one small wrapper. docs/design/mo_gymnasium.md lists them.
 
 `EnvEntry.repairs` says which id gets which.
 """

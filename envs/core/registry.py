@@ -73,7 +73,7 @@ def register(
         known_front: `(discount, **env_options)` -> the true front [point, objective], if known.
         max_episode_steps: time limit in steps; reaching it truncates the episode.
         registration: further arguments of `gymnasium.register`: `vector_entry_point`, "module:Class" or a callable that
-            builds the batch form (docs/environments/index.md), and `kwargs`, options for both entry points, among them.
+            builds the batch form (docs/environments/contract.md), and `kwargs`, options for both entry points.
 
     Raises:
         ValueError: a malformed argument; nothing is registered then.

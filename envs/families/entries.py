@@ -3,8 +3,10 @@
 docs/environments/task_families.md explains them.
 """
 
+from functools import partial
+
 from morl.envs.core.entry import EnvEntry
-from morl.envs.families import recall
+from morl.envs.families import hyper_grid, recall
 
 FLOORS = ("bottom", "middle", "top")
 
@@ -53,6 +55,29 @@ ENTRIES = (
         vector_entry_point="morl.envs.families.server_queues:ServerQueuesKernel",
         spaces=("Box (6,) float32", "Discrete 6"),
         max_episode_steps=500,
+    ),
+    EnvEntry(
+        id="hyper-grid-v0",
+        objectives=("branin", "currin"),
+        discount=1.0,
+        reference_point=(0.0, 0.0),
+        source="Jain et al. 2023",
+        known_front=hyper_grid.front,
+        entry_point="morl.envs.families.hyper_grid:hyper_grid",
+        vector_entry_point="morl.envs.families.hyper_grid:HyperGridKernel",
+        spaces=("Box (2,) int32", "Discrete 3"),
+    ),
+    EnvEntry(
+        id="hyper-grid-3d-v0",
+        objectives=("branin", "currin", "shubert", "beale"),
+        discount=1.0,
+        reference_point=(0.0,) * 4,
+        source="Jain et al. 2023; three dimensions: morl",
+        known_front=partial(hyper_grid.front, dimensions=3, objectives=4),
+        entry_point="morl.envs.families.hyper_grid:hyper_grid",
+        vector_entry_point="morl.envs.families.hyper_grid:HyperGridKernel",
+        spaces=("Box (3,) int32", "Discrete 4"),
+        kwargs={"dimensions": 3, "objectives": 4},
     ),
     EnvEntry(
         id="recall-v0",

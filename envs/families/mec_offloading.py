@@ -35,6 +35,8 @@ from morl.envs.families.processor_sharing import (
 from morl.envs.families.quantiles import exponential, poisson
 
 Range = tuple[float, float]
+Span = Range | float | str
+"""Lowest and highest value: a pair, one number for both, or a text such as "1-8" (options of a run hold no pairs)."""
 
 HORIZON = 100
 STEP = 1.0  # s
@@ -103,6 +105,26 @@ class Contexts(NamedTuple):
     edge_clock: Range
     shannon: bool
     antenna_gain: float
+
+
+def pair(name: str, value: Span) -> Range:
+    """Return the lowest and the highest value of an option.
+
+    Args:
+        name: of the option, for the message.
+        value: a pair, a number, or a text "lowest-highest".
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    parts = value.split("-") if isinstance(value, str) else np.ravel(value)
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise ValueError(f"{name} must be a number, two of them or a text such as '1-8', got {value!r}")
+    return numbers[0], numbers[-1]
 
 
 @njit(cache=True, nogil=True)
@@ -267,9 +289,9 @@ class MecOffloadingKernel(KernelVectorEnv):
     Args:
         num_envs: number of environments.
         max_episode_steps: time limit in steps of one second.
-        edges: fewest and most edge servers; drawn anew each episode. GMORL trains on (1, 8).
-        cloud_clock: lowest and highest clock of the cloud in GHz. GMORL trains on (3.5, 4.5).
-        edge_clock: lowest and highest clock of the edge servers in GHz. GMORL trains on (1.75, 2.25).
+        edges: fewest and most edge servers, a `Span`; drawn anew each episode. GMORL trains on (1, 8).
+        cloud_clock: lowest and highest clock of the cloud in GHz, a `Span`. GMORL trains on (3.5, 4.5).
+        edge_clock: lowest and highest clock of the edge servers in GHz, a `Span`. GMORL trains on (1.75, 2.25).
         max_edges: edge servers that the observation has room for; None is the most of `edges`.
         rate_model: "legacy" (behind the published figures) or "shannon" (as printed in the paper).
         antenna_gain: gain in dB that "shannon" adds to the link budget; without it uploads take hours.
@@ -281,21 +303,23 @@ class MecOffloadingKernel(KernelVectorEnv):
         self,
         num_envs: int = 1,
         max_episode_steps: int | None = HORIZON,
-        edges: tuple[int, int] = (6, 6),
-        cloud_clock: Range = (4.0, 4.0),
-        edge_clock: Range = (2.0, 2.0),
+        edges: Span = (6, 6),
+        cloud_clock: Span = (4.0, 4.0),
+        edge_clock: Span = (2.0, 2.0),
         max_edges: int | None = None,
         rate_model: str = "legacy",
         antenna_gain: float = 60.0,
     ) -> None:
-        room = edges[1] if max_edges is None else max_edges
+        fewest, most = (int(number) for number in pair("edges", edges))
+        room = most if max_edges is None else int(max_edges)
         if rate_model not in RATE_MODELS:
             raise ValueError(f"rate_model must be one of {', '.join(RATE_MODELS)}, got {rate_model!r}")
-        if not 1 <= edges[0] <= edges[1] <= room <= 32:
+        if not 1 <= fewest <= most <= room <= 32:
             raise ValueError(f"edges must be (fewest, most) with 1 <= fewest <= most <= max_edges <= 32, got {edges!r}")
-        for name, clocks in (("cloud_clock", cloud_clock), ("edge_clock", edge_clock)):
-            if not 0 < clocks[0] <= clocks[1]:
-                raise ValueError(f"{name} must be (lowest, highest) in GHz, both positive, got {clocks!r}")
+        clocks = {"cloud_clock": pair("cloud_clock", cloud_clock), "edge_clock": pair("edge_clock", edge_clock)}
+        for name, (lowest, highest) in clocks.items():
+            if not 0 < lowest <= highest:
+                raise ValueError(f"{name} must be (lowest, highest) in GHz, both positive, got {(lowest, highest)!r}")
         servers = room + 1
         super().__init__(
             num_envs,
@@ -306,10 +330,10 @@ class MecOffloadingKernel(KernelVectorEnv):
             streams=RandomStreams("random", reserve=3 * servers + 5, num_envs=num_envs),
         )
         self.contexts = Contexts(
-            fewest=int(edges[0]),
-            most=int(edges[1]),
-            cloud_clock=(float(cloud_clock[0]), float(cloud_clock[1])),
-            edge_clock=(float(edge_clock[0]), float(edge_clock[1])),
+            fewest=fewest,
+            most=most,
+            cloud_clock=clocks["cloud_clock"],
+            edge_clock=clocks["edge_clock"],
             shannon=rate_model == "shannon",
             antenna_gain=float(antenna_gain),
         )

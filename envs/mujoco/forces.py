@@ -6,7 +6,7 @@ force sensor would be read at the first stage of the Runge-Kutta step, not at th
 it (`mujoco/mjbatch.h`) can run any function on every simulation, in the batch's own threads, while their `mjData`
 still hold those contacts. So this class calls that interface through ctypes. It costs 1 to 2 % of a step; Python
 threads around one `MjData` per environment, the other exact way, lose a third of two cores to each other
-(docs/environments/mujoco.md).
+(docs/design/mujoco.md).
 """
 
 import ctypes

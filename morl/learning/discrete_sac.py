@@ -7,15 +7,41 @@ Where actions are masked, policies are distributions over the allowed actions, a
 state that allows m of n actions has the share log m / log n of the target entropy.
 """
 
+from dataclasses import dataclass, replace
 from math import log
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from morl.learning.sac import SACBase, SACSettings
-from morl.learning.sampled_batches import Batch
-from morl.learning.scalarization import UtilityFn
+from morl.learning.types import Normalization, RowShape
 from morl.learning.values import best_actions, critic_utilities, worst_of
+
+if TYPE_CHECKING:
+    from morl.learning.encoders import Architecture
+    from morl.learning.sampled_batches import Batch
+    from morl.learning.scalarization import UtilityFn
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscreteSACSettings(SACSettings):
+    """Settings of soft actor-critic for choices of which each has a row of the observation.
+
+    Attributes:
+        rows: rows that observations begin with, one for each action, over which actor and critics share their weights
+            (`morl.learning.equivariant`); None: there are none.
+    """
+
+    rows: RowShape | None = None
+
+    def architecture(self, normalization: Normalization = "none") -> "Architecture":
+        """Return what these settings say about networks.
+
+        Args:
+            normalization: of the hidden layers of one network, where the settings have none.
+        """
+        return replace(super().architecture(normalization), rows=self.rows)
 
 
 class DiscreteSAC(SACBase):
@@ -25,7 +51,7 @@ class DiscreteSAC(SACBase):
         observation_width: columns of an observation.
         actions: number of actions.
         objectives: length of the reward vector.
-        settings: settings of the updates.
+        settings: settings of the updates; with rows a `DiscreteSACSettings`.
         policies: number of policies.
         generator: random stream of the initial parameters.
         device: where the networks live.
@@ -51,7 +77,7 @@ class DiscreteSAC(SACBase):
     def explore(
         self,
         observations: Tensor,
-        utility: UtilityFn,  # noqa: ARG002
+        utility: "UtilityFn",  # noqa: ARG002
         generator: torch.Generator,
         masks: Tensor | None = None,
     ) -> Tensor:
@@ -71,7 +97,7 @@ class DiscreteSAC(SACBase):
         """Return no noise [policy, update, 0, batch, 1]: expectations over actions are exact."""
         return torch.zeros(self.policies, updates, 0, batch_size, 1, device=generator.device)
 
-    def update(self, batch: Batch) -> dict[str, Tensor]:
+    def update(self, batch: "Batch") -> dict[str, Tensor]:
         """Update the critics and, every `policy_delay`-th time, actors and temperatures as often; then the targets.
 
         Args:
@@ -109,7 +135,7 @@ class DiscreteSAC(SACBase):
             log_probabilities = log_probabilities.masked_fill(~mask, 0.0)
         return probabilities, log_probabilities
 
-    def _update_critics(self, batch: Batch) -> Tensor:
+    def _update_critics(self, batch: "Batch") -> Tensor:
         """Fit Q_kj(s, a) to y_j = r_j + gamma (1 - d) sum_a' pi(a' | s') [Q'_k*j(s', a') - alpha log pi(a' | s')].
 
         k* is, for each action, the target critic whose vector has the lower utility. Returns the loss.
@@ -128,7 +154,7 @@ class DiscreteSAC(SACBase):
         self.step_critics(loss)
         return loss.detach()
 
-    def _update_actors(self, batch: Batch) -> dict[str, Tensor]:
+    def _update_actors(self, batch: "Batch") -> dict[str, Tensor]:
         """Minimize sum_a pi(a | s) [alpha log pi(a | s) - min_k u(Q_k(s, a))]; then alpha, towards the target entropy.
 
         Where actions are masked, the target is the mean of log m / log n times the one of n free actions.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from morl.learning.equivariant import EquivariantNetwork
 from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
 from morl.learning.types import (
     Activation,
@@ -25,6 +26,7 @@ from morl.learning.types import (
     NetworkShape,
     Normalization,
     Role,
+    RowShape,
 )
 from morl.plugins import imported
 
@@ -389,9 +391,11 @@ class Architecture:
         images: images that a row of inputs begins with.
         image_layers: layers that encode each image; default: `default_layers` of it.
         network: the user's own network, "module:factory"; empty: a multilayer perceptron, behind encoders of images.
+        rows: rows that inputs begin with, one for each choice, over which weights are shared
+            (`morl.learning.equivariant`); None: there are none.
 
     Raises:
-        ValueError: there is no such activation or normalization.
+        ValueError: there is no such activation or normalization, or rows are combined with images or a user's network.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -400,13 +404,17 @@ class Architecture:
     images: tuple[ImageShape, ...] = ()
     image_layers: tuple[ImageLayers, ...] = ()
     network: str = ""
+    rows: RowShape | None = None
 
     def __post_init__(self) -> None:
-        """Refuse names that do not exist."""
+        """Refuse names that do not exist, and rows beside what takes their place."""
         for name, choices in (("activation", get_args(Activation)), ("normalization", get_args(Normalization))):
             value = getattr(self, name)
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
+        if self.rows is not None and (self.network or self.images):
+            other = f"network is {self.network!r}" if self.network else "observations have images"
+            raise ValueError(f"weights cannot be shared over rows of the observation where {other}")
 
     @property
     def encoding_layers(self) -> tuple[ImageLayers, ...]:
@@ -441,11 +449,22 @@ class Architecture:
                 normalization=self.normalization,
             )
             return ModuleNetwork(self.network, shape)
+        normalized = self.normalization == "layer"
+        if self.rows is not None:
+            if inner_dtype is not None:
+                raise ValueError("precision is 'bfloat16', but must be another where weights are shared over rows")
+            return EquivariantNetwork(
+                rows=self.rows,
+                columns=inputs - self.rows.number * self.rows.channels,
+                hidden_sizes=self.hidden_sizes,
+                outputs=outputs,
+                layer_norm=normalized,
+                activation=self.activation,
+            )
         layers = self.encoding_layers
         if len(layers) != len(self.images):
             raise ValueError(f"image_layers is for {len(layers)} images, but there are {len(self.images)}")
         encoders = tuple(ImageEncoder(image, each) for image, each in zip(self.images, layers, strict=True))
         width = columns + sum(each.features for each in layers)
-        normalized = self.normalization == "layer"
         head = MultilayerPerceptron((width, *self.hidden_sizes, outputs), normalized, inner_dtype, self.activation)
         return ImageNetwork(encoders, head) if encoders else head

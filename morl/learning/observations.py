@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from morl.learning.types import ImageShape
+from morl.learning.types import ImageShape, RowShape
 from morl.protocols import IndexArray, Infos, Observations
 
 Encoder: TypeAlias = Callable[[Observations], NDArray[np.float32]]
@@ -149,6 +149,21 @@ def image_layout(space: gymnasium.Space[Any], image_size: int = IMAGE_SIZE) -> I
     factor = -(-max(height, width) // image_size)
     channels = int(np.prod([shape[axis] for axis in axes[:-2]]))
     return ImageLayout(axes, factor, ImageShape(channels, -(-height // factor), -(-width // factor)))
+
+
+def row_shape(space: gymnasium.Space[Any], action_space: gymnasium.Space[Any]) -> RowShape | None:
+    """Return the rows of observations that have one row of numbers for each choice; None where they are others.
+
+    Args:
+        space: of one observation.
+        action_space: of the choices.
+    """
+    if not isinstance(space, spaces.Box) or not isinstance(action_space, spaces.Discrete):
+        return None
+    if len(space.shape) != 2 or space.shape[0] != action_space.n or space.dtype.kind != "f":
+        return None
+    number, channels = space.shape
+    return RowShape(number, channels)
 
 
 def shrink(images: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

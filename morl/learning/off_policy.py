@@ -60,15 +60,22 @@ class OffPolicySettings:
             outputs: columns of its outputs.
             normalization: of the hidden layers of this network, where the settings have none.
         """
-        architecture = Architecture(
+        inner_dtype = torch.bfloat16 if self.precision == "bfloat16" else None
+        return self.architecture(normalization).build(role, inputs, outputs, inner_dtype)
+
+    def architecture(self, normalization: Normalization = "none") -> Architecture:
+        """Return what these settings say about networks.
+
+        Args:
+            normalization: of the hidden layers of one network, where the settings have none.
+        """
+        return Architecture(
             hidden_sizes=self.hidden_sizes,
             activation=self.activation,
             normalization=self.normalization if self.normalization != "none" else normalization,
             images=self.images,
             network=self.network,
         )
-        inner_dtype = torch.bfloat16 if self.precision == "bfloat16" else None
-        return architecture.build(role, inputs, outputs, inner_dtype)
 
 
 class OffPolicyAlgorithm(Protocol):

@@ -49,6 +49,15 @@ class ImageShape(NamedTuple):
         return self.channels * self.height * self.width
 
 
+class RowShape(NamedTuple):
+    """The shape of an observation that is a matrix with one row for each choice, over which weights are shared."""
+
+    number: int
+    """Number of rows."""
+    channels: int
+    """Numbers in a row."""
+
+
 class Convolution(NamedTuple):
     """A convolution without padding, with a ReLU behind it."""
 

@@ -6,7 +6,7 @@ has a spare top bit, so that none borrows from the next). Points are sorted alon
 blocks of 64; the maximum of a block in each field, its upper corner, excludes with one more such test that any of its
 points dominates. Blocks of 64 blocks have corners too. Only the few pairs that pass all this are compared exactly.
 
-Memory is O(n), and the time on fronts of 10^3 to 10^5 points is far below n^2 (docs/reference/pareto.md).
+Memory is O(n), and the time on fronts of 10^3 to 10^5 points is far below n^2 (docs/results/pareto.md).
 """
 
 import numpy as np

@@ -70,6 +70,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         WALK,
         toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "memory": "gru", "memory_size": 5, "memory_steps": 2},
     ),
+    "gmorl": ("gmorl", WALK, toys.TINY_GMORL),
+    "gmorl, masked": ("gmorl", MASKED, toys.TINY_GMORL | {"preferences": "even", "learning_rate_half_life": 20.0}),
     "morl-d, eupg, masked": ("morl-d", MASKED, toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
 }
 """What is called -> agent, environment, settings that make it small."""

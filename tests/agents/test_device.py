@@ -109,6 +109,7 @@ CASES: dict[str, Case] = {
     "morl-d, ppo, masked": d(MASKED, ON, solver="ppo"),
     "morl-d, ppo, images": d(IMAGES, ON, solver="ppo"),
     "morl-d, eupg": d(WALK, ON, preset="eupg"),
+    "gmorl": Case("gmorl", WALK, toys.TINY_GMORL),
     "c-morl, combined gradients": c(combiner="upgrad"),
     "morl-d, td3, combined gradients": d(CONTINUOUS, OFF, solver="td3", combiner="cagrad"),
     "morl-d, ppo, combined gradients": d(WALK, ON, solver="ppo", combiner="nash-mtl"),

@@ -42,6 +42,7 @@ AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "morl-d, discrete sac": ("morl-d", toys.TINY_MORLD_OFF_POLICY | {"solver": "discrete-sac"}),
     "morl-d, ppo": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"solver": "ppo"}),
     "morl-d, ppo, eager": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "backend": "eager"}),
+    "gmorl": ("gmorl", toys.TINY_GMORL),
     "morl-d, eupg": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
 }
 
@@ -84,7 +85,7 @@ def test_seeds_that_train_together_keep_to_their_masks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_reset", [True, False])
-@pytest.mark.parametrize("agent", ["pd-morl", "c-morl", "morl-d"])
+@pytest.mark.parametrize("agent", ["pd-morl", "c-morl", "morl-d", "gmorl"])
 def test_masks_in_some_infos_only_are_refused(agent: str, at_reset: bool, tmp_path: Path) -> None:
     class Sometimes(MaskedWalk):
         def reset(self, **arguments: Any) -> Any:
@@ -96,12 +97,12 @@ def test_masks_in_some_infos_only_are_refused(agent: str, at_reset: bool, tmp_pa
             *outcome, info = super().step(action)
             return *outcome, {} if at_reset else info
 
-    tiny = {"pd-morl": toys.TINY, "c-morl": toys.TINY_CMORL, "morl-d": toys.TINY_MORLD_OFF_POLICY}[agent]
+    tiny = AGENTS["morl-d, dqn" if agent == "morl-d" else agent][1]
     with pytest.raises(ValueError, match=r"info\['action_mask'\] at step 1 .* must be in every info or in none"):
         morl.train(agent, Sometimes, total_steps=200, run_dir=tmp_path / "run", config=tiny, **toys.SCHEDULE)
 
 
-@pytest.mark.parametrize("name", ["pd-morl", "c-morl", "morl-d, discrete sac", "morl-d, eupg"])
+@pytest.mark.parametrize("name", ["pd-morl", "c-morl", "morl-d, discrete sac", "morl-d, eupg", "gmorl"])
 def test_a_masked_run_resumes_exactly(name: str, tmp_path: Path) -> None:
     agent, config = AGENTS[name]
     schedule = toys.SCHEDULE | {"config": config}

@@ -19,6 +19,7 @@ LEARNERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", False, toys.TINY),
     "pd-morl-continuous": ("pd-morl", True, toys.TINY_CONTINUOUS),
     "c-morl": ("c-morl", False, toys.TINY_CMORL),
+    "gmorl": ("gmorl", False, toys.TINY_GMORL),
     "dqn": ("morl-d", False, toys.TINY_MORLD_OFF_POLICY),
     "sac": ("morl-d", True, toys.TINY_MORLD_OFF_POLICY),
     "td3": ("morl-d", True, toys.TINY_MORLD_OFF_POLICY | {"solver": "td3"}),

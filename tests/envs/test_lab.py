@@ -225,7 +225,7 @@ def test_scheduling_front_is_that_of_all_orders_in_the_environment():
     [("lab/knapsack-v0", 0.868, 0.412), ("lab/scheduling-v0", 0.934, 0.396), ("lab/concave-arc-v0", 0.327, 0.327)],
 )
 def test_linear_preferences_find_a_part_of_the_front_and_less_in_raw_units(env_id, scaled, raw):
-    """The shares of docs/environments/task_families.md."""
+    """The shares of docs/environments/lab.md."""
     front, reference = known(env_id), specs[env_id].reference_point
     lattice = finest_lattice(front.shape[1], 250)
     for weights, share in ((lattice / np.ptp(front, axis=0), scaled), (lattice, raw)):

@@ -202,11 +202,33 @@ def test_an_observation_tells_sizes_counts_and_links():
         ({"rate_model": "fibre"}, "rate_model must be one of legacy, shannon, got 'fibre'"),
         ({"cloud_clock": (0.0, 4.0)}, "cloud_clock must be"),
         ({"edge_clock": (2.0, 1.0)}, "edge_clock must be"),
+        ({"edges": "one-8"}, "edges must be a number, two of them or a text such as '1-8', got 'one-8'"),
+        ({"edges": (1, 2, 3)}, "edges must be a number, two of them or a text"),
+        ({"cloud_clock": "4-3"}, "cloud_clock must be"),
     ],
 )
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         make_vec("mec-offloading-v0", 1, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ({"edges": "2-5", "edge_clock": "1.75-2.25"}, {"edges": (2, 5), "edge_clock": (1.75, 2.25)}),
+        ({"edges": 3, "cloud_clock": 3.5}, {"edges": (3, 3), "cloud_clock": (3.5, 3.5)}),
+    ],
+)
+def test_options_of_a_run_are_numbers_and_texts(text, numbers):
+    """`--env-options` holds no pairs: a range is a text there, or one number."""
+    traces = []
+    for options in (text, numbers):
+        envs = make_vec("mec-offloading-v0", 3, seed=1, max_edges=6, **options)
+        envs.reset()
+        traces.append([envs.step(np.zeros(3, np.int64))[:2] for _ in range(5)])
+    for one, other in zip(*traces, strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
 
 
 PUBLISHED = {

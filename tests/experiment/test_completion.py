@@ -13,7 +13,7 @@ from morl.experiment.completion import SHELLS, candidates
 LINES: dict[str, tuple[set[str], set[str]]] = {
     "morl ": ({"train", "resume", "evaluate", "export", "front", "board", "list"}, {"pd-morl"}),
     "morl tra": ({"train"}, {"resume"}),
-    "morl train ": ({"pd-morl", "c-morl", "morl-d"}, {"train"}),
+    "morl train ": ({"pd-morl", "c-morl", "morl-d", "gmorl"}, {"train"}),
     "morl train pd-morl deep-sea": ({"deep-sea-treasure-v0", "deep-sea-treasure-concave-v0"}, {"minecart-v0"}),
     "morl train pd-morl minecart-v0 --agent.le": ({"--agent.learning-rate"}, {"--agent.batch-size"}),
     "morl train c-morl minecart-v0 --agent.so": ({"--agent.solver"}, set()),

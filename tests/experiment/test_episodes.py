@@ -27,6 +27,7 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pd-morl, pre-trained": ("pd-morl", "toy-continuous-walk-v0", PRETRAINED),
     "c-morl": ("c-morl", "toy-walk-v0", toys.TINY_CMORL),
     "morl-d": ("morl-d", "toy-walk-v0", toys.TINY_MORLD_OFF_POLICY),
+    "gmorl": ("gmorl", "toy-walk-v0", toys.TINY_GMORL),
     "morl-d, on policy": ("morl-d", "toy-continuous-walk-v0", toys.TINY_MORLD | {"solver": "ppo", "rollout_steps": 8}),
     "morl-d, Stable-Baselines3": ("morl-d", "toy-walk-v0", SB3),
 }

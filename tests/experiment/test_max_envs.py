@@ -74,7 +74,7 @@ def licenses() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("env", [Licensed, WithoutRewardSpace])
-@pytest.mark.parametrize("agent", ["pd-morl", "c-morl", "morl-d"])
+@pytest.mark.parametrize("agent", ["pd-morl", "c-morl", "morl-d", "gmorl"])
 def test_one_license_trains_evaluates_and_resumes(agent: str, env: type[gymnasium.Env], tmp_path: Path) -> None:
     options = OPTIONS if agent != "c-morl" else {**OPTIONS, "config": {"hidden_sizes": (8,), "samples_per_update": 50}}
     run = morl.train(agent, env, num_envs=1, max_envs=1, run_dir=tmp_path / "run", **options)

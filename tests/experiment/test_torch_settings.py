@@ -20,6 +20,7 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "c-morl": ("c-morl", WALK, toys.TINY_CMORL | {"backend": "eager"}),
     "c-morl, cpo": ("c-morl", CONTINUOUS, toys.TINY_CMORL | {"solver": "cpo", "backend": "eager"}),
     "c-morl, compiled": ("c-morl", CONTINUOUS, toys.TINY_CMORL),
+    "gmorl": ("gmorl", WALK, toys.TINY_GMORL),
     "morl-d, dqn": ("morl-d", WALK, toys.TINY_MORLD_OFF_POLICY),
     "morl-d, two threads": ("morl-d", WALK, toys.TINY_MORLD_OFF_POLICY | {"workers": 2}),
     "morl-d, discrete sac": ("morl-d", WALK, toys.TINY_MORLD_OFF_POLICY | {"solver": "discrete-sac"}),

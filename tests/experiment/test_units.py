@@ -33,6 +33,7 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "c-morl, continuous": ("c-morl", "box", toys.TINY_CMORL),
     "c-morl, trust region": ("c-morl", "box", toys.TINY_CMORL | {"solver": "cpo"}),
     "c-morl, lagrangian": ("c-morl", "discrete", toys.TINY_CMORL | {"solver": "lagrangian"}),
+    "gmorl": ("gmorl", "discrete", toys.TINY_GMORL),
     "morl-d, dqn": ("morl-d", "discrete", MORL_D),
     "morl-d, discrete sac": ("morl-d", "discrete", MORL_D | {"solver": "discrete-sac"}),
     "morl-d, tchebycheff": ("morl-d", "discrete", MORL_D | {"preset": "tchebycheff"}),

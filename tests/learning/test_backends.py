@@ -16,7 +16,7 @@ from torch import Tensor
 from morl.learning.backends import choose_backend, make_runner, make_update
 from morl.learning.backends.numba.sac import NumbaSAC
 from morl.learning.backends.numba.td3 import NumbaTD3
-from morl.learning.discrete_sac import DiscreteSAC
+from morl.learning.discrete_sac import DiscreteSAC, DiscreteSACSettings
 from morl.learning.dqn import DQN, DQNSettings
 from morl.learning.encoders import Architecture
 from morl.learning.off_policy import OffPolicyAlgorithm
@@ -25,7 +25,7 @@ from morl.learning.ppo import PPO, PPOSettings, actor_critic, ppo_update
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
-from morl.learning.types import ImageShape
+from morl.learning.types import ImageShape, RowShape
 
 CPU = torch.device("cpu")
 OBSERVATION = 10  # an image of 3 x 3 pixels, where a case has images, and one number
@@ -177,7 +177,11 @@ WALKS: dict[str, tuple[Callable[[Any], Any], Any, dict[str, Any]]] = {
         },
     ),
     "sac": (sac, SACSettings(**OFF_POLICY, target_entropy=-2.0), COMMON | SAC_VALUES),
-    "discrete-sac": (discrete_sac, SACSettings(**OFF_POLICY, target_entropy=0.4), COMMON | SAC_VALUES),
+    "discrete-sac": (
+        discrete_sac,
+        DiscreteSACSettings(**OFF_POLICY, target_entropy=0.4),
+        COMMON | SAC_VALUES | {"rows": RowShape(4, 2)},
+    ),
     "dqn": (dqn, DQNSettings(**OFF_POLICY), COMMON | {"learning_rate": 0.05, "shared_layers": 1}),
     "ppo": (
         PPOPopulation,

@@ -75,6 +75,13 @@ TINY_MORLD_CONDITIONED: dict[str, Any] = TINY_MORLD | {
 }
 TINY_MORLD_OFF_POLICY: dict[str, Any] = TINY_MORLD_CONDITIONED | {"offline_updates": 2, "workers": 1}
 TINY_MORLD_ON_POLICY: dict[str, Any] = TINY_MORLD | {"rollout_steps": 4, "epochs": 2, "minibatches": 2}
+TINY_GMORL: dict[str, Any] = {
+    "hidden_sizes": (8,),
+    "batch_size": 8,
+    "updates_per_step": 0.2,
+    "random_exploration_steps": 20,
+    "buffer_size": 200,
+}
 TINY_TSIVR: dict[str, Any] = {
     "population": 3,
     "initial_episodes": 2,

@@ -1,6 +1,6 @@
 """The lab: small tasks whose fronts are known, and everything that is known about each id.
 
-docs/environments/task_families.md explains them. Rules are written once: the single form of a task is its kernel with
+docs/environments/lab.md explains them. Rules are written once: the single form of a task is its kernel with
 one environment.
 """
 

@@ -1,14 +1,16 @@
 """Collection of transitions: the vector environment's state, and the accrued rewards of its episodes."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.action_masks import MaskReader
 from morl.learning.observations import Encoder, final_observations
-from morl.learning.scalarization import AugmentedState
 from morl.protocols import Actions, BoolArray, Problem, StateDict, VectorEnvironment
+
+if TYPE_CHECKING:
+    from morl.learning.scalarization import AugmentedState
 
 
 class Collector:
@@ -26,7 +28,7 @@ class Collector:
         self,
         num_envs: int,
         encode: Encoder,
-        augmented_state: AugmentedState,
+        augmented_state: "AugmentedState",
         discount: float,
         problem: Problem,
     ) -> None:

@@ -1,0 +1,1 @@
+"""GMORL: a generalizable multi-objective agent for edge offloading, for any environment with discrete actions."""
