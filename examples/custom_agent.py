@@ -16,6 +16,7 @@ from morl.agents import check_agent
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.observations import encoder
 from morl.learning.optimizers import Adam
+from morl.learning.processor import restore_generator
 from morl.policy_files import PolicyData, PolicySpec
 from morl.protocols import (
     Actions,
@@ -153,7 +154,7 @@ class Reinforce:
         """Restore a state that `state_dict` returned."""
         self.parameters.data.copy_(state["parameters"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.random.set_state(state["random"])
+        restore_generator(self.random, state["random"])
         self.observations = state["observations"]
         self.rollout = list(state["rollout"])
         self.steps, self.updates = state["counters"]

@@ -71,12 +71,13 @@ IndexArray = NDArray[np.int64]
 
 
 class SystemRecord(TypedDict):
-    """What `system.json` holds.
+    """What `system.json` holds, of the process that began the run, or that continued it on another device.
 
-    `commit` is that of the sources when the run began, with "+" where files differed from it (None for a wheel);
-    `processor` and `cores` are those of the machine; `device` is the resolved one ("cpu", "cuda"); `update_backend`
-    executes the updates ("eager", "numba"; None where the agent does not say); `env_backend` steps the training
-    environments.
+    `commit` is that of the sources, with "+" where files differed from it (None for a wheel).
+    `processor` and `cores` are those of the machine. `device` is the resolved one ("cpu", "cuda"). `gpu` has the card's
+    "name", its "driver" (None where the system does not say) and "cuda", the version that PyTorch is built for; None on
+    a CPU. `update_backend` executes the updates ("eager", "numba", "cuda-graph"; None where the agent does not say).
+    `env_backend` steps the training environments.
     """
 
     morl: str
@@ -86,6 +87,7 @@ class SystemRecord(TypedDict):
     processor: str
     cores: int | None
     device: str
+    gpu: dict[str, str | None] | None
     update_backend: str | None
     env_backend: str | None
     packages: dict[str, str]

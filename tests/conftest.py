@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 TOYS = str(Path(__file__).with_name("toys"))
 sys.path.insert(0, TOYS)
@@ -25,6 +26,23 @@ def without_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recorder, "_draw", lambda self, steps, points: None)
         yield
+
+
+@pytest.fixture(params=["pretend", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """A device that is no CPU: a pretended one everywhere, and CUDA where there is one (`-m gpu`)."""
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("PyTorch finds no CUDA device here")
+        yield torch.device("cuda")
+        return
+    import pretend
+
+    reason = pretend.unavailable()
+    if reason is not None:
+        pytest.skip(reason)
+    with pretend.pretended() as place:
+        yield place
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ from morl.learning.encoders import Architecture
 from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
 from morl.learning.ppo import actor_critic
+from morl.learning.processor import restore_generator
 from morl.learning.rollouts import TransitionSizes
 from morl.learning.types import ImageShape
 from morl.policy_files import PolicyData, PolicySpec
@@ -488,7 +489,7 @@ class CMORL:
         self.pending = [Task(**entry) for entry in state["pending"]]
         self.stage = self._new_stage(state["num_tasks"])
         self.stage.load_state_dict(state["stage"])
-        self.generator.set_state(state["generator"])
+        restore_generator(self.generator, state["generator"])
 
     def reset_episodes(self) -> None:
         """Start new episodes at the next step: called where the environment's state could not be saved."""

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
-from morl.learning.backends import BackendSetting
-from morl.learning.types import Activation, CombinerName, Normalization, WeightingName
+from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 MemoryName: TypeAlias = Literal["none", "gru"]

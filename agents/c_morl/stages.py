@@ -24,11 +24,12 @@ from morl.agents.c_morl.constraints import (
 from morl.agents.c_morl.episode_statistics import EpisodeStatistics
 from morl.agents.c_morl.solvers import ConstrainedUpdate, ConstraintSolver, initialization_solver
 from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
-from morl.learning.backends import BackendSetting, choose_backend, make_update
+from morl.learning.backends import choose_backend, make_update
 from morl.learning.population import Population
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update, probability_ratios
 from morl.learning.return_weights import ReturnEstimates, WeightRule, preference, weight_rule
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
+from morl.learning.types import BackendSetting
 from morl.protocols import FloatArray, StateDict
 
 

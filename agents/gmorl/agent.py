@@ -39,6 +39,7 @@ from morl.learning.backends import make_update
 from morl.learning.collector import Collector
 from morl.learning.discrete_sac import DiscreteSAC, DiscreteSACSettings
 from morl.learning.observations import ObservationEncoder, observation_encoder, row_shape
+from morl.learning.processor import restore_generator
 from morl.learning.replay import ReplayBuffer, split_pixels
 from morl.learning.sampled_batches import SampledBatches, linear_utility
 from morl.learning.scalarization import AugmentedState
@@ -336,8 +337,8 @@ class GMORL:
         self.collector.load_state_dict(state["collector"])
         self.preferences = state["preferences"].copy()
         self.random.bit_generator.state = state["random"]
-        self.exploration.set_state(state["exploration"])
-        self.sampling.set_state(state["sampling"])
+        restore_generator(self.exploration, state["exploration"])
+        restore_generator(self.sampling, state["sampling"])
         self.steps = state["steps"]
         self.banked_update = -1
 

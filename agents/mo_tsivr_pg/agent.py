@@ -48,6 +48,7 @@ from morl.learning.encoders import Architecture
 from morl.learning.observations import observation_encoder
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import actor_critic
+from morl.learning.processor import restore_generator
 from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import riesz
 from morl.protocols import (
@@ -434,7 +435,7 @@ class MOTSIVRPG:
             getattr(self, name).copy_(state[name])
         self.values = state["values"].to(self.device)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.random.set_state(state["random"])
+        restore_generator(self.random, state["random"])
         self.batch.load_state_dict(state["batch"])
         self._publish()
 

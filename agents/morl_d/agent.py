@@ -333,8 +333,12 @@ class MORLD:
         return policies[:, None]
 
     def _by_policy(self, column: NDArray[Any]) -> Tensor:
-        """Return a column [env, width] as [active, env, width]: each active policy has a block of environments."""
-        return self._tensor(column).view(self.num_active, -1, column.shape[1])
+        """Return a column [env, width] as [active, env, width]: each active policy has a block of environments.
+
+        It stays on the CPU: solvers copy what they need to their device at once, and rollouts stay there.
+        """
+        rows = torch.as_tensor(np.asarray(column, dtype=np.float32))
+        return rows.view(self.num_active, -1, column.shape[1])
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(np.asarray(array, dtype=np.float32), device=self.device)

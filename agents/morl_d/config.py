@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-from morl.learning.types import Activation, CombinerName, Normalization, WeightingName
+from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
 
 SolverOption: TypeAlias = int | float | bool | str
 
@@ -193,11 +193,12 @@ class Config:
     """Lambda of the advantages of ppo and eupg (GAE)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the products between hidden layers; bfloat16 needs the eager backend."""
-    backend: Literal["auto", "eager", "numba"] = "auto"
-    """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager."""
+    backend: BackendSetting = "auto"
+    """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager;
+    cuda-graph: captured once and replayed, on a GPU."""
     workers: int | None = None
-    """Threads that train the population, each a part of it with a random stream of its own; None: 2 where hidden
-    layers have 128 units or more and updates are eager, else 1 (compiled updates have threads of their own)."""
+    """Threads that train the population on a CPU, each a part of it with a random stream of its own; None: 2 where
+    hidden layers have 128 units or more and updates are eager, else 1 (compiled updates have threads of their own)."""
 
     def __post_init__(self) -> None:
         """Refuse values that are out of range."""

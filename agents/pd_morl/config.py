@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
 from morl.learning.td3 import CriticLoss
-from morl.learning.types import Activation, Normalization
+from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,8 @@ class DiscreteConfig(PresetConfig):
     """Environment steps between two evaluations of the key preferences."""
     key_episodes: int = 1
     """Episodes for each key preference in an evaluation."""
+    backend: EagerOrGraph = "auto"
+    """Backend that executes the updates; auto: eager; cuda-graph: captured once and replayed, on a GPU."""
 
     PRESETS = {  # noqa: RUF012  (a ClassVar of the base class)
         "improved": {},
@@ -221,6 +223,19 @@ class DiscreteConfig(PresetConfig):
         "key_update_steps": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
         "key_episodes": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
     }
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, settings that have no effect, and those that a graph cannot hold.
+
+        Raises:
+            ValueError: names the setting, its value and what would be right.
+        """
+        super().__post_init__()
+        if self.backend == "cuda-graph" and self.learning_rate_half_life is not None:
+            raise ValueError(
+                f"backend is 'cuda-graph', but learning_rate_half_life is {self.learning_rate_half_life}, which changes"
+                " every update: use 'eager'"
+            )
 
 
 def _has_angle(config: "ContinuousConfig") -> bool:
@@ -321,8 +336,9 @@ class ContinuousConfig(PresetConfig):
     """Episodes for each key preference in an evaluation."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the products between hidden layers; bfloat16 needs the eager backend and pays for wide networks."""
-    backend: Literal["auto", "eager", "numba"] = "auto"
-    """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager."""
+    backend: BackendSetting = "auto"
+    """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager;
+    cuda-graph: captured once and replayed, on a GPU."""
 
     PRESETS = {  # noqa: RUF012  (a ClassVar of the base class)
         "improved": {},

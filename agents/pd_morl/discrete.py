@@ -28,11 +28,12 @@ from torch.nn.functional import smooth_l1_loss
 
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
-from morl.agents.pd_morl.hindsight import Batch, HindsightReplay, preference_distribution
+from morl.agents.pd_morl.hindsight import Batch, HindsightBatches, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
+from morl.learning.backends import MAX_UPDATES, make_runner
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.values import best_actions, pessimistic, select, utility
 from morl.policy_files import PolicyData
@@ -61,13 +62,13 @@ class PDMORL:
         device: where networks and replay lie.
 
     Raises:
-        ValueError: the actions are not discrete, or `oracle_keys` is set and the true front is not known.
+        ValueError: the actions are not discrete, `oracle_keys` is set and the true front is not known, or the backend
+            does not support the device.
     """
 
     config_class = DiscreteConfig
     several_learners = True
     metric_descriptions = METRIC_DESCRIPTIONS
-    backend = "eager"
     uses_action_masks = True
 
     def __init__(
@@ -106,6 +107,8 @@ class PDMORL:
         """[learner * critic, n]."""
         self.target_parameters = self.parameters.detach().clone()
         self.optimizer = Adam(self.parameters)
+        self.run_updates = make_runner(device, config.backend)
+        self.backend = self.run_updates.backend
         self.policy = ConditionedPolicy(problem, "action-values", config, architecture, device, ensemble=config.critics)
 
         self.steps = 0
@@ -166,8 +169,9 @@ class PDMORL:
             step = EnvStep._make(envs.step(actions + self.first_action))
             self.replay.add(self.episodes.advance(actions[:, None], step))
             self.steps += self.num_envs
-            for batch in self.replay.batches(self._updates_due(), config.batch_size, config.relabeled_share):
-                self.update(batch)
+            updates_due = self._updates_due()
+            if updates_due > 0:
+                self._learn(self.replay.draw(updates_due, config.batch_size, config.relabeled_share))
             yield
 
     def update(self, batch: Batch) -> None:
@@ -245,6 +249,25 @@ class PDMORL:
         return values | alignment_metrics(self.latest_update, self.keys, self.origin, learner)
 
     # --- Components ---------------------------------------------------------------------------------------------------
+
+    def _learn(self, drawn: HindsightBatches) -> None:
+        """Take a gradient step for each batch, executed by the backend."""
+        for start in range(0, len(drawn), MAX_UPDATES):
+            part = slice(start, start + MAX_UPDATES)
+            inputs = {"index": drawn.index[:, part], "preferences": drawn.preferences[:, part]}
+            updates = self.updates + inputs["index"].shape[1]
+            self.latest_update = self.run_updates(None, self._update_all, inputs)
+            self.updates = updates  # a replayed graph counts nothing
+
+    def _update_all(self, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take a gradient step for each batch; return what `metrics` shows of the last.
+
+        Args:
+            drawn: "index" [learner, update, batch], "preferences" [learner, update, batch, objective].
+        """
+        for batch in self.replay.gather(drawn["index"], drawn["preferences"]):
+            self.update(batch)
+        return self.latest_update
 
     def _measure_keys(self, evaluates: Sequence[Evaluate]) -> None:
         """Evaluate the keys with the learners' current policies."""

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, cat
+from torch import Tensor
 
 from morl.action_masks import MaskReader, num_choices, random_choices
 from morl.agents.pd_morl.config import PresetConfig
@@ -215,7 +215,8 @@ class Episodes:
     def states(self) -> Tensor:
         """Return the networks' inputs (s, w) [learner, env, observation_width + objectives]."""
         assert self.observations is not None
-        return cat([self.learners.split(self.observations), self.learners.split(self.preferences.current)], dim=-1)
+        states = np.concatenate([self.observations, self.preferences.current], axis=1, dtype=np.float32)
+        return self.learners.split(states)  # one copy to the device
 
     def random_choices(self) -> IndexArray:
         """Return a random choice for each environment [learner * env], each of the allowed ones equally likely."""

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.agents.pd_morl.learners import Learners, rows
+from morl.learning.processor import restore_generator
 from morl.learning.replay import ReplayBuffer, split_pixels
 from morl.protocols import BoolArray, FloatArray, StateDict
 
@@ -206,16 +208,16 @@ class HindsightReplay:
         return len(self.buffer)
 
     def add(self, transitions: Transitions) -> None:
-        """Store one transition of every environment.
+        """Store one transition of every environment: one copy to the device, and one of what is kept as bytes.
 
         Args:
             transitions: [learner * env, ...].
         """
-        columns = {name: column for name, column in transitions._asdict().items() if column is not None}
-        tensors = split_pixels({name: self.learners.split(column) for name, column in columns.items()}, self.pixels)
-        self.buffer.add(**tensors)
-        if self.bytes is not None:
-            self.bytes.add(**tensors)
+        columns = split_pixels(transitions._asdict(), self.pixels)
+        for buffer in (self.buffer, self.bytes):
+            if buffer is not None:
+                rows = [columns[name] for name in buffer.columns]
+                buffer.add_rows(self.learners.split(np.concatenate(rows, axis=1, dtype=np.float32)))
 
     def draw(self, count: int, batch_size: int, relabeled_share: float) -> HindsightBatches:
         """Return batches for `count` updates, drawn at once, which is several times cheaper than one by one.
@@ -248,19 +250,17 @@ class HindsightReplay:
             byte_columns={} if self.bytes is None else self.bytes.columns,
         )
 
-    def batches(self, count: int, batch_size: int, relabeled_share: float) -> Iterator[Batch]:
-        """Yield the transitions and preferences of batches for `count` updates one by one, drawn at once.
+    def gather(self, index: Tensor, preferences: Tensor) -> Iterator[Batch]:
+        """Yield the transitions and preferences that were drawn for updates, one batch after the other.
 
         Args:
-            count: updates.
-            batch_size: transitions of each update, for each learner.
-            relabeled_share: share of the preferences that is redrawn, between 0 and 1.
+            index: [learner, update, batch] row of each transition.
+            preferences: [learner, update, batch, objective].
         """
-        drawn = self.draw(count, batch_size, relabeled_share)
-        for update in range(count):
-            batch = self.buffer.gather(drawn.index[:, update]) | {"preference": drawn.preferences[:, update]}
+        for update in range(index.shape[1]):
+            batch = self.buffer.gather(index[:, update]) | {"preference": preferences[:, update]}
             if self.bytes is not None:
-                batch |= _with_bytes(batch, self.bytes.gather(drawn.index[:, update]))
+                batch |= _with_bytes(batch, self.bytes.gather(index[:, update]))
             yield batch
 
     def _relabel(self, preferences: Tensor, share: float, stream: torch.Generator) -> Tensor:
@@ -290,7 +290,7 @@ class HindsightReplay:
         self.buffer.load_state_dict(state["buffer"], rows(learner))
         if self.bytes is not None:
             self.bytes.load_state_dict(state["bytes"], rows(learner))
-        self._streams[learner].set_state(state["stream"])
+        restore_generator(self._streams[learner], state["stream"])
 
 
 def _with_bytes(batch: Batch, columns: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -121,6 +121,8 @@ class KeyPreferences:
         """[learner, key] utility above the origin in the latest evaluation."""
         self._keys = torch.as_tensor(self.preferences, dtype=torch.float32, device=device)
         self._origin = torch.as_tensor(origin, dtype=torch.float32, device=device)
+        self._coefficients = torch.zeros(learners, len(self.preferences) + 1, count, device=device)
+        """[learner, key + 1, objective] of the interpolator; written in place, where captured updates read them."""
         self._fit()
 
     def __len__(self) -> int:
@@ -192,7 +194,7 @@ class KeyPreferences:
         vectors = torch.as_tensor(self.returns, dtype=torch.float32, device=self._keys.device) - self._origin
         vectors = vectors.clamp(min=0.0) * torch.as_tensor(self.measured, device=vectors.device).unsqueeze(-1)
         vectors = torch.where(vectors.sum(dim=-1, keepdim=True) > 0, vectors, self._keys)
-        self._coefficients = fit_interpolator(self._keys, normalize(vectors, dim=-1))
+        self._coefficients.copy_(fit_interpolator(self._keys, normalize(vectors, dim=-1)))
 
     def state_dict(self, learner: int = 0) -> StateDict:
         """Return one learner's returns, which of them are measured, and the latest utilities.

@@ -118,7 +118,7 @@ class Learners:
         return {name: tensor[rows(learner, count)] for name, tensor in tensors.items()}
 
     def load_rows(self, learner: int, tensors: dict[str, Tensor], saved: Mapping[str, Tensor], count: int = 1) -> None:
-        """Restore one learner's rows of tensors in place; missing tensors are created.
+        """Restore one learner's rows of tensors in place; missing tensors are created on the device.
 
         Args:
             learner: number of the learner.
@@ -128,7 +128,8 @@ class Learners:
         """
         for name, values in saved.items():
             if name not in tensors:
-                tensors[name] = values.new_zeros((len(self) * count, *values.shape[1:]))
+                shape = (len(self) * count, *values.shape[1:])
+                tensors[name] = values.new_zeros(shape, device=self.device)
             tensors[name][rows(learner, count)] = values
 
     def state_dict(self, learner: int) -> StateDict:

@@ -192,10 +192,21 @@ def _to_tensors(state: object) -> object:
         case list() | tuple():
             return type(state)(_to_tensors(value) for value in state)
         case torch.Tensor():
-            # A view would be saved with all the storage behind it.
-            return state.detach().cpu().clone()
+            return _compact(state.detach().cpu())
         case _:
             return state
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor on the CPU whose storage holds nothing else, because all of the storage would be saved.
+
+    It shares the memory where it can: a replay buffer may take half of the machine's.
+    """
+    if tensor.untyped_storage().nbytes() == tensor.nbytes:
+        return tensor
+    if tensor.is_contiguous() and tensor.dtype != torch.bfloat16:  # NumPy has none
+        return torch.from_numpy(tensor.numpy())
+    return tensor.clone()
 
 
 def _from_tensors(state: object) -> object:

@@ -31,6 +31,7 @@ class Checkpointing:
 
     Attributes:
         notes: what the user should know of the restored state, one sentence each.
+        moved: whether the restored state was saved on another device.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Checkpointing:
         self.reporter = reporter
         self.run_dir = run_dir
         self.notes: list[str] = []
+        self.moved = False
         self._start: tuple[dict[str, Any], RecordMarks] | None = None
 
     def save(self) -> None:
@@ -80,7 +82,13 @@ class Checkpointing:
         return RecordMarks(self.agent.steps, recorder.marks)
 
     def _write(self, states: Mapping[str, object], marks: RecordMarks) -> None:
-        manifest = {**self.identity(), "step": marks.step, "version": VERSION, "records": marks.to_json()}
+        manifest = {
+            **self.identity(),
+            "device": self.experiment.settings.device,
+            "step": marks.step,
+            "version": VERSION,
+            "records": marks.to_json(),
+        }
         checkpoint.save(self.run_dir / CHECKPOINTS / f"step-{marks.step:012d}", manifest, states)
         checkpoint.rotate(self.run_dir)
 
@@ -104,7 +112,15 @@ class Checkpointing:
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise ValueError(f"checkpoint {folder} is foreign: it does not fit config.toml ({error})") from error
         self.reporter.load_state_dict(states["counters"])
-        records = checkpoint.read_manifest(folder).get("records")
+        manifest = checkpoint.read_manifest(folder)
+        records = manifest.get("records")
+        before = manifest.get("device", self.experiment.settings.device)
+        self.moved = before != self.experiment.settings.device
+        if self.moved:
+            self.notes.append(
+                f"the run was trained on {before} up to step {self.agent.steps:,} and continues on"
+                f" {self.experiment.settings.device}: random numbers and roundings are not those of a run on one device"
+            )
         pretraining_steps = self.agent.pretraining_steps
         if pretraining_steps > 0:  # only then there are events on an axis of such steps, and all of them count there
             pretraining_steps += self.reporter.units.steps

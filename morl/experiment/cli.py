@@ -151,7 +151,14 @@ def resume(args: Sequence[str]) -> None:
     chosen = parse(Resume, args, "morl resume")
     from morl.experiment import report, resuming
 
-    run = resuming.resume(chosen.run, chosen.total_steps, trust=chosen.trust, progress=True, loggers=chosen.log)
+    run = resuming.resume(
+        chosen.run,
+        chosen.total_steps,
+        device=chosen.device,
+        trust=chosen.trust,
+        progress=True,
+        loggers=chosen.log,
+    )
     report.show_trained([run])
 
 

@@ -40,6 +40,8 @@ class Resume:
     """The run folder."""
     total_steps: int | None = None
     """Train until this many steps in all."""
+    device: Literal["cpu", "cuda"] | None = None
+    """Where networks live from now on; default: where they lived before. On another device random numbers differ."""
     log: tuple[str, ...] | None = None
     """Where to log, as for morl train; default: where the run was logged before. W&B and MLflow continue their run."""
     trust: bool = False

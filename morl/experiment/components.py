@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import comb
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -20,7 +20,8 @@ from morl.experiment.schedules import fit_schedules
 from morl.experiment.settings import Resolved, Settings, to_toml, whole
 from morl.experiment.units import RewardUnits, measure_units
 from morl.learning.memory import check_memory
-from morl.learning.processor import resolve_device
+from morl.learning.processor import gpu_facts, resolve_device
+from morl.learning.types import Device
 from morl.protocols import Agent, AgentClass, ExecutesUpdates, FloatArray, Problem, StatesMemory
 from morl.seeding import derived_seed
 
@@ -99,6 +100,24 @@ class Experiment:
             ValueError: the number is not whole, or not positive.
         """
         return replace(self, settings=replace(self.settings, total_steps=whole("total_steps", total_steps, 1)))
+
+    @property
+    def gpu(self) -> dict[str, str | None] | None:
+        """Return the card that the run uses, its driver and the version of CUDA; None on a CPU."""
+        return gpu_facts() if self.settings.device == "cuda" else None
+
+    def with_device(self, device: Device) -> "Experiment":
+        """Return the same experiment on another device.
+
+        Args:
+            device: "auto", "cpu" or "cuda".
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if device not in get_args(Device):
+            raise ValueError(f"device is {device!r}, but must be one of {', '.join(get_args(Device))}")
+        return replace(self, settings=replace(self.settings, device="cpu" if device == "auto" else device))
 
     def measure_units(self) -> RewardUnits:
         """Return the units of the agent's rewards."""

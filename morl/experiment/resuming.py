@@ -15,6 +15,7 @@ from morl.experiment.ownership import OwnedFolder, clean_up, recover
 from morl.experiment.run import Run, experiment_of, load
 from morl.experiment.session import Session
 from morl.learning.processor import prepared_processor
+from morl.learning.types import Device
 from morl.run_folder import CHECKPOINTS, EVENTS, POLICIES
 
 
@@ -23,6 +24,7 @@ def resume(
     run_dir: str | Path,
     total_steps: float | None = None,
     *,
+    device: Device | None = None,
     env: EnvBuilder | None = None,
     trust: bool = False,
     progress: bool | None = None,
@@ -36,6 +38,8 @@ def resume(
     Args:
         run_dir: the run folder.
         total_steps: train until this many steps in all (1e6 works too); default: what the run was started with.
+        device: "cpu" or "cuda", where networks live from now on; default: where they lived before. On another device
+            the run continues with other random numbers and roundings, which a warning says.
         env: the environment again, where the run was started with a callable.
         trust: import the modules that the run folder names for agent, environment and loggers, which run as your own
             code, and log to the servers that it names.
@@ -60,6 +64,8 @@ def resume(
             raise ValueError(f"run {path} has no checkpoint to resume from: overwrite it with a new one")
         if total_steps is not None:
             experiment = experiment.with_total_steps(total_steps)
+        if device is not None:
+            experiment = experiment.with_device(device)
         choice = loggers_to_resume(path, loggers, trust)
         session = stack.enter_context(closing(Session(experiment, path, units=saved_units(newest), loggers=choice)))
         marks = session.checkpointing.restore(newest)
@@ -71,6 +77,6 @@ def resume(
                 f" {experiment.settings.total_steps:,}, but must be greater"
             )
         clean_up(path)
-        session.continue_records(marks)
+        session.continue_records(marks, moved=session.checkpointing.moved)
         drive([session], session.agent, progress, on_step)
     return load(path, experiment=experiment)

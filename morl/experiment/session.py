@@ -83,13 +83,16 @@ class Session:
         recorder.text("config", f"```toml\n{self._config}```")
         recorder.text("command", f"`{command}`")
 
-    def continue_records(self, marks: RecordMarks) -> None:
+    def continue_records(self, marks: RecordMarks, moved: bool = False) -> None:
         """Write config.toml again, and cut the records back to the checkpoint that was restored.
 
         Args:
             marks: how far they had been written when the checkpoint was saved.
+            moved: whether the run continues on another device, so that system.json is written again.
         """
         write_text(self.run_dir / CONFIG, self._config)
+        if moved:
+            write_text(self.run_dir / SYSTEM, json_text(dict(self._system())))
         recorder = self._recorder(marks)
         self.reporter.recorder = recorder
         notes = [*self.checkpointing.notes, *recorder.notes]
@@ -132,6 +135,7 @@ class Session:
             "processor": _processor_name(),
             "cores": os.cpu_count(),
             "device": self.experiment.settings.device,
+            "gpu": self.experiment.gpu,
             "update_backend": backend_of(self.agent),
             "env_backend": None if backend is None else str(backend),
             "packages": {name: version(name) for name in PACKAGES},

@@ -37,6 +37,7 @@ from morl.experiment.layers import (
 )
 from morl.experiment.parsing import parse
 from morl.experiment.toml import read_table, write_table
+from morl.learning.types import Device
 
 AgentConfig = TypeVar("AgentConfig")
 
@@ -54,7 +55,7 @@ class Settings(Generic[AgentConfig]):
     """Environment steps of training."""
     seed: int = 0
     """The one integer that every random stream is derived from."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     """Where networks live; auto is the CPU."""
     num_envs: int = 10
     """Number of environments that the agent learns from."""

@@ -18,6 +18,8 @@ STATED_FROM: Final = 256 * 1024**2
 def check_memory(need: MemoryNeed, device: torch.device) -> None:
     """State in the log how much memory transitions take, and check that there is as much.
 
+    A CPU's memory is taken as transitions come, so that a short run takes less; a GPU's is taken at once.
+
     Args:
         need: what they take.
         device: where they will lie.
@@ -26,12 +28,13 @@ def check_memory(need: MemoryNeed, device: torch.device) -> None:
         ValueError: there is less; the message says how many transitions fit.
     """
     available = available_memory(device)
-    size = need.transitions * need.bytes_each
+    transitions = need.transitions if device.type == "cpu" else need.value * need.copies
+    size = transitions * need.bytes_each
     known = "" if available is None else f"; {_text(available)} are available"
     if available is not None and size > available:
         fitting = max(1, available // need.bytes_each // need.copies)
         raise ValueError(
-            f"{need.setting} is {need.value}, but {need.what} of {need.transitions:,} transitions with"
+            f"{need.setting} is {need.value}, but {need.what} of {transitions:,} transitions with"
             f" {need.bytes_each:,} bytes each takes {_text(size)} of memory, and {_text(available)} are available: set"
             f" {need.setting} to at most {fitting}"
         )
@@ -39,7 +42,7 @@ def check_memory(need: MemoryNeed, device: torch.device) -> None:
         _LOGGER.info(
             "%s of %s transitions takes %s of memory (%s bytes each)%s.",
             need.what.capitalize(),
-            f"{need.transitions:,}",
+            f"{transitions:,}",
             _text(size),
             f"{need.bytes_each:,}",
             known,

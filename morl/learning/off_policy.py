@@ -96,6 +96,16 @@ class OffPolicyAlgorithm(Protocol):
         """Run one update of every policy; return metrics by name, detached."""
         ...
 
+    def update_choices(self, count: int) -> tuple[object, ...]:
+        """Return what the next updates depend on beside settings and tensors: the branches that each of them takes.
+
+        Updates with the same choices run the same operations.
+
+        Args:
+            count: number of updates.
+        """
+        ...
+
     def explore(
         self, observations: Tensor, utility: UtilityFn, generator: torch.Generator, masks: Tensor | None = None
     ) -> Tensor:
@@ -126,6 +136,10 @@ class TensorState:
     def tensors(self) -> dict[str, Tensor]:
         """Return the complete state [policy, ...] by name, not copied."""
         raise NotImplementedError
+
+    def update_choices(self, count: int) -> tuple[object, ...]:  # noqa: ARG002
+        """Return no choices: every update runs the same operations."""
+        return ()
 
     def state_dict(self, policies: slice = slice(None)) -> dict[str, Any]:
         """Return counters and the tensors of some policies or all; views, not copies."""

@@ -1,11 +1,14 @@
 """The device, and process-wide settings that make small batched updates fast on a CPU while a run trains."""
 
 import ctypes
+import hashlib
 import math
 import mmap
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -100,13 +103,50 @@ def resolve_device(device: str) -> torch.device:
     """Return a device by name.
 
     Args:
-        device: "cpu", "cuda", or "auto" for CUDA where there is one.
+        device: "cpu" or "cuda"; "auto" is the CPU.
 
     Raises:
-        ValueError: "cuda" on a machine without it.
+        ValueError: "cuda" on a machine without it; the message says whether PyTorch or the driver lacks it.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', but torch finds no CUDA device here: use 'cpu' or 'auto'")
-    return torch.device(device)
+        built_for = torch.version.cuda
+        if built_for is None:
+            reason = f"this PyTorch, {torch.__version__}, is built without CUDA"
+        else:
+            reason = f"PyTorch finds no GPU here with a driver for CUDA {built_for}"
+        raise ValueError(f"device is 'cuda', but {reason}: use 'cpu'")
+    return torch.device("cpu" if device == "auto" else device)
+
+
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Linux: its first line names NVIDIA's kernel module with its version."""
+
+
+def gpu_facts() -> dict[str, str | None]:
+    """Return the name of the GPU that is used, the version of its driver, and that of CUDA which PyTorch is built for.
+
+    The driver is None where the system does not say.
+    """
+    driver = None
+    if DRIVER.exists():
+        first_line = DRIVER.read_text(errors="replace").partition("\n")[0]
+        found = re.search(r"\d+\.\d+(\.\d+)?", first_line)
+        driver = found.group() if found else None
+    return {"name": torch.cuda.get_device_name(), "driver": driver, "cuda": torch.version.cuda}
+
+
+def restore_generator(generator: torch.Generator, state: torch.Tensor) -> None:
+    """Restore a random stream; where the state is that of another kind of device, seed the stream with it.
+
+    A CPU's generators and a GPU's hold different things. The stream then continues with other numbers, which depend on
+    nothing but the state.
+
+    Args:
+        generator: the stream.
+        state: result of `get_state`, on the CPU.
+    """
+    if state.shape == generator.get_state().shape:
+        generator.set_state(state)
+        return
+    digest = hashlib.sha256(state.numpy().tobytes()).digest()
+    generator.manual_seed(int.from_bytes(digest[:7], "big"))

@@ -1,8 +1,10 @@
 """Replay buffer: one preallocated ring of rows per policy. A row is a whole transition, so a sample is one gather."""
 
 from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.processor import untouched_zeros
@@ -45,7 +47,14 @@ class ReplayBuffer:
         Args:
             values: one tensor [policy, n, width] for each column, n at most the capacity; others are not read.
         """
-        new = torch.cat([values[name] for name in self.columns], dim=2)
+        self.add_rows(torch.cat([values[name] for name in self.columns], dim=2))
+
+    def add_rows(self, new: Tensor) -> None:
+        """Store new transitions as rows.
+
+        Args:
+            new: [policy, n, width] all columns side by side, in their order, n at most the capacity.
+        """
         start = self.added % self.capacity
         count = new.shape[1]
         first = min(count, self.capacity - start)
@@ -103,11 +112,14 @@ class ReplayBuffer:
         self.added = added
 
 
-def split_pixels(transitions: Mapping[str, Tensor], pixels: int) -> dict[str, Tensor]:
+Column = TypeVar("Column", Tensor, NDArray[Any])
+
+
+def split_pixels(transitions: Mapping[str, Column], pixels: int) -> dict[str, Column]:
     """Return transitions whose observations are split: "pixels" and "next_pixels" hold the first columns.
 
     Args:
-        transitions: columns by name, "observation" and "next_observation" among them [..., width].
+        transitions: tensors or arrays by name, "observation" and "next_observation" among them [..., width].
         pixels: number of columns of an observation that are pixels.
     """
     columns = dict(transitions)

@@ -131,6 +131,10 @@ class SACBase(TensorState):
         """Return whether actors and temperatures are updated after the critics in update number `update`, from 0."""
         return update % self.settings.policy_delay == 0
 
+    def update_choices(self, count: int) -> tuple[object, ...]:
+        """Return for each of the next `count` updates whether actors are due in it."""
+        return tuple(self.actor_is_due(update) for update in range(self.updates, self.updates + count))
+
     def step_critics(self, loss: Tensor) -> None:
         """Run one gradient step of all critics on their summed loss."""
         (gradient,) = torch.autograd.grad(loss, self.critics)

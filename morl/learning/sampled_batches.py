@@ -1,12 +1,12 @@
 """Transitions that were sampled from a replay buffer for some updates, gathered only when an update needs them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from morl.learning.scalarization import UtilityFn
+from morl.learning.scalarization import BoundUtility, UtilityFn
 from morl.learning.values import utility
 
 
@@ -99,6 +99,66 @@ class SampledBatches:
         """Yield the batch of one update after the other."""
         for update in range(len(self)):
             yield self._gather(update)
+
+    # --- Parts, for backends that capture updates ---------------------------------------------------------------------
+
+    def parts(self, largest: int) -> "Iterator[SampledBatches]":
+        """Yield the same updates in their order, at most `largest` at a time."""
+        for start in range(0, len(self), largest):
+            part = slice(start, start + largest)
+            yield replace(
+                self,
+                index=self.index[:, part],
+                condition=self.condition[:, part],
+                noise=self.noise[:, part],
+                weight=None if self.weight is None else self.weight[:, part],
+                direction=None if self.direction is None else self.direction[:, part],
+            )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors in which batches of the same kind differ, by name: all but the rows."""
+        tensors = {
+            "index": self.index,
+            "condition": self.condition,
+            "noise": self.noise,
+            "scale": self.scale,
+            "weight": self.weight,
+            "direction": self.direction,
+            "origin": self.origin,
+        }
+        if isinstance(self.utility, BoundUtility):
+            tensors |= {"preferences": self.utility.preferences, "bounds": self.utility.bounds}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> "SampledBatches":
+        """Return batches of the same kind with other tensors.
+
+        Args:
+            tensors: all those that `tensors` returns.
+        """
+        utility = self.utility
+        if isinstance(utility, BoundUtility):
+            utility = replace(utility, preferences=tensors["preferences"], bounds=tensors["bounds"])
+        return replace(
+            self,
+            index=tensors["index"],
+            condition=tensors["condition"],
+            noise=tensors["noise"],
+            scale=tensors["scale"],
+            weight=tensors.get("weight"),
+            direction=tensors.get("direction"),
+            origin=tensors.get("origin"),
+            utility=utility,
+        )
+
+    def fixed_parts(self) -> Hashable:
+        """Return what batches are made of beside `tensors`: batches of the same kind have the same."""
+        utility: object = self.utility
+        if isinstance(utility, BoundUtility):
+            utility = (utility.utility, utility.augmented)
+        byte_rows = None if self.byte_rows is None else self.byte_rows.data_ptr()
+        widths = (self.observation_width, self.action_width, *self.byte_columns.items())
+        return (self.rows.data_ptr(), byte_rows, widths, utility)
 
     def _gather(self, update: int) -> Batch:
         widths = [self.observation_width, self.action_width, self.scale.shape[-1], self.observation_width, 1]

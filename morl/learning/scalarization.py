@@ -1,6 +1,7 @@
 """From vector values to utilities: checks and scaling, the augmented state, and utilities bound to policies."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -89,6 +90,7 @@ class AugmentedState:
         self.units = units
         self.enabled = enabled
         self.width = len(units) + 1 if enabled else 0
+        self._units_on: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def start(self, count: int) -> FloatArray:
         """Return the accrued reward at the start of `count` episodes: [count, objective + 1], the discount 1 last."""
@@ -122,15 +124,63 @@ class AugmentedState:
         if not self.enabled:
             return values
         last = self.observation_width + len(self.units)
-        accrued = observations[..., self.observation_width : last] * observations.new_tensor(self.units)
+        accrued = observations[..., self.observation_width : last] * self._units_like(observations)
         discount = observations[..., last : last + 1]
         if values.dim() > accrued.dim():  # an action axis
             accrued = accrued.unsqueeze(-2)
             discount = discount.unsqueeze(-2)
         return accrued + discount * values
 
+    def _units_like(self, observations: Tensor) -> Tensor:
+        """Return the units [objective] as a tensor where the observations are.
 
-def bind_utility(utility: ScaledUtility, augmented: AugmentedState, preferences: Tensor, bounds: Tensor) -> UtilityFn:
+        They are copied to a GPU once: every copy waits for it, and updates must not wait.
+        """
+        if observations.device.type == "cpu":
+            return observations.new_tensor(self.units)
+        place = (observations.device, observations.dtype)
+        if place not in self._units_on:
+            self._units_on[place] = observations.new_tensor(self.units)
+        return self._units_on[place]
+
+
+@dataclass(frozen=True)
+class BoundUtility:
+    """The utility of vector values to each policy; a `UtilityFn` that shows the tensors that it depends on.
+
+    Attributes:
+        utility: u(returns, preferences, lowest, ideal), as `scaled_utility` returns it.
+        augmented: how observations hold the accrued reward.
+        preferences: [policy, 1 or batch, objective].
+        bounds: [policy, 2, objective] lowest and ideal return of each policy.
+    """
+
+    utility: ScaledUtility
+    augmented: AugmentedState
+    preferences: Tensor
+    bounds: Tensor
+
+    def __call__(self, values: Tensor, observations: Tensor) -> Tensor:
+        """Return the utilities [policy, batch, (action)].
+
+        Args:
+            values: [policy, batch, (action,) objective].
+            observations: [policy, batch, width].
+        """
+        preferences = self.preferences
+        lowest = self.bounds[:, 0:1]
+        ideal = self.bounds[:, 1:2]
+        returns = self.augmented.episode_return(values, observations)
+        if values.dim() > 3:  # an action axis
+            preferences = preferences.unsqueeze(2)
+            lowest = lowest.unsqueeze(2)
+            ideal = ideal.unsqueeze(2)
+        return self.utility(returns, preferences, lowest, ideal)  # type: ignore[no-any-return]
+
+
+def bind_utility(
+    utility: ScaledUtility, augmented: AugmentedState, preferences: Tensor, bounds: Tensor
+) -> BoundUtility:
     """Return the utility of vector values to each policy.
 
     Args:
@@ -139,15 +189,4 @@ def bind_utility(utility: ScaledUtility, augmented: AugmentedState, preferences:
         preferences: [policy, 1 or batch, objective].
         bounds: [policy, 2, objective] lowest and ideal return of each policy.
     """
-    lowest = bounds[:, 0:1]
-    ideal = bounds[:, 1:2]
-
-    def utilities_of(values: Tensor, observations: Tensor) -> Tensor:
-        returns = augmented.episode_return(values, observations)
-        if values.dim() > 3:  # an action axis
-            found = utility(returns, preferences.unsqueeze(2), lowest.unsqueeze(2), ideal.unsqueeze(2))
-        else:
-            found = utility(returns, preferences, lowest, ideal)
-        return found  # type: ignore[no-any-return]
-
-    return utilities_of
+    return BoundUtility(utility, augmented, preferences, bounds)

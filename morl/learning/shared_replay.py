@@ -52,9 +52,9 @@ class SharedReplayBuffer:
 
         Args:
             policies: indices of the policies.
-            values: one tensor [policy, n, width] for each column, n at most the capacity.
+            values: one tensor [policy, n, width] for each column, n at most the capacity; on the CPU, for one copy.
         """
-        new = torch.cat([values[name] for name in self.columns], dim=2).to(self.rows.dtype)
+        new = torch.cat([values[name] for name in self.columns], dim=2).to(self.rows.dtype).to(self.device)
         places = (self.added[policies, None] + np.arange(new.shape[1])) % self.capacity
         places += policies[:, None] * self.capacity
         self.rows.index_copy_(0, torch.from_numpy(places.ravel()).to(self.device), new.flatten(0, 1))

@@ -176,6 +176,19 @@ class TD3(TensorState):
         noise = [torch.randn(shape, generator=generator, device=generator.device) for _ in range(updates)]
         return torch.stack(noise, dim=1).unsqueeze(2)
 
+    def actors_are_due(self, update: int) -> bool:
+        """Return whether actors and targets are updated in update number `update`, from 1."""
+        return update % self.settings.policy_delay == 0
+
+    def actors_learn(self, update: int) -> bool:
+        """Return whether actors move in update number `update`, from 1, where they are due."""
+        return update > self.settings.actor_starts
+
+    def update_choices(self, count: int) -> tuple[object, ...]:
+        """Return for each of the next `count` updates whether actors are due, and whether they move then."""
+        numbers = range(self.updates + 1, self.updates + count + 1)
+        return tuple(self.actors_are_due(number) and (True, self.actors_learn(number)) for number in numbers)
+
     def values(self, critics: Tensor, observations: Tensor, actions: Tensor) -> Tensor:
         """Return Q_i(s, a) [policy, critic, batch, objective] of one or both critics of each policy."""
         number = critics.shape[1] // self.critic.num_parameters
@@ -207,7 +220,7 @@ class TD3(TensorState):
         gradient = clip_norms(gradient, settings.max_grad_norm)
         self.critic_optimizer.step(gradient.view(2 * self.policies, -1), settings.learning_rate)
         self.updates += 1
-        if self.updates % settings.policy_delay == 0:
+        if self.actors_are_due(self.updates):
             self._update_actors(batch)
         return {"critic_loss": losses.detach(), "values": values[:, 0].detach()}
 
@@ -245,7 +258,7 @@ class TD3(TensorState):
             losses = losses + settings.actor_angle * angle_degrees(batch.direction, values - batch.origin)
         gradient = gradient_of(losses.mean(dim=-1).sum())
         # With a rate of 0 the optimizer's moments warm up, while the critics learn first.
-        rate = settings.learning_rate if self.updates > settings.actor_starts else 0.0
+        rate = settings.learning_rate if self.actors_learn(self.updates) else 0.0
         self.actor_optimizer.step(clip_norms(gradient, settings.max_grad_norm), rate)
         soft_update(self.target_actors, self.actors, settings.tau)
         soft_update(self.target_critics, self.critics, settings.tau)

@@ -13,6 +13,19 @@ Activation: TypeAlias = Literal["relu", "tanh", "silu", "elu", "gelu", "leaky-re
 Normalization: TypeAlias = Literal["none", "layer"]
 """Normalization of hidden layers before their activation: none, or to mean 0 and variance 1 over the units."""
 
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+"""Where networks live; auto is the CPU."""
+
+Backend: TypeAlias = Literal["eager", "numba", "cuda-graph"]
+"""A backend that executes updates (`morl.learning.backends`)."""
+
+BackendSetting: TypeAlias = Literal["auto", "eager", "numba", "cuda-graph"]
+"""A setting that chooses one; auto: numba where it supports all settings and the device, else eager. cuda-graph, for
+GPUs, is only chosen by name until it has been measured on one."""
+
+EagerOrGraph: TypeAlias = Literal["auto", "eager", "cuda-graph"]
+"""The setting of an update that has no compiled form; auto: eager."""
+
 CombinerName: TypeAlias = Literal["weighted-sum", "upgrad", "mgda", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl"]
 """How gradients of objectives are combined; a new method is a name here and one of `combiners.COMBINERS`."""
 

@@ -209,7 +209,8 @@ def test_a_share_of_a_batch_is_relabeled(source: Any) -> None:
     rows = {"observation": 2, "action": 1, "reward": 2, "next_observation": 2, "terminated": 1}
     columns = {name: torch.zeros(1, 50, width) for name, width in rows.items()}
     replay.buffer.add(**columns, preference=torch.tensor([[[0.25, 0.75]]]).expand(1, 50, 2))
-    batches = list(replay.batches(2, 4000, 0.75))
+    sampled = replay.draw(2, 4000, 0.75)
+    batches = list(replay.gather(sampled.index, sampled.preferences))
     assert len(batches) == 2
     for batch in batches:
         drawn = batch["preference"][0]
@@ -223,7 +224,8 @@ def test_a_share_of_a_batch_is_relabeled(source: Any) -> None:
         assert on_grid[~kept].all() == (source == "grid")
     assert not torch.equal(batches[0]["preference"], batches[1]["preference"])
     assert abs(replay.draw(1, 4000, 0.75).noise.std().item() - 1.0) < 0.05
-    assert list(replay.batches(0, 5, 0.75)) == []
+    nothing = replay.draw(0, 5, 0.75)
+    assert list(replay.gather(nothing.index, nothing.preferences)) == []
     kept = replay.draw(1, 100, 0.0).preferences
     torch.testing.assert_close(kept, torch.tensor([0.25, 0.75]).expand(1, 1, 100, 2))
 

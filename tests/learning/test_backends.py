@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from morl.learning.backends import choose_backend, make_update
+from morl.learning.backends import choose_backend, make_runner, make_update
 from morl.learning.backends.numba.sac import NumbaSAC
 from morl.learning.backends.numba.td3 import NumbaTD3
 from morl.learning.discrete_sac import DiscreteSAC, DiscreteSACSettings
@@ -426,3 +426,40 @@ def test_eager_updates_do_not_import_numba() -> None:
         assert "llvmlite" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# --- CUDA graphs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [td3, sac, discrete_sac, dqn])
+def test_graphs_are_for_a_gpu(kind: Any) -> None:
+    settings = {td3: TD3Settings, dqn: DQNSettings}.get(kind, SACSettings)(hidden_sizes=(8,), discount=0.9)
+    with pytest.raises(ValueError, match=r"backend is 'cuda-graph', but device is 'cpu', .*: use 'eager' or 'auto'"):
+        make_update(kind(settings), "cuda-graph")
+
+
+def test_graphs_hold_weighted_sums_of_gradients_only() -> None:
+    """Other combiners solve small systems, which waits for a GPU."""
+    combined = td3(TD3Settings(hidden_sizes=(8,), discount=0.9, combiner="upgrad"))
+    with pytest.raises(ValueError, match="backend is 'cuda-graph', but combiner is 'upgrad', which only eager updates"):
+        make_update(combined, "cuda-graph")
+
+
+def test_graphs_of_other_updates_are_for_a_gpu() -> None:
+    with pytest.raises(ValueError, match="backend is 'cuda-graph', but device is 'cpu'"):
+        make_runner(CPU, "cuda-graph")
+    for backend in ("auto", "eager"):
+        run = make_runner(CPU, backend)
+        assert run.backend == "eager"
+        assert run(None, lambda inputs: {"twice": 2 * inputs["once"]}, {"once": torch.ones(1)})["twice"].item() == 2.0
+
+
+def test_updates_make_the_choices_that_they_state() -> None:
+    """What a graph is captured for: the updates of one key run the same operations."""
+    delayed = td3(TD3Settings(hidden_sizes=(8,), discount=0.9, policy_delay=3, actor_starts=4))
+    assert delayed.update_choices(7) == (False, False, (True, False), False, False, (True, True), False)
+    delayed.updates = 5
+    assert delayed.update_choices(2) == ((True, True), False)
+    soft = sac(SACSettings(hidden_sizes=(8,), discount=0.9, policy_delay=2))
+    assert soft.update_choices(3) == (True, False, True)
+    assert dqn(DQNSettings(hidden_sizes=(8,), discount=0.9)).update_choices(3) == ()

@@ -61,6 +61,14 @@ def test_more_than_there_is_is_refused_with_the_number_that_fits(monkeypatch: py
     check_memory(need(), CPU)
 
 
+def test_the_memory_of_a_gpu_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU's is taken as transitions come: a short run may have a replay that would not fit."""
+    monkeypatch.setattr(memory, "available_memory", lambda device: 4 * GIB)
+    check_memory(need(), CPU)
+    with pytest.raises(ValueError, match=r"the replay of 6,000,000 transitions .* takes 214.7 GiB of memory"):
+        check_memory(need(), torch.device("cuda"))
+
+
 def test_the_smaller_limit_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("3000\n")
     (tmp_path / "memory.current").write_text("1000\n")

@@ -30,7 +30,7 @@ from morl.learning.networks import MultilayerPerceptron
 from morl.learning.normalization import RunningMeanStd
 from morl.learning.observations import encoder, final_observations
 from morl.learning.optimizers import Adam, soft_update
-from morl.learning.processor import prepared_processor, resolve_device
+from morl.learning.processor import prepared_processor
 from morl.learning.replay import ReplayBuffer
 
 CPU = torch.device("cpu")
@@ -361,14 +361,6 @@ def test_the_processor_is_left_as_it_was() -> None:
         fail()
     assert torch.get_num_threads() == threads
     assert (tiny / 2 > 0).all()
-
-
-def test_devices() -> None:
-    assert resolve_device("cpu") == CPU
-    assert resolve_device("auto").type in ("cpu", "cuda")
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match=r"device is 'cuda'"):
-            resolve_device("cuda")
 
 
 def test_running_moments_in_parts_are_those_of_the_whole() -> None:

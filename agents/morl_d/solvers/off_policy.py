@@ -13,6 +13,7 @@ from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
 from morl.learning.backends import choose_backend, make_update
 from morl.learning.off_policy import OffPolicyAlgorithm
+from morl.learning.processor import restore_generator
 from morl.learning.replay import split_pixels
 from morl.learning.sampled_batches import SampledBatches, linear_weights
 from morl.learning.scalarization import UtilityFn
@@ -98,11 +99,13 @@ class OffPolicy:
         self.bounds = torch.empty(0)
 
     def _split_active(self) -> list[slice]:
-        """Return the active policies of each group; compiled updates distribute the work themselves."""
+        """Return the active policies of each group: one on a GPU; compiled updates distribute the work themselves."""
         if self.conditioned:
             return [slice(0, 1)]
         wide = max(self.config.hidden_sizes) >= WIDE
         workers = self.config.workers or (2 if wide and self.backend == "eager" else 1)
+        if self.device.type != "cpu":  # two threads would launch twice as many operations, one after the other
+            workers = 1
         groups = min(workers, self.num_active)
         bounds = [self.num_active * group // groups for group in range(groups + 1)]
         return [slice(start, stop) for start, stop in pairwise(bounds)]
@@ -121,8 +124,12 @@ class OffPolicy:
         self.active = active
         self.preferences = preferences
         self.bounds = bounds.expand((len(active), *bounds.shape))
+        self._load_members()
+
+    def _load_members(self) -> None:
+        """Copy the active policies from `members` to the algorithms."""
         for name, group, tensor in self._tensors():
-            tensor.copy_(self.members[name][[0] if self.conditioned else active[group]])
+            tensor.copy_(self.members[name][[0] if self.conditioned else self.active[group]])
 
     def store(self, rows: int | None = None) -> None:
         """Write the active policies, or the first `rows` of them, back to `members`."""
@@ -150,7 +157,8 @@ class OffPolicy:
             masks: [active, env, choice] 1 where a choice is allowed; None: all are.
         """
         generator = self.generators[1]
-        allowed = None if masks is None else masks.bool()
+        observations = observations.to(self.device)
+        allowed = None if masks is None else masks.to(self.device).bool()
         if self.conditioned:
             weights = self.preferences.unsqueeze(1).expand(-1, observations.shape[1], -1)
             inputs = torch.cat([observations, weights], dim=2).flatten(0, 1).unsqueeze(0)
@@ -265,14 +273,19 @@ class OffPolicy:
         """Restore a state that `state_dict` returned; `load` was called before."""
         for name, tensor in self.members.items():
             tensor.copy_(state["members"][name])
-        for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
-            algorithm.load_state_dict(saved)
-        self.latest = [dict(latest) for latest in state["latest"]]
+        if len(state["algorithms"]) == len(self.algorithms):
+            for algorithm, saved in zip(self.algorithms, state["algorithms"], strict=True):
+                algorithm.load_state_dict(saved)
+            self.latest = [dict(latest) for latest in state["latest"]]
+        else:  # saved on another device, which splits the policies into another number of groups
+            self._load_members()
+            for algorithm in self.algorithms:
+                algorithm.updates = state["algorithms"][0]["updates"]
         self.replay.load_state_dict(state["replay"])
         if self.bytes is not None:
             self.bytes.load_state_dict(state["bytes"])
-        for generator, value in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(value)
+        for generator, value in zip(self.generators, state["generators"], strict=False):
+            restore_generator(generator, value)
 
 
 def _flush_denormal_numbers() -> None:

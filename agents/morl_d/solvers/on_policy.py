@@ -21,6 +21,7 @@ from morl.learning.backends import make_update
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
+from morl.learning.processor import restore_generator
 from morl.learning.return_weights import ReturnEstimates, WeightRule, of_utility, weight_rule
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
@@ -159,8 +160,8 @@ class OnPolicy:
             observations: [active, env, width].
             masks: [active, env, choice] 1 where a choice is allowed; None: all are.
         """
-        self.inputs = self.population.rollout.normalize_and_update(observations.flatten(0, 1).cpu().numpy())
-        allowed = None if masks is None else masks.cpu().numpy() == 1.0
+        self.inputs = self.population.rollout.normalize_and_update(observations.flatten(0, 1).numpy())
+        allowed = None if masks is None else masks.numpy() == 1.0
         return torch.as_tensor(self.population.act(self.inputs, allowed, self.exploration))
 
     def observe(self, transitions: Mapping[str, Tensor]) -> None:
@@ -172,19 +173,19 @@ class OnPolicy:
                 where the environment gives action masks, also mask.
         """
         rollout = self.population.rollout
-        columns = {name: column.flatten(0, 1).cpu().numpy() for name, column in transitions.items()}
+        columns = {name: column.flatten(0, 1).numpy() for name, column in transitions.items()}
         ended = columns["ended"][:, 0] > 0
         terminated = columns["terminated"][:, 0] > 0
         rewards = columns["reward"].astype(np.float64)
         if self.expected_utility:
-            utilities = self._utility(transitions["total"])
+            utilities = self._utility(transitions["total"].to(self.device))
             rewards = utilities.flatten()[:, None].cpu().numpy() * ended[:, None]
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
         truncated = ended & ~terminated
         actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
         masks = None
         if "mask" in transitions:
-            masks = transitions["mask"].cpu().numpy() == 1.0
+            masks = transitions["mask"].numpy() == 1.0
         assert self.inputs is not None
         rollout.add(self.inputs, actions, rewards, terminated, truncated, masks)
         self.final_inputs = rollout.normalize(columns["next_observation"])
@@ -267,8 +268,8 @@ class OnPolicy:
         for name, tensor in self.members.items():
             tensor.copy_(state["members"][name])
         self.population.load_state_dict(state["population"])
-        self.exploration.set_state(state["exploration"])
-        self.shuffling.set_state(state["shuffling"])
+        restore_generator(self.exploration, state["exploration"])
+        restore_generator(self.shuffling, state["shuffling"])
         self.diagnostics = dict(state["diagnostics"])
 
 

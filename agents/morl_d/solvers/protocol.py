@@ -68,8 +68,8 @@ class TransitionSolver(Solver, Protocol):
         """Return exploring actions [active, env, action].
 
         Args:
-            observations: [active, env, size].
-            masks: [active, env, choice] 1 where a choice is allowed; None: all are.
+            observations: [active, env, size], on the CPU.
+            masks: [active, env, choice] 1 where a choice is allowed, on the CPU; None: all are.
         """
         ...
 
@@ -77,7 +77,7 @@ class TransitionSolver(Solver, Protocol):
         """Store transitions of the active policies.
 
         Args:
-            transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
+            transitions: columns [active, env, width] on the CPU by name: observation, action, reward, next_observation,
                 terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
                 where the environment gives action masks, also mask and next_mask, 1 where a choice is allowed.
         """

@@ -73,6 +73,7 @@ class StableBaselines:
         device: torch.device,
     ) -> None:
         self.problem = problem
+        self.device = device
         self.horizon = 1
         self.backend = "eager"
         self.box_actions = (
@@ -183,6 +184,7 @@ class StableBaselines:
             "running": -1 if self.running is None else self.running,
             "masks": self.restored_masks if self.envs is None else self.envs.masks,
             "torch": torch.get_rng_state(),
+            "device": self._device_generator(),
             "numpy": numpy_state,
             "members": self.members,
         }
@@ -194,8 +196,17 @@ class StableBaselines:
         self.running = None if state["running"] < 0 else state["running"]
         self.restored_masks = state["masks"]
         torch.set_rng_state(state["torch"])
+        if self._device_generator() is not None and state["device"] is not None:
+            torch.get_device_module(self.device).set_rng_state(state["device"], self.device)
         np.random.set_state(state["numpy"])  # noqa: NPY002
         self.members["actor"].copy_(state["members"]["actor"])
+
+    def _device_generator(self) -> Tensor | None:
+        """Return the state of the global generator of a GPU, which actors there draw from; None on a CPU."""
+        if self.device.type == "cpu":
+            return None
+        state: Tensor = torch.get_device_module(self.device).get_rng_state(self.device)
+        return state
 
     def reset_episodes(self) -> None:
         """Reset the environments at the next step."""

@@ -1,21 +1,23 @@
-"""How updates are executed: `make_update` is the one door from an agent to a backend."""
+"""How updates are executed: `make_update` is the one door from an agent to a backend.
+
+An agent whose update is no algorithm of `morl.learning` has the door `make_runner`.
+"""
 
 import logging
-from typing import Literal, Protocol, TypeAlias, overload
+from collections.abc import Callable, Hashable, Mapping
+from typing import Protocol, overload
 
+import torch
 from torch import Tensor
 
-from morl.learning.backends import numba
-from morl.learning.backends.eager import EagerGradientStep, EagerUpdate
+from morl.learning.backends import cuda_graph, numba
+from morl.learning.backends.cuda_graph import MAX_UPDATES as MAX_UPDATES
+from morl.learning.backends.cuda_graph import CapturedWork, GraphGradientStep, GraphUpdate
+from morl.learning.backends.eager import EagerGradientStep, EagerUpdate, EagerWork
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.ppo import PPO, GradientStep
 from morl.learning.sampled_batches import SampledBatches
-
-Backend: TypeAlias = Literal["eager", "numba"]
-"""A backend that executes updates."""
-
-BackendSetting: TypeAlias = Literal["auto", "eager", "numba"]
-"""A setting that chooses one; auto: numba where it supports all settings and the device, else eager."""
+from morl.learning.types import Backend, BackendSetting, EagerOrGraph
 
 _LOG = logging.getLogger("morl")
 
@@ -33,6 +35,43 @@ class Update(Protocol):
         ...
 
 
+class RunWork(Protocol):
+    """Runs work that depends on nothing but its key, its inputs, and tensors that stay where they are."""
+
+    @property
+    def backend(self) -> str:
+        """Return the name of the backend that executes the work."""
+        ...
+
+    def __call__(
+        self, key: Hashable, work: Callable[[Mapping[str, Tensor]], dict[str, Tensor]], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Run work and return its results by name, which the next run may overwrite.
+
+        Args:
+            key: everything that the work depends on beside tensors.
+            work: inputs -> results; other tensors it changes in place.
+            inputs: tensors by name.
+        """
+        ...
+
+
+def make_runner(device: torch.device, backend: EagerOrGraph = "auto") -> RunWork:
+    """Return what runs the updates of an agent that are no algorithm of `morl.learning`.
+
+    Args:
+        device: where tensors live.
+        backend: "eager", "cuda-graph", or "auto", which is eager.
+
+    Raises:
+        ValueError: the backend is "cuda-graph" and the device no GPU.
+    """
+    if backend != "cuda-graph":
+        return EagerWork()
+    _refuse(backend, cuda_graph.unsupported(device))
+    return CapturedWork()
+
+
 @overload
 def make_update(algorithm: PPO, backend: BackendSetting = "auto") -> GradientStep: ...
 @overload
@@ -46,15 +85,18 @@ def make_update(
 
     Args:
         algorithm: whose parameters change.
-        backend: "eager", "numba", or "auto", which falls back to eager with one logged line that names the reason.
+        backend: "eager", "numba", "cuda-graph", or "auto", which is numba, or falls back to eager with one logged line
+            that names the reason.
         linear_utility: whether the batches will hold the weights of a linear utility.
 
     Raises:
-        ValueError: the backend is "numba" and does not support a setting; the message names it.
+        ValueError: the backend is "numba" or "cuda-graph" and does not support a setting; the message names it.
     """
     chosen = choose_backend(algorithm, backend, linear_utility=linear_utility)
     if chosen == "eager":
         return EagerGradientStep(algorithm) if isinstance(algorithm, PPO) else EagerUpdate(algorithm)
+    if chosen == "cuda-graph":
+        return GraphGradientStep(algorithm) if isinstance(algorithm, PPO) else GraphUpdate(algorithm)
     return numba.make_update(algorithm)
 
 
@@ -65,20 +107,32 @@ def choose_backend(
 
     Args:
         algorithm: whose parameters change.
-        backend: "eager", "numba", or "auto", which falls back to eager with one logged line that names the reason.
+        backend: "eager", "numba", "cuda-graph", or "auto", which is numba, or falls back to eager with one logged line
+            that names the reason.
         linear_utility: whether the batches will hold the weights of a linear utility.
 
     Raises:
-        ValueError: the backend is "numba" and does not support a setting; the message names it.
+        ValueError: the backend is "numba" or "cuda-graph" and does not support a setting; the message names it.
     """
     if backend == "eager":
         return "eager"
+    if backend == "cuda-graph":
+        parameters = algorithm.parameters if isinstance(algorithm, PPO) else algorithm.tensors()["actor"]
+        combiner = getattr(getattr(algorithm, "settings", None), "combiner", "weighted-sum")
+        _refuse(backend, cuda_graph.unsupported(parameters.device, combiner))
+        return "cuda-graph"
     reason = numba.unsupported(algorithm, linear_utility)
     if reason is None and backend == "auto":
         reason = numba.slower(algorithm)
     if reason is None:
         return "numba"
     if backend == "numba":
-        raise ValueError(f"backend is 'numba', but {reason}: use 'eager' or 'auto'")
+        _refuse(backend, reason)
     _LOG.info("Updates are executed by eager PyTorch: %s.", reason)
     return "eager"
+
+
+def _refuse(backend: str, reason: str | None) -> None:
+    """Raise ValueError where there is a reason against a backend."""
+    if reason is not None:
+        raise ValueError(f"backend is {backend!r}, but {reason}: use 'eager' or 'auto'")
