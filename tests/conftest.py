@@ -18,6 +18,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="record the golden traces anew")
 
 
+def pytest_configure() -> None:
+    """Register the pretended device: PyTorch counts the devices at the first backward pass of a process."""
+    import pretend
+
+    if pretend.unavailable() is None:
+        pretend.install()
+
+
 @pytest.fixture(scope="module")
 def without_figures() -> Iterator[None]:
     """Draw no figures: test_recording tests them, and a training run of 200 steps would spend its time on them."""

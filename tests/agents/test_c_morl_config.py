@@ -37,7 +37,8 @@ def build(num_envs: int, env: Any = "toy-walk-v0", **changes: Any) -> CMORL:
         ({"constraints": {"rest": "> 1"}}, "constraints has rest = '> 1', but must have a bound such as"),
         ({"constraints": {"rest": ">= nan"}}, "constraints has rest"),
         ({"constraints": {"rest": ">= 1", "place": "<= 1"}}, "leave at least one objective"),
-        ({"backend": "cuda-graph"}, "backend is 'cuda-graph', but must be one of auto, eager, numba"),
+        ({"backend": "cuda-graph"}, "backend is 'cuda-graph', but device is 'cpu'"),
+        ({"backend": "fast"}, "backend is 'fast', but must be one of auto, eager, numba, cuda-graph"),
         ({"solver": "compat"}, "solver is 'compat', but must be one of ipo, cpo, lagrangian, reference-code"),
     ],
 )

@@ -49,6 +49,7 @@ REGISTERED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "c-morl": ("c-morl", "deep-sea-treasure-v0", toys.TINY_CMORL),
     "c-morl, continuous": ("c-morl", "mo-mountaincarcontinuous-v0", toys.TINY_CMORL),
     "morl-d": ("morl-d", "deep-sea-treasure-v0", toys.TINY_MORLD),
+    "gmorl": ("gmorl", "deep-sea-treasure-v0", toys.TINY_GMORL),
     "mo-tsivr-pg": ("mo-tsivr-pg", "fruit-tree-v0", toys.TINY_TSIVR),
     "mo-tsivr-pg, continuous": ("mo-tsivr-pg", "lab/concave-arc-v0", toys.TINY_TSIVR),
     "c-morl, memory": ("c-morl", "recall-v0", toys.TINY_CMORL | {"memory": "gru", "memory_steps": 4}),

@@ -449,8 +449,8 @@ _module = _Module()
 _libraries: list[torch.library.Library] = []
 
 
-def _install() -> None:
-    """Register the device in this process, once."""
+def install() -> None:
+    """Register the device in this process, once; before the first backward pass, which counts the devices."""
     if _libraries:
         return
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -487,7 +487,7 @@ def pretended() -> Iterator[torch.device]:
     Backward passes run in the caller's thread, whose lines are then known, unless the caller turns that off. Modules
     that are moved to the device keep their parameters, as on CUDA, so that their optimizers do not lose them.
     """
-    _install()
+    install()
     _module.generator.manual_seed(0)
     swapped_before = torch.__future__.get_swap_module_params_on_conversion()
     torch.Generator = PretendGenerator  # type: ignore[misc]
