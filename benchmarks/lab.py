@@ -202,7 +202,7 @@ def cell(job: Job) -> str:
     regrets = []
     for kind in ("selected", "conditioned"):
         known = [100.0 * one[kind] for one in measured if one[kind] is not None]
-        regrets.append(f"{mean(known):.1f}" if known else "-")
+        regrets.append(f"{round(mean(known), 1) + 0.0:.1f}" if known else "-")  # + 0.0: no "-0.0"
     notes = [f"{min(volumes):.1f}"]
     reported = 100.0 * mean(one["reported"] for one in measured)
     if abs(reported - mean(volumes)) > 1.0:
