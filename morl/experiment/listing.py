@@ -10,6 +10,8 @@ from morl.tables import Column, ShownTable, stdout_console
 
 DROPPED = {"known front": 1, "discount": 2, "backend": 3, "reference point": 4, "action": 5, "observation": 6}
 """Columns of the table of environments that a narrow terminal does not show, the highest number first."""
+NOT_OF_AGENTS = ("studies", "tunings")
+"""Folders of `morl.configs` that hold no tuned settings."""
 
 
 def list_agents() -> None:
@@ -58,17 +60,21 @@ def list_envs(containing: str = "") -> None:
     stdout_console().print(ShownTable(title=f"{len(found)} environments", columns=tuple(columns)))
 
 
+def tuned_files() -> list[Path]:
+    """Return the files of tuned settings that come with morl, sorted."""
+    found = Path(str(resources.files("morl.configs"))).glob("*/*.toml")
+    return sorted(file for file in found if file.parent.name not in NOT_OF_AGENTS)
+
+
 def list_configs() -> None:
     """Print the tuned settings that come with morl."""
     agents: list[str] = []
     envs: list[str] = []
     files: list[str] = []
-    folders = [folder for folder in sorted(Path(str(resources.files("morl.configs"))).iterdir()) if folder.is_dir()]
-    for folder in folders:
-        for file in sorted(folder.glob("*.toml")) if folder.name not in ("studies", "tunings") else []:
-            agents.append(folder.name.replace("_", "-"))
-            envs.append(file.stem)
-            files.append(str(file))
+    for file in tuned_files():
+        agents.append(file.parent.name.replace("_", "-"))
+        envs.append(file.stem)
+        files.append(str(file))
     columns = (
         Column(title="agent", cells=tuple(agents), left=True),
         Column(title="environment", cells=tuple(envs), left=True, whole=True),

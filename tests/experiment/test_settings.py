@@ -22,6 +22,7 @@ from morl.agents.pd_morl.config import DiscreteConfig as Config
 from morl.envs.core.registry import problem
 from morl.experiment import layers
 from morl.experiment.components import find_task
+from morl.experiment.listing import tuned_files
 from morl.experiment.parsing import arguments
 from morl.experiment.settings import Settings, resolve, resolve_config, resolve_sources, to_toml
 
@@ -103,8 +104,7 @@ def test_a_runs_own_config_reproduces_it(tmp_path: Path, morl_cli: Any) -> None:
 
 
 def test_the_tuned_files_that_come_with_morl_are_settings() -> None:
-    found = sorted(Path(str(resources.files("morl.configs"))).glob("*/*.toml"))
-    files = [file for file in found if file.parent.name != "studies"]
+    files = tuned_files()
     assert files
     for file in files:
         agent = file.parent.name.replace("_", "-")
