@@ -341,6 +341,15 @@ class Reporter:
             best = Best(compared.points, compared.conditioned, self._front_record(front).to_json(), policies)
         if scheduled:
             self.best = best
+        self._publish(best)
+
+    def publish_again(self) -> None:
+        """Publish the best scheduled front of a restored state, whose front.json is lost."""
+        assert self.best is not None, "a run whose last evaluation was scheduled has a best one"
+        self._publish(self.best)
+
+    def _publish(self, best: Best) -> None:
+        """Publish a front with the counts as they are now."""
         counts = {"training_steps": self.agent.steps, **self._counts(), "wall_seconds": self.clock.seconds}
         self._published = {**best.front, **counts}
         self._publisher.publish(self._published, best.policies)

@@ -8,6 +8,7 @@ from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.checkpointing import saved_units
 from morl.experiment.files import refuse_link
+from morl.experiment.front import read_front
 from morl.experiment.logger_choice import loggers_to_resume
 from morl.experiment.loggers import Chosen
 from morl.experiment.loop import OnStep, drive, is_concluded
@@ -33,7 +34,8 @@ def resume(
 ) -> Run:
     """Resume a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
 
-    A run that was killed while it was evaluated for the last time is evaluated.
+    A run that was killed while it was evaluated for the last time is evaluated. A complete run whose front.json is
+    missing or damaged publishes its front again.
 
     Args:
         run_dir: the run folder.
@@ -69,6 +71,14 @@ def resume(
         choice = loggers_to_resume(path, loggers, trust)
         session = stack.enter_context(closing(Session(experiment, path, units=saved_units(newest), loggers=choice)))
         marks = session.checkpointing.restore(newest)
+        if is_concluded(session) and _front_is_lost(path):
+            # The last evaluation is repeated where it is no scheduled one: a checkpoint holds the front of those only.
+            period = experiment.settings.evaluate_every
+            session.reporter.evaluated_steps = session.agent.steps // period * period
+            if is_concluded(session):
+                clean_up(path)
+                session.reporter.publish_again()
+                return load(path, experiment=experiment)
         if is_concluded(session):
             clean_up(path)
             checkpoint.rotate(path)
@@ -80,3 +90,12 @@ def resume(
         session.continue_records(marks, moved=session.checkpointing.moved)
         drive([session], session.agent, progress, on_step)
     return load(path, experiment=experiment)
+
+
+def _front_is_lost(run_dir: Path) -> bool:
+    """Return whether the front.json of a run is missing or damaged."""
+    try:
+        read_front(run_dir)
+    except ValueError:
+        return True
+    return False

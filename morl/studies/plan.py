@@ -11,7 +11,7 @@ import logging
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -442,14 +442,9 @@ def _check_existing(runs: Sequence[PlannedRun]) -> None:
     """
     for run in runs:
         file = run.run_dir / CONFIG
-        if not file.is_file():
-            continue
-        try:
-            found = parse_config(file.read_bytes())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{file} cannot be read: {error}") from error
+        found = _found_config(run)
         planned = run.table
-        if _comparable(found) == _comparable(planned):
+        if not found or _comparable(found) == _comparable(planned):
             continue
         if all(found.get(name) == planned[name] for name in ("agent_name", "env")):  # nothing else is imported
             try:  # a setting that the run's version of morl did not have is at its default
@@ -466,10 +461,16 @@ def _check_existing(runs: Sequence[PlannedRun]) -> None:
         _check_length(run)
 
 
+def _found_config(run: PlannedRun) -> dict[str, object]:
+    """Return the config.toml of a run that exists; empty where it cannot be read, which fails that run alone."""
+    with suppress(OSError, ValueError):
+        return parse_config((run.run_dir / CONFIG).read_bytes())
+    return {}
+
+
 def _check_length(run: PlannedRun) -> None:
     """Check that a run that exists was not trained for more steps than the study asks for."""
-    file = run.run_dir / CONFIG
-    steps = parse_config(file.read_bytes()).get("total_steps") if file.is_file() else None
+    steps = _found_config(run).get("total_steps")
     if isinstance(steps, int) and steps > run.total_steps:
         raise ValueError(
             f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for {run.total_steps:,}:"

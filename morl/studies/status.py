@@ -12,7 +12,7 @@ from typing import Literal
 from morl.experiment.ownership import is_owned
 from morl.run_folder import FAILURE, METRICS
 from morl.studies.plan import PlannedRun, Study
-from morl.studies.worker import published_steps
+from morl.studies.worker import found_config, published_steps
 from morl.tables import Column, ShownTable, number
 
 State = Literal["done", "running", "failed", "waiting"]
@@ -100,6 +100,7 @@ def study_status(study: Study, running: Collection[Path] = ()) -> StudyStatus:
 def run_status(run: PlannedRun, running: Collection[Path] = ()) -> RunStatus:
     """Return where a run is; arguments as for `study_status`."""
     try:
+        found_config(run.run_dir)
         published = published_steps(run.run_dir)
     except (OSError, ValueError) as error:
         return RunStatus(run=run, state="failed", sentence=str(error))

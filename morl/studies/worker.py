@@ -78,6 +78,20 @@ def published_steps(run_dir: Path) -> int:
     return int(record.counts.get("training_steps", 0))
 
 
+def found_config(run_dir: Path) -> dict[str, object]:
+    """Return the config.toml of a run folder as a nested table; empty where there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        return parse_config((run_dir / CONFIG).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}: remove the folder {run_dir} to train its run again") from error
+
+
 def _when_free(job: Job, on_step: OnStep | None) -> None:
     """Train or resume, as soon as no other process owns the run folder.
 
@@ -98,17 +112,22 @@ def _when_free(job: Job, on_step: OnStep | None) -> None:
 
 def _train_or_resume(job: Job, on_step: OnStep | None) -> None:
     run_dir = Path(job.run_dir)
-    if is_done(job):
-        return
+    found = found_config(run_dir)
+    damage = ""
+    try:
+        if is_done(job):
+            return
+    except (OSError, ValueError) as error:
+        damage = str(error)
     with file_style():
         table = parse_config(job.config.encode())
-        file = run_dir / CONFIG
-        found = parse_config(file.read_bytes()) if file.is_file() else {}
         longer = table["total_steps"] if found.get("total_steps") != table["total_steps"] else None
         if found and checkpoint.newest(run_dir) is not None:
             assert longer is None or isinstance(longer, int)
             resume(run_dir, longer, trust=True, progress=False, on_step=on_step, loggers=job.loggers)
             return
+        if damage:
+            raise ValueError(f"run {run_dir} has no checkpoint to resume from, and {damage}: remove that folder")
         steps = found.get("total_steps")
         if isinstance(steps, int) and published_steps(run_dir) >= steps:
             raise ValueError(f"run {run_dir} is complete and has no checkpoint, so that it cannot be trained further")

@@ -221,7 +221,6 @@ def test_runs_that_exist_are_reused_where_settings_are_the_same(tmp_path: Path) 
         ("agent_name", "agent_nome", "agent_name = 'none', and the study asks for 'pd-morl'"),
         ("deep-sea-treasure-v0", "no_such_module:Thing-v0", "env = 'no_such_module:Thing-v0'"),
         ("num_envs =", "nun_envs =", "does not fit this version of morl"),
-        ("num_envs =", "num_envs", "cannot be read"),
     ],
 )
 def test_a_run_with_other_settings_is_never_mixed_in(old: str, new: str, words: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import rich
 import toys
@@ -22,6 +23,7 @@ from morl.experiment.ownership import OwnedFolder
 from morl.studies import worker
 from morl.studies.executors import JobResult
 from morl.studies.plan import read_study
+from morl.studies.status import study_status
 from morl.studies.study import RunningStudy
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -204,11 +206,55 @@ def outcome_of_front(run_dir: Path) -> bytes:
     return (run_dir / "front.json").read_bytes()
 
 
-def test_a_damaged_front_fails_its_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("evaluate_every", [SETTINGS["evaluate_every"], 70])
+@pytest.mark.parametrize("content", ["{", "[]", "\0"])
+def test_a_damaged_front_is_made_again_from_the_newest_checkpoint(
+    content: str, evaluate_every: int, tmp_path: Path
+) -> None:
+    """The last evaluation is a scheduled one, whose front the checkpoint holds, or is made again."""
+    changes = {"run": SETTINGS | {"evaluate_every": evaluate_every}, "seeds": 1}
+    study = train(tmp_path, **changes)
+    run = study.runs[0]
+    before = run.load()
+    (run.run_dir / "front.json").write_text(content)
+    assert study.status().counts == {"done": 0, "running": 0, "failed": 1, "waiting": 0}
+    assert "front.json is damaged" in study.status().failures[run.name]
+    again = train(tmp_path, **changes)
+    assert again.is_complete
+    assert [result.ending for result in again.results] == ["done"]
+    np.testing.assert_array_equal(run.load().front.points, before.front.points)
+    assert train(tmp_path, **changes).results == []
+
+
+def test_a_damaged_front_without_a_checkpoint_says_what_to_remove(tmp_path: Path) -> None:
     study = train(tmp_path)
-    (study.runs[0].run_dir / "front.json").write_text("{")
-    assert study.status().counts == {"done": 1, "running": 0, "failed": 1, "waiting": 0}
-    assert "front.json is damaged" in train(tmp_path).results[0].sentence
+    run_dir = study.runs[0].run_dir
+    (run_dir / "front.json").write_text("{")
+    shutil.rmtree(run_dir / "checkpoints")
+    (result,) = train(tmp_path).results
+    assert "front.json is damaged" in result.sentence
+    assert result.sentence.endswith("remove that folder")
+    assert str(run_dir) in result.sentence
+    assert outcome_of_front(run_dir) == b"{"
+
+
+def test_a_damaged_config_fails_its_run_alone(tmp_path: Path) -> None:
+    study = train(tmp_path)
+    run_dir = study.runs[0].run_dir
+    (run_dir / "config.toml").write_text("x = [")
+    shutil.rmtree(study.runs[1].run_dir)
+    planned = read_study(table(), tmp_path)
+    status = study_status(planned)
+    assert status.counts == {"done": 0, "running": 0, "failed": 1, "waiting": 1}
+    (sentence,) = status.failures.values()
+    assert sentence.startswith("config.toml is damaged: ")
+    assert f"remove the folder {run_dir}" in sentence
+    again = train(tmp_path)
+    assert sorted(result.ending for result in again.results) == ["done", "failed"]
+    assert again.status().counts == {"done": 1, "running": 0, "failed": 1, "waiting": 0}
+    assert (run_dir / "config.toml").read_text() == "x = ["
+    shutil.rmtree(run_dir)
+    assert train(tmp_path).is_complete
 
 
 def test_an_executor_that_fails_is_an_error_of_the_study(tmp_path: Path) -> None:
