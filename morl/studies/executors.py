@@ -51,11 +51,13 @@ class JobResult:
         run_dir: its run folder.
         ending: "done", "failed" or "stopped".
         sentence: why it failed or was stopped; empty where it is done.
+        began: whether its process was started; False of a job that was stopped while it waited.
     """
 
     run_dir: Path
     ending: Ending
     sentence: str = ""
+    began: bool = True
 
 
 class Executor(Protocol):

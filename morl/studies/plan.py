@@ -28,7 +28,9 @@ from morl.studies.values import (
     Table,
     check_keys,
     count_value,
+    folder_value,
     known_entry,
+    merged_tables,
     name_value,
     names_value,
     run_settings,
@@ -178,9 +180,12 @@ def read_study(source: "str | Path | Table | Study", folder: str | Path = STUDIE
     """
     if isinstance(source, Study):
         return source
+    place = folder_value(folder)
     if isinstance(source, Mapping):
         with file_style():
-            return _Planner(source, Path(folder), None).study()
+            return _Planner(source, place, None).study()
+    if not isinstance(source, str | Path):
+        raise ValueError(f"study is {source!r:.100}, but must be the path of a study.toml, or what such a file holds")
     file = Path(source)
     try:
         table = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
@@ -188,7 +193,7 @@ def read_study(source: "str | Path | Table | Study", folder: str | Path = STUDIE
         raise ValueError(f"study is {str(file)!r}, but it cannot be read as TOML: {error}") from error
     try:
         with file_style():
-            return _Planner(table, Path(folder), file).study()
+            return _Planner(table, place, file).study()
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -284,12 +289,13 @@ class _Planner:
         if isinstance(given, list | tuple):
             given = {name: {} for name in names_value("agents", given)}
         if not isinstance(given, Mapping) or not given:
-            raise ValueError('agents is missing: give names, agents = ["pd-morl"], or a table [agents.NAME] for each')
+            what = "agents is missing" if given in ({}, []) else f"agents is {given!r:.100}, which is neither"
+            raise ValueError(f'{what}: give names, agents = ["pd-morl"], or a table [agents.NAME] for each')
         return {str(name): self._variant(str(name), entry) for name, entry in given.items()}
 
     def _variant(self, name: str, entry: object) -> _Variant:
         where = f"agents.{name}"
-        name_value(where, name, _NAME)
+        name_value(f"agents.{name:.60}", name, _NAME)
         table = table_value(where, entry)
         check_keys(where, table, VARIANT_KEYS)
         agent = dict(table_value(f"{where}.config", table.get("config", {})))
@@ -340,7 +346,7 @@ class _Planner:
             ValueError: the agent or the environment does not exist, or settings are wrong.
         """
         variant, env = row.variant, row.env
-        overrides = _merged([self._common, env.settings, variant.settings, row.settings])
+        overrides = merged_tables([self._common, env.settings, variant.settings, row.settings])
         try:
             with _noted(row.where, self._notes):
                 experiment = find_experiment(variant.agent_name, env.env_id, [*file_sources(variant.file), overrides])
@@ -405,14 +411,6 @@ def _env(where: str, entry: object, envs: Mapping[str, _Env]) -> _Env:
         **run_settings(f"run of {where}", table.get("run", {})),
     }
     return _Env(name, env_id, settings | ({"env_options": options} if options else {}))
-
-
-def _merged(tables: Sequence[Table]) -> dict[str, object]:
-    """Return settings of several tables, later over earlier ones."""
-    merged: dict[str, object] = {}
-    for table in tables:
-        merged |= {key: value for key, value in table.items() if value is not None}
-    return merged
 
 
 @contextmanager

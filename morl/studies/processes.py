@@ -104,7 +104,7 @@ class Processes:
         """Stop all jobs with SIGTERM, which saves their runs; the second call stops what still runs with SIGKILL."""
         self._cancelled += 1
         for job in self._waiting:
-            self._ended.append(JobResult(run_dir=Path(job.run_dir), ending="stopped"))
+            self._ended.append(JobResult(run_dir=Path(job.run_dir), ending="stopped", began=False))
         self._waiting.clear()
         number = signal.SIGTERM if self._cancelled == 1 else getattr(signal, "SIGKILL", signal.SIGTERM)
         for child in self._children:

@@ -45,6 +45,7 @@ class StudyProgress:
         self._ended = {path: one for path, run in self._runs.items() if (one := run_status(run)).state == "done"}
         self._reused = len(self._ended)
         self._told = 0
+        self._never_began = 0
         self._next = 0.0
         self._step_seconds = step_seconds(planned)
 
@@ -57,7 +58,10 @@ class StudyProgress:
         for result in results[self._told :]:
             run = self._runs[result.run_dir]
             self._ended[result.run_dir] = replace(run_status(run), sentence=result.sentence)
-            self.say(_ended_line(run, result))
+            if result.began:
+                self.say(_ended_line(run, result))
+            else:
+                self._never_began += 1
         if len(results) > self._told:
             self._step_seconds = step_seconds(self._planned)
         self._told = len(results)
@@ -113,9 +117,11 @@ class StudyProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop showing."""
+        """Stop showing, and say how many runs were stopped while they waited."""
         if self._live is not None:
             self._live.stop()
+        if self._never_began:
+            self.say(f"stopped  {self._never_began} of {len(self._runs)} runs before they began")
 
 
 def step_seconds(planned: Study) -> dict[tuple[str, str], float]:

@@ -150,7 +150,7 @@ class RayExecutor:
         """Stop all jobs, saved; the second call does not wait for those that are still saving."""
         self._cancelled += 1
         for job in self._waiting:
-            self._ended.append(JobResult(run_dir=Path(job.run_dir), ending="stopped"))
+            self._ended.append(JobResult(run_dir=Path(job.run_dir), ending="stopped", began=False))
         self._waiting.clear()
         for task in self._tasks:
             self._ray.cancel(task, force=self._cancelled > 1)
@@ -191,7 +191,7 @@ class RayExecutor:
         try:
             told = self._ray.get(task)
         except self._ray.exceptions.TaskCancelledError:
-            return JobResult(run_dir=run_dir, ending="stopped")
+            return JobResult(run_dir=run_dir, ending="stopped", began=run_dir in self._running)
         except self._ray.exceptions.RayError as error:
             if self._cancelled:
                 return JobResult(run_dir=run_dir, ending="stopped")

@@ -18,12 +18,14 @@ from morl.studies.plan import STUDIES, STUDY, PlannedRun, Study, read_study
 from morl.studies.processes import Processes
 from morl.studies.progress import StudyProgress, step_seconds
 from morl.studies.status import StudyStatus, counted, run_status, study_status
+from morl.studies.values import count_value
 
 if TYPE_CHECKING:
     from morl.studies import tables
 
 POLL_SECONDS = 0.5
 """The executor is asked so often what has ended."""
+EXECUTORS = '"processes", "ray", the address of a Ray cluster such as "ray://host:10001", or an Executor'
 RAY_EXECUTOR = "morl.studies.ray_executor"
 
 
@@ -58,14 +60,21 @@ def find_executor(executor: str | Executor, planned: Study, workers: int | None)
     """Return the executor that a user names; arguments as for `study`.
 
     Raises:
-        ValueError: `workers` is given with an executor that has its own, or is less than 1.
+        ValueError: `workers` is given with an executor that has its own, or is no number of at least 1, or the executor
+            is none.
     """
+    if workers is not None:
+        workers = count_value("workers", workers)
     if not isinstance(executor, str):
+        if not all(callable(getattr(executor, name, None)) for name in ("submit", "poll", "cancel", "close")):
+            raise ValueError(f"executor is {executor!r:.100}, but must be {EXECUTORS}")
         if workers is not None:
             raise ValueError(f"workers is {workers}, but the executor that is given has its own: leave it out")
         return executor
     if executor == "processes":
         return Processes(planned.cores, workers)
+    if executor not in ("ray", "local") and ":" not in executor:
+        raise ValueError(f"executor is {executor!r:.100}, but must be {EXECUTORS}")
     made: Executor = import_module(RAY_EXECUTOR).ray_executor("auto" if executor == "ray" else executor, workers)
     return made
 
@@ -90,7 +99,11 @@ class RunningStudy:
         self._command = command
         self._stops = 0
         self._error: Exception | None = None
-        planned.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            planned.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            place = str(planned.folder.parent)
+            raise ValueError(f"folder is {place!r}, but must be one that can be written to: {error}") from error
         occupied = f"study {planned.name} is trained by another process already: its folder {planned.folder} is in use"
         with ExitStack() as held:
             held.enter_context(locked(planned.folder, occupied))
@@ -160,6 +173,7 @@ class RunningStudy:
             except BaseException:  # a second signal
                 self._stops = 2
                 self._thread.join()
+                shown.update(self.results)
                 raise
             shown.update(self.results)
         if self._error is not None:

@@ -1,9 +1,11 @@
 """Entries of study.toml as checked values: each wrong one is a sentence with its name, its value and what is right."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TypeVar
 
 from morl.experiment.settings import Settings
@@ -12,6 +14,9 @@ Table = Mapping[str, object]
 Entry = TypeVar("Entry")
 
 MOST_SEEDS = 100_000
+MOST_CHARACTERS = 100
+MOST_BYTES = 200
+"""Of a name: file systems take 255 bytes for a folder, and endings are added to some."""
 OWN_SETTINGS = {
     "agent": "the tables [agents.NAME], with config = {...}",
     "seed": "seeds",
@@ -20,6 +25,20 @@ OWN_SETTINGS = {
     "time_limit_minutes": "total_steps, because runs that stop after a time cannot be repeated",
 }
 """Settings of a run that a study spells in another way, and how."""
+
+
+def folder_value(value: object) -> Path:
+    """Return the folder of studies.
+
+    Raises:
+        ValueError: it is no path, or something else lies there.
+    """
+    if not isinstance(value, str | Path) or "\0" in str(value):
+        raise ValueError(f"folder is {value!r:.100}, but must be the path of a folder, such as 'studies'")
+    folder = Path(value)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ValueError(f"folder is {str(value)!r}, but must be a folder: something else lies there")
+    return folder
 
 
 def check_keys(where: str, table: Table, known: Sequence[str]) -> None:
@@ -77,6 +96,11 @@ def name_value(where: str, value: object, pattern: re.Pattern[str]) -> str:
             f"{where} is {value!r:.100}, but must be a name of letters, digits and . _ - + @ that begins with a letter"
             " or digit"
         )
+    if len(value) > MOST_CHARACTERS or len(value.encode()) > MOST_BYTES:
+        raise ValueError(
+            f"{where} is {value!r:.60}..., which has {len(value)} characters ({len(value.encode())} bytes), but a folder"
+            f" has this name: at most {MOST_CHARACTERS} characters ({MOST_BYTES} bytes)"
+        )
     return value
 
 
@@ -92,6 +116,9 @@ def names_value(where: str, value: object) -> tuple[str, ...]:
     """
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
         raise ValueError(f"{where} is {value!r:.100}, but must be a list of names")
+    twice = next((name for place, name in enumerate(value) if name in value[:place]), None)
+    if twice is not None:
+        raise ValueError(f"{where} has {twice:.100} twice, but must have each name once")
     return tuple(value)
 
 
@@ -111,7 +138,9 @@ def steps_entry(where: str, table: Table) -> dict[str, object]:
 
 def seeds_value(where: str, value: object) -> tuple[int, ...]:
     """Return seeds: those of a list, or 0, 1, ... where their number is given."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_SEEDS:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MOST_SEEDS:
+            raise ValueError(f"{where} is {value!r:.100}, but the number of seeds must be from 1 to {MOST_SEEDS}")
         return tuple(range(value))
     whole = isinstance(value, list | tuple | range) and all(type(one) is int and one >= 0 for one in value)
     if not isinstance(value, list | tuple | range) or not whole or not value or len(set(value)) < len(value):
@@ -128,3 +157,11 @@ def run_settings(where: str, value: object) -> dict[str, object]:
             raise ValueError(f"{where} has {key}, which a study spells otherwise: {OWN_SETTINGS[key]}")
     check_keys(where, table, [name for name in known if name not in OWN_SETTINGS])
     return dict(table)
+
+
+def merged_tables(tables: Sequence[Table]) -> dict[str, object]:
+    """Return settings of several tables, later over earlier ones."""
+    merged: dict[str, object] = {}
+    for table in tables:
+        merged |= {key: value for key, value in table.items() if value is not None}
+    return merged

@@ -23,6 +23,7 @@ def test_jobs_that_wait_are_returned_when_they_are_cancelled(tmp_path: Path) -> 
     executor.cancel()
     results = executor.poll(5.0)
     assert [(result.run_dir.name, result.ending) for result in results] == [(name, "stopped") for name in "012"]
+    assert not any(result.began for result in results)
     assert executor.poll(0.0) == []
     assert executor.running == frozenset()
 

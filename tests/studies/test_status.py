@@ -139,6 +139,19 @@ def test_a_study_without_a_terminal_prints_a_line_for_each_run(
     assert capsys.readouterr().err == ""
 
 
+def test_runs_that_never_began_are_counted_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = planned(tmp_path, 5)
+    ended = [JobResult(run_dir=run.run_dir, ending="stopped", began=run.seed < 2) for run in study.runs]
+    with StudyProgress(study, InProcess(), True) as progress:
+        progress.update(ended[2:4])
+        progress.update([*ended[2:4], *ended[:2], ended[4]])
+    assert capsys.readouterr().err.splitlines() == [
+        "stopped  pd-morl/board-test-v0/seed-0 at step 0 of 2,000",
+        "stopped  pd-morl/board-test-v0/seed-1 at step 0 of 2,000",
+        "stopped  3 of 5 runs before they began",
+    ]
+
+
 def test_durations() -> None:
     shown = {0.0: "0 s", 59.2: "1 min 00 s", 61.0: "1 min 01 s", 3600.0: "1 h 00 min", 90_000.0: "1 d 01 h"}
     assert {seconds: duration(seconds) for seconds in shown} == shown

@@ -299,3 +299,32 @@ def test_workers_belong_to_the_executor_that_is_given(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="workers is 0"):
         morl.study(table(), workers=0, folder=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"source": 3}, "study is 3, but must be the path"),
+        ({"source": None}, "study is None, but must be the path"),
+        ({"folder": 3}, "folder is 3, but must be the path of a folder"),
+        ({"folder": "a file"}, "folder is 'a file', but must be a folder"),
+        ({"folder": "a file/x"}, "folder is 'a file/x', but must be one that can be written to"),
+        ({"folder": "/proc/x"}, "folder is '/proc/x', but must be one that can be written to"),
+        ({"workers": "a"}, "workers is 'a', but must be a whole number of at least 1"),
+        ({"workers": 0}, "workers is 0, but must be a whole number of at least 1"),
+        ({"workers": True}, "workers is True, but must be a whole number"),
+        ({"executor": "foo"}, 'executor is \'foo\', but must be "processes", "ray"'),
+        ({"executor": 3}, 'executor is 3, but must be "processes", "ray"'),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(
+    changes: dict[str, Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a file").write_text("")
+    given: dict[str, Any] = {"source": table(), "folder": "studies", **changes}
+    with pytest.raises(ValueError) as caught:
+        morl.study(given.pop("source"), **given)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]

@@ -36,8 +36,11 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["study.toml", "--latex"], "--latex has no effect here: it belongs to morl study table FILE"),
         (["status", "study.toml", "--workers", "2"], "--workers has no effect here: it belongs to morl study FILE"),
         (["table", "study.toml", "--dry-run"], "--dry-run has no effect here"),
-        (["study.toml", "--workers", "0"], "workers is 0, but must be at least 1"),
-        (["study.toml", "--dry-run", "--workers", "0"], "workers is 0, but must be at least 1"),
+        (["study.toml", "--workers", "0"], "workers is 0, but must be a whole number of at least 1"),
+        (["study.toml", "--dry-run", "--workers", "0"], "workers is 0, but must be a whole number of at least 1"),
+        (["study.toml", "--folder", "study.toml"], "folder is 'study.toml', but must be a folder"),
+        (["study.toml", "--folder", "/proc/x"], "folder is '/proc/x', but must be one that can be written to"),
+        (["study.toml", "--ray", "foo"], "executor is 'foo', but must be"),
         (["study.toml", "--wrokers", "2"], "there is no option --wrokers; the nearest are --workers"),
     ],
 )
