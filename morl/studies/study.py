@@ -73,7 +73,7 @@ def find_executor(executor: str | Executor, planned: Study, workers: int | None)
         return executor
     if executor == "processes":
         return Processes(planned.cores, workers)
-    if executor not in ("ray", "local") and ":" not in executor:
+    if executor not in ("ray", "auto", "local") and ":" not in executor:
         raise ValueError(f"executor is {executor!r:.100}, but must be {EXECUTORS}")
     made: Executor = import_module(RAY_EXECUTOR).ray_executor("auto" if executor == "ray" else executor, workers)
     return made

@@ -98,8 +98,8 @@ def name_value(where: str, value: object, pattern: re.Pattern[str]) -> str:
         )
     if len(value) > MOST_CHARACTERS or len(value.encode()) > MOST_BYTES:
         raise ValueError(
-            f"{where} is {value!r:.60}..., which has {len(value)} characters ({len(value.encode())} bytes), but a folder"
-            f" has this name: at most {MOST_CHARACTERS} characters ({MOST_BYTES} bytes)"
+            f"{where} is {value!r:.60}..., which has {len(value)} characters ({len(value.encode())} bytes), but a name"
+            f" of a folder must have at most {MOST_CHARACTERS} characters ({MOST_BYTES} bytes)"
         )
     return value
 
