@@ -8,7 +8,6 @@ from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.checkpointing import saved_units
 from morl.experiment.files import refuse_link
-from morl.experiment.front import read_front
 from morl.experiment.logger_choice import loggers_to_resume
 from morl.experiment.loggers import Chosen
 from morl.experiment.loop import OnStep, drive, is_concluded
@@ -95,7 +94,7 @@ def resume(
 def _front_is_lost(run_dir: Path) -> bool:
     """Return whether the front.json of a run is missing or damaged."""
     try:
-        read_front(run_dir)
+        load(run_dir)
     except ValueError:
         return True
     return False

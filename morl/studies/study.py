@@ -18,7 +18,6 @@ from morl.studies.plan import STUDIES, STUDY, PlannedRun, Study, read_study
 from morl.studies.processes import Processes
 from morl.studies.progress import StudyProgress, step_seconds
 from morl.studies.status import StudyStatus, counted, run_status, study_status
-from morl.studies.values import count_value
 
 if TYPE_CHECKING:
     from morl.studies import tables
@@ -63,8 +62,8 @@ def find_executor(executor: str | Executor, planned: Study, workers: int | None)
         ValueError: `workers` is given with an executor that has its own, or is no number of at least 1, or the executor
             is none.
     """
-    if workers is not None:
-        workers = count_value("workers", workers)
+    if workers is not None and (type(workers) is not int or workers < 1):
+        raise ValueError(f"workers is {workers!r:.100}, but must be a whole number of at least 1")
     if not isinstance(executor, str):
         if not all(callable(getattr(executor, name, None)) for name in ("submit", "poll", "cancel", "close")):
             raise ValueError(f"executor is {executor!r:.100}, but must be {EXECUTORS}")
