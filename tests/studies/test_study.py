@@ -253,6 +253,7 @@ def test_a_damaged_config_fails_its_run_alone(tmp_path: Path) -> None:
     assert sorted(result.ending for result in again.results) == ["done", "failed"]
     assert again.status().counts == {"done": 1, "running": 0, "failed": 1, "waiting": 0}
     assert (run_dir / "config.toml").read_text() == "x = ["
+    assert again.table().tables
     shutil.rmtree(run_dir)
     assert train(tmp_path).is_complete
 
