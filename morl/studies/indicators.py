@@ -91,6 +91,15 @@ class FinishedRun:
         row = int(latest_rows(self.curve, clock, [time])[0])
         return float(values[row]) if 0 <= row < len(values) else math.nan
 
+    def evaluated_by(self, clock: Clock, time: float) -> bool:
+        """Return whether the run had been evaluated at a time.
+
+        Args:
+            clock: of the time.
+            time: environment steps of all kinds, or seconds.
+        """
+        return bool((as_numbers(self.curve[clock]) <= time).any())
+
     def last(self, clock: Clock) -> float:
         """Return the time of the last evaluation; NaN where it is not known."""
         times = as_numbers(self.curve[clock])
@@ -160,9 +169,19 @@ class Problem:
         return _known(self.normalization.share("expected_utility", values))
 
     def shares_at(self, variant: str, indicator: Indicator, clock: Clock, time: float) -> FloatArray:
-        """Return the indicator of each run at a time as a share: [run], without those that have none by then."""
+        """Return the indicator of each run at a time as a share: [run]; none of them where a run has none by then.
+
+        The others would be a selection: those that are evaluated more often, or were faster.
+
+        Args:
+            variant: whose runs.
+            indicator: which.
+            clock: of the time.
+            time: environment steps of all kinds, or seconds.
+        """
         values = [run.value_at(indicator, clock, time) for run in self.runs.get(variant, ())]
-        return _known(self.normalization.share(indicator, values))
+        shares = self.normalization.share(indicator, values)
+        return shares if np.isfinite(shares).all() else shares[:0]
 
     def curve(self, variant: str, indicator: Indicator, clock: Clock) -> "FoldedCurve | None":
         """Return the share that the seeds of a variant have over time; None without a stretch that all of them have.

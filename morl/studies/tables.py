@@ -202,8 +202,8 @@ def study_tables(results: StudyResults) -> StudyTables:
     tables = [_table(results, ENVIRONMENTS, _environment_rows(results), _environment_notes(results))]
     if len(results.variants) > 1:
         tables += [
-            _table(results, EQUAL_STEPS, _rows_at(results, "environment_steps", "environment steps")),
-            _table(results, EQUAL_SECONDS, _rows_at(results, "wall_seconds", "seconds")),
+            _table_at(results, EQUAL_STEPS, "environment_steps", "environment steps"),
+            _table_at(results, EQUAL_SECONDS, "wall_seconds", "seconds"),
         ]
     if len(results.problems) > 1:
         tables.append(_table(results, AGGREGATE, _aggregate_rows(results), _aggregate_notes(results)))
@@ -235,13 +235,17 @@ def _environment_rows(results: StudyResults) -> list[Row]:
     return rows
 
 
+def _table_at(results: StudyResults, kind: Comparison, clock: Clock, title: str) -> TableOfRows:
+    return _table(results, kind, _rows_at(results, clock, title), _notes_at(results, clock))
+
+
 def _rows_at(results: StudyResults, clock: Clock, title: str) -> list[Row]:
     rows = []
     for problem, variant in _cells(results):
         time = problem.common_time(clock)
         shares = {name: problem.shares_at(variant, name, clock, time) for name in INDICATORS}
         estimates = {curves.SHARES[name]: _estimate([values]) for name, values in shares.items()}
-        runs = len(shares["hypervolume"])
+        runs = len(problem.runs[variant])
         if len(problem.runs) > 1:
             rows.append(Row(env=problem.label, variant=variant, runs=runs, estimates=estimates, facts={title: time}))
     return rows
@@ -335,6 +339,26 @@ def _environment_notes(results: StudyResults) -> list[str]:
         reasons = Counter(results.unfinished.values()).most_common()
         words = _named([f"{count} {reason}" for reason, count in reasons], "; ")
         notes.append(f"{len(results.unfinished)} of {len(results.listed)} runs are not in these tables: {words}")
+    return notes
+
+
+def _notes_at(results: StudyResults, clock: Clock) -> list[str]:
+    """Return which variants have no value at the time that all runs have reached, and why."""
+    missing = []
+    for problem, variant in _cells(results):
+        time = problem.common_time(clock)
+        runs = problem.runs[variant]
+        late = sum(not run.evaluated_by(clock, time) for run in runs)
+        if late and math.isfinite(time) and len(problem.runs) > 1:
+            missing.append(f"{late} of {len(runs)} runs of {variant} on {problem.label} had no evaluation by then")
+    unknown = [
+        problem.label
+        for problem in results.problems
+        if len(problem.runs) > 1 and not math.isfinite(problem.common_time(clock))
+    ]
+    notes = [f"no value, because the others would be a selection: {_named(missing)}"] if missing else []
+    if unknown:
+        notes.append(f"no value, because the evaluations of a run are missing or damaged: {_named(unknown)}")
     return notes
 
 

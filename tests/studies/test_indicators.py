@@ -89,9 +89,32 @@ def test_without_clocks_nothing_is_compared_at_equal_steps(tmp_path: Path) -> No
     (problem,) = read_results(file).problems
     assert np.isnan(problem.common_time("environment_steps"))
     assert not len(problem.shares_at("b", "hypervolume", "environment_steps", problem.common_time("wall_seconds")))
-    assert len(problem.shares_at("a", "hypervolume", "wall_seconds", 20.0)) == 1
+    assert not len(problem.shares_at("a", "hypervolume", "wall_seconds", 20.0))  # seed 0 alone would be a selection
+    assert len(problem.shares_at("b", "hypervolume", "wall_seconds", 20.0)) == 1
     assert problem.curve("a", "hypervolume", "environment_steps") is None
-    assert study_tables(read_results(file)).tables[1].shown.columns[-1].cells == ("-", "-")
+    shown = study_tables(read_results(file)).tables[1].shown
+    assert shown.columns[-1].cells == ("-", "-")
+    assert shown.notes[1:] == ("no value, because the evaluations of a run are missing or damaged: x-v0",)
+
+
+def test_no_value_is_of_those_runs_alone_that_were_evaluated_early(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    runs = []
+    for variant, schedules in {"a": [[500, 2_000], [2_000], [2_000]], "b": [[500, 1_000]] * 3}.items():
+        for seed, steps in enumerate(schedules):
+            folder = Path(variant) / "x-v0" / f"seed-{seed}"
+            write_run(root / folder, env="x-v0", seed=seed, steps=steps, points=quarter_circle(8))
+            runs.append(listed(variant, "x-v0", seed, folder) | {"total_steps": steps[-1]})
+    by_kind = {table.kind.name: table for table in study_tables(read_results(write_record(root, runs))).tables}
+    for kind in ("environment_steps", "wall_seconds"):
+        table = by_kind[kind]
+        assert [(row.variant, row.runs) for row in table.rows] == [("a", 3), ("b", 3)]
+        assert list(table.rows[0].estimates.values()) == [None, None], kind
+        assert None not in table.rows[1].estimates.values()
+        assert [column.cells[0] for column in table.shown.columns if "share" in column.title] == ["-", "-"]
+        assert table.shown.notes[1:] == (
+            "no value, because the others would be a selection: 2 of 3 runs of a on x-v0 had no evaluation by then",
+        )
 
 
 def test_runs_that_are_not_finished_are_left_out_with_a_reason(tmp_path: Path) -> None:
