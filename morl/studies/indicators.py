@@ -13,7 +13,7 @@ lowest that of the reference point: 0 for the hypervolume, mean_w w . reference 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -222,6 +222,7 @@ class StudyResults:
         problems: the environments with finished runs.
         listed: all runs of the study.
         unfinished: run -> why it is not in the results, in few words.
+        notes: what a reader must know of which runs these are.
     """
 
     name: str
@@ -230,6 +231,7 @@ class StudyResults:
     problems: tuple[Problem, ...]
     listed: tuple[ListedRun, ...]
     unfinished: Mapping[ListedRun, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def strata(self, variant: str, indicator: Indicator) -> list[FloatArray]:
         """Return the published shares of a variant, [run] for each environment that `complete_problems` returns."""
@@ -255,16 +257,18 @@ def study_json_of(name: str, folder: Path) -> Path:
     return folder / name.replace(":", ".") / STUDY
 
 
-def read_results(study_json: Path) -> StudyResults:
+def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> StudyResults:
     """Return the results of a study.
 
     Args:
         study_json: its study.json, beside the folders of its runs.
+        planned: the study as its file has it now, as `Study.to_json` returns it: its runs are those of the results,
+            and a note says how study.json differs. Default: the runs that study.json lists.
 
     Raises:
-        ValueError: study.json is missing or damaged, or of another format.
+        ValueError: study.json is missing or damaged, or of another format, and `planned` is not given.
     """
-    record = _read_record(study_json)
+    record = _read_record(study_json) if planned is None else planned
     listed = tuple(_listed(entry, study_json.parent) for entry in record["runs"])
     library = Library(runs={str(run.directory): run.directory for run in listed})
     library.refresh()
@@ -288,7 +292,29 @@ def read_results(study_json: Path) -> StudyResults:
         ),
         listed=listed,
         unfinished=unfinished,
+        notes=() if planned is None else tuple(_differences(study_json, planned)),
     )
+
+
+def _differences(study_json: Path, planned: Mapping[str, Any]) -> Iterator[str]:
+    """Yield, in at most one line, how study.json differs from the study's file; nothing where it is missing."""
+    if not study_json.is_file():
+        return
+    try:
+        found = {str(entry["folder"]): entry.get("total_steps") for entry in _read_record(study_json)["runs"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield f"these are the runs of the study's file, because study.json is damaged: {error}"
+        return
+    asked = {str(entry["folder"]): entry["total_steps"] for entry in planned["runs"]}
+    others = [folder for folder in found if folder not in asked]
+    new = [folder for folder in asked if folder not in found]
+    longer = [folder for folder in asked if found.get(folder) not in (None, asked[folder])]
+    parts = [(others, "runs that the file does not plan"), (new, "without runs of the file"), (longer, "other steps")]
+    words = [
+        f"{what}: {len(folders)} ({folders[0]}{', ...' * (len(folders) > 1)})" for folders, what in parts if folders
+    ]
+    if words:
+        yield f"these are the runs of the study's file; study.json was written for others ({'; '.join(words)})"
 
 
 def _read_record(study_json: Path) -> dict[str, Any]:

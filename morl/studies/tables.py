@@ -147,6 +147,7 @@ def show(
     markdown: bool = False,
     plot: Path | None = None,
     fronts: Path | None = None,
+    planned: Mapping[str, object] | None = None,
 ) -> None:
     """Print the tables of a study; with `plot` and `fronts`, also write pictures.
 
@@ -157,13 +158,14 @@ def show(
         markdown: print Markdown.
         plot: a picture of its curves, .png, .pdf or .svg.
         fronts: a picture of the attainment surfaces of its fronts.
+        planned: the study as its file has it now, as `Study.to_json` returns it; default: what study.json lists.
 
     Raises:
         ValueError: study.json is missing or damaged, no run is finished, or more than one form is asked for.
     """
     if latex + csv + markdown > 1:
         raise ValueError("latex, csv and markdown are different forms of the tables: ask for one of them")
-    results = read_results(study_json)
+    results = read_results(study_json, planned)
     tables = study_tables(results)
     if plot is not None:
         curves.write_figure(curves.study_figure(results), plot)
@@ -309,10 +311,11 @@ def _mean(values: Sequence[float]) -> float:
 
 def _environment_notes(results: StudyResults) -> list[str]:
     """Return what a reader of the table of environments must know."""
+    notes = list(results.notes)
     sources: dict[str, list[str]] = {}
     for problem in results.problems:
         sources.setdefault(problem.normalization.source, []).append(problem.label)
-    notes = [f"shares are of {source}: {_named(labels)}" for source, labels in sources.items()]
+    notes += [f"shares are of {source}: {_named(labels)}" for source, labels in sources.items()]
     references = {problem.label: problem.reference for problem in results.problems if problem.reference is not None}
     notes.append(f"reference points: {_named([f'{name} {vector(one)}' for name, one in references.items()], '; ')}")
     if any(len(problem.conditioned_shares(variant)) for problem, variant in _cells(results)):

@@ -139,6 +139,30 @@ def test_runs_that_are_not_finished_are_left_out_with_a_reason(tmp_path: Path) -
     assert [run.listed.seed for run in results.problems[0].runs["a"]] == [3]
 
 
+def test_the_runs_are_those_of_the_file_and_a_line_says_how_study_json_differs(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [5.0, 6.0, 7.0], ("b", "x-v0"): [8.0]})
+    planned = json.loads(file.read_text())
+    planned["runs"] = [*planned["runs"][:3], listed("a", "x-v0", 3, Path("a/x-v0/seed-3"))]
+    few = json.loads(file.read_text())
+    few["runs"] = [few["runs"][0] | {"total_steps": 1_000}, few["runs"][3]]  # of a file with one seed and b
+    file.write_text(json.dumps(few))
+    results = read_results(file, planned)
+    (problem,) = results.problems
+    assert [run.listed.seed for run in problem.runs["a"]] == [0, 1, 2]
+    assert [(run.seed, reason) for run, reason in results.unfinished.items()] == [(3, "not run")]
+    assert results.notes == (
+        "these are the runs of the study's file; study.json was written for others (runs that the file does not plan: 1"
+        " (b/x-v0/seed-0); without runs of the file: 3 (a/x-v0/seed-1, ...); other steps: 1 (a/x-v0/seed-0))",
+    )
+    assert results.notes[0] in study_tables(results).tables[0].shown.notes
+    file.write_text(json.dumps(planned))
+    assert read_results(file, planned).notes == ()
+    file.write_text("{")
+    assert "study.json is damaged" in read_results(file, planned).notes[0]
+    file.unlink()
+    assert read_results(file, planned).notes == ()
+
+
 def test_one_environment_with_two_discounts_is_two_problems(tmp_path: Path) -> None:
     root = tmp_path / "s"
     for variant, discount in (("a", 0.9), ("b", 0.99)):

@@ -222,5 +222,10 @@ def test_the_commands_make_tables_of_what_a_study_trained(tmp_path: Path, morl_c
     front = json.loads((studies / "tiny/pd-morl/deep-sea-treasure-v0/seed-0/front.json").read_text())
     assert float(row["value"]) > front["training_steps"] == 256
     assert (tmp_path / "curves.png").stat().st_size > 1_000
+    record = json.loads((studies / "tiny" / "study.json").read_text())
+    (studies / "tiny" / "study.json").write_text(json.dumps(record | {"runs": []}))  # as another file leaves it
+    code, again, complaint = morl_cli(*arguments, "--csv")
+    assert (code, again) == (0, text), complaint
     code, text, complaint = morl_cli(*arguments, "--markdown")
     assert "WARNING: fewer than 5 seeds" in text
+    assert "study.json was written for others (without runs of the file: 1 (pd-morl/" in text
