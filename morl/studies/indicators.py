@@ -218,7 +218,9 @@ class StudyResults:
     Attributes:
         name: of the study.
         file: its TOML file, as study.json names it; None where the study was given as a table.
-        variants: in the order of study.json.
+        variants: in the order of study.json; runs of a variant that an extra row trains for other steps than its first
+            run on that environment are one of their own, such as "pd-morl, 6,000 steps".
+        compared: those variants that are compared over environments: all but such groups.
         problems: the environments with finished runs.
         listed: all runs of the study.
         unfinished: run -> why it is not in the results, in few words.
@@ -228,6 +230,7 @@ class StudyResults:
     name: str
     file: str | None
     variants: tuple[str, ...]
+    compared: tuple[str, ...]
     problems: tuple[Problem, ...]
     listed: tuple[ListedRun, ...]
     unfinished: Mapping[ListedRun, str] = field(default_factory=dict)
@@ -239,11 +242,11 @@ class StudyResults:
 
     @property
     def complete_problems(self) -> list[Problem]:
-        """Return the environments on which every variant has a result: only these can be compared as a whole."""
+        """Return the environments on which each of `compared` has a result: these can be compared as a whole."""
         return [
             problem
             for problem in self.problems
-            if all(len(problem.shares(variant, name)) for variant in self.variants for name in INDICATORS)
+            if all(len(problem.shares(variant, name)) for variant in self.compared for name in INDICATORS)
         ]
 
 
@@ -269,7 +272,8 @@ def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> 
         ValueError: study.json is missing or damaged, or of another format, and `planned` is not given.
     """
     record = _read_record(study_json) if planned is None else planned
-    listed = tuple(_listed(entry, study_json.parent) for entry in record["runs"])
+    given = [_listed(entry, study_json.parent) for entry in record["runs"]]
+    listed = tuple(_grouped(given))
     library = Library(runs={str(run.directory): run.directory for run in listed})
     library.refresh()
     groups: dict[tuple[str, str], list[ListedRun]] = {}
@@ -286,6 +290,7 @@ def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> 
         name=str(record["name"]),
         file=None if record["file"] is None else str(record["file"]),
         variants=tuple(dict.fromkeys(run.variant for run in listed)),
+        compared=tuple(dict.fromkeys(run.variant for run in given)),
         problems=tuple(
             _problem(library, label, runs)
             for label, runs in zip(_labels(library, groups), groups.values(), strict=True)
@@ -343,6 +348,15 @@ def _listed(entry: Mapping[str, Any], root: Path) -> ListedRun:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{root / STUDY} is damaged: a run has no {error}") from error
+
+
+def _grouped(runs: Sequence[ListedRun]) -> Iterator[ListedRun]:
+    """Yield runs such that those of one variant on one environment have the same total steps: others are a variant."""
+    first: dict[tuple[str, str], int | None] = {}
+    for run in runs:
+        usual = first.setdefault((run.variant, run.env), run.total_steps)
+        other = run.total_steps not in (None, usual)
+        yield run._replace(variant=f"{run.variant}, {run.total_steps:,} steps") if other else run
 
 
 def _why_not(library: Library, run: ListedRun) -> str:

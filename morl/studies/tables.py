@@ -209,7 +209,7 @@ def study_tables(results: StudyResults) -> StudyTables:
         ]
     if len(results.problems) > 1:
         tables.append(_table(results, AGGREGATE, _aggregate_rows(results), _aggregate_notes(results)))
-    if len(results.variants) > 1:
+    if len(results.compared) > 1:
         tables.append(_table(results, IMPROVEMENT, _improvement_rows(results), _aggregate_notes(results)))
     return StudyTables(tuple(table for table in tables if table.rows))
 
@@ -256,7 +256,7 @@ def _rows_at(results: StudyResults, clock: Clock, title: str) -> list[Row]:
 def _aggregate_rows(results: StudyResults) -> list[Row]:
     problems = results.complete_problems
     rows = []
-    for variant in results.variants if problems else ():
+    for variant in results.compared if problems else ():
         strata = {name: results.strata(variant, name) for name in INDICATORS}
         estimates: dict[str, Estimate | None] = {
             curves.SHARES[name]: estimate(values) for name, values in strata.items()
@@ -270,7 +270,7 @@ def _aggregate_rows(results: StudyResults) -> list[Row]:
 def _improvement_rows(results: StudyResults) -> list[Row]:
     problems = results.complete_problems
     rows = []
-    for first, second in _pairs(results.variants) if problems else ():
+    for first, second in _pairs(results.compared) if problems else ():
         estimates = {}
         runs = 0
         for name in INDICATORS:
@@ -368,7 +368,11 @@ def _notes_at(results: StudyResults, clock: Clock) -> list[str]:
 def _aggregate_notes(results: StudyResults) -> list[str]:
     problems = results.complete_problems
     left_out = [problem.label for problem in results.problems if problem not in problems]
-    return [f"without environments that some variant has no finished run on: {_named(left_out)}"] if left_out else []
+    notes = [f"without environments that some variant has no finished run on: {_named(left_out)}"] if left_out else []
+    groups = [variant for variant in results.variants if variant not in results.compared]
+    if groups:
+        notes.append(f"without runs that an extra row trains for other steps: {_named(groups, '; ')}")
+    return notes
 
 
 def _named(names: Sequence[str], separator: str = ", ") -> str:

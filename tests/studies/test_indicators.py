@@ -11,6 +11,7 @@ from study_runs import listed, write_record, write_study
 import morl
 from morl.pareto import expected_utility, hypervolume, non_dominated
 from morl.preferences import finest_lattice
+from morl.studies.curves import study_figure
 from morl.studies.indicators import read_results
 from morl.studies.tables import study_tables
 
@@ -161,6 +162,38 @@ def test_the_runs_are_those_of_the_file_and_a_line_says_how_study_json_differs(t
     assert "study.json is damaged" in read_results(file, planned).notes[0]
     file.unlink()
     assert read_results(file, planned).notes == ()
+
+
+def test_runs_of_other_steps_are_a_group_of_their_own(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    file = write_study(root, {(variant, env): [6.0, 8.0] for env in ("x-v0", "y-v0") for variant in "ab"})
+    alone = study_tables(read_results(file))
+    record = json.loads(file.read_text())
+    for seed in (2, 3):
+        folder = Path("a") / "x-v0" / f"seed-{seed}"
+        points = quarter_circle(8, 2, 0, 8.0)
+        write_run(root / folder, env="x-v0", seed=seed, reference_point=[0.0, 0.0], steps=[1_000, 6_000], points=points)
+        record["runs"].append(listed("a", "x-v0", seed, folder) | {"total_steps": 6_000})
+    file.write_text(json.dumps(record))
+    results = read_results(file)
+    assert (results.variants, results.compared) == (("a", "b", "a, 6,000 steps"), ("a", "b"))
+    tables = {table.kind.name: table for table in study_tables(results).tables}
+    for name in ("environments", "environment_steps", "wall_seconds"):
+        rows = [(row.env, row.variant, row.runs) for row in tables[name].rows]
+        assert rows == [
+            ("x-v0", "a", 2),
+            ("x-v0", "b", 2),
+            ("x-v0", "a, 6,000 steps", 2),
+            ("y-v0", "a", 2),
+            ("y-v0", "b", 2),
+        ], name
+    before = {table.kind.name: table for table in alone.tables}
+    for name in ("aggregate", "improvement"):
+        assert tables[name].rows == before[name].rows
+        assert "without runs that an extra row trains for other steps: a, 6,000 steps" in tables[name].shown.notes
+    assert not any("seeds have different numbers" in note for problem in results.problems for note in problem.notes)
+    drawn = [axes.get_title() for axes in study_figure(results).axes if axes.axison]
+    assert drawn == ["x-v0", "y-v0", "performance profile"]
 
 
 def test_one_environment_with_two_discounts_is_two_problems(tmp_path: Path) -> None:
