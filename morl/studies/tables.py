@@ -334,15 +334,45 @@ def _environment_notes(results: StudyResults) -> list[str]:
             f" {_named(few)}"
         )
     for problem in results.problems:
-        steps = {run.training_steps for runs in problem.runs.values() for run in runs}
-        if len(steps) > 1 and max(steps) > 1.01 * min(steps):  # the last step of each environment may exceed the total
-            notes.append(f"{problem.label}: runs have different training steps; compare them at equal steps")
+        notes += _step_notes(problem, results.variants)
         notes += problem.notes
+    notes += _version_notes(results)
     if results.unfinished:
         reasons = Counter(results.unfinished.values()).most_common()
         words = _named([f"{count} {reason}" for reason, count in reasons], "; ")
         notes.append(f"{len(results.unfinished)} of {len(results.listed)} runs are not in these tables: {words}")
     return notes
+
+
+def _step_notes(problem: Problem, variants: Sequence[str]) -> list[str]:
+    steps = {run.training_steps for variant in variants for run in problem.runs.get(variant, ())}
+    if len(steps) > 1 and max(steps) > 1.01 * min(steps):  # the last step of each environment may exceed the total
+        return [f"{problem.label}: runs have different training steps; compare them at equal steps"]
+    return []
+
+
+def _version_notes(results: StudyResults) -> list[str]:
+    """Return which versions of morl, and of packages, the runs were made by, where these differ."""
+    systems = [run.system for problem in results.problems for runs in problem.runs.values() for run in runs]
+    notes = []
+    versions = Counter(_version(system) for system in systems)
+    if len(versions) > 1:
+        notes.append(f"runs were made by {len(versions)} versions of morl: {_counted(versions)}")
+    packages = [found if isinstance(found := system.get("packages"), Mapping) else {} for system in systems]
+    for name in dict.fromkeys(str(name) for of_run in packages for name in of_run):
+        found = Counter(str(of_run[name]) for of_run in packages if name in of_run)
+        if len(found) > 1:
+            notes.append(f"runs were made by {len(found)} versions of {name}: {_counted(found)}")
+    return notes
+
+
+def _version(system: Mapping[str, object]) -> str:
+    """Return version and commit of morl as a run's system.json says them."""
+    return " ".join(str(system[key]) for key in ("morl", "commit") if system.get(key)) or "one that is not said"
+
+
+def _counted(versions: Counter[str]) -> str:
+    return _named([f"{version} ({runs} run{'s' * (runs > 1)})" for version, runs in versions.most_common()])
 
 
 def _notes_at(results: StudyResults, clock: Clock) -> list[str]:
@@ -369,6 +399,7 @@ def _aggregate_notes(results: StudyResults) -> list[str]:
     problems = results.complete_problems
     left_out = [problem.label for problem in results.problems if problem not in problems]
     notes = [f"without environments that some variant has no finished run on: {_named(left_out)}"] if left_out else []
+    notes += [note for problem in problems for note in _step_notes(problem, results.compared)]
     groups = [variant for variant in results.variants if variant not in results.compared]
     if groups:
         notes.append(f"without runs that an extra row trains for other steps: {_named(groups, '; ')}")
