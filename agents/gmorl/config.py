@@ -109,6 +109,8 @@ class Config:
         _check_ranges(self)
         if not all(size > 0 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
+        if self.batch_size > self.buffer_size:
+            raise ValueError(f"batch_size is {self.batch_size}, but must be at most buffer_size, {self.buffer_size}")
         if self.preferences == "even" and self.concentration != type(self).concentration:
             raise ValueError(
                 f"concentration is {self.concentration}, but has no effect: it needs preferences 'dirichlet'"

@@ -66,6 +66,7 @@ class PresetConfig:
     normalization: Normalization
     image_size: int
     network: str
+    batch_size: int
     buffer_size: int
     one_hot: bool = False
 
@@ -106,6 +107,8 @@ class PresetConfig:
                 raise ValueError(f"{name} is {value}, but must {allowed.words}")
         if not all(size > 0 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
+        if self.batch_size > self.buffer_size:
+            raise ValueError(f"batch_size is {self.batch_size}, but must be at most buffer_size, {self.buffer_size}")
         for name, requirement in self.REQUIREMENTS.items():
             value = getattr(self, name)
             if value not in self._known_values(name) and not requirement.holds(self):

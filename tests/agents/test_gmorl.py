@@ -69,7 +69,7 @@ def test_a_transition_is_stored_with_the_preference_that_it_was_collected_for() 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_share_of_a_batch_is_relabeled(share: float) -> None:
-    agent = agent_on(WALK, num_envs=2, relabeled_share=share, batch_size=400)
+    agent = agent_on(WALK, num_envs=2, relabeled_share=share, batch_size=400, buffer_size=400)
     train(agent, WALK, 60)
     batches = agent._sample(5)
     assert batches.weight is not None
@@ -170,7 +170,7 @@ def test_published_settings_are_values() -> None:
 
 def test_the_replay_holds_a_step_of_all_environments() -> None:
     with pytest.raises(ValueError, match="buffer_size is 3, but must be at least num_envs, 4"):
-        agent_on(WALK, buffer_size=3)
+        agent_on(WALK, buffer_size=3, batch_size=2)
 
 
 def test_continuous_actions_are_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ assert foreign() == before, "registrations of others changed"
 assert dict(os.environ) == variables, set(os.environ.items()) ^ set(variables.items())
 assert repr(warnings.filters) == filters
 added = set(gymnasium.registry) - ids
-ours = ("morl/", "images/", "cmorl-", "pgmorl-", "building-", "mec-", "server-", "recall-", "lab/")
+ours = ("morl/", "images/", "cmorl-", "pgmorl-", "building-", "mec-", "server-", "recall-", "lab/", "hyper-grid-")
 assert all(name.startswith(ours) for name in added), added
 try:
     gymnasium.make_vec("mo-hopper-v5", 2, vectorization_mode="vector_entry_point")

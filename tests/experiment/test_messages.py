@@ -87,6 +87,16 @@ def test_what_no_machine_can_hold_is_refused(flags: list[Any], tmp_path: Path, m
     assert not run.exists()
 
 
+@pytest.mark.parametrize("agent", ["pd-morl", "gmorl"])
+def test_a_batch_that_no_replay_holds_is_refused(agent: str, tmp_path: Path, morl_cli: Any) -> None:
+    run = tmp_path / "run"
+    words = ["train", agent, "toy-walk-v0", "--run-dir", run, "--agent.batch-size", 101, "--agent.buffer-size", 100]
+    code, _, complaint = morl_cli(*words)
+    assert code == 2
+    assert "batch_size is 101, but must be at most buffer_size, 100" in complaint.replace("-", "_")
+    assert not run.exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_read_only_folder_is_named(tmp_path: Path, morl_cli: Any) -> None:
     tmp_path.chmod(0o500)
