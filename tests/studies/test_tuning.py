@@ -172,7 +172,7 @@ def test_several_processes_share_a_tuning(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_stops_all_processes_saved(tmp_path: Path) -> None:
-    often = table(run={**table()["run"], "checkpoint_minutes": 1e-5}, tune={"trials": 2, "episodes": 1})
+    often = table(run={**table()["run"], "checkpoint_minutes": 1e-5}, tune={"trials": 5, "episodes": 1})
     config = ", ".join(f"{key} = {toml_value(value)}" for key, value in often["agents"]["pd-morl"]["config"].items())
     plain = {key: often[key] for key in ("name", "envs", "seeds", "total_steps", "run", "tune", "ranges")}
     (tmp_path / "sea.toml").write_text(write_table(plain) + f"[agents.pd-morl]\nconfig = {{ {config} }}\n")
@@ -187,7 +187,7 @@ def test_ctrl_c_stops_all_processes_saved(tmp_path: Path) -> None:
     assert "Traceback" not in complaints
     states = [one.state for one in journal_of(tmp_path)]
     assert TrialState.RUNNING in states
-    assert tune(often, folder=tmp_path, workers=1).complete == 2
+    assert tune(often, folder=tmp_path, workers=1).complete == 5
 
 
 def test_a_trial_belongs_to_one_process(tmp_path: Path) -> None:
