@@ -177,16 +177,17 @@ def show(
         stdout_console().print(tables)
 
 
-def table(study_json: Path) -> StudyTables:
+def table(study_json: Path, planned: Mapping[str, Any] | None = None) -> StudyTables:
     """Return the tables of a study; rich prints them, notebooks show them.
 
     Args:
         study_json: the study.json of the study.
+        planned: as in `read_results`.
 
     Raises:
         ValueError: study.json is missing or damaged, or no run is finished.
     """
-    return study_tables(read_results(study_json))
+    return study_tables(read_results(study_json, planned))
 
 
 def study_tables(results: StudyResults) -> StudyTables:
