@@ -177,7 +177,7 @@ def show(
         stdout_console().print(tables)
 
 
-def table(study_json: Path, planned: Mapping[str, Any] | None = None) -> StudyTables:
+def table(study_json: Path, planned: Mapping[str, object] | None = None) -> StudyTables:
     """Return the tables of a study; rich prints them, notebooks show them.
 
     Args:
