@@ -46,6 +46,7 @@ def run_study(args: Sequence[str]) -> None:
             markdown=chosen.markdown,
             plot=chosen.plot,
             fronts=chosen.fronts,
+            planned=planned.to_json(),
         )
     elif chosen.slurm is not None:
         from morl.studies.slurm import write_script

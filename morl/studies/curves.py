@@ -194,7 +194,7 @@ def _draw_curves(
 
 def _draw_profiles(axes: "Axes", results: "StudyResults", indicator: "Indicator") -> None:
     """Draw the share of runs that reach more than each share of the best."""
-    strata = {variant: results.strata(variant, indicator) for variant in results.variants}
+    strata = {variant: results.strata(variant, indicator) for variant in results.compared}
     values = np.concatenate([stratum for of_variant in strata.values() for stratum in of_variant])
     lowest, highest = min(values.min(), 0.95), max(values.max(), 1.0)
     thresholds = np.linspace(lowest - 0.02 * (highest - lowest), highest, THRESHOLDS)

@@ -13,7 +13,7 @@ lowest that of the reference point: 0 for the hypervolume, mean_w w . reference 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -91,6 +91,15 @@ class FinishedRun:
         row = int(latest_rows(self.curve, clock, [time])[0])
         return float(values[row]) if 0 <= row < len(values) else math.nan
 
+    def evaluated_by(self, clock: Clock, time: float) -> bool:
+        """Return whether the run had been evaluated at a time.
+
+        Args:
+            clock: of the time.
+            time: environment steps of all kinds, or seconds.
+        """
+        return bool((as_numbers(self.curve[clock]) <= time).any())
+
     def last(self, clock: Clock) -> float:
         """Return the time of the last evaluation; NaN where it is not known."""
         times = as_numbers(self.curve[clock])
@@ -160,9 +169,19 @@ class Problem:
         return _known(self.normalization.share("expected_utility", values))
 
     def shares_at(self, variant: str, indicator: Indicator, clock: Clock, time: float) -> FloatArray:
-        """Return the indicator of each run at a time as a share: [run], without those that have none by then."""
+        """Return the indicator of each run at a time as a share: [run]; none of them where a run has none by then.
+
+        The others would be a selection: those that are evaluated more often, or were faster.
+
+        Args:
+            variant: whose runs.
+            indicator: which.
+            clock: of the time.
+            time: environment steps of all kinds, or seconds.
+        """
         values = [run.value_at(indicator, clock, time) for run in self.runs.get(variant, ())]
-        return _known(self.normalization.share(indicator, values))
+        shares = self.normalization.share(indicator, values)
+        return shares if np.isfinite(shares).all() else shares[:0]
 
     def curve(self, variant: str, indicator: Indicator, clock: Clock) -> "FoldedCurve | None":
         """Return the share that the seeds of a variant have over time; None without a stretch that all of them have.
@@ -199,18 +218,23 @@ class StudyResults:
     Attributes:
         name: of the study.
         file: its TOML file, as study.json names it; None where the study was given as a table.
-        variants: in the order of study.json.
+        variants: in the order of study.json; runs of a variant that an extra row trains for other steps than its first
+            run on that environment are one of their own, such as "pd-morl, 6,000 steps".
+        compared: those variants that are compared over environments: all but such groups.
         problems: the environments with finished runs.
         listed: all runs of the study.
         unfinished: run -> why it is not in the results, in few words.
+        notes: what a reader must know of which runs these are.
     """
 
     name: str
     file: str | None
     variants: tuple[str, ...]
+    compared: tuple[str, ...]
     problems: tuple[Problem, ...]
     listed: tuple[ListedRun, ...]
     unfinished: Mapping[ListedRun, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def strata(self, variant: str, indicator: Indicator) -> list[FloatArray]:
         """Return the published shares of a variant, [run] for each environment that `complete_problems` returns."""
@@ -218,11 +242,11 @@ class StudyResults:
 
     @property
     def complete_problems(self) -> list[Problem]:
-        """Return the environments on which every variant has a result: only these can be compared as a whole."""
+        """Return the environments on which each of `compared` has a result: these can be compared as a whole."""
         return [
             problem
             for problem in self.problems
-            if all(len(problem.shares(variant, name)) for variant in self.variants for name in INDICATORS)
+            if all(len(problem.shares(variant, name)) for variant in self.compared for name in INDICATORS)
         ]
 
 
@@ -236,17 +260,20 @@ def study_json_of(name: str, folder: Path) -> Path:
     return folder / name.replace(":", ".") / STUDY
 
 
-def read_results(study_json: Path) -> StudyResults:
+def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> StudyResults:
     """Return the results of a study.
 
     Args:
         study_json: its study.json, beside the folders of its runs.
+        planned: the study as its file has it now, as `Study.to_json` returns it: its runs are those of the results,
+            and a note says how study.json differs. Default: the runs that study.json lists.
 
     Raises:
-        ValueError: study.json is missing or damaged, or of another format.
+        ValueError: study.json is missing or damaged, or of another format, and `planned` is not given.
     """
-    record = _read_record(study_json)
-    listed = tuple(_listed(entry, study_json.parent) for entry in record["runs"])
+    record = _read_record(study_json) if planned is None else planned
+    given = [_listed(entry, study_json.parent) for entry in record["runs"]]
+    listed = tuple(_grouped(given))
     library = Library(runs={str(run.directory): run.directory for run in listed})
     library.refresh()
     groups: dict[tuple[str, str], list[ListedRun]] = {}
@@ -263,13 +290,36 @@ def read_results(study_json: Path) -> StudyResults:
         name=str(record["name"]),
         file=None if record["file"] is None else str(record["file"]),
         variants=tuple(dict.fromkeys(run.variant for run in listed)),
+        compared=tuple(dict.fromkeys(run.variant for run in given)),
         problems=tuple(
             _problem(library, label, runs)
             for label, runs in zip(_labels(library, groups), groups.values(), strict=True)
         ),
         listed=listed,
         unfinished=unfinished,
+        notes=() if planned is None else tuple(_differences(study_json, planned)),
     )
+
+
+def _differences(study_json: Path, planned: Mapping[str, Any]) -> Iterator[str]:
+    """Yield, in at most one line, how study.json differs from the study's file; nothing where it is missing."""
+    if not study_json.is_file():
+        return
+    try:
+        found = {str(entry["folder"]): entry.get("total_steps") for entry in _read_record(study_json)["runs"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield f"these are the runs of the study's file, because study.json is damaged: {error}"
+        return
+    asked = {str(entry["folder"]): entry["total_steps"] for entry in planned["runs"]}
+    others = [folder for folder in found if folder not in asked]
+    new = [folder for folder in asked if folder not in found]
+    longer = [folder for folder in asked if found.get(folder) not in (None, asked[folder])]
+    parts = [(others, "runs that the file does not plan"), (new, "without runs of the file"), (longer, "other steps")]
+    words = [
+        f"{what}: {len(folders)} ({folders[0]}{', ...' * (len(folders) > 1)})" for folders, what in parts if folders
+    ]
+    if words:
+        yield f"these are the runs of the study's file; study.json was written for others ({'; '.join(words)})"
 
 
 def _read_record(study_json: Path) -> dict[str, Any]:
@@ -298,6 +348,15 @@ def _listed(entry: Mapping[str, Any], root: Path) -> ListedRun:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{root / STUDY} is damaged: a run has no {error}") from error
+
+
+def _grouped(runs: Sequence[ListedRun]) -> Iterator[ListedRun]:
+    """Yield runs such that those of one variant on one environment have the same total steps: others are a variant."""
+    first: dict[tuple[str, str], int | None] = {}
+    for run in runs:
+        usual = first.setdefault((run.variant, run.env), run.total_steps)
+        other = run.total_steps not in (None, usual)
+        yield run._replace(variant=f"{run.variant}, {run.total_steps:,} steps") if other else run
 
 
 def _why_not(library: Library, run: ListedRun) -> str:

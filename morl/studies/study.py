@@ -146,7 +146,7 @@ class RunningStudy:
         """
         from morl.studies import tables
 
-        return tables.table(self.planned.folder / STUDY)
+        return tables.table(self.planned.folder / STUDY, self.planned.to_json())
 
     def stop(self) -> None:
         """Stop all runs, saved, and return at once; called again, do not wait for them to be saved."""

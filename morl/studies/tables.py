@@ -147,6 +147,7 @@ def show(
     markdown: bool = False,
     plot: Path | None = None,
     fronts: Path | None = None,
+    planned: Mapping[str, object] | None = None,
 ) -> None:
     """Print the tables of a study; with `plot` and `fronts`, also write pictures.
 
@@ -157,13 +158,14 @@ def show(
         markdown: print Markdown.
         plot: a picture of its curves, .png, .pdf or .svg.
         fronts: a picture of the attainment surfaces of its fronts.
+        planned: the study as its file has it now, as `Study.to_json` returns it; default: what study.json lists.
 
     Raises:
         ValueError: study.json is missing or damaged, no run is finished, or more than one form is asked for.
     """
     if latex + csv + markdown > 1:
         raise ValueError("latex, csv and markdown are different forms of the tables: ask for one of them")
-    results = read_results(study_json)
+    results = read_results(study_json, planned)
     tables = study_tables(results)
     if plot is not None:
         curves.write_figure(curves.study_figure(results), plot)
@@ -175,16 +177,17 @@ def show(
         stdout_console().print(tables)
 
 
-def table(study_json: Path) -> StudyTables:
+def table(study_json: Path, planned: Mapping[str, object] | None = None) -> StudyTables:
     """Return the tables of a study; rich prints them, notebooks show them.
 
     Args:
         study_json: the study.json of the study.
+        planned: as in `read_results`.
 
     Raises:
         ValueError: study.json is missing or damaged, or no run is finished.
     """
-    return study_tables(read_results(study_json))
+    return study_tables(read_results(study_json, planned))
 
 
 def study_tables(results: StudyResults) -> StudyTables:
@@ -202,12 +205,12 @@ def study_tables(results: StudyResults) -> StudyTables:
     tables = [_table(results, ENVIRONMENTS, _environment_rows(results), _environment_notes(results))]
     if len(results.variants) > 1:
         tables += [
-            _table(results, EQUAL_STEPS, _rows_at(results, "environment_steps", "environment steps")),
-            _table(results, EQUAL_SECONDS, _rows_at(results, "wall_seconds", "seconds")),
+            _table_at(results, EQUAL_STEPS, "environment_steps", "environment steps"),
+            _table_at(results, EQUAL_SECONDS, "wall_seconds", "seconds"),
         ]
     if len(results.problems) > 1:
         tables.append(_table(results, AGGREGATE, _aggregate_rows(results), _aggregate_notes(results)))
-    if len(results.variants) > 1:
+    if len(results.compared) > 1:
         tables.append(_table(results, IMPROVEMENT, _improvement_rows(results), _aggregate_notes(results)))
     return StudyTables(tuple(table for table in tables if table.rows))
 
@@ -235,13 +238,17 @@ def _environment_rows(results: StudyResults) -> list[Row]:
     return rows
 
 
+def _table_at(results: StudyResults, kind: Comparison, clock: Clock, title: str) -> TableOfRows:
+    return _table(results, kind, _rows_at(results, clock, title), _notes_at(results, clock))
+
+
 def _rows_at(results: StudyResults, clock: Clock, title: str) -> list[Row]:
     rows = []
     for problem, variant in _cells(results):
         time = problem.common_time(clock)
         shares = {name: problem.shares_at(variant, name, clock, time) for name in INDICATORS}
         estimates = {curves.SHARES[name]: _estimate([values]) for name, values in shares.items()}
-        runs = len(shares["hypervolume"])
+        runs = len(problem.runs[variant])
         if len(problem.runs) > 1:
             rows.append(Row(env=problem.label, variant=variant, runs=runs, estimates=estimates, facts={title: time}))
     return rows
@@ -250,7 +257,7 @@ def _rows_at(results: StudyResults, clock: Clock, title: str) -> list[Row]:
 def _aggregate_rows(results: StudyResults) -> list[Row]:
     problems = results.complete_problems
     rows = []
-    for variant in results.variants if problems else ():
+    for variant in results.compared if problems else ():
         strata = {name: results.strata(variant, name) for name in INDICATORS}
         estimates: dict[str, Estimate | None] = {
             curves.SHARES[name]: estimate(values) for name, values in strata.items()
@@ -264,7 +271,7 @@ def _aggregate_rows(results: StudyResults) -> list[Row]:
 def _improvement_rows(results: StudyResults) -> list[Row]:
     problems = results.complete_problems
     rows = []
-    for first, second in _pairs(results.variants) if problems else ():
+    for first, second in _pairs(results.compared) if problems else ():
         estimates = {}
         runs = 0
         for name in INDICATORS:
@@ -305,10 +312,11 @@ def _mean(values: Sequence[float]) -> float:
 
 def _environment_notes(results: StudyResults) -> list[str]:
     """Return what a reader of the table of environments must know."""
+    notes = list(results.notes)
     sources: dict[str, list[str]] = {}
     for problem in results.problems:
         sources.setdefault(problem.normalization.source, []).append(problem.label)
-    notes = [f"shares are of {source}: {_named(labels)}" for source, labels in sources.items()]
+    notes += [f"shares are of {source}: {_named(labels)}" for source, labels in sources.items()]
     references = {problem.label: problem.reference for problem in results.problems if problem.reference is not None}
     notes.append(f"reference points: {_named([f'{name} {vector(one)}' for name, one in references.items()], '; ')}")
     if any(len(problem.conditioned_shares(variant)) for problem, variant in _cells(results)):
@@ -327,10 +335,9 @@ def _environment_notes(results: StudyResults) -> list[str]:
             f" {_named(few)}"
         )
     for problem in results.problems:
-        steps = {run.training_steps for runs in problem.runs.values() for run in runs}
-        if len(steps) > 1 and max(steps) > 1.01 * min(steps):  # the last step of each environment may exceed the total
-            notes.append(f"{problem.label}: runs have different training steps; compare them at equal steps")
+        notes += _step_notes(problem, results.variants)
         notes += problem.notes
+    notes += _version_notes(results)
     if results.unfinished:
         reasons = Counter(results.unfinished.values()).most_common()
         words = _named([f"{count} {reason}" for reason, count in reasons], "; ")
@@ -338,10 +345,66 @@ def _environment_notes(results: StudyResults) -> list[str]:
     return notes
 
 
+def _step_notes(problem: Problem, variants: Sequence[str]) -> list[str]:
+    steps = {run.training_steps for variant in variants for run in problem.runs.get(variant, ())}
+    if len(steps) > 1 and max(steps) > 1.01 * min(steps):  # the last step of each environment may exceed the total
+        return [f"{problem.label}: runs have different training steps; compare them at equal steps"]
+    return []
+
+
+def _version_notes(results: StudyResults) -> list[str]:
+    """Return which versions of morl, and of packages, the runs were made by, where these differ."""
+    systems = [run.system for problem in results.problems for runs in problem.runs.values() for run in runs]
+    notes = []
+    versions = Counter(_version(system) for system in systems)
+    if len(versions) > 1:
+        notes.append(f"runs were made by {len(versions)} versions of morl: {_counted(versions)}")
+    packages = [found if isinstance(found := system.get("packages"), Mapping) else {} for system in systems]
+    for name in dict.fromkeys(str(name) for of_run in packages for name in of_run):
+        found = Counter(str(of_run[name]) for of_run in packages if name in of_run)
+        if len(found) > 1:
+            notes.append(f"runs were made by {len(found)} versions of {name}: {_counted(found)}")
+    return notes
+
+
+def _version(system: Mapping[str, object]) -> str:
+    """Return version and commit of morl as a run's system.json says them."""
+    return " ".join(str(system[key]) for key in ("morl", "commit") if system.get(key)) or "one that is not said"
+
+
+def _counted(versions: Counter[str]) -> str:
+    return _named([f"{version} ({runs} run{'s' * (runs > 1)})" for version, runs in versions.most_common()])
+
+
+def _notes_at(results: StudyResults, clock: Clock) -> list[str]:
+    """Return which variants have no value at the time that all runs have reached, and why."""
+    missing = []
+    for problem, variant in _cells(results):
+        time = problem.common_time(clock)
+        runs = problem.runs[variant]
+        late = sum(not run.evaluated_by(clock, time) for run in runs)
+        if late and math.isfinite(time) and len(problem.runs) > 1:
+            missing.append(f"{late} of {len(runs)} runs of {variant} on {problem.label} had no evaluation by then")
+    unknown = [
+        problem.label
+        for problem in results.problems
+        if len(problem.runs) > 1 and not math.isfinite(problem.common_time(clock))
+    ]
+    notes = [f"no value, because the others would be a selection: {_named(missing)}"] if missing else []
+    if unknown:
+        notes.append(f"no value, because the evaluations of a run are missing or damaged: {_named(unknown)}")
+    return notes
+
+
 def _aggregate_notes(results: StudyResults) -> list[str]:
     problems = results.complete_problems
     left_out = [problem.label for problem in results.problems if problem not in problems]
-    return [f"without environments that some variant has no finished run on: {_named(left_out)}"] if left_out else []
+    notes = [f"without environments that some variant has no finished run on: {_named(left_out)}"] if left_out else []
+    notes += [note for problem in problems for note in _step_notes(problem, results.compared)]
+    groups = [variant for variant in results.variants if variant not in results.compared]
+    if groups:
+        notes.append(f"without runs that an extra row trains for other steps: {_named(groups, '; ')}")
+    return notes
 
 
 def _named(names: Sequence[str], separator: str = ", ") -> str:

@@ -11,6 +11,7 @@ from study_runs import listed, write_record, write_study
 import morl
 from morl.pareto import expected_utility, hypervolume, non_dominated
 from morl.preferences import finest_lattice
+from morl.studies.curves import study_figure
 from morl.studies.indicators import read_results
 from morl.studies.tables import study_tables
 
@@ -89,9 +90,32 @@ def test_without_clocks_nothing_is_compared_at_equal_steps(tmp_path: Path) -> No
     (problem,) = read_results(file).problems
     assert np.isnan(problem.common_time("environment_steps"))
     assert not len(problem.shares_at("b", "hypervolume", "environment_steps", problem.common_time("wall_seconds")))
-    assert len(problem.shares_at("a", "hypervolume", "wall_seconds", 20.0)) == 1
+    assert not len(problem.shares_at("a", "hypervolume", "wall_seconds", 20.0))  # seed 0 alone would be a selection
+    assert len(problem.shares_at("b", "hypervolume", "wall_seconds", 20.0)) == 1
     assert problem.curve("a", "hypervolume", "environment_steps") is None
-    assert study_tables(read_results(file)).tables[1].shown.columns[-1].cells == ("-", "-")
+    shown = study_tables(read_results(file)).tables[1].shown
+    assert shown.columns[-1].cells == ("-", "-")
+    assert shown.notes[1:] == ("no value, because the evaluations of a run are missing or damaged: x-v0",)
+
+
+def test_no_value_is_of_those_runs_alone_that_were_evaluated_early(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    runs = []
+    for variant, schedules in {"a": [[500, 2_000], [2_000], [2_000]], "b": [[500, 1_000]] * 3}.items():
+        for seed, steps in enumerate(schedules):
+            folder = Path(variant) / "x-v0" / f"seed-{seed}"
+            write_run(root / folder, env="x-v0", seed=seed, steps=steps, points=quarter_circle(8))
+            runs.append(listed(variant, "x-v0", seed, folder) | {"total_steps": steps[-1]})
+    by_kind = {table.kind.name: table for table in study_tables(read_results(write_record(root, runs))).tables}
+    for kind in ("environment_steps", "wall_seconds"):
+        table = by_kind[kind]
+        assert [(row.variant, row.runs) for row in table.rows] == [("a", 3), ("b", 3)]
+        assert list(table.rows[0].estimates.values()) == [None, None], kind
+        assert None not in table.rows[1].estimates.values()
+        assert [column.cells[0] for column in table.shown.columns if "share" in column.title] == ["-", "-"]
+        assert table.shown.notes[1:] == (
+            "no value, because the others would be a selection: 2 of 3 runs of a on x-v0 had no evaluation by then",
+        )
 
 
 def test_runs_that_are_not_finished_are_left_out_with_a_reason(tmp_path: Path) -> None:
@@ -114,6 +138,62 @@ def test_runs_that_are_not_finished_are_left_out_with_a_reason(tmp_path: Path) -
         4: "not run",
     }
     assert [run.listed.seed for run in results.problems[0].runs["a"]] == [3]
+
+
+def test_the_runs_are_those_of_the_file_and_a_line_says_how_study_json_differs(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [5.0, 6.0, 7.0], ("b", "x-v0"): [8.0]})
+    planned = json.loads(file.read_text())
+    planned["runs"] = [*planned["runs"][:3], listed("a", "x-v0", 3, Path("a/x-v0/seed-3"))]
+    few = json.loads(file.read_text())
+    few["runs"] = [few["runs"][0] | {"total_steps": 1_000}, few["runs"][3]]  # of a file with one seed and b
+    file.write_text(json.dumps(few))
+    results = read_results(file, planned)
+    (problem,) = results.problems
+    assert [run.listed.seed for run in problem.runs["a"]] == [0, 1, 2]
+    assert [(run.seed, reason) for run, reason in results.unfinished.items()] == [(3, "not run")]
+    assert results.notes == (
+        "these are the runs of the study's file; study.json was written for others (runs that the file does not plan: 1"
+        " (b/x-v0/seed-0); without runs of the file: 3 (a/x-v0/seed-1, ...); other steps: 1 (a/x-v0/seed-0))",
+    )
+    assert results.notes[0] in study_tables(results).tables[0].shown.notes
+    file.write_text(json.dumps(planned))
+    assert read_results(file, planned).notes == ()
+    file.write_text("{")
+    assert "study.json is damaged" in read_results(file, planned).notes[0]
+    file.unlink()
+    assert read_results(file, planned).notes == ()
+
+
+def test_runs_of_other_steps_are_a_group_of_their_own(tmp_path: Path) -> None:
+    root = tmp_path / "s"
+    file = write_study(root, {(variant, env): [6.0, 8.0] for env in ("x-v0", "y-v0") for variant in "ab"})
+    alone = study_tables(read_results(file))
+    record = json.loads(file.read_text())
+    for seed in (2, 3):
+        folder = Path("a") / "x-v0" / f"seed-{seed}"
+        points = quarter_circle(8, 2, 0, 8.0)
+        write_run(root / folder, env="x-v0", seed=seed, reference_point=[0.0, 0.0], steps=[1_000, 6_000], points=points)
+        record["runs"].append(listed("a", "x-v0", seed, folder) | {"total_steps": 6_000})
+    file.write_text(json.dumps(record))
+    results = read_results(file)
+    assert (results.variants, results.compared) == (("a", "b", "a, 6,000 steps"), ("a", "b"))
+    tables = {table.kind.name: table for table in study_tables(results).tables}
+    for name in ("environments", "environment_steps", "wall_seconds"):
+        rows = [(row.env, row.variant, row.runs) for row in tables[name].rows]
+        assert rows == [
+            ("x-v0", "a", 2),
+            ("x-v0", "b", 2),
+            ("x-v0", "a, 6,000 steps", 2),
+            ("y-v0", "a", 2),
+            ("y-v0", "b", 2),
+        ], name
+    before = {table.kind.name: table for table in alone.tables}
+    for name in ("aggregate", "improvement"):
+        assert tables[name].rows == before[name].rows
+        assert "without runs that an extra row trains for other steps: a, 6,000 steps" in tables[name].shown.notes
+    assert not any("seeds have different numbers" in note for problem in results.problems for note in problem.notes)
+    drawn = [axes.get_title() for axes in study_figure(results).axes if axes.axison]
+    assert drawn == ["x-v0", "y-v0", "performance profile"]
 
 
 def test_one_environment_with_two_discounts_is_two_problems(tmp_path: Path) -> None:

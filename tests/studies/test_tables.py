@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from board_runs import quarter_circle
 from rich.console import Console
-from study_runs import random_study, write_study
+from study_runs import SYSTEM, random_study, write_study
 
 import morl
 from morl.board.folds import bootstrap_interval, interquartile_mean
@@ -101,6 +101,30 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "2 of 15 runs are not in these tables: 2 no front yet" in text
     assert "without environments that some variant has no finished run on: y-v0" in text
     assert "b on x-v0 (3)" in text
+
+
+def test_runs_of_several_versions_are_said(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [5.0] * 3, ("b", "x-v0"): [6.0] * 3})
+    assert "versions of" not in shown(tables_of(file), 1_000)
+    folder = tmp_path / "s" / "b" / "x-v0"
+    for seed, entries in enumerate([{"commit": "def+"}, {"commit": "def+", "packages": {"numpy": "1"}}, {}]):
+        (folder / f"seed-{seed}" / "system.json").write_text(json.dumps(SYSTEM | entries))
+    (folder / "seed-2" / "system.json").unlink()
+    notes = tables_of(file).tables[0].shown.notes
+    assert (
+        "runs were made by 3 versions of morl: 0.1.0 abc (3 runs), 0.1.0 def+ (2 runs), one that is not said (1 run)"
+        in notes
+    )
+    assert "runs were made by 2 versions of numpy: 2 (4 runs), 1 (1 run)" in notes
+
+
+def test_variants_of_different_steps_are_said_below_each_table_that_compares_their_ends(tmp_path: Path) -> None:
+    file = write_study(tmp_path / "s", {("a", "x-v0"): [5.0] * 2, ("b", "x-v0"): [6.0] * 2})
+    for front in (tmp_path / "s" / "b").glob("**/front.json"):
+        front.write_text(json.dumps(json.loads(front.read_text()) | {"training_steps": 6_000}))
+    line = "x-v0: runs have different training steps; compare them at equal steps"
+    told = [table.kind.name for table in tables_of(file).tables if line in table.shown.notes]
+    assert told == ["environments", "improvement"]
 
 
 def test_many_variants_are_each_compared_with_the_first(tmp_path: Path) -> None:
@@ -222,5 +246,10 @@ def test_the_commands_make_tables_of_what_a_study_trained(tmp_path: Path, morl_c
     front = json.loads((studies / "tiny/pd-morl/deep-sea-treasure-v0/seed-0/front.json").read_text())
     assert float(row["value"]) > front["training_steps"] == 256
     assert (tmp_path / "curves.png").stat().st_size > 1_000
+    record = json.loads((studies / "tiny" / "study.json").read_text())
+    (studies / "tiny" / "study.json").write_text(json.dumps(record | {"runs": []}))  # as another file leaves it
+    code, again, complaint = morl_cli(*arguments, "--csv")
+    assert (code, again) == (0, text), complaint
     code, text, complaint = morl_cli(*arguments, "--markdown")
     assert "WARNING: fewer than 5 seeds" in text
+    assert "study.json was written for others (without runs of the file: 1 (pd-morl/" in text
