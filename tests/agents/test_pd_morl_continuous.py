@@ -253,7 +253,7 @@ def test_pretraining_counts_its_steps_and_finds_the_keys() -> None:
 
 def test_a_replay_smaller_than_a_step_is_refused() -> None:
     with pytest.raises(ValueError, match="buffer_size is 3, but must be at least num_envs, 4"):
-        build(buffer_size=3)
+        build(buffer_size=3, batch_size=2)
 
 
 def test_integers_are_rounded() -> None:
