@@ -178,7 +178,13 @@ def test_ctrl_c_stops_all_processes_saved(tmp_path: Path) -> None:
     (tmp_path / "sea.toml").write_text(write_table(plain) + f"[agents.pd-morl]\nconfig = {{ {config} }}\n")
     command = [sys.executable, "-m", "morl", "tune", str(tmp_path / "sea.toml"), "--workers", "2"]
     command += ["--folder", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A test suite that runs in the background of a shell ignores SIGINT, and so would its children.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         while not list(tmp_path.glob("sea/trial-*/**/checkpoints/*")):
             time.sleep(0.001)
         process.send_signal(signal.SIGINT)
