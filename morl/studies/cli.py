@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
 from morl.experiment.commands import Study, Tune
@@ -64,7 +63,8 @@ def run_study(args: Sequence[str]) -> None:
 def run_tune(args: Sequence[str]) -> None:
     """Run `morl tune`."""
     chosen = parse(Tune, args, "morl tune")
-    tuning = import_module("morl.studies.tuning")
+    from morl.studies import tuning
+
     show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers))
 
 

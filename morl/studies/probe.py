@@ -8,15 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from morl.experiment.messages import file_style, sentence_of
-from morl.experiment.on_step import Progress
 from morl.experiment.settings import file_sources
 from morl.experiment.training import Watchers, find_experiment, start
-from morl.studies.plan import PlannedRun, Study
 from morl.studies.status import RunStatus, duration, study_status
 from morl.tables import Column, ShownTable, stdout_console
+
+if TYPE_CHECKING:
+    from morl.experiment.on_step import Progress
+    from morl.studies.plan import PlannedRun, Study
 
 PROBE_SECONDS = 10.0
 """A probe trains at most this long."""
@@ -55,7 +57,7 @@ class _Watch:
 
     moments: list[tuple[int, float]] = field(default_factory=list)
 
-    def __call__(self, progress: Progress) -> bool:
+    def __call__(self, progress: "Progress") -> bool:
         """Note the time; return whether the probe is over."""
         if not progress.new_front:
             self.moments.append((progress.step, time.monotonic()))
@@ -71,7 +73,7 @@ class _Watch:
         return (end - begin) / max(1, last - first)
 
 
-def probe(run: PlannedRun) -> Cost:
+def probe(run: "PlannedRun") -> Cost:
     """Train a little of a run in a temporary folder, and return what such runs cost.
 
     Raises:
@@ -105,7 +107,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def show_plan(planned: Study, workers: int) -> None:
+def show_plan(planned: "Study", workers: int) -> None:
     """Print the runs of a study, where they are, and an estimate of the time of those that are not done.
 
     Args:
@@ -140,7 +142,7 @@ def show_plan(planned: Study, workers: int) -> None:
     stdout_console().print(ShownTable(title=f"study {planned.name}", columns=columns, notes=tuple(notes)))
 
 
-def _seconds(missing: Sequence[PlannedRun], states: Mapping[Path, RunStatus]) -> list[float]:
+def _seconds(missing: Sequence["PlannedRun"], states: Mapping[Path, RunStatus]) -> list[float]:
     """Return the seconds that runs of one variant and environment still take; the first of them is probed.
 
     Args:

@@ -5,7 +5,6 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 """The executor is asked so often what has ended."""
 EXECUTORS = '"processes", "ray", the address of a Ray cluster such as "ray://host:10001", or an Executor'
-RAY_EXECUTOR = "morl.studies.ray_executor"
 
 
 def study(
@@ -74,8 +72,9 @@ def find_executor(executor: str | Executor, planned: Study, workers: int | None)
         return Processes(planned.cores, workers)
     if executor not in ("ray", "auto", "local") and ":" not in executor:
         raise ValueError(f"executor is {executor!r:.100}, but must be {EXECUTORS}")
-    made: Executor = import_module(RAY_EXECUTOR).ray_executor("auto" if executor == "ray" else executor, workers)
-    return made
+    from morl.studies.ray_executor import ray_executor
+
+    return ray_executor("auto" if executor == "ray" else executor, workers)
 
 
 class RunningStudy:
