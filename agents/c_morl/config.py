@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
+from morl.learning.config_checks import check_choices, check_positive, check_shares
 from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
@@ -168,10 +169,7 @@ class Config:
         Raises:
             ValueError: a value is out of range, settings exclude each other, or a setting has no effect.
         """
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
+        check_choices(self, _CHOICES)
         _check_ranges(self)
         self._check_minibatches()
         if not all(width > 0 for width in self.hidden_sizes):
@@ -193,18 +191,12 @@ class Config:
 
 def _check_ranges(config: Config) -> None:
     """Raise ValueError where a number is out of its range."""
-    for name in _POSITIVE:
-        value = getattr(config, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
+    check_positive(config, _POSITIVE)
     for name in _NOT_NEGATIVE:
         value = getattr(config, name)
         if value is not None and value < 0:
             raise ValueError(f"{name} is {value}, but must be at least 0")
-    for name in _SHARES:
-        value = getattr(config, name)
-        if value is not None and not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
+    check_shares(config, _SHARES)
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
+from morl.learning.config_checks import check_choices, check_positive, check_shares
 from morl.learning.types import Activation, Normalization
 
 PreferenceSource: TypeAlias = Literal["dirichlet", "even"]
@@ -102,10 +103,7 @@ class Config:
         Raises:
             ValueError: names the setting, its value and what would be right.
         """
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
+        check_choices(self, _CHOICES)
         _check_ranges(self)
         if not all(size > 0 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
@@ -121,18 +119,12 @@ class Config:
 
 def _check_ranges(config: Config) -> None:
     """Raise ValueError where a number is out of its range."""
-    for name in _POSITIVE:
-        value = getattr(config, name)
-        if value is not None and not 0.0 < value < inf:
-            raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
+    check_positive(config, _POSITIVE)
     for name in _NOT_NEGATIVE:
         value = getattr(config, name)
         if not 0.0 <= value < inf:
             raise ValueError(f"{name} is {value}, but must be finite and not negative")
-    for name in _SHARES:
-        value = getattr(config, name)
-        if value is not None and not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name} is {value}, but must lie between 0 and 1")
+    check_shares(config, _SHARES)
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
+from morl.learning.config_checks import check_choices, check_positive, check_shares
 from morl.learning.types import Activation
 
 Method: TypeAlias = Literal["mo-tsivr-pg", "mo-pg"]
@@ -106,16 +107,9 @@ class Config:
         Raises:
             ValueError: a value is out of range, or a setting has no effect.
         """
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if not 0 < value < float("inf"):
-                raise ValueError(f"{name} is {value}, but must be finite and greater than 0")
-        if self.discount is not None and not 0.0 <= self.discount <= 1.0:
-            raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
+        check_choices(self, _CHOICES)
+        check_positive(self, _POSITIVE)
+        check_shares(self, ("discount",))
         if not self.hidden_sizes or not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but must have widths, each greater than 0")
         if self.method == "mo-pg":
