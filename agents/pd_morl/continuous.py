@@ -30,7 +30,7 @@ from torch import Tensor
 
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
-from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, preference_distribution
+from morl.agents.pd_morl.hindsight import Choices, HindsightBatches, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
@@ -155,7 +155,7 @@ class ContinuousPDMORL:
             observation_width=self.episodes.observation_width,
             action_width=self.actions.width,
             num_objectives=problem.num_objectives,
-            draw_preferences=preference_distribution(config.relabel_from, grid, device),
+            draw_preferences=preference_distribution(config.relabel_from, grid),
             pixels=self.episodes.pixels,
         )
         discount = config.discount
@@ -238,13 +238,13 @@ class ContinuousPDMORL:
                 self._measure_keys(evaluate)
             actions = self._explore()
             step = EnvStep._make(envs.step(self.actions.to_environment(actions)))
-            self.replay.add(self.episodes.advance(actions, step))
+            transitions = self.episodes.advance(actions, step)
             self.steps += self.num_envs
-            updates_due = self._updates_due()
-            if updates_due > 0:
+            batches = self.replay.add(transitions, self._choices(), ahead=self.episodes.inputs)
+            if batches is not None:
                 if self.updates == 0 and config.reward_scale == "rms":
                     self.scales = root_mean_square(self.replay.buffer.column("reward"))
-                self._learn(self.replay.draw(updates_due, config.batch_size, self._relabeled_share()))
+                self._learn(batches)
             yield
 
     def act(
@@ -311,7 +311,24 @@ class ContinuousPDMORL:
             uniform: FloatArray = torch.special.ndtr(torch.from_numpy(self.noise)).numpy()
             return 2.0 * uniform - 1.0
         actions = self.td3.act(self.episodes.states()).flatten(0, 1).cpu().numpy()
-        return np.clip(actions + config.exploration_noise * self.noise, -1.0, 1.0)
+        return np.clip(actions + self._noise_levels() * self.noise, -1.0, 1.0)
+
+    def _noise_levels(self) -> FloatArray:
+        """Return the standard deviations [learner * env, 1] of the noise on actions: one, or one for each."""
+        largest = self.config.exploration_noise
+        smallest = largest if self.config.exploration_noise_min is None else self.config.exploration_noise_min
+        levels: FloatArray = largest - (largest - smallest) * self.learners.env_levels()[:, None]
+        return levels
+
+    def _choices(self) -> Choices | None:
+        """Return the random numbers of the updates that are due after the latest step; None: there are none."""
+        config = self.config
+        due = self._updates_due()
+        if due <= 0:
+            return None
+        return self.replay.choose(
+            due, config.batch_size, self._relabeled_share(), config.preferences_per_transition, adding=self.num_envs
+        )
 
     def _updates_due(self) -> int:
         """Return the number of updates that `updates_per_step` asks for and that are not done yet."""

@@ -82,6 +82,20 @@ class ReplayBuffer:
         batch = self.rows.view(-1, width).index_select(0, index.reshape(-1)).view(population, -1, width)
         return dict(zip(self.columns, torch.split(batch, list(self.columns.values()), dim=2), strict=True))
 
+    def gather_column(self, name: str, index: Tensor) -> Tensor:
+        """Return one column of some transitions [policy, update, batch, width], of all policies by one gather.
+
+        Args:
+            name: of the column.
+            index: [policy, update, batch] rows of each policy's ring.
+        """
+        population, capacity, width = self.rows.shape
+        if population > 1:
+            index = index + torch.arange(population, device=self.rows.device).view(-1, 1, 1) * capacity
+        widths = list(self.columns.values())
+        column = torch.split(self.rows.view(-1, width), widths, dim=1)[list(self.columns).index(name)]
+        return column.index_select(0, index.reshape(-1)).view((*index.shape, self.columns[name]))
+
     def column(self, name: str) -> Tensor:
         """Return everything that is held of a column [policy, n, width]; a view."""
         columns = torch.split(self.rows[:, : len(self)], list(self.columns.values()), dim=2)

@@ -204,7 +204,7 @@ def test_two_critics_learn_side_by_side_from_one_pessimistic_target() -> None:
 @pytest.mark.parametrize("source", ["absolute-normal", "dirichlet", "dirichlet-corners", "grid"])
 def test_a_share_of_a_batch_is_relabeled(source: Any) -> None:
     cpu = torch.device("cpu")
-    distribution = preference_distribution(source, simplex_lattice(2, 10), cpu)
+    distribution = preference_distribution(source, simplex_lattice(2, 10))
     replay = HindsightReplay(Learners(3, 2, cpu), 100, 2, 1, 2, distribution)
     rows = {"observation": 2, "action": 1, "reward": 2, "next_observation": 2, "terminated": 1}
     columns = {name: torch.zeros(1, 50, width) for name, width in rows.items()}
