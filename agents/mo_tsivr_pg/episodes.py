@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.learning.staging import Staging
 from morl.protocols import BoolArray, FloatArray, IndexArray, StateDict
 
 IDLE = -1
@@ -84,11 +84,11 @@ class EpisodeBatch:
         self.finished += int(done.sum())
         self._assign(done)
 
-    def trajectories(self, device: torch.device) -> Trajectories:
+    def trajectories(self, staging: Staging) -> Trajectories:
         """Return the episodes of a complete batch.
 
         Args:
-            device: of the tensors.
+            staging: copies them to the device of the tensors, at once.
         """
         stacked = {name: np.stack(column) for name, column in self.columns.items()}
         numbers = stacked.pop("episode").ravel()
@@ -100,18 +100,20 @@ class EpisodeBatch:
         policy = numbers % self.policies
         episode = numbers // self.policies
 
-        def padded(column: NDArray[np.generic]) -> torch.Tensor:
+        def padded(column: NDArray[np.generic]) -> NDArray[np.float32]:
             rows = column.reshape((-1, *column.shape[2:]))[order]
             whole = np.zeros((self.policies, self.count, lengths.max(), *rows.shape[1:]), dtype=np.float32)
             whole[policy, episode, steps] = rows
-            return torch.as_tensor(whole, device=device)
+            return whole
 
+        stacked["valid"] = np.ones(stacked["reward"].shape[:2])
+        sent = staging.send({name: padded(column) for name, column in stacked.items()})
         return Trajectories(
-            observations=padded(stacked["observation"]),
-            actions=padded(stacked["action"]),
-            rewards=padded(stacked["reward"]),
-            valid=padded(np.ones(stacked["reward"].shape[:2])),
-            masks=padded(stacked["mask"]) if "mask" in stacked else None,
+            observations=sent["observation"],
+            actions=sent["action"],
+            rewards=sent["reward"],
+            valid=sent["valid"],
+            masks=sent.get("mask"),
         )
 
     def state_dict(self) -> dict[str, object]:

@@ -447,22 +447,12 @@ class ContinuousConfig(PresetConfig):
         "relabel_from": RELABELING,
         "preferences_per_transition": RELABELING,
         "relabeling_starts": RELABELING,
+        "exploration_noise_min": Requirement(
+            lambda config: config.exploration_noise_min < config.exploration_noise, "a larger exploration_noise"
+        ),
         "noise_correlation": Requirement(
             lambda config: config.exploration_noise > 0 or config.random_exploration_steps > 0,
             "exploration_noise or random_exploration_steps greater than 0",
         ),
         "precision": Requirement(lambda config: len(config.hidden_sizes) > 1, "at least two hidden layers"),
     }
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work, and settings that have no effect.
-
-        Raises:
-            ValueError: names the setting, its value and what would be right.
-        """
-        super().__post_init__()
-        smallest = self.exploration_noise_min
-        if smallest is not None and smallest > self.exploration_noise:
-            raise ValueError(
-                f"exploration_noise_min is {smallest}, but must be at most exploration_noise, {self.exploration_noise}"
-            )

@@ -316,8 +316,9 @@ class ContinuousPDMORL:
     def _noise_levels(self) -> FloatArray:
         """Return the standard deviations [learner * env, 1] of the noise on actions: one, or one for each."""
         largest = self.config.exploration_noise
-        smallest = largest if self.config.exploration_noise_min is None else self.config.exploration_noise_min
-        levels: FloatArray = largest - (largest - smallest) * self.learners.env_levels()[:, None]
+        smallest = self.config.exploration_noise_min
+        span = 0.0 if smallest is None else max(0.0, largest - smallest)
+        levels: FloatArray = largest - span * self.learners.env_levels()[:, None]
         return levels
 
     def _choices(self) -> Choices | None:

@@ -152,7 +152,8 @@ class HindsightBatches:
         return self.index.shape[1]
 
 
-class Choices(NamedTuple):
+@dataclass(frozen=True)
+class Choices:
     """Random numbers of the batches for several updates, each learner's from a stream of its own."""
 
     index: NDArray[np.int64]
@@ -242,7 +243,7 @@ class HindsightReplay:
             )
             for name, (buffer, dtype) in self._buffers().items()
         }
-        sent = self.learners.staging.send(arrays if choices is None else arrays | choices._asdict(), ahead)
+        sent = self.learners.staging.send(arrays if choices is None else arrays | vars(choices), ahead)
         for name, (buffer, _) in self._buffers().items():
             buffer.add_rows(sent[name])
         return None if choices is None else self._batches(sent)
@@ -264,7 +265,7 @@ class HindsightReplay:
             preferences_per_transition: rows that each transition is in, each under a preference of its own.
         """
         choices = self.choose(count, batch_size, relabeled_share, preferences_per_transition)
-        return self._batches(self.learners.staging.send(choices._asdict()))
+        return self._batches(self.learners.staging.send(vars(choices)))
 
     def choose(
         self,

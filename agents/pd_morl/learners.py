@@ -19,6 +19,7 @@ from morl.seeding import derived_seed, stream
 
 Number = TypeVar("Number", bound=np.generic)
 
+
 class Learners:
     """The seeds of the learners, their environments and their streams of random numbers for exploration.
 

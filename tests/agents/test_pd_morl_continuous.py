@@ -263,13 +263,13 @@ def test_integers_are_rounded() -> None:
 
 def test_nothing_is_redrawn_before_relabeling_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, shares = build(relabeling_starts=40, key_pretraining_steps=0), []
-    draw = agent.replay.draw
+    choose = agent.replay.choose
 
-    def spied(count: int, size: int, share: float) -> Any:
+    def spied(count: int, size: int, share: float, *others: int, **named: int) -> Any:
         shares.append((agent.steps, share))
-        return draw(count, size, share)
+        return choose(count, size, share, *others, **named)
 
-    monkeypatch.setattr(agent.replay, "draw", spied)
+    monkeypatch.setattr(agent.replay, "choose", spied)
     for _ in agent.learn(morl.make_vec(WALK, 4), 80, lambda preferences, *_: preferences):
         pass
     assert {share for step, share in shares if step < 40} == {0.0}

@@ -96,7 +96,7 @@ class OnPolicy:
 
         Args:
             active: indices of the policies that train [active].
-            preferences: their weight vectors [active, objective].
+            preferences: their weight vectors [active, objective], on the CPU, where utilities of returns are computed.
             bounds: lowest and ideal returns [2, objective].
             returns: mean discounted returns of their latest evaluation [active, objective].
         """
@@ -164,13 +164,14 @@ class OnPolicy:
         allowed = None if masks is None else masks.numpy() == 1.0
         return torch.as_tensor(self.population.act(self.inputs, allowed, self.exploration))
 
-    def observe(self, transitions: Mapping[str, Tensor]) -> None:
+    def observe(self, transitions: Mapping[str, Tensor], following: Mapping[str, Tensor]) -> None:  # noqa: ARG002
         """Store transitions of the active policies.
 
         Args:
             transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
                 terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
                 where the environment gives action masks, also mask.
+            following: not read: there is no replay that the next observations could travel along with.
         """
         rollout = self.population.rollout
         columns = {name: column.flatten(0, 1).numpy() for name, column in transitions.items()}
@@ -178,8 +179,8 @@ class OnPolicy:
         terminated = columns["terminated"][:, 0] > 0
         rewards = columns["reward"].astype(np.float64)
         if self.expected_utility:
-            utilities = self._utility(transitions["total"].to(self.device))
-            rewards = utilities.flatten()[:, None].cpu().numpy() * ended[:, None]
+            utilities = self._utility(transitions["total"])
+            rewards = utilities.flatten()[:, None].numpy() * ended[:, None]
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
         truncated = ended & ~terminated
         actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
@@ -190,7 +191,7 @@ class OnPolicy:
         rollout.add(self.inputs, actions, rewards, terminated, truncated, masks)
         self.final_inputs = rollout.normalize(columns["next_observation"])
         if truncated.any():
-            rollout.bootstrap_truncated(self.population.final_values(self.final_inputs))
+            self.population.bootstrap_truncated(self.final_inputs)
 
     def ready(self, sources: IndexArray) -> BoolArray:
         """Return that no policy can learn without acting: false for each of `sources` [policy, k]."""
@@ -207,6 +208,7 @@ class OnPolicy:
         if not rollout.full:
             return 0
         assert self.final_inputs is not None
+        self.population.settle()
         parameters = self.population.parameters
         samples, sigma = compute_advantages(
             rollout, self.network, parameters, self.final_inputs, self.config.gae_lambda
@@ -235,8 +237,8 @@ class OnPolicy:
         """
         deviations = sigma * advantages.std(dim=1, correction=0)
         estimates = ReturnEstimates(
-            preferences=self.preferences.cpu().numpy(),
-            returns=self.returns.cpu().numpy(),
+            preferences=self.preferences.numpy(),
+            returns=self.returns.numpy(),
             deviations=sigma.cpu().numpy(),
             advantage_deviations=deviations.cpu().numpy(),
         )
@@ -245,7 +247,7 @@ class OnPolicy:
 
     def _utility_of_returns(self, returns: Tensor, preferences: Tensor) -> Tensor:  # noqa: ARG002
         """Return the utilities [active] of returns [active, objective] under the policies' own weights and bounds."""
-        return self._utility(returns.to(self.device).unsqueeze(1)).squeeze(1).cpu()
+        return self._utility(returns.unsqueeze(1)).squeeze(1)
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the latest update, means over policies."""

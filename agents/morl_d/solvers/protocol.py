@@ -29,7 +29,7 @@ class Solver(Protocol):
 
         Args:
             active: indices of the policies that train [active].
-            preferences: their weight vectors [active, objective].
+            preferences: their weight vectors [active, objective], on the CPU.
             bounds: lowest and ideal returns [2, objective].
             returns: mean discounted returns of their last evaluation [active, objective]; zeros before the first.
         """
@@ -73,13 +73,14 @@ class TransitionSolver(Solver, Protocol):
         """
         ...
 
-    def observe(self, transitions: Mapping[str, Tensor]) -> None:
+    def observe(self, transitions: Mapping[str, Tensor], following: Mapping[str, Tensor]) -> None:
         """Store transitions of the active policies.
 
         Args:
             transitions: columns [active, env, width] on the CPU by name: observation, action, reward, next_observation,
                 terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
                 where the environment gives action masks, also mask and next_mask, 1 where a choice is allowed.
+            following: "observations" and, where there are, "masks" that `explore` is given next, on the CPU.
         """
         ...
 
