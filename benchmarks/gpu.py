@@ -15,8 +15,8 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,8 +32,8 @@ from morl.envs import make_vec
 from morl.envs.core.registry import problem
 from morl.learning.backends import make_update
 from morl.learning.backends.cuda_graph import CapturedWork
-from morl.learning.off_policy import OffPolicyAlgorithm
-from morl.learning.processor import gpu_facts, prepared_processor
+from morl.learning.off_policy import OffPolicyAlgorithm, Precision
+from morl.learning.processor import gpu_facts, prepared_processor, tf32_products
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
@@ -48,8 +48,8 @@ CALLS_BEFORE = 5  # three eager ones, one that captures, one that replays
 ENV = "mo-hopper-v5"
 
 Cell = dict[str, object]
-Way = tuple[str, BackendSetting, str]
-"""Name, backend, and "float32", "tf32" or "bfloat16"."""
+Way = tuple[str, BackendSetting, Precision]
+"""Name, backend and precision."""
 
 CPU_WAYS: tuple[Way, ...] = (("numba", "numba", "float32"),)
 EAGER_WAYS: tuple[Way, ...] = (("eager", "eager", "float32"),)
@@ -115,17 +115,6 @@ def calls_per_second(call: Callable[[], object], device: torch.device, seconds: 
     return median(rates)
 
 
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Let products of float32 matrices use TF32 inside the block."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
-
-
 # --- What a launch costs ----------------------------------------------------------------------------------------------
 
 
@@ -149,7 +138,7 @@ def floors(device: torch.device, seconds: float) -> Cell:
     for policies in (1, 6, 64):
         one = torch.randn(policies, 256, 256, device=device)
         for name in ("float32", "tf32"):
-            with tf32(name == "tf32"):
+            with tf32_products() if name == "tf32" else nullcontext():
                 rate = calls_per_second(lambda one=one: [torch.bmm(one, one) for _ in range(50)], device, seconds / 2)
             found[f"TFLOP/s, {policies} x 256, {name}"] = round(rate * 50 * policies * 2 * 256**3 / 1e12, 2)
     return found
@@ -158,14 +147,13 @@ def floors(device: torch.device, seconds: float) -> Cell:
 # --- Updates ----------------------------------------------------------------------------------------------------------
 
 
-def algorithm_of(size: Size, device: torch.device, precision: str) -> OffPolicyAlgorithm:
+def algorithm_of(size: Size, device: torch.device, precision: Precision) -> OffPolicyAlgorithm:
     hidden = (size.width, size.width)
-    kept: Literal["float32", "bfloat16"] = "bfloat16" if precision == "bfloat16" else "float32"
     if size.algorithm == "sac":
-        soft = SACSettings(hidden_sizes=hidden, discount=0.99, precision=kept, target_entropy=-float(ACTION))
+        soft = SACSettings(hidden_sizes=hidden, discount=0.99, precision=precision, target_entropy=-float(ACTION))
         generator = torch.Generator().manual_seed(0)
         return SAC(OBSERVATION, ACTION, OBJECTIVES, soft, size.policies, generator, device)
-    settings = TD3Settings(hidden_sizes=hidden, discount=0.99, precision=kept)
+    settings = TD3Settings(hidden_sizes=hidden, discount=0.99, precision=precision)
     return TD3(OBSERVATION, ACTION, OBJECTIVES, settings, range(size.policies), device)
 
 
@@ -193,11 +181,10 @@ def update_rates(size: Size, device: torch.device, seconds: float) -> Cell:
     for name, backend, precision in (*EAGER_WAYS, *(GRAPH_WAYS if on_gpu else ()), *CPU_WAYS):
         place = torch.device("cpu") if backend == "numba" else device
         try:
-            with tf32(precision == "tf32"):
-                algorithm = algorithm_of(size, place, precision)
-                update = make_update(algorithm, backend)
-                drawn = batches(size, algorithm, place)
-                rate = calls_per_second(lambda update=update, drawn=drawn: update(drawn), place, seconds)
+            algorithm = algorithm_of(size, place, precision)
+            update = make_update(algorithm, backend)
+            drawn = batches(size, algorithm, place)
+            rate = calls_per_second(lambda update=update, drawn=drawn: update(drawn), place, seconds)
             found[name] = round(rate * UPDATES_PER_CALL * size.policies)
         except RuntimeError as error:  # out of memory, or what a first day on a GPU brings to light
             found[name] = f"failed: {str(error).splitlines()[0][:200]}"

@@ -212,7 +212,8 @@ class DiscreteConfig(PresetConfig):
             "batch_size": 8_192,
             "updates_per_step": 1 / 128,
             "learning_rate": 1e-3,
-            "tau": 0.03,
+            "tau": 0.01,
+            "critics": 2,
             "buffer_size": 500_000,
             "preferences_per_transition": 4,
             "random_exploration_steps": 5_000,
@@ -370,8 +371,9 @@ class ContinuousConfig(PresetConfig):
     """Environment steps between two evaluations of the key preferences. Without an angle they only detect collapse."""
     key_episodes: int = 1
     """Episodes for each key preference in an evaluation."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the products between hidden layers; bfloat16 needs the eager backend and pays for wide networks."""
+    precision: Literal["float32", "bfloat16", "tf32"] = "float32"
+    """Precision of products; neither other value works with the numba backend. bfloat16: those between hidden layers,
+    which pays for wide networks; tf32: all of them, on a GPU only."""
     backend: BackendSetting = "auto"
     """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager;
     cuda-graph: captured once and replayed, on a GPU."""
@@ -454,5 +456,7 @@ class ContinuousConfig(PresetConfig):
             lambda config: config.exploration_noise > 0 or config.random_exploration_steps > 0,
             "exploration_noise or random_exploration_steps greater than 0",
         ),
-        "precision": Requirement(lambda config: len(config.hidden_sizes) > 1, "at least two hidden layers"),
+        "precision": Requirement(
+            lambda config: config.precision == "tf32" or len(config.hidden_sizes) > 1, "at least two hidden layers"
+        ),
     }

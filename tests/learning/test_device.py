@@ -297,6 +297,33 @@ def test_many_updates_are_several_graphs(device: torch.device, graphs: list[Pret
     assert device.type == "cuda" or len(graphs) == 2
 
 
+@pytest.mark.parametrize("backend", ["eager", "cuda-graph"])
+def test_tf32_lasts_for_the_updates_that_ask_for_it(
+    backend: Any, device: torch.device, graphs: list[PretendGraph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a GPU computes in TF32: on the pretended device the numbers are those of float32."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    seen = []
+    for precision in ("float32", "tf32"):
+        learner = OffPolicy(td3(device, precision=precision), device)
+        update = learner.algorithm.update
+        monkeypatch.setattr(
+            learner.algorithm, "update", lambda batch, own=update: seen.append(matmul.fp32_precision) or own(batch)
+        )
+        run = make_update(learner.algorithm, backend)
+        assert run.backend == backend
+        run(learner.batches(2))
+        assert matmul.fp32_precision == before
+    assert seen == [before] * 2 + ["tf32"] * 2
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager", "numba"])
+def test_a_cpu_has_no_tf32(backend: Any) -> None:
+    with pytest.raises(ValueError, match="precision is 'tf32', but device is 'cpu', and only GPUs have TF32"):
+        make_update(td3(CPU, precision="tf32"), backend)
+
+
 LAUNCHES = {
     "td3": 106,
     "td3, angles": 150,
