@@ -2,17 +2,18 @@
 
     python benchmarks/pd_morl_massive.py run runs/massive              some minutes of a core
     python benchmarks/pd_morl_massive.py table runs/massive            the rows of docs/results/pd_morl.md
-    python benchmarks/pd_morl_massive.py run runs/massive --quick      one small run of each, to see that it works
+    python benchmarks/pd_morl_massive.py --quick                       two small runs, to see that it works
 
-`massive` is made for a GPU: hundreds to thousands of environments, and few updates of large batches. Whether its front is
-as good for the same environment steps does not depend on the device, nor on how busy the processor is. Both presets get
-the same small networks, so that the CPU can do it. A front must not collapse: beside its hypervolume the table has the
-number of its points, and the utility of the network when it is conditioned on each preference itself.
+`massive` is made for a GPU: hundreds to thousands of environments, and few updates of large batches. Whether its front
+is as good for the same environment steps does not depend on the device, nor on how busy the processor is. Both presets
+get the same small networks, so that the CPU can do it. A front must not collapse: beside its hypervolume the table has
+the number of its points, and the utility of the network when it is conditioned on each preference itself.
 """
 
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import process_time
 from typing import Any
 
@@ -54,6 +55,14 @@ def train(folder: Path, env: str, preset: str, seed: int, steps: int, num_envs: 
     (run_dir / "seconds.json").write_text(json.dumps(process_time() - before))
 
 
+def run(folder: Path, envs: list[str], seeds: list[int], steps: int) -> None:
+    """Train both presets on each task with each seed."""
+    for env in envs:
+        for seed in seeds:
+            for preset, num_envs in PRESETS.items():
+                train(folder, env, preset, seed, steps, num_envs)
+
+
 def evaluations(run_dir: Path) -> list[dict[str, float]]:
     """Return the lines of metrics.jsonl in which the front was evaluated."""
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
@@ -67,13 +76,16 @@ def table(folder: Path) -> None:
     for file in sorted(folder.glob("*/*/seconds.json")):
         run_dir = file.parent
         preset, _, seed = run_dir.name.rpartition("-")
+        seconds = json.loads(file.read_text())
         for line in evaluations(run_dir):
-            numbers = " | ".join(
-                f"{line[name]:,.4g}" if abs(line[name]) < 1e4 else f"{line[name]:,.0f}" for name in MEASURES
-            )
-            seconds = json.loads(file.read_text())
-            steps = f"{line['step']:,.0f} | {line['updates']:,.0f}"
-            print(f"| {run_dir.parent.name} | {preset} | {seed} | {seconds:.0f} | {steps} | {numbers} |")
+            numbers = " | ".join(shown(line[name]) for name in MEASURES)
+            counts = f"{line['training_steps']:,.0f} | {line['updates']:,.0f}"
+            print(f"| {run_dir.parent.name} | {preset} | {seed} | {seconds:.0f} | {counts} | {numbers} |")
+
+
+def shown(value: float) -> str:
+    """Return a number with four digits, large ones with all digits before the point."""
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def main() -> None:
@@ -83,14 +95,15 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="environment steps of each run")
-    parser.add_argument("--quick", action="store_true", help="few steps and environments")
+    parser.add_argument("--quick", action="store_true", help="two small runs, which are not kept")
     arguments = parser.parse_args()
+    if arguments.quick:
+        with TemporaryDirectory() as folder:
+            run(Path(folder), ["building-3d-v0"], [0], 6_000)
+            table(Path(folder))
+        return
     if arguments.what == "run":
-        for env in arguments.envs[: 1 if arguments.quick else None]:
-            for seed in arguments.seeds:
-                for preset, num_envs in PRESETS.items():
-                    steps = 6_000 if arguments.quick else arguments.steps
-                    train(arguments.folder, env, preset, seed, steps, num_envs)
+        run(arguments.folder, arguments.envs, arguments.seeds, arguments.steps)
     table(arguments.folder)
 
 

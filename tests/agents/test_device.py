@@ -27,6 +27,7 @@ from morl.experiment import components
 from morl.experiment.run import experiment_of
 from morl.experiment.units import RewardUnits
 from morl.learning.backends import cuda_graph
+from morl.learning.backends.eager import EagerGradientStep
 
 WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
 IMAGES, CONTINUOUS_IMAGES = images.env_id("image-dict"), images.env_id("image-dict", continuous=True)
@@ -359,6 +360,30 @@ def test_the_data_of_a_step_cross_as_one_copy_in_and_one_out(name: str, device: 
 
 LATE = {"morl-d": {"exchange_every": 10_000}, "pd-morl": {"key_update_steps": 10_000}}
 """Agent -> settings with which it does not evaluate after the first steps."""
+
+
+def test_updates_that_agents_describe_themselves_launch_few_operations(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MO-DDQN-HER, with acting and drawing, and a minibatch of C-MORL's interior point."""
+    if device.type == "cuda":
+        pytest.skip("launches are counted on the pretended device")
+    discrete = costs(pd(key_update_steps=10_000, hidden_sizes=(16, 16)), device)
+    assert min(cost.launches for cost in discrete if cost.learned) <= 96
+    counted = []
+    own = EagerGradientStep.__call__
+
+    def spied(self: EagerGradientStep, batch: Any, rates: Any, policy_loss: Any = None) -> Any:
+        with pretend.watched() as log:
+            ratios = own(self, batch, rates, policy_loss)
+        if policy_loss is not None:
+            counted.append(log.total(pretend.KERNEL))
+        return ratios
+
+    monkeypatch.setattr(EagerGradientStep, "__call__", spied)
+    costs(c(CONTINUOUS, entropy_weight=0.0, hidden_sizes=(8, 8)), device, count=40)
+    assert len(counted) > 10
+    assert max(counted) <= 222
 
 
 POPULATIONS: dict[str, tuple[Case, Case, int]] = {

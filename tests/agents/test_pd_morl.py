@@ -323,3 +323,23 @@ def test_it_finds_every_treasure(tmp_path: Path) -> None:
     run = morl.train("pd-morl", "deep-sea-treasure-v0", seed=1_234, run_dir=tmp_path / "run", device="cpu")
     assert len(run.front.points) == 10
     assert run.front.indicators["hypervolume"] == pytest.approx(241.733, abs=1e-3)
+
+
+def test_each_environment_has_its_own_chance_of_a_random_action() -> None:
+    spread, same = (
+        PDMORL(
+            problem("toy-walk-v0"),
+            PDMORL.config_class(**toys.TINY | {"exploration_spread": value, "exploration_end": 0.4}),
+            seed=3,
+            num_envs=8,
+            device=torch.device("cpu"),
+        )
+        for value in (6.0, 0.0)
+    )
+    for agent in (spread, same):
+        agent.steps = 1_000
+    np.testing.assert_array_equal(same._exploration_rates(), np.full(8, 0.4))
+    np.testing.assert_allclose(spread._exploration_rates(), 0.4 ** (1.0 + 6.0 * spread.learners.env_levels()))
+    assert spread._exploration_rates().min() < 0.01
+    spread.steps = 0
+    np.testing.assert_array_equal(spread._exploration_rates(), np.ones(8))  # random exploration is random everywhere
