@@ -186,6 +186,10 @@ class ContinuousPDMORL:
         """[learner, 1, objective] c, the unit of each objective's values."""
         self.noise = np.zeros((self.learners.total_envs, self.actions.width))
         """[learner * env, action_width] exploration noise of the latest step, of unit variance."""
+        smallest = config.exploration_noise_min
+        span = 0.0 if smallest is None else max(0.0, config.exploration_noise - smallest)
+        self.noise_levels = config.exploration_noise - span * self.learners.env_levels()[:, None]
+        """[learner * env, 1] standard deviation of the noise on actions."""
 
         self.steps = 0
         self.pretraining_steps = 0
@@ -311,15 +315,7 @@ class ContinuousPDMORL:
             uniform: FloatArray = torch.special.ndtr(torch.from_numpy(self.noise)).numpy()
             return 2.0 * uniform - 1.0
         actions = self.td3.act(self.episodes.states()).flatten(0, 1).cpu().numpy()
-        return np.clip(actions + self._noise_levels() * self.noise, -1.0, 1.0)
-
-    def _noise_levels(self) -> FloatArray:
-        """Return the standard deviations [learner * env, 1] of the noise on actions: one, or one for each."""
-        largest = self.config.exploration_noise
-        smallest = self.config.exploration_noise_min
-        span = 0.0 if smallest is None else max(0.0, largest - smallest)
-        levels: FloatArray = largest - span * self.learners.env_levels()[:, None]
-        return levels
+        return np.clip(actions + self.noise_levels * self.noise, -1.0, 1.0)
 
     def _choices(self) -> Choices | None:
         """Return the random numbers of the updates that are due after the latest step; None: there are none."""

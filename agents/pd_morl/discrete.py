@@ -117,6 +117,8 @@ class PDMORL:
         self.backend = self.run_updates.backend
         self.policy = ConditionedPolicy(problem, "action-values", config, architecture, device, ensemble=config.critics)
 
+        self.exploration_exponents = 1.0 + config.exploration_spread * self.learners.env_levels()
+        """[learner * env]."""
         self.steps = 0
         self.pretraining_steps = 0
         self.updates = 0
@@ -303,8 +305,7 @@ class PDMORL:
 
     def _exploration_rates(self) -> FloatArray:
         """Return the probability [learner * env] of a random action, epsilon ** (1 + spread * f) (Ape-X, section 3)."""
-        exponents = 1.0 + self.config.exploration_spread * self.learners.env_levels()
-        return np.power(self._exploration_rate(), exponents)
+        return np.power(self._exploration_rate(), self.exploration_exponents)
 
     def _exploration_rate(self) -> float:
         """Return epsilon: 1 in the random steps, then falling linearly."""

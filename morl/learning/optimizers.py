@@ -25,7 +25,8 @@ class Adam:
         self.first_moments = torch.zeros_like(self.parameters)
         self.second_moments = torch.zeros_like(self.parameters)
         self.steps = torch.zeros(len(parameters), device=parameters.device)
-        self._betas = torch.tensor([[0.9], [0.999]], dtype=torch.float64, device=parameters.device)
+        self._betas = torch.full((2, 1), 0.9, dtype=torch.float64, device=parameters.device)
+        self._betas[1] = 0.999  # filled in place: a list would be copied to the device
 
     def step(self, gradient: Tensor, learning_rate: float | Sequence[float] | Tensor) -> None:
         """Run one step along a gradient, in place.

@@ -355,12 +355,12 @@ def test_each_environment_has_its_own_level_of_noise() -> None:
     agent = build(num_envs=4, random_exploration_steps=0, exploration_noise=0.4, exploration_noise_min=0.1)
     levels = agent.learners.env_levels()[:, None]
     expected = 0.4 - 0.3 * levels
-    np.testing.assert_allclose(agent._noise_levels(), expected)
+    np.testing.assert_allclose(agent.noise_levels, expected)
     agent.episodes.start(morl.make_vec(WALK, 4), 0)
     policy = agent.td3.act(agent.episodes.states())[0].cpu().numpy()
     actions = agent._explore()
     np.testing.assert_allclose(actions, np.clip(policy + expected * agent.noise, -1.0, 1.0), rtol=1e-6)
     same = build(num_envs=4, exploration_noise=0.4)
-    np.testing.assert_array_equal(same._noise_levels(), np.full((4, 1), 0.4))
+    np.testing.assert_array_equal(same.noise_levels, np.full((4, 1), 0.4))
     none = build(num_envs=4, preset="massive", exploration_noise=0.0, batch_size=8, buffer_size=100)
-    np.testing.assert_array_equal(none._noise_levels(), np.zeros((4, 1)))
+    np.testing.assert_array_equal(none.noise_levels, np.zeros((4, 1)))

@@ -112,14 +112,23 @@ class OffPolicy:
 class OnPolicy:
     """A `PPO` and random samples, with its own loss or another one for every update."""
 
-    def __init__(self, device: torch.device, discrete: bool = False, other_loss: bool = False, memory: int = 0) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        discrete: bool = False,
+        other_loss: bool = False,
+        memory: int = 0,
+        entropy_weight: float = 0.01,
+        masked: bool = True,
+    ) -> None:
         space = spaces.Discrete(4) if discrete else spaces.Box(-1.0, 1.0, (ACTION,), np.float32)
         network = actor_critic(OBSERVATION, space, OBJECTIVES, (12, 9), memory_size=memory)
         parameters = network.initialize(POLICIES, torch.Generator().manual_seed(0)).to(device).requires_grad_()
-        settings = PPOSettings(epochs=3 if other_loss else 1, minibatches=2, entropy_weight=0.01)
+        settings = PPOSettings(epochs=3 if other_loss else 1, minibatches=2, entropy_weight=entropy_weight)
         self.ppo = PPO(network, parameters, Adam(parameters, epsilon=1e-5), settings)
         self.dice = Dice(device)
         self.discrete = discrete
+        self.masked = masked
         self.other_loss = other_loss
 
     def samples(self) -> Tensors:
@@ -129,7 +138,8 @@ class OnPolicy:
         samples = {name: self.dice.uniform(POLICIES, count, width) - 0.5 for name, width in widths.items()}
         if self.discrete:
             samples["action"] = self.dice.integers(4, POLICIES, count, 1).float()
-            samples["mask"] = torch.ones(POLICIES, count, 4, device=self.dice.device)
+            if self.masked:
+                samples["mask"] = torch.ones(POLICIES, count, 4, device=self.dice.device)
         else:
             samples["action"] = self.dice.uniform(POLICIES, count, ACTION)
         size = self.ppo.network.state_size
@@ -335,9 +345,14 @@ LAUNCHES = {
     "discrete sac, masked": 212,
     "dqn": 56,
     "ppo": 158,
-    "ppo, discrete": 157,
+    "ppo, without bonus": 157,
+    "ppo, discrete": 159,
+    "ppo, discrete, no masks": 157,
 }
-"""Learner -> most launches of an update, the average over updates with and without actors: each costs microseconds."""
+"""Learner -> most launches of an update, the average over updates with and without actors: each costs microseconds.
+
+They are those of the first study of the path, where it had counted the learner; masks and entropy bonus cost more.
+"""
 
 OTHERS: dict[str, Callable[[torch.device], Any]] = {
     "td3, plain": lambda device: OffPolicy(td3(device), device),
@@ -347,6 +362,8 @@ OTHERS: dict[str, Callable[[torch.device], Any]] = {
         angles=True,
     ),
     "discrete sac": lambda device: OffPolicy(sac(device, DiscreteSAC), device),
+    "ppo, without bonus": lambda device: OnPolicy(device, entropy_weight=0.0),
+    "ppo, discrete, no masks": lambda device: OnPolicy(device, discrete=True, masked=False),
 }
 """Further learners whose launches are counted."""
 
