@@ -125,7 +125,7 @@ class ImageEncoder:
             pixels: [policy, batch, channel * row * column] from 0 to 255.
         """
         parts = iter(torch.split(parameters, self.sizes(), dim=1))
-        hidden = (pixels * PIXEL_SCALE).view((*pixels.shape[:2], *self.image))
+        hidden = (pixels * PIXEL_SCALE).view((len(pixels), -1, *self.image))
         for convolution in self.layers.convolutions:
             shape = (-1, convolution.filters, hidden.shape[2], convolution.size, convolution.size)
             weights = next(parts).view(shape)
@@ -320,7 +320,7 @@ class ModuleNetwork:
         widths = [image.pixels for image in self.shape.images]
         pixels = torch.split(inputs, [*widths, inputs.shape[2] - sum(widths)], dim=2)
         images = [
-            (part * PIXEL_SCALE).reshape((*inputs.shape[:2], *image))
+            (part * PIXEL_SCALE).reshape((len(inputs), -1, *image))
             for image, part in zip(self.shape.images, pixels[:-1], strict=True)
         ]
 
@@ -328,6 +328,12 @@ class ModuleNetwork:
             outputs: Tensor = torch.func.functional_call(self.module, named, (columns, *images))
             return outputs
 
+        if torch.compiler.is_exporting():  # a graph of a few policies; vmap would fix the size of the batch in it
+            separate = [
+                one({key: value[k] for key, value in named.items()}, pixels[-1][k], [image[k] for image in images])
+                for k in range(len(parameters))
+            ]
+            return torch.stack(separate)
         outputs: Tensor = torch.vmap(one)(named, pixels[-1], images)
         return outputs
 

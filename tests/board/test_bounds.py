@@ -45,7 +45,8 @@ PLANES = """async () => {
     const { data, layout } = document.querySelector(".plot");
     const planes = data.filter((trace) => trace.type === "mesh3d" || trace.line?.dash === "dash")
       .map(({ type, x, y, z }) => ({ type, corners: [x, y, z].map((along) => Array.from(along)) }));
-    const ticks = ["xaxis", "yaxis", "zaxis"].map((axis) => [layout.scene[axis].ticktext.map(Number), layout.scene[axis].tickvals]);
+    const axes = ["xaxis", "yaxis", "zaxis"].map((name) => layout.scene[name]);
+    const ticks = axes.map(({ ticktext, tickvals }) => [ticktext.map(Number), tickvals]);
     return { planes, ticks };
 }"""
 
