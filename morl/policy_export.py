@@ -414,7 +414,7 @@ def _convolution_as_product(
     """
     groups = others[-1]
     if images.dtype != torch.float64 or images.dim() != 4 or transposed or groups != 1:
-        return NotImplemented
+        return NotImplemented  # type: ignore[no-any-return]  # torch then keeps the operator
     padded = torch.nn.functional.pad(images, (padding[1], padding[1], padding[0], padding[0]))
     filters, channels, height, width = weights.shape
     starts = [

@@ -163,7 +163,7 @@ def _pixels(layout: ImageLayout, tensor: Tensor) -> Tensor:
     """
     channels, height, width = layout.shape
     images = tensor.int().permute((0, *(axis + 1 for axis in layout.axes)))
-    images = images.reshape(-1, channels, *images.shape[-2:])
+    images = images.reshape((-1, channels, images.shape[-2], images.shape[-1]))
     if layout.factor > 1:
         factor = layout.factor
         rows = torch.arange(height * factor).clamp(max=images.shape[2] - 1)  # the last ones fill incomplete blocks
