@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -216,18 +216,45 @@ def run_rates(device: torch.device, seconds: float, learners: tuple[int, ...]) -
                 backend=backend,
             )
             agent = agent_class(stated, config, tuple(range(count)), 10, place)
-            envs = make_vec(ENV, 10 * count)
-            steps = agent.learn(envs, 10**9, *[lambda *_: None] * count)
-            for _ in range(20):
-                next(steps)
-            synchronize(place)
-            start = perf_counter()
-            before = agent.steps
-            while perf_counter() - start < seconds:
-                next(steps)
-            synchronize(place)
-            found[f"{backend}, {count} learners"] = round((agent.steps - before) * count / (perf_counter() - start))
-            envs.close()
+            found[f"{backend}, {count} learners"] = round(step_rate(agent, count, 10, place, seconds) * count)
+    return found
+
+
+def step_rate(agent: Any, learners: int, num_envs: int, device: torch.device, seconds: float) -> float:
+    """Return environment steps per second of each learner, after steps that are not timed."""
+    envs = make_vec(ENV, num_envs * learners)
+    steps = agent.learn(envs, 10**9, *[lambda *_: None] * learners)
+    for _ in range(20):
+        next(steps)
+    synchronize(device)
+    start = perf_counter()
+    before = agent.steps
+    while perf_counter() - start < seconds:
+        next(steps)
+    synchronize(device)
+    rate: float = (agent.steps - before) / (perf_counter() - start)
+    envs.close()
+    return rate
+
+
+def massive_rates(device: torch.device, seconds: float, num_envs: int) -> Cell:
+    """Return environment steps per second of PD-MORL's preset "massive", environments included, by device."""
+    stated = problem(ENV)
+    agent_class = find_agent("pd-morl", stated.action_space)
+    found: Cell = {}
+    for precision in ("float32", "tf32") if device.type == "cuda" else ("float32",):
+        config = agent_class.config_class.preset(
+            "massive",
+            hidden_sizes=(256, 256),
+            random_exploration_steps=0,
+            learning_starts=num_envs,
+            key_update_steps=10**9,
+            precision=precision,
+            backend="cuda-graph" if device.type == "cuda" else "auto",
+        )
+        rate = step_rate(agent_class(stated, config, 0, num_envs, device), 1, num_envs, device, seconds)
+        found[f"{device.type}, {precision}, steps/s"] = round(rate)
+        found[f"{device.type}, {precision}, updates/s"] = round(rate * config.updates_per_step, 1)
     return found
 
 
@@ -267,6 +294,8 @@ def jobs(device: torch.device, quick: bool) -> list[tuple[str, Callable[[], Cell
     found += [(str(size), lambda size=size: update_rates(size, device, seconds)) for size in sizes]
     whole = (f"{ENV}, 256-256, steps/s", lambda: run_rates(device, 0.2 if quick else 4.0, learners))
     found.insert(4, whole)
+    envs = 64 if quick else 1024
+    found.insert(5, (f"{ENV}, massive, {envs} environments", lambda: massive_rates(device, 4 * seconds, envs)))
     env, steps = ("deep-sea-treasure-v0", 400) if quick else (ENV, 20_000)
     found.append((f"{env}, {steps} steps", lambda: time_to_hypervolume(env, device, steps)))
     return found
