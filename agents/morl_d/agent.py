@@ -190,7 +190,7 @@ class MORLD:
         transitions["action"] = actions
         self.bounds.observe(transitions["total"][transitions["ended"][:, 0]])
         columns = {name: self._by_policy(column) for name, column in transitions.items()}
-        solver.observe(columns, following=self._inputs())
+        solver.observe(columns, following=self._inputs)
         self.steps += envs.num_envs
         self.policy_steps[self.active] += envs.num_envs // self.num_active
 

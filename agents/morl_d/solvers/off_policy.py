@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from morl.learning.scalarization import UtilityFn
 from morl.learning.shared_replay import SharedReplayBuffer
 from morl.protocols import BoolArray, IndexArray
 from morl.seeding import derived_seed
+
+if TYPE_CHECKING:
+    from morl.agents.morl_d.solvers.protocol import Following
 
 BindUtility: TypeAlias = Callable[[Tensor, Tensor], UtilityFn]
 """(preferences [policy, 1 or batch, objective], bounds [policy, 2, objective]) -> utility."""
@@ -186,12 +189,12 @@ class OffPolicy:
 
     # --- Learning -----------------------------------------------------------------------------------------------------
 
-    def observe(self, transitions: Mapping[str, Tensor], following: Mapping[str, Tensor]) -> None:
+    def observe(self, transitions: Mapping[str, Tensor], following: "Following") -> None:
         """Store transitions of the active policies; one copy to the device, which takes along what is needed next.
 
         Args:
             transitions: [active, env, width] by name.
-            following: "observations" and "masks" of the next call of `explore`.
+            following: returns "observations" and "masks" of the next call of `explore`.
         """
         pixels = 0 if self.bytes is None else self.bytes.columns.get("pixels", 0)
         columns = split_pixels(transitions, pixels)
@@ -203,7 +206,7 @@ class OffPolicy:
 
         def ahead() -> dict[str, NDArray[Any]]:
             tables = {} if self.sources is None else self.replay.tables(self.sources)
-            return {name: tensor.numpy() for name, tensor in following.items()} | tables
+            return {name: tensor.numpy() for name, tensor in following().items()} | tables
 
         sent = self.replay.staging.send(arrays, ahead)
         self.replay.write(sent["rows"], sent["places"])

@@ -8,6 +8,7 @@ epoch of one minibatch PPO takes just this step, less a learned baseline.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -27,6 +28,9 @@ from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
 from morl.protocols import BoolArray, IndexArray, StateDict
 from morl.seeding import derived_seed
+
+if TYPE_CHECKING:
+    from morl.agents.morl_d.solvers.protocol import Following
 
 BindUtility = Callable[[Tensor, Tensor], UtilityFn]
 """(preferences [policy, 1, objective], bounds [policy, 2, objective]) -> utility."""
@@ -164,14 +168,14 @@ class OnPolicy:
         allowed = None if masks is None else masks.numpy() == 1.0
         return torch.as_tensor(self.population.act(self.inputs, allowed, self.exploration))
 
-    def observe(self, transitions: Mapping[str, Tensor], following: Mapping[str, Tensor]) -> None:  # noqa: ARG002
+    def observe(self, transitions: Mapping[str, Tensor], following: "Following") -> None:  # noqa: ARG002
         """Store transitions of the active policies.
 
         Args:
             transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
                 terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
                 where the environment gives action masks, also mask.
-            following: not read: there is no replay that the next observations could travel along with.
+            following: not called: there is no replay that the next observations could travel along with.
         """
         rollout = self.population.rollout
         columns = {name: column.flatten(0, 1).numpy() for name, column in transitions.items()}
