@@ -210,7 +210,7 @@ class DiscreteConfig(PresetConfig):
         },
         "massive": {
             "batch_size": 8_192,
-            "updates_per_step": 1 / 128,
+            "updates_per_step": 1 / 32,
             "learning_rate": 1e-3,
             "tau": 0.01,
             "critics": 2,
@@ -405,7 +405,7 @@ class ContinuousConfig(PresetConfig):
         },
         "massive": {
             "batch_size": 8_192,
-            "updates_per_step": 1 / 128,
+            "updates_per_step": 1 / 32,
             "tau": 0.05,
             "buffer_size": 1_000_000,
             "preferences_per_transition": 4,

@@ -71,11 +71,15 @@ CASES: dict[str, Case] = {
     "pd-morl, 2 seeds, 2 critics, grid": pd(seed=(0, 1), critics=2, relabel_from="grid", one_hot=True),
     "pd-morl, paper's score": pd(target_action="paper", learning_rate_half_life=10.0, relabel_from="dirichlet-corners"),
     "pd-morl, masked": pd(MASKED),
+    "pd-morl, large batches": pd(preferences_per_transition=4, exploration_spread=6.0, exploration_end=0.4),
     "pd-morl, images": pd(IMAGES),
     "pd-morl, own network": pd(network="networks:small"),
     "pd-morl, continuous": pd(CONTINUOUS),
     "pd-morl, continuous, 2 seeds, angles": pd(
         CONTINUOUS, seed=(0, 1), actor_angle=2.0, critic_angle=1.0, angle_start_step=40
+    ),
+    "pd-morl, continuous, large batches": pd(
+        CONTINUOUS, seed=(0, 1), preferences_per_transition=2, exploration_noise=0.4, exploration_noise_min=0.1
     ),
     "pd-morl, continuous, bfloat16": pd(CONTINUOUS, precision="bfloat16", hidden_sizes=(16, 16, 16)),
     "pd-morl, continuous, paper": Case("pd-morl", CONTINUOUS, PAPER | {"key_pretraining_steps": 40}),
@@ -233,6 +237,8 @@ GRAPHS = (
     "pd-morl, masked",
     "pd-morl, continuous, 2 seeds, angles",
     "pd-morl, continuous, paper",
+    "pd-morl, large batches",
+    "pd-morl, continuous, large batches",
     "c-morl",
     "c-morl, memory",
     "morl-d, sac, accrued",
