@@ -1,13 +1,15 @@
 """Batches of whole episodes: every environment plays for the policy that needs an episode next."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.staging import Staging
 from morl.protocols import BoolArray, FloatArray, IndexArray, StateDict
+
+if TYPE_CHECKING:
+    from morl.learning.staging import Staging
 
 IDLE = -1
 """Of an environment for which no episode is left."""
@@ -84,7 +86,7 @@ class EpisodeBatch:
         self.finished += int(done.sum())
         self._assign(done)
 
-    def trajectories(self, staging: Staging) -> Trajectories:
+    def trajectories(self, staging: "Staging") -> Trajectories:
         """Return the episodes of a complete batch.
 
         Args:

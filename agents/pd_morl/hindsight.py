@@ -306,7 +306,9 @@ class HindsightReplay:
 
     def _batches(self, chosen: Mapping[str, Tensor]) -> HindsightBatches:
         """Return the batches for the numbers of `Choices` on the device: one gather for all learners."""
-        index, relabeled, redrawn = chosen["index"], chosen["relabeled"], chosen["redrawn"]
+        index = chosen["index"]
+        relabeled = chosen["relabeled"]
+        redrawn = chosen["redrawn"]
         preferences = self.buffer.gather_column("preference", index)
         copies = relabeled.shape[2] // max(1, index.shape[2])
         if copies > 1:

@@ -4,7 +4,7 @@ Shapes are [step, policy, env, objective] while time matters, and [policy, sampl
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.ppo import ActorCritic, Memory, Samples, inputs_of, memory_of
-from morl.learning.rollouts import RolloutBuffer
 from morl.learning.staging import Staging
+
+if TYPE_CHECKING:
+    from morl.learning.rollouts import RolloutBuffer
 
 
 def generalized_advantages(
@@ -86,7 +88,7 @@ def _parts(samples: Samples) -> Iterator[Samples]:
 
 @torch.no_grad()
 def compute_advantages(
-    rollout: RolloutBuffer,
+    rollout: "RolloutBuffer",
     network: ActorCritic,
     parameters: Tensor,
     final_observations: NDArray[np.float32],
@@ -165,7 +167,7 @@ def compute_advantages(
     return samples, tensor("reward std")
 
 
-def _sequences(samples: dict[str, Tensor], rollout: RolloutBuffer) -> dict[str, Tensor]:
+def _sequences(samples: dict[str, Tensor], rollout: "RolloutBuffer") -> dict[str, Tensor]:
     """Return samples [policy, step * env, width] as sequences [policy, sequence * step, width]; "state" of the first.
 
     Args:

@@ -91,7 +91,7 @@ class Population:
         if memory is not None:
             results.append(torch.cat([seen, self.network.critic_inputs(critic, inputs, memory)], dim=2))
         results.append(self.network.policy(actor, seen, sent.get("masks")).sample(generator))
-        found = self.staging.fetch(*results)
+        found = self.staging.fetch(results)
         if waiting is not None:
             self.rollout.bootstrap_truncated(found[0])
         if memory is not None:
@@ -143,7 +143,7 @@ class Population:
         sent = self.staging.send(self._arrays(observations, starts))
         _, critic = self.network.split(self.parameters)
         values = self.network.values(critic, sent["observations"], self._memory(sent))
-        return self.staging.fetch(values)[0]
+        return self.staging.fetch([values])[0]
 
     def _arrays(self, observations: NDArray[np.float32], starts: BoolArray) -> dict[str, NDArray[Any]]:
         """Return observations [policy, env, width] and, of policies with a memory, its states and where it is empty."""

@@ -5,7 +5,7 @@ travel as one block of bytes: the transitions to store, the random numbers of th
 their use, the observations to act on next. On the CPU nothing is copied and nothing is packed.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -79,7 +79,7 @@ class Staging:
             found[place] = sent[end - array.nbytes : end].view(dtype).view(array.shape)
         return [found[place] for place in range(len(arrays))]
 
-    def fetch(self, *tensors: Tensor) -> list[NDArray[np.float32]]:
+    def fetch(self, tensors: Sequence[Tensor]) -> list[NDArray[np.float32]]:
         """Return tensors of float32 as arrays, which may share a tensor's memory on the CPU.
 
         Args:

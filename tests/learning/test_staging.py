@@ -75,7 +75,7 @@ def test_changed_arrays_are_copied_again(change: str, device: torch.device) -> N
 def test_results_are_one_copy_back(device: torch.device) -> None:
     tensors = [torch.arange(6.0, device=device).view(2, 3), torch.ones(4, device=device), torch.zeros(0, device=device)]
     with pretend.watched() as log:
-        found = Staging(device).fetch(*tensors)
+        found = Staging(device).fetch(tensors)
     assert device.type == "cuda" or log.total(pretend.TO_HOST) == 1
     for array, tensor in zip(found, tensors, strict=True):
         np.testing.assert_array_equal(array, tensor.cpu().numpy())

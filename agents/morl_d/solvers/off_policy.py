@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
 from morl.learning.backends import choose_backend, make_update
 from morl.learning.off_policy import OffPolicyAlgorithm
@@ -23,6 +22,7 @@ from morl.protocols import BoolArray, IndexArray
 from morl.seeding import derived_seed
 
 if TYPE_CHECKING:
+    from morl.agents.morl_d.config import Config
     from morl.agents.morl_d.solvers.protocol import Following
 
 BindUtility: TypeAlias = Callable[[Tensor, Tensor], UtilityFn]
@@ -64,7 +64,7 @@ class OffPolicy:
         build: BuildAlgorithm,
         bind_utility: BindUtility,
         columns: Mapping[str, int],
-        config: Config,
+        config: "Config",
         num_active: int,
         seed: int,
         device: torch.device,

@@ -15,11 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
 from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
 from morl.learning.backends import make_update
-from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
 from morl.learning.processor import restore_generator
@@ -30,7 +28,9 @@ from morl.protocols import BoolArray, IndexArray, StateDict
 from morl.seeding import derived_seed
 
 if TYPE_CHECKING:
+    from morl.agents.morl_d.config import Config
     from morl.agents.morl_d.solvers.protocol import Following
+    from morl.learning.normalization import MeanStdState
 
 BindUtility = Callable[[Tensor, Tensor], UtilityFn]
 """(preferences [policy, 1, objective], bounds [policy, 2, objective]) -> utility."""
@@ -56,7 +56,7 @@ class OnPolicy:
         network: ActorCritic,
         bind_utility: BindUtility,
         rollout: RolloutBuffer,
-        config: Config,
+        config: "Config",
         reference_point: tuple[float, ...] | None,
         expected_utility: bool,
         seed: int,
@@ -279,7 +279,7 @@ class OnPolicy:
         self.diagnostics = dict(state["diagnostics"])
 
 
-def _tensors(statistics: MeanStdState) -> dict[str, Tensor]:
+def _tensors(statistics: "MeanStdState") -> dict[str, Tensor]:
     return {
         "count": torch.as_tensor(statistics["count"]),
         "mean": torch.as_tensor(statistics["mean"]),
@@ -287,7 +287,7 @@ def _tensors(statistics: MeanStdState) -> dict[str, Tensor]:
     }
 
 
-def _statistics(row: Mapping[str, Tensor], name: str) -> MeanStdState:
+def _statistics(row: Mapping[str, Tensor], name: str) -> "MeanStdState":
     return {
         "count": row[f"{name}.count"].numpy(),
         "mean": row[f"{name}.mean"].numpy(),
