@@ -124,7 +124,7 @@ def metrics_page() -> str:
     """Return the page of all metrics with a description."""
     parts = [
         "# Metrics",
-        "The names are TensorBoard's ([its tabs](../guide/board.md#tensorboards-own-tabs)); `metrics.jsonl` and"
+        "The names are TensorBoard's ([its tabs](../guide/board.md#other-tabs-of-tensorboard)); `metrics.jsonl` and"
         " `run.metrics()` have those of agents without a group, and so those after `time/`.",
         "## Every run",
         _table_of_metrics(DESCRIPTIONS),
