@@ -159,9 +159,9 @@ class DiscreteConfig(PresetConfig):
     buffer_size: int = 20_000
     """Environment transitions kept (authors: 2,500, in 10,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75
-    """Share of a batch whose preferences are sampled again: N_w / (1 + N_w) with the authors' N_w = 3."""
+    """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
     relabel_from: RelabelFrom = "dirichlet-corners"
-    """Distribution of relabeled preferences: `morl.agents.pd_morl.hindsight.RelabelFrom` (authors: absolute-normal)."""
+    """Distribution of redrawn preferences: `morl.agents.pd_morl.hindsight.RelabelFrom` (authors: absolute-normal)."""
     tau: float = 0.005
     """Rate of the target network's soft update, after every gradient update."""
     random_exploration_steps: int = 640
@@ -285,7 +285,7 @@ class ContinuousConfig(PresetConfig):
     target_noise_clip: float = 0.1
     """Largest noise on target actions, in units of half the action range."""
     relabel_from: RelabelFrom = "dirichlet-corners"
-    """Distribution of relabeled preferences: `morl.agents.pd_morl.hindsight.RelabelFrom`."""
+    """Distribution of redrawn preferences: `morl.agents.pd_morl.hindsight.RelabelFrom`."""
     relabeling_starts: int = 0
     """Environment steps before which no transition is relabeled."""
     random_exploration_steps: int = 5_000
@@ -316,7 +316,7 @@ class ContinuousConfig(PresetConfig):
     buffer_size: int = 500_000
     """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75
-    """Share of a batch whose preferences are sampled again: N_w / (1 + N_w) with the authors' N_w = 3."""
+    """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
     tau: float = 0.005
     """Rate of the target networks' soft update."""
     exploration_noise: float = 0.1

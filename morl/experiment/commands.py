@@ -191,9 +191,9 @@ class Tune:
     file: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE")]]
     """The tune.toml."""
     workers: int | None = None
-    """Number of trials at once; default: the cores of this machine // the cores of a run."""
+    """Trials at once; default: the cores of this machine // the cores of a run."""
     folder: Path = Path("tunings")
-    """Folder of all tunings."""
+    """Where tunings lie."""
 
 
 @dataclass(frozen=True, kw_only=True)

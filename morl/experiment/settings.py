@@ -68,8 +68,8 @@ class Settings(Generic[AgentConfig]):
     env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Arguments of the environment's constructor, such as: depth 7. May be repeated; values are read as in TOML."""
     reward_units: Literal["measured", "environment"] = "measured"
-    """Units of the rewards that the agent learns from: measured (the root mean square reward of random steps is 1 in
-    every objective), or the environment's. Reports are always in the environment's units."""
+    """Units of the rewards that the agent learns from: measured, so that every objective pays about 1 in a random step
+    whatever its scale, or the environment's own. Reports are in the environment's units in any case."""
     discount: float | None = None
     """Discount factor of evaluation; default: the environment's own."""
     reference_point: tuple[float, ...] | None = None
