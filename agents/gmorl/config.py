@@ -33,7 +33,7 @@ class Config:
     """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are reduced by an integer
     factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     one_hot: bool = False
     """Encode integer observations as one-hot: the joint state, if it has few values."""
     preferences: PreferenceSource = "dirichlet"
