@@ -22,12 +22,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from morl.studies.curves import page_picture
-from morl.studies.indicators import ListedRun, StudyResults, read_results, study_json_of
-from morl.studies.tables import markdown_lines, study_tables
+from morl.studies.reading import read_results, study_json_of
+from morl.studies.table_forms import markdown_lines
+from morl.studies.tables import study_tables
+
+if TYPE_CHECKING:
+    from morl.studies.indicators import ListedRun, StudyResults
 
 CONFIGS = Path("configs/studies")
 PAGES = Path("docs/results")
@@ -126,7 +131,7 @@ def write_page(file: Path, folder: Path, pages: Path) -> str:
     return f"{page}: {finished} of {len(results.listed)} runs"
 
 
-def page_of(results: StudyResults, file: Path) -> str:
+def page_of(results: "StudyResults", file: Path) -> str:
     """Return the page of a study, in Markdown.
 
     Args:
@@ -218,7 +223,7 @@ def introduction_of(file: Path) -> tuple[str, str]:
     return (lines[0].rstrip(".") if lines else file.stem), "\n".join(lines[1:]).strip()
 
 
-def _provenance(results: StudyResults) -> str:
+def _provenance(results: "StudyResults") -> str:
     """Return which seeds of each cell are finished, by which commits, in how many minutes, and on which machines."""
     measured = {run.listed: run for problem in results.problems for runs in problem.runs.values() for run in runs}
     cells: dict[tuple[str, str], list[ListedRun]] = {}
@@ -249,7 +254,7 @@ def _machine(system: Mapping[str, object]) -> str:
     return f"{machine} (Python {system.get('python', 'unknown')}, morl {system.get('morl', 'unknown')}, {versions})"
 
 
-def _seeds(runs: Sequence[ListedRun]) -> str:
+def _seeds(runs: "Sequence[ListedRun]") -> str:
     """Return seeds in few letters: "0 to 4", "0, 2"."""
     seeds = sorted(run.seed for run in runs)
     if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):
