@@ -7,13 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from morl.experiment.ownership import is_owned
 from morl.run_folder import FAILURE, METRICS
-from morl.studies.plan import PlannedRun, Study
-from morl.studies.worker import found_config, published_steps
+from morl.studies.existing import found_config, published_steps
 from morl.tables import Column, ShownTable, number
+
+if TYPE_CHECKING:
+    from morl.studies.plan import PlannedRun, Study
 
 State = Literal["done", "running", "failed", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "waiting")
@@ -35,7 +37,7 @@ class RunStatus:
         sentence: why it failed; empty where it did not.
     """
 
-    run: PlannedRun
+    run: "PlannedRun"
     state: State
     step: int = 0
     steps_per_second: float = math.nan
@@ -87,7 +89,7 @@ class StudyStatus:
         return self.table().to_html()
 
 
-def study_status(study: Study, running: Collection[Path] = ()) -> StudyStatus:
+def study_status(study: "Study", running: Collection[Path] = ()) -> StudyStatus:
     """Return where the runs of a study are.
 
     Args:
@@ -97,10 +99,10 @@ def study_status(study: Study, running: Collection[Path] = ()) -> StudyStatus:
     return StudyStatus(name=study.name, runs=tuple(run_status(run, running) for run in study.runs))
 
 
-def run_status(run: PlannedRun, running: Collection[Path] = ()) -> RunStatus:
+def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:
     """Return where a run is; arguments as for `study_status`."""
     try:
-        found_config(run.run_dir)
+        found_config(run.run_dir, run.config)
         published = published_steps(run.run_dir)
     except (OSError, ValueError) as error:
         return RunStatus(run=run, state="failed", sentence=str(error))

@@ -1,15 +1,11 @@
 """A study on a Ray cluster of two nodes on this machine: lost workers, nodes and drivers change no bit of it."""
 
-import atexit
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,25 +15,18 @@ from outcomes import assert_same, outcome
 
 from morl.experiment import checkpoint
 from morl.studies.plan import Study, read_study
-from morl.studies.ray_executor import LOOPBACK_ONLY, ray_executor
+from morl.studies.ray_executor import ray_executor
 from morl.studies.study import RunningStudy
 from morl.studies.worker import perform
 
 if find_spec("ray") is None:
     pytest.skip("ray is not installed", allow_module_level=True)
 
-RAY_FOLDER = tempfile.mkdtemp(prefix="ray-")  # the path of a socket has room for 107 characters
-atexit.register(shutil.rmtree, RAY_FOLDER, ignore_errors=True)
-os.environ.update({LOOPBACK_ONLY: "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": RAY_FOLDER})
-os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be written into the home folder
-import ray  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
-from ray.cluster_utils import Cluster  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
+from ray_nodes import processes, ray_cluster, wait_until, workers_of_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 
 STEPS = 800
-NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
-RAN_OUT = 600
 
 
 def table() -> dict[str, Any]:
@@ -45,6 +34,7 @@ def table() -> dict[str, Any]:
     return {
         "name": "far",
         "total_steps": STEPS,
+        "keep_checkpoints": True,
         "seeds": 2,
         "envs": ["toys:toy-walk-v0"],
         "agents": {"coins": {"agent": "toys:Coins"}},
@@ -62,46 +52,13 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Start a head without room for runs and two nodes with room for one each; end whatever is left of them."""
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            made.add_node(num_cpus=1, **NODE)
+    with ray_cluster(nodes=2) as made:
         yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
-        wait_until(lambda: not processes(RAY_FOLDER))
-        shutil.rmtree(RAY_FOLDER, ignore_errors=True)
-        os.makedirs(RAY_FOLDER, exist_ok=True)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < RAN_OUT
-        time.sleep(0.05)
 
 
 def in_the_middle(run_dir: Path) -> bool:
     newest = checkpoint.newest(run_dir) if run_dir.is_dir() else None
     return newest is not None and 0 < int(newest.name[-12:]) < STEPS
-
-
-def processes(words: str) -> dict[int, int]:
-    """Return the processes whose command line has some words: id -> id of the parent."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(maxsplit=2) for line in listed.splitlines() if words in line]
-    return {int(row[0]): int(row[1]) for row in rows}
-
-
-def workers_of_ray() -> set[int]:
-    """Return the processes of Ray that train runs."""
-    return {
-        parent
-        for parent in processes(f"{sys.executable} -P -m morl.studies.worker").values()
-        if parent in processes("ray::")
-    }
 
 
 def check(planned: Study, expected: list[dict[str, Any]], moment: str) -> None:

@@ -1,0 +1,125 @@
+"""A tuning on Ray: the same trials, pruned at the same evaluations, as on one machine, whatever is killed meanwhile."""
+
+import os
+import signal
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from morl.experiment import checkpoint
+from morl.studies.tuning import tune
+from morl.studies.tuning_plan import read_tuning
+
+optuna = pytest.importorskip("optuna", reason="optuna is not installed")
+if find_spec("ray") is None:
+    pytest.skip("ray is not installed", allow_module_level=True)
+
+from optuna.trial import FrozenTrial, TrialState  # noqa: E402
+from ray_nodes import NODE, processes, ray_cluster, wait_until, workers_of_ray  # noqa: E402
+
+from morl.studies.optuna_study import open_study  # noqa: E402
+from morl.studies.ray_tuning import make_trials  # noqa: E402
+from morl.studies.trials import JOURNAL  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
+
+STEPS = 240
+TRIALS = 5
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    """Return a tuning of the number of coins: with fewer, the hypervolume is smaller, and trials are pruned."""
+    run = {"evaluate_every": 60, "log_every": 60, "evaluation_divisions": 4, "evaluation_episodes": 1, "num_envs": 5}
+    return {
+        "name": "coins",
+        "total_steps": STEPS,
+        "seeds": 1,
+        "envs": ["toys:toy-slow-walk-v0"],
+        "agents": {"coins": {"agent": "toys:Coins", "config": {"members": 3}}},
+        "run": {**run, "checkpoint_minutes": 1e-9, "reference_point": [-50.0, -50.0]},
+        "tune": {"trials": TRIALS, "episodes": 2, "seed": 2},
+        "ranges": {"agent": {"members": [1, 2, 3]}},
+        **changes,
+    }
+
+
+def journal(folder: Path) -> list[FrozenTrial]:
+    tuning = read_tuning(table(), folder)
+    return open_study(tuning.folder / JOURNAL, "coins", 0, tuning.space, tuning.schedule).get_trials()
+
+
+def shown(folder: Path) -> list[tuple[object, ...]]:
+    trials = journal(folder)
+    return [(one.number, one.state, one.values, one.params, one.intermediate_values) for one in trials]
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    tuned = tune(table(), folder=folder, workers=1, tell=lambda line: None)
+    assert (tuned.complete, tuned.pruned) == (4, 1)
+    return shown(folder)
+
+
+def trial_in_the_middle(folder: Path, first: int) -> int:
+    """Return the number of a trial, of those from `first` on, that has a checkpoint and is not at its end; else 0."""
+    for number in range(first, TRIALS):
+        for run_dir in folder.glob(f"coins/trial-{number}/coins/*/seed-0"):
+            newest = checkpoint.newest(run_dir)
+            if newest is not None and 0 < int(newest.name[-12:]) < STEPS:
+                return number
+    return 0
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_lost_workers_and_nodes_change_no_trial(
+    shared: bool, expected: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    """One node has room for one trial: its worker is killed, then the node is lost, and another one comes late."""
+    lines: list[str] = []
+    with ray_cluster(nodes=1) as cluster:
+        tuning = read_tuning(table(), tmp_path)
+        words = (tuning, cluster.address, 1, lines.append, None if shared else False)
+        made = threading.Thread(target=make_trials, args=words)
+        made.start()
+        wait_until(lambda: trial_in_the_middle(tmp_path, 1) and workers_of_ray())
+        trial = trial_in_the_middle(tmp_path, 1)
+        os.kill(next(iter(workers_of_ray())), signal.SIGKILL)
+        wait_until(lambda: trial_in_the_middle(tmp_path, trial + 1))
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        cluster.add_node(num_cpus=1, **NODE)
+        made.join()
+    assert shown(tmp_path) == expected
+    assert len(lines) == TRIALS
+    assert not list(tmp_path.glob("**/checkpoints"))
+
+
+def test_several_nodes_make_trials_at_once(tmp_path: Path) -> None:
+    """The second trial begins while the first is trained; a tuning that is stopped is saved, and goes on."""
+    lines: list[str] = []
+    long = table(total_steps=10 * STEPS, tune={"trials": 2, "episodes": 1})
+    with ray_cluster(nodes=2) as cluster:
+        before = os.environ.get("RAY_ADDRESS")
+        os.environ["RAY_ADDRESS"] = cluster.address
+        try:
+            stopper = threading.Thread(target=_stop_when_both_run, args=(tmp_path,))
+            stopper.start()
+            with pytest.raises(KeyboardInterrupt, match="start it again"):
+                tune(long, folder=tmp_path, executor="ray", tell=lines.append)
+            stopper.join()
+            assert not processes("morl.studies.worker")
+        finally:
+            os.environ.pop("RAY_ADDRESS") if before is None else os.environ.update(RAY_ADDRESS=before)
+    assert lines == []
+    assert [one.state for one in journal(tmp_path)] == [TrialState.RUNNING] * 2
+    tuned = tune(long, folder=tmp_path, workers=1, tell=lines.append)
+    assert tuned.complete == 2
+    assert [line.split(":")[0] for line in lines] == ["trial 0", "trial 1"]
+
+
+def _stop_when_both_run(folder: Path) -> None:
+    wait_until(lambda: all(list(folder.glob(f"coins/trial-{number}/**/step-*")) for number in (0, 1)))
+    os.kill(os.getpid(), signal.SIGINT)
