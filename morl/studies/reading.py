@@ -34,16 +34,6 @@ if TYPE_CHECKING:
     from morl.board.records import ReportedFront
 
 
-def study_json_of(name: str, folder: Path) -> Path:
-    """Return where the study.json of a study lies.
-
-    Args:
-        name: of the study.
-        folder: where studies lie.
-    """
-    return folder / name.replace(":", ".") / STUDY
-
-
 def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> StudyResults:
     """Return the results of a study.
 

@@ -74,6 +74,16 @@ def trial_in_the_middle(folder: Path, first: int) -> int:
     return 0
 
 
+def kill_a_worker(folder: Path) -> int:
+    """Kill the process of Ray that trains a trial, and return the trial's number; 0 where none is in the middle."""
+    trial = trial_in_the_middle(folder, 1)
+    workers = workers_of_ray()
+    if not trial or not workers:
+        return 0
+    os.kill(min(workers), signal.SIGKILL)
+    return trial
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_lost_workers_and_nodes_change_no_trial(
     shared: bool, expected: list[tuple[object, ...]], tmp_path: Path
@@ -85,9 +95,7 @@ def test_lost_workers_and_nodes_change_no_trial(
         words = (tuning, cluster.address, 1, lines.append, None if shared else False)
         made = threading.Thread(target=make_trials, args=words)
         made.start()
-        wait_until(lambda: trial_in_the_middle(tmp_path, 1) and workers_of_ray())
-        trial = trial_in_the_middle(tmp_path, 1)
-        os.kill(next(iter(workers_of_ray())), signal.SIGKILL)
+        trial = wait_until(lambda: kill_a_worker(tmp_path))
         wait_until(lambda: trial_in_the_middle(tmp_path, trial + 1))
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         cluster.add_node(num_cpus=1, **NODE)

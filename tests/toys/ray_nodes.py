@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from morl.studies.ray_executor import LOOPBACK_ONLY
 
@@ -23,6 +23,7 @@ from ray.cluster_utils import Cluster  # type: ignore[import-not-found, unused-i
 NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
 RAN_OUT = 600
 """Seconds after which a test gives up waiting."""
+Found = TypeVar("Found")
 
 
 @contextmanager
@@ -41,11 +42,13 @@ def ray_cluster(nodes: int) -> Iterator[Any]:
         os.makedirs(RAY_FOLDER, exist_ok=True)
 
 
-def wait_until(condition: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], Found]) -> Found:
+    """Return what a condition returns as soon as it holds."""
     begin = time.monotonic()
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() - begin < RAN_OUT
         time.sleep(0.05)
+    return found
 
 
 def processes(words: str) -> dict[int, int]:
