@@ -10,7 +10,7 @@ from morl.experiment.parsing import parse
 from morl.experiment.report import say, show
 from morl.studies.plan import STUDY, read_study
 from morl.studies.status import counted, study_status
-from morl.studies.study import find_executor, study
+from morl.studies.study import executor_of, find_executor, study
 
 if TYPE_CHECKING:
     from morl.studies import plan
@@ -69,22 +69,8 @@ def run_tune(args: Sequence[str]) -> None:
     chosen = parse(Tune, args, "morl tune")
     from morl.studies import tuning
 
-    executor = _executor(chosen.ray)
+    executor = executor_of(chosen.ray)
     show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers, executor=executor))
-
-
-def _executor(ray: str | None) -> str:
-    """Return the executor that `--ray` names; "processes" where it is not given.
-
-    Raises:
-        ValueError: it is no address.
-    """
-    if ray is None:
-        return "processes"
-    from morl.studies.ray_executor import check_address
-
-    check_address(ray)
-    return ray
 
 
 def _what_and_file(words: Sequence[str]) -> tuple[str, Path]:
@@ -109,7 +95,7 @@ def _train(chosen: Study, planned: "plan.Study") -> None:
     Raises:
         ValueError: runs have failed.
     """
-    training = study(planned, executor=_executor(chosen.ray), workers=chosen.workers)
+    training = study(planned, executor=executor_of(chosen.ray), workers=chosen.workers)
     training.wait(progress=True)
     status = training.status()
     folder = training.planned.folder

@@ -73,12 +73,29 @@ class StudyStatus:
         return {one.run.name: one.sentence for one in self.runs if one.state == "failed"}
 
     def table(self) -> ShownTable:
-        """Return the table of the runs; of a large study, of those that run or have failed."""
-        shown = self.runs
-        if len(shown) > MOST_ROWS:
-            shown = tuple(one for one in shown if one.state in ("running", "failed"))
+        """Return the table of the runs; of a large study, of those that run or failed, or else how many are where."""
+        title = f"study {self.name}: {counted(self.counts)}"
         notes = [f"{name}: {sentence}" for name, sentence in self.failures.items()]
-        return status_table(f"study {self.name}: {counted(self.counts)}", shown, notes)
+        if len(self.runs) <= MOST_ROWS:
+            return status_table(title, self.runs, notes)
+        shown = [one for one in self.runs if one.state in ("running", "failed")]
+        if not shown:
+            return self._counts_table(title)
+        notes.append(f"runs that are done or wait are not listed: the study has more than {MOST_ROWS}")
+        return status_table(title, shown, notes)
+
+    def _counts_table(self, title: str) -> ShownTable:
+        """Return how many runs of each variant and environment are done, and how many wait."""
+        cells: dict[tuple[str, str], Counter[State]] = {}
+        for one in self.runs:
+            cells.setdefault((one.run.variant, one.run.env), Counter())[one.state] += 1
+        names = (
+            Column(title="variant", cells=tuple(variant for variant, _ in cells), key=True, left=True),
+            Column(title="environment", cells=tuple(env for _, env in cells), key=True, left=True),
+        )
+        states: tuple[State, ...] = ("done", "waiting")
+        counts = [Column(title=one, cells=tuple(str(found[one]) for found in cells.values())) for one in states]
+        return ShownTable(title=title, columns=(*names, *counts))
 
     def __rich__(self) -> ShownTable:
         """Return the table for `rich.print`."""

@@ -78,6 +78,20 @@ def find_executor(executor: str | Executor, planned: Study, workers: int | None)
     return ray_executor("auto" if executor == "ray" else executor, workers, cores=planned.cores)
 
 
+def executor_of(ray: str | None) -> str:
+    """Return the executor that the option `--ray` names; "processes" where it is not given.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    if ray is None:
+        return "processes"
+    from morl.studies.ray_executor import check_address
+
+    check_address(ray)
+    return ray
+
+
 class RunningStudy:
     """A study whose runs are trained while Python goes on.
 

@@ -302,7 +302,9 @@ def _mean(values: Sequence[float]) -> float:
 def _table(results: StudyResults, kind: Comparison, rows: Sequence[Row], notes: Sequence[str] = ()) -> TableOfRows:
     """Return a table as numbers and as text; columns of least interest are dropped first where a terminal is narrow."""
     columns = [
-        Column(title="environment", cells=tuple(row.env for row in rows), key=True, left=True),
+        Column(
+            title="environment", cells=tuple(row.env for row in rows), key=len({row.env for row in rows}) > 1, left=True
+        ),
         Column(title="variant", cells=tuple(row.variant for row in rows), key=True, left=True),
     ]
     if kind is IMPROVEMENT:

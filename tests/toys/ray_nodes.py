@@ -16,6 +16,7 @@ from morl.studies.ray_executor import LOOPBACK_ONLY
 RAY_FOLDER = tempfile.mkdtemp(prefix="ray-")  # the path of a socket has room for 107 characters
 atexit.register(shutil.rmtree, RAY_FOLDER, ignore_errors=True)
 os.environ.update({LOOPBACK_ONLY: "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": RAY_FOLDER})
+os.environ.update({"RAY_worker_niceness": "0"})  # Ray adds 15, so that a busy machine starves its workers
 os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be written into the home folder
 import ray  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
 from ray.cluster_utils import Cluster  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
