@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +23,7 @@ from morl.studies.worker import perform
 if find_spec("ray") is None:
     pytest.skip("ray is not installed", allow_module_level=True)
 
-from ray_nodes import processes, ray_cluster, wait_until, workers_of_ray
+from ray_nodes import NODE, processes, ray_cluster, wait_until, workers_of_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 
@@ -122,3 +123,40 @@ def test_a_cluster_of_this_machine_is_started_and_ended(expected: list[dict[str,
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     assert told == ["2", "False"]
     check(read_study(table(), tmp_path), expected, "local")
+
+
+def test_runs_wait_for_a_node_that_comes_late(expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    planned = read_study(table(), tmp_path)
+    with ray_cluster(nodes=0) as made:
+        study = RunningStudy(planned, ray_executor(made.address, shared=False))
+        time.sleep(2.0)
+        assert study.status().counts == {"done": 0, "running": 0, "failed": 0, "waiting": 2}
+        made.add_node(num_cpus=1, **NODE)
+        study.wait(progress=False)
+    assert [one.ending for one in study.results] == ["done", "done"], study.results
+    check(planned, expected, "late")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_of_a_node_fails_its_run_alone(expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Temporary folders of one of two nodes lie on a small disk; the study goes on without that node later."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "small", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    planned = read_study(table(), tmp_path)
+    try:
+        with ray_cluster(nodes=1) as made:
+            full = made.add_node(num_cpus=1, env_vars={"TMPDIR": str(disk)}, **NODE)
+            study = RunningStudy(planned, ray_executor(made.address, shared=False)).wait(progress=False)
+            assert sorted(one.ending for one in study.results) == ["done", "failed"], study.results
+            (sentence,) = study.status().failures.values()
+            assert "No space left on device" in sentence
+            assert "\n" not in sentence
+            made.remove_node(full)
+            again = RunningStudy(planned, ray_executor(made.address, shared=False)).wait(progress=False)
+            assert [one.ending for one in again.results] == ["done"], again.results
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    check(planned, expected, "full disk")

@@ -5,7 +5,6 @@ import signal
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,43 +16,13 @@ optuna = pytest.importorskip("optuna", reason="optuna is not installed")
 if find_spec("ray") is None:
     pytest.skip("ray is not installed", allow_module_level=True)
 
-from optuna.trial import FrozenTrial, TrialState  # noqa: E402
+from coin_tuning import STEPS, TRIALS, journal, shown, table  # noqa: E402
+from optuna.trial import TrialState  # noqa: E402
 from ray_nodes import NODE, processes, ray_cluster, wait_until, workers_of_ray  # noqa: E402
 
-from morl.studies.optuna_study import open_study  # noqa: E402
 from morl.studies.ray_tuning import make_trials  # noqa: E402
-from morl.studies.trials import JOURNAL  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
-
-STEPS = 240
-TRIALS = 5
-
-
-def table(**changes: Any) -> dict[str, Any]:
-    """Return a tuning of the number of coins: with fewer, the hypervolume is smaller, and trials are pruned."""
-    run = {"evaluate_every": 60, "log_every": 60, "evaluation_divisions": 4, "evaluation_episodes": 1, "num_envs": 5}
-    return {
-        "name": "coins",
-        "total_steps": STEPS,
-        "seeds": 1,
-        "envs": ["toys:toy-slow-walk-v0"],
-        "agents": {"coins": {"agent": "toys:Coins", "config": {"members": 3}}},
-        "run": {**run, "checkpoint_minutes": 1e-9, "reference_point": [-50.0, -50.0]},
-        "tune": {"trials": TRIALS, "episodes": 2, "seed": 2},
-        "ranges": {"agent": {"members": [1, 2, 3]}},
-        **changes,
-    }
-
-
-def journal(folder: Path) -> list[FrozenTrial]:
-    tuning = read_tuning(table(), folder)
-    return open_study(tuning.folder / JOURNAL, "coins", 0, tuning.space, tuning.schedule).get_trials()
-
-
-def shown(folder: Path) -> list[tuple[object, ...]]:
-    trials = journal(folder)
-    return [(one.number, one.state, one.values, one.params, one.intermediate_values) for one in trials]
 
 
 @pytest.fixture(scope="module")
