@@ -23,7 +23,7 @@ from morl.studies.worker import perform
 if find_spec("ray") is None:
     pytest.skip("ray is not installed", allow_module_level=True)
 
-from ray_nodes import NODE, processes, ray_cluster, wait_until, workers_of_ray
+from ray_nodes import NODE, ray_cluster, wait_until, workers_of_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 
@@ -110,7 +110,7 @@ def test_a_study_that_is_stopped_is_saved(cluster: Any, tmp_path: Path) -> None:
     assert [one.ending for one in study.results] == ["stopped", "stopped"]
     assert int(checkpoint.newest(planned.runs[0].run_dir).name[-12:]) > 0  # type: ignore[union-attr]
     assert not planned.runs[1].run_dir.exists()
-    assert not processes(f"{sys.executable} -P -m morl.studies.worker")
+    assert not workers_of_ray()
 
 
 def test_a_cluster_of_this_machine_is_started_and_ended(expected: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ if find_spec("ray") is None:
 
 from coin_tuning import STEPS, TRIALS, journal, shown, table  # noqa: E402
 from optuna.trial import TrialState  # noqa: E402
-from ray_nodes import NODE, processes, ray_cluster, wait_until, workers_of_ray  # noqa: E402
+from ray_nodes import NODE, ray_cluster, wait_until, workers_of_ray  # noqa: E402
 
 from morl.studies.ray_tuning import make_trials  # noqa: E402
 
@@ -87,7 +87,7 @@ def test_several_nodes_make_trials_at_once(tmp_path: Path) -> None:
             with pytest.raises(KeyboardInterrupt, match="start it again"):
                 tune(long, folder=tmp_path, executor="ray", tell=lines.append)
             stopper.join()
-            assert not processes("morl.studies.worker")
+            assert not workers_of_ray()
         finally:
             os.environ.pop("RAY_ADDRESS") if before is None else os.environ.update(RAY_ADDRESS=before)
     assert lines == []

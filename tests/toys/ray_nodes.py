@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from morl.studies.ray_executor import LOOPBACK_ONLY
@@ -60,9 +61,19 @@ def processes(words: str) -> dict[int, int]:
 
 
 def workers_of_ray() -> set[int]:
-    """Return the processes of Ray that train runs."""
+    """Return the processes of Ray that train runs of this test."""
     return {
         parent
         for parent in processes(f"{sys.executable} -P -m morl.studies.worker").values()
-        if parent in processes("ray::")
+        if parent in processes("ray::") and is_ours(parent)
     }
+
+
+def is_ours(process: int) -> bool:
+    """Return whether a process belongs to a cluster of this test, as far as the system tells."""
+    if not Path("/proc/self/environ").exists():
+        return True
+    try:
+        return RAY_FOLDER.encode() in Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:  # it has ended
+        return False
