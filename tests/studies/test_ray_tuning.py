@@ -77,7 +77,8 @@ def test_lost_workers_and_nodes_change_no_trial(
 def test_several_nodes_make_trials_at_once(tmp_path: Path) -> None:
     """The second trial begins while the first is trained; a tuning that is stopped is saved, and goes on."""
     lines: list[str] = []
-    long = table(total_steps=10 * STEPS, tune={"trials": 2, "episodes": 1})
+    changes = {"total_steps": 10 * STEPS, "tune": {"trials": 2, "episodes": 1}}
+    long = table(**changes)
     with ray_cluster(nodes=2) as cluster:
         before = os.environ.get("RAY_ADDRESS")
         os.environ["RAY_ADDRESS"] = cluster.address
@@ -91,7 +92,7 @@ def test_several_nodes_make_trials_at_once(tmp_path: Path) -> None:
         finally:
             os.environ.pop("RAY_ADDRESS") if before is None else os.environ.update(RAY_ADDRESS=before)
     assert lines == []
-    assert [one.state for one in journal(tmp_path)] == [TrialState.RUNNING] * 2
+    assert [one.state for one in journal(tmp_path, **changes)] == [TrialState.RUNNING] * 2
     tuned = tune(long, folder=tmp_path, workers=1, tell=lines.append)
     assert tuned.complete == 2
     assert [line.split(":")[0] for line in lines] == ["trial 0", "trial 1"]

@@ -30,8 +30,8 @@ def table(**changes: Any) -> dict[str, Any]:
     }
 
 
-def journal(folder: Path) -> list[FrozenTrial]:
-    tuning = read_tuning(table(), folder)
+def journal(folder: Path, **changes: Any) -> list[FrozenTrial]:
+    tuning = read_tuning(table(**changes), folder)
     return open_study(tuning.folder / JOURNAL, "coins", 0, tuning.space, tuning.schedule).get_trials()
 
 
