@@ -144,7 +144,8 @@ def make_trials(
     Args:
         tuning: the tuning.
         address: of the cluster, as `ray_executor` takes it.
-        workers: trials at once; default: as many runs as the cluster has room for, also when it grows.
+        workers: trials at once, also more than there is room for; default: as many as there is room for, also when the
+            cluster grows.
         tell: is called with a line about each trial.
         shared: as in `ray_executor`.
 
@@ -159,7 +160,7 @@ def make_trials(
         with stop_on_signals() as stop:
             while not threads.are_over:
                 if not dispatcher.is_stopping:
-                    threads.grow(executor.workers)
+                    threads.grow(executor.workers if workers is None else workers)
                 dispatcher.serve(executor)
                 if (stop.requested or threads.errors) and not dispatcher.is_stopping:
                     dispatcher.stop(executor)
