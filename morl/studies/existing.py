@@ -2,21 +2,44 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from morl.experiment import checkpoint
 from morl.experiment.training import experiment_of_table
 from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
 
 if TYPE_CHECKING:
-    from morl.studies.plan import PlannedRun
     from morl.studies.values import Table
 
 FREE_SETTINGS = ("total_steps", "checkpoint_minutes")
 """Settings in which a run that exists may differ: it is trained further, or saved more often."""
 
 
-def check_existing(runs: "Sequence[PlannedRun]") -> list[str]:
+class Wanted(Protocol):
+    """A run that a study asks for, as far as it is compared with one that exists."""
+
+    @property
+    def name(self) -> str:
+        """Return its name in the study."""
+        ...
+
+    @property
+    def run_dir(self) -> Path:
+        """Return its folder."""
+        ...
+
+    @property
+    def config(self) -> str:
+        """Return its config.toml, which holds all settings, resolved."""
+        ...
+
+    @property
+    def total_steps(self) -> int:
+        """Return its environment steps of training."""
+        ...
+
+
+def check_existing(runs: Sequence[Wanted]) -> list[str]:
     """Check that the runs that exist have the settings that the study asks for; return what a user should know of them.
 
     A run whose config.toml is damaged fails alone, when it is trained.
@@ -32,7 +55,7 @@ def check_existing(runs: "Sequence[PlannedRun]") -> list[str]:
             continue
         if not found:
             continue
-        differences = _differences(_comparable(found), _comparable(run.table))
+        differences = _differences(_comparable(found), _comparable(parse_config(run.config.encode())))
         if differences:
             raise ValueError(
                 f"run folder {run.run_dir} was trained with {differences[0]}: give the variant another name to train"
@@ -55,7 +78,7 @@ def check_existing(runs: "Sequence[PlannedRun]") -> list[str]:
     ]
 
 
-def _begins_again(run: "PlannedRun") -> bool:
+def _begins_again(run: Wanted) -> bool:
     """Return whether a run is complete, is to have more steps, and has no checkpoint to go on from."""
     try:
         published = published_steps(run.run_dir)
@@ -103,7 +126,7 @@ def found_config(run_dir: Path, planned: str) -> dict[str, object]:
             raise ValueError(f"{file} is damaged: its {name} is {found.get(name)!r:.100}: {remedy}")
     if _comparable(found) == _comparable(table):
         return found
-    if any(found[name] != table[name] for name in ("agent_name", "env")):  # nothing else is imported
+    if any(found[name] != table.get(name) for name in ("agent_name", "env")):  # nothing else is imported
         return found
     try:  # a setting that the run's version of morl did not have is at its default
         return parse_config(experiment_of_table(found).to_toml().encode())

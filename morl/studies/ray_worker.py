@@ -4,6 +4,8 @@ The process is the one that `morl.studies.processes` starts on this machine, so 
 is trained. Where the node sees the driver's folder, that is all. Where it does not, the run lies in a temporary folder
 of the node, and an image of it travels to the driver's node after every checkpoint and at the end. An image is taken
 while the process is suspended: it is what a kill at that moment would have left, from which every run can be resumed.
+
+This module imports no PyTorch, which would take Ray's processes two seconds of a core.
 """
 
 import io
@@ -18,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from morl.experiment import checkpoint
+from morl.run_folder import CHECKPOINTS
 from morl.studies.executors import Job, JobResult, Report
 from morl.studies.processes import Processes
 
@@ -72,7 +74,7 @@ class _Attempt:
         self._home = home
         self._travels = job.run_dir != home
         self._folders = folders
-        self._sent = checkpoint.newest(self._run_dir) if self._run_dir.is_dir() else None
+        self._sent = self._checkpoints()
         self._processes = Processes(job.cores, workers=1, answer=self._ask)
         self._processes.submit(job)
 
@@ -96,15 +98,17 @@ class _Attempt:
         return results[0]
 
     def _send_new_checkpoint(self) -> None:
-        if not self._travels or not self._run_dir.is_dir():
-            return
-        newest = checkpoint.newest(self._run_dir)
-        if newest is None or newest == self._sent:
+        found = self._checkpoints()
+        if not self._travels or not found or found == self._sent:
             return
         with self._processes.suspended():
             image = pack(self._run_dir)
         self._send(image)
-        self._sent = newest
+        self._sent = found
+
+    def _checkpoints(self) -> set[str]:
+        """Return the names of the checkpoints of the run."""
+        return {folder.name for folder in (self._run_dir / CHECKPOINTS).glob("step-*")}
 
     def _send(self, image: bytes) -> None:
         import ray

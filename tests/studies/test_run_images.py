@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,9 @@ def test_wrong_addresses_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         ray_executor("ray://head:10001")
     with pytest.raises(ValueError, match="ray is 'head', but must be auto, local, or HOST:PORT"):
         ray_executor("head")
+
+
+def test_processes_of_ray_import_no_torch() -> None:
+    code = "import sys, morl.studies.ray_worker; print([name for name in ('torch', 'numba') if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
