@@ -90,7 +90,7 @@ class PolicySpec:
     """Whether observations are matrices with a row for each choice, over which the network shares its weights
     (`morl.learning.equivariant`)."""
     preference_bins: int = 0
-    """Bins of the thermometer code in which the network sees the preference (`morl.learning.thermometer`); 0: numbers."""
+    """Bins of the thermometer code in which the network sees preferences (`morl.learning.thermometer`); 0: numbers."""
 
     @property
     def rows(self) -> RowShape | None:

@@ -1,1 +1,1 @@
-"""MOGFN-PC: generative flow networks that sample objects in proportion to a reward, for every preference (Jain et al.)."""
+"""MOGFN-PC: generative flow networks that sample in proportion to a reward, for every preference (Jain et al.)."""

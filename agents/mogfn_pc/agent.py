@@ -11,14 +11,14 @@ samples x in proportion to it, so that its samples cover everything near the fro
 With loss = "order-preserving" (Chen and Mauch, ICLR 2024, arXiv 2310.00386) there are neither preferences nor rewards:
 what balances a trajectory *is* the reward of its object, and the non-dominated objects of each batch are raised.
 
-It works on environments that are deterministic and whose episodes end by a stop action, in states that are never visited
-twice, with as many parents as `parents` says: the grids, anything that is a tree, or what your own function describes.
+It works on deterministic environments whose episodes end by a stop action, never visit a state twice and pay nothing
+below the reference point, with as many parents as `parents` says: grids, trees, or what your own function describes.
 
 Where this file departs from the paper, and why (docs/agents/mogfn_pc.md):
   - Evaluation takes the most likely actions, as for all agents here: a front of one point for each preference. What
     the sampler covers, benchmarks/mogfn_pc.py measures, and `policy.predict(..., deterministic=False)` samples.
-  - R is divided by that of the ideal point, the best return so far of each objective, which only divides Z, and log R is
-    clipped from below: exponents of some hundreds can be learned, under which the most likely actions are the best.
+  - R is divided by that of the ideal point, the best return so far of each objective, which only divides Z, and log R
+    is clipped from below: exponents of some hundreds can be learned, under which the most likely actions are the best.
 """
 
 from collections.abc import Iterator, Mapping

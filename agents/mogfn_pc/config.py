@@ -13,11 +13,11 @@ Loss: TypeAlias = Literal["trajectory-balance", "order-preserving"]
 non-dominated objects of each batch, without preferences (OP-GFN)."""
 
 Scalarization: TypeAlias = Literal["weighted-sum", "weighted-log-sum"]
-"""How a preference makes one reward of the returns: sum_k w_k r_k, or prod_k r_k^w_k, which also likes dents of a front."""
+"""How a preference makes one reward of the returns: sum_k w_k r_k, or prod_k r_k^w_k, which also likes dents."""
 
 ExponentSource: TypeAlias = Literal["constant", "gamma", "uniform", "log-uniform"]
-"""Where the reward exponents of episodes come from; the numbers of `exponent` are the exponent itself, shape and scale, or
-the smallest and the largest."""
+"""Where the reward exponents of episodes come from; the numbers of `exponent` are the exponent itself, shape and scale,
+or the smallest and the largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ class Config:
     loss: Loss = "trajectory-balance"
     """What is learned (`Loss`)."""
     parents: str = "grid"
-    """How many states lead to a state in one step. grid: observations are integers, action k adds 1 to number k, the last
-    action stops. tree: there is one way to each state. "module:function": your own function of a batch of observations;
-    only a stop may end an episode."""
+    """How many states lead to a state in one step. grid: observations are integers, action k adds 1 to number k, the
+    last action stops. tree: there is one way to each state. "module:function": your own function of a batch of
+    observations; only a stop may end an episode."""
     scalarization: Scalarization = "weighted-sum"
     """How a preference makes one reward of the returns (`Scalarization`; paper: weighted-sum)."""
     concentration: float = 1.5
@@ -39,7 +39,7 @@ class Config:
     exponent: tuple[float, ...] = (4.0, 512.0)
     """Numbers of that distribution (paper: shape 16, scale 1). The papers call beta a temperature."""
     acting_exponent: float = 512.0
-    """Reward exponent that policies act and are evaluated with; the larger, the closer samples are to the best object."""
+    """Reward exponent that policies act and are evaluated with; the larger, the closer samples are to the best."""
     log_reward_range: float = 50.0
     """How far below that of the ideal point log R counts, exponent included; what pays nothing counts as this."""
     preference_bins: int = 16
@@ -151,12 +151,12 @@ class Config:
             raise ValueError(f"exponent is {self.exponent}, but the first number must be smaller than the second")
         if self.exponent_source == "constant" and self.acting_exponent != self.exponent[0]:
             raise ValueError(
-                f"acting_exponent is {self.acting_exponent}, but must be {self.exponent[0]}, the only one that is learned"
+                f"acting_exponent is {self.acting_exponent}, but must be {self.exponent[0]}, the only one learned"
             )
         if self.acting_exponent > self.largest_exponent:
             raise ValueError(
-                f"acting_exponent is {self.acting_exponent}, but must be at most {self.largest_exponent}: larger ones are"
-                " not learned"
+                f"acting_exponent is {self.acting_exponent}, but must be at most {self.largest_exponent}, the largest"
+                " that is learned"
             )
 
 

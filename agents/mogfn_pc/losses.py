@@ -1,7 +1,7 @@
 """The losses of generative flow networks over whole trajectories, and the rewards that they sample in proportion to.
 
-A trajectory builds an object x step by step and stops. P_F is the policy, P_B the chance of the trajectory given x, Z the
-sum of the rewards of all objects: a perfect sampler has Z P_F(trajectory) = R(x) P_B(trajectory) for every trajectory.
+A trajectory builds an object x step by step and stops. P_F is the policy, P_B the chance of the trajectory given x, Z
+the sum of the rewards of all objects: a perfect sampler has Z P_F(trajectory) = R(x) P_B(trajectory) everywhere.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Conditions(NamedTuple):
 
 
 def trajectory_balance(log_z: Tensor, log_forward: Tensor, log_backward: Tensor, log_reward: Tensor) -> Tensor:
-    """Return (log Z + sum log P_F - log R - sum log P_B)^2 [episode] (Malkin et al. 2022, eq. 14).
+    """Return (log Z + sum log P_F - log R - sum log P_B)^2 [episode] (Malkin et al. 2022).
 
     Args:
         log_z: [episode] log Z of the episode's condition.
@@ -38,8 +38,8 @@ def trajectory_balance(log_z: Tensor, log_forward: Tensor, log_backward: Tensor,
 def order_preserving(log_forward: Tensor, log_backward: Tensor, best: Tensor) -> Tensor:
     """Return the cross-entropy, a scalar, between "any of the best" and the learned rewards of a batch.
 
-    The learned reward of an object is what balances its trajectory, log R' = log Z + sum log P_F - sum log P_B (Chen and
-    Mauch 2024, eq. 5). The loss is -mean_{x best} log softmax(log R')_x: all of the best get the same share. Z cancels.
+    The learned reward of an object is what balances its trajectory, log R' = log Z + sum log P_F - sum log P_B (Chen
+    and Mauch 2024). The loss is -mean_{x best} log softmax(log R')_x: all of the best get the same share. Z cancels.
 
     Args:
         log_forward: [episode] sum over steps of log P_F.
@@ -63,8 +63,8 @@ def uniform_log_backward(parents: Tensor, valid: Tensor) -> Tensor:
 def log_reward(conditions: Conditions, returns: Tensor, ideal: Tensor, rule: Scalarization, span: float) -> Tensor:
     """Return log R(x | w, beta) - log R(ideal | w, beta) [episode], at least -span.
 
-    R is (sum_k w_k r_k)^beta, with weighted-log-sum (prod_k r_k^w_k)^beta (Jain et al. 2023, section 3.1). Dividing it by
-    that of the ideal point divides Z: the distribution of the objects stays the same, whatever the units of the returns.
+    R is (sum_k w_k r_k)^beta, with weighted-log-sum (prod_k r_k^w_k)^beta (Jain et al. 2023). Dividing it by that of
+    the ideal point divides Z: the distribution of the objects stays the same, whatever the units of the returns.
 
     Args:
         conditions: w and beta of each episode.

@@ -85,8 +85,8 @@ def check_grid_step(
         env = int(np.flatnonzero(wrong)[0])
         raise ValueError(
             f"parents is 'grid', but action {actions[env]} led from {np.asarray(before)[env].tolist()} to"
-            f" {np.asarray(after)[env].tolist()} and paid {rewards[env].tolist()}: in a grid action k adds 1 to number k"
-            " and pays nothing; for other environments set parents to 'tree' or your own 'module:function'"
+            f" {np.asarray(after)[env].tolist()} and paid {rewards[env].tolist()}: in a grid action k adds 1 to number"
+            " k and pays nothing; for other environments set parents to 'tree' or your own 'module:function'"
         )
 
 

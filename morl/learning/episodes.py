@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.protocols import BoolArray, FloatArray, IndexArray, StateDict
+from morl.protocols import BoolArray, IndexArray, StateDict
 
 IDLE = -1
 """Of an environment for which no episode is left."""

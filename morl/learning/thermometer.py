@@ -1,8 +1,8 @@
 """Networks that see their last columns, such as a preference, in thermometer code instead of as plain numbers.
 
-Source: Jain et al. 2023 (multi-objective GFlowNets), after Buckman et al. 2018: a number between 0 and 1 becomes as many
-numbers as there are bins, and bin i fills while the number moves from i / bins to (i + 1) / bins. A small change of a
-preference then is a large change of one input.
+Source: Jain et al. 2023 (multi-objective GFlowNets), after Buckman et al. 2018: a number between 0 and 1 becomes as
+many numbers as there are bins, and bin i fills while the number moves from i / bins to (i + 1) / bins. A small change
+of a preference then is a large change of one input.
 """
 
 from dataclasses import dataclass
@@ -84,5 +84,5 @@ class ThermometerNetwork:
         kept = (width - len(coded)) * hidden
         sizes = [kept, len(coded) * hidden, hidden, self.num_parameters - (width + 1) * hidden]
         first, of_constants, biases, rest = torch.split(parameters, sizes, dim=1)
-        shift = coded @ of_constants.unflatten(1, (len(coded), hidden))
+        shift = coded @ torch.unflatten(of_constants, 1, (len(coded), hidden))
         return torch.cat([first, biases + shift, rest], dim=1)
