@@ -137,7 +137,9 @@ class MOGFNPC:
         self.steps = 0
         self.pretraining_steps = 0
         self.updates = 0
-        self.observations: Observations | None = None  # [env, ...]; None: reset before the next step
+        self.observations: NDArray[np.float32] | None = None  # [env, width] encoded; None: reset before the next step
+        self.parent_counts: FloatArray = np.zeros(num_envs)  # [env] number of parents of the states
+        self.cells: IndexArray | None = None  # [env, axis] of a grid
         self.masks: BoolArray | None = None
         self.diagnostics: dict[str, float] = {}
         self._begin_batch()
@@ -270,23 +272,34 @@ class MOGFNPC:
     def _collect_step(self, envs: VectorEnvironment) -> None:
         """Step every environment once with a sample of the policy under the condition of its episode."""
         if self.observations is None:
-            self.observations, infos = envs.reset(seed=derived_seed(self.seed, "environments", self.steps))
+            observations, infos = envs.reset(seed=derived_seed(self.seed, "environments", self.steps))
             self.masks = self.mask_reader.reset(infos)
-        before = self.observations
-        encoded = self.encode(before)
-        parents = count_parents(self.parents, self.config.parents, before, self.num_envs)
-        actions = self._sample(encoded)
-        after, rewards, terminated, truncated, infos = envs.step(actions + self.first_action)
-        ended = terminated | truncated
-        if self.config.parents == "grid":
-            check_grid_step(before, actions, after, rewards, ended)
-        columns = {"observation": encoded, "action": actions[:, None], "reward": rewards, "parents": parents[:, None]}
+            self._observe(observations)
+        assert self.observations is not None
+        actions = self._sample(self.observations)
+        columns = {
+            "observation": self.observations,
+            "action": actions[:, None],
+            "parents": self.parent_counts[:, None],
+        }
         if self.masks is not None:
             columns["mask"] = self.masks
-        self.batch.add(ended, **columns)
+        observations, rewards, terminated, truncated, infos = envs.step(actions + self.first_action)
+        ended = terminated | truncated
+        self.batch.add(ended, reward=rewards, **columns)
+        before = self.cells
         self.masks = self.mask_reader.current(infos)
-        self.observations = after
+        self._observe(observations)
+        if before is not None and self.cells is not None:
+            check_grid_step(before, actions, self.cells, rewards, ended)
         self.steps += self.num_envs
+
+    def _observe(self, observations: Observations) -> None:
+        """Keep what is needed of the observations [env, ...] of the states that environments are in."""
+        self.observations = self.encode(observations)
+        self.parent_counts = count_parents(self.parents, self.config.parents, observations, self.num_envs)
+        if self.config.parents == "grid":
+            self.cells = np.asarray(observations, dtype=np.int64)
 
     @torch.no_grad()
     def _sample(self, encoded: NDArray[np.float32]) -> IndexArray:
@@ -352,7 +365,8 @@ class MOGFNPC:
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 
-    _STATE = ("conditions", "observations", "masks", "steps", "pretraining_steps", "updates", "diagnostics")
+    _ARRAYS = ("conditions", "observations", "parent_counts", "cells", "masks")
+    _STATE = (*_ARRAYS, "steps", "pretraining_steps", "updates", "diagnostics")
 
     def state_dict(self) -> dict[str, object]:
         """Return everything that exact resuming needs, as plain data."""

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium import spaces
 
 from morl.plugins import imported
-from morl.protocols import Actions, BoolArray, FloatArray, Observations, Problem
+from morl.protocols import BoolArray, FloatArray, IndexArray, Observations, Problem
 
 Parents: TypeAlias = Callable[[Observations], FloatArray]
 """A batch of observations -> the number of states [n] from which one action leads to each; at the start 0."""
@@ -64,28 +64,28 @@ def is_grid(problem: Problem) -> bool:
 
 
 def check_grid_step(
-    before: Observations, actions: Actions, after: Observations, rewards: FloatArray, ended: BoolArray
+    before: IndexArray, actions: IndexArray, after: IndexArray, rewards: FloatArray, ended: BoolArray
 ) -> None:
     """Check that moves lead one step along their axis and pay nothing.
 
     Args:
-        before: [env, axis] observations.
+        before: [env, axis] cells.
         actions: [env] counted from 0.
-        after: [env, axis] observations after them.
+        after: [env, axis] cells after them.
         rewards: [env, objective].
         ended: [env] whether the episode ended; such steps are not checked.
 
     Raises:
         ValueError: an environment moves otherwise.
     """
-    moved = np.asarray(after, dtype=np.int64) - np.asarray(before, dtype=np.int64)
+    moved = after - before
     expected = np.eye(moved.shape[1] + 1, moved.shape[1], dtype=np.int64)[actions]
     wrong = ~ended & ((moved != expected).any(axis=1) | (rewards != 0.0).any(axis=1))
     if wrong.any():
         env = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"parents is 'grid', but action {actions[env]} led from {np.asarray(before)[env].tolist()} to"
-            f" {np.asarray(after)[env].tolist()} and paid {rewards[env].tolist()}: in a grid action k adds 1 to number"
+            f"parents is 'grid', but action {actions[env]} led from {before[env].tolist()} to"
+            f" {after[env].tolist()} and paid {rewards[env].tolist()}: in a grid action k adds 1 to number"
             " k and pays nothing; for other environments set parents to 'tree' or your own 'module:function'"
         )
 
