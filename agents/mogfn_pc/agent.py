@@ -277,7 +277,7 @@ class MOGFNPC:
             self._observe(observations)
         assert self.observations is not None
         actions = self._sample(self.observations)
-        columns = {
+        columns: dict[str, NDArray[np.generic]] = {
             "observation": self.observations,
             "action": actions[:, None],
             "parents": self.parent_counts[:, None],

