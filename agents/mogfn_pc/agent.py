@@ -42,12 +42,11 @@ from morl.agents.mogfn_pc.losses import (
 )
 from morl.agents.mogfn_pc.states import check_grid_step, count_parents, find_parents
 from morl.learning.distributions import Categorical
-from morl.learning.encoders import Architecture
 from morl.learning.episodes import EpisodeBatch, Trajectories
 from morl.learning.observations import observation_encoder
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.processor import restore_generator
-from morl.learning.thermometer import ThermometerNetwork
+from morl.learning.thermometer import ThermometerNetwork, thermometer_network
 from morl.learning.types import Thermometer
 from morl.pareto import non_dominated
 from morl.policy_files import PolicyData, PolicySpec
@@ -412,14 +411,9 @@ def _network(config: Config, width: int, num_objectives: int, outputs: int) -> T
         num_objectives: length of a preference.
         outputs: columns of the outputs.
     """
-    architecture = Architecture(
-        hidden_sizes=config.hidden_sizes if width else config.hidden_sizes_z,
-        activation=config.activation,
-        thermometer=Thermometer(num_objectives + 1, config.preference_bins),
-    )
-    network = architecture.build("actor", width + num_objectives + 1, outputs)
-    assert isinstance(network, ThermometerNetwork)
-    return network
+    hidden_sizes = config.hidden_sizes if width else config.hidden_sizes_z
+    widths = (width + num_objectives + 1, *hidden_sizes, outputs)
+    return thermometer_network(widths, Thermometer(num_objectives + 1, config.preference_bins), config.activation)
 
 
 def _policy_spec(problem: Problem, config: Config) -> PolicySpec:

@@ -4,11 +4,12 @@ A trajectory builds an object x step by step and stops. P_F is the policy, P_B t
 the sum of the rewards of all objects: a perfect sampler has Z P_F(trajectory) = R(x) P_B(trajectory) everywhere.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from morl.agents.mogfn_pc.config import Scalarization
+if TYPE_CHECKING:
+    from morl.agents.mogfn_pc.config import Scalarization
 
 SMALLEST = 1e-30
 """An ideal return below this counts as this, until something is paid."""
@@ -60,7 +61,7 @@ def uniform_log_backward(parents: Tensor, valid: Tensor) -> Tensor:
     return -(parents.clamp(min=1.0).log() * valid).sum(dim=1)
 
 
-def log_reward(conditions: Conditions, returns: Tensor, ideal: Tensor, rule: Scalarization, span: float) -> Tensor:
+def log_reward(conditions: Conditions, returns: Tensor, ideal: Tensor, rule: "Scalarization", span: float) -> Tensor:
     """Return log R(x | w, beta) - log R(ideal | w, beta) [episode], at least -span.
 
     R is (sum_k w_k r_k)^beta, with weighted-log-sum (prod_k r_k^w_k)^beta (Jain et al. 2023). Dividing it by that of
@@ -78,7 +79,7 @@ def log_reward(conditions: Conditions, returns: Tensor, ideal: Tensor, rule: Sca
     return (conditions.exponents * (found - best)).clamp(min=-span)
 
 
-def _log_scalarized(preferences: Tensor, returns: Tensor, rule: Scalarization) -> Tensor:
+def _log_scalarized(preferences: Tensor, returns: Tensor, rule: "Scalarization") -> Tensor:
     """Return the logarithm [episode] of the scalarized returns [..., objective]; they must not be negative."""
     if rule == "weighted-sum":
         return (preferences * returns).sum(dim=1).log()

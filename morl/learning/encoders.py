@@ -17,7 +17,7 @@ from torch.nn.functional import conv2d
 
 from morl.learning.equivariant import EquivariantNetwork
 from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
-from morl.learning.thermometer import ThermometerNetwork
+from morl.learning.thermometer import thermometer_network
 from morl.learning.types import (
     Activation,
     Convolution,
@@ -469,10 +469,10 @@ class Architecture:
                 activation=self.activation,
             )
         if self.thermometer is not None:
-            encoded = self.thermometer.columns * self.thermometer.bins
-            widths = (inputs - self.thermometer.columns + encoded, *self.hidden_sizes, outputs)
-            inner = MultilayerPerceptron(widths, normalized, inner_dtype, self.activation)
-            return ThermometerNetwork(inner, self.thermometer)
+            if inner_dtype is not None:
+                raise ValueError("precision is 'bfloat16', but must be another with a thermometer code")
+            widths = (inputs, *self.hidden_sizes, outputs)
+            return thermometer_network(widths, self.thermometer, self.activation, layer_norm=normalized)
         layers = self.encoding_layers
         if len(layers) != len(self.images):
             raise ValueError(f"image_layers is for {len(layers)} images, but there are {len(self.images)}")

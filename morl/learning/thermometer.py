@@ -25,6 +25,22 @@ def thermometer(values: Tensor, bins: int) -> Tensor:
     return filled.clamp(0.0, 1.0).flatten(-2)
 
 
+def thermometer_network(
+    widths: tuple[int, ...], encoded: Thermometer, activation: Activation, *, layer_norm: bool = False
+) -> "ThermometerNetwork":
+    """Return a multilayer perceptron whose last columns are encoded first.
+
+    Args:
+        widths: columns of inputs, before they are encoded, of hidden layers, and of outputs.
+        encoded: the columns that are encoded.
+        activation: of the hidden layers.
+        layer_norm: normalize every hidden layer before its activation.
+    """
+    first, *others = widths
+    wide = first + encoded.columns * (encoded.bins - 1)
+    return ThermometerNetwork(MultilayerPerceptron((wide, *others), layer_norm, activation=activation), encoded)
+
+
 @dataclass(frozen=True)
 class ThermometerNetwork:
     """A multilayer perceptron whose last columns are encoded first. It holds no parameters.
