@@ -3,27 +3,34 @@
     python benchmarks/mogfn_pc.py               the finished runs of configs/studies/mogfn-pc.toml, one row each variant
     python benchmarks/mogfn_pc.py --quick       a short run of its own: does it work?
 
-From the policy that each run has published, `samples` episodes are drawn for each of `preferences` random preferences
-(Dirichlet(1.5), the same for all), by sampling actions, not by the most likely ones. Of the objects:
+From the last network of each run, `samples` episodes are drawn for each of `preferences` random preferences
+(Dirichlet(1.5), the same for all) and each exponent, by sampling actions, not by the most likely ones. Of the objects:
 hypervolume from the origin, IGD+ to the exact front, R2 to the ideal point (1, ..., 1), share of the exact front found,
-share of the samples that lie on it, and diversity: the mean distance, in cells, between the `top` best objects of a
-preference, mean over preferences. "uniform" takes random allowed actions.
+share of the samples that lie on it, mean utility, and diversity: the mean distance, in cells, between the `top` best
+different objects of a preference, mean over preferences. "uniform" takes random allowed actions.
 """
 
+import json
+import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import tyro
 from numpy.typing import NDArray
 
 import morl
+from morl.acting import PolicyBank
 from morl.envs import make_vec, problem
+from morl.experiment import checkpoint
 from morl.experiment.run import Run
+from morl.experiment.units import RewardUnits
 from morl.pareto import hypervolume, igd_plus, mean_distance, r2, share_found
+from morl.policy_files import PolicyData
 from morl.preferences import dirichlet, simplex_lattice
 
 Points = NDArray[np.float64]
@@ -50,7 +57,9 @@ class Arguments:
     samples: int = 128
     """Objects for each preference."""
     top: int = 10
-    """The best objects of a preference, whose diversity is measured."""
+    """The best different objects of a preference, whose diversity is measured."""
+    exponents: tuple[float, ...] = (16.0, 64.0, 512.0)
+    """Reward exponents to sample with, where they were learned."""
     quick: bool = False
     """One short run, few samples."""
 
@@ -78,25 +87,44 @@ def play(env: str, count: int, choose: Callable[[Any, Any], NDArray[np.int64]]) 
     return returns, objects
 
 
-def sample(run: Run, arguments: Arguments) -> Samples:
-    """Return objects that the published policy of a run samples for each preference."""
-    stated = problem(arguments.env)
-    preferences = dirichlet(stated.num_objectives, arguments.preferences, 0, 1.5)
-    base = run.policy(row=0)
-    conditioned = base.data.spec.conditioned
-    returns = []
-    objects = []
-    for number, preference in enumerate(preferences):
-        policy = run.policy(preference.tolist(), conditioned=True) if conditioned else base
-        policy.seed(number)
+def networks(run: Run, exponents: tuple[float, ...]) -> dict[str, PolicyData]:
+    """Return the policies of the newest checkpoint of a run, for each reward exponent that was learned.
 
-        def choose(observations: Any, masks: Any, policy: Any = policy) -> NDArray[np.int64]:
-            return np.asarray(policy.predict(observations, deterministic=False, action_masks=masks)[0])
+    Args:
+        run: of MOGFN-PC, from rewards in the environment's units.
+        exponents: reward exponents to act with; the order-preserving loss has none.
+    """
+    newest = checkpoint.newest(run.directory)
+    assert newest is not None
+    agent = run.experiment.build_agent(RewardUnits.none(len(run.front.objectives)))
+    agent.load_state_dict(checkpoint.load(newest, {})["agent"])
+    learned = agent.config
+    if learned.loss == "order-preserving":
+        return {"": agent.export_policies()[0]}
+    found = {}
+    for exponent in exponents:
+        if exponent <= learned.largest_exponent:
+            agent.config = replace(learned, acting_exponent=exponent)
+            found[f", exponent {exponent:g}"] = agent.export_policies()[0]
+    return found
 
-        found = play(arguments.env, arguments.samples, choose)
-        returns.append(found[0])
-        objects.append(found[1])
-    return Samples(preferences, np.stack(returns), np.stack(objects))
+
+def sample(data: PolicyData, arguments: Arguments) -> Samples:
+    """Return objects that a policy samples for each preference."""
+    objectives = len(data.spec.objectives)
+    preferences = dirichlet(objectives, arguments.preferences, 0, 1.5)
+    rows = np.repeat(preferences, arguments.samples, axis=0)
+    bank = PolicyBank(data.spec, torch.device("cpu"))
+    bank.add(0, data)
+    random = torch.Generator().manual_seed(0)
+    ids = np.zeros(len(rows), dtype=np.int64)
+
+    def choose(observations: Any, masks: Any) -> NDArray[np.int64]:
+        return np.asarray(bank.act(observations, rows, ids, masks=masks == 1, generator=random))
+
+    returns, objects = play(arguments.env, len(rows), choose)
+    shape = (arguments.preferences, arguments.samples, -1)
+    return Samples(preferences, returns.reshape(shape), objects.reshape(shape))
 
 
 def uniform(arguments: Arguments, seed: int) -> Samples:
@@ -127,8 +155,10 @@ def measure(found: Samples, front: Points, top: int) -> dict[str, float]:
     lattice = simplex_lattice(objectives, 100 if objectives == 2 else 12)
     on_front = (np.abs(points[:, None] - front[None]) <= 1e-6).all(axis=2).any(axis=1)
     utilities = np.einsum("pso,po->ps", found.returns, found.preferences)
-    best = np.argsort(-utilities, axis=1, kind="stable")[:, :top]
-    diversity = [mean_distance(objects[rows]) for objects, rows in zip(found.objects, best, strict=True)]
+    diversity = [
+        mean_distance(best_different(objects, values, top))
+        for objects, values in zip(found.objects, utilities, strict=True)
+    ]
     return {
         "hypervolume": hypervolume(points, np.zeros(objectives)),
         "IGD+": igd_plus(points, front),
@@ -140,10 +170,27 @@ def measure(found: Samples, front: Points, top: int) -> dict[str, float]:
     }
 
 
+def best_different(objects: Points, utilities: Points, count: int) -> Points:
+    """Return the best different objects [n, axis] of a preference.
+
+    Args:
+        objects: [sample, axis].
+        utilities: [sample].
+        count: at most so many.
+    """
+    different, first = np.unique(objects, axis=0, return_index=True)
+    chosen: Points = different[np.argsort(-utilities[first], kind="stable")[:count]]
+    return chosen
+
+
 def finished(study: Path, variant: str, env: str) -> list[Run]:
-    """Return the runs of a variant that have a front."""
-    folders = sorted((study / variant / env).glob("seed-*/front.json"))
-    return [morl.load(folder.parent) for folder in folders]
+    """Return the runs of a variant that have a front after all steps."""
+    runs = []
+    for front in sorted((study / variant / env).glob("seed-*/front.json")):
+        steps = tomllib.loads((front.parent / "config.toml").read_text())["total_steps"]
+        if json.loads(front.read_text())["training_steps"] >= steps:
+            runs.append(morl.load(front.parent))
+    return runs
 
 
 def row(name: str, measured: list[dict[str, float]]) -> str:
@@ -166,15 +213,17 @@ def main(arguments: Arguments) -> None:
         run_dir = arguments.study / "short" / arguments.env / "seed-0"
         morl.train("mogfn-pc", arguments.env, total_steps=20_000, run_dir=run_dir, overwrite=True)
     volume = hypervolume(front, np.zeros(front.shape[1]))
+    best = (dirichlet(front.shape[1], arguments.preferences, 0, 1.5) @ front.T).max(axis=1).mean()
     total = arguments.preferences * arguments.samples
-    print(f"{arguments.env}: {len(front)} points, hypervolume {volume:.4f}; {total:,} samples of each run.\n")
+    print(f"{arguments.env}: {len(front)} points, hypervolume {volume:.4f}, utility at most {best:.4f}.")
+    print(f"{total:,} samples of each network.\n")
     rows = {"uniform": [measure(uniform(arguments, seed), front, arguments.top) for seed in range(5)]}
     variants = sorted(path.name for path in arguments.study.iterdir() if path.is_dir())
     for variant in variants:
-        runs = finished(arguments.study, variant, arguments.env)
-        measured = [measure(sample(run, arguments), front, arguments.top) for run in runs]
-        if measured:
-            rows[variant] = measured
+        for run in finished(arguments.study, variant, arguments.env):
+            for suffix, data in networks(run, arguments.exponents).items():
+                measured = measure(sample(data, arguments), front, arguments.top)
+                rows.setdefault(variant + suffix, []).append(measured)
     titles = list(rows["uniform"][0])
     print("| samples of | runs | " + " | ".join(titles) + " |\n|---" + "|---" * (len(titles) + 1) + "|")
     for name, measured in rows.items():
