@@ -72,10 +72,6 @@ class ThermometerNetwork:
         """Return the number of parameters of the first layers; they are the first of a row."""
         return self.inner.count_first(layers)
 
-    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:
-        """Change parameters [policy, n] in place so that outputs are multiplied by factors [policy, output]."""
-        return self.inner.multiply_outputs(parameters, factors)
-
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases."""
         return self.inner.initialize(population, generator)
