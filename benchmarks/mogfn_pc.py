@@ -29,7 +29,7 @@ from morl.envs import make_vec, problem
 from morl.experiment import checkpoint
 from morl.experiment.run import Run
 from morl.experiment.units import RewardUnits
-from morl.pareto import hypervolume, igd_plus, mean_distance, r2, share_found
+from morl.pareto import convex_coverage_set, hypervolume, igd_plus, mean_distance, r2, share_found
 from morl.policy_files import PolicyData
 from morl.preferences import dirichlet, simplex_lattice
 
@@ -215,7 +215,9 @@ def main(arguments: Arguments) -> None:
     volume = hypervolume(front, np.zeros(front.shape[1]))
     best = (dirichlet(front.shape[1], arguments.preferences, 0, 1.5) @ front.T).max(axis=1).mean()
     total = arguments.preferences * arguments.samples
+    convex = hypervolume(front[convex_coverage_set(front)], np.zeros(front.shape[1])) / volume
     print(f"{arguments.env}: {len(front)} points, hypervolume {volume:.4f}, utility at most {best:.4f}.")
+    print(f"Its convex part has {convex:.4f} of the hypervolume.")
     print(f"{total:,} samples of each network.\n")
     rows = {"uniform": [measure(uniform(arguments, seed), front, arguments.top) for seed in range(5)]}
     variants = sorted(path.name for path in arguments.study.iterdir() if path.is_dir())
