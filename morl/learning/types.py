@@ -58,6 +58,15 @@ class RowShape(NamedTuple):
     """Numbers in a row."""
 
 
+class Thermometer(NamedTuple):
+    """The last columns of a network's inputs that it sees in thermometer code (`morl.learning.thermometer`)."""
+
+    columns: int
+    """Number of columns, each between 0 and 1."""
+    bins: int
+    """Numbers that stand for one column."""
+
+
 class Convolution(NamedTuple):
     """A convolution without padding, with a ReLU behind it."""
 

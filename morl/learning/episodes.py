@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.protocols import BoolArray, FloatArray, IndexArray, StateDict
+from morl.protocols import BoolArray, IndexArray, StateDict
 
 IDLE = -1
 """Of an environment for which no episode is left."""
@@ -22,6 +22,7 @@ class Trajectories(NamedTuple):
         rewards: [policy, episode, step, objective].
         valid: [policy, episode, step] 1, behind the end of an episode 0.
         masks: [policy, episode, step, choice] allowed choices; None: all are.
+        others: further columns [policy, episode, step, ...] by name.
     """
 
     observations: Tensor
@@ -29,6 +30,7 @@ class Trajectories(NamedTuple):
     rewards: Tensor
     valid: Tensor
     masks: Tensor | None
+    others: dict[str, Tensor]
 
 
 class EpisodeBatch:
@@ -76,7 +78,7 @@ class EpisodeBatch:
 
         Args:
             ended: [env] whether the episode ended with it.
-            step: columns [env, ...] by name.
+            step: columns [env, ...] by name: observation, action, reward, mask where there are masks, and any others.
         """
         for name, column in ({"episode": self.episodes.copy()} | step).items():
             self.columns.setdefault(name, []).append(column)
@@ -106,12 +108,15 @@ class EpisodeBatch:
             whole[policy, episode, steps] = rows
             return torch.as_tensor(whole, device=device)
 
+        valid = padded(np.ones(stacked["reward"].shape[:2]))
+        columns = {name: padded(column) for name, column in stacked.items()}
         return Trajectories(
-            observations=padded(stacked["observation"]),
-            actions=padded(stacked["action"]),
-            rewards=padded(stacked["reward"]),
-            valid=padded(np.ones(stacked["reward"].shape[:2])),
-            masks=padded(stacked["mask"]) if "mask" in stacked else None,
+            observations=columns.pop("observation"),
+            actions=columns.pop("action"),
+            rewards=columns.pop("reward"),
+            valid=valid,
+            masks=columns.pop("mask", None),
+            others=columns,
         )
 
     def state_dict(self) -> dict[str, object]:
@@ -131,15 +136,3 @@ class EpisodeBatch:
         self.finished = state["finished"]
         self.episodes = np.array(state["episodes"])
         self.columns = {name: list(column) for name, column in state["columns"].items()}
-
-
-def return_deviations(rewards: FloatArray, factors: FloatArray) -> FloatArray:
-    """Return the standard deviations [policy, objective] of the episodes' discounted returns.
-
-    Args:
-        rewards: [policy, episode, step, objective].
-        factors: [step] gamma^t.
-    """
-    returns = (factors[:, None] * rewards).sum(axis=2)
-    deviations: FloatArray = returns.std(axis=1)
-    return deviations
