@@ -3,8 +3,8 @@
 Interior policy differentiation (IPD) of Sun, Peng, Dai, Guo, Lin and Zhou 2020, "Novel Policy Seeking with Constrained
 Optimization" (arXiv 2005.10696): maximize the task's return subject to D(pi, pi_j) >= r0 for every reference pi_j,
 where D is the mean distance of the policies' actions over the states that pi visits. The bound is kept as an interior
-point method keeps one: a trajectory that leaves the feasible region ends there, and nothing that it would have earned later
-counts. The environment does all of it, so that it works with every agent, and with Stable-Baselines3.
+point method keeps one: a trajectory that leaves the feasible region ends there, and nothing that it would have earned
+later counts. The environment does all of it, so that it works with every agent, and with Stable-Baselines3.
 
 Deviations from the paper: the wrapper sees actions, not distributions, so that the distance of a reference is that of
 its most likely action from the action taken, exploration included; every reference has a sum of its own, so that one
