@@ -427,10 +427,10 @@ def write_page(file: Path, lines: list[str], contexts: list[Context], arguments:
         "",
         f"<!-- `python benchmarks/mec.py --write {file}` writes this page. -->",
         "",
-        f"`{ENV}`, clocks of 3.5 to 4.5 GHz (cloud) and 1.75 to 2.25 GHz (edge) drawn for every episode. Hypervolumes of",
-        f"{arguments.divisions + 1} preferences on {arguments.episodes} episodes that nobody was trained on, as shares of",
-        "the myopic dispatcher's there, which is told exactly what every placement would cost. The loss compares agents of",
-        "the same seed. [GMORL](../agents/gmorl.md) describes the agent.",
+        f"`{ENV}`, clocks of 3.5 to 4.5 GHz (cloud) and 1.75 to 2.25 GHz (edge) drawn for every episode.",
+        f"Hypervolumes of {arguments.divisions + 1} preferences on {arguments.episodes} episodes that nobody was",
+        "trained on, as shares of the myopic dispatcher's there, which is told exactly what every placement would",
+        "cost. The loss compares agents of the same seed. [GMORL](../agents/gmorl.md) describes the agent.",
         "",
     ]
     file.write_text("\n".join([*head, *lines, ""]))

@@ -68,6 +68,8 @@ class NoveltyBound:
     penalty: tuple[float, ...] = (0.0,)
     """What a violation subtracts from the reward of that step, one number for all objectives or one for each (authors:
     0, which suits rewards that are positive as long as an episode goes on)."""
+    ends: bool = True
+    """Whether a violation ends the episode, and costs the penalty; False: infos say so, nothing else."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work.
@@ -140,6 +142,7 @@ class NoveltyMeter:
     Attributes:
         distances: [env, reference] sum over the episode so far of the distances of actions.
         lengths: [env] steps of the episode so far.
+        latest: [env, reference] distances of the latest actions.
     """
 
     def __init__(self, space: Space, num_envs: int, references: Sequence[Reference], bound: NoveltyBound) -> None:
@@ -148,6 +151,7 @@ class NoveltyMeter:
         self.bound = bound
         self.distances = np.zeros((num_envs, len(self.references)))
         self.lengths = np.zeros(num_envs, dtype=np.int64)
+        self.latest = np.zeros((num_envs, len(self.references)))
         self._actions: list[Array] = []  # of each reference, [env, ...], for the latest observations
         self._memories: list[Any] = [None] * len(self.references)  # the state after `predict`, if a reference has one
 
@@ -187,7 +191,8 @@ class NoveltyMeter:
         """Add the distances of actions [env, ...] to the references', and return where the bound is violated [env]."""
         array = np.asarray(actions)
         for index, others in enumerate(self._actions):
-            self.distances[:, index] += self.distance(array, others)
+            self.latest[:, index] = self.distance(array, others)
+        self.distances += self.latest
         self.lengths += 1
         excess = self.distances - self.bound.threshold * self.lengths[:, None]
         violated: BoolArray = (excess <= -self.bound.slack).any(axis=1) & (self.lengths >= self.bound.grace_steps)
@@ -199,8 +204,13 @@ class NoveltyMeter:
         nearest: FloatArray = means.min(axis=1, initial=np.inf)
         return nearest
 
+    def excess(self) -> FloatArray:
+        """Return by how much the latest actions are farther from the nearest reference than the threshold [env]."""
+        nearest: FloatArray = self.latest.min(axis=1, initial=np.inf) - self.bound.threshold
+        return nearest
+
     def state_dict(self) -> SavedState:
-        """Return all of it as plain data."""
+        """Return all of it as plain data; the latest distances are those of a step that is over."""
         return {
             "distances": self.distances.copy(),
             "lengths": self.lengths.copy(),
@@ -227,8 +237,9 @@ class NoveltyConstraint(MultiObjectiveVectorWrapper):
     """Environments whose episodes end where the policy is too much like one of the references (IPD).
 
     Such an end is a termination: nothing is bootstrapped from it. `infos["novelty"]` holds the mean distance from the
-    nearest reference in the episode so far [env], `infos["novelty_violated"]` where this step violated the bound.
-    Episodes that end by themselves in that very step end as they would, and pay the penalty too.
+    nearest reference in the episode so far [env], `infos["novelty_violated"]` where this step violated the bound,
+    `infos["novelty_excess"]` by how much this step's distance exceeds the threshold, a reward for novelty. Episodes
+    that end by themselves in that very step end as they would, and pay the penalty too.
 
         envs = NoveltyConstraint(morl.make_vec("mo-hopper-v5", 8, seed=0), [morl.load_policy("first.pt")])
         model = PPO("MlpPolicy", ScalarizedVecEnv(envs, [0.6, 0.2, 0.2]))
@@ -266,22 +277,29 @@ class NoveltyConstraint(MultiObjectiveVectorWrapper):
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments; those that violate the bound end, and are reset within the same step."""
+        if not self.meter.references:
+            return self.inner.step(actions)
         observations, rewards, terminated, truncated, infos = self.inner.step(actions)
         violated = self.meter.measure(actions)
-        novelty = self.meter.novelty()
-        early = violated & ~(terminated | truncated)
+        reported = {
+            "novelty": self.meter.novelty(),
+            "novelty_violated": violated,
+            "novelty_excess": self.meter.excess(),
+        }
+        ends = self.meter.bound.ends
+        early = violated & ~(terminated | truncated) & ends
         if early.any():
             first, first_infos = self.inner.reset(options={"reset_mask": early})
             infos = self._ended(early, observations, infos, first_infos)
             observations = first
             terminated = terminated | early
         ended = terminated | truncated
-        if violated.any():
+        if ends and violated.any():
             rewards = np.where(violated[:, None], rewards - self._penalty, rewards)
         everywhere = np.ones(self.num_envs, dtype=np.bool_)
         self.meter.observe(observations, infos, ended, everywhere)
-        infos = with_info(infos, ended, "novelty", novelty, everywhere)
-        infos = with_info(infos, ended, "novelty_violated", violated, everywhere)
+        for name, values in reported.items():
+            infos = with_info(infos, ended, name, values, everywhere)
         return observations, rewards, terminated, truncated, infos
 
     def _ended(self, early: BoolArray, observations: ObservationBatch, infos: Info, first_infos: Info) -> Info:
@@ -361,8 +379,13 @@ class SingleNoveltyConstraint(gymnasium.Wrapper[Observation, Action, Observation
         """Step the environment; the episode terminates where the bound is violated."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         violated = bool(self.meter.measure(np.asarray(action)[None])[0])
-        info = {**info, "novelty": float(self.meter.novelty()[0]), "novelty_violated": violated}
-        if violated:
+        info = {
+            **info,
+            "novelty": float(self.meter.novelty()[0]),
+            "novelty_violated": violated,
+            "novelty_excess": float(self.meter.excess()[0]),
+        }
+        if violated and self.meter.bound.ends:
             terminated = terminated or not truncated
             paid = np.asarray(reward, dtype=np.float64)
             penalty = _fitting(self.meter.bound.penalty, paid.size).reshape(paid.shape)

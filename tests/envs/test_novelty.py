@@ -138,6 +138,18 @@ def test_a_violation_ends_pays_the_penalty_and_says_so() -> None:
     assert infos["final_info"]["novelty_violated"][0]
 
 
+def test_a_bound_that_ends_nothing_only_reports() -> None:
+    bound = NoveltyBound(threshold=0.5, grace_steps=2, penalty=(9.0,), ends=False)
+    envs = NoveltyConstraint(make_vec(Endless, 2), [Constant(0), Constant(2)], bound)
+    envs.reset(seed=0)
+    for step in range(1, 5):
+        _, rewards, terminated, _, infos = envs.step(np.array([0, 1]))
+        assert not terminated.any()
+        np.testing.assert_array_equal(rewards, [[0.0, 1.0], [1.0, 1.0]])
+        np.testing.assert_array_equal(infos["novelty_violated"], [step >= 2, False])
+        np.testing.assert_array_equal(infos["novelty_excess"], [-0.5, 0.5])
+
+
 def test_a_penalty_of_one_number_counts_for_every_objective_and_others_must_fit() -> None:
     envs = NoveltyConstraint(make_vec(Endless, 1), [Constant(0)], NoveltyBound(grace_steps=0, penalty=(3.0,)))
     envs.reset(seed=0)

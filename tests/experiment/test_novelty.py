@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import toys
+from gymnasium.spaces import Box
 
 import morl
 from morl.experiment.novelty import novelty
@@ -19,6 +21,7 @@ AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "c-morl": ("c-morl", toys.TINY_CMORL),
     "mo-tsivr-pg": ("mo-tsivr-pg", toys.TINY_TSIVR | {"population": 5}),
     "morl-d, ppo": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"solver": "ppo"}),
+    "morl-d, ctnb": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "novelty": "ctnb"}),
     "morl-d, off policy": ("morl-d", toys.TINY_MORLD_OFF_POLICY),
     "morl-d, Stable-Baselines3": ("morl-d", SB3 | {"rollout_steps": 8, "batch_size": 20}),
     "pd-morl": ("pd-morl", toys.TINY),
@@ -91,6 +94,50 @@ def test_another_policy_under_the_same_name_is_noticed(tmp_path: Path, reference
     toys.train(tmp_path / "other", WALK, 100, seed=5).policy([0.6, 0.4]).save(tmp_path / "mine.pt")
     with pytest.raises(ValueError, match="compares with the references"):
         morl.resume(tmp_path / "run", total_steps=150)
+
+
+class Target(gymnasium.Env[Any, Any]):
+    """One step that pays more the nearer the action is to 0.2."""
+
+    def __init__(self) -> None:
+        self.observation_space = Box(0.0, 1.0, (1,), np.float32)
+        self.action_space = Box(-1.0, 1.0, (1,), np.float32)
+        self.reward_space = Box(-9.0, 9.0, (2,), np.float64)
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        miss = (float(action[0]) - 0.2) ** 2
+        return np.zeros(1, np.float32), np.array([-miss, -miss]), True, False, {}
+
+
+def test_the_bisector_finds_the_best_policy_that_is_novel_enough(tmp_path: Path) -> None:
+    config = {"solver": "ppo", "population": 1, "hidden_sizes": (8,), "rollout_steps": 16, "exchange_every": 6_000}
+    config |= {"minibatches": 2, "actor_learning_rate": 5e-3}
+    options = {"num_envs": 16, "evaluate_every": 6_000, "evaluation_episodes": 1, "total_steps": 6_000}
+    free = morl.train("morl-d", Target, run_dir=tmp_path / "free", config=config, **options)
+    free.policy([0.5, 0.5]).save(tmp_path / "free.pt")
+    bound = {"novelty_references": [tmp_path / "free.pt"], "novelty_threshold": 0.5, "novelty_ends": False}
+    last = {}
+    for method in ("none", "ctnb"):
+        changed = config | {"novelty": method}
+        run = morl.train("morl-d", Target, run_dir=tmp_path / method, config=changed, **options | bound)
+        last[method] = {name: values[~np.isnan(values)][-1] for name, values in run.metrics().items()}
+    assert last["none"]["rollout/novelty"] < 0.2
+    assert 0.4 < last["ctnb"]["rollout/novelty"] < 0.65
+    assert last["ctnb"]["rollout/return/objective_0"] > -0.4  # the best that is novel enough pays -0.25
+
+
+def test_the_bisector_needs_the_weighted_sum_and_ppo(tmp_path: Path) -> None:
+    for config, sentence in (
+        ({"solver": "ppo", "novelty": "ctnb", "combiner": "upgrad"}, "combiner is 'upgrad', but novelty is 'ctnb'"),
+        ({"solver": "dqn", "novelty": "ctnb"}, "novelty is 'ctnb', but solver 'dqn' does not read it"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            morl.train("morl-d", WALK, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE)
+        assert not (tmp_path / "run").exists()
 
 
 # --- Wrong input ------------------------------------------------------------------------------------------------------
