@@ -20,8 +20,6 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
-from morl.envs.core.arguments import reset_mask
-from morl.envs.core.contract import MultiObjectiveVectorEnv, MultiObjectiveVectorWrapper
 from morl.envs.core.types import (
     Action,
     ActionBatch,
@@ -35,8 +33,8 @@ from morl.envs.core.types import (
     Space,
     VectorStep,
 )
-from morl.envs.core.wrappers import merge_infos, with_info
-from morl.protocols import BoolArray, FloatArray, StateDict
+from morl.envs.core.wrappers import StatefulWrapper, merge_infos, reset_rows, with_info
+from morl.protocols import BoolArray, FloatArray, StateDict, VectorEnvironment
 
 SingleEnv: TypeAlias = gymnasium.Env[Any, Any]
 SingleStep: TypeAlias = tuple[Observation, Any, bool, bool, Info]
@@ -229,11 +227,11 @@ class NoveltyMeter:
 def _rows_of(before: Any, after: Any, seen: BoolArray) -> Any:
     """Return a memory [env, ...] whose rows are those after a step where `seen` [env] is true, else those before it."""
     if isinstance(after, np.ndarray):
-        return np.where(seen.reshape(-1, *[1] * (after.ndim - 1)), after, before)
+        return np.where(seen.reshape([len(seen)] + [1] * (after.ndim - 1)), after, before)
     raise ValueError(f"a reference remembers a {type(after).__name__}, but must remember an array [env, ...]")
 
 
-class NoveltyConstraint(MultiObjectiveVectorWrapper):
+class NoveltyConstraint(StatefulWrapper):
     """Environments whose episodes end where the policy is too much like one of the references (IPD).
 
     Such an end is a termination: nothing is bootstrapped from it. `infos["novelty"]` holds the mean distance from the
@@ -251,18 +249,17 @@ class NoveltyConstraint(MultiObjectiveVectorWrapper):
         fingerprints: a text for each reference by which a saved state recognizes it; default: it does not.
 
     Raises:
-        ValueError: actions have no distance, or the penalty does not fit the objectives.
+        ValueError: actions have no distance, the penalty does not fit the objectives, or another autoreset mode; from
+            `load_state_dict`, the state was saved with other references.
     """
 
     def __init__(
         self,
-        envs: MultiObjectiveVectorEnv,
+        envs: VectorEnvironment,
         references: Sequence[Reference],
         bound: NoveltyBound = NoveltyBound(),
         fingerprints: Sequence[str] = (),
     ) -> None:
-        if not isinstance(envs, MultiObjectiveVectorEnv):
-            raise ValueError(f"envs must be what morl.make_vec returns, got {type(envs).__name__}")
         super().__init__(envs)
         self.meter = NoveltyMeter(envs.single_action_space, envs.num_envs, references, bound)
         self.fingerprints = list(fingerprints)
@@ -270,16 +267,17 @@ class NoveltyConstraint(MultiObjectiveVectorWrapper):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset all environments, or those of `options["reset_mask"]`."""
-        mask = reset_mask(options, self.num_envs)
-        observations, infos = super().reset(seed=seed, options=options)
+        mask = reset_rows(options, self.num_envs)
+        observations, infos = self.env.reset(seed=seed, options=options)
         self.meter.observe(observations, infos, mask, mask)
         return observations, infos
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments; those that violate the bound end, and are reset within the same step."""
+        result: VectorStep = self.env.step(actions)
         if not self.meter.references:
-            return self.inner.step(actions)
-        observations, rewards, terminated, truncated, infos = self.inner.step(actions)
+            return result
+        observations, rewards, terminated, truncated, infos = result
         violated = self.meter.measure(actions)
         reported = {
             "novelty": self.meter.novelty(),
@@ -289,7 +287,7 @@ class NoveltyConstraint(MultiObjectiveVectorWrapper):
         ends = self.meter.bound.ends
         early = violated & ~(terminated | truncated) & ends
         if early.any():
-            first, first_infos = self.inner.reset(options={"reset_mask": early})
+            first, first_infos = self.env.reset(options={"reset_mask": early})
             infos = self._ended(early, observations, infos, first_infos)
             observations = first
             terminated = terminated | early
@@ -327,24 +325,16 @@ class NoveltyConstraint(MultiObjectiveVectorWrapper):
         merged["_final_info"] = merged["_final_obs"].copy()
         return merged
 
-    def state_dict(self) -> SavedState:
-        """Return the state of the environments inside, and of the comparison with the references."""
-        meter = self.meter.state_dict()
-        return {"env": super().state_dict(), "novelty": meter, "references": list(self.fingerprints)}
+    def _statistics(self) -> SavedState:
+        return {"meter": self.meter.state_dict(), "references": list(self.fingerprints)}
 
-    def load_state_dict(self, saved: StateDict) -> None:
-        """Continue exactly where `saved` was taken.
-
-        Raises:
-            ValueError: the references are other policies than those of `saved`.
-        """
+    def _load_statistics(self, saved: StateDict) -> None:
         if list(saved["references"]) != self.fingerprints:
             raise ValueError(
                 f"the saved state compares with the references {list(saved['references'])}, but these are"
                 f" {self.fingerprints}"
             )
-        super().load_state_dict(saved["env"])
-        self.meter.load_state_dict(saved["novelty"])
+        self.meter.load_state_dict(saved["meter"])
 
 
 class SingleNoveltyConstraint(gymnasium.Wrapper[Observation, Action, Observation, Action]):

@@ -30,8 +30,8 @@ InnerEnv: TypeAlias = Any
 """A `MultiObjectiveVectorEnv`; Gymnasium's wrapper declares it as any vector environment."""
 
 
-class _Wrapper(VectorWrapper[Any, Any, Any, Any, Any], MultiObjectiveVectorEnv):
-    """Base class of the wrappers: the objectives of the inner environment, and its state beside their own."""
+class StatefulWrapper(VectorWrapper[Any, Any, Any, Any, Any], MultiObjectiveVectorEnv):
+    """Base class of these wrappers: the objectives of the inner environment, and its state beside their own."""
 
     env: InnerEnv
 
@@ -61,7 +61,7 @@ class _Wrapper(VectorWrapper[Any, Any, Any, Any, Any], MultiObjectiveVectorEnv):
         self._load_statistics(saved["statistics"])
 
 
-class NormalizeObservation(_Wrapper):
+class NormalizeObservation(StatefulWrapper):
     """Observations as (observation - mean) / standard deviation of all observations so far, clipped to +-10.
 
     The last observations of ended episodes (`final_obs`) are normalized alike. They do not enter the statistics,
@@ -89,7 +89,7 @@ class NormalizeObservation(_Wrapper):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset, and update the statistics with the environments that were reset."""
-        mask = _reset_mask(options, self.num_envs)
+        mask = reset_rows(options, self.num_envs)
         observations, infos = self.env.reset(seed=seed, options=options)
         if self.updates:
             self.statistics.update(observations[mask])
@@ -118,7 +118,7 @@ class NormalizeObservation(_Wrapper):
             self.statistics.load_state_dict(saved["statistics"])
 
 
-class NormalizeReward(_Wrapper):
+class NormalizeReward(StatefulWrapper):
     """Rewards over the standard deviation of their discounted sums, objective by objective, clipped to +-10.
 
     Each environment keeps R <- discount R + r, which starts at zero with every episode; r is divided by the deviation
@@ -146,7 +146,7 @@ class NormalizeReward(_Wrapper):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset; the sums of the environments that are reset start at zero."""
-        self.sums[_reset_mask(options, self.num_envs)] = 0.0
+        self.sums[reset_rows(options, self.num_envs)] = 0.0
         return self.env.reset(seed=seed, options=options)  # type: ignore[no-any-return]
 
     def step(self, actions: ActionBatch) -> VectorStep:
@@ -171,7 +171,7 @@ class NormalizeReward(_Wrapper):
             self.sums = np.array(saved["sums"])
 
 
-class RecordReturns(_Wrapper):
+class RecordReturns(StatefulWrapper):
     """The returns of every episode in the step that ends it: `infos["returns"]`, where `infos["_returns"]` is true.
 
     It holds `discounted` (sum of discount^t r_t, t from 0) and `undiscounted` [env, objective], and `length` [env]. All
@@ -192,7 +192,7 @@ class RecordReturns(_Wrapper):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset; the returns of the environments that are reset start at zero, unreported."""
-        self._reset_returns(_reset_mask(options, self.num_envs))
+        self._reset_returns(reset_rows(options, self.num_envs))
         return self.env.reset(seed=seed, options=options)  # type: ignore[no-any-return]
 
     def step(self, actions: ActionBatch) -> VectorStep:
@@ -227,7 +227,7 @@ class RecordReturns(_Wrapper):
         self.length = np.array(saved["length"])
 
 
-def _reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> BoolArray:
+def reset_rows(options: Mapping[str, Any] | None, num_envs: int) -> BoolArray:
     """Return which environments a reset with these options resets [env]."""
     return np.asarray((options or {}).get("reset_mask", np.ones(num_envs)), dtype=np.bool_)
 
