@@ -68,7 +68,7 @@ class OnPolicy:
             self.weight_rule = partial(of_utility, self._utility_of_returns)
         self.device = device
         self.population = Population(network, rollout, device)
-        self.seeks_novelty = config.novelty == "ctnb"
+        self.seeks_novelty = config.novelty == "ctnb" and not expected_utility
         combiner: GradientCombiner = "ctnb" if self.seeks_novelty else config.combiner
         self.settings = PPOSettings(
             epochs=config.epochs,
