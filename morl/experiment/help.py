@@ -23,7 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Environment": ("env_options", "env_backend", "max_envs", "reward_units"),
     "Novelty": (
         *("novelty_references", "novelty_threshold", "novelty_grace_steps", "novelty_slack", "novelty_penalty"),
-        "novelty_ends",
+        "novelty_response",
     ),
 }
 """Options of `morl train` by group; those that begin with `evaluat` and what is left follow in `OTHERS`."""

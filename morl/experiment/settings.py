@@ -84,9 +84,9 @@ class Settings(Generic[AgentConfig]):
     novelty_penalty: tuple[float, ...] = NoveltyBound.penalty
     """Subtracted from the reward of a step that violates the bound, in the environment's units: one number for all
     objectives or one for each. Ending early must cost something where rewards are negative."""
-    novelty_ends: bool = NoveltyBound.ends
-    """Whether a violation ends the episode; False for agents that follow the gradient of novelty instead, such as
-    morl-d with ppo and novelty ctnb."""
+    novelty_response: Literal["end", "report"] = "end"
+    """What a violation does: end the episode, or nothing but report it, for agents that follow the gradient of novelty
+    instead (morl-d with solver ppo and novelty ctnb)."""
     discount: float | None = None
     """Discount factor of evaluation; default: the environment's own."""
     reference_point: tuple[float, ...] | None = None
@@ -136,7 +136,7 @@ class Settings(Generic[AgentConfig]):
             grace_steps=self.novelty_grace_steps,
             slack=self.novelty_slack,
             penalty=self.novelty_penalty,
-            ends=self.novelty_ends,
+            ends=self.novelty_response == "end",
         )
 
 
@@ -175,7 +175,7 @@ class SettingsArguments(TypedDict, total=False):
     novelty_grace_steps: WholeNumber
     novelty_slack: float
     novelty_penalty: Sequence[float]
-    novelty_ends: bool
+    novelty_response: Literal["end", "report"]
     discount: float | None
     reference_point: Sequence[float] | None
     evaluate_every: WholeNumber

@@ -119,7 +119,7 @@ def test_the_bisector_finds_the_best_policy_that_is_novel_enough(tmp_path: Path)
     options = {"num_envs": 16, "evaluate_every": 6_000, "evaluation_episodes": 1, "total_steps": 6_000}
     free = morl.train("morl-d", Target, run_dir=tmp_path / "free", config=config, **options)
     free.policy([0.5, 0.5]).save(tmp_path / "free.pt")
-    bound = {"novelty_references": [tmp_path / "free.pt"], "novelty_threshold": 0.5, "novelty_ends": False}
+    bound = {"novelty_references": [tmp_path / "free.pt"], "novelty_threshold": 0.5, "novelty_response": "report"}
     last = {}
     for method in ("none", "ctnb"):
         changed = config | {"novelty": method}
