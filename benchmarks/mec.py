@@ -3,8 +3,8 @@
     python benchmarks/mec.py                            all agents, five seeds: train what is missing, then the tables
     python benchmarks/mec.py --agents six --seeds 0 1   some of it
     python benchmarks/mec.py --table                    what is trained so far
-    python benchmarks/mec.py --agents varied edges-2 edges-6 edges-10 --episodes 100 --divisions 25 \
-        --write docs/results/mec.md                     what one agent for all contexts loses to agents for one context
+    python benchmarks/mec.py --agents varied edges-2 edges-6 edges-10 --write docs/results/mec.md
+                                                        what one agent for all contexts loses to agents for one context
 
 Dispatchers: uniform, all cloud, random edge, least backlog; LinUCB, trained for each preference on episodes of its own;
 and the myopic dispatcher, which knows exactly what each server would earn now and takes the best for the preference.
