@@ -3,7 +3,7 @@
     python benchmarks/mec.py                            all agents, five seeds: train what is missing, then the tables
     python benchmarks/mec.py --agents six --seeds 0 1   some of it
     python benchmarks/mec.py --table                    what is trained so far
-    python benchmarks/mec.py --agents varied edges-2 edges-6 edges-10 --write docs/results/mec.md
+    python benchmarks/mec.py --agents varied edges-2 edges-6 edges-10 --write docs/results/mec-contexts.md
                                                         what one agent for all contexts loses to agents for one context
 
 Dispatchers: uniform, all cloud, random edge, least backlog; LinUCB, trained for each preference on episodes of its own;

@@ -147,12 +147,12 @@ class DiscreteConfig(PresetConfig):
     normalization: Normalization = "none"
     """Normalization of the hidden layers before their activation."""
     image_size: int = 84
-    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
-    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are reduced by an integer
+    factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     critics: int = 1
-    """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
+    """Number of critics (authors: 1). With more, the target takes for each action the vector of the one
     with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
     one_hot: bool = False
     """Encode integer observations as one-hot: the joint state, if it has few values (authors: raw integers)."""
@@ -262,10 +262,11 @@ class ContinuousConfig(PresetConfig):
     """Weight of the angle between I(w) and Q_i in the critics' loss, per degree."""
     angle_start_step: int = 0
     """Environment steps before which no angle is in a loss: the directions of keys that are still poor mislead."""
-    reward_scale: Literal["rms", "none"] = "rms"
-    """Unit of each objective's values: its root mean square reward in the replay at the first update, halved whenever
-    that of the latest 2,000 transitions is less than half of it, with angles measured from the reference point, so that
-    the scale of rewards does not matter; or the reward's own, with angles measured from zero."""
+    reward_scale: Literal["median", "rms", "none"] = "median"
+    """Unit of each objective's values, from the rewards in the replay at the first update, so that the scale of rewards
+    does not matter; angles are then measured from the reference point. median: of the sizes that are not zero, or the
+    root mean square where that is less: a few large costs of random actions do not hide how good actions differ. rms:
+    the root mean square. none: the reward's own unit, and angles measured from zero."""
     hidden_norm: Literal["layer", "none"] = "layer"
     """Layer normalization of the critics' hidden layers."""
     action_gradient: Literal["leaky", "tanh"] = "leaky"
@@ -287,7 +288,7 @@ class ContinuousConfig(PresetConfig):
     relabel_from: RelabelFrom = "dirichlet-corners"
     """Distribution of redrawn preferences: `morl.agents.pd_morl.hindsight.RelabelFrom`."""
     relabeling_starts: int = 0
-    """Environment steps before which no preference is redrawn."""
+    """Environment steps before which no transition is relabeled."""
     random_exploration_steps: int = 5_000
     """Environment steps with uniformly random actions at the start."""
     key_pretraining_steps: int = 0
@@ -309,8 +310,8 @@ class ContinuousConfig(PresetConfig):
     """Normalization of the hidden layers of actor and critics before their activation; `hidden_norm` is about critics
     alone."""
     image_size: int = 84
-    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
-    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are reduced by an integer
+    factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     buffer_size: int = 500_000
