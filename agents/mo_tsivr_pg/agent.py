@@ -33,7 +33,6 @@ from torch.nn.functional import pad
 from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
 from morl.agents.mo_tsivr_pg.config import Config
-from morl.agents.mo_tsivr_pg.episodes import EpisodeBatch, Trajectories, return_deviations
 from morl.agents.mo_tsivr_pg.estimators import (
     discounts,
     importance_weights,
@@ -43,9 +42,10 @@ from morl.agents.mo_tsivr_pg.estimators import (
     truncate,
     without_own,
 )
-from morl.agents.mo_tsivr_pg.objective import find_objective
+from morl.agents.mo_tsivr_pg.objective import find_objective, return_deviations
 from morl.learning.actions import action_map
 from morl.learning.encoders import Architecture
+from morl.learning.episodes import EpisodeBatch, Trajectories
 from morl.learning.observations import observation_encoder
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import actor_critic

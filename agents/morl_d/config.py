@@ -161,6 +161,10 @@ class Config:
     combiner: CombinerName = "weighted-sum"
     """How the objectives' gradients of a policy are combined under its weights: their weighted sum, UPGrad, MGDA,
     PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md); all but the first need the eager backend."""
+    novelty: Literal["none", "ctnb"] = "none"
+    """What ppo does about novelty_references beside the end of episodes: nothing, or it follows the bisector of the
+    gradients of the task and of novelty while a policy's actions are not novel enough (CTNB); then set novelty_response
+    report (docs/guide/diverse_policies.md)."""
     weighting: WeightingName = "preference"
     """How ppo weighs the objectives under a policy's weights: by the gradient of its utility, by that of Nash welfare,
     maximin or desirability, by the weights after each objective's advantages are normalized, or by what each objective

@@ -17,6 +17,7 @@ from torch.nn.functional import conv2d
 
 from morl.learning.equivariant import EquivariantNetwork
 from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
+from morl.learning.thermometer import thermometer_network
 from morl.learning.types import (
     Activation,
     Convolution,
@@ -27,6 +28,7 @@ from morl.learning.types import (
     Normalization,
     Role,
     RowShape,
+    Thermometer,
 )
 from morl.plugins import imported
 
@@ -399,9 +401,11 @@ class Architecture:
         network: the user's own network, "module:factory"; empty: a multilayer perceptron, behind encoders of images.
         rows: rows that inputs begin with, one for each choice, over which weights are shared
             (`morl.learning.equivariant`); None: there are none.
+        thermometer: columns that inputs end with and that are seen in thermometer code; None: there are none.
 
     Raises:
-        ValueError: there is no such activation or normalization, or rows are combined with images or a user's network.
+        ValueError: there is no such activation or normalization, or rows or a thermometer are combined with images or a
+            user's network.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -411,9 +415,10 @@ class Architecture:
     image_layers: tuple[ImageLayers, ...] = ()
     network: str = ""
     rows: RowShape | None = None
+    thermometer: Thermometer | None = None
 
     def __post_init__(self) -> None:
-        """Refuse names that do not exist, and rows beside what takes their place."""
+        """Refuse names that do not exist, and rows or a thermometer beside what takes their place."""
         for name, choices in (("activation", get_args(Activation)), ("normalization", get_args(Normalization))):
             value = getattr(self, name)
             if value not in choices:
@@ -421,6 +426,8 @@ class Architecture:
         if self.rows is not None and (self.network or self.images):
             other = f"network is {self.network!r}" if self.network else "observations have images"
             raise ValueError(f"weights cannot be shared over rows of the observation where {other}")
+        if self.thermometer is not None and (self.network or self.images or self.rows):
+            raise ValueError("a thermometer code is for plain layers, not for images, rows or a network of your own")
 
     @property
     def encoding_layers(self) -> tuple[ImageLayers, ...]:
@@ -467,6 +474,11 @@ class Architecture:
                 layer_norm=normalized,
                 activation=self.activation,
             )
+        if self.thermometer is not None:
+            if inner_dtype is not None:
+                raise ValueError("precision is 'bfloat16', but must be another with a thermometer code")
+            widths = (inputs, *self.hidden_sizes, outputs)
+            return thermometer_network(widths, self.thermometer, self.activation, layer_norm=normalized)
         layers = self.encoding_layers
         if len(layers) != len(self.images):
             raise ValueError(f"image_layers is for {len(layers)} images, but there are {len(self.images)}")

@@ -122,6 +122,11 @@ CASES: dict[str, Case] = {
     "mo-tsivr-pg": Case("mo-tsivr-pg", WALK, toys.TINY_TSIVR),
     "mo-tsivr-pg, continuous": Case("mo-tsivr-pg", CONTINUOUS, toys.TINY_TSIVR | {"optimizer": "gradient"}),
     "mo-tsivr-pg, masked": Case("mo-tsivr-pg", MASKED, toys.TINY_TSIVR),
+    "mogfn-pc": Case("mogfn-pc", WALK, toys.TINY_MOGFN),
+    "mogfn-pc, masked, weight decay": Case("mogfn-pc", MASKED, toys.TINY_MOGFN | {"weight_decay": 0.01}),
+    "mogfn-pc, order": Case(
+        "mogfn-pc", WALK, {"loss": "order-preserving", "parents": "tree", "batch_size": 5, "hidden_sizes": (8,)}
+    ),
     "morl-d, sb3:SAC": d(CONTINUOUS, SB3, solver="sb3:SAC"),
     "morl-d, sb3:PPO": d(WALK, SB3 | {"rollout_steps": 4, "batch_size": 8}, solver="sb3:PPO"),
     "morl-d, sb3:DQN": d(WALK, SB3 | {"learning_starts": 12}, solver="sb3:DQN"),
@@ -341,7 +346,9 @@ def costs(case: Case, device: torch.device, num_envs: int = NUM_ENVS, count: int
 
 
 def learns_from_rollouts(case: Case) -> bool:
-    return case.agent in ("c-morl", "mo-tsivr-pg") or case.settings.get("solver") == "ppo" or "eupg" in str(case)
+    if case.agent in ("c-morl", "mo-tsivr-pg", "mogfn-pc"):
+        return True
+    return case.settings.get("solver") == "ppo" or "eupg" in str(case)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "sb3" not in name])

@@ -14,7 +14,6 @@ import morl
 from morl import utilities
 from morl.agents.mo_tsivr_pg.agent import MOTSIVRPG
 from morl.agents.mo_tsivr_pg.config import Config
-from morl.agents.mo_tsivr_pg.episodes import IDLE, EpisodeBatch, Trajectories
 from morl.agents.mo_tsivr_pg.estimators import (
     importance_weights,
     mean_returns,
@@ -23,6 +22,7 @@ from morl.agents.mo_tsivr_pg.estimators import (
 )
 from morl.agents.mo_tsivr_pg.objective import queues, sea
 from morl.envs.core.registry import problem
+from morl.learning.episodes import IDLE, EpisodeBatch, Trajectories
 from morl.learning.staging import Staging
 
 pytestmark = pytest.mark.usefixtures("without_figures")

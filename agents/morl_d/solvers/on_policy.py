@@ -24,6 +24,7 @@ from morl.learning.processor import restore_generator
 from morl.learning.return_weights import ReturnEstimates, WeightRule, of_utility, weight_rule
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import GradientCombiner
 from morl.protocols import BoolArray, IndexArray, StateDict
 from morl.seeding import derived_seed
 
@@ -71,11 +72,13 @@ class OnPolicy:
             self.weight_rule = partial(of_utility, self._utility_of_returns)
         self.device = device
         self.population = Population(network, rollout, device)
+        self.seeks_novelty = config.novelty == "ctnb" and not expected_utility
+        combiner: GradientCombiner = "ctnb" if self.seeks_novelty else config.combiner
         self.settings = PPOSettings(
             epochs=config.epochs,
             minibatches=config.minibatches,
             entropy_weight=config.entropy_weight,
-            combiner="weighted-sum" if expected_utility else config.combiner,
+            combiner="weighted-sum" if expected_utility else combiner,
         )
         ppo = PPO(network, self.population.parameters, self.population.optimizer, self.settings)
         self.gradient_step = make_update(ppo, config.backend)
@@ -174,7 +177,7 @@ class OnPolicy:
         Args:
             transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
                 terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
-                where the environment gives action masks, also mask.
+                where the environment gives action masks, also mask; where policies must differ from others, novelty.
             following: not called: there is no replay that the next observations could travel along with.
         """
         rollout = self.population.rollout
@@ -186,6 +189,9 @@ class OnPolicy:
             utilities = self._utility(transitions["total"])
             rewards = utilities.flatten()[:, None].numpy() * ended[:, None]
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
+        if self.seeks_novelty:
+            novelty = columns.get("novelty", np.zeros((len(rewards), 1)))  # without references, all is novel
+            rewards = np.concatenate([rewards, novelty], axis=1)
         truncated = ended & ~terminated
         actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
         masks = None
@@ -222,6 +228,8 @@ class OnPolicy:
             samples["advantage"] = scalar_advantages(advantages, torch.ones_like(sigma)).unsqueeze(2)
         else:
             weights = self._weights(advantages, sigma)
+            if self.seeks_novelty:
+                weights = torch.cat([weights, self._lack_of_novelty(weights)], dim=1)
             samples["advantage"] = scalar_advantages(advantages, weights * sigma).unsqueeze(2)
             if self.settings.combiner != "weighted-sum":
                 samples |= objective_columns(advantages * sigma.unsqueeze(1), weights)
@@ -239,7 +247,9 @@ class OnPolicy:
             advantages: [active, sample, objective] in units of sigma.
             sigma: [active, objective].
         """
-        deviations = sigma * advantages.std(dim=1, correction=0)
+        count = self.preferences.shape[1]
+        sigma = sigma[:, :count]  # without novelty
+        deviations = sigma * advantages[:, :, :count].std(dim=1, correction=0)
         estimates = ReturnEstimates(
             preferences=self.preferences.numpy(),
             returns=self.returns.numpy(),
@@ -248,6 +258,15 @@ class OnPolicy:
         )
         weights, _ = self.weight_rule(estimates, np.zeros(sigma.shape))
         return sigma.new_tensor(weights)
+
+    def _lack_of_novelty(self, weights: Tensor) -> Tensor:
+        """Return 1 for policies whose actions were not novel enough in this rollout, else 0, [active, 1].
+
+        Args:
+            weights: that it is concatenated to, of their kind.
+        """
+        excess = self.population.rollout.rewards[..., -1].mean(axis=(0, 2))
+        return weights.new_tensor(excess < 0.0).unsqueeze(1)
 
     def _utility_of_returns(self, returns: Tensor, preferences: Tensor) -> Tensor:  # noqa: ARG002
         """Return the utilities [active] of returns [active, objective] under the policies' own weights and bounds."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.protocols import BoolArray, FloatArray, IndexArray, StateDict
+from morl.protocols import BoolArray, IndexArray, StateDict
 
 if TYPE_CHECKING:
     from morl.learning.staging import Staging
@@ -24,6 +24,7 @@ class Trajectories(NamedTuple):
         rewards: [policy, episode, step, objective].
         valid: [policy, episode, step] 1, behind the end of an episode 0.
         masks: [policy, episode, step, choice] allowed choices; None: all are.
+        others: further columns [policy, episode, step, ...] by name.
     """
 
     observations: Tensor
@@ -31,6 +32,7 @@ class Trajectories(NamedTuple):
     rewards: Tensor
     valid: Tensor
     masks: Tensor | None
+    others: dict[str, Tensor]
 
 
 class EpisodeBatch:
@@ -78,7 +80,7 @@ class EpisodeBatch:
 
         Args:
             ended: [env] whether the episode ended with it.
-            step: columns [env, ...] by name.
+            step: columns [env, ...] by name: observation, action, reward, mask where there are masks, and any others.
         """
         for name, column in ({"episode": self.episodes.copy()} | step).items():
             self.columns.setdefault(name, []).append(column)
@@ -109,13 +111,14 @@ class EpisodeBatch:
             return whole
 
         stacked["valid"] = np.ones(stacked["reward"].shape[:2])
-        sent = staging.send({name: padded(column) for name, column in stacked.items()})
+        columns = staging.send({name: padded(column) for name, column in stacked.items()})
         return Trajectories(
-            observations=sent["observation"],
-            actions=sent["action"],
-            rewards=sent["reward"],
-            valid=sent["valid"],
-            masks=sent.get("mask"),
+            observations=columns.pop("observation"),
+            actions=columns.pop("action"),
+            rewards=columns.pop("reward"),
+            valid=columns.pop("valid"),
+            masks=columns.pop("mask", None),
+            others=columns,
         )
 
     def state_dict(self) -> dict[str, object]:
@@ -135,15 +138,3 @@ class EpisodeBatch:
         self.finished = state["finished"]
         self.episodes = np.array(state["episodes"])
         self.columns = {name: list(column) for name, column in state["columns"].items()}
-
-
-def return_deviations(rewards: FloatArray, factors: FloatArray) -> FloatArray:
-    """Return the standard deviations [policy, objective] of the episodes' discounted returns.
-
-    Args:
-        rewards: [policy, episode, step, objective].
-        factors: [step] gamma^t.
-    """
-    returns = (factors[:, None] * rewards).sum(axis=2)
-    deviations: FloatArray = returns.std(axis=1)
-    return deviations
