@@ -61,6 +61,7 @@ EXPORTED_FIELDS: Final = frozenset(
         "action_masks",
         "memory_size",
         "shared_rows",
+        "policy_set",
     }
 )
 """Fields of `PolicySpec` that a graph honors; a policy in which another one is set is refused."""

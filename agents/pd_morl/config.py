@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
 from morl.learning.td3 import CriticLoss
-from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization
+from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization, PolicySet, PolicySetForm
+
+Networks: TypeAlias = Literal["conditioned", PolicySetForm]
+"""How the network that acts depends on the preference."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Requirement:
     words: str
 
 
+HYPERNETWORK = Requirement(lambda config: config.networks == "hyper", "networks 'hyper'")
 RELABELING = Requirement(lambda config: config.relabeled_share > 0, "relabeled_share greater than 0")
 
 
@@ -66,6 +70,8 @@ class PresetConfig:
     normalization: Normalization
     image_size: int
     network: str
+    networks: Networks
+    hyper_features: int
     batch_size: int
     buffer_size: int
     one_hot: bool = False
@@ -107,12 +113,24 @@ class PresetConfig:
                 raise ValueError(f"{name} is {value}, but must {allowed.words}")
         if not all(size > 0 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
+        if self.networks not in get_args(Networks):
+            raise ValueError(f"networks is {self.networks!r}, but must be one of {', '.join(get_args(Networks))}")
         if self.batch_size > self.buffer_size:
             raise ValueError(f"batch_size is {self.batch_size}, but must be at most buffer_size, {self.buffer_size}")
         for name, requirement in self.REQUIREMENTS.items():
             value = getattr(self, name)
             if value not in self._known_values(name) and not requirement.holds(self):
                 raise ValueError(f"{name} is {value}, but has no effect: it needs {requirement.words}")
+
+    def policy_set(self, objectives: int) -> PolicySet | None:
+        """Return how the parameters of the network that acts depend on the preference; None: they do not.
+
+        Args:
+            objectives: length of the preference.
+        """
+        if self.networks == "conditioned":
+            return None
+        return PolicySet(self.networks, objectives, self.hyper_features if self.networks == "hyper" else 0)
 
     def _known_values(self, name: str) -> list[object]:
         """Return the values of a setting that are nobody's choice: the default and those of the presets."""
@@ -151,6 +169,11 @@ class DiscreteConfig(PresetConfig):
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
+    networks: Networks = "conditioned"
+    """How the network depends on the preference: as an input; or through its parameters, which a hypernetwork ("hyper")
+    or a convex combination of one set for each objective ("combination") computes (docs/agents/policy_sets.md)."""
+    hyper_features: int = 16
+    """Outputs of the perceptron of a hypernetwork: how many directions its parameters can move in."""
     critics: int = 1
     """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
     with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
@@ -214,11 +237,13 @@ class DiscreteConfig(PresetConfig):
         "exploration_end": SHARE,
         "exploration_steps": POSITIVE,
         "preference_divisions": POSITIVE,
+        "hyper_features": POSITIVE,
         "key_update_steps": POSITIVE,
         "key_episodes": POSITIVE,
     }
     REQUIREMENTS = {  # noqa: RUF012
         "relabel_from": RELABELING,
+        "hyper_features": HYPERNETWORK,
         "exploration_steps": Requirement(
             lambda config: config.exploration_start != config.exploration_end,
             "exploration_end different from exploration_start",
@@ -313,6 +338,12 @@ class ContinuousConfig(PresetConfig):
     factor. Convolutions encode them; 0: pixels are numbers like others."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
+    networks: Networks = "conditioned"
+    """How the actor depends on the preference: as an input; or through its parameters, which a hypernetwork ("hyper")
+    or a convex combination of one set for each objective ("combination") computes (docs/agents/policy_sets.md). Critics
+    have it as an input in any case."""
+    hyper_features: int = 16
+    """Outputs of the perceptron of a hypernetwork: how many directions its parameters can move in."""
     buffer_size: int = 500_000
     """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75
@@ -392,6 +423,7 @@ class ContinuousConfig(PresetConfig):
         "max_grad_norm": POSITIVE,
         "learning_starts": POSITIVE,
         "preference_divisions": POSITIVE,
+        "hyper_features": POSITIVE,
         "key_divisions": POSITIVE,
         "key_update_steps": POSITIVE,
         "key_episodes": POSITIVE,
@@ -400,6 +432,7 @@ class ContinuousConfig(PresetConfig):
         "angle_start_step": Requirement(_has_angle, "actor_angle or critic_angle greater than 0"),
         "target_noise_clip": Requirement(lambda config: config.target_noise > 0, "target_noise greater than 0"),
         "relabel_from": RELABELING,
+        "hyper_features": HYPERNETWORK,
         "relabeling_starts": RELABELING,
         "noise_correlation": Requirement(
             lambda config: config.exploration_noise > 0 or config.random_exploration_steps > 0,

@@ -81,12 +81,15 @@ def root_mean_square(rewards: Tensor) -> Tensor:
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
 
-def td3_settings(config: ContinuousConfig, discount: float, images: tuple[ImageShape, ...] = ()) -> TD3Settings:
+def td3_settings(
+    config: ContinuousConfig, discount: float, objectives: int, images: tuple[ImageShape, ...] = ()
+) -> TD3Settings:
     """Return the settings of the update.
 
     Args:
         config: settings of the agent.
         discount: discount factor of learning.
+        objectives: length of the reward vector.
         images: that observations begin with.
     """
     actor_starts = 0
@@ -110,6 +113,7 @@ def td3_settings(config: ContinuousConfig, discount: float, images: tuple[ImageS
         normalization=config.normalization,
         images=images,
         network=config.network,
+        policy_set=config.policy_set(objectives),
         critic_angle=config.critic_angle,
         actor_angle=config.actor_angle,
     )
@@ -166,13 +170,13 @@ class ContinuousPDMORL:
             state_width,
             self.actions.width,
             problem.num_objectives,
-            td3_settings(config, discount, self.episodes.images),
+            td3_settings(config, discount, problem.num_objectives, self.episodes.images),
             self.learners.derived_seeds("network"),
             device,
         )
         self.update = make_update(self.td3, config.backend)
         self.backend = self.update.backend
-        architecture = architecture_of(config, self.episodes.images)
+        architecture = architecture_of(config, self.episodes.images, problem.num_objectives)
         self.policy = ConditionedPolicy(problem, "deterministic", config, architecture, device)
 
         origin = np.zeros(problem.num_objectives)

@@ -12,12 +12,13 @@ from morl.policy_files import Head, PolicyData, PolicySpec
 from morl.protocols import Actions, BoolArray, FloatArray, Observations, Problem
 
 
-def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...]) -> Architecture:
-    """Return what settings say about networks.
+def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...], objectives: int) -> Architecture:
+    """Return what settings say about the network that acts.
 
     Args:
         config: settings.
         images: that observations begin with.
+        objectives: length of the preference.
     """
     return Architecture(
         hidden_sizes=config.hidden_sizes,
@@ -25,6 +26,7 @@ def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...]) -> Arc
         normalization=config.normalization,
         images=images,
         network=config.network,
+        policy_set=config.policy_set(objectives),
     )
 
 
@@ -58,6 +60,7 @@ class ConditionedPolicy:
             image_size=config.image_size if architecture.images else 0,
             image_layers=architecture.encoding_layers,
             network=architecture.network,
+            policy_set=architecture.policy_set,
             observation_space=problem.observation_space,
             action_space=problem.action_space,
             objectives=problem.objectives,

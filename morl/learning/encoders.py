@@ -17,6 +17,7 @@ from torch.nn.functional import conv2d
 
 from morl.learning.equivariant import EquivariantNetwork
 from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
+from morl.learning.policy_sets import PolicySetNetwork
 from morl.learning.types import (
     Activation,
     Convolution,
@@ -25,6 +26,7 @@ from morl.learning.types import (
     Network,
     NetworkShape,
     Normalization,
+    PolicySet,
     Role,
     RowShape,
 )
@@ -169,13 +171,13 @@ def convolve_grouped(images: Tensor, weights: Tensor, biases: Tensor, stride: in
 
 @dataclass(frozen=True)
 class ImageNetwork:
-    """Encoders of images, and a multilayer perceptron over their features and the other columns.
+    """Encoders of images, and a network over their features and the other columns.
 
-    A row of parameters has the encoders' in the order of the images, then the perceptron's.
+    A row of parameters has the encoders' in the order of the images, then the head's.
     """
 
     encoders: tuple[ImageEncoder, ...]
-    head: MultilayerPerceptron
+    head: MultilayerPerceptron | PolicySetNetwork
     """Its inputs are the features of all images, then the columns that are no pixels."""
 
     @property
@@ -393,9 +395,12 @@ class Architecture:
         network: the user's own network, "module:factory"; empty: a multilayer perceptron, behind encoders of images.
         rows: rows that inputs begin with, one for each choice, over which weights are shared
             (`morl.learning.equivariant`); None: there are none.
+        policy_set: how parameters depend on the preference that inputs end with (`morl.learning.policy_sets`); encoders
+            of images do not depend on it. None: they do not, and the preference is an input like others.
 
     Raises:
-        ValueError: there is no such activation or normalization, or rows are combined with images or a user's network.
+        ValueError: there is no such activation or normalization, rows are combined with images or a user's network, or
+            a policy set with rows or a user's network.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -405,6 +410,7 @@ class Architecture:
     image_layers: tuple[ImageLayers, ...] = ()
     network: str = ""
     rows: RowShape | None = None
+    policy_set: PolicySet | None = None
 
     def __post_init__(self) -> None:
         """Refuse names that do not exist, and rows beside what takes their place."""
@@ -415,6 +421,9 @@ class Architecture:
         if self.rows is not None and (self.network or self.images):
             other = f"network is {self.network!r}" if self.network else "observations have images"
             raise ValueError(f"weights cannot be shared over rows of the observation where {other}")
+        if self.policy_set is not None and (self.network or self.rows is not None):
+            other = f"network is {self.network!r}" if self.network else "weights are shared over rows"
+            raise ValueError(f"networks is {self.policy_set.form!r}, but {other}: only plain layers can be mixed")
 
     @property
     def encoding_layers(self) -> tuple[ImageLayers, ...]:
@@ -449,7 +458,6 @@ class Architecture:
                 normalization=self.normalization,
             )
             return ModuleNetwork(self.network, shape)
-        normalized = self.normalization == "layer"
         if self.rows is not None:
             if inner_dtype is not None:
                 raise ValueError("precision is 'bfloat16', but must be another where weights are shared over rows")
@@ -458,7 +466,7 @@ class Architecture:
                 columns=inputs - self.rows.number * self.rows.channels,
                 hidden_sizes=self.hidden_sizes,
                 outputs=outputs,
-                layer_norm=normalized,
+                layer_norm=self.normalization == "layer",
                 activation=self.activation,
             )
         layers = self.encoding_layers
@@ -466,5 +474,26 @@ class Architecture:
             raise ValueError(f"image_layers is for {len(layers)} images, but there are {len(self.images)}")
         encoders = tuple(ImageEncoder(image, each) for image, each in zip(self.images, layers, strict=True))
         width = columns + sum(each.features for each in layers)
-        head = MultilayerPerceptron((width, *self.hidden_sizes, outputs), normalized, inner_dtype, self.activation)
+        head = self._head((width, *self.hidden_sizes, outputs), inner_dtype)
         return ImageNetwork(encoders, head) if encoders else head
+
+    def _head(
+        self, widths: tuple[int, ...], inner_dtype: torch.dtype | None
+    ) -> MultilayerPerceptron | PolicySetNetwork:
+        """Return the network over everything but pixels.
+
+        Args:
+            widths: columns of inputs, the preference included, of hidden layers and of outputs.
+            inner_dtype: precision of the products between hidden layers; default: that of the parameters.
+
+        Raises:
+            ValueError: products of a policy set are asked for in another precision.
+        """
+        normalized = self.normalization == "layer"
+        if self.policy_set is None:
+            return MultilayerPerceptron(widths, normalized, inner_dtype, self.activation)
+        if inner_dtype is not None:
+            raise ValueError(f"precision is 'bfloat16', but must be another where networks is {self.policy_set.form!r}")
+        seen = widths[0] - self.policy_set.objectives
+        base = MultilayerPerceptron((seen, *widths[1:]), normalized, activation=self.activation)
+        return PolicySetNetwork(base, self.policy_set)
