@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
 from morl.learning.td3 import CriticLoss
-from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization, PolicySet, PolicySetForm
+from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization, PolicySetForm
 
 Networks: TypeAlias = Literal["conditioned", PolicySetForm]
 """How the network that acts depends on the preference."""
@@ -121,16 +121,6 @@ class PresetConfig:
             value = getattr(self, name)
             if value not in self._known_values(name) and not requirement.holds(self):
                 raise ValueError(f"{name} is {value}, but has no effect: it needs {requirement.words}")
-
-    def policy_set(self, objectives: int) -> PolicySet | None:
-        """Return how the parameters of the network that acts depend on the preference; None: they do not.
-
-        Args:
-            objectives: length of the preference.
-        """
-        if self.networks == "conditioned":
-            return None
-        return PolicySet(self.networks, objectives, self.hyper_features if self.networks == "hyper" else 0)
 
     def _known_values(self, name: str) -> list[object]:
         """Return the values of a setting that are nobody's choice: the default and those of the presets."""

@@ -35,7 +35,7 @@ from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
-from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
+from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of, policy_set_of
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
@@ -113,7 +113,7 @@ def td3_settings(
         normalization=config.normalization,
         images=images,
         network=config.network,
-        policy_set=config.policy_set(objectives),
+        policy_set=policy_set_of(config, objectives),
         critic_angle=config.critic_angle,
         actor_angle=config.actor_angle,
     )

@@ -7,7 +7,7 @@ from torch import Tensor
 from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import PresetConfig
 from morl.learning.encoders import Architecture
-from morl.learning.types import ImageShape
+from morl.learning.types import ImageShape, PolicySet
 from morl.policy_files import Head, PolicyData, PolicySpec
 from morl.protocols import Actions, BoolArray, FloatArray, Observations, Problem
 
@@ -26,8 +26,20 @@ def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...], object
         normalization=config.normalization,
         images=images,
         network=config.network,
-        policy_set=config.policy_set(objectives),
+        policy_set=policy_set_of(config, objectives),
     )
+
+
+def policy_set_of(config: PresetConfig, objectives: int) -> PolicySet | None:
+    """Return how the parameters of the network that acts depend on the preference; None: they do not.
+
+    Args:
+        config: settings.
+        objectives: length of the preference.
+    """
+    if config.networks == "conditioned":
+        return None
+    return PolicySet(config.networks, objectives, config.hyper_features if config.networks == "hyper" else 0)
 
 
 class ConditionedPolicy:
