@@ -5,7 +5,7 @@ takes (actions). Networks, heads and utilities run in the code that acts (`morl.
 the map to the environment's actions, which act in NumPy, are written here once more in torch, and tests compare the
 two. `torch.export` records the module once, and both file formats are made from that record.
 
-A new kind of observation needs a case in `_leaves` and `_encoded`, a new field of `PolicySpec` an entry in
+A new kind of observation needs a case in `leaf_tensors` and `_encoded_part`, a new field of `PolicySpec` an entry in
 `EXPORTED_FIELDS`. What is unknown is refused with its name.
 """
 
@@ -39,7 +39,7 @@ from morl.protocols import FloatArray
 from morl.version import VERSION
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
+    from torch.export import CustomDecompTable, ExportedProgram
 
 EXPORTED_FIELDS: Final = frozenset(
     {
@@ -48,6 +48,9 @@ EXPORTED_FIELDS: Final = frozenset(
         "hidden_sizes",
         "activation",
         "normalization",
+        "image_size",
+        "image_layers",
+        "network",
         "observation_space",
         "action_space",
         "objectives",
@@ -139,7 +142,7 @@ class PolicyGraph(nn.Module):
         batch, _ = self.network.batched(space.sample())
         values = zip(leaf_values(space, batch), self.leaves, strict=True)
         tensors = [torch.as_tensor(value.astype(leaf.numpy_dtype)) for value, leaf in values]
-        rows = encoded(space, self.spec.one_hot, iter(tensors)).numpy()
+        rows = encoded(space, self.spec.one_hot, self.spec.image_size, tensors).numpy()
         if not np.array_equal(rows, self.network.encode(batch)):
             raise ValueError(
                 f"observation_space is {space}, and observations of this kind cannot be exported as a graph yet"
@@ -196,12 +199,16 @@ class PolicyGraph(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Return the outputs for the inputs, both in the order of the properties of these names."""
         given = {tensor.name: value for tensor, value in zip(self.inputs, tensors, strict=True)}
-        rows = encoded(self.spec.observation_space, self.spec.one_hot, iter(tensors))
+        rows = encoded(
+            self.spec.observation_space, self.spec.one_hot, self.spec.image_size, tensors[: len(self.leaves)]
+        )
         if self.spec.augmented_units is not None:
             accrued = given["accrued_reward"].double() / self.reward_units
             rows = torch.cat([rows, accrued.float()], dim=1)
         if self.normalized:
-            rows = ((rows - self.observation_mean) * self.observation_scale).clamp(-CLIP, CLIP).float()
+            pixels = self.network.pixels  # which encoders scale
+            columns = ((rows[:, pixels:] - self.observation_mean) * self.observation_scale).clamp(-CLIP, CLIP)
+            rows = torch.cat([rows[:, :pixels], columns.float()], dim=1)
         preferences = self._preferences(given.get("preference"), rows)
         if self.spec.conditioned:
             rows = torch.cat([rows, preferences], dim=1)
@@ -261,6 +268,8 @@ def write_onnx(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> N
     program = _recorded(graph)
     names = [tensor.name for tensor in graph.inputs]
     with _quiet():
+        if graph.spec.head == "action-values":  # computed in float64
+            program = program.run_decompositions(_with_convolutions_as_products())
         exported = torch.onnx.export(
             program,
             dynamo=True,
@@ -284,7 +293,30 @@ def write_onnx(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> N
     for name, text in metadata(graph, facts).items():
         model.metadata_props.add(key=name, value=text)
     onnx.checker.check_model(model, full_check=True)
-    write_atomically(file, model.SerializeToString(deterministic=True))
+    contents = model.SerializeToString(deterministic=True)
+    _refuse_unsupported(contents, graph.spec)
+    write_atomically(file, contents)
+
+
+def _refuse_unsupported(contents: bytes, spec: PolicySpec) -> None:
+    """Raise ValueError where onnxruntime has no code for an operator of a model; pass where it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(contents, options)
+    except Exception as error:  # its exceptions have no common class of their own
+        operator = str(error).rpartition("implementation for ")[2].partition(" node")[0]
+        exact = (
+            "; action values are computed in float64, for which it has fewer" if spec.head == "action-values" else ""
+        )
+        raise ValueError(
+            f"network is {spec.network!r}, but onnxruntime does not have the operator {operator}{exact}: use others, or"
+            " export to TorchScript"
+        ) from error
 
 
 def write_torchscript(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> None:
@@ -350,6 +382,53 @@ def _recorded(graph: PolicyGraph) -> "ExportedProgram":
         raise ValueError(
             f"this policy of {graph.spec.agent}{utility} cannot be recorded as a graph: {reason}"
         ) from error
+
+
+def _with_convolutions_as_products() -> "CustomDecompTable":
+    """Return torch's replacements of operators and one more: of convolutions in float64, which onnxruntime has not."""
+    table = torch.export.default_decompositions()
+    table[torch.ops.aten.convolution.default] = _convolution_as_product
+    return table
+
+
+def _convolution_as_product(
+    images: Tensor,
+    weights: Tensor,
+    biases: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    *others: object,
+) -> Tensor:
+    """Return a convolution [batch, filter, row, column] in float64 as a product of matrices.
+
+    Args:
+        images: [batch, channel, row, column].
+        weights: [filter, channel, row, column].
+        biases: [filter].
+        stride: of both axes.
+        padding: zeros around the images, of both axes.
+        dilation: of both axes.
+        transposed: whether it is a transposed convolution, which is left as it is.
+        others: padding of the output and number of groups.
+    """
+    groups = others[-1]
+    if images.dtype != torch.float64 or images.dim() != 4 or transposed or groups != 1:
+        return NotImplemented  # type: ignore[no-any-return]  # torch then keeps the operator
+    padded = torch.nn.functional.pad(images, (padding[1], padding[1], padding[0], padding[0]))
+    filters, channels, height, width = weights.shape
+    starts = [
+        torch.arange(0, padded.shape[axis] - dilation[axis - 2] * (weights.shape[axis] - 1), stride[axis - 2])
+        for axis in (2, 3)
+    ]
+    rows = starts[0].unsqueeze(1) + dilation[0] * torch.arange(height)  # [row of the result, row of the weights]
+    columns = starts[1].unsqueeze(1) + dilation[1] * torch.arange(width)
+    seen = padded.index_select(2, rows.flatten()).index_select(3, columns.flatten())
+    blocks = seen.reshape(-1, channels, len(rows), height, len(columns), width).permute(0, 2, 4, 1, 3, 5)
+    product = blocks.reshape(-1, channels * height * width) @ weights.reshape(filters, -1).T
+    found = product if biases is None else product + biases
+    return found.reshape(-1, len(rows), len(columns), filters).permute(0, 3, 1, 2)
 
 
 @contextmanager

@@ -278,9 +278,9 @@ class ContinuousConfig(PresetConfig):
     angle_start_step: int = 0
     """Environment steps before which no angle is in a loss: the directions of keys that are still poor mislead."""
     reward_scale: Literal["rms", "none"] = "rms"
-    """Unit of each objective's values: its root mean square reward in the replay at the first update, with angles
-    measured from the reference point, so that the scale of rewards does not matter; or the reward's own, with angles
-    measured from zero."""
+    """Unit of each objective's values: its root mean square reward in the replay at the first update, halved whenever
+    that of the latest 2,000 transitions is less than half of it, with angles measured from the reference point, so that
+    the scale of rewards does not matter; or the reward's own, with angles measured from zero."""
     hidden_norm: Literal["layer", "none"] = "layer"
     """Layer normalization of the critics' hidden layers."""
     action_gradient: Literal["leaky", "tanh"] = "leaky"

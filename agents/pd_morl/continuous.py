@@ -55,6 +55,8 @@ from morl.protocols import (
     VectorEnvironment,
 )
 
+SCALE_STEPS = 1_000
+"""Environment steps between two looks at the size of the latest rewards."""
 UNDISCOUNTED = 0.995
 """Discount factor of learning where the environment's returns are undiscounted (the authors')."""
 
@@ -246,8 +248,8 @@ class ContinuousPDMORL:
             self.steps += self.num_envs
             updates_due = self._updates_due()
             if updates_due > 0:
-                if self.updates == 0 and config.reward_scale == "rms":
-                    self.scales = root_mean_square(self.replay.buffer.column("reward"))
+                if config.reward_scale == "rms":
+                    self._measure_scales()
                 self._learn(self.replay.draw(updates_due, config.batch_size, self._relabeled_share()))
             yield
 
@@ -321,6 +323,20 @@ class ContinuousPDMORL:
         """Return the number of updates that `updates_per_step` asks for and that are not done yet."""
         since_start = self.steps - self.config.learning_starts
         return int(since_start * self.config.updates_per_step) - self.updates
+
+    def _measure_scales(self) -> None:
+        """Measure the units of values at the first update; later, halve those that have become too large.
+
+        Random actions may cost a hundred times what good ones do. In units of such costs, all errors among good actions
+        are small: Huber's loss counts them as squares, and the few large ones hide them.
+        """
+        if self.updates == 0:
+            self.scales = root_mean_square(self.replay.buffer.column("reward"))
+        elif self.steps % SCALE_STEPS < self.num_envs:
+            latest = root_mean_square(self.replay.buffer.latest("reward", 2 * SCALE_STEPS))
+            halved = torch.where(latest < 0.5 * self.scales, 2.0, 1.0)
+            if self.td3.multiply_values(halved.squeeze(1)):
+                self.scales = self.scales / halved
 
     def _relabeled_share(self) -> float:
         """Return the share of a batch whose preference is redrawn: none before `relabeling_starts`."""

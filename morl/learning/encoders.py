@@ -127,7 +127,7 @@ class ImageEncoder:
             pixels: [policy, batch, channel * row * column] from 0 to 255.
         """
         parts = iter(torch.split(parameters, self.sizes(), dim=1))
-        hidden = (pixels * PIXEL_SCALE).view((*pixels.shape[:2], *self.image))
+        hidden = (pixels * PIXEL_SCALE).view((len(pixels), -1, *self.image))
         for convolution in self.layers.convolutions:
             shape = (-1, convolution.filters, hidden.shape[2], convolution.size, convolution.size)
             weights = next(parts).view(shape)
@@ -209,6 +209,10 @@ class ImageNetwork:
         """Return fresh parameters [population, num_parameters]; `last_gain` is the gain of the last layer."""
         encoders = [encoder.initialize_orthogonal(population, generator) for encoder in self.encoders]
         return torch.cat([*encoders, self.head.initialize_orthogonal(population, generator, last_gain)], dim=1)
+
+    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:
+        """Change parameters [policy, n] in place so that outputs are multiplied by factors [policy, output]."""
+        return self.head.multiply_outputs(parameters, factors)  # whose parameters are the last of a row
 
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, output] for inputs [policy, batch, input] that begin with pixels."""
@@ -314,6 +318,10 @@ class ModuleNetwork:
         """Return the parameters of fresh modules, as `initialize` does."""
         return self.initialize(population, generator)
 
+    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:  # noqa: ARG002
+        """Return False: which layer is the last is the user's own business."""
+        return False
+
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, output] for inputs [policy, batch, input] that begin with pixels."""
         parts = torch.split(parameters, self._sizes(), dim=1)
@@ -322,7 +330,7 @@ class ModuleNetwork:
         widths = [image.pixels for image in self.shape.images]
         pixels = torch.split(inputs, [*widths, inputs.shape[2] - sum(widths)], dim=2)
         images = [
-            (part * PIXEL_SCALE).reshape((*inputs.shape[:2], *image))
+            (part * PIXEL_SCALE).reshape((len(inputs), -1, *image))
             for image, part in zip(self.shape.images, pixels[:-1], strict=True)
         ]
 
@@ -330,6 +338,12 @@ class ModuleNetwork:
             outputs: Tensor = torch.func.functional_call(self.module, named, (columns, *images))
             return outputs
 
+        if torch.compiler.is_exporting():  # a graph of a few policies; vmap would fix the size of the batch in it
+            separate = [
+                one({key: value[k] for key, value in named.items()}, pixels[-1][k], [image[k] for image in images])
+                for k in range(len(parameters))
+            ]
+            return torch.stack(separate)
         outputs: Tensor = torch.vmap(one)(named, pixels[-1], images)
         return outputs
 

@@ -81,7 +81,7 @@ def observation_encoder(
         ValueError: the space is of another kind, has no entries, or has too many categories for a one-hot encoding; or
             `image_size` differs from its default, but there are no images.
     """
-    parts = [] if image_size == 0 else list(_parts(space, ()))
+    parts = [] if image_size == 0 else list(space_parts(space, ()))
     images = [(path, layout) for path, part in parts if (layout := image_layout(part, image_size)) is not None]
     if not images:
         encode, width = encoder(space, one_hot)
@@ -182,15 +182,15 @@ def shrink(images: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     return ((sums + factor**2 // 2) // factor**2).astype(np.uint8)
 
 
-def _parts(space: gymnasium.Space[Any], path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def space_parts(space: gymnasium.Space[Any], path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yield the parts of a Dict or Tuple that are none themselves, with the keys that lead to them."""
     match space:
         case spaces.Dict():
             for key, part in space.spaces.items():
-                yield from _parts(part, (*path, key))
+                yield from space_parts(part, (*path, key))
         case spaces.Tuple():
             for index, part in enumerate(space.spaces):
-                yield from _parts(part, (*path, index))
+                yield from space_parts(part, (*path, index))
         case _:
             yield path, space
 

@@ -1,11 +1,11 @@
 """Spaces in torch: observations as rows that networks see, and actions of policies as those of an environment.
 
 Acting does both in NumPy (`morl.learning.observations`, `morl.learning.actions`), an exported policy in torch, as a
-part of its graph; tests compare the two. A new kind of space needs a case in `leaf_tensors` and `encoded`; what is
-unknown is refused with its name.
+part of its graph; tests compare the two. A new kind of space needs a case in `leaf_tensors` and `_encoded_part`; what
+is unknown is refused with its name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import gymnasium
@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.learning.observations import has_few_joint_states
+from morl.learning.observations import ImageLayout, has_few_joint_states, image_layout, space_parts
 from morl.protocols import Observations
 
 
@@ -112,34 +112,66 @@ def _observation_dtype(space: gymnasium.Space[Any]) -> torch.dtype:
     return torch.float32 if dtype.kind == "f" else DTYPES[dtype.name]
 
 
-def encoded(space: gymnasium.Space[Any], one_hot: bool, tensors: Iterator[Tensor]) -> Tensor:
-    """Return observations as rows [batch, width] of float32, as `morl.learning.observations.encoder` does.
+def encoded(space: gymnasium.Space[Any], one_hot: bool, image_size: int, tensors: Sequence[Tensor]) -> Tensor:
+    """Return observations as rows [batch, width] of float32, as `morl.learning.observations.observation_encoder` does.
 
     Args:
         space: of one observation.
         one_hot: whether bounded integers become one-hot.
+        image_size: largest side of an image in pixels; 0: pixels are numbers like others.
         tensors: those of the leaves, in order.
     """
+    pixels = []
+    columns = []
+    parts = [part for _, part in space_parts(space, ()) if _holds(part)]
+    for part, tensor in zip(parts, tensors, strict=True):
+        layout = image_layout(part, image_size) if image_size > 0 else None
+        if layout is None:
+            columns.append(_encoded_part(part, one_hot, tensor))
+        else:
+            pixels.append(_pixels(layout, tensor))
+    return torch.cat([*pixels, *columns], dim=1)
+
+
+def _encoded_part(space: gymnasium.Space[Any], one_hot: bool, tensor: Tensor) -> Tensor:
+    """Return the columns [batch, width] of a part of an observation that is no image."""
     match space:
-        case spaces.Dict() | spaces.Tuple():
-            parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
-            return torch.cat([encoded(part, one_hot, tensors) for part in parts if _holds(part)], dim=1)
         case spaces.Discrete():
-            return _one_hot(next(tensors).reshape(-1, 1), np.array([space.start]), np.array([space.n]))
+            return _one_hot(tensor.reshape(-1, 1), np.array([space.start]), np.array([space.n]))
         case spaces.MultiDiscrete():
             counts = space.nvec.ravel()
-            return _one_hot(next(tensors).reshape(-1, len(counts)), space.start.ravel(), counts)
+            return _one_hot(tensor.reshape(-1, len(counts)), space.start.ravel(), counts)
         case spaces.Box() if one_hot and np.issubdtype(space.dtype, np.integer):
             low = space.low.ravel().astype(np.int64)
             counts = space.high.ravel().astype(np.int64) - low + 1
-            values = next(tensors).reshape(-1, len(counts))
+            values = tensor.reshape(-1, len(counts))
             if not has_few_joint_states(counts.tolist()):
                 return _one_hot(values, low, counts)
             strides = np.append(np.cumprod(counts[:0:-1])[::-1], 1)
             states = ((values.long() - torch.as_tensor(low)) * torch.as_tensor(strides)).sum(dim=1, keepdim=True)
             return _one_hot(states, np.array([0]), np.array([counts.prod()]))
         case _:
-            return next(tensors).float().reshape(-1, int(np.prod(space.shape or ())))
+            return tensor.float().reshape(-1, int(np.prod(space.shape or ())))
+
+
+def _pixels(layout: ImageLayout, tensor: Tensor) -> Tensor:
+    """Return the pixels [batch, channel * row * column] of images, from 0 to 255, as `ImageLayout.rows` does.
+
+    Args:
+        layout: of the images.
+        tensor: [batch, ...] as the environment has them.
+    """
+    channels, height, width = layout.shape
+    images = tensor.int().permute((0, *(axis + 1 for axis in layout.axes)))
+    images = images.reshape((-1, channels, images.shape[-2], images.shape[-1]))
+    if layout.factor > 1:
+        factor = layout.factor
+        rows = torch.arange(height * factor).clamp(max=images.shape[2] - 1)  # the last ones fill incomplete blocks
+        columns = torch.arange(width * factor).clamp(max=images.shape[3] - 1)
+        whole = images.index_select(2, rows).index_select(3, columns)
+        sums = whole.reshape(-1, channels, height, factor, width, factor).sum(dim=(3, 5))
+        images = torch.div(sums + factor**2 // 2, factor**2, rounding_mode="floor")
+    return images.float().reshape(-1, layout.shape.pixels)
 
 
 def _holds(space: gymnasium.Space[Any]) -> bool:

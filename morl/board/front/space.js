@@ -1,7 +1,7 @@
 // Three objectives: a scatter plot to turn around.
 
 import { niceTicks, plotlyText, tickTexts } from "./dom.js";
-import { column, distinct } from "./scene.js";
+import { bounds, column, distinct } from "./scene.js";
 import { choice } from "./choice.js";
 import { state } from "./state.js";
 import { axisLayout, chartLayout, colours } from "./theme.js";
@@ -22,6 +22,10 @@ export function figure({ groups, ranges, objectives, problem }) {
   if (problem.known_front) {
     const known = Array.from({ length: problem.known_front.shape[0] }, (_, row) => [{ points: problem.known_front }, row]);
     traces.push(cloudTrace(known, { color: colours().known, size: 4, symbol: "circle-open", opacity: 0.7 }));
+    items.push(() => null);
+  }
+  for (const trace of bounds().flatMap((bound) => boundTraces(bound, ranges))) {
+    traces.push(trace);
     items.push(() => null);
   }
   for (const group of groups) {
@@ -48,6 +52,36 @@ export function figure({ groups, ranges, objectives, problem }) {
 
 function cloudTrace(items, marker) {
   return { type: "scatter3d", mode: "markers", hoverinfo: "none", x: column(items, 0).map(share(0)), y: column(items, 1).map(share(1)), z: column(items, 2).map(share(2)), marker };
+}
+
+/** Returns a plane across the scene at a user's bound, with a dashed edge, and the faint part of the cube that breaks it. */
+function boundTraces({ objective, atLeast, value }, ranges) {
+  const at = Math.min(1, Math.max(0, (value - ranges[objective][0]) / (ranges[objective][1] - ranges[objective][0])));
+  const broken = atLeast ? [0, at] : [at, 1];
+  if (broken[0] === broken[1]) return [];
+  const { text } = colours();
+  const side = { type: "mesh3d", ...box(objective, broken), ...BOX_SIDES, color: text, opacity: 0.08, hoverinfo: "skip", flatshading: true };
+  if (at === 0 || at === 1) return [side];
+  const edge = { type: "scatter3d", mode: "lines", ...rectangle(objective, at), line: { color: text, width: 4, dash: "dash" }, hoverinfo: "skip" };
+  return [side, edge];
+}
+
+const AXES = ["x", "y", "z"];
+const BOX_SIDES = { // corners of the twelve triangles of a box whose corner number has a bit for each axis
+  i: [0, 3, 4, 7, 0, 5, 2, 7, 0, 6, 1, 7], j: [1, 1, 5, 5, 1, 1, 3, 3, 2, 2, 3, 3], k: [2, 2, 6, 6, 4, 4, 6, 6, 4, 4, 5, 5],
+};
+
+/** Returns the corners { x, y, z } of the part of the cube in which one axis lies between two limits. */
+function box(axis, limits) {
+  const corners = Array.from({ length: 8 }, (_, corner) => AXES.map((_, k) => (corner >> k) & 1));
+  return Object.fromEntries(AXES.map((name, k) => [name, corners.map((corner) => (k === axis ? limits[corner[k]] : corner[k]))]));
+}
+
+/** Returns the closed line { x, y, z } around the cube at a place of one axis. */
+function rectangle(axis, at) {
+  const [first, second] = [0, 1, 2].filter((k) => k !== axis);
+  const around = { [first]: [0, 1, 1, 0, 0], [second]: [0, 0, 1, 1, 0], [axis]: Array(5).fill(at) };
+  return Object.fromEntries(AXES.map((name, k) => [name, around[k]]));
 }
 
 /** Returns a function that places a value of an objective between 0 and 1. */
