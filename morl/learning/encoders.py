@@ -17,7 +17,7 @@ from torch.nn.functional import conv2d
 
 from morl.learning.equivariant import EquivariantNetwork
 from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
-from morl.learning.policy_sets import PolicySetNetwork
+from morl.learning.policy_sets import PolicySetNetwork, set_of_networks
 from morl.learning.types import (
     Activation,
     Convolution,
@@ -488,26 +488,7 @@ class Architecture:
             raise ValueError(f"image_layers is for {len(layers)} images, but there are {len(self.images)}")
         encoders = tuple(ImageEncoder(image, each) for image, each in zip(self.images, layers, strict=True))
         width = columns + sum(each.features for each in layers)
-        head = self._head((width, *self.hidden_sizes, outputs), inner_dtype)
+        widths = (width, *self.hidden_sizes, outputs)
+        base = MultilayerPerceptron(widths, self.normalization == "layer", inner_dtype, self.activation)
+        head = base if self.policy_set is None else set_of_networks(base, self.policy_set)
         return ImageNetwork(encoders, head) if encoders else head
-
-    def _head(
-        self, widths: tuple[int, ...], inner_dtype: torch.dtype | None
-    ) -> MultilayerPerceptron | PolicySetNetwork:
-        """Return the network over everything but pixels.
-
-        Args:
-            widths: columns of inputs, the preference included, of hidden layers and of outputs.
-            inner_dtype: precision of the products between hidden layers; default: that of the parameters.
-
-        Raises:
-            ValueError: products of a policy set are asked for in another precision.
-        """
-        normalized = self.normalization == "layer"
-        if self.policy_set is None:
-            return MultilayerPerceptron(widths, normalized, inner_dtype, self.activation)
-        if inner_dtype is not None:
-            raise ValueError(f"precision is 'bfloat16', but must be another where networks is {self.policy_set.form!r}")
-        seen = widths[0] - self.policy_set.objectives
-        base = MultilayerPerceptron((seen, *widths[1:]), normalized, activation=self.activation)
-        return PolicySetNetwork(base, self.policy_set)

@@ -23,7 +23,7 @@ At first theta(w) is the same for every w, one fresh multilayer perceptron: comb
 hypernetworks from W = 0. (Independent sets would average to weights that are too small in the middle of the simplex.)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -120,8 +120,7 @@ class PolicySetNetwork:
         """Return the outputs [policy, batch, output] for inputs [policy, batch, input] that end with preferences."""
         hidden, preferences = torch.split(inputs, [self.base.widths[0], self.policy_set.objectives], dim=2)
         coefficients = self.coefficients(parameters, preferences)
-        sets = torch.unflatten(torch.split(parameters, self._parts(), dim=1)[0], 1, (self.num_sets, -1))
-        parts = iter(torch.split(sets, self.base.sizes(), dim=2))
+        parts = iter(torch.split(self._sets(parameters), self.base.sizes(), dim=2))
         last = len(self.base.widths) - 2
         for layer, (wide_in, wide_out) in enumerate(pairwise(self.base.widths)):
             weights = next(parts).reshape(-1, self.num_sets * wide_in, wide_out)
@@ -134,7 +133,34 @@ class PolicySetNetwork:
                 hidden = ACTIVATIONS[self.base.activation](hidden)
         return hidden
 
+    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:
+        """Change parameters [policy, n] in place so that outputs are multiplied by factors [policy, output]."""
+        sets = self._sets(parameters)
+        for number in range(self.num_sets):
+            self.base.multiply_outputs(sets[:, number], factors)
+        return True
+
+    def _sets(self, parameters: Tensor) -> Tensor:
+        """Return theta_k [policy, set, base.num_parameters], a view of parameters [policy, num_parameters]."""
+        return torch.unflatten(torch.split(parameters, self._parts(), dim=1)[0], 1, (self.num_sets, -1))
+
     def _parts(self) -> list[int]:
         """Return the number of parameters of all sets together, and of phi."""
         own = 0 if self.features is None else self.features.num_parameters
         return [self.num_sets * self.base.num_parameters, own]
+
+
+def set_of_networks(plain: MultilayerPerceptron, policy_set: PolicySet) -> PolicySetNetwork:
+    """Return the network whose parameters depend on the preference, in the place of one that has it as an input.
+
+    Args:
+        plain: its inputs end with the preference.
+        policy_set: how they depend on it.
+
+    Raises:
+        ValueError: products of the plain network have another precision than its parameters.
+    """
+    if plain.inner_dtype is not None:
+        raise ValueError(f"precision is 'bfloat16', but must be another where networks is {policy_set.form!r}")
+    seen = plain.widths[0] - policy_set.objectives
+    return PolicySetNetwork(replace(plain, widths=(seen, *plain.widths[1:])), policy_set)

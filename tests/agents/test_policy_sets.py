@@ -7,6 +7,7 @@ import images
 import numpy as np
 import pytest
 import toys
+from graphs import Situation, assert_same_actions, in_torchscript
 
 import morl
 from morl.agents.pd_morl.config import ContinuousConfig, DiscreteConfig
@@ -67,7 +68,12 @@ def test_the_rank_of_a_hypernetwork_is_a_setting(tmp_path: Path) -> None:
 def test_images_are_encoded_by_one_encoder(learner: str, tmp_path: Path) -> None:
     env = images.env_id("image-dict", learner == "sac")
     run = train(learner, tmp_path / "run", env=env, networks="hyper")
-    assert run.policy(row=0).data.spec.policy_set == ("hyper", 2, 16)
+    policy = run.policy([0.5, 0.5], conditioned=True)
+    assert policy.data.spec.policy_set == ("hyper", 2, 16)
+    policy.to_torchscript(tmp_path / "policy.torchscript")
+    situation = Situation(policy, 9)
+    action, *_ = in_torchscript(tmp_path / "policy.torchscript")(situation.inputs())
+    assert_same_actions(policy, action, situation.predicted())
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
