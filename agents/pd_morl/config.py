@@ -277,10 +277,11 @@ class ContinuousConfig(PresetConfig):
     """Weight of the angle between I(w) and Q_i in the critics' loss, per degree."""
     angle_start_step: int = 0
     """Environment steps before which no angle is in a loss: the directions of keys that are still poor mislead."""
-    reward_scale: Literal["rms", "none"] = "rms"
-    """Unit of each objective's values: its root mean square reward in the replay at the first update, halved whenever
-    that of the latest 2,000 transitions is less than half of it, with angles measured from the reference point, so that
-    the scale of rewards does not matter; or the reward's own, with angles measured from zero."""
+    reward_scale: Literal["median", "rms", "none"] = "median"
+    """Unit of each objective's values, from the rewards in the replay at the first update, so that the scale of rewards
+    does not matter; angles are then measured from the reference point. median: of the sizes that are not zero, or the
+    root mean square where that is less: a few large costs of random actions do not hide how good actions differ. rms:
+    the root mean square. none: the reward's own unit, and angles measured from zero."""
     hidden_norm: Literal["layer", "none"] = "layer"
     """Layer normalization of the critics' hidden layers."""
     action_gradient: Literal["leaky", "tanh"] = "leaky"

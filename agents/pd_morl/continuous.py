@@ -23,6 +23,7 @@ Several learners, one for each seed, train as one batch (`morl.agents.pd_morl.le
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 import torch
@@ -55,8 +56,6 @@ from morl.protocols import (
     VectorEnvironment,
 )
 
-SCALE_STEPS = 1_000
-"""Environment steps between two looks at the size of the latest rewards."""
 UNDISCOUNTED = 0.995
 """Discount factor of learning where the environment's returns are undiscounted (the authors')."""
 
@@ -73,13 +72,17 @@ def value_weights(preferences: Tensor, scales: Tensor) -> Tensor:
     return preferences * (scales / scales.mean(dim=-1, keepdim=True))
 
 
-def root_mean_square(rewards: Tensor) -> Tensor:
-    """Return sqrt(mean(r^2)) [learner, 1, objective]; 1 where all rewards are zero.
+def reward_sizes(rewards: Tensor, measure: Literal["median", "rms"]) -> Tensor:
+    """Return the unit of each objective's values [learner, 1, objective]; 1 where all rewards are zero.
 
     Args:
         rewards: [learner, n, objective] r.
+        measure: "rms": sqrt(mean(r^2)); "median": the median of |r| over rewards that are not zero, where that is less.
     """
     sizes = rewards.square().mean(dim=1, keepdim=True).sqrt()
+    if measure == "median":
+        paid = torch.where(rewards != 0, rewards.abs(), torch.nan)
+        sizes = torch.fmin(sizes, paid.nanmedian(dim=1, keepdim=True).values)
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
 
@@ -182,7 +185,7 @@ class ContinuousPDMORL:
         self.policy = ConditionedPolicy(problem, "deterministic", config, architecture, device)
 
         origin = np.zeros(problem.num_objectives)
-        if config.reward_scale == "rms" and problem.reference_point is not None:
+        if config.reward_scale != "none" and problem.reference_point is not None:
             origin = np.array(problem.reference_point)
         self.origin = torch.as_tensor(origin, dtype=torch.float32, device=device)
         divisions = config.key_divisions
@@ -248,8 +251,8 @@ class ContinuousPDMORL:
             self.steps += self.num_envs
             updates_due = self._updates_due()
             if updates_due > 0:
-                if config.reward_scale == "rms":
-                    self._measure_scales()
+                if self.updates == 0 and config.reward_scale != "none":
+                    self.scales = reward_sizes(self.replay.buffer.column("reward"), config.reward_scale)
                 self._learn(self.replay.draw(updates_due, config.batch_size, self._relabeled_share()))
             yield
 
@@ -323,20 +326,6 @@ class ContinuousPDMORL:
         """Return the number of updates that `updates_per_step` asks for and that are not done yet."""
         since_start = self.steps - self.config.learning_starts
         return int(since_start * self.config.updates_per_step) - self.updates
-
-    def _measure_scales(self) -> None:
-        """Measure the units of values at the first update; later, halve those that have become too large.
-
-        Random actions may cost a hundred times what good ones do. In units of such costs, all errors among good actions
-        are small: Huber's loss counts them as squares, and the few large ones hide them.
-        """
-        if self.updates == 0:
-            self.scales = root_mean_square(self.replay.buffer.column("reward"))
-        elif self.steps % SCALE_STEPS < self.num_envs:
-            latest = root_mean_square(self.replay.buffer.latest("reward", 2 * SCALE_STEPS))
-            halved = torch.where(latest < 0.5 * self.scales, 2.0, 1.0)
-            if self.td3.multiply_values(halved.squeeze(1)):
-                self.scales = self.scales / halved
 
     def _relabeled_share(self) -> float:
         """Return the share of a batch whose preference is redrawn: none before `relabeling_starts`."""

@@ -210,10 +210,6 @@ class ImageNetwork:
         encoders = [encoder.initialize_orthogonal(population, generator) for encoder in self.encoders]
         return torch.cat([*encoders, self.head.initialize_orthogonal(population, generator, last_gain)], dim=1)
 
-    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:
-        """Change parameters [policy, n] in place so that outputs are multiplied by factors [policy, output]."""
-        return self.head.multiply_outputs(parameters, factors)  # whose parameters are the last of a row
-
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, output] for inputs [policy, batch, input] that begin with pixels."""
         parts = torch.split(parameters, self._sizes(), dim=1)
@@ -317,10 +313,6 @@ class ModuleNetwork:
     ) -> Tensor:
         """Return the parameters of fresh modules, as `initialize` does."""
         return self.initialize(population, generator)
-
-    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:  # noqa: ARG002
-        """Return False: which layer is the last is the user's own business."""
-        return False
 
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, output] for inputs [policy, batch, input] that begin with pixels."""

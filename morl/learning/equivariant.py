@@ -98,10 +98,6 @@ class EquivariantNetwork:
             parts.append(torch.zeros(population, outputs))
         return torch.cat(parts, dim=1)
 
-    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:  # noqa: ARG002
-        """Return False: outputs come from several layers."""
-        return False
-
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, output] for inputs [policy, batch, rows * channels + columns]."""
         count, channels = self.rows

@@ -83,15 +83,6 @@ class MultilayerPerceptron:
             parts.append(torch.zeros(population, outputs))
         return torch.cat(parts, dim=1)
 
-    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:
-        """Change parameters [policy, n] in place so that outputs are multiplied by factors [policy, output]."""
-        inputs, outputs = self.widths[-2:]
-        last = parameters[
-            :, -(inputs + 1) * outputs :
-        ]  # weights [input, output] and biases [output], which follow them
-        last *= factors.repeat(1, inputs + 1)
-        return True
-
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, widths[-1]] for inputs [policy, batch, widths[0]]."""
         # One split has one backward (a concatenation); slicing layer by layer would build a full gradient per slice.

@@ -87,13 +87,6 @@ class ReplayBuffer:
         columns = torch.split(self.rows[:, : len(self)], list(self.columns.values()), dim=2)
         return columns[list(self.columns).index(name)]
 
-    def latest(self, name: str, count: int) -> Tensor:
-        """Return a column [policy, n, width] of the newest transitions: `count` of them, or as many as are held."""
-        held = min(count, len(self))
-        index = torch.arange(self.added - held, self.added, device=self.rows.device) % self.capacity
-        columns = torch.split(self.rows.index_select(1, index), list(self.columns.values()), dim=2)
-        return columns[list(self.columns).index(name)]
-
     def state_dict(self, policies: slice = slice(None)) -> dict[str, Tensor | int]:
         """Return the rows in use, of some policies or all, and the number of transitions ever added."""
         return {"rows": self.rows[policies, : len(self)], "added": self.added}

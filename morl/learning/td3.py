@@ -224,23 +224,6 @@ class TD3(TensorState):
             self._update_actors(batch)
         return {"critic_loss": losses.detach(), "values": values[:, 0].detach()}
 
-    @torch.no_grad()
-    def multiply_values(self, factors: Tensor) -> bool:
-        """Multiply what critics and target critics predict, because the units of values have changed.
-
-        Args:
-            factors: [policy, objective].
-
-        Returns:
-            False where the network's last layer is not known, so that nothing was changed.
-        """
-        both = factors.repeat_interleave(2, dim=0)
-        found = [
-            self.critic.multiply_outputs(critics.view(2 * self.policies, -1), both)
-            for critics in (self.critics, self.target_critics)
-        ]
-        return all(found)
-
     def targets(self, batch: Batch) -> Tensor:
         """Return y = r + gamma Q'_i(s', a') [policy, batch, objective], i the critic with the lower utility at a'."""
         settings = self.settings

@@ -152,14 +152,6 @@ class Network(Protocol):
         """Return fresh parameters [population, num_parameters], as PPO begins with; `last_gain` is the last layer's."""
         ...
 
-    def multiply_outputs(self, parameters: "Tensor", factors: "Tensor") -> bool:
-        """Change parameters [policy, n] in place so that outputs are multiplied by factors [policy, output].
-
-        Returns:
-            False where the network's last layer is not known, so that nothing was changed.
-        """
-        ...
-
     def __call__(self, parameters: "Tensor", inputs: "Tensor") -> "Tensor":
         """Return the outputs [policy, batch, output] for inputs [policy, batch, input]."""
         ...

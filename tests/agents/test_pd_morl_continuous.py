@@ -16,7 +16,7 @@ from gymnasium import spaces
 import morl
 import morl.envs
 from morl.agents.pd_morl.config import ContinuousConfig
-from morl.agents.pd_morl.continuous import ContinuousPDMORL
+from morl.agents.pd_morl.continuous import ContinuousPDMORL, reward_sizes
 from morl.agents.pd_morl.hindsight import HindsightBatches
 from morl.envs.core.registry import problem
 from morl.learning.actions import BoundedActions
@@ -351,28 +351,14 @@ def test_any_number_of_objectives_is_learnt(env: str, objectives: int, tmp_path:
     assert run.policy(np.ones(objectives)).predict(np.zeros(morl.make_vec(env, 1).single_observation_space.shape))
 
 
-def test_units_of_values_follow_rewards_that_become_smaller() -> None:
-    agent = build(num_envs=4, learning_starts=20, updates_per_step=1e-9)
-    agent.updates = 1  # later than the first one
-    agent.steps = 2_000
-    agent.scales[:] = torch.tensor([8.0, 8.0])
-    rewards = torch.tensor([1.0, 7.0]).repeat(1, 4, 1)  # 8 / 2 / 2 / 2 is the first below twice as much
-    columns = agent.replay.buffer.columns
-    old = {name: torch.full((1, 100, width), 50.0) for name, width in columns.items()}
-    agent.replay.buffer.add(**old)  # older than the latest 2,000 transitions
-    for _ in range(500):
-        new = {name: torch.zeros(1, 4, width) for name, width in columns.items()}
-        agent.replay.buffer.add(**new | {"reward": rewards})
-    before = agent.td3.values(agent.td3.critics, torch.ones(1, 5, 4), torch.ones(1, 5, 1)).detach() * agent.scales
-    found = []
-    for steps in range(2_000, 8_000, 4):
-        agent.steps = steps
-        agent._measure_scales()
-        found.append(agent.scales.flatten().tolist())
-    after = agent.td3.values(agent.td3.critics, torch.ones(1, 5, 4), torch.ones(1, 5, 1)).detach() * agent.scales
-    assert torch.equal(before, after)
-    assert [scale for scale, next_one in pairwise([[8.0, 8.0], *found]) if scale != next_one] == [
-        [8.0, 8.0],
-        [4.0, 8.0],
-    ]
-    assert found[-1] == [2.0, 8.0]  # 1 is no less than half of 2; 7 is more than half of 8
+@pytest.mark.parametrize("reward_scale", ["median", "rms"])
+def test_the_unit_of_values_is_that_of_usual_rewards(reward_scale: str) -> None:
+    """The median of rewards that are not zero, so that a few large costs do not hide the rest; rms where it is less."""
+    usual = torch.tensor([1.0, -1.0, 2.0, -2.0, 2.0, 0.0, 0.0, 0.0, 0.0])
+    many = torch.cat([usual, torch.tensor([-100.0])])
+    sparse = torch.cat([torch.zeros(9), torch.tensor([50.0])])
+    nothing = torch.zeros(10)
+    rewards = torch.stack([many, sparse, nothing], dim=1)[None]
+    found = reward_sizes(rewards, reward_scale)[0, 0]
+    expected = {"rms": [31.644904, 15.811388, 1.0], "median": [2.0, 15.811388, 1.0]}[reward_scale]
+    torch.testing.assert_close(found, torch.tensor(expected))

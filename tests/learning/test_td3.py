@@ -111,23 +111,3 @@ def test_batches_that_nothing_can_be_compared_by_are_refused() -> None:
             noise=shape[None],
             scale=shape[0, 0],
         )
-
-
-def test_values_in_other_units_are_the_same_values() -> None:
-    """Factors that are powers of two change nothing but the unit, exactly, in critics and in target critics."""
-    td3 = build()
-    td3.target_critics += 0.1 * normal(*td3.target_critics.shape)
-    critics = [td3.critics.detach().clone(), td3.target_critics.clone()]
-    factors = torch.tensor([[1.0, 2.0, 0.25], [1.0, 1.0, 1.0], [8.0, 2.0, 2.0]])
-    assert td3.multiply_values(factors)
-    given = normal(3, 17, 5), normal(3, 17, 2)
-    for before, after in zip(critics, (td3.critics.detach(), td3.target_critics), strict=True):
-        expected = td3.values(before, *given) * factors.view(3, 1, 1, 3)
-        assert torch.equal(td3.values(after, *given), expected)
-
-
-def test_a_users_own_network_keeps_its_values() -> None:
-    td3 = build(network="networks:small")
-    critics = td3.critics.detach().clone()
-    assert not td3.multiply_values(torch.full((3, 3), 2.0))
-    assert torch.equal(td3.critics, critics)
