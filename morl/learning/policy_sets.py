@@ -133,13 +133,6 @@ class PolicySetNetwork:
                 hidden = ACTIVATIONS[self.base.activation](hidden)
         return hidden
 
-    def multiply_outputs(self, parameters: Tensor, factors: Tensor) -> bool:
-        """Change parameters [policy, n] in place so that outputs are multiplied by factors [policy, output]."""
-        sets = self._sets(parameters)
-        for number in range(self.num_sets):
-            self.base.multiply_outputs(sets[:, number], factors)
-        return True
-
     def _sets(self, parameters: Tensor) -> Tensor:
         """Return theta_k [policy, set, base.num_parameters], a view of parameters [policy, num_parameters]."""
         return torch.unflatten(torch.split(parameters, self._parts(), dim=1)[0], 1, (self.num_sets, -1))

@@ -87,17 +87,6 @@ def test_it_begins_as_a_plain_network_for_every_preference(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_outputs_are_multiplied_for_every_preference(form: str) -> None:
-    net = network(form)
-    parameters = perturbed(net)
-    seen, preferences = rows()
-    factors = torch.tensor([[2.0, 0.5], [3.0, 1.0]])
-    wanted = outputs(net, parameters, seen, preferences) * factors.unsqueeze(1)
-    assert net.multiply_outputs(parameters, factors)
-    torch.testing.assert_close(outputs(net, parameters, seen, preferences), wanted)
-
-
-@pytest.mark.parametrize("form", FORMS)
 def test_gradients_are_exact_and_reach_every_parameter(form: str) -> None:
     net = network(form, hidden=(3,))
     parameters = perturbed(net, policies=1).double().requires_grad_()
