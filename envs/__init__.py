@@ -1,7 +1,7 @@
-"""Vector-reward environments: registration, checking, vector backends, and what is known about each of them.
+"""Vector-reward environments: registration, checking, vector backends, and an entry for each id.
 
-Rooms, each of which may use those after it: `classic`, `mujoco` and `families` hold environments, `backends` the ways
-to step many at once, `core` the contract.
+Sub-packages, each of which may import those after it: `classic`, `mujoco` and `families` have the environments,
+`backends` the ways to step many at once, `core` the contract.
 """
 
 from morl.envs.backends.check import check_env

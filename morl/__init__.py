@@ -1,6 +1,6 @@
 """Multi-objective reinforcement learning: environments, agents, Pareto fronts.
 
-The public names below load on first use, so `import morl` costs next to nothing.
+The public names below load on first use, so that `import morl` is fast.
 """
 
 from importlib import import_module

@@ -87,7 +87,7 @@ class PolicyBank:
 
     @property
     def act_inputs(self) -> ActInputs:
-        """Return what `act` takes beside observations, preferences and policies."""
+        """Return the inputs of `act` other than observations, preferences and policies."""
         discrete = isinstance(self.spec.action_space, spaces.Discrete)
         accrued = self.spec.augmented_units is not None
         return ActInputs(accrued=accrued, masks=discrete, memory_size=self.spec.memory_size)
@@ -193,24 +193,24 @@ class PolicyBank:
 class Policy:
     """A policy that acts for one preference; `predict` has the signature of Stable-Baselines3.
 
-    It pickles and copies, with the state of its random stream; a utility that was given as a function must pickle too.
+    It can be pickled and copied, with the state of its random stream, if a utility given as a function can be pickled.
 
     Args:
-        data: the policy.
-        preference: [objective] what was asked for, summing to one.
-        policy_id: its id in the run; -1 where it comes from a file alone.
-        utility: the utility of action values, where the one that `data` names is not to be looked up.
-        preference_scale: [objective] what a preference is multiplied by before it is scaled to sum one and conditions
-            the network; None: the policy acts for the preference of `data` only.
-        env_id: id of the environment that it was trained in, where it is known.
+        data: specification and parameters.
+        preference: [objective] the requested preference, summing to one.
+        policy_id: id in the run; -1 for a policy from a file.
+        utility: the utility of action values; default: the one that `data` names.
+        preference_scale: [objective] factors for a preference before it is scaled to sum one and conditions the
+            network; None: the policy acts for the preference of `data` only.
+        env_id: id of the environment that it was trained in, if known.
 
     Attributes:
-        data: the policy.
-        preference: [objective] what was asked for, summing to one.
-        conditioning: [objective] the preference that it acts for; NaN where it has none.
-        policy_id: its id in the run; -1 where it comes from a file alone.
+        data: specification and parameters.
+        preference: [objective] the requested preference, summing to one.
+        conditioning: [objective] the preference that the network is conditioned on; NaN if there is none.
+        policy_id: id in the run; -1 for a policy from a file.
         preference_scale: [objective] from preferences to those that condition the network, or None.
-        env_id: id of the environment that it was trained in; empty where it is not known.
+        env_id: id of the environment that it was trained in; empty if unknown.
     """
 
     def __init__(
@@ -296,19 +296,19 @@ class Policy:
 
         Args:
             observation: one observation of the environment's space, or a batch of them along a first axis.
-            state: for policies with a memory, what the last call returned, [memory_size] or a batch. For policies with
-                augmented state, what the episode has paid so far: the discounted sum of rewards and the discount of the
-                next one, [objective + 1] or a batch; returned unchanged. Default: the start of an episode.
-            episode_start: whether an episode starts, so that the memory is emptied first, one bool or a batch [n] of
-                them; policies without a memory do not read it.
+            state: for policies with a memory, the state returned by the last call, [memory_size] or a batch. For
+                policies with augmented state, the accrued reward: the discounted sum of rewards so far and the discount
+                of the next one, [objective + 1] or a batch; returned unchanged. Default: the start of an episode.
+            episode_start: whether an episode starts, so that the memory is reset first, one bool or a batch [n];
+                ignored by policies without a memory.
             deterministic: True for the most likely action, False for a sample.
-            action_masks: [choice] or a batch, 1 where a choice is allowed, as in sb3-contrib; required where the policy
-                was trained with masks.
+            action_masks: [choice] or a batch, 1 for allowed choices, as in sb3-contrib; required if the policy was
+                trained with masks.
 
         Raises:
-            ValueError: observation, state or episode_start have the wrong shape, a deterministic policy is asked for a
-                sample, masks are missing, of the wrong shape, without any allowed action, or given for continuous
-                actions, or the network is conditioned on preferences and the file did not say on which.
+            ValueError: observation, state or episode_start have the wrong shape, a deterministic policy cannot sample,
+                masks are missing, of the wrong shape, without any allowed action, or given for continuous actions, or
+                the network is conditioned on preferences and the file names none.
         """
         spec = self.data.spec
         self._require_preference()
@@ -394,8 +394,8 @@ class Policy:
 
         Args:
             file: path of the file; it appears whole or not at all.
-            fixed_preference: leave the policy's own preference in the graph also where it could be an input: a policy
-                of `run.policy(w, conditioned=True)` has one graph for all preferences by default.
+            fixed_preference: store the policy's preference in the graph. By default, the preference is an input of the
+                graph of a policy from `run.policy(w, conditioned=True)`.
             distribution: add the parameters of a stochastic policy's distribution to the outputs.
 
         Raises:
@@ -409,7 +409,7 @@ class Policy:
 
         Args:
             file: path of the file; it appears whole or not at all.
-            fixed_preference: leave the policy's own preference in the graph also where it could be an input.
+            fixed_preference: store the policy's preference in the graph also if it could be an input.
             distribution: add the parameters of a stochastic policy's distribution to the outputs.
 
         Raises:
@@ -426,7 +426,7 @@ class Policy:
         return PolicyGraph(self._bank.network, self.data, scale, distribution)
 
     def _facts_of_graph(self, fixed_preference: bool) -> dict[str, object]:
-        """Return what the metadata of an exported file says beside its inputs and outputs."""
+        """Return the metadata of an exported file, without its inputs and outputs."""
         facts: dict[str, object] = {"env": self.env_id} if self.env_id else {}
         if self.preference_scale is None or fixed_preference:
             return facts | {"preference": _numbers(self.preference), "conditioning": _numbers(self.conditioning)}

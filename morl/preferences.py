@@ -310,7 +310,7 @@ def normalized_preference(preference: Sequence[float] | Array, objectives: tuple
 
 
 def scales_of(points: Array, given: tuple[float, ...] | None) -> Array:
-    """Return how much of each objective is worth the same [objective].
+    """Return equally valuable amounts of the objectives [objective].
 
     Args:
         points: [n, objective] of a front.

@@ -71,9 +71,9 @@ class Problem:
     """Whether infos of the environment hold masks of its actions (`morl.action_masks`)."""
     units: tuple[float, ...] | None = None
     """[objective] what the agent sees as 1: its rewards, returns, reference point and known front are the environment's
-    divided by these; None: they are the environment's."""
+    divided by these units; None: they are not divided."""
     scales: tuple[float, ...] | None = None
-    """[objective] how much of each objective is worth the same to the user; None: nobody has said."""
+    """[objective] equally valuable amounts of the objectives; None: not stated."""
 
     @property
     def num_objectives(self) -> int:
@@ -82,7 +82,7 @@ class Problem:
 
 
 class SavedPolicy(Protocol):
-    """A policy as plain data, all that acting needs; `morl.policy_files.PolicyData` is the implementation."""
+    """A policy as plain data, sufficient to act; implemented by `morl.policy_files.PolicyData`."""
 
     @property
     def preference(self) -> FloatArray:
@@ -95,12 +95,12 @@ class SavedPolicy(Protocol):
 
 
 class Agent(Protocol):
-    """Everything that the runner calls. Agents satisfy this protocol; they do not inherit from it.
+    """The interface between runner and agent. Agents satisfy this protocol; they do not inherit from it.
 
-    An agent class has the attribute `config_class`, a frozen dataclass of its settings, and is constructed as
-    `AgentClass` says. All state lives on `self`, so that a run is resumed by a new `learn` generator over the loaded
-    state, bit for bit. What only some agents can do is a protocol of its own: `Constrained`, `UsesAccruedReward`,
-    `UsesActionMasks`, `SeveralLearners`, `ExecutesUpdates`. `morl.agents.check_agent` checks all of it.
+    An agent class has the attribute `config_class`, a frozen dataclass of its settings, and the constructor of
+    `AgentClass`. All state is in attributes, so that a new `learn` generator continues a restored state bit for bit.
+    Optional abilities are separate protocols: `Constrained`, `UsesAccruedReward`, `UsesActionMasks`, `HasMemory`,
+    `SeveralLearners`, `ExecutesUpdates`. `morl.agents.check_agent` checks all of them.
     """
 
     steps: int
@@ -111,11 +111,11 @@ class Agent(Protocol):
     """Gradient updates so far."""
 
     def learn(self, envs: VectorEnvironment, total_steps: int, evaluate: Evaluate) -> Iterator[None]:
-        """Train until `steps` reaches `total_steps`; yield wherever the state is consistent and can be saved.
+        """Train until `steps` reaches `total_steps`; yield whenever the state is consistent and can be saved.
 
         Args:
             envs: `num_envs` environments that reset in the step that ends an episode.
-            total_steps: environment steps of training, those taken before included.
+            total_steps: environment steps of training, including earlier ones.
             evaluate: evaluates policies of this agent; its environment steps are counted.
         """
         ...
@@ -134,8 +134,8 @@ class Agent(Protocol):
         """Return the candidates for the front: policy ids [n] and the preference each acts for [n, objective].
 
         Args:
-            preferences: [k, objective] the evaluation grid. A conditioned agent offers policy 0 once for each of
-                them; a population offers each member once, with its own preference (NaN where it has none).
+            preferences: [k, objective] the evaluation grid. A conditioned agent returns policy 0 once for each of
+                them; a population returns each member once, with its preference (NaN if it has none).
         """
         ...
 
@@ -191,7 +191,7 @@ class Constrained(Protocol):
         ...
 
     def front_metadata(self, points: FloatArray) -> dict[str, Any]:
-        """Return what front.json says about the bounds and by how much its points [n, objective] violate them."""
+        """Return the entries of front.json about the bounds and their violations by its points [n, objective]."""
         ...
 
 

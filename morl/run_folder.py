@@ -1,6 +1,6 @@
-"""The run folder's format: names of its files, and the records in them, for the writer and for every reader.
+"""The format of run folders: names of their files, and the records in them, shared by the writer and all readers.
 
-| file | holds |
+| file | contents |
 |---|---|
 | `config.toml` | resolved settings: `agent_name`, `env`, the fields of `Settings`, `[env_options]` and `[agent]` |
 | `command.txt` | the command line that started the run |
@@ -8,18 +8,18 @@
 | `front.json` | `FrontRecord`: the best front so far, its policy files with their SHA-256, and all counts |
 | `fronts.jsonl` | one `EvaluationRecord` for each evaluation |
 | `metrics.jsonl` | one object of numbers for each log line, with `training_steps` |
-| `policies/` | `<policy id>.pt`: all that acting needs, one file for each policy |
-| `checkpoints/` | all that resuming needs |
+| `policies/` | `<policy id>.pt`: the policies of the front, one file for each |
+| `checkpoints/` | the two newest checkpoints, for resuming |
 | `tensorboard/` | TensorBoard events |
-| `choose.json` | the user's session of comparisons, `morl.elicitation.SessionRecord`; `morl choose` writes it |
+| `choose.json` | the session of `morl choose`, `morl.elicitation.SessionRecord` |
 | `loggers.json` | the loggers that resuming opens again, with the ids of W&B and MLflow runs |
-| `metrics.csv`, `fronts.csv` | the same as the JSON lines, where the logger csv is chosen |
-| `wandb/` | W&B's own files, where the logger wandb is chosen |
-| `failure.txt` | why the run failed, one sentence, where a study trained it (`morl.studies`) |
+| `metrics.csv`, `fronts.csv` | the content of the JSON lines, if the logger csv is chosen |
+| `wandb/` | W&B's files, if the logger wandb is chosen |
+| `failure.txt` | the error of a failed run of a study, one sentence (`morl.studies`) |
 | `videos/` | recorded policies and their index (`morl.recordings`) |
 
-JSON is strict: a number that is not finite is `null`. Readers trust nothing: other versions, other programs and damaged
-disks write run folders too.
+JSON is strict: numbers that are not finite are `null`. Readers must not trust the files, which may be damaged, or
+written by other versions or programs.
 """
 
 import json
@@ -71,12 +71,12 @@ IndexArray = NDArray[np.int64]
 
 
 class SystemRecord(TypedDict):
-    """What `system.json` holds, of the process that began the run, or that continued it on another device.
+    """The content of `system.json`: the process that began the run, or that continued it on another device.
 
-    `commit` is that of the sources, with "+" where files differed from it (None for a wheel).
+    `commit` is that of the sources, with "+" if files differed from it (None for a wheel).
     `processor` and `cores` are those of the machine. `device` is the resolved one ("cpu", "cuda"). `gpu` has the card's
-    "name", its "driver" (None where the system does not say) and "cuda", the version that PyTorch is built for; None on
-    a CPU. `update_backend` executes the updates ("eager", "numba", "cuda-graph"; None where the agent does not say).
+    "name", its "driver" (None if unknown) and "cuda", the version that PyTorch is built for; None on a CPU.
+    `update_backend` executes the updates ("eager", "numba", "cuda-graph"; None if the agent does not report it).
     `env_backend` steps the training environments.
     """
 
@@ -118,7 +118,7 @@ class EvaluationRecord:
 
 @dataclass(frozen=True)
 class PolicyReference:
-    """A policy file that `front.json` publishes: policy id and SHA-256 of its content."""
+    """A policy file that `front.json` names: policy id and SHA-256 of its content."""
 
     policy_id: int
     sha256: str
@@ -135,33 +135,33 @@ class PolicyReference:
 
 @dataclass(frozen=True, kw_only=True)
 class FrontRecord:
-    """What `front.json` publishes.
+    """The content of `front.json`, the reported front of a run.
 
     Attributes:
         agent: the agent's name.
         env: the environment's id.
         env_options: arguments of the environment's constructor.
-        seed: the run's seed; None where not said.
+        seed: the run's seed; None if missing.
         objectives: names of the objectives.
         discount: evaluation discount.
-        reference_point: [objective] of the hypervolume; None where not said.
-        points: [n, objective] mean discounted returns, finite, of episodes that selected nothing.
-        standard_errors: [n, objective] of the points; NaN where not said.
-        choice_points: [n, objective] mean discounted returns of other episodes: policies are chosen by these.
-        preferences: [n, objective]; NaN where a policy has none.
-        policy_ids: [n] ids of the policies behind the points; -1 where not said.
+        reference_point: [objective] of the hypervolume; None if missing.
+        points: [n, objective] mean discounted returns, finite, of episodes that played no part in the selection.
+        standard_errors: [n, objective] of the points; NaN if missing.
+        choice_points: [n, objective] mean discounted returns of other episodes, by which policies are chosen.
+        preferences: [n, objective]; NaN for a policy without preference.
+        policy_ids: [n] ids of the policies of the points; -1 if missing.
         indicators: name -> finite value.
         indicator_errors: name -> standard error.
-        undiscounted_points: [n, objective]; NaN where not said.
-        units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
-        scales: [objective] how much of each objective is worth the same to the user; None where nobody has said.
+        undiscounted_points: [n, objective]; NaN if missing.
+        units: [objective] the return that the agent sees as 1: `preferences` weigh returns in these units.
+        scales: [objective] equally valuable amounts of the objectives; None: not stated.
         known_front: [k, objective] the true front under the same discount, at most `KNOWN_POINTS_STORED` points of it,
-            so that readers can show it without the environment; None where it is not known.
-        constraints: objective -> {"bound": text, "violations": [n], ...}, where the user has constrained objectives.
-        extra: more that the agent says about the front.
-        counts: `COUNTS`, as far as they are said.
+            so that readers can show it without the environment; None if unknown.
+        constraints: objective -> {"bound": text, "violations": [n], ...}, for each constrained objective.
+        extra: further entries of the agent.
+        counts: those of `COUNTS` that are present.
         policies: the policy files.
-        missing: entries that every version since 0.1 writes and that this file lacks.
+        missing: entries that every version since 0.1 writes and that are missing here.
     """
 
     agent: str
@@ -190,7 +190,7 @@ class FrontRecord:
 
     @property
     def violations(self) -> FloatArray:
-        """Return by how much each point [n] breaks the user's constraints, where it does most; 0 without any."""
+        """Return the largest violation of the user's constraints by each point [n]; 0 without constraints."""
         largest = np.zeros(len(self.points))
         for constraint in self.constraints.values():
             violations = np.asarray(constraint["violations"], dtype=np.float64)

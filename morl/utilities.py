@@ -1,4 +1,4 @@
-"""Utility functions: what a vector return is worth to a user with some preference. Higher is always better.
+"""Utility functions: the value of a vector return for a preference. Higher is always better.
 
 Every function takes returns [..., objective] and preferences [..., objective] (non-negative, broadcast against each
 other) and gives utilities [...]. NumPy arrays, lists and torch tensors all work. With a torch tensor as returns the
@@ -96,7 +96,8 @@ def pbi(returns: Values, preferences: Weights, ideal: Weights, penalty: float = 
     """Return -(d1 + penalty * d2), penalty-based boundary intersection from the ideal point.
 
     With u = w / |w|_2: d1 = (z - r).u is the distance left along the preference direction, d2 = |z - r - d1 u|_2 the
-    distance from it. Not monotone: a better return far from the direction can be worth less. Source: Zhang and Li 2007.
+    distance from it. Not monotone: a better return far from the direction can have a lower utility. Source: Zhang and
+    Li 2007.
 
     Args:
         returns: [..., objective], r.
@@ -171,9 +172,8 @@ def maximin(returns: Values, preferences: Weights, reference: Weights) -> Values
 def desirability(returns: Values, preferences: Weights, ideal: Weights) -> Values:
     """Return prod_k d_k^(w_k / sum w), the weighted geometric mean of desirabilities d_k = r_k / z_k, cut to [1e-6, 1].
 
-    A return of 0 is of no use in any objective and one of z is as good as can be: measure returns from the worst that
-    is acceptable (MORL/D's `scale = "range"` does). No objective makes up for one that fails. Source: Derringer and
-    Suich 1980.
+    A return of 0 is useless and a return of z ideal: measure returns from the worst acceptable one (MORL/D's
+    `scale = "range"` does). No objective compensates for a useless one. Source: Derringer and Suich 1980.
 
     Args:
         returns: [..., objective], r.
@@ -201,16 +201,16 @@ UTILITIES: dict[str, Utility] = {
 
 
 def register_utility(name: str, function: Utility) -> None:
-    """Give a utility of your own a name, for this process: settings and policies may then name it.
+    """Register a utility of your own under a name for this process, for use in settings and policies.
 
-    A process that loads such a policy has to register it too; "module:function" needs no registration.
+    A process that loads such a policy must register it too; "module:function" needs no registration.
 
     Args:
         name: such as "fair", without a colon.
-        function: of returns, preferences and the ideal point [..., objective], arrays and tensors alike.
+        function: of returns, preferences and the ideal point [..., objective], for arrays and tensors.
 
     Raises:
-        ValueError: the name is taken by another function, or is no name; or this is no function.
+        ValueError: the name is taken by another function or invalid, or `function` is not callable.
     """
     if not name or ":" in name or name.startswith("-"):
         raise ValueError(f"name is {name!r}, but must be a word without a colon, such as 'fair'")

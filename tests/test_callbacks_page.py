@@ -60,7 +60,7 @@ def test_the_examples_run(
     evaluations = (tmp_path / "runs" / "early" / "fronts.jsonl").read_text().splitlines()
     assert 3 <= len(evaluations) <= 4
     assert len(webhook) == 4
-    assert re.fullmatch(r"runs/told: hypervolume \S+ at step 5\d\d", webhook[0])
+    assert re.fullmatch(r"runs/notified: hypervolume \S+ at step 5\d\d", webhook[0])
     shares = morl.load("runs/measured").metrics()["custom/large_treasures"]
     assert np.isfinite(shares).sum() == 4
     assert (tmp_path / "runs" / "logged" / "metrics.csv").exists()

@@ -1,4 +1,4 @@
-"""C-MORL: constrained policy optimization fills the Pareto front (Liu et al., ICLR 2025; arXiv 2410.02236).
+"""C-MORL: a Pareto front by constrained policy optimization (Liu et al., ICLR 2025; arXiv 2410.02236).
 
 The algorithm in five lines:
   1. Pareto initialization: M policies learn side by side by PPO, each for one fixed preference w. The critic predicts

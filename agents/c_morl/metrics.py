@@ -6,7 +6,7 @@ METRIC_DESCRIPTIONS: Mapping[str, str] = {
     "round": "0 in Pareto initialization, then the round of Pareto extension.",
     "archive_size": "Policies in the archive.",
     "archive/best_*": "Largest archived return of the objective, in the agent's units.",
-    "slack": "Smallest slack of all constraints in the latest update; below 0 a threshold is broken.",
+    "slack": "Smallest slack of all constraints in the latest update; negative: a threshold is violated.",
     "multiplier": "Largest Lagrange multiplier.",
     "clipped_share": "Share of the latest minibatch whose probability ratio was clipped.",
     "divergence": "CPO: mean divergence between the policies before and after the step.",

@@ -1,8 +1,8 @@
-"""GMORL: one offloading policy for every preference and every edge system (arXiv 2509.10474, IEEE TSC 2025).
+"""GMORL: preference-conditioned discrete SAC for any number of servers (arXiv 2509.10474, IEEE TSC 2025).
 
 Preference-conditioned discrete soft actor-critic whose networks fit any number of servers, in five lines:
   1. An observation has one row for each server: its clock, its link, the tasks that it holds, the task to place.
-     Weights are shared over rows, so that one network serves systems with other numbers and speeds of servers.
+     Weights are shared over rows, so that one network handles systems with other numbers and speeds of servers.
   2. Actor pi(a | s, w) and critics Q_k(s, a, w) take the preference w as an input; environments act for many at once.
   3. Servers that do not exist are masked: their probability is 0, and expectations run over the others.
   4. Each episode draws another system (numbers and clocks of servers), so that the replay holds many contexts.

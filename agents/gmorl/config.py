@@ -30,10 +30,10 @@ class Config:
     normalization: Normalization = "none"
     """Normalization of the hidden layers before their activation."""
     image_size: int = 84
-    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
-    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are reduced by an integer
+    factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
-    """Your own network, "module:factory" (docs/networks_and_spaces.md); empty: the layers above."""
+    """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     one_hot: bool = False
     """Encode integer observations as one-hot: the joint state, if it has few values."""
     preferences: PreferenceSource = "dirichlet"

@@ -25,7 +25,7 @@ class Config:
     """Third argument of the utility [objective], in the environment's units: the ideal return of all but linear, nash
     and maximin; those two measure returns from the reference point if it is None."""
     population: int = 6
-    """Policies that learn side by side, each for a preference of its own; 1: for equal weights (authors: 1)."""
+    """Policies trained in parallel, each for a different preference; 1: equal weights (authors: 1)."""
     initial_episodes: int = 24
     """Episodes of each policy in a large batch, N: the first of an epoch, with mo-pg every one (authors: 144)."""
     episodes: int = 6

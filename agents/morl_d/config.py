@@ -141,19 +141,19 @@ class Config:
     normalization: Normalization = "none"
     """Normalization of the hidden layers before their activation."""
     image_size: int = 84
-    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
-    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are reduced by an integer
+    factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     one_hot: bool = False
     """Encode integer observations as one-hot, of the joint state where there are few."""
     memory: Literal["none", "gru"] = "none"
-    """Memory of ppo's policies and their critics, for environments whose observations do not show everything: none, or
-    a layer of gated recurrent units (GRU) before the hidden layers."""
+    """Memory of ppo's policies and their critics, for partially observable environments: none, or a
+    layer of gated recurrent units (GRU) before the hidden layers."""
     memory_size: int = 64
     """Units of the memory."""
     memory_steps: int = 32
-    """Steps that gradients flow back through the memory: what is needed later must be remembered within as many."""
+    """Steps that gradients flow back through the memory: choose at least the time over which policies must remember."""
     batch_size: int = 128
     """Transitions of each policy in an update."""
     updates_per_step: float = 1.0

@@ -155,8 +155,8 @@ class DiscreteConfig(PresetConfig):
     normalization: Normalization = "none"
     """Normalization of the hidden layers before their activation."""
     image_size: int = 84
-    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
-    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are reduced by an integer
+    factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     networks: Networks = "conditioned"
@@ -165,7 +165,7 @@ class DiscreteConfig(PresetConfig):
     hyper_features: int = 16
     """Outputs of the perceptron of a hypernetwork: how many directions its parameters can move in."""
     critics: int = 1
-    """Networks that learn side by side (authors: 1). With more, the target takes for each action the vector of the one
+    """Number of critics (authors: 1). With more, the target takes for each action the vector of the one
     with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
     one_hot: bool = False
     """Encode integer observations as one-hot: the joint state, if it has few values (authors: raw integers)."""
@@ -303,7 +303,7 @@ class ContinuousConfig(PresetConfig):
     relabel_from: RelabelFrom = "dirichlet-corners"
     """Distribution of redrawn preferences: `morl.agents.pd_morl.hindsight.RelabelFrom`."""
     relabeling_starts: int = 0
-    """Environment steps before which no preference is redrawn."""
+    """Environment steps before which no transition is relabeled."""
     random_exploration_steps: int = 5_000
     """Environment steps with uniformly random actions at the start."""
     key_pretraining_steps: int = 0
@@ -325,8 +325,8 @@ class ContinuousConfig(PresetConfig):
     """Normalization of the hidden layers of actor and critics before their activation; `hidden_norm` is about critics
     alone."""
     image_size: int = 84
-    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are shrunk by a whole
-    factor. Convolutions encode them; 0: pixels are numbers like others."""
+    """Largest side, in pixels, of images that policies observe (boxes of uint8): larger ones are reduced by an integer
+    factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
     networks: Networks = "conditioned"

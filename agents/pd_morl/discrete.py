@@ -1,4 +1,4 @@
-"""PD-MORL: one network that serves every preference (Basaklar, Gumussoy, Ogras, ICLR 2023; arXiv 2208.07914).
+"""PD-MORL: one network for every preference (Basaklar, Gumussoy, Ogras, ICLR 2023; arXiv 2208.07914).
 
 The discrete variant, MO-DDQN-HER, in five lines:
   1. The network Q(s, a, w) takes the preference w as an input and predicts the *vector* of returns for each action.

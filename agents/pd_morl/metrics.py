@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 METRIC_DESCRIPTIONS: Mapping[str, str] = {
     "loss": "Huber loss of the critics on the latest batch.",
-    "q_magnitude": "Mean length of Q(s, a, w) in the latest batch; it grows without end when learning diverges.",
+    "q_magnitude": "Mean length of Q(s, a, w) in the latest batch; it grows without bound when learning diverges.",
     "angle_degrees": "Mean angle in degrees between the direction I(w) and Q(s, a, w) in the latest batch.",
     "non_positive_cosines": "Share of the latest batch with an angle of 90 degrees or more.",
     "exploration_rate": "Probability of a random action.",

@@ -16,13 +16,13 @@ MODULES_IN_WHOLE = {
     "preferences": ("morl.preferences", "Preferences", "Sets of weight vectors on the simplex, [n, objective]."),
     "utilities": ("morl.utilities", "Utilities", "Utility functions of returns and preferences."),
     "statistics": ("morl.studies.statistics", "Statistics", "Statistics of several seeds and environments."),
-    "protocols": ("morl.protocols", "Protocols", "What an agent, a policy and an evaluation must offer."),
+    "protocols": ("morl.protocols", "Protocols", "Interfaces of agents, policies and evaluations."),
 }
 """Page -> module, title, first sentence: the public names that are defined in the module itself."""
 
 PACKAGES = {
     "morl": ("morl", "morl", "Train, resume, load, evaluate; runs, fronts, policies, loggers."),
-    "pareto": ("morl.pareto", "morl.pareto", "Points in, numbers out; everything is maximized."),
+    "pareto": ("morl.pareto", "morl.pareto", "Non-dominated points, indicators, archives; objectives are maximized."),
     "envs": ("morl.envs", "morl.envs", "Register, check and build environments."),
     "agents": ("morl.agents", "morl.agents", "Agents, their settings, and the check of an agent of your own."),
     "elicitation": ("morl.elicitation", "morl.elicitation", "Choose a policy by comparing outcomes."),
@@ -73,9 +73,9 @@ def settings_page() -> str:
     parts = [
         "# Settings",
         "Every setting is a flag of `morl train`, a key of a TOML file and, in Python, an argument of `morl.train`"
-        " (settings of a run) or a key of `config={...}` (settings of an agent). Later sources win: defaults,"
-        " `configs/<agent>/<env>.toml`, `--config FILE.toml`, flags. A value out of its range is refused with a"
-        " sentence before anything is written. `morl train AGENT ENV --help` shows the defaults for an environment.",
+        " (settings of a run) or a key of `config={...}` (settings of an agent). Later sources override earlier ones:"
+        " defaults, `configs/<agent>/<env>.toml`, `--config FILE.toml`, flags. A value out of its range is refused"
+        " before anything is written. `morl train AGENT ENV --help` shows the defaults for an environment.",
         "## A run",
         options_table(options_of_command("train"), Settings),
     ]
@@ -124,8 +124,8 @@ def metrics_page() -> str:
     """Return the page of all metrics with a description."""
     parts = [
         "# Metrics",
-        "The names are TensorBoard's ([its tabs](../guide/board.md#tensorboards-own-tabs)); `metrics.jsonl` and"
-        " `run.metrics()` have those of agents without a group, and so those after `time/`.",
+        "Names in [TensorBoard](../guide/board.md#other-tabs-of-tensorboard) begin with a group. `metrics.jsonl` and"
+        " `run.metrics()` have the metrics of agents and those of `time/` without the group.",
         "## Every run",
         _table_of_metrics(DESCRIPTIONS),
     ]

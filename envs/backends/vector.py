@@ -53,7 +53,7 @@ def make_vec(
         num_envs: number of environments, at least 1.
         seed: seed of the first `reset()` that is not given one.
         backend: None for the fastest that equals the single environment: its batch form, or else "synchronous".
-            "processes" spreads environments over the cores, which pays off where a step takes longer than about 0.1 ms.
+            "processes" uses worker processes on all cores, which pays off if a step takes longer than about 0.1 ms.
         verify_states: whether `state_dict` tries in one more environment, once for each new kind of state, that it can
             be restored. False: never more than `num_envs` single environments live at once.
         env_options: passed to the environment's constructor.

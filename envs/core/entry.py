@@ -1,4 +1,4 @@
-"""`EnvEntry`: everything that is known about one environment id, and the table that users read."""
+"""`EnvEntry`: objectives, discount, reference point and known front of one environment id, and the table of all."""
 
 import difflib
 import re
@@ -25,7 +25,7 @@ MOST_NEAR = 5
 
 @dataclass(frozen=True, kw_only=True)
 class EnvEntry:
-    """Everything that is known about an environment id beyond its own package. All objectives are maximized."""
+    """Objectives, discount, reference point and known front of an environment id. All objectives are maximized."""
 
     id: str
     objectives: tuple[str, ...]
@@ -35,7 +35,7 @@ class EnvEntry:
     reference_point: tuple[float, ...] | None = None
     """The worst return that counts in a hypervolume, [objective], in returns discounted by `discount`."""
     scales: tuple[float, ...] | None = None
-    """How much of each objective is worth the same, [objective]; None: nobody has said."""
+    """Equally valuable amounts of the objectives, [objective]; None: not stated."""
     source: str = ""
     """Where discount and reference point come from."""
     known_front: FrontFunction | None = None

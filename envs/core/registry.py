@@ -68,8 +68,8 @@ def register(
         objectives: a name for each entry of the reward vector; all of them are maximized.
         reference_point: the worst return that counts in the hypervolume, one number per objective.
         discount: the discount of reported returns, in (0, 1].
-        scales: how much of each objective is worth the same, in discounted returns, such as (10 euros, 500 grams): a
-            preference weighs objectives in these; default: in shares of the front's range.
+        scales: equally valuable amounts of the objectives, in discounted returns, such as (10 euros, 500 grams), in
+            which preferences weigh returns; default: the range of the front.
         known_front: `(discount, **env_options)` -> the true front [point, objective], if known.
         max_episode_steps: time limit in steps; reaching it truncates the episode.
         registration: further arguments of `gymnasium.register`: `vector_entry_point`, "module:Class" or a callable that
@@ -235,7 +235,7 @@ def env_name(env: EnvBuilder) -> str:
 
 
 def make(env: EnvBuilder, **env_options: EnvOption) -> Env:
-    """Return one environment, with the known faults of the package that it comes from repaired (`EnvEntry.repairs`).
+    """Return one environment, with fixes for known faults of its package (`EnvEntry.repairs`).
 
     Args:
         env: Gymnasium id, "module:Name-v0", or a callable that builds a `gymnasium.Env`.

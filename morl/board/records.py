@@ -40,7 +40,7 @@ class ReportedFront:
         violations: [n] by how much each point breaks the user's constraints; infinite where that is no number.
         bounds: column of an objective -> the user's bound on it, ">= -50" or "<= 3".
         units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
-        scales: [objective] how much of each objective is worth the same, as `Front.scales`.
+        scales: [objective] equally valuable amounts of the objectives, as `Front.scales`.
         scales_given: whether the user said so; the scales are the ranges of all points otherwise.
         known_front: [k, objective] as front.json has it; None where it has none.
         indicator_errors: name -> standard error.

@@ -1,4 +1,4 @@
-"""Choose a policy by comparing: two outcomes at a time, a posterior over utilities, the policy that serves it best.
+"""Choose a policy by comparing two outcomes at a time: a posterior over utilities, and the policy of least regret.
 
 ```python
 session = Session(points, ["speed", "energy"])

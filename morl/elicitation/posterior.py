@@ -45,12 +45,12 @@ ALWAYS = 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """How a decision maker answers, given their utility.
+    """Model of a decision maker's answers, given their utility.
 
     Attributes:
         noise: s, the scale of errors, as a share of the utility's range over the front.
-        indifference: d, the difference in value, error included, from which a user notices which outcome is better.
-        lapse: share of answers that say nothing: a slip, a misunderstanding, a changed mind.
+        indifference: d, the smallest difference in value, error included, that is not answered by "equal".
+        lapse: share of answers that are random: a slip, a misunderstanding, a changed mind.
         link: "logistic" or "probit", the distribution of errors.
     """
 

@@ -44,7 +44,7 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: the returns [objective] that were compared, in the user's units, and what was answered."""
+    """One answer: the compared returns [objective], in the user's units, and the answer to them."""
 
     left: tuple[float, ...]
     right: tuple[float, ...]
@@ -67,13 +67,13 @@ class Preference(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSettings:
-    """What a session depends on, beside front and answers.
+    """Settings of a session.
 
     Attributes:
-        limit: the session ends when the expected regret is under this share of the utility's range.
+        limit: the session ends when the expected regret is below this share of the utility's range.
         seed: of the particles and of ties, 0 to 2^32 - 1.
-        particles: number of utilities that are followed.
-        response: how a decision maker answers.
+        particles: number of sampled utilities.
+        response: model of the decision maker's answers.
     """
 
     limit: float = 0.01
@@ -97,7 +97,7 @@ class SessionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRecord:
-    """What a session file holds.
+    """The content of a session file.
 
     Attributes:
         objectives: names of the objectives.
@@ -135,13 +135,13 @@ class Session:
     Args:
         points: [n, objective] returns of the policies, finite; higher is better.
         objectives: names of the objectives; default: objective_0 and so on.
-        rows: the rows that may be chosen, such as those that keep the user's constraints; default: all. Of equal
-            outcomes the first takes part, and at most `MOST_POINTS` do.
-        settings: limit, seed and the rest.
+        rows: the rows that may be chosen, such as those that satisfy the user's constraints; default: all. Of equal
+            outcomes only the first is considered, and at most `MOST_POINTS` outcomes.
+        settings: limit, seed, particles and response.
         answers: answers of an earlier session, which are replayed.
 
     Attributes:
-        rows: the rows that take part.
+        rows: the rows that are considered.
 
     Raises:
         ValueError: there is no point, one is not finite, or names, rows or answers do not fit.
@@ -182,7 +182,7 @@ class Session:
 
     @property
     def posterior(self) -> Posterior:
-        """Return what is known of the utility; its points are those of `rows`, scaled."""
+        """Return the posterior over utilities; its points are those of `rows`, scaled."""
         return self._posteriors[-1]
 
     @property
@@ -192,23 +192,23 @@ class Session:
 
     @property
     def record(self) -> SessionRecord:
-        """Return what a session file holds."""
+        """Return the content of a session file."""
         return SessionRecord(objectives=self.objectives, settings=self.settings, answers=self.answers)
 
     @property
     def recommendation(self) -> Recommendation:
-        """Return the policy to take if no more is asked; its row is one of all points."""
+        """Return the policy with the least expected regret so far; its row is one of all points."""
         found = recommend(self.posterior, self.settings.limit)
         return found._replace(row=int(self.rows[found.row]))
 
     @property
     def finished(self) -> bool:
-        """Return whether the expected regret is under the limit, or all pairs have been compared."""
+        """Return whether the expected regret is below the limit, or all pairs have been compared."""
         return self.question is None
 
     @property
     def question(self) -> Question | None:
-        """Return the next comparison; None where the session has come to its end."""
+        """Return the next comparison; None if the session has ended."""
         if self._question is None:
             self._question = self._next()
         return self._question
@@ -255,7 +255,7 @@ class Session:
         self._question = None
 
     def undo(self) -> None:
-        """Take the last answer back.
+        """Undo the last answer.
 
         Raises:
             ValueError: there is none.
@@ -268,7 +268,7 @@ class Session:
 
     @property
     def preference(self) -> Preference:
-        """Return the utility by which the recommended policy is best: the mean of the likeliest kind of particles."""
+        """Return the utility for which the recommended policy is best: the mean of the likeliest kind of particles."""
         posterior = self.posterior
         place = recommend(posterior, self.settings.limit).row
         lost = regrets(posterior)[place]
@@ -350,7 +350,7 @@ def _thinned(rows: IndexArray, scaled: FloatArray) -> IndexArray:
 
 
 def parse_session(content: bytes) -> SessionRecord:
-    """Return what a session file holds.
+    """Return the content of a session file.
 
     Raises:
         ValueError: it is damaged, or of another format, with a sentence that says why.

@@ -23,12 +23,12 @@ class Train(Generic[AgentConfig]):
     seeds: int = 1
     """Train this many seeds, counted up from --seed, in one process; each has its own run folder (RUN_DIR/seed-S)."""
     config: Path | None = None
-    """TOML file of settings, over the tuned ones and under the flags."""
+    """TOML file of settings; they replace tuned settings, and flags replace them."""
     overwrite: bool = False
     """Replace the run that the folder holds."""
     log: tuple[str, ...] = ("tensorboard",)
-    """Where to log: tensorboard, csv, wandb, mlflow, or your own module:Class, as many as you like. metrics.jsonl and
-    fronts.jsonl are written in any case."""
+    """Loggers, one or several: tensorboard, csv, wandb, mlflow, or your own module:Class. metrics.jsonl and
+    fronts.jsonl are always written."""
     settings: Annotated[Settings[AgentConfig], tyro.conf.arg(name="")]
 
 
@@ -41,9 +41,9 @@ class Resume:
     total_steps: int | None = None
     """Train until this many steps in all."""
     device: Literal["cpu", "cuda"] | None = None
-    """Where networks live from now on; default: where they lived before. On another device random numbers differ."""
+    """Device of the networks from now on; default: the one used before. On another device random numbers differ."""
     log: tuple[str, ...] | None = None
-    """Where to log, as for morl train; default: where the run was logged before. W&B and MLflow continue their run."""
+    """Loggers, as for morl train; default: those used before. W&B and MLflow continue their run."""
     trust: bool = False
     """Import the modules that the run folder names for agent, environment and loggers, which run as your own code, and
     log to the servers that it names."""
@@ -51,7 +51,7 @@ class Resume:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate the policies of a run on fresh episodes."""
+    """Evaluate the policies of a run on new episodes."""
 
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run folder."""
@@ -72,18 +72,18 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True)
 class Choose:
-    """Choose a policy by comparing two outcomes at a time; the session is saved and goes on where it stopped."""
+    """Choose a policy by comparing two outcomes at a time; the session is saved and continued by the next call."""
 
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run folder."""
     limit: float | None = None
-    """Stop when the expected regret is under this share of the utility's range; default: 0.01."""
+    """Stop when the expected regret is below this share of the utility's range; default: 0.01."""
     session: Path | None = None
     """The session file; default: RUN/choose.json."""
     seed: int | None = None
     """Seed of a new session; default: 0."""
     restart: bool = False
-    """Forget the saved session and begin anew."""
+    """Discard the saved session and start a new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Watch:
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run folder."""
     preference: tuple[float, ...] | None = None
-    """Show the policy with the highest utility for this preference; in the window, default: all objectives alike."""
+    """Show the policy with the highest utility for this preference; default in the window: equal weights."""
     row: int | None = None
     """Show the policy of this row of the front (the numbers that `morl front` shows)."""
     conditioned: bool = False
@@ -109,14 +109,14 @@ class Watch:
     seed: int = 0
     """Seed of the first episode: the returns are those of `morl evaluate --episodes 1` with this seed."""
     steps_per_second: float | None = None
-    """How many steps pass in a second of the video; default: as the environment says."""
+    """Environment steps in a second of the video; default: as stated by the environment."""
     trust: bool = False
     """Import the module that the run folder names for the environment: it runs as your own code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """Write a policy of a run as a file that acts elsewhere: docs/guide/deploy.md."""
+    """Write a policy of a run as a file for deployment: docs/guide/deploy.md."""
 
     run: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="RUN")]]
     """The run folder."""
@@ -125,15 +125,15 @@ class Export:
     row: int | None = None
     """Export the policy of this row of the front (the numbers that `morl front` shows)."""
     utility: str = "linear"
-    """Utility that chooses the policy for a preference, as of `morl evaluate`."""
+    """Utility that chooses the policy for a preference, as in `morl evaluate`."""
     conditioned: bool = False
-    """Condition the agent's network on any preference: it becomes an input of the graph."""
+    """Export the agent's network with the preference as an input of the graph."""
     fixed_preference: bool = False
-    """With --conditioned: leave --preference in the graph instead of an input."""
+    """With --conditioned: store --preference in the graph instead of making it an input."""
     distribution: bool = False
     """Also output the parameters of a stochastic policy's distribution."""
     format: Literal["onnx", "torchscript", "pt"] = "onnx"
-    """onnx runs anywhere, torchscript where PyTorch is, pt is what morl.load_policy reads."""
+    """onnx for onnxruntime, torchscript for PyTorch, pt for morl.load_policy."""
     output: Path | None = None
     """The file to write; default: policy.onnx, policy.torchscript or policy.pt."""
     trust: bool = False
@@ -142,28 +142,28 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class ShowFront:
-    """Print the front of a run, or compare runs: all fronts, then one row a run, and means over seeds."""
+    """Print the front of a run, or compare runs: all fronts, then one row for each run, and means over seeds."""
 
     runs: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")]]
     """Run folders."""
     summary: bool = False
-    """Print the summary of several runs alone, without their points."""
+    """Print only the summary of several runs, without their points."""
     plot: Path | None = None
-    """Write a picture: .png, .pdf or .svg."""
+    """Write a figure: .png, .pdf or .svg."""
     html: Path | None = None
     """Write the Pareto page with these runs: one .html file that opens offline."""
     videos: bool = False
-    """Put the recorded videos of the runs into the page too; the size is stated."""
+    """With --html: include the recorded videos of the runs; the size is printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Train the runs of a study that are not done; or show where its runs are, or their statistics."""
+    """Train the unfinished runs of a study, or show the progress of its runs, or their statistics."""
 
     words: tyro.conf.Positional[Annotated[tuple[str, ...], tyro.conf.arg(metavar="[status|table] FILE")]]
-    """The study.toml; before it status or table, where nothing is to be trained."""
+    """The study.toml; with status or table before it, nothing is trained."""
     workers: int | None = None
-    """Runs that are trained at once; default: the cores of this machine // the cores of a run."""
+    """Number of runs trained at once; default: the cores of this machine // the cores of a run."""
     dry_run: bool = False
     """Print the runs and an estimate of their time from a short probe of each variant and environment; train none."""
     ray: str | None = None
@@ -171,7 +171,7 @@ class Study:
     slurm: Path | None = None
     """Write a script for Slurm's sbatch, an array with an element for each run, and train nothing."""
     folder: Path = Path("studies")
-    """Where studies lie: run folders are FOLDER/NAME/VARIANT/ENV/seed-SEED."""
+    """Folder of all studies: run folders are FOLDER/NAME/VARIANT/ENV/seed-SEED."""
     latex: bool = False
     """With table: print the tables as LaTeX."""
     csv: bool = False
@@ -179,9 +179,9 @@ class Study:
     markdown: bool = False
     """With table: print the tables as Markdown."""
     plot: Path | None = None
-    """With table: write a picture of the learning curves and performance profiles."""
+    """With table: write a figure of the learning curves and performance profiles."""
     fronts: Path | None = None
-    """With table: write a picture of the attainment surfaces, where there are two objectives."""
+    """With table: write a figure of the attainment surfaces, for environments with two objectives."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,9 +203,9 @@ class Board:
     logdir: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="DIR")]] = Path("runs")
     """The folder whose runs are shown; default: runs."""
     port: int | None = None
-    """Default: 6006, or the next one that is free."""
+    """Default: 6006, or the next free port."""
     host: str = "localhost"
-    """Who may connect; localhost is this machine alone."""
+    """Address to listen on; localhost accepts connections from this machine only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +215,7 @@ class List:
     what: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="agents|envs|configs")]]
     """What to list."""
     containing: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="TEXT")]] = ""
-    """Of the environments only those whose id contains this; one alone is shown in full."""
+    """With envs: only environments whose id contains this text; a single match is shown in full."""
 
 
 SCHEMAS: dict[str, type[Any]] = {

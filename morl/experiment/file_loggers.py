@@ -46,7 +46,7 @@ class KeepsMarks(Protocol):
 class JSONLines:
     """Writes metrics.jsonl and fronts.jsonl.
 
-    They are part of every run folder, listed or not: `run.metrics()`, the board and resuming read them.
+    They are always written, because `run.metrics()`, the board and resuming read them.
     """
 
     def __call__(self, run: LoggedRun) -> "LineWriter":

@@ -27,16 +27,16 @@ SAME_POINT = 1e-3
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Front:
-    """Non-dominated policies and what they reach.
+    """Non-dominated policies and their returns.
 
     Attributes:
-        points: [n, objective] mean vector return of each policy under the evaluation discount, sorted by objective 0,
-            on episodes that selected nothing: what a user of the policy gets. Where returns are random, one point may
-            exceed another by chance.
+        points: [n, objective] mean return of each policy under the evaluation discount, sorted by objective 0,
+            measured on episodes that played no part in selecting it. If returns are random, one point may dominate
+            another by chance.
         standard_errors: [n, objective] of the points; NaN after a single episode.
-        choice_points: [n, objective] mean returns of the same policies on other episodes, non-dominated: policies are
-            chosen by these, because the best of several noisy points is not what its policy reaches again.
-        preferences: [n, objective] preference that produced each point; NaN where an agent has none.
+        choice_points: [n, objective] mean returns of the same policies on other episodes, non-dominated. Policies are
+            chosen by these, because the best of several noisy points overestimates its policy.
+        preferences: [n, objective] preference that produced each point; NaN if the agent has none.
         policy_ids: [n] number of the policy file behind each point.
         indicators: hypervolume, expected_utility, sparsity, cardinality; where the true front is known also igd_plus
             and maximum_utility_loss; where the scales differ much or were registered, normalized_expected_utility: that
@@ -46,11 +46,11 @@ class Front:
         discount: evaluation discount.
         reference_point: [objective] of the hypervolume.
         known_front: [k, objective] true front under the same discount, if it is known.
-        units: [objective] the returns that the agent sees as 1: `preferences` weigh returns in these.
-        scales: [objective] how much of each objective is worth the same: what the environment's entry says, or else the
+        units: [objective] the return that the agent sees as 1: `preferences` weigh returns in these units.
+        scales: [objective] equally valuable amounts of the objectives: those of the environment's entry, or else the
             range of the points.
         undiscounted_points: [n, objective] the same policies' undiscounted returns.
-        violations: [n] by how much each point breaks the user's constraints, where it does most; 0 without any.
+        violations: [n] largest violation of the user's constraints by each point; 0 without constraints.
     """
 
     points: NDArray[np.float64]
@@ -82,7 +82,7 @@ class Front:
 
     @property
     def normalizes(self) -> bool:
-        """Return whether preferences weigh returns in `scales` by default: where these differ by more than 10."""
+        """Return whether preferences weigh returns in `scales` by default, if these differ by more than 10."""
         return scales_differ(self.scales)
 
     def __repr__(self) -> str:

@@ -60,10 +60,10 @@ class Video(Protocol):
 
 
 class Logger(Protocol):
-    """Receives what one run records. A subclass overrides the methods that it has a use for; the others do nothing.
+    """Base class of loggers. A subclass overrides the methods that it needs; the others do nothing.
 
-    It is constructed with the run that it logs. What a method raises is said in one warning, and the logger receives
-    nothing more; the run goes on.
+    It is constructed with the run that it logs. If a method raises an exception, one warning reports it, the logger
+    is switched off, and the run continues.
     """
 
     def __init__(self, run: "LoggedRun") -> None:
@@ -95,7 +95,7 @@ class Logger(Protocol):
         return
 
     def close(self, complete: bool) -> None:
-        """Write what is held back, and record whether the run has all its steps."""
+        """Write buffered records, and record whether the run has all its steps."""
         return
 
 
@@ -117,13 +117,13 @@ class LoggedRun:
         directory: the run folder.
         objectives: the name of each objective.
         known_front: [point, objective] the true front; None where it is not known.
-        descriptions: name of a metric of the agent -> what it means; a star at the end stands for anything.
-        settings: all settings of the run, those of the agent as `agent.<name>`; what is no number, word or truth
-            value is spelled as text, None too.
+        descriptions: name of a metric of the agent -> its meaning; a star at the end of a name matches anything.
+        settings: all settings of the run, those of the agent as `agent.<name>`; values that are not numbers, strings
+            or booleans are converted to text, None too.
         resumed: whether the run is resumed from a checkpoint.
-        first_step: what earlier processes recorded at this step or later is recorded again.
-        repeated: how many calls of `scalars` and `front` an earlier process made after the checkpoint: the same calls
-            with the same numbers come again, and a logger that cannot take back what it has recorded leaves them out.
+        first_step: records of earlier processes from this step on are recorded again.
+        repeated: number of calls of `scalars` and `front` that an earlier process made after the checkpoint. The same
+            calls are made again, and a logger that cannot delete records skips them.
     """
 
     directory: Path

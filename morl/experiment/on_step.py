@@ -25,7 +25,7 @@ CUSTOM = "custom/"
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What `on_step` sees of one run. It does not change afterwards, so it may be kept.
+    """The state of a run that is passed to `on_step`. It does not change later, so you may store it.
 
     Attributes:
         step: environment steps of training so far; 0 in pre-training.
@@ -57,7 +57,7 @@ class Progress:
         return {name: float(value) for name, value in found.items() if value is not None and np.isfinite(value)}
 
     def log(self, values: Mapping[str, SupportsFloat]) -> None:
-        """Record numbers of your own: as "custom/<name>" in metrics.jsonl and in all loggers.
+        """Record numbers as "custom/<name>" in metrics.jsonl and in all loggers.
 
         Raises:
             ValueError: a value is not a number.

@@ -47,7 +47,7 @@ def show_fronts(runs: "Sequence[Run]", plot: Path | None, summary_only: bool = F
     if len(runs) > 1:
         _show_summary(runs)
     if plot is not None:
-        say(f"picture written to {plot}")
+        say(f"figure written to {plot}")
 
 
 def show_returns(run: "Run", row: int | None, returns: "Returns") -> None:

@@ -33,20 +33,20 @@ def resume(
 ) -> Run:
     """Resume a run from its newest checkpoint, exactly as if it had never stopped, and return the run.
 
-    A run that was killed while it was evaluated for the last time is evaluated. A complete run whose front.json is
-    missing or damaged publishes its front again.
+    If the last evaluation was interrupted, it is repeated. If front.json of a complete run is missing or damaged, it
+    is written again.
 
     Args:
         run_dir: the run folder.
-        total_steps: train until this many steps in all (1e6 works too); default: what the run was started with.
-        device: "cpu" or "cuda", where networks live from now on; default: where they lived before. On another device
-            the run continues with other random numbers and roundings, which a warning says.
-        env: the environment again, where the run was started with a callable.
+        total_steps: train until this many steps in all (1e6 works too); default: the number at its start.
+        device: "cpu" or "cuda", the device from now on; default: the one used before. On another device the run
+            continues with other random numbers and roundings, with a warning.
+        env: the environment, if the run was started with a callable.
         trust: import the modules that the run folder names for agent, environment and loggers, which run as your own
             code, and log to the servers that it names.
         progress: show a progress bar; default: in a terminal or notebook.
-        on_step: as in `morl.train`; a run does not remember the one it was started with.
-        loggers: as in `morl.train`; W&B and MLflow continue the same run; default: those that the run had.
+        on_step: as in `morl.train`; runs do not store it.
+        loggers: as in `morl.train`; W&B and MLflow continue the same run; default: the loggers used before.
 
     Raises:
         ValueError: there is no checkpoint, it is damaged or foreign, another process owns the folder, or the run

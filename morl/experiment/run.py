@@ -48,13 +48,13 @@ class RunConfig(NamedTuple):
 
 
 class Run:
-    """A run folder and what it holds.
+    """A run: its folder, settings, metrics, front and policies.
 
     Attributes:
         directory: the run folder.
         agent_name: the agent's name.
-        env: the environment, as it was given.
-        front: the published front.
+        env: the environment, as given for training.
+        front: the reported front.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Run:
         return self._experiment
 
     def metrics(self) -> dict[str, FloatArray]:
-        """Return what metrics.jsonl holds: name -> array [line], NaN in lines that do not have it.
+        """Return the contents of metrics.jsonl: name -> array [line], NaN in lines without this name.
 
         Raises:
             ValueError: the file is missing or damaged.
@@ -166,23 +166,23 @@ class Run:
     ) -> Policy:
         """Return the policy with the highest utility for a preference, or the one behind a row of the front.
 
-        It is the member of the front with the highest utility, w.J by default. Where the agent's network is
-        conditioned on preferences, it acts under the preference that produced that point, so that it achieves what was
-        measured; with `conditioned`, it acts under exactly the given preference instead.
+        It is the member of the front with the highest utility, w.J by default. If the agent's network is conditioned
+        on preferences, the policy acts under the preference that produced its point, so that it achieves the measured
+        return; with `conditioned`, it acts under exactly the given preference instead.
 
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
-            row: a row of `front.points`, instead of a preference: any other way to choose ends in one.
+            row: a row of `front.points`, instead of a preference.
             utility: "linear", "tchebycheff", "augmented-tchebycheff", "smooth-tchebycheff", "pbi" or "module:function"
                 of (returns, preferences, ideal), whose ideal point is the best return of the front in each objective;
                 or a function (points [n, objective], weights [objective]) -> values [n].
             conditioned: condition the network on the preference itself.
-            normalized: whether the preference weighs returns in `front.scales` instead of the environment's own units;
-                default: where these scales differ by more than a factor of 10.
+            normalized: whether the preference weighs returns divided by `front.scales` instead of returns in the
+                environment's units; default: if the scales differ by more than a factor of 10.
 
         Raises:
             ValueError: the preference has the wrong length or a negative weight, there is no such row, both or neither
-                are given, a policy file is damaged, or `conditioned` is asked of policies that take no preference.
+                are given, a policy file is damaged, or `conditioned` is given for policies that take no preference.
         """
         chosen = self._row(preference, row, utility, normalized)
         policy_id = int(self.front.policy_ids[chosen])
@@ -204,7 +204,7 @@ class Run:
     ) -> int:
         """Return the row of the front that has the highest utility for a preference.
 
-        Where constraints were given, only rows that break them least, or not at all, are considered.
+        If the run has constraints, only the rows with the smallest violation are considered.
 
         Args:
             preference: [objective] weights >= 0; scaled to sum one.
@@ -236,10 +236,10 @@ class Run:
         row: int | None = None,
         utility: FrontUtility = "linear",
     ) -> Returns:
-        """Return mean returns on fresh episodes: one row for one policy, or one for each of the front.
+        """Return mean returns on new episodes: one row for one policy, or one for each policy of the front.
 
         Args:
-            preference: [objective] weights >= 0; default: the whole front, where no row is given either.
+            preference: [objective] weights >= 0; default: the whole front, if no row is given either.
             episodes: episodes of each row.
             seed: of the evaluation; it shares no stream with training.
             row: of `front.points`.
@@ -270,11 +270,11 @@ class Run:
             evaluator.close()
 
     def choose(self, answer: AnswerFn | None = None, **options: Unpack[SessionOptions]) -> Choice:
-        """Return the policy that comparisons of outcomes lead to; the session is saved in the run folder.
+        """Choose a policy by comparing outcomes, and return it; the session is saved in the run folder.
 
         Args:
             answer: (left, right) returns [objective] -> "left", "right", "equal", "neither" (is acceptable) or "undo";
-                None stops, and the next call goes on from there. Default: asks in the terminal.
+                None stops, and the next call continues the session. Default: asks in the terminal.
             options: limit of the expected regret (0.01), seed, file, restart (`SessionOptions`).
 
         Raises:
@@ -344,15 +344,15 @@ def load(
     trust: bool = False,
     experiment: Experiment | None = None,
 ) -> Run:
-    """Return a run from its folder, to look at its front and act with its policies.
+    """Return a run from its folder, with its front and policies.
 
-    Nothing that the folder names is imported: its front and policies need neither the environment nor the agent.
+    Modules that the folder names are not imported: front and policies need neither the environment nor the agent.
 
     Args:
         run_dir: the run folder.
-        env: the environment again, where the run was started with a callable; needed to evaluate only.
+        env: the environment, if the run was started with a callable; needed only to evaluate.
         trust: whether modules that the folder names may be imported when the run is evaluated.
-        experiment: the experiment, where it is at hand.
+        experiment: the experiment, if it exists already.
 
     Raises:
         ValueError: the folder is not that of a run, or is damaged.
@@ -447,14 +447,14 @@ def evaluate(
     max_envs: int | None = None,
     **env_options: Any,
 ) -> Returns:
-    """Return the mean returns of a policy on fresh episodes, as arrays with one row.
+    """Return the mean returns of a policy on new episodes, as arrays with one row.
 
     Args:
         policy: of a run or a file.
         env: Gymnasium id, "module:Name-v0", or a callable that builds an environment.
         episodes: number of episodes, at least 1.
         seed: of the evaluation.
-        max_envs: the most environments that live at once; default: as many as suit their backend.
+        max_envs: the most environments that exist at once; default: as many as suit their backend.
         env_options: arguments of the environment's constructor.
 
     Raises:

@@ -63,8 +63,8 @@ class Settings(Generic[AgentConfig]):
     """Backend that steps the environments: processes pay off for slow Python environments. Default: the fastest of
     those that give the same results."""
     max_envs: int | None = None
-    """The most environments that live at once, those of training and of evaluation together, such as the number of
-    licenses of a simulator; default: evaluations take as many as suit the backend."""
+    """Largest number of environments that exist at once, for training and evaluation together, such as the number of
+    licenses of a simulator; default: evaluations use as many as suit the backend."""
     env_options: dict[str, int | float | bool | str] = field(default_factory=dict)
     """Arguments of the environment's constructor, such as: depth 7. May be repeated; values are read as in TOML."""
     reward_units: Literal["measured", "environment"] = "measured"
@@ -81,15 +81,15 @@ class Settings(Generic[AgentConfig]):
     evaluation_episodes: int = 5
     """Episodes for each preference or policy in an evaluation."""
     select_by: str = "auto"
-    """What makes an evaluation the best, whose front and policies are published: expected-utility, hypervolume, a
+    """Criterion for the best evaluation, whose front and policies are reported: expected-utility, hypervolume, a
     utility such as tchebycheff or your own module:function, or your own indicator:module:function of (points, reference
-    point); auto: the first where the agent optimizes weighted sums, else the second."""
+    point); auto: expected-utility if the agent optimizes weighted sums, else hypervolume."""
     log_every: int = 1_000
     """Environment steps between two log lines."""
     checkpoint_minutes: float = 5.0
     """Wall-clock minutes between two checkpoints; one is also saved at the end and when the run is interrupted."""
     time_limit_minutes: float | None = None
-    """Stop, resumable, after this many minutes."""
+    """Stop after this many minutes; the run can be resumed."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""

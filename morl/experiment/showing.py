@@ -19,9 +19,9 @@ def record(
     episodes: int = 1,
     seed: int = 0,
 ) -> "Recorded":
-    """Record videos of policies: one for a preference or a row, or several that are spread over the front.
+    """Record videos of policies: of one for a preference or a row, or of several spread over the front.
 
-    Episode j of a video is the one of `evaluate(episodes=1, seed=seed + j)`, with the same returns.
+    Episode j of a video is that of `evaluate(episodes=1, seed=seed + j)`, with the same returns.
 
     Args:
         run: the run.
@@ -34,8 +34,8 @@ def record(
         seed: of the first episode.
 
     Raises:
-        ValueError: as for `policy`, the environment draws no pictures or is code that is not trusted, or what writes
-            the video is not installed.
+        ValueError: as for `policy`, the environment cannot render or is code that is not trusted, or the package that
+            writes the video is not installed.
         OSError: a file cannot be written.
     """
     from morl.experiment import videos
@@ -52,17 +52,17 @@ def watch(
     conditioned: bool = False,
     seed: int = 0,
 ) -> None:
-    """Open a window in which a policy acts; keys move the preference, or step along the front, while it runs.
+    """Open a window in which a policy acts; keys change the preference or the policy while it runs.
 
     Args:
         run: the run.
-        preference: [objective] weights >= 0; default: all objectives alike, where no row is given either.
+        preference: [objective] weights >= 0; default: equal weights, if no row is given either.
         row: of `front.points`.
         conditioned: condition the network on the preference itself.
         seed: of the first episode, that of `evaluate(episodes=1, seed=seed)` as long as no key is pressed.
 
     Raises:
-        ValueError: as for `policy`, there is no display, or the environment draws no pictures.
+        ValueError: as for `policy`, there is no display, or the environment cannot render.
     """
     from morl.experiment.videos import RecordOptions, player_of
     from morl.experiment.watching import Steering, open_and_watch

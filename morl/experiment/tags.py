@@ -3,11 +3,11 @@
 | group | metrics |
 |---|---|
 | `rollout` | episodes of training, as they end |
-| `losses` | what the agent reports of its learning |
+| `losses` | the agent's learning metrics |
 | `time` | counts of steps, updates and seconds |
 | `front` | indicators and pictures of the front |
-| `evaluation` | how well the agent's policies do what they are asked for |
-| `custom` | what the user's `on_step` logs |
+| `evaluation` | utility of policies for the preferences that they are conditioned on |
+| `custom` | values logged by the user's `on_step` |
 
 Names in metrics.jsonl have no group, apart from those of episodes; `tag_of` adds it.
 """
@@ -40,14 +40,14 @@ DESCRIPTIONS: Mapping[str, str] = {
     "front/igd_plus": "Mean distance from the known front to this one (IGD+), 0 is the best.",
     "front/maximum_utility_loss": "Largest loss of utility over the evaluation grid against the known front,"
     " 0 is the best.",
-    "front/selection/*": "The same indicator of the evaluation that selected the front. It is optimistic where"
-    " episodes are random: what is reported comes from fresh episodes.",
-    "front/figure": "The front before the known front, in grey, and before its own past.",
-    "front/mesh": "The front, blue, before the known front, in grey, in the unit cube.",
-    "evaluation/conditioned_utility": "Mean utility that the policies achieve for the very preference that they were"
-    " given, larger is better.",
+    "front/selection/*": "The same indicator of the evaluation that selected the front. It is optimistic if"
+    " episodes are random; the reported indicators come from other episodes.",
+    "front/figure": "The front, drawn over the known front (grey) and over earlier fronts of the run.",
+    "front/mesh": "The front (blue) and the known front (grey), scaled to the unit cube.",
+    "evaluation/conditioned_utility": "Mean utility of the policies for the preference that they are conditioned on,"
+    " larger is better.",
     "evaluation/utility_regret": "Mean difference between the known front's best utility for a preference and that"
-    " of the policy that was given it, 0 is the best.",
+    " of the policy conditioned on it, 0 is the best.",
     "custom/*": "Logged by the user's own `on_step`.",
 }
 """Tag, or the beginning of tags before a star -> what it means."""

@@ -33,7 +33,7 @@ FILE_STORE = "MLFLOW_ALLOW_FILE_STORE"
 
 @dataclass(frozen=True, kw_only=True)
 class WandB:
-    """Logs to Weights & Biases (`pip install morl-suite[wandb]`); what is None follows W&B's environment variables."""
+    """Logs to Weights & Biases (`pip install morl-suite[wandb]`); None: W&B's environment variables apply."""
 
     project: str | None = None
     """The project; default: WANDB_PROJECT, or morl."""
@@ -140,7 +140,7 @@ class WandBWriter(Logger):
 
 @dataclass(frozen=True, kw_only=True)
 class MLflow:
-    """Logs to MLflow (`pip install morl-suite[mlflow]`); what is None follows MLflow's environment variables."""
+    """Logs to MLflow (`pip install morl-suite[mlflow]`); None: MLflow's environment variables apply."""
 
     tracking_uri: str | None = None
     """A server, a data base or a folder ("file:mlruns"); default: MLFLOW_TRACKING_URI, or MLflow's own."""

@@ -60,15 +60,16 @@ def train(
         config: settings of the agent, such as {"preset": "paper", "learning_rate": 1e-3}.
         overwrite: replace the run that the folder holds.
         progress: show a progress bar; default: in a terminal or notebook.
-        on_step: sees the run wherever its state is consistent (`morl.Progress`); returning True ends it, resumable.
+        on_step: function that is called with a `morl.Progress` whenever the state of the run is consistent; it returns
+            True to end the run, which can then be resumed.
         loggers: names ("tensorboard", "csv", "wandb", "mlflow", "module:Class") and objects (`morl.WandB(...)`);
             metrics.jsonl and fronts.jsonl are written in any case; default: TensorBoard.
         settings: further fields of `morl.experiment.settings.Settings`: num_envs=64, env_options={"depth": 7}, ...
 
     Raises:
-        ValueError: something is wrong with the input, in one sentence; nothing is left behind.
+        ValueError: an argument is wrong; nothing is written then.
         FileExistsError: the run folder exists and `overwrite` is False.
-        KeyboardInterrupt: Ctrl-C; the run is saved, and the message says how to resume it. SIGTERM: SystemExit.
+        KeyboardInterrupt: Ctrl-C; the run is saved, and a note has the command to resume it. SIGTERM: SystemExit.
     """
     own = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config}
     overrides: dict[str, object] = {**own, **settings}
@@ -91,8 +92,8 @@ def train_seeds(
 ) -> list[Run]:
     """Train an agent once for each seed, all in one process, and return the runs.
 
-    Agents that can (PD-MORL) train all seeds as one batch, which costs far less than one after another; every run is
-    what `train` makes of its seed, to rounding, in a run folder of its own.
+    Agents that support it (PD-MORL) train all seeds as one batch, which is much faster than one after another. Every
+    run equals the one of `train` with its seed up to rounding, and has a separate run folder.
 
     Args:
         agent: name of an agent, or "module:Class".
@@ -101,13 +102,13 @@ def train_seeds(
         run_dir: folder that holds the run folders seed-<seed>; default: `runs/<agent>/<env-id>`.
         overwrite: replace the runs that the folders hold.
         progress: show a progress bar; default: in a terminal or notebook.
-        on_step: as in `train`, called for each seed. Returning True ends that seed; where all seeds train as one batch,
-            it is called no more for that seed, and the batch ends when True was returned for all of them.
+        on_step: as in `train`, called for each seed. Returning True ends that seed. If all seeds train as one batch,
+            the batch ends when it has returned True for all of them.
         loggers: as in `train`; each run has its own.
-        settings: everything else that `train` takes: total_steps=..., device=..., config=...
+        settings: the other arguments of `train`: total_steps=..., device=..., config=...
 
     Raises:
-        ValueError: something is wrong with the input, or seeds are missing or appear twice.
+        ValueError: an argument is wrong, or seeds are missing or appear twice.
         FileExistsError: a run folder exists and `overwrite` is False.
     """
     if not seeds or len(set(seeds)) < len(seeds):
