@@ -22,7 +22,7 @@ Where this file departs from the paper, and why (docs/agents/mogfn_pc.md):
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ from morl.learning.episodes import EpisodeBatch, Trajectories
 from morl.learning.observations import observation_encoder
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.processor import restore_generator
+from morl.learning.staging import Staging
 from morl.learning.thermometer import ThermometerNetwork, thermometer_network
 from morl.learning.types import Thermometer
 from morl.pareto import non_dominated
@@ -130,6 +131,7 @@ class MOGFNPC:
         self.z_parameters = self.z_network.initialize(1, generator).to(device)  # [1, n] of log Z
         self.optimizer = Adam(self.parameters)
         self.z_optimizer = Adam(self.z_parameters)
+        self.staging = Staging(device)
         self.random = stream(seed, "conditions")
         self.sampling = torch.Generator(device).manual_seed(derived_seed(seed, "actions"))
         self.bank = PolicyBank(_policy_spec(problem, config), device)
@@ -160,7 +162,7 @@ class MOGFNPC:
         while self.steps < total_steps:
             self._collect_step(envs)
             if self.batch.complete:
-                self._update(self.batch.trajectories(self.device))
+                self._update(self.batch.trajectories(self.staging))
                 self._begin_batch()
             yield
 
@@ -308,9 +310,11 @@ class MOGFNPC:
             encoded: [env, width] observations.
         """
         conditions = self.conditions[np.maximum(self.batch.episodes, 0)]
-        inputs = torch.as_tensor(np.concatenate([encoded, conditions], axis=1), device=self.device)
-        allowed = None if self.masks is None else torch.as_tensor(self.masks, device=self.device)[None]
-        policy = Categorical.masked(self.policy_network(self.parameters, inputs[None]), allowed)
+        arrays: dict[str, NDArray[Any]] = {"inputs": np.concatenate([encoded, conditions], axis=1)[None]}
+        if self.masks is not None:
+            arrays["allowed"] = self.masks[None]
+        sent = self.staging.send(arrays)
+        policy = Categorical.masked(self.policy_network(self.parameters, sent["inputs"]), sent.get("allowed"))
         chosen = policy.sample(self.sampling)[0, :, 0].long().cpu().numpy()
         any_action = random_choices(self.random.random(self.num_envs), self.num_actions, self.masks)
         return np.where(self.random.random(self.num_envs) < self.config.random_share, any_action, chosen)

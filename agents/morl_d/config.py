@@ -195,8 +195,9 @@ class Config:
     """Weight of the entropy bonus of ppo and eupg."""
     gae_lambda: float = 0.95
     """Lambda of the advantages of ppo and eupg (GAE)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the products between hidden layers; bfloat16 needs the eager backend."""
+    precision: Literal["float32", "bfloat16", "tf32"] = "float32"
+    """Precision of products; neither other value works with the numba backend. bfloat16: those between hidden layers;
+    tf32: all of them, on a GPU only."""
     backend: BackendSetting = "auto"
     """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager;
     cuda-graph: captured once and replayed, on a GPU."""

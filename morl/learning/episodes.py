@@ -1,13 +1,15 @@
 """Batches of whole episodes: every environment plays for the policy that needs an episode next."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.protocols import BoolArray, IndexArray, StateDict
+
+if TYPE_CHECKING:
+    from morl.learning.staging import Staging
 
 IDLE = -1
 """Of an environment for which no episode is left."""
@@ -86,11 +88,11 @@ class EpisodeBatch:
         self.finished += int(done.sum())
         self._assign(done)
 
-    def trajectories(self, device: torch.device) -> Trajectories:
+    def trajectories(self, staging: "Staging") -> Trajectories:
         """Return the episodes of a complete batch.
 
         Args:
-            device: of the tensors.
+            staging: copies them to the device of the tensors, at once.
         """
         stacked = {name: np.stack(column) for name, column in self.columns.items()}
         numbers = stacked.pop("episode").ravel()
@@ -102,21 +104,21 @@ class EpisodeBatch:
         policy = numbers % self.policies
         episode = numbers // self.policies
 
-        def padded(column: NDArray[np.generic]) -> torch.Tensor:
+        def padded(column: NDArray[np.generic]) -> NDArray[np.float32]:
             rows = column.reshape((-1, *column.shape[2:]))[order]
             whole = np.zeros((self.policies, self.count, lengths.max(), *rows.shape[1:]), dtype=np.float32)
             whole[policy, episode, steps] = rows
-            return torch.as_tensor(whole, device=device)
+            return whole
 
-        valid = padded(np.ones(stacked["reward"].shape[:2]))
-        columns = {name: padded(column) for name, column in stacked.items()}
+        stacked["valid"] = np.ones(stacked["reward"].shape[:2])
+        sent = staging.send({name: padded(column) for name, column in stacked.items()})
         return Trajectories(
-            observations=columns.pop("observation"),
-            actions=columns.pop("action"),
-            rewards=columns.pop("reward"),
-            valid=valid,
-            masks=columns.pop("mask", None),
-            others=columns,
+            observations=sent.pop("observation"),
+            actions=sent.pop("action"),
+            rewards=sent.pop("reward"),
+            valid=sent.pop("valid"),
+            masks=sent.pop("mask", None),
+            others=sent,
         )
 
     def state_dict(self) -> dict[str, object]:
