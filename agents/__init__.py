@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from morl.agents.gmorl.config import Config as GMORLConfig
     from morl.agents.mo_tsivr_pg.agent import MOTSIVRPG
     from morl.agents.mo_tsivr_pg.config import Config as MOTSIVRPGConfig
+    from morl.agents.mogfn_pc.agent import MOGFNPC
+    from morl.agents.mogfn_pc.config import Config as MOGFNPCConfig
     from morl.agents.morl_d.agent import MORLD
     from morl.agents.morl_d.config import Config as MORLDConfig
     from morl.agents.pd_morl.config import ContinuousConfig as ContinuousPDMORLConfig
@@ -27,6 +29,7 @@ __all__ = [
     "AGENTS",
     "CMORL",
     "GMORL",
+    "MOGFNPC",
     "MORLD",
     "MOTSIVRPG",
     "PDMORL",
@@ -35,6 +38,7 @@ __all__ = [
     "ContinuousPDMORL",
     "ContinuousPDMORLConfig",
     "GMORLConfig",
+    "MOGFNPCConfig",
     "MORLDConfig",
     "MOTSIVRPGConfig",
     "PDMORLConfig",
@@ -53,6 +57,8 @@ _HOME = {
     "ContinuousPDMORLConfig": "morl.agents.pd_morl.config:ContinuousConfig",
     "GMORL": "morl.agents.gmorl.agent:GMORL",
     "GMORLConfig": "morl.agents.gmorl.config:Config",
+    "MOGFNPC": "morl.agents.mogfn_pc.agent:MOGFNPC",
+    "MOGFNPCConfig": "morl.agents.mogfn_pc.config:Config",
     "MORLD": "morl.agents.morl_d.agent:MORLD",
     "MORLDConfig": "morl.agents.morl_d.config:Config",
     "MOTSIVRPG": "morl.agents.mo_tsivr_pg.agent:MOTSIVRPG",

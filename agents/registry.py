@@ -18,6 +18,7 @@ AGENTS: dict[str, str | Mapping[str, str]] = {
     "morl-d": "morl.agents.morl_d.agent:MORLD",
     "mo-tsivr-pg": "morl.agents.mo_tsivr_pg.agent:MOTSIVRPG",
     "gmorl": {"Discrete": "morl.agents.gmorl.agent:GMORL"},
+    "mogfn-pc": {"Discrete": "morl.agents.mogfn_pc.agent:MOGFNPC"},
 }
 """Name -> module:class, imported on first use; or kind of action space -> module:class, where variants differ."""
 

@@ -15,14 +15,14 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -32,8 +32,8 @@ from morl.envs import make_vec
 from morl.envs.core.registry import problem
 from morl.learning.backends import make_update
 from morl.learning.backends.cuda_graph import CapturedWork
-from morl.learning.off_policy import OffPolicyAlgorithm
-from morl.learning.processor import gpu_facts, prepared_processor
+from morl.learning.off_policy import OffPolicyAlgorithm, Precision
+from morl.learning.processor import gpu_facts, prepared_processor, tf32_products
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
@@ -48,8 +48,8 @@ CALLS_BEFORE = 5  # three eager ones, one that captures, one that replays
 ENV = "mo-hopper-v5"
 
 Cell = dict[str, object]
-Way = tuple[str, BackendSetting, str]
-"""Name, backend, and "float32", "tf32" or "bfloat16"."""
+Way = tuple[str, BackendSetting, Precision]
+"""Name, backend and precision."""
 
 CPU_WAYS: tuple[Way, ...] = (("numba", "numba", "float32"),)
 EAGER_WAYS: tuple[Way, ...] = (("eager", "eager", "float32"),)
@@ -115,17 +115,6 @@ def calls_per_second(call: Callable[[], object], device: torch.device, seconds: 
     return median(rates)
 
 
-@contextmanager
-def tf32(allowed: bool) -> Iterator[None]:
-    """Let products of float32 matrices use TF32 inside the block."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
-
-
 # --- What a launch costs ----------------------------------------------------------------------------------------------
 
 
@@ -149,7 +138,7 @@ def floors(device: torch.device, seconds: float) -> Cell:
     for policies in (1, 6, 64):
         one = torch.randn(policies, 256, 256, device=device)
         for name in ("float32", "tf32"):
-            with tf32(name == "tf32"):
+            with tf32_products() if name == "tf32" else nullcontext():
                 rate = calls_per_second(lambda one=one: [torch.bmm(one, one) for _ in range(50)], device, seconds / 2)
             found[f"TFLOP/s, {policies} x 256, {name}"] = round(rate * 50 * policies * 2 * 256**3 / 1e12, 2)
     return found
@@ -158,14 +147,13 @@ def floors(device: torch.device, seconds: float) -> Cell:
 # --- Updates ----------------------------------------------------------------------------------------------------------
 
 
-def algorithm_of(size: Size, device: torch.device, precision: str) -> OffPolicyAlgorithm:
+def algorithm_of(size: Size, device: torch.device, precision: Precision) -> OffPolicyAlgorithm:
     hidden = (size.width, size.width)
-    kept: Literal["float32", "bfloat16"] = "bfloat16" if precision == "bfloat16" else "float32"
     if size.algorithm == "sac":
-        soft = SACSettings(hidden_sizes=hidden, discount=0.99, precision=kept, target_entropy=-float(ACTION))
+        soft = SACSettings(hidden_sizes=hidden, discount=0.99, precision=precision, target_entropy=-float(ACTION))
         generator = torch.Generator().manual_seed(0)
         return SAC(OBSERVATION, ACTION, OBJECTIVES, soft, size.policies, generator, device)
-    settings = TD3Settings(hidden_sizes=hidden, discount=0.99, precision=kept)
+    settings = TD3Settings(hidden_sizes=hidden, discount=0.99, precision=precision)
     return TD3(OBSERVATION, ACTION, OBJECTIVES, settings, range(size.policies), device)
 
 
@@ -193,11 +181,10 @@ def update_rates(size: Size, device: torch.device, seconds: float) -> Cell:
     for name, backend, precision in (*EAGER_WAYS, *(GRAPH_WAYS if on_gpu else ()), *CPU_WAYS):
         place = torch.device("cpu") if backend == "numba" else device
         try:
-            with tf32(precision == "tf32"):
-                algorithm = algorithm_of(size, place, precision)
-                update = make_update(algorithm, backend)
-                drawn = batches(size, algorithm, place)
-                rate = calls_per_second(lambda update=update, drawn=drawn: update(drawn), place, seconds)
+            algorithm = algorithm_of(size, place, precision)
+            update = make_update(algorithm, backend)
+            drawn = batches(size, algorithm, place)
+            rate = calls_per_second(lambda update=update, drawn=drawn: update(drawn), place, seconds)
             found[name] = round(rate * UPDATES_PER_CALL * size.policies)
         except RuntimeError as error:  # out of memory, or what a first day on a GPU brings to light
             found[name] = f"failed: {str(error).splitlines()[0][:200]}"
@@ -229,18 +216,45 @@ def run_rates(device: torch.device, seconds: float, learners: tuple[int, ...]) -
                 backend=backend,
             )
             agent = agent_class(stated, config, tuple(range(count)), 10, place)
-            envs = make_vec(ENV, 10 * count)
-            steps = agent.learn(envs, 10**9, *[lambda *_: None] * count)
-            for _ in range(20):
-                next(steps)
-            synchronize(place)
-            start = perf_counter()
-            before = agent.steps
-            while perf_counter() - start < seconds:
-                next(steps)
-            synchronize(place)
-            found[f"{backend}, {count} learners"] = round((agent.steps - before) * count / (perf_counter() - start))
-            envs.close()
+            found[f"{backend}, {count} learners"] = round(step_rate(agent, count, 10, place, seconds) * count)
+    return found
+
+
+def step_rate(agent: Any, learners: int, num_envs: int, device: torch.device, seconds: float) -> float:
+    """Return environment steps per second of each learner, after steps that are not timed."""
+    envs = make_vec(ENV, num_envs * learners)
+    steps = agent.learn(envs, 10**9, *[lambda *_: None] * learners)
+    for _ in range(20):
+        next(steps)
+    synchronize(device)
+    start = perf_counter()
+    before = agent.steps
+    while perf_counter() - start < seconds:
+        next(steps)
+    synchronize(device)
+    rate: float = (agent.steps - before) / (perf_counter() - start)
+    envs.close()
+    return rate
+
+
+def massive_rates(device: torch.device, seconds: float, num_envs: int) -> Cell:
+    """Return environment steps per second of PD-MORL's preset "massive", environments included, by device."""
+    stated = problem(ENV)
+    agent_class = find_agent("pd-morl", stated.action_space)
+    found: Cell = {}
+    for precision in ("float32", "tf32") if device.type == "cuda" else ("float32",):
+        config = agent_class.config_class.preset(
+            "massive",
+            hidden_sizes=(256, 256),
+            random_exploration_steps=0,
+            learning_starts=num_envs,
+            key_update_steps=10**9,
+            precision=precision,
+            backend="cuda-graph" if device.type == "cuda" else "auto",
+        )
+        rate = step_rate(agent_class(stated, config, 0, num_envs, device), 1, num_envs, device, seconds)
+        found[f"{device.type}, {precision}, steps/s"] = round(rate)
+        found[f"{device.type}, {precision}, updates/s"] = round(rate * config.updates_per_step, 1)
     return found
 
 
@@ -280,6 +294,8 @@ def jobs(device: torch.device, quick: bool) -> list[tuple[str, Callable[[], Cell
     found += [(str(size), lambda size=size: update_rates(size, device, seconds)) for size in sizes]
     whole = (f"{ENV}, 256-256, steps/s", lambda: run_rates(device, 0.2 if quick else 4.0, learners))
     found.insert(4, whole)
+    envs = 64 if quick else 1024
+    found.insert(5, (f"{ENV}, massive, {envs} environments", lambda: massive_rates(device, 4 * seconds, envs)))
     env, steps = ("deep-sea-treasure-v0", 400) if quick else (ENV, 20_000)
     found.append((f"{env}, {steps} steps", lambda: time_to_hypervolume(env, device, steps)))
     return found

@@ -3,10 +3,14 @@
     python benchmarks/mec.py                            all agents, five seeds: train what is missing, then the tables
     python benchmarks/mec.py --agents six --seeds 0 1   some of it
     python benchmarks/mec.py --table                    what is trained so far
+    python benchmarks/mec.py --agents varied edges-2 edges-6 edges-10 --write docs/results/mec-contexts.md
+                                                        what one agent for all contexts loses to agents for one context
 
 Dispatchers: uniform, all cloud, random edge, least backlog; LinUCB, trained for each preference on episodes of its own;
 and the myopic dispatcher, which knows exactly what each server would earn now and takes the best for the preference.
-Agents: "six" is trained on six edge servers, "varied" on 1 to 8 with other clocks in every episode, "edges-E" on E.
+Agents: "six" is trained on six edge servers, "varied" on 1 to 8 with other clocks in every episode, "edges-E" on E with
+other clocks in every episode: the agent specific to that context. The loss of "varied" in a context is the share of
+that agent's hypervolume that it lacks, seed by seed (the paper's is 1.7 % over its contexts).
 
 Every number is a mean over the same episodes, which nobody has trained on. The hypervolume of a context is taken from
 (delay of random edge, 1.1 times the energy of the myopic dispatcher under the preference 1 for delay), both measured
@@ -48,6 +52,8 @@ TRAINING_SEED = 777
 CLOCKS: dict[str, Any] = {"cloud_clock": "3.5-4.5", "edge_clock": "1.75-2.25"}  # GHz, of the paper's training
 ROOM = 10
 """Edge servers that observations have room for where their number varies."""
+SEEN = 8
+"""Most edge servers that the varied agent is trained on."""
 FIXED = ("uniform", "all cloud", "random edge", "least backlog")
 
 
@@ -70,6 +76,8 @@ class Arguments:
     """Numbers of edge servers on which the varied agent is measured."""
     table: bool = False
     """Train nothing; show what is finished."""
+    write: Path | None = None
+    """Also write the tables there, and the loss in every context and seed beside them as JSON."""
     quick: bool = False
     """One short run of two agents, a few episodes: does it run?"""
 
@@ -293,8 +301,8 @@ def spread(values: list[float]) -> str:
     return f"{mean(values):.4f}" + (f" +- {stdev(values):.4f} ({len(values)} seeds)" if len(values) > 1 else "")
 
 
-def table_of_six(arguments: Arguments) -> None:
-    """Print hypervolumes on six edge servers, as shares of the myopic dispatcher's."""
+def table_of_six(arguments: Arguments) -> list[str]:
+    """Return the lines of the table of hypervolumes on six edge servers, as shares of the myopic dispatcher's."""
     episodes = arguments.episodes
     fronts = {name: roll_out(dispatcher(BASELINES[ENV][name]), {}, episodes)[None] for name in FIXED}
     six = [policy for name, policy in BASELINES[ENV].items() if name.startswith("myopic")]
@@ -305,10 +313,14 @@ def table_of_six(arguments: Arguments) -> None:
     fronts["myopic"] = myopic_front({}, episodes, arguments.divisions)
     reference = reference_point(fronts["myopic"], {}, episodes)
     best = hypervolume(fronts["myopic"], reference)
-    print(f"Six edge servers, reference point {reference.round(2).tolist()}; the myopic hypervolume is {best:.1f}.\n")
-    print("| dispatcher | hypervolume / myopic | points | lowest delay, s | lowest energy, J |\n|---|---|---|---|---|")
+    lines = [
+        f"Six edge servers, reference point {reference.round(2).tolist()}; the myopic hypervolume is {best:.1f}.",
+        "",
+        "| dispatcher | hypervolume / myopic | points | lowest delay, s | lowest energy, J |",
+        "|---|---|---|---|---|",
+    ]
     for name, points in fronts.items():
-        print(row(name, [hypervolume(points, reference) / best], [points]))
+        lines.append(row(name, [hypervolume(points, reference) / best], [points]))
     for agent in arguments.agents:
         if agent not in ("six", "varied"):
             continue
@@ -317,7 +329,8 @@ def table_of_six(arguments: Arguments) -> None:
         measured = [agent_front(run, "six", options, arguments) for run in runs]
         if measured:
             shares = [hypervolume(points, reference) / best for points in measured]
-            print(row(f"GMORL, {agent}", shares, measured), flush=True)
+            lines.append(row(f"GMORL, {agent}", shares, measured))
+    return lines
 
 
 def row(name: str, shares: list[float], fronts: list[Points]) -> str:
@@ -327,32 +340,109 @@ def row(name: str, shares: list[float], fronts: list[Points]) -> str:
     return f"| {name} | {spread(shares)} | {counts:.0f} | {ends[0]:.0f} | {ends[1]:.2f} |"
 
 
-def table_of_contexts(arguments: Arguments) -> None:
-    """Print the hypervolume of the varied agent in every context, beside the myopic one and agents trained there."""
-    print("\n| edge servers | varied / myopic | varied / trained there | seeds |\n|---|---|---|---|")
-    for edges in arguments.contexts:
-        options = context_options(edges)
-        myopic_points = myopic_front(options, arguments.episodes, arguments.divisions)
-        reference = reference_point(myopic_points, options, arguments.episodes)
-        best = hypervolume(myopic_points, reference)
-        shares: dict[str, list[float]] = {}
-        for agent in ("varied", f"edges-{edges}"):
-            if agent in arguments.agents:
-                runs = [run for seed in arguments.seeds if (run := trained(agent, seed, arguments)) is not None]
-                measured = [agent_front(run, f"edges-{edges}", options, arguments) for run in runs]
-                shares[agent] = [hypervolume(points, reference) / best for points in measured]
-        varied = shares.get("varied", [])
-        own = shares.get(f"edges-{edges}", [])
-        against = f"{mean(varied) / mean(own):.4f}" if varied and own else "-"
-        seeds = f"{len(varied)}, {len(own)}"
-        print(f"| {edges} | {spread(varied) if varied else '-'} | {against} | {seeds} |", flush=True)
+@dataclass(frozen=True)
+class Context:
+    """How two agents do in one context.
+
+    Attributes:
+        edges: number of edge servers.
+        varied: seed -> hypervolume of the agent that was trained on 1 to 8 servers, as a share of the myopic one.
+        own: the same of the agent that was trained there.
+    """
+
+    edges: int
+    varied: dict[int, float]
+    own: dict[int, float]
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """Return the share of the own agent's hypervolume that the varied one lacks, by seed; negative: it has more."""
+        return {seed: 1.0 - self.varied[seed] / own for seed, own in self.own.items() if seed in self.varied}
+
+
+def measured_context(edges: int, arguments: Arguments) -> Context:
+    """Return how the varied agent and the one that is specific to a context do there.
+
+    Args:
+        edges: number of edge servers.
+        arguments: agents, seeds, episodes and preferences.
+    """
+    options = context_options(edges)
+    myopic_points = myopic_front(options, arguments.episodes, arguments.divisions)
+    reference = reference_point(myopic_points, options, arguments.episodes)
+    best = hypervolume(myopic_points, reference)
+    shares: dict[str, dict[int, float]] = {"varied": {}, f"edges-{edges}": {}}
+    for agent, by_seed in shares.items():
+        for seed in arguments.seeds if agent in arguments.agents else ():
+            run = trained(agent, seed, arguments)
+            if run is not None:
+                points = agent_front(run, f"edges-{edges}", options, arguments)
+                by_seed[seed] = hypervolume(points, reference) / best
+    return Context(edges, shares["varied"], shares[f"edges-{edges}"])
+
+
+def table_of_contexts(contexts: list[Context]) -> list[str]:
+    """Return the lines of the table of the varied agent in every context, and what it loses over all of them."""
+    lines = [
+        "| edge servers | varied / myopic | trained there / myopic | loss against trained there |",
+        "|---|---|---|---|",
+    ]
+    for context in contexts:
+        cells = [list(part.values()) for part in (context.varied, context.own)]
+        losses = list(context.losses.values())
+        words = [spread(values) if values else "-" for values in cells]
+        lines.append(f"| {context.edges} | {' | '.join(words)} | {percent(losses)} |")
+    for what, chosen in (
+        ("1 to 8, which it has seen", [one for one in contexts if one.edges <= SEEN]),
+        ("9 and 10, which it has not", [one for one in contexts if one.edges > SEEN]),
+        ("all", contexts),
+    ):
+        losses = [loss for context in chosen for loss in context.losses.values()]
+        if losses:
+            lines.append(f"| {what} | | | {percent(losses)} |")
+    return lines
+
+
+def percent(losses: list[float]) -> str:
+    """Return mean, least and largest of some shares as percentages."""
+    if not losses:
+        return "-"
+    spoken = f"{100 * mean(losses):.1f} %"
+    if len(losses) == 1:
+        return spoken
+    return f"{spoken} ({100 * min(losses):.1f} to {100 * max(losses):.1f}, {len(losses)} pairs)"
+
+
+def write_page(file: Path, lines: list[str], contexts: list[Context], arguments: Arguments) -> None:
+    """Write the tables as a page, and beside it the hypervolumes of every context and seed as JSON.
+
+    Args:
+        file: of the page.
+        lines: of the tables.
+        contexts: that were measured.
+        arguments: of the script.
+    """
+    head = [
+        "# GMORL across numbers of servers",
+        "",
+        f"<!-- `python benchmarks/mec.py --write {file}` writes this page. -->",
+        "",
+        f"`{ENV}`, clocks of 3.5 to 4.5 GHz (cloud) and 1.75 to 2.25 GHz (edge) drawn for every episode.",
+        f"Hypervolumes of {arguments.divisions + 1} preferences on {arguments.episodes} episodes that nobody was",
+        "trained on, as shares of the myopic dispatcher's there, which is told exactly what every placement would",
+        "cost. The loss compares agents of the same seed. [GMORL](../agents/gmorl.md) describes the agent.",
+        "",
+    ]
+    file.write_text("\n".join([*head, *lines, ""]))
+    table = {str(one.edges): {"varied": one.varied, "own": one.own, "losses": one.losses} for one in contexts}
+    file.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
 
 
 def main(arguments: Arguments) -> None:
-    """Train what is missing, then print both tables."""
+    """Train what is missing, seed by seed, then print the tables."""
     if arguments.quick:
         arguments = Arguments(
-            agents=["six", "varied"],
+            agents=["six", "varied", "edges-2"],
             seeds=[0],
             total_steps=3_000,
             folder=Path("runs/mec-quick"),
@@ -360,9 +450,19 @@ def main(arguments: Arguments) -> None:
             divisions=4,
             contexts=[2],
         )
-    table_of_six(arguments)
+    for seed in arguments.seeds:
+        for agent in arguments.agents:
+            trained(agent, seed, arguments)
+    lines: list[str] = []
+    if "six" in arguments.agents:
+        lines += [*table_of_six(arguments), ""]
+    contexts: list[Context] = []
     if "varied" in arguments.agents:
-        table_of_contexts(arguments)
+        contexts = [measured_context(edges, arguments) for edges in arguments.contexts]
+        lines += table_of_contexts(contexts)
+    print("\n".join(lines), flush=True)
+    if arguments.write is not None:
+        write_page(arguments.write, lines, contexts, arguments)
 
 
 if __name__ == "__main__":

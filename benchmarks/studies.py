@@ -1,20 +1,26 @@
-"""What a study adds to the runs that it trains, and what a second worker gains.
+"""What a study adds to the runs that it trains, in processes and on Ray, and what a second worker gains.
 
     python benchmarks/studies.py              runs of about a minute on a core of a recent machine
+    python benchmarks/studies.py --no-ray     where Ray is not installed
     python benchmarks/studies.py --quick      does it work?
 
-The same runs are trained three times: each by a `morl train` of its own, by `morl study --workers 1` and by `morl study
---workers 2`. A study that finds all runs done shows what it costs once: start, checks, looking at folders. The overhead
-of a run is what is left: (study - once - sum of the trainings) / runs, in seconds of wall clock and of processor time;
-the latter is what counts on a machine that does other things too. Goal: under 2 seconds, and 1 % of a run of a minute.
+The same runs are trained by a `morl train` of their own each, and by `morl study` with one worker and with two, in
+processes of this machine and on a Ray cluster that the study starts here. A study that finds all runs done shows what
+it costs once: start, checks, looking at folders, and Ray's own processes. The overhead of a run is what is left: (study
+- once - sum of the trainings) / runs, in seconds of wall clock and of processor time; the latter is what counts on a
+machine that does other things too, whose load is printed. Goal: under 2 seconds, and 1 % of a run of a minute.
+
+Processor time is that of a command and all processes that it started, sampled from /proc, because nobody waits for
+Ray's; what a process takes after its last sample is missing. RAY_worker_niceness=0 in the environment gives Ray's
+workers the priority of the other processes.
 """
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +28,10 @@ from typing import NamedTuple
 import tyro
 
 MORL = [sys.executable, "-m", "morl"]
+MARK = "MORL_BENCHMARK_COMMAND"
+"""Environment variable by which the processes of a command are known, whoever their parent is."""
+SAMPLE_SECONDS = 0.25
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Arguments:
     steps: int = 120_000
     """Environment steps of a run."""
     runs: int = 4
+    ray: bool = True
     quick: bool = False
     """Two runs of 1,000 steps."""
 
@@ -47,12 +58,31 @@ class Seconds(NamedTuple):
 
 def timed(command: list[str], folder: Path) -> Seconds:
     """Run a command in a folder, and return what it took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    mark = uuid.uuid4().hex
+    used: dict[int, float] = {}
     begin = time.monotonic()
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    wall = time.monotonic() - begin
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Seconds(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    with subprocess.Popen(
+        command, cwd=folder, env=os.environ | {MARK: mark}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while process.poll() is None:
+            used.update(processor_seconds(f"{MARK}={mark}".encode()))
+            time.sleep(SAMPLE_SECONDS)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Seconds(time.monotonic() - begin, sum(used.values()))
+
+
+def processor_seconds(mark: bytes) -> dict[int, float]:
+    """Return the processor time of the processes that have an entry in their environment: process id -> seconds."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes():
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                found[int(folder.name)] = (int(fields[11]) + int(fields[12])) / TICKS
+        except OSError:  # it has ended meanwhile, or belongs to somebody else
+            continue
+    return found
 
 
 def main(arguments: Arguments) -> None:
@@ -60,6 +90,16 @@ def main(arguments: Arguments) -> None:
     runs = 2 if arguments.quick else arguments.runs
     steps = 1_000 if arguments.quick else arguments.steps
     os.environ["OMP_NUM_THREADS"] = "1"
+    executors = {"processes": [], "Ray": ["--ray", "local"]} if arguments.ray else {"processes": []}
+    rows: dict[str, Seconds] = {}
+    print(f"{runs} runs of {arguments.agent} on {arguments.env}, {steps:,} steps; {os.cpu_count()} cores")
+    print(f"{'':34}{'wall clock':>12}{'processor':>12}{'load':>8}", flush=True)
+
+    def note(title: str, found: Seconds) -> None:
+        rows[title] = found
+        load = os.getloadavg()[0]
+        print(f"{title:34}{found.wall:10.2f} s{found.processor:10.2f} s{load:8.1f}", flush=True)
+
     with tempfile.TemporaryDirectory(prefix="morl-studies-") as name:
         folder = Path(name)
         text = f'total_steps = {steps}\nseeds = {runs}\nenvs = ["{arguments.env}"]\nagents = ["{arguments.agent}"]\n'
@@ -67,27 +107,24 @@ def main(arguments: Arguments) -> None:
         train = [*MORL, "train", arguments.agent, arguments.env, "--total-steps", str(steps), "--seed"]
         timed([*train, "99", "--run-dir", "first"], folder)  # compiles what is not compiled yet
         trained = [timed([*train, str(seed), "--run-dir", f"run-{seed}"], folder) for seed in range(runs)]
-        study = [*MORL, "study", "study.toml", "--workers"]
-        studies = {workers: timed([*study, str(workers), "--folder", f"by-{workers}"], folder) for workers in (1, 2)}
-        once = timed([*study, "1", "--folder", "by-1"], folder)
-    alone = Seconds(sum(one.wall for one in trained), sum(one.processor for one in trained))
-    print(f"{runs} runs of {arguments.agent} on {arguments.env}, {steps:,} steps; {os.cpu_count()} cores")
-    print(f"{'':34}{'wall clock':>12}{'processor':>12}")
-    rows = {
-        "morl train, one after another": alone,
-        "morl study, 1 worker": studies[1],
-        "morl study, 2 workers": studies[2],
-        "a study with nothing to do": once,
-        "overhead of a run": Seconds(
-            (studies[1].wall - once.wall - alone.wall) / runs,
-            (studies[1].processor - once.processor - alone.processor) / runs,
-        ),
-    }
-    for title, found in rows.items():
-        print(f"{title:34}{found.wall:10.2f} s{found.processor:10.2f} s")
-    share = 100.0 * rows["overhead of a run"].processor * runs / alone.processor
-    print(f"overhead as a share of the processor time of a run: {share:.1f} %")
-    print(f"2 workers end a study {studies[1].wall / studies[2].wall:.2f} times sooner than 1")
+        alone = Seconds(sum(one.wall for one in trained), sum(one.processor for one in trained))
+        note("morl train, one after another", alone)
+        for executor, words in executors.items():
+            for workers in (1, 2):
+                study = [*MORL, "study", "study.toml", *words, "--workers", str(workers)]
+                note(f"{executor}, at once: {workers}", timed([*study, "--folder", f"{executor}-{workers}"], folder))
+            once = timed([*study, "--folder", f"{executor}-2"], folder)
+            note(f"{executor}, nothing to do", once)
+            one = rows[f"{executor}, at once: 1"]
+            wall = (one.wall - once.wall - alone.wall) / runs
+            note(
+                f"{executor}, overhead of a run",
+                Seconds(wall, (one.processor - once.processor - alone.processor) / runs),
+            )
+    for executor in executors:
+        share = 100.0 * rows[f"{executor}, overhead of a run"].processor * runs / alone.processor
+        gain = rows[f"{executor}, at once: 1"].wall / rows[f"{executor}, at once: 2"].wall
+        print(f"{executor}: overhead is {share:.1f} % of a run's processor time; 2 workers end {gain:.2f} times sooner")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from morl.experiment.front import Front
     from morl.experiment.logger_choice import CSV, JSONLines, MLflow, TensorBoard, WandB
     from morl.experiment.loggers import LoggedRun, Logger
+    from morl.experiment.novelty import novelty
     from morl.experiment.on_step import Progress
     from morl.experiment.resuming import resume
     from morl.experiment.run import Run, evaluate, load
@@ -41,6 +42,7 @@ __all__ = [
     "load",
     "load_policy",
     "make_vec",
+    "novelty",
     "resume",
     "study",
     "train",
@@ -64,6 +66,7 @@ _HOME = {
     "load": "morl.experiment.run",
     "load_policy": "morl.acting",
     "make_vec": "morl.envs",
+    "novelty": "morl.experiment.novelty",
     "resume": "morl.experiment.resuming",
     "study": "morl.studies.study",
     "train": "morl.experiment.training",

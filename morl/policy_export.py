@@ -65,6 +65,7 @@ EXPORTED_FIELDS: Final = frozenset(
         "memory_size",
         "shared_rows",
         "policy_set",
+        "preference_bins",
     }
 )
 """Fields of `PolicySpec` that a graph honors; a policy in which another one is set is refused."""

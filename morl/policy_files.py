@@ -31,11 +31,14 @@ from morl.learning.types import (
     PolicySet,
     PolicySetForm,
     RowShape,
+    Thermometer,
 )
 from morl.protocols import FloatArray
 
 FORMAT = 2
 """Of policy files; format 1 (0.1.0.dev) held parts of a learner."""
+MAX_BINS: Final = 10_000
+"""Bins of a thermometer code: more than any network should have inputs for a preference."""
 LARGEST_FILE: Final = 2**29
 """Bytes of a policy file that is read."""
 
@@ -97,11 +100,18 @@ class PolicySpec:
     (`morl.learning.equivariant`)."""
     policy_set: PolicySet | None = None
     """How the network's parameters depend on the preference (`morl.learning.policy_sets`); None: they do not."""
+    preference_bins: int = 0
+    """Bins of the thermometer code in which the network sees preferences (`morl.learning.thermometer`); 0: numbers."""
 
     @property
     def rows(self) -> RowShape | None:
         """Return the rows of observations over which weights are shared; None: there are none."""
         return row_shape(self.observation_space, self.action_space) if self.shared_rows else None
+
+    @property
+    def thermometer(self) -> Thermometer | None:
+        """Return the columns that the network sees in thermometer code; None: there are none."""
+        return Thermometer(len(self.objectives), self.preference_bins) if self.preference_bins else None
 
     @property
     def stochastic(self) -> bool:
@@ -161,6 +171,8 @@ class PolicySpec:
             "utility": isinstance(self.utility, str),
             "ensemble": type(self.ensemble) is int and self.ensemble > 0,
             "memory_size": type(self.memory_size) is int and self.memory_size >= 0,
+            "preference_bins": type(self.preference_bins) is int
+            and 0 <= self.preference_bins <= (MAX_BINS if self.conditioned is True else 0),
             "augmented_units": all(len(unit) == count for unit in units),
             **{
                 name: isinstance(getattr(self, name), bool)

@@ -84,6 +84,7 @@ class PolicyNetwork:
             network=spec.network,
             rows=spec.rows,
             policy_set=spec.policy_set,
+            thermometer=spec.thermometer,
         )
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)
         seen = spec.memory_size or inputs

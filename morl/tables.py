@@ -16,6 +16,8 @@ LONGEST_LABEL = 60
 """Characters of a name in a cell where the terminal has room."""
 SHORTEST_LABEL = 16
 """Characters of a name that even a narrow terminal shows."""
+SHORTEST_KEY = 8
+"""Characters of a name that rows are told apart by, where the numbers beside it would not fit otherwise."""
 WIDTH_IN_FILES = 1000
 """Columns where the output is neither a terminal nor given a width by COLUMNS."""
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
@@ -79,6 +81,13 @@ class Column:
         """Return its width in a terminal, frame included."""
         return max(map(len, (self.title, *self.cells))) + 3
 
+    def elided(self, longest: int) -> "Column":
+        """Return the column as a terminal shows it: its names have at most `longest` characters."""
+        shown = [visible(cell) for cell in self.cells]
+        if self.left and not self.whole:
+            shown = [elided(cell, longest) for cell in shown]
+        return replace(self, title=elided(visible(self.title), LONGEST_TITLE), cells=tuple(shown))
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShownTable:
@@ -104,22 +113,13 @@ class ShownTable:
             width: columns of the terminal.
         """
         longest = max(SHORTEST_LABEL, min(LONGEST_LABEL, width // 3))
-        columns = [
-            replace(
-                one,
-                title=elided(visible(one.title), LONGEST_TITLE),
-                cells=tuple(
-                    elided(visible(cell), longest) if one.left and not one.whole else visible(cell)
-                    for cell in one.cells
-                ),
-            )
-            for one in self.columns
-        ]
+        kept = list(self.columns)
         lost: list[str] = []
-        while sum(one.width for one in columns) >= width and any(one.dropped for one in columns):
-            worst = max(columns, key=lambda one: one.dropped)
-            columns.remove(worst)
-            lost.append(worst.title)
+        while sum(one.elided(longest).width for one in kept) >= width and any(one.dropped for one in kept):
+            worst = max(kept, key=lambda one: one.dropped)
+            kept.remove(worst)
+            lost.append(elided(visible(worst.title), LONGEST_TITLE))
+        columns = _with_room([one.elided(longest) for one in kept], kept, width)
         notes = [visible(note) for note in self.notes]
         if lost:
             notes.append(f"not shown in {width} columns: {', '.join(reversed(lost))}")
@@ -188,6 +188,28 @@ def facts_html(title: str, facts: Sequence[tuple[str, object]]) -> str:
 
 def _html(text: object) -> str:
     return html.escape(visible(text))
+
+
+def _with_room(shown: Sequence[Column], columns: Sequence[Column], width: int) -> list[Column]:
+    """Return columns of which those that name rows leave room for the widest of the others, as far as that is possible.
+
+    Their names are elided further, as long as different ones stay different.
+
+    Args:
+        shown: the columns as they are elided now.
+        columns: the columns whole.
+        width: columns of the terminal.
+    """
+    found = list(shown)
+    longest = max((len(cell) for one in shown if one.key and not one.whole for cell in one.cells), default=0)
+    others = max((one.width for one in shown if not one.key), default=0)
+    while longest > SHORTEST_KEY and others + sum(one.width for one in found if one.key) >= width:
+        longest -= 1
+        shorter = [whole.elided(longest) if one.key else one for whole, one in zip(columns, found, strict=True)]
+        if any(len(set(one.cells)) < len(set(before.cells)) for one, before in zip(shorter, shown, strict=True)):
+            break
+        found = shorter
+    return found
 
 
 def _blocks(columns: Sequence[Column], width: int) -> list[list[Column]]:

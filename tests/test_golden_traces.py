@@ -66,6 +66,8 @@ GMORL: dict[str, Any] = {
 }
 MO_PG: dict[str, Any] = {"method": "mo-pg", "population": 2, "initial_episodes": 3, "hidden_sizes": (8,)}
 MO_TSIVR_PG = MO_PG | {"method": "mo-tsivr-pg", "episodes": 2, "inner_steps": 3}
+MOGFN_ORDER: dict[str, Any] = {"loss": "order-preserving", "batch_size": 4, "hidden_sizes": (16,)}
+MOGFN: dict[str, Any] = {"batch_size": 4, "hidden_sizes": (16,), "hidden_sizes_z": (8,), "preference_bins": 4}
 BOUND = {"constraints": {"flood": ">= -60"}}
 
 CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
@@ -107,6 +109,9 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "morl-d-transfer": ("morl-d", CONTINUOUS, OFF_POLICY | {"preset": "transfer"}, ("eager", "numba")),
     "gmorl": ("gmorl", DISCRETE, GMORL, ("eager",)),
     "gmorl-rows": ("gmorl", "mec-offloading-v0", GMORL | {"preferences": "even"}, ("eager",)),
+    "mogfn-pc": ("mogfn-pc", "hyper-grid-v0", MOGFN, ("eager",)),
+    "mogfn-pc-tree": ("mogfn-pc", SHORT, MOGFN | {"parents": "tree", "scalarization": "weighted-log-sum"}, ("eager",)),
+    "mogfn-pc-order": ("mogfn-pc", "hyper-grid-v0", MOGFN_ORDER, ("eager",)),
     "morl-d-ppo": ("morl-d", CONTINUOUS, ON_POLICY | {"solver": "ppo"}, ("eager", "numba")),
 }
 """Trace -> agent, environment, settings that make it short, and the backends that execute it."""

@@ -81,6 +81,7 @@ def specs(draw: Any) -> PolicySpec:
     discrete = head in ("categorical", "action-values")
     augmented = draw(st.booleans())
     utility = draw(st.sampled_from(sorted(UTILITIES)))
+    conditioned = draw(st.booleans())
     return PolicySpec(
         agent="random",
         head=head,
@@ -91,7 +92,8 @@ def specs(draw: Any) -> PolicySpec:
         action_space=spaces.Discrete(4, start=2) if discrete else draw(st.sampled_from(ACTIONS)),
         objectives=OBJECTIVES,
         one_hot=draw(st.booleans()),
-        conditioned=draw(st.booleans()),
+        conditioned=conditioned,
+        preference_bins=draw(st.sampled_from([0, 5])) if conditioned else 0,
         augmented_units=(2.0, 0.5, 3.0) if augmented else None,
         reward_units=draw(st.sampled_from([None, (10.0, 1.0, 0.1)])) if augmented else None,
         utility=utility if head == "action-values" else "linear",

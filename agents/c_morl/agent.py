@@ -367,8 +367,7 @@ class CMORL:
         if cut.size and self.discount < 1.0:  # without discount an endless task has no value: the limit is its end
             last = self.observations.copy()
             last[cut] = self.encode(final_observations(infos, cut))
-            values = tasks.population.final_values(tasks.rollout.normalize(last))
-            tasks.rollout.bootstrap_truncated(values)
+            tasks.population.bootstrap_truncated(tasks.rollout.normalize(last))
 
     def _reset(self, envs: VectorEnvironment) -> NDArray[np.float32]:
         """Reset the environments and return their encoded observations [env, width]."""

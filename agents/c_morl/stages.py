@@ -196,6 +196,7 @@ class TaskPopulation:
             final_observations: [env, width] encoded, not normalized: after the last step.
         """
         population = self.population
+        population.settle()
         final = self.rollout.normalize(final_observations)
         samples, sigma = compute_advantages(
             self.rollout, population.network, population.parameters, final, self.setup.config.gae_lambda

@@ -43,6 +43,7 @@ from morl.learning.processor import restore_generator
 from morl.learning.replay import ReplayBuffer, split_pixels
 from morl.learning.sampled_batches import SampledBatches, linear_utility
 from morl.learning.scalarization import AugmentedState
+from morl.learning.staging import Staging
 from morl.learning.types import RowShape
 from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import dirichlet, finest_lattice
@@ -109,6 +110,7 @@ class GMORL:
         no_accrued_reward = AugmentedState(encoder.width, np.ones(self.num_objectives), enabled=False)
         self.collector = Collector(num_envs, encoder.encode, no_accrued_reward, settings.discount, problem)
         self.replay, self.bytes = _replay_buffers(problem, config, encoder, device)
+        self.staging = Staging(device)
         self.random = stream(seed, "preferences")
         self.exploration = torch.Generator(device).manual_seed(derived_seed(seed, "exploration"))
         self.sampling = torch.Generator(device).manual_seed(derived_seed(seed, "replay"))
@@ -175,13 +177,14 @@ class GMORL:
         while self.steps < total_steps:
             actions = self._random() if self.steps < self.config.random_exploration_steps else self._explore()
             transitions = self.collector.step(envs, actions + self.first_action)
-            self._store(actions, transitions)
+            transitions |= {"action": actions[:, None], "preference": self.preferences}
             self._assign_preferences(transitions["ended"][:, 0])
             self.steps += self.num_envs
             due = self._updates_due()
+            redrawn = self._store(transitions, due)
             if due:
                 self._decay_learning_rate()
-                self.latest = self.run_updates(self._sample(due))
+                self.latest = self.run_updates(self._sample(redrawn))
             yield
 
     def act(
@@ -244,42 +247,61 @@ class GMORL:
 
     def _explore(self) -> IndexArray:
         """Return actions [env] drawn from pi(. | s, w)."""
-        assert self.collector.observations is not None
-        states = np.concatenate([self.collector.observations, self.preferences], axis=1)
-        masks = self.collector.masks
-        allowed = None if masks is None else torch.as_tensor(masks, device=self.device)[None]
-        weights = self._tensor(self.preferences)[None]
-        drawn = self.sac.explore(self._tensor(states)[None], linear_utility(weights), self.exploration, allowed)
+        inputs = self.staging.take(self._inputs())
+        weights = inputs["states"][..., -self.num_objectives :]
+        drawn = self.sac.explore(inputs["states"], linear_utility(weights), self.exploration, inputs.get("allowed"))
         actions: IndexArray = drawn[0, :, 0].cpu().numpy()
         return actions
 
+    def _inputs(self) -> dict[str, NDArray[Any]]:
+        """Return what the policy acts on: "states" (s, w) [1, env, width], and "allowed" choices where there are."""
+        assert self.collector.observations is not None
+        states = np.concatenate([self.collector.observations, self.preferences], axis=1, dtype=np.float32)
+        inputs: dict[str, NDArray[Any]] = {"states": states[None]}
+        if self.collector.masks is not None:
+            inputs["allowed"] = self.collector.masks[None]
+        return inputs
+
     # --- Learning -----------------------------------------------------------------------------------------------------
 
-    def _store(self, actions: IndexArray, transitions: Mapping[str, NDArray[Any]]) -> None:
-        """Store one transition of every environment, with the preference that it acted for."""
-        columns = {name: self._tensor(values)[None] for name, values in transitions.items()}
-        columns |= {"action": self._tensor(actions[:, None])[None], "preference": self._tensor(self.preferences)[None]}
+    def _store(self, transitions: Mapping[str, NDArray[Any]], updates: int) -> Tensor:
+        """Store one transition of every environment; return new preferences [1, update, batch, objective] for updates.
+
+        Args:
+            transitions: columns [env, width] by name, "preference" that the environment acted for among them.
+            updates: number of updates that come next.
+        """
+        redrawn = self._draw_preferences(updates * self.config.batch_size) if updates else self.even[:0]
+        arrays = {"redrawn": redrawn.astype(np.float32)}
+        buffers: dict[str, tuple[ReplayBuffer, type[np.generic]]] = {"rows": (self.replay, np.float32)}
+        columns = dict(transitions)
         if self.bytes is not None:
             columns = split_pixels(columns, self.bytes.columns.get("pixels", 0))
-            self.bytes.add(**{name: columns[name].to(torch.uint8) for name in self.bytes.columns})
-        self.replay.add(**columns)
+            buffers["byte rows"] = (self.bytes, np.uint8)
+        for name, (buffer, dtype) in buffers.items():
+            parts = [columns[each] for each in buffer.columns]
+            arrays[name] = np.concatenate(parts, axis=1, dtype=dtype, casting="unsafe")
+        sent = self.staging.send(arrays, ahead=self._inputs)
+        for name, (buffer, _) in buffers.items():
+            buffer.add_rows(sent[name][None])
+        return sent["redrawn"].view(1, updates, self.config.batch_size, self.num_objectives)
 
     def _updates_due(self) -> int:
         """Return the number of updates that `updates_per_step` asks for and that are not done yet."""
         learned = self.steps - self.config.random_exploration_steps
         return max(0, ceil(learned * self.config.updates_per_step) - self.updates)
 
-    def _sample(self, updates: int) -> SampledBatches:
+    def _sample(self, redrawn: Tensor) -> SampledBatches:
         """Return random transitions for some updates, a share of them under new preferences.
 
         Args:
-            updates: number of updates.
+            redrawn: [1, update, batch, objective] new preferences.
         """
         config = self.config
+        updates = redrawn.shape[1]
         shape = (updates, config.batch_size)
         index = torch.randint(len(self.replay), (1, *shape), generator=self.sampling, device=self.device)
-        weights = self.replay.column("preference")[0][index]
-        redrawn = self._tensor(self._draw_preferences(updates * config.batch_size)).view_as(weights)
+        weights = self.replay.gather_column("preference", index)
         relabeled = torch.rand((1, *shape, 1), generator=self.sampling, device=self.device) < config.relabeled_share
         weights = torch.where(relabeled, redrawn, weights)
         return SampledBatches(
@@ -300,9 +322,6 @@ class GMORL:
         if self.config.learning_rate_half_life is not None:
             rate = self.config.learning_rate / (1.0 + self.updates / self.config.learning_rate_half_life)
             self.sac.settings = replace(self.sac.settings, actor_learning_rate=rate, critic_learning_rate=rate)
-
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=self.device)
 
     # --- Saving -------------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ Where this file departs from the authors' code, and why (docs/agents/mo_tsivr_pg
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,6 @@ from torch.nn.functional import pad
 from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
 from morl.agents.mo_tsivr_pg.config import Config
-from morl.agents.mo_tsivr_pg.episodes import EpisodeBatch, Trajectories, return_deviations
 from morl.agents.mo_tsivr_pg.estimators import (
     discounts,
     importance_weights,
@@ -42,13 +42,15 @@ from morl.agents.mo_tsivr_pg.estimators import (
     truncate,
     without_own,
 )
-from morl.agents.mo_tsivr_pg.objective import find_objective
+from morl.agents.mo_tsivr_pg.objective import find_objective, return_deviations
 from morl.learning.actions import action_map
 from morl.learning.encoders import Architecture
+from morl.learning.episodes import EpisodeBatch, Trajectories
 from morl.learning.observations import observation_encoder
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import actor_critic
 from morl.learning.processor import restore_generator
+from morl.learning.staging import Staging
 from morl.policy_files import PolicyData, PolicySpec
 from morl.preferences import riesz
 from morl.protocols import (
@@ -128,6 +130,7 @@ class MOTSIVRPG:
         """[policy, step, objective] what the latest large batch earned from each step on, the baseline."""
         self.mean: FloatArray | None = None  # [width] of the observations; None: they are not normalized yet
         self.scale: FloatArray | None = None  # [width] 1 / deviation
+        self.staging = Staging(device)
         self.random = torch.Generator(device).manual_seed(derived_seed(seed, "actions"))
         self.bank = PolicyBank(self._spec(problem), device)
         self._publish()
@@ -172,7 +175,7 @@ class MOTSIVRPG:
         while self.steps < total_steps:
             self._collect_step(envs)
             if self.batch.complete:
-                trajectories = self.batch.trajectories(self.device)
+                trajectories = self.batch.trajectories(self.staging)
                 if self.config.normalize and self.scale is None:
                     self._measure_observations(trajectories)
                 elif self.config.method == "mo-pg":
@@ -342,11 +345,13 @@ class MOTSIVRPG:
             observations, infos = envs.reset(seed=derived_seed(self.seed, "environments", self.steps))
             self.masks = self.mask_reader.reset(infos)
             self.observations = self._inputs(observations)
-        inputs = torch.as_tensor(self.observations, device=self.device).unsqueeze(1)
-        allowed = None if self.masks is None else torch.as_tensor(self.masks, device=self.device).unsqueeze(1)
-        acting = torch.as_tensor(self.batch.acting, device=self.device)
+        arrays: dict[str, NDArray[Any]] = {"observations": self.observations[:, None], "acting": self.batch.acting}
+        if self.masks is not None:
+            arrays["allowed"] = self.masks[:, None]
+        sent = self.staging.send(arrays)
         with torch.no_grad():
-            policy = self.network.distribution(self.parameters[acting], inputs, allowed)
+            parameters = self.parameters[sent["acting"]]
+            policy = self.network.distribution(parameters, sent["observations"], sent.get("allowed"))
             chosen: NDArray[np.float32] = policy.sample(self.random).squeeze(1).cpu().numpy()
         observations, rewards, terminated, truncated, infos = envs.step(self.to_environment(chosen))
         columns = {"observation": self.observations, "action": chosen, "reward": rewards}

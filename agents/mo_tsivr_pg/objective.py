@@ -89,6 +89,18 @@ def _point(config: "Config", problem: Problem) -> FloatArray:
     raise ValueError(f"ideal is None, but utility is {config.utility!r}: give the point that it measures returns from")
 
 
+def return_deviations(rewards: FloatArray, factors: FloatArray) -> FloatArray:
+    """Return the standard deviations [policy, objective] of the episodes' discounted returns.
+
+    Args:
+        rewards: [policy, episode, step, objective].
+        factors: [step] gamma^t.
+    """
+    returns = (factors[:, None] * rewards).sum(axis=2)
+    deviations: FloatArray = returns.std(axis=1)
+    return deviations
+
+
 # --- The utilities of the paper's experiments -------------------------------------------------------------------------
 
 

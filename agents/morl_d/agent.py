@@ -182,17 +182,15 @@ class MORLD:
         """Take one step in every sub-environment with the active policies, and store the transitions."""
         if self.collector.observations is None:
             self.collector.reset(envs, derived_seed(self.seed, "environments", self.steps))
-        assert self.collector.observations is not None
-        observations = self._by_policy(self.collector.observations)
-        masks = self.collector.masks
-        allowed = None if masks is None else self._by_policy(masks)
-        actions = solver.explore(observations, allowed).cpu().numpy().reshape(envs.num_envs, -1)
+        inputs = self._inputs()
+        actions = solver.explore(inputs["observations"], inputs.get("masks")).cpu().numpy().reshape(envs.num_envs, -1)
         if self.components.exploration is not None:
             actions = self._with_random_actions(actions, self.components.exploration)
         transitions = self.collector.step(envs, self.components.actions.to_environment(actions))
         transitions["action"] = actions
         self.bounds.observe(transitions["total"][transitions["ended"][:, 0]])
-        solver.observe({name: self._by_policy(column) for name, column in transitions.items()})
+        columns = {name: self._by_policy(column) for name, column in transitions.items()}
+        solver.observe(columns, following=self._inputs)
         self.steps += envs.num_envs
         self.policy_steps[self.active] += envs.num_envs // self.num_active
 
@@ -303,9 +301,9 @@ class MORLD:
         mean_returns = self.returns[policies].sum(axis=1) / max(1, self.returns.shape[1])
         self.solver.load(
             policies,
-            self._tensor(self.weights[policies]),
-            self._tensor(self.bounds.as_array()),
-            self._tensor(mean_returns),
+            _tensor(self.weights[policies]),
+            _tensor(self.bounds.as_array()),
+            _tensor(mean_returns),
         )
 
     def _utilities(self) -> FloatArray:
@@ -332,6 +330,14 @@ class MORLD:
                 return self.neighbours[policies]
         return policies[:, None]
 
+    def _inputs(self) -> dict[str, Tensor]:
+        """Return what policies act on [active, env, width]: "observations", and "masks" where there are."""
+        assert self.collector.observations is not None
+        inputs = {"observations": self._by_policy(self.collector.observations)}
+        if self.collector.masks is not None:
+            inputs["masks"] = self._by_policy(self.collector.masks)
+        return inputs
+
     def _by_policy(self, column: NDArray[Any]) -> Tensor:
         """Return a column [env, width] as [active, env, width]: each active policy has a block of environments.
 
@@ -339,9 +345,6 @@ class MORLD:
         """
         rows = torch.as_tensor(np.asarray(column, dtype=np.float32))
         return rows.view(self.num_active, -1, column.shape[1])
-
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.as_tensor(np.asarray(array, dtype=np.float32), device=self.device)
 
     # --- Acting -------------------------------------------------------------------------------------------------------
 
@@ -447,3 +450,7 @@ class MORLD:
         self.collector.observations = None
         if isinstance(self.solver, FollowsEpisodes):
             self.solver.reset_episodes()
+
+
+def _tensor(array: FloatArray) -> Tensor:
+    return torch.as_tensor(np.asarray(array, dtype=np.float32))

@@ -173,6 +173,10 @@ class Config:
     combiner: CombinerName = "weighted-sum"
     """How the objectives' gradients of a policy are combined under its weights: their weighted sum, UPGrad, MGDA,
     PCGrad, CAGrad, Nash-MTL or Aligned-MTL (docs/agents/combiners.md); all but the first need the eager backend."""
+    novelty: Literal["none", "ctnb"] = "none"
+    """What ppo does about novelty_references beside the end of episodes: nothing, or it follows the bisector of the
+    gradients of the task and of novelty while a policy's actions are not novel enough (CTNB); then set novelty_response
+    report (docs/guide/diverse_policies.md)."""
     weighting: WeightingName = "preference"
     """How ppo weighs the objectives under a policy's weights: by the gradient of its utility, by that of Nash welfare,
     maximin or desirability, by the weights after each objective's advantages are normalized, or by what each objective
@@ -203,8 +207,9 @@ class Config:
     """Weight of the entropy bonus of ppo and eupg."""
     gae_lambda: float = 0.95
     """Lambda of the advantages of ppo and eupg (GAE)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the products between hidden layers; bfloat16 needs the eager backend."""
+    precision: Literal["float32", "bfloat16", "tf32"] = "float32"
+    """Precision of products; neither other value works with the numba backend. bfloat16: those between hidden layers;
+    tf32: all of them, on a GPU only."""
     backend: BackendSetting = "auto"
     """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager;
     cuda-graph: captured once and replayed, on a GPU."""

@@ -275,7 +275,8 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
     """Return PPO, or EUPG, whose critic predicts the utility of the return instead of the objectives."""
     expected_utility = inputs.name == "eupg"
     width = inputs.observation_width
-    critic_outputs = 1 if expected_utility else inputs.problem.num_objectives
+    novelty = int(inputs.config.novelty == "ctnb")  # counts as one more objective inside the solver
+    critic_outputs = 1 if expected_utility else inputs.problem.num_objectives + novelty
     network = actor_critic(
         width=width,
         action_space=inputs.problem.action_space,

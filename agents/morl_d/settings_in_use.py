@@ -27,6 +27,7 @@ SOLVERS: Final[Mapping[str, frozenset[str]]] = {
     "tau": OFF_POLICY,
     "policy_delay": SOFT | {"td3"},
     "combiner": SOFT | {"td3", "ppo"},
+    "novelty": frozenset({"ppo"}),
     "weighting": frozenset({"ppo"}),
     "temperature": SOFT,
     "target_entropy_scale": SOFT,

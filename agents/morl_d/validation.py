@@ -64,6 +64,7 @@ def check(config: Config, problem: Problem, num_envs: int) -> None:
     _check_reference(config, problem)
     _check_utility(config, solver.name)
     _check_combiner(config, problem, solver.name)
+    _check_novelty(config)
     _check_cooperation(config)
     _check_networks(config, solver.name)
     _check_masks(config, problem, solver.name)
@@ -226,6 +227,14 @@ def _check_combiner(config: Config, problem: Problem, solver_name: str) -> None:
             f"combiner is {config.combiner!r}, but solver {solver_name!r} combines gradients under linear utilities of"
             f" returns only: take utility 'linear' without augmented_state, or solver 'ppo' (utility is"
             f" {config.utility!r}, augmented_state {config.augmented_state})"
+        )
+
+
+def _check_novelty(config: Config) -> None:
+    if config.novelty == "ctnb" and config.combiner != "weighted-sum":
+        raise ValueError(
+            f"combiner is {config.combiner!r}, but novelty is 'ctnb', whose gradient of the task is the weighted sum:"
+            " take 'weighted-sum'"
         )
 
 

@@ -74,6 +74,7 @@ class PresetConfig:
     hyper_features: int
     batch_size: int
     buffer_size: int
+    preferences_per_transition: int
     one_hot: bool = False
 
     @classmethod
@@ -115,6 +116,11 @@ class PresetConfig:
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
         if self.networks not in get_args(Networks):
             raise ValueError(f"networks is {self.networks!r}, but must be one of {', '.join(get_args(Networks))}")
+        if self.batch_size % self.preferences_per_transition:
+            raise ValueError(
+                f"batch_size is {self.batch_size}, but must be a multiple of preferences_per_transition,"
+                f" {self.preferences_per_transition}"
+            )
         if self.batch_size > self.buffer_size:
             raise ValueError(f"batch_size is {self.batch_size}, but must be at most buffer_size, {self.buffer_size}")
         for name, requirement in self.REQUIREMENTS.items():
@@ -175,6 +181,9 @@ class DiscreteConfig(PresetConfig):
     """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
     relabel_from: RelabelFrom = "dirichlet-corners"
     """Distribution of redrawn preferences: `morl.agents.pd_morl.hindsight.RelabelFrom` (authors: absolute-normal)."""
+    preferences_per_transition: int = 1
+    """Rows of a batch that each sampled transition is in, each under a preference of its own; batch_size is a multiple.
+    More learn a transition for more preferences at once, from fewer transitions."""
     tau: float = 0.005
     """Rate of the target network's soft update, after every gradient update."""
     random_exploration_steps: int = 640
@@ -187,6 +196,9 @@ class DiscreteConfig(PresetConfig):
     """Probability of a random action at the end."""
     exploration_steps: int = 750_000
     """Environment steps over which the probability falls linearly (authors: 75,000 for each of 10 workers)."""
+    exploration_spread: float = 0.0
+    """How differently the environments explore: each takes a random action with the probability to the power of a
+    number of its own between 1 and 1 + this, as in Ape-X (Horgan et al. 2018, whose spread is 7); 0: all the same."""
     preference_divisions: int | None = None
     """Divisions of the lattice that preferences for acting are drawn from (authors: 100, fruit tree 20); None: 100, or
     as fine as 5,000 preferences allow."""
@@ -209,6 +221,19 @@ class DiscreteConfig(PresetConfig):
             "relabel_from": "absolute-normal",
             "oracle_keys": True,
         },
+        "massive": {
+            "batch_size": 8_192,
+            "updates_per_step": 1 / 32,
+            "learning_rate": 1e-3,
+            "tau": 0.01,
+            "critics": 2,
+            "buffer_size": 500_000,
+            "preferences_per_transition": 4,
+            "random_exploration_steps": 5_000,
+            "learning_starts": 5_000,
+            "exploration_end": 0.4,
+            "exploration_spread": 6.0,
+        },
     }
     RANGES = {  # noqa: RUF012
         "learning_rate": POSITIVE,
@@ -220,11 +245,13 @@ class DiscreteConfig(PresetConfig):
         "buffer_size": POSITIVE,
         "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
+        "preferences_per_transition": POSITIVE,
         "tau": SHARE,
         "random_exploration_steps": NOT_NEGATIVE,
         "learning_starts": POSITIVE,
         "exploration_start": SHARE,
         "exploration_end": SHARE,
+        "exploration_spread": NOT_NEGATIVE,
         "exploration_steps": POSITIVE,
         "preference_divisions": POSITIVE,
         "hyper_features": POSITIVE,
@@ -234,6 +261,7 @@ class DiscreteConfig(PresetConfig):
     REQUIREMENTS = {  # noqa: RUF012
         "relabel_from": RELABELING,
         "hyper_features": HYPERNETWORK,
+        "preferences_per_transition": RELABELING,
         "exploration_steps": Requirement(
             lambda config: config.exploration_start != config.exploration_end,
             "exploration_end different from exploration_start",
@@ -339,10 +367,16 @@ class ContinuousConfig(PresetConfig):
     """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75
     """Share of a batch whose preference is redrawn: N_w / (1 + N_w) with the authors' N_w = 3."""
+    preferences_per_transition: int = 1
+    """Rows of a batch that each sampled transition is in, each under a preference of its own; batch_size is a multiple.
+    More learn a transition for more preferences at once, from fewer transitions."""
     tau: float = 0.005
     """Rate of the target networks' soft update."""
     exploration_noise: float = 0.1
     """Standard deviation of the noise on actions in training, in units of half the action range."""
+    exploration_noise_min: float | None = None
+    """Smallest standard deviation of that noise: every environment has one of its own, evenly spread from here up to
+    exploration_noise, as in FastTD3 (Seo et al. 2025); None: all have exploration_noise."""
     noise_correlation: float = 0.0
     """Correlation m of the exploration noise from one step to the next: n <- m n + sqrt(1 - m^2) z, an AR(1) process
     of unit variance. Uniformly random actions are correlated in the same way."""
@@ -359,8 +393,9 @@ class ContinuousConfig(PresetConfig):
     """Environment steps between two evaluations of the key preferences. Without an angle they only detect collapse."""
     key_episodes: int = 1
     """Episodes for each key preference in an evaluation."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the products between hidden layers; bfloat16 needs the eager backend and pays for wide networks."""
+    precision: Literal["float32", "bfloat16", "tf32"] = "float32"
+    """Precision of products; neither other value works with the numba backend. bfloat16: those between hidden layers,
+    which pays for wide networks; tf32: all of them, on a GPU only."""
     backend: BackendSetting = "auto"
     """Backend that executes the updates; auto: numba where it supports the settings and the device, else eager;
     cuda-graph: captured once and replayed, on a GPU."""
@@ -390,6 +425,16 @@ class ContinuousConfig(PresetConfig):
             "key_update_steps": 5_000,
             "key_episodes": 3,
         },
+        "massive": {
+            "batch_size": 8_192,
+            "updates_per_step": 1 / 32,
+            "tau": 0.05,
+            "buffer_size": 1_000_000,
+            "preferences_per_transition": 4,
+            "learning_starts": 5_000,
+            "exploration_noise": 0.4,
+            "exploration_noise_min": 0.05,
+        },
     }
     RANGES = {  # noqa: RUF012
         "actor_angle": NOT_NEGATIVE,
@@ -408,8 +453,10 @@ class ContinuousConfig(PresetConfig):
         "buffer_size": POSITIVE,
         "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
+        "preferences_per_transition": POSITIVE,
         "tau": SHARE,
         "exploration_noise": NOT_NEGATIVE,
+        "exploration_noise_min": NOT_NEGATIVE,
         "noise_correlation": CORRELATION,
         "max_grad_norm": POSITIVE,
         "learning_starts": POSITIVE,
@@ -424,10 +471,16 @@ class ContinuousConfig(PresetConfig):
         "target_noise_clip": Requirement(lambda config: config.target_noise > 0, "target_noise greater than 0"),
         "relabel_from": RELABELING,
         "hyper_features": HYPERNETWORK,
+        "preferences_per_transition": RELABELING,
         "relabeling_starts": RELABELING,
+        "exploration_noise_min": Requirement(
+            lambda config: config.exploration_noise_min < config.exploration_noise, "a larger exploration_noise"
+        ),
         "noise_correlation": Requirement(
             lambda config: config.exploration_noise > 0 or config.random_exploration_steps > 0,
             "exploration_noise or random_exploration_steps greater than 0",
         ),
-        "precision": Requirement(lambda config: len(config.hidden_sizes) > 1, "at least two hidden layers"),
+        "precision": Requirement(
+            lambda config: config.precision == "tf32" or len(config.hidden_sizes) > 1, "at least two hidden layers"
+        ),
     }

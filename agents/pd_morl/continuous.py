@@ -31,7 +31,7 @@ from torch import Tensor
 
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
-from morl.agents.pd_morl.hindsight import HindsightBatches, HindsightReplay, preference_distribution
+from morl.agents.pd_morl.hindsight import Choices, HindsightBatches, HindsightReplay, preference_distribution
 from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
@@ -164,7 +164,7 @@ class ContinuousPDMORL:
             observation_width=self.episodes.observation_width,
             action_width=self.actions.width,
             num_objectives=problem.num_objectives,
-            draw_preferences=preference_distribution(config.relabel_from, grid, device),
+            draw_preferences=preference_distribution(config.relabel_from, grid),
             pixels=self.episodes.pixels,
         )
         discount = config.discount
@@ -195,6 +195,10 @@ class ContinuousPDMORL:
         """[learner, 1, objective] c, the unit of each objective's values."""
         self.noise = np.zeros((self.learners.total_envs, self.actions.width))
         """[learner * env, action_width] exploration noise of the latest step, of unit variance."""
+        smallest = config.exploration_noise_min
+        span = 0.0 if smallest is None else max(0.0, config.exploration_noise - smallest)
+        self.noise_levels = config.exploration_noise - span * self.learners.env_levels()[:, None]
+        """[learner * env, 1] standard deviation of the noise on actions."""
 
         self.steps = 0
         self.pretraining_steps = 0
@@ -247,13 +251,13 @@ class ContinuousPDMORL:
                 self._measure_keys(evaluate)
             actions = self._explore()
             step = EnvStep._make(envs.step(self.actions.to_environment(actions)))
-            self.replay.add(self.episodes.advance(actions, step))
+            transitions = self.episodes.advance(actions, step)
             self.steps += self.num_envs
-            updates_due = self._updates_due()
-            if updates_due > 0:
+            batches = self.replay.add(transitions, self._choices(), ahead=self.episodes.inputs)
+            if batches is not None:
                 if self.updates == 0 and config.reward_scale != "none":
                     self.scales = reward_sizes(self.replay.buffer.column("reward"), config.reward_scale)
-                self._learn(self.replay.draw(updates_due, config.batch_size, self._relabeled_share()))
+                self._learn(batches)
             yield
 
     def act(
@@ -320,7 +324,17 @@ class ContinuousPDMORL:
             uniform: FloatArray = torch.special.ndtr(torch.from_numpy(self.noise)).numpy()
             return 2.0 * uniform - 1.0
         actions = self.td3.act(self.episodes.states()).flatten(0, 1).cpu().numpy()
-        return np.clip(actions + config.exploration_noise * self.noise, -1.0, 1.0)
+        return np.clip(actions + self.noise_levels * self.noise, -1.0, 1.0)
+
+    def _choices(self) -> Choices | None:
+        """Return the random numbers of the updates that are due after the latest step; None: there are none."""
+        config = self.config
+        due = self._updates_due()
+        if due <= 0:
+            return None
+        return self.replay.choose(
+            due, config.batch_size, self._relabeled_share(), config.preferences_per_transition, adding=self.num_envs
+        )
 
     def _updates_due(self) -> int:
         """Return the number of updates that `updates_per_step` asks for and that are not done yet."""

@@ -28,7 +28,13 @@ from torch.nn.functional import smooth_l1_loss
 
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
-from morl.agents.pd_morl.hindsight import Batch, HindsightBatches, HindsightReplay, preference_distribution
+from morl.agents.pd_morl.hindsight import (
+    Batch,
+    Choices,
+    HindsightBatches,
+    HindsightReplay,
+    preference_distribution,
+)
 from morl.agents.pd_morl.interpolator import KeyPreferences, aligned_score, alignment_metrics, paper_score
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
@@ -92,7 +98,7 @@ class PDMORL:
             observation_width=self.episodes.observation_width,
             action_width=1,
             num_objectives=self.num_objectives,
-            draw_preferences=preference_distribution(config.relabel_from, grid, device),
+            draw_preferences=preference_distribution(config.relabel_from, grid),
             choices=self.num_actions if problem.action_masks else 0,
             pixels=self.episodes.pixels,
         )
@@ -111,6 +117,8 @@ class PDMORL:
         self.backend = self.run_updates.backend
         self.policy = ConditionedPolicy(problem, "action-values", config, architecture, device, ensemble=config.critics)
 
+        self.exploration_exponents = 1.0 + config.exploration_spread * self.learners.env_levels()
+        """[learner * env]."""
         self.steps = 0
         self.pretraining_steps = 0
         self.updates = 0
@@ -167,11 +175,11 @@ class PDMORL:
                 self._measure_keys(evaluate)
             actions = self._explore()
             step = EnvStep._make(envs.step(actions + self.first_action))
-            self.replay.add(self.episodes.advance(actions[:, None], step))
+            transitions = self.episodes.advance(actions[:, None], step)
             self.steps += self.num_envs
-            updates_due = self._updates_due()
-            if updates_due > 0:
-                self._learn(self.replay.draw(updates_due, config.batch_size, config.relabeled_share))
+            batches = self.replay.add(transitions, self._choices(), ahead=self.episodes.inputs)
+            if batches is not None:
+                self._learn(batches)
             yield
 
     def update(self, batch: Batch) -> None:
@@ -250,6 +258,16 @@ class PDMORL:
 
     # --- Components ---------------------------------------------------------------------------------------------------
 
+    def _choices(self) -> Choices | None:
+        """Return the random numbers of the updates that are due after the latest step; None: there are none."""
+        config = self.config
+        due = self._updates_due()
+        if due == 0:
+            return None
+        return self.replay.choose(
+            due, config.batch_size, config.relabeled_share, config.preferences_per_transition, adding=self.num_envs
+        )
+
     def _learn(self, drawn: HindsightBatches) -> None:
         """Take a gradient step for each batch, executed by the backend."""
         for start in range(0, len(drawn), MAX_UPDATES):
@@ -285,6 +303,10 @@ class PDMORL:
         decay = 1.0 if half_life is None else 1.0 / (1.0 + self.updates / half_life)
         return self.config.learning_rate * decay
 
+    def _exploration_rates(self) -> FloatArray:
+        """Return the probability [learner * env] of a random action, epsilon ** (1 + spread * f) (Ape-X, section 3)."""
+        return np.power(self._exploration_rate(), self.exploration_exponents)
+
     def _exploration_rate(self) -> float:
         """Return epsilon: 1 in the random steps, then falling linearly."""
         config = self.config
@@ -296,8 +318,9 @@ class PDMORL:
     def _explore(self) -> IndexArray:
         """Return epsilon-greedy actions [learner * env], counted from 0: both kinds are allowed ones only."""
         random_actions = self.episodes.random_choices()
-        random = self.learners.uniform() < self._exploration_rate()
-        return np.where(random, random_actions, self._greedy(self.episodes.states(), self.episodes.allowed()))
+        random = self.learners.uniform() < self._exploration_rates()
+        inputs = self.learners.staging.take(self.episodes.inputs())
+        return np.where(random, random_actions, self._greedy(inputs["states"], inputs.get("allowed")))
 
     def _target_scores(self, values: Tensor, preferences: Tensor) -> Tensor:
         """Return the scores [learner, batch, action] by which the target chooses its action.

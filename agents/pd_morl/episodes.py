@@ -1,6 +1,6 @@
 """The environments while the agent acts: the episodes in progress, and the preference that each of them has."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,19 +212,25 @@ class Episodes:
         self.preferences.assign(ended)
         return transitions
 
-    def states(self) -> Tensor:
-        """Return the networks' inputs (s, w) [learner, env, observation_width + objectives]."""
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Return what policies act on: "states" (s, w) [learner, env, observation_width + objectives].
+
+        Where the environment gives action masks, also "allowed" [learner, env, choice].
+        """
         assert self.observations is not None
         states = np.concatenate([self.observations, self.preferences.current], axis=1, dtype=np.float32)
-        return self.learners.split(states)  # one copy to the device
+        inputs: dict[str, NDArray[Any]] = {"states": self.learners.split(states)}
+        if self.masks is not None:
+            inputs["allowed"] = self.learners.split(self.masks)
+        return inputs
+
+    def states(self) -> Tensor:
+        """Return the networks' inputs (s, w) [learner, env, observation_width + objectives] on the device."""
+        return self.learners.staging.take(self.inputs())["states"]
 
     def random_choices(self) -> IndexArray:
         """Return a random choice for each environment [learner * env], each of the allowed ones equally likely."""
         return random_choices(self.learners.uniform(), self._mask_reader.choices, self.masks)
-
-    def allowed(self) -> Tensor | None:
-        """Return the choices that the latest observations allow [learner, env, choice]; None: all, everywhere."""
-        return None if self.masks is None else self.learners.split(self.masks).bool()
 
     def state_dict(self, learner: int = 0) -> StateDict:
         """Return the observations, masks, preferences and random stream of one learner.

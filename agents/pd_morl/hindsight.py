@@ -7,7 +7,7 @@ relabeled copies; here transitions are stored once and preferences are redrawn w
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from morl.agents.pd_morl.learners import Learners, rows
 from morl.learning.processor import restore_generator
 from morl.learning.replay import ReplayBuffer, split_pixels
 from morl.protocols import BoolArray, FloatArray, StateDict
+
+if TYPE_CHECKING:
+    from morl.learning.staging import Arrays
 
 RelabelFrom = Literal["absolute-normal", "dirichlet", "dirichlet-corners", "grid"]
 """Distribution of redrawn preferences: |z| / ||z||_1 as in the authors' code, which is densest at equal weights; the
@@ -89,19 +92,18 @@ def from_grid(grid: Tensor, shape: Sequence[int], generator: torch.Generator) ->
     return grid[torch.randint(len(grid), shape[:-1], generator=generator, device=generator.device)]
 
 
-def preference_distribution(source: RelabelFrom, grid: FloatArray, device: torch.device) -> DrawPreferences:
+def preference_distribution(source: RelabelFrom, grid: FloatArray) -> DrawPreferences:
     """Return the function that draws preferences from a distribution.
 
     Args:
         source: name of the distribution.
         grid: [n, objective] preferences for acting.
-        device: of the random streams.
     """
     distributions: dict[RelabelFrom, DrawPreferences] = {
         "absolute-normal": absolute_normal,
         "dirichlet": dirichlet,
         "dirichlet-corners": dirichlet_corners,
-        "grid": partial(from_grid, torch.as_tensor(grid, dtype=torch.float32, device=device)),
+        "grid": partial(from_grid, torch.as_tensor(grid, dtype=torch.float32)),
     }
     return distributions[source]
 
@@ -148,6 +150,20 @@ class HindsightBatches:
     def __len__(self) -> int:
         """Return the number of updates."""
         return self.index.shape[1]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Random numbers of the batches for several updates, each learner's from a stream of its own."""
+
+    index: NDArray[np.int64]
+    """[learner, update, transition] row of each transition."""
+    relabeled: BoolArray
+    """[learner, update, batch] where a preference is redrawn."""
+    redrawn: NDArray[np.float32]
+    """[learner, update, batch, objective]; no objective where no preference is redrawn."""
+    noise: NDArray[np.float32]
+    """[learner, update, batch, action_width], standard normal."""
 
 
 class HindsightReplay:
@@ -199,53 +215,112 @@ class HindsightReplay:
         if byte_columns:
             population = len(learners)
             self.bytes = ReplayBuffer(capacity, byte_columns, learners.device, population, dtype=torch.uint8)
-        self._streams = [
-            torch.Generator(learners.device).manual_seed(seed) for seed in learners.derived_seeds("replay")
-        ]
+        self._streams = [torch.Generator().manual_seed(seed) for seed in learners.derived_seeds("replay")]
 
     def __len__(self) -> int:
         """Return the number of transitions held for each learner."""
         return len(self.buffer)
 
-    def add(self, transitions: Transitions) -> None:
-        """Store one transition of every environment: one copy to the device, and one of what is kept as bytes.
+    def add(
+        self,
+        transitions: Transitions,
+        choices: Choices | None = None,
+        ahead: "Callable[[], Arrays] | None" = None,
+    ) -> HindsightBatches | None:
+        """Store one transition of every environment; return the batches that were chosen, these transitions among them.
+
+        On a device that is not the CPU all of it is one copy.
 
         Args:
             transitions: [learner * env, ...].
+            choices: result of `choose`, whose numbers travel along; None: nothing is learned now.
+            ahead: arrays that travel along (`morl.learning.staging.Staging.send`).
         """
         columns = split_pixels(transitions._asdict(), self.pixels)
-        for buffer in (self.buffer, self.bytes):
-            if buffer is not None:
-                rows = [columns[name] for name in buffer.columns]
-                buffer.add_rows(self.learners.split(np.concatenate(rows, axis=1, dtype=np.float32)))
+        arrays = {
+            name: self.learners.split(
+                np.concatenate([columns[each] for each in buffer.columns], axis=1, dtype=dtype, casting="unsafe")
+            )
+            for name, (buffer, dtype) in self._buffers().items()
+        }
+        sent = self.learners.staging.send(arrays if choices is None else arrays | vars(choices), ahead)
+        for name, (buffer, _) in self._buffers().items():
+            buffer.add_rows(sent[name])
+        return None if choices is None else self._batches(sent)
 
-    def draw(self, count: int, batch_size: int, relabeled_share: float) -> HindsightBatches:
-        """Return batches for `count` updates, drawn at once, which is several times cheaper than one by one.
+    def _buffers(self) -> dict[str, tuple[ReplayBuffer, type[np.generic]]]:
+        """Return the buffers by name, with the type of number in which their rows travel."""
+        buffers: dict[str, tuple[ReplayBuffer, type[np.generic]]] = {"rows": (self.buffer, np.float32)}
+        return buffers if self.bytes is None else buffers | {"byte rows": (self.bytes, np.uint8)}
 
-        Transitions are uniform with replacement. Each keeps its preference or, with probability `relabeled_share`, gets
-        one from the hindsight distribution.
+    def draw(
+        self, count: int, batch_size: int, relabeled_share: float, preferences_per_transition: int = 1
+    ) -> HindsightBatches:
+        """Return batches for `count` updates from what is stored: `choose`, and gather.
 
         Args:
             count: updates.
-            batch_size: transitions of each update, for each learner.
+            batch_size: rows of each update, for each learner.
             relabeled_share: share of the preferences that is redrawn, between 0 and 1.
+            preferences_per_transition: rows that each transition is in, each under a preference of its own.
         """
+        choices = self.choose(count, batch_size, relabeled_share, preferences_per_transition)
+        return self._batches(self.learners.staging.send(vars(choices)))
+
+    def choose(
+        self,
+        count: int,
+        batch_size: int,
+        relabeled_share: float,
+        preferences_per_transition: int = 1,
+        adding: int = 0,
+    ) -> Choices:
+        """Draw the random numbers of batches for `count` updates at once, which is cheaper than one by one.
+
+        Transitions are uniform with replacement. Each row keeps its transition's preference or, with probability
+        `relabeled_share`, gets one from the hindsight distribution. The streams are the CPU's whatever the device, so
+        that their numbers are too, and the number of operations on the device does not grow with that of learners.
+
+        Args:
+            count: updates.
+            batch_size: rows of each update, for each learner.
+            relabeled_share: share of the preferences that is redrawn, between 0 and 1.
+            preferences_per_transition: rows that each transition is in, each under a preference of its own.
+            adding: transitions of each learner that are stored before the batches are gathered.
+        """
+        held = min(self.buffer.added + adding, self.buffer.capacity)
         shape = (len(self.learners), count, batch_size)
-        device = self.learners.device
-        index = torch.empty(shape, dtype=torch.int64, device=device)
-        preferences = torch.empty((*shape, self.buffer.columns["preference"]), device=device)
-        noise = torch.empty((*shape, self.buffer.columns["action"]), device=device)
-        stored = self.buffer.column("preference")
+        objectives = self.buffer.columns["preference"] if relabeled_share > 0.0 else 0
+        index = torch.empty((*shape[:2], batch_size // preferences_per_transition), dtype=torch.int64)
+        chances = torch.ones(shape)
+        redrawn = torch.empty((*shape, objectives))
+        noise = torch.empty((*shape, self.buffer.columns["action"]))
         for learner, stream in enumerate(self._streams):
-            torch.randint(len(self.buffer), shape[1:], generator=stream, out=index[learner])
-            kept = stored[learner].index_select(0, index[learner].view(-1)).view_as(preferences[learner])
-            preferences[learner] = self._relabel(kept, relabeled_share, stream)
+            torch.randint(held, index.shape[1:], generator=stream, out=index[learner])
+            if objectives:
+                torch.rand(shape[1:], generator=stream, out=chances[learner])
+                redrawn[learner] = self.draw_preferences(redrawn.shape[1:], stream)
             noise[learner].normal_(generator=stream)
+        relabeled = (chances < relabeled_share).numpy()
+        return Choices(index=index.numpy(), relabeled=relabeled, redrawn=redrawn.numpy(), noise=noise.numpy())
+
+    def _batches(self, chosen: Mapping[str, Tensor]) -> HindsightBatches:
+        """Return the batches for the numbers of `Choices` on the device: one gather for all learners."""
+        index = chosen["index"]
+        relabeled = chosen["relabeled"]
+        redrawn = chosen["redrawn"]
+        preferences = self.buffer.gather_column("preference", index)
+        copies = relabeled.shape[2] // max(1, index.shape[2])
+        if copies > 1:
+            index = index.repeat_interleave(copies, dim=2)
+            preferences = preferences.repeat_interleave(copies, dim=2)
+        if redrawn.shape[3]:
+            preferences = torch.where(relabeled.unsqueeze(3), redrawn, preferences)
         return HindsightBatches(
             rows=self.buffer.rows,
             index=index,
             preferences=preferences,
-            noise=noise,
+            noise=chosen["noise"],
             byte_rows=None if self.bytes is None else self.bytes.rows,
             byte_columns={} if self.bytes is None else self.bytes.columns,
         )
@@ -262,14 +337,6 @@ class HindsightReplay:
             if self.bytes is not None:
                 batch |= _with_bytes(batch, self.bytes.gather(index[:, update]))
             yield batch
-
-    def _relabel(self, preferences: Tensor, share: float, stream: torch.Generator) -> Tensor:
-        """Return preferences [update, batch, objective] of which a random share is redrawn."""
-        if share == 0.0:
-            return preferences
-        chances = torch.rand((*preferences.shape[:-1], 1), generator=stream, device=self.learners.device)
-        redrawn = self.draw_preferences(preferences.shape, stream)
-        return torch.where((chances < share).expand_as(preferences), redrawn, preferences)
 
     def state_dict(self, learner: int = 0) -> StateDict:
         """Return the transitions and the random stream of one learner.

@@ -11,7 +11,7 @@ import torch
 
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes
-from morl.agents.pd_morl.hindsight import HindsightReplay, absolute_normal
+from morl.agents.pd_morl.hindsight import Choices, HindsightBatches, HindsightReplay, absolute_normal
 from morl.agents.pd_morl.interpolator import KeyPreferences
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.evaluation import select_rows
@@ -136,10 +136,12 @@ class KeyPretraining:
             all_actions = np.zeros((self.learners.total_envs, self.actions.width))
             all_actions[self.env_indices] = actions
             step = EnvStep._make(envs.step(self.actions.to_environment(all_actions)))
-            self.replay.add(self.episodes.advance(actions, step.select(self.env_indices)))
+            transitions = self.episodes.advance(actions, step.select(self.env_indices))
             self._perturb_preferences()
             self.steps += self.policies.num_envs
-            self._update(self.steps - LEARNING_STARTS - self.td3.updates)
+            batches = self.replay.add(transitions, self._choices(), ahead=self.episodes.inputs)
+            if batches is not None:
+                self._update(batches)
             if self.steps % EVALUATION_STEPS < self.policies.num_envs or self.steps >= self.steps_per_key:
                 self.keys.measure(evaluates, EVALUATION_EPISODES, np.arange(len(self.keys)) + 1)
             yield self.learners.num_envs
@@ -160,11 +162,15 @@ class KeyPretraining:
         )
         return self.actions.to_environment(actions.cpu().numpy()[keys, np.arange(len(states))])
 
-    def _update(self, count: int) -> None:
-        """Take `count` gradient steps with all policies, if any."""
-        if count <= 0:
-            return
-        drawn = self.replay.draw(count, BATCH_SIZE, relabeled_share=0.0)
+    def _choices(self) -> Choices | None:
+        """Return the random numbers of the updates that are due after the latest step; None: there are none."""
+        due = self.steps - LEARNING_STARTS - self.td3.updates
+        if due <= 0:
+            return None
+        return self.replay.choose(due, BATCH_SIZE, relabeled_share=0.0, adding=self.policies.num_envs)
+
+    def _update(self, drawn: HindsightBatches) -> None:
+        """Take a gradient step with all policies for each batch."""
         batches = SampledBatches(
             rows=drawn.rows,
             index=drawn.index,

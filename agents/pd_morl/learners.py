@@ -6,15 +6,18 @@ for each, [learner, env].
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import NDArray
 from torch import Tensor
 
+from morl.learning.staging import Staging
 from morl.protocols import FloatArray, Infos, Observations, StateDict, VectorEnvironment
 from morl.seeding import derived_seed, stream
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 class Learners:
@@ -30,6 +33,7 @@ class Learners:
         self.seeds = (seeds,) if isinstance(seeds, int) else tuple(seeds)
         self.num_envs = num_envs
         self.device = device
+        self.staging = Staging(device)
         self._exploration = [stream(seed, "exploration") for seed in self.seeds]
 
     def __len__(self) -> int:
@@ -48,6 +52,15 @@ class Learners:
             learner: number of the learner.
         """
         return rows(learner, self.num_envs)
+
+    def env_levels(self) -> FloatArray:
+        """Return a number in [0, 1) [learner * env] for each environment, evenly spread for how much it explores.
+
+        Neighboring environments have preferences that lie close together; their numbers, the fractional parts of
+        multiples of the golden ratio, lie far apart, so that all preferences are explored with all of them.
+        """
+        levels = np.arange(1, self.num_envs + 1) * ((np.sqrt(5.0) - 1.0) / 2.0) % 1.0
+        return np.tile(levels, len(self))
 
     def derived_seeds(self, name: str, *keys: int) -> list[int]:
         """Return a seed for a part of each learner (`morl.seeding.derived_seed`).
@@ -74,14 +87,13 @@ class Learners:
         env_seeds: Any = [seed + env for seed in seeds for env in range(self.num_envs)]
         return envs.reset(seed=env_seeds)
 
-    def split(self, array: ArrayLike) -> Tensor:
-        """Return an array as a tensor [learner, env, ...] of float32 on the device.
+    def split(self, array: NDArray[Number]) -> NDArray[Number]:
+        """Return an array [learner * env, ...] as [learner, env, ...].
 
         Args:
             array: [learner * env, ...].
         """
-        values = np.asarray(array, dtype=np.float32)
-        return torch.as_tensor(values.reshape((len(self), self.num_envs, *values.shape[1:])), device=self.device)
+        return array.reshape((len(self), self.num_envs, *array.shape[1:]))
 
     def uniform(self, *shape: int) -> FloatArray:
         """Return uniform numbers in [0, 1) [learner * env, *shape], each learner's from its own stream.

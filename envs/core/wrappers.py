@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from morl.envs.core.contract import MultiObjectiveVectorEnv
 from morl.envs.core.types import ActionBatch, Array, Info, ObservationBatch, Options, SavedState, Seed, VectorStep
 from morl.learning.normalization import RunningMeanStd
-from morl.protocols import StateDict, VectorEnvironment
+from morl.protocols import BoolArray, StateDict, VectorEnvironment
 
 CLIP = 10.0
 """Largest absolute value of a normalized observation or reward."""
@@ -30,8 +30,8 @@ InnerEnv: TypeAlias = Any
 """A `MultiObjectiveVectorEnv`; Gymnasium's wrapper declares it as any vector environment."""
 
 
-class _Wrapper(VectorWrapper[Any, Any, Any, Any, Any], MultiObjectiveVectorEnv):
-    """Base class of the wrappers: the objectives of the inner environment, and its state beside their own."""
+class StatefulWrapper(VectorWrapper[Any, Any, Any, Any, Any], MultiObjectiveVectorEnv):
+    """Base class of these wrappers: the objectives of the inner environment, and its state beside their own."""
 
     env: InnerEnv
 
@@ -61,7 +61,7 @@ class _Wrapper(VectorWrapper[Any, Any, Any, Any, Any], MultiObjectiveVectorEnv):
         self._load_statistics(saved["statistics"])
 
 
-class NormalizeObservation(_Wrapper):
+class NormalizeObservation(StatefulWrapper):
     """Observations as (observation - mean) / standard deviation of all observations so far, clipped to +-10.
 
     The last observations of ended episodes (`final_obs`) are normalized alike. They do not enter the statistics,
@@ -89,7 +89,7 @@ class NormalizeObservation(_Wrapper):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset, and update the statistics with the environments that were reset."""
-        mask = _reset_mask(options, self.num_envs)
+        mask = reset_rows(options, self.num_envs)
         observations, infos = self.env.reset(seed=seed, options=options)
         if self.updates:
             self.statistics.update(observations[mask])
@@ -118,7 +118,7 @@ class NormalizeObservation(_Wrapper):
             self.statistics.load_state_dict(saved["statistics"])
 
 
-class NormalizeReward(_Wrapper):
+class NormalizeReward(StatefulWrapper):
     """Rewards over the standard deviation of their discounted sums, objective by objective, clipped to +-10.
 
     Each environment keeps R <- discount R + r, which starts at zero with every episode; r is divided by the deviation
@@ -146,7 +146,7 @@ class NormalizeReward(_Wrapper):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset; the sums of the environments that are reset start at zero."""
-        self.sums[_reset_mask(options, self.num_envs)] = 0.0
+        self.sums[reset_rows(options, self.num_envs)] = 0.0
         return self.env.reset(seed=seed, options=options)  # type: ignore[no-any-return]
 
     def step(self, actions: ActionBatch) -> VectorStep:
@@ -159,7 +159,7 @@ class NormalizeReward(_Wrapper):
             self.sums[ended] = 0.0
         variance = self.statistics.variance
         scale = np.sqrt(np.where(variance > SMALLEST_VARIANCE, variance, 1.0))
-        infos = _with_info(infos, ended, "raw_reward", rewards.copy(), np.ones_like(ended))
+        infos = with_info(infos, ended, "raw_reward", rewards.copy(), np.ones_like(ended))
         return observations, np.clip(rewards / scale, -CLIP, CLIP), terminated, truncated, infos
 
     def _statistics(self) -> SavedState:
@@ -171,7 +171,7 @@ class NormalizeReward(_Wrapper):
             self.sums = np.array(saved["sums"])
 
 
-class RecordReturns(_Wrapper):
+class RecordReturns(StatefulWrapper):
     """The returns of every episode in the step that ends it: `infos["returns"]`, where `infos["_returns"]` is true.
 
     It holds `discounted` (sum of discount^t r_t, t from 0) and `undiscounted` [env, objective], and `length` [env]. All
@@ -192,7 +192,7 @@ class RecordReturns(_Wrapper):
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset; the returns of the environments that are reset start at zero, unreported."""
-        self._reset_returns(_reset_mask(options, self.num_envs))
+        self._reset_returns(reset_rows(options, self.num_envs))
         return self.env.reset(seed=seed, options=options)  # type: ignore[no-any-return]
 
     def step(self, actions: ActionBatch) -> VectorStep:
@@ -209,11 +209,11 @@ class RecordReturns(_Wrapper):
                 returns[name] = values.copy()
                 returns[name][~ended] = 0
                 returns[f"_{name}"] = ended.copy()
-            infos = _with_info(infos, ended, "returns", returns, ended)
+            infos = with_info(infos, ended, "returns", returns, ended)
             self._reset_returns(ended)
         return observations, rewards, terminated, truncated, infos
 
-    def _reset_returns(self, mask: NDArray[np.bool_]) -> None:
+    def _reset_returns(self, mask: BoolArray) -> None:
         self.discounted[mask] = 0.0
         self.undiscounted[mask] = 0.0
         self.length[mask] = 0
@@ -227,12 +227,12 @@ class RecordReturns(_Wrapper):
         self.length = np.array(saved["length"])
 
 
-def _reset_mask(options: Mapping[str, Any] | None, num_envs: int) -> NDArray[np.bool_]:
+def reset_rows(options: Mapping[str, Any] | None, num_envs: int) -> BoolArray:
     """Return which environments a reset with these options resets [env]."""
     return np.asarray((options or {}).get("reset_mask", np.ones(num_envs)), dtype=np.bool_)
 
 
-def _with_info(infos: Info, ended: NDArray[np.bool_], name: str, values: object, mask: NDArray[np.bool_]) -> Info:
+def with_info(infos: Info, ended: BoolArray, name: str, values: object, mask: BoolArray) -> Info:
     """Return `infos` with one more entry in Gymnasium's form; the old dictionary is not changed.
 
     Args:
@@ -247,3 +247,50 @@ def _with_info(infos: Info, ended: NDArray[np.bool_], name: str, values: object,
         final = {**infos.get("final_info", {}), name: values, f"_{name}": mask & ended}
         added |= {"final_info": final, "_final_info": ended.copy()}
     return {**infos, **added}
+
+
+def merge_infos(infos: Info, later: Info, rows: BoolArray) -> Info:
+    """Return infos in Gymnasium's form whose entries of some environments are those of others.
+
+    Args:
+        infos: of all environments.
+        later: the others.
+        rows: [env] whose entries come from `later`; what it has no entry for, they have none of.
+    """
+    names = dict.fromkeys([*infos, *later])
+    merged: Info = {}
+    for name in names:
+        if name.startswith("_") and name[1:] in names:  # says which environments have the entry
+            continue
+        old = infos.get(name)
+        new = later.get(name)
+        if isinstance(old, dict) or isinstance(new, dict):
+            merged[name] = merge_infos(old or {}, new or {}, rows)
+        else:
+            merged[name] = _merged_rows(old, new, rows)
+        merged[f"_{name}"] = np.where(rows, _has(later, name, len(rows)), _has(infos, name, len(rows)))
+    return merged
+
+
+def _merged_rows(old: Array | None, new: Array | None, rows: BoolArray) -> Array:
+    """Return values [env, ...], those of `new` in some rows; an entry that there is none of is zero or None."""
+    like = new if old is None else old
+    assert like is not None
+    values: NDArray[Any] = np.zeros_like(like) if old is None else np.array(old)
+    if old is None and values.dtype == object:
+        values[:] = None
+    if new is None:
+        values[rows] = None if values.dtype == object else 0
+        return values
+    if values.dtype != new.dtype:
+        values = values.astype(object)
+    for env in np.flatnonzero(rows):
+        values[env] = new[env]
+    return values
+
+
+def _has(infos: Info, name: str, num_envs: int) -> BoolArray:
+    """Return which environments have an entry [env]."""
+    if name not in infos:
+        return np.zeros(num_envs, dtype=np.bool_)
+    return np.asarray(infos.get(f"_{name}", np.ones(num_envs)), dtype=np.bool_)

@@ -191,7 +191,9 @@ class Tune:
     file: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="FILE")]]
     """The tune.toml."""
     workers: int | None = None
-    """Trials at once; default: the cores of this machine // the cores of a run."""
+    """Trials at once; default: the cores of this machine, or of the cluster, // the cores of a run."""
+    ray: str | None = None
+    """Train on a Ray cluster: its address, or auto for the one that this machine belongs to, else a new one."""
     folder: Path = Path("tunings")
     """Where tunings lie."""
 

@@ -16,6 +16,7 @@ from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
 from morl.experiment.layers import Option
+from morl.experiment.novelty import absolute, novel_envs
 from morl.experiment.schedules import fit_schedules
 from morl.experiment.settings import Resolved, Settings, to_toml, whole
 from morl.experiment.units import RewardUnits, measure_units
@@ -161,6 +162,16 @@ class Experiment:
         verify_states = self.settings.max_envs is None
         return make_vec(self.env, num_envs, backend=self.settings.env_backend, verify_states=verify_states, **options)
 
+    def build_training_envs(self) -> MultiObjectiveVectorEnv:
+        """Return the vector environment that the agent learns from, whose episodes end where it is not novel.
+
+        Raises:
+            ValueError: a reference cannot be read, or does not fit the environment.
+        """
+        envs = self.build_envs(self.settings.num_envs)
+        files = self.settings.novelty_references
+        return novel_envs(envs, files, self.settings.novelty_bound, self.problem) if files else envs
+
     def build_training_and_evaluation(self) -> "TrainingAndEvaluation":
         """Return the training environments, and an evaluator over environments of its own.
 
@@ -173,7 +184,7 @@ class Experiment:
         num_envs = self.settings.num_envs
         max_envs = self.settings.max_envs
         if max_envs is None or max_envs > num_envs:
-            envs = self.build_envs(num_envs)
+            envs = self.build_training_envs()
             beside = None if max_envs is None else max_envs - num_envs
             return TrainingAndEvaluation(envs, evaluator_like(envs, self.build_envs, self.problem.discount, beside))
 
@@ -184,7 +195,7 @@ class Experiment:
             suspendable.suspend()
             return self.build_envs(count)
 
-        suspendable = SuspendableVectorEnv(lambda: self.build_envs(num_envs), close_others)
+        suspendable = SuspendableVectorEnv(self.build_training_envs, close_others)
         evaluator = evaluator_like(suspendable, build_others, self.problem.discount, max_envs)
         reason = suspendable.reason_against_suspending()
         if reason is not None:
@@ -277,7 +288,7 @@ class Task:
             )
         stated = replace(self.problem, discount=discount, reference_point=reference_point)
         agent = fit_schedules(self.agent_class, settings.agent, stated, settings.total_steps, resolved.chosen)
-        fitted = replace(settings, agent=agent)
+        fitted = replace(settings, agent=agent, novelty_references=absolute(settings.novelty_references))
         return Experiment(self.agent_name, self.env, self.agent_class, stated, fitted, resolved.preset)
 
 

@@ -36,6 +36,7 @@ class RecordEpisodes(MultiObjectiveVectorWrapper):
         self._ended = 0  # episodes since the last summary
         self._return_sum = np.zeros(env.num_objectives)  # of these episodes
         self._length_sum = 0
+        self._novelty = np.zeros(3)  # of these: sum of their novelty, number that violated the bound, number
 
     def reset(self, *, seed: Seed = None, options: Options = None) -> tuple[ObservationBatch, Info]:
         """Reset all environments, or those that `options["reset_mask"]` names; episodes under way are not counted."""
@@ -50,13 +51,16 @@ class RecordEpisodes(MultiObjectiveVectorWrapper):
         """Step all environments."""
         self.before_step()
         result = self.inner.step(actions)
-        _, rewards, terminated, truncated, _ = result
+        _, rewards, terminated, truncated, infos = result
         self._time += 1
         with np.errstate(over="ignore"):  # evaluations say where rewards are too large
             self._returns += rewards
         ended = (terminated | truncated).nonzero()[0]
         if ended.size:
             self._count(ended)
+            if "novelty" in infos:  # of `NoveltyConstraint`
+                sums = [infos[name][ended].sum() for name in ("novelty", "novelty_violated")]
+                self._novelty += [*sums, ended.size]
         return result
 
     def _count(self, ended: IndexArray) -> None:
@@ -75,7 +79,8 @@ class RecordEpisodes(MultiObjectiveVectorWrapper):
     def summarize(self, prefix: str = "rollout") -> dict[str, float]:
         """Return the number of episodes that ended since the last call, and their mean length and undiscounted returns.
 
-        Without an episode, there are no means.
+        Without an episode, there are no means. Where training must differ from other policies, their mean novelty and
+        the share of those that violated the bound are there too.
 
         Args:
             prefix: what the names of the numbers begin with.
@@ -86,9 +91,13 @@ class RecordEpisodes(MultiObjectiveVectorWrapper):
             values[f"{prefix}/length"] = self._length_sum / count
             means = zip(self.objectives, (self._return_sum / count).tolist(), strict=True)
             values |= {f"{prefix}/return/{name}": mean for name, mean in means}
+            if self._novelty[2] > 0:
+                novelty, violated = (self._novelty[:2] / self._novelty[2]).tolist()
+                values |= {f"{prefix}/novelty": novelty, f"{prefix}/novelty_violated": violated}
         self._ended = 0
         self._return_sum = np.zeros_like(self._return_sum)
         self._length_sum = 0
+        self._novelty = np.zeros(3)
         return values
 
     def episodes_state_dict(self) -> dict[str, Any]:
@@ -99,6 +108,7 @@ class RecordEpisodes(MultiObjectiveVectorWrapper):
             "ended": self._ended,
             "return_sum": self._return_sum.copy(),
             "length_sum": self._length_sum,
+            "novelty": self._novelty.copy(),
         }
 
     def load_episodes_state_dict(self, state: StateDict) -> None:
@@ -108,3 +118,4 @@ class RecordEpisodes(MultiObjectiveVectorWrapper):
         self._ended = int(state["ended"])
         self._return_sum = np.array(state["return_sum"], dtype=np.float64)
         self._length_sum = int(state["length_sum"])
+        self._novelty = np.array(state["novelty"], dtype=np.float64)

@@ -21,6 +21,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Run": ("run_dir", "overwrite", "config", "seed", "seeds", "log"),
     "Training": ("total_steps", "num_envs", "device", "checkpoint_minutes", "time_limit_minutes", "log_every"),
     "Environment": ("env_options", "env_backend", "max_envs", "reward_units"),
+    "Novelty": (
+        *("novelty_references", "novelty_threshold", "novelty_grace_steps", "novelty_slack", "novelty_penalty"),
+        "novelty_response",
+    ),
 }
 """Options of `morl train` by group; those that begin with `evaluat` and what is left follow in `OTHERS`."""
 OTHERS = "Evaluation"

@@ -22,6 +22,7 @@ from typing import (
     get_type_hints,
 )
 
+from morl.envs.core.novelty import NoveltyBound
 from morl.experiment.layers import (
     Layer,
     Option,
@@ -70,6 +71,22 @@ class Settings(Generic[AgentConfig]):
     reward_units: Literal["measured", "environment"] = "measured"
     """Units of the rewards that the agent learns from: measured, so that every objective pays about 1 in a random step
     whatever its scale, or the environment's own. Reports are in the environment's units in any case."""
+    novelty_references: tuple[str, ...] = ()
+    """Policy files (`policy.save`, or those of a run folder) that the agent's policies must differ from: an episode of
+    training ends where its actions are too much like those of one of them (docs/guide/diverse_policies.md)."""
+    novelty_threshold: float = NoveltyBound.threshold
+    """Least mean distance of the actions of an episode from each reference's: of discrete actions the share that
+    differs, else Euclidean with every action in [-1, 1]."""
+    novelty_grace_steps: int = NoveltyBound.grace_steps
+    """Steps of an episode before it may be ended."""
+    novelty_slack: float = NoveltyBound.slack
+    """An episode ends where its sum of (distance - threshold) falls to minus this."""
+    novelty_penalty: tuple[float, ...] = NoveltyBound.penalty
+    """Subtracted from the reward of a step that violates the bound, in the environment's units: one number for all
+    objectives or one for each. Ending early must cost something where rewards are negative."""
+    novelty_response: Literal["end", "report"] = "end"
+    """What a violation does: end the episode, or nothing but report it, for agents that follow the gradient of novelty
+    instead (morl-d with solver ppo and novelty ctnb)."""
     discount: float | None = None
     """Discount factor of evaluation; default: the environment's own."""
     reference_point: tuple[float, ...] | None = None
@@ -105,10 +122,22 @@ class Settings(Generic[AgentConfig]):
             raise ValueError(f"num_envs is {self.num_envs}, but must be at most {MOST_ENVS:,}")
         if self.max_envs is not None and self.max_envs < self.num_envs:
             raise ValueError(f"max_envs is {self.max_envs}, but must be at least num_envs, which is {self.num_envs}")
+        self.novelty_bound  # noqa: B018 - checks its values
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
         if self.discount is not None and not 0.0 <= self.discount <= 1.0:
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
+
+    @property
+    def novelty_bound(self) -> NoveltyBound:
+        """Return how far training must stay from the references."""
+        return NoveltyBound(
+            threshold=self.novelty_threshold,
+            grace_steps=self.novelty_grace_steps,
+            slack=self.novelty_slack,
+            penalty=self.novelty_penalty,
+            ends=self.novelty_response == "end",
+        )
 
 
 WholeNumber: TypeAlias = int | float
@@ -141,6 +170,12 @@ class SettingsArguments(TypedDict, total=False):
     max_envs: WholeNumber | None
     env_options: Mapping[str, Option]
     reward_units: Literal["measured", "environment"]
+    novelty_references: Sequence[str | Path]
+    novelty_threshold: float
+    novelty_grace_steps: WholeNumber
+    novelty_slack: float
+    novelty_penalty: Sequence[float]
+    novelty_response: Literal["end", "report"]
     discount: float | None
     reference_point: Sequence[float] | None
     evaluate_every: WholeNumber

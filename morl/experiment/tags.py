@@ -20,6 +20,12 @@ DESCRIPTIONS: Mapping[str, str] = {
     "rollout/length": "Mean length in steps of the training episodes that ended since the last line of the log.",
     "rollout/return/*": "Mean undiscounted return of the training episodes that ended since the last line of the log,"
     " exploration included, in the environment's own units.",
+    "rollout/novelty": "Mean novelty of the training episodes that ended since the last line of the log: the mean"
+    " distance of their actions from those of the nearest reference.",
+    "rollout/novelty_violated": "Share of the training episodes that ended since the last line of the log with a"
+    " violation of the bound on their novelty.",
+    "rollout/pretraining/novelty": "The same of episodes of pre-training.",
+    "rollout/pretraining/novelty_violated": "The same of episodes of pre-training.",
     "rollout/pretraining/episodes": "Episodes of pre-training that ended since the last line of the log."
     " The horizontal axis counts steps of pre-training.",
     "rollout/pretraining/length": "Mean length in steps of the pre-training episodes that ended since the last line of"

@@ -4,6 +4,7 @@ Shapes are [step, policy, env, objective] while time matters, and [policy, sampl
 """
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.ppo import ActorCritic, Memory, Samples, inputs_of, memory_of
-from morl.learning.rollouts import RolloutBuffer
+from morl.learning.staging import Staging
+
+if TYPE_CHECKING:
+    from morl.learning.rollouts import RolloutBuffer
 
 
 def generalized_advantages(
@@ -84,7 +88,7 @@ def _parts(samples: Samples) -> Iterator[Samples]:
 
 @torch.no_grad()
 def compute_advantages(
-    rollout: RolloutBuffer,
+    rollout: "RolloutBuffer",
     network: ActorCritic,
     parameters: Tensor,
     final_observations: NDArray[np.float32],
@@ -107,37 +111,51 @@ def compute_advantages(
         images; and sigma [policy, objective] in the rewards' units. Samples of networks with a memory are sequences of
         `rollout.sequence_steps`, with "start" and "state" (`morl.learning.ppo.Samples`).
     """
-    device = parameters.device
-    dtype = parameters.dtype
     reward_std = rollout.update_reward_std()
-    rewards = np.clip(rollout.rewards / reward_std[:, None], -10.0, 10.0)
+    arrays: dict[str, NDArray[Any]] = {
+        "observations": rollout.observations,
+        "actions": rollout.actions,
+        "rewards": np.clip(rollout.rewards / reward_std[:, None], -10.0, 10.0),
+        "dones": rollout.dones,
+        "bootstrap values": rollout.bootstrap_values,
+        "final observations": final_observations,
+        "reward std": reward_std,
+    }
+    if rollout.masks is not None:
+        arrays["masks"] = rollout.masks
+    if rollout.pixels is not None:
+        arrays["pixels"] = rollout.pixels
+    if network.memory is not None:
+        arrays |= {"states": rollout.states, "starts": rollout.starts}
+        arrays |= {"running states": rollout.running_states, "running starts": rollout.running_starts}
+    sent = Staging(parameters.device).send(arrays)
 
-    def tensor(array: NDArray[np.generic]) -> Tensor:
-        return torch.as_tensor(array, device=device).to(dtype)
+    def tensor(name: str) -> Tensor:
+        return sent[name].to(parameters.dtype)
 
     def by_policy(column: Tensor) -> Tensor:
         """Return a column [step, policy, env, width] as [policy, step * env, width]."""
         return column.transpose(0, 1).flatten(1, 2)
 
     actor, critic = network.split(parameters)
-    samples = {"observation": by_policy(tensor(rollout.observations)), "action": by_policy(tensor(rollout.actions))}
+    samples = {"observation": by_policy(tensor("observations")), "action": by_policy(tensor("actions"))}
     if rollout.masks is not None:
-        samples["mask"] = by_policy(tensor(rollout.masks))
+        samples["mask"] = by_policy(tensor("masks"))
     if rollout.pixels is not None:
-        samples["pixels"] = by_policy(torch.as_tensor(rollout.pixels, device=device))
+        samples["pixels"] = by_policy(sent["pixels"])
     final_memory = None
     if network.memory is not None:  # every step is a sequence of its own here: the memory before it is known
-        samples["state"] = by_policy(tensor(rollout.states))
-        samples["start"] = by_policy(tensor(rollout.starts).unsqueeze(3))
-        final_memory = Memory(tensor(rollout.running_states), tensor(rollout.running_starts).unsqueeze(2))
+        samples["state"] = by_policy(tensor("states"))
+        samples["start"] = by_policy(tensor("starts").unsqueeze(3))
+        final_memory = Memory(tensor("running states"), tensor("running starts").unsqueeze(2))
     parts = list(_parts(samples))
     values = torch.cat([network.values(critic, inputs_of(part), memory_of(part)) for part in parts], dim=1)
     stepwise = values.view(rollout.num_policies, rollout.num_steps, rollout.envs_per_policy, -1).transpose(0, 1)
-    final_values = network.values(critic, tensor(final_observations), final_memory)
-    dones = tensor(rollout.dones)
+    final_values = network.values(critic, tensor("final observations"), final_memory)
+    dones = tensor("dones")
     next_values = torch.cat([stepwise[1:], final_values.unsqueeze(0)])
-    next_values = next_values * (1.0 - dones).unsqueeze(-1) + tensor(rollout.bootstrap_values)
-    advantages = generalized_advantages(tensor(rewards), stepwise, next_values, dones, rollout.discount, gae_lambda)
+    next_values = next_values * (1.0 - dones).unsqueeze(-1) + tensor("bootstrap values")
+    advantages = generalized_advantages(tensor("rewards"), stepwise, next_values, dones, rollout.discount, gae_lambda)
 
     distributions = [network.distribution(actor, inputs_of(part), part.get("mask"), memory_of(part)) for part in parts]
     chances = [each.log_probability(part["action"]) for each, part in zip(distributions, parts, strict=True)]
@@ -146,10 +164,10 @@ def compute_advantages(
     samples["target"] = by_policy(advantages) + values
     if network.memory is not None:
         samples = _sequences(samples, rollout)
-    return samples, tensor(reward_std)
+    return samples, tensor("reward std")
 
 
-def _sequences(samples: dict[str, Tensor], rollout: RolloutBuffer) -> dict[str, Tensor]:
+def _sequences(samples: dict[str, Tensor], rollout: "RolloutBuffer") -> dict[str, Tensor]:
     """Return samples [policy, step * env, width] as sequences [policy, sequence * step, width]; "state" of the first.
 
     Args:

@@ -58,7 +58,8 @@ class Collector:
         Returns:
             Columns [env, width] by name: observation, reward, next_observation (the last of its episode where one
             ended), total (the discounted return of the episode so far), terminated, ended (terminated or truncated);
-            where the environment gives action masks, also mask and next_mask, of observation and next_observation.
+            where the environment gives action masks, also mask and next_mask, of observation and next_observation;
+            where policies must differ from others, also novelty: by how much actions are farther than they must be.
         """
         before = self.observations
         observations, rewards, terminated, truncated, infos = envs.step(actions)
@@ -83,6 +84,8 @@ class Collector:
             "terminated": terminated[:, None],
             "ended": ended[:, None],
         }
+        if "novelty_excess" in infos:
+            transitions["novelty"] = infos["novelty_excess"][:, None]
         masks = self.mask_reader.step(infos, terminated, truncated)
         if masks is not None:
             transitions |= {"mask": self.masks, "next_mask": masks.following}

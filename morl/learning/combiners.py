@@ -20,7 +20,7 @@ from typing import TypeAlias, get_args
 import torch
 from torch import Tensor
 
-from morl.learning.types import CombinerName
+from morl.learning.types import CombinerName, GradientCombiner
 
 Combiner: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """(Gramians [policy, objective, objective], weights [policy, objective] >= 0) -> coefficients [policy, objective], all
@@ -41,7 +41,7 @@ NASH_STEPS = 50
 """Most Newton steps of Nash-MTL; five to ten are usual."""
 
 
-def combine(name: CombinerName, gramian: Tensor, weights: Tensor) -> Tensor:
+def combine(name: GradientCombiner, gramian: Tensor, weights: Tensor) -> Tensor:
     """Return the coefficients c [policy, objective] of the direction sum_k c_k g_k.
 
     Args:
@@ -57,7 +57,7 @@ def combine(name: CombinerName, gramian: Tensor, weights: Tensor) -> Tensor:
 
 
 def combined_weights(
-    name: CombinerName, losses: Tensor, weights: Tensor, gradient_of: Callable[[Tensor], Tensor]
+    name: GradientCombiner, losses: Tensor, weights: Tensor, gradient_of: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Return the coefficients c [policy, objective]: minimizing sum_k c_k L_k moves along the combined direction.
 
@@ -144,6 +144,37 @@ def pcgrad(gramian: Tensor, weights: Tensor) -> Tensor:
         conflicts = inner.clamp(max=0.0) / lengths[:, others].clamp(min=torch.finfo(torch.float64).tiny)
         projected[:, rows, others] -= conflicts
     return projected.sum(dim=1)
+
+
+def task_novelty_bisector(gramian: Tensor, weights: Tensor) -> Tensor:
+    """Return the coefficients of CTNB: the task's gradient alone while novelty suffices, else a bisector of both.
+
+    g_1 = sum_k w_k g_k over all objectives but the last is the task's gradient, g_2 that of novelty, the last. A weight
+    of 0 says that novelty suffices, any other that it does not. With e_i = g_i / |g_i| and their cosine c the direction
+    is then e_1 + e_2 where c > 0, else e_2 - c e_1, which is orthogonal to g_1; its length is the mean of |g_1| and
+    |g_2|. It conflicts with neither. Source: Sun, Peng, Dai, Guo, Lin and Zhou 2020 (arXiv 2005.10696).
+
+    Args:
+        gramian: [policy, objective, objective].
+        weights: [policy, objective].
+    """
+    task = weights.clone()
+    task[:, -1] = 0.0
+    products = (gramian @ task.unsqueeze(2)).squeeze(2)  # [policy, objective] g_k.g_1
+    tiny = 1e-150  # its square is no zero
+    first = (task * products).sum(dim=1).clamp(min=0.0).sqrt()
+    second = gramian[:, -1, -1].clamp(min=0.0).sqrt()
+    cosine = (products[:, -1] / (first * second).clamp(min=tiny)).clamp(-1.0, 1.0)
+    apart = (cosine <= 0) & (second > 0)
+    is_first = (first > 0).double()
+    is_second = (second > 0).double()
+    along_task = torch.where(apart, -cosine, is_first) / first.clamp(min=tiny)
+    squared = torch.where(apart, is_second - cosine.square(), is_first + is_second + 2.0 * cosine)
+    # Opposite gradients have no bisector: both coefficients are 0 where its length is lost in rounding.
+    scale = torch.where(squared > 1e-12, 0.5 * (first + second) / squared.clamp(min=1e-12).sqrt(), 0.0)
+    bisector = (scale * along_task).unsqueeze(1) * task
+    bisector[:, -1] = scale * is_second / second.clamp(min=tiny)
+    return torch.where(weights[:, -1:] > 0, bisector, task)
 
 
 def aligned_mtl(gramian: Tensor, weights: Tensor) -> Tensor:
@@ -342,7 +373,7 @@ def cagrad(gramian: Tensor, weights: Tensor, radius: float = CAGRAD_RADIUS) -> T
     return torch.where(weights > 0, solution, 0.0)
 
 
-COMBINERS: Mapping[CombinerName, Combiner] = {
+COMBINERS: Mapping[GradientCombiner, Combiner] = {
     "weighted-sum": weighted_sum,
     "upgrad": upgrad,
     "mgda": mgda,
@@ -350,6 +381,7 @@ COMBINERS: Mapping[CombinerName, Combiner] = {
     "cagrad": cagrad,
     "nash-mtl": nash_mtl,
     "aligned-mtl": aligned_mtl,
+    "ctnb": task_novelty_bisector,
 }
 """Name -> method."""
 

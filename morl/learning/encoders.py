@@ -18,6 +18,7 @@ from torch.nn.functional import conv2d
 from morl.learning.equivariant import EquivariantNetwork
 from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
 from morl.learning.policy_sets import PolicySetNetwork, set_of_networks
+from morl.learning.thermometer import thermometer_network
 from morl.learning.types import (
     Activation,
     Convolution,
@@ -29,6 +30,7 @@ from morl.learning.types import (
     PolicySet,
     Role,
     RowShape,
+    Thermometer,
 )
 from morl.plugins import imported
 
@@ -403,10 +405,11 @@ class Architecture:
             (`morl.learning.equivariant`); None: there are none.
         policy_set: how parameters depend on the preference that inputs end with (`morl.learning.policy_sets`); encoders
             of images do not depend on it. None: they do not, and the preference is an input like others.
+        thermometer: columns that inputs end with and that are seen in thermometer code; None: there are none.
 
     Raises:
-        ValueError: there is no such activation or normalization, rows are combined with images or a user's network, or
-            a policy set with rows or a user's network.
+        ValueError: there is no such activation or normalization, or rows, a thermometer or a policy set are combined
+            with what takes their place.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -417,9 +420,10 @@ class Architecture:
     network: str = ""
     rows: RowShape | None = None
     policy_set: PolicySet | None = None
+    thermometer: Thermometer | None = None
 
     def __post_init__(self) -> None:
-        """Refuse names that do not exist, and rows beside what takes their place."""
+        """Refuse names that do not exist, and rows or a thermometer beside what takes their place."""
         for name, choices in (("activation", get_args(Activation)), ("normalization", get_args(Normalization))):
             value = getattr(self, name)
             if value not in choices:
@@ -430,6 +434,8 @@ class Architecture:
         if self.policy_set is not None and (self.network or self.rows is not None):
             other = f"network is {self.network!r}" if self.network else "weights are shared over rows"
             raise ValueError(f"networks is {self.policy_set.form!r}, but {other}: only plain layers can be mixed")
+        if self.thermometer is not None and (self.network or self.images or self.rows):
+            raise ValueError("a thermometer code is for plain layers, not for images, rows or a network of your own")
 
     @property
     def encoding_layers(self) -> tuple[ImageLayers, ...]:
@@ -474,6 +480,13 @@ class Architecture:
                 outputs=outputs,
                 layer_norm=self.normalization == "layer",
                 activation=self.activation,
+            )
+        if self.thermometer is not None:
+            if inner_dtype is not None:
+                raise ValueError("precision is 'bfloat16', but must be another with a thermometer code")
+            widths = (inputs, *self.hidden_sizes, outputs)
+            return thermometer_network(
+                widths, self.thermometer, self.activation, layer_norm=self.normalization == "layer"
             )
         layers = self.encoding_layers
         if len(layers) != len(self.images):

@@ -18,8 +18,9 @@ from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
 from morl.learning.types import Activation, ImageShape, Network, Normalization, PolicySet, Role
 
-Precision: TypeAlias = Literal["float32", "float64", "bfloat16"]
-"""Of parameters and arithmetic; bfloat16: float32 parameters, and products between hidden layers in bfloat16."""
+Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
+"""Of parameters and arithmetic. Parameters are float32 with the last two: bfloat16 computes products between hidden
+layers in bfloat16; tf32, on GPUs only, rounds the factors of all products to 10 bits of mantissa."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,8 @@ class Adam:
         self.first_moments = torch.zeros_like(self.parameters)
         self.second_moments = torch.zeros_like(self.parameters)
         self.steps = torch.zeros(len(parameters), device=parameters.device)
+        self._betas = torch.full((2, 1), 0.9, dtype=torch.float64, device=parameters.device)
+        self._betas[1] = 0.999  # filled in place: a list would be copied to the device
 
     def step(self, gradient: Tensor, learning_rate: float | Sequence[float] | Tensor) -> None:
         """Run one step along a gradient, in place.
@@ -66,9 +68,9 @@ class Adam:
         self.first_moments.lerp_(gradient, 0.1)
         self.second_moments.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         # theta -= rate * (m / c1) / (sqrt(v / c2) + epsilon), with the divisions by c1 and c2 pulled out of the rows
-        steps = self.steps.double()
-        root = (1.0 - 0.999**steps).sqrt()
-        scale = (learning_rates * root / (1.0 - 0.9**steps)).to(gradient.dtype).unsqueeze(1)
+        first, second = (1.0 - self._betas**self.steps).unbind()  # c1 and c2 [policy], in float64
+        root = second.sqrt()
+        scale = (learning_rates * root / first).to(gradient.dtype).unsqueeze(1)
         denominator = self.second_moments.sqrt().add_((self.epsilon * root).to(gradient.dtype).unsqueeze(1))
         self.parameters -= (self.first_moments / denominator).mul_(scale)
 

@@ -1,6 +1,7 @@
 """A population of actor-critics that learn in one batch: parameters, optimizer and rollout of all policies."""
 
-from typing import TypedDict
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from morl.learning.normalization import MeanStdState
 from morl.learning.optimizers import Adam
 from morl.learning.ppo import ActorCritic, Memory
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
+from morl.learning.staging import Staging
 from morl.protocols import BoolArray, StateDict
 
 
@@ -49,6 +51,9 @@ class Population:
         self.device = device
         self.parameters = torch.zeros(rollout.num_policies, network.num_parameters, device=device).requires_grad_()
         self.optimizer = Adam(self.parameters, epsilon=1e-5)
+        self.staging = Staging(device)
+        self._final_observations: NDArray[np.float32] | None = None
+        """[policy, env, width] whose values the episodes that the latest step truncated wait for."""
 
     def __len__(self) -> int:
         """Return the number of policies."""
@@ -60,21 +65,56 @@ class Population:
     ) -> NDArray[np.float32]:
         """Return random actions [policy, env, width]; policies with a memory remember the observations.
 
+        Observations, masks and memory are one copy to the device; actions, memory and the values that truncated
+        episodes wait for are one copy back.
+
         Args:
             observations: [policy, env, width], normalized.
             masks: [policy, env, choice] allowed choices; None: all are.
             generator: of the random numbers.
         """
-        allowed = None if masks is None else torch.as_tensor(masks, device=self.device)
+        arrays = self._arrays(observations, self.rollout.running_starts)
+        if masks is not None:
+            arrays["masks"] = masks
+        waiting = self._final_observations if self.rollout.filled else None  # a rollout that was cleared needs none
+        self._final_observations = None
+        if waiting is not None:
+            arrays["final observations"] = waiting
+        sent = self.staging.send(arrays)
         actor, critic = self.network.split(self.parameters)
-        inputs = torch.as_tensor(observations, device=self.device)
-        memory = self._memory(self.rollout.running_starts)
+        inputs = sent["observations"]
+        memory = self._memory(sent)
         seen = self.network.actor_inputs(actor, inputs, memory)
+        results = []
+        if waiting is not None:
+            results.append(self.network.values(critic, sent["final observations"], _within_episodes(memory)))
         if memory is not None:
-            states = torch.cat([seen, self.network.critic_inputs(critic, inputs, memory)], dim=2)
-            self.rollout.remember(states.cpu().numpy())
-        actions: NDArray[np.float32] = self.network.policy(actor, seen, allowed).sample(generator).cpu().numpy()
-        return actions
+            results.append(torch.cat([seen, self.network.critic_inputs(critic, inputs, memory)], dim=2))
+        results.append(self.network.policy(actor, seen, sent.get("masks")).sample(generator))
+        found = self.staging.fetch(results)
+        if waiting is not None:
+            self.rollout.bootstrap_truncated(found[0])
+        if memory is not None:
+            self.rollout.remember(found[-2])
+        return found[-1]
+
+    def bootstrap_truncated(self, final_observations: NDArray[np.float32]) -> None:
+        """Store the critics' values of last observations where the latest step truncated an episode.
+
+        They are computed with the next actions, or when `settle` is called.
+
+        Args:
+            final_observations: [policy, env, width], normalized; the last of an episode where the latest step ended
+                one.
+        """
+        self._final_observations = final_observations
+
+    def settle(self) -> None:
+        """Store the values that truncated episodes wait for: the rollout is read, or parameters change."""
+        waiting = self._final_observations
+        self._final_observations = None
+        if waiting is not None and self.rollout.filled:
+            self.rollout.bootstrap_truncated(self.final_values(waiting))
 
     def values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the critics' values [policy, env, objective], of normalized rewards, before the next step.
@@ -82,7 +122,7 @@ class Population:
         Args:
             observations: [policy, env, width], normalized; the first of an episode where the latest step ended one.
         """
-        return self._values(observations, self._memory(self.rollout.running_starts))
+        return self._values(observations, self.rollout.running_starts)
 
     def final_values(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the critics' values [policy, env, objective], of normalized rewards, after the latest step.
@@ -90,25 +130,33 @@ class Population:
         Args:
             observations: [policy, env, width], normalized; the last of an episode where the latest step ended one.
         """
-        return self._values(observations, self._memory(np.zeros_like(self.rollout.running_starts)))
+        return self._values(observations, np.zeros_like(self.rollout.running_starts))
 
     @torch.no_grad()
-    def _values(self, observations: NDArray[np.float32], memory: Memory | None) -> NDArray[np.float32]:
-        _, critic = self.network.split(self.parameters)
-        inputs = torch.as_tensor(observations, device=self.device)
-        values: NDArray[np.float32] = self.network.values(critic, inputs, memory).cpu().numpy()
-        return values
-
-    def _memory(self, starts: BoolArray) -> Memory | None:
-        """Return the memory of the episodes under way, one sequence for each environment; None without a memory.
+    def _values(self, observations: NDArray[np.float32], starts: BoolArray) -> NDArray[np.float32]:
+        """Return the critics' values of observations, with the memory of the episodes under way.
 
         Args:
-            starts: [policy, env] where it is empty.
+            observations: [policy, env, width], normalized.
+            starts: [policy, env] where the memory is empty.
         """
+        sent = self.staging.send(self._arrays(observations, starts))
+        _, critic = self.network.split(self.parameters)
+        values = self.network.values(critic, sent["observations"], self._memory(sent))
+        return self.staging.fetch([values])[0]
+
+    def _arrays(self, observations: NDArray[np.float32], starts: BoolArray) -> dict[str, NDArray[Any]]:
+        """Return observations [policy, env, width] and, of policies with a memory, its states and where it is empty."""
+        arrays: dict[str, NDArray[Any]] = {"observations": observations}
+        if self.network.memory is not None:
+            arrays |= {"states": self.rollout.running_states, "starts": starts}
+        return arrays
+
+    def _memory(self, sent: Mapping[str, Tensor]) -> Memory | None:
+        """Return the memory of the episodes under way, one sequence for each environment; None without a memory."""
         if self.network.memory is None:
             return None
-        states = torch.as_tensor(self.rollout.running_states, device=self.device)
-        return Memory(states, torch.as_tensor(starts, device=self.device).to(states.dtype).unsqueeze(2))
+        return Memory(sent["states"], sent["starts"].to(sent["states"].dtype).unsqueeze(2))
 
     def training_state(self, policy: int) -> TrainingState:
         """Return a copy of one policy's training state."""
@@ -128,6 +176,7 @@ class Population:
             policy: index of the policy.
             state: copied from a policy of the same network.
         """
+        self.settle()
         self.parameters.detach()[policy] = state["parameters"]
         self.optimizer.first_moments[policy] = state["first_moments"]
         self.optimizer.second_moments[policy] = state["second_moments"]
@@ -137,6 +186,7 @@ class Population:
 
     def state_dict(self) -> dict[str, object]:
         """Return parameters, optimizer and rollout."""
+        self.settle()
         return {
             "parameters": self.parameters.detach(),
             "optimizer": self.optimizer.state_dict(),
@@ -145,6 +195,7 @@ class Population:
 
     def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned, for the same sizes."""
+        self._final_observations = None
         self.parameters.data.copy_(state["parameters"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rollout.load_state_dict(state["rollout"])
@@ -163,3 +214,8 @@ def initial_states(network: ActorCritic, count: int, sizes: TransitionSizes, see
     population = Population(network, RolloutBuffer(count, 1, 1, sizes, 1.0), torch.device("cpu"))
     population.parameters.data.copy_(network.initialize(count, generator))
     return [population.training_state(policy) for policy in range(count)]
+
+
+def _within_episodes(memory: Memory | None) -> Memory | None:
+    """Return a memory that is emptied nowhere."""
+    return None if memory is None else Memory(memory.states, torch.zeros_like(memory.starts))

@@ -21,7 +21,7 @@ from morl.learning.distributions import Categorical, DiagonalGaussian, Distribut
 from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam, clip_norms
 from morl.learning.recurrent import GRU
-from morl.learning.types import CombinerName, Network
+from morl.learning.types import GradientCombiner, Network
 
 Samples = Mapping[str, Tensor]
 """Samples of a rollout, or a minibatch of them: name -> [policy, sample, width]. Every update reads "observation",
@@ -81,7 +81,7 @@ class PPOSettings:
     value_weight: float = 0.5
     entropy_weight: float = 0.0
     max_grad_norm: float = 0.5
-    combiner: CombinerName = "weighted-sum"
+    combiner: GradientCombiner = "weighted-sum"
 
 
 # --- Networks --------------------------------------------------------------------------------------------------------

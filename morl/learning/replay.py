@@ -36,6 +36,8 @@ class ReplayBuffer:
         self.columns = dict(columns)
         self.rows = untouched_zeros(population, capacity, sum(columns.values()), device=device, dtype=dtype)
         self.added = 0
+        self._starts = torch.arange(population, device=device) * capacity
+        """[policy] row of all rings, one after the other, at which the ring of each policy starts."""
 
     def __len__(self) -> int:
         """Return the number of transitions held for each policy."""
@@ -76,11 +78,22 @@ class ReplayBuffer:
 
     def gather(self, index: Tensor) -> dict[str, Tensor]:
         """Return the transitions in rows [policy, batch] of each policy's ring: name -> [policy, batch, width]."""
-        population, capacity, width = self.rows.shape
-        if population > 1:
-            index = index + torch.arange(population, device=self.rows.device).unsqueeze(1) * capacity
+        population, _, width = self.rows.shape
+        index = index + self._starts.unsqueeze(1)
         batch = self.rows.view(-1, width).index_select(0, index.reshape(-1)).view(population, -1, width)
         return dict(zip(self.columns, torch.split(batch, list(self.columns.values()), dim=2), strict=True))
+
+    def gather_column(self, name: str, index: Tensor) -> Tensor:
+        """Return one column of some transitions [policy, update, batch, width], of all policies by one gather.
+
+        Args:
+            name: of the column.
+            index: [policy, update, batch] rows of each policy's ring.
+        """
+        index = index + self._starts.view(-1, 1, 1)
+        widths = list(self.columns.values())
+        column = torch.split(self.rows.flatten(0, 1), widths, dim=1)[list(self.columns).index(name)]
+        return column.index_select(0, index.reshape(-1)).view((*index.shape, self.columns[name]))
 
     def column(self, name: str) -> Tensor:
         """Return everything that is held of a column [policy, n, width]; a view."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.learning.processor import untouched_zeros
+from morl.learning.staging import Staging
 from morl.protocols import IndexArray
 
 
@@ -38,6 +39,7 @@ class SharedReplayBuffer:
         self.capacity = capacity
         self.columns = dict(columns)
         self.device = device
+        self.staging = Staging(device)
         self.rows = untouched_zeros(population * capacity, sum(columns.values()), device=device, dtype=dtype)
         self.added = np.zeros(population, dtype=np.int64)
         """[policy] transitions ever added to each ring."""
@@ -52,13 +54,54 @@ class SharedReplayBuffer:
 
         Args:
             policies: indices of the policies.
-            values: one tensor [policy, n, width] for each column, n at most the capacity; on the CPU, for one copy.
+            values: one tensor [policy, n, width] for each column, n at most the capacity, on the CPU.
         """
-        new = torch.cat([values[name] for name in self.columns], dim=2).to(self.rows.dtype).to(self.device)
-        places = (self.added[policies, None] + np.arange(new.shape[1])) % self.capacity
+        rows = self.join(values)
+        sent = self.staging.send({"rows": rows, "places": self.reserve(policies, rows.shape[1])})
+        self.write(sent["rows"], sent["places"])
+
+    def join(self, values: Mapping[str, Tensor]) -> NDArray[Any]:
+        """Return new transitions as rows [policy, n, width].
+
+        Args:
+            values: tensors [policy, n, width] on the CPU by name; others than the columns are not read.
+        """
+        rows: NDArray[Any] = torch.cat([values[name] for name in self.columns], dim=2).to(self.rows.dtype).numpy()
+        return rows
+
+    def reserve(self, policies: IndexArray, count: int) -> IndexArray:
+        """Return the places [policy * count] of new transitions, which `write` fills next.
+
+        Args:
+            policies: indices of the policies.
+            count: new transitions of each, at most the capacity.
+        """
+        places = (self.added[policies, None] + np.arange(count)) % self.capacity
         places += policies[:, None] * self.capacity
-        self.rows.index_copy_(0, torch.from_numpy(places.ravel()).to(self.device), new.flatten(0, 1))
-        self.added[policies] += new.shape[1]
+        self.added[policies] += count
+        return places.ravel()
+
+    def write(self, rows: Tensor, places: Tensor) -> None:
+        """Store transitions in places that `reserve` returned.
+
+        Args:
+            rows: [policy, n, width] result of `join`, on the device.
+            places: [policy * n] on the device.
+        """
+        self.rows.index_copy_(0, places, rows.flatten(0, 1))
+
+    def tables(self, sources: IndexArray) -> dict[str, IndexArray]:
+        """Return how many transitions the rings hold and where these start, which `sample_indices` asks for.
+
+        Args:
+            sources: [policy, k] rings that each policy samples from.
+        """
+        sizes = self.sizes[sources]
+        if sources.shape[1] == 1:
+            return {"sizes": sizes, "starts": sources * self.capacity}
+        ends = sizes.cumsum(axis=1)
+        starts = sources * self.capacity - (ends - sizes)  # of a ring, less the rows before it
+        return {"ends": ends, "starts": starts}
 
     def sample_indices(
         self, sources: IndexArray, batch_size: int, generator: torch.Generator, batches: int = 1
@@ -73,20 +116,15 @@ class SharedReplayBuffer:
         """
         policies = len(sources)
         draws = batches * batch_size
-        sizes = self.sizes[sources]
-        ends = sizes.cumsum(axis=1)
+        tables = self.staging.take(self.tables(sources))
         chance = torch.rand((policies, draws), generator=generator, device=self.device, dtype=torch.float64)
         if sources.shape[1] == 1:
-            index = (chance * self._tensor(sizes)).long() + self._tensor(sources * self.capacity)
+            index = (chance * tables["sizes"]).long() + tables["starts"]
         else:
-            number = (chance * self._tensor(ends[:, -1:])).long()
-            ring = torch.searchsorted(self._tensor(ends), number, right=True)
-            starts = self._tensor(sources * self.capacity - (ends - sizes))  # of a ring, less the rows before it
-            index = number + starts.gather(1, ring)
+            number = (chance * tables["ends"][:, -1:]).long()
+            ring = torch.searchsorted(tables["ends"], number, right=True)
+            index = number + tables["starts"].gather(1, ring)
         return index.view(policies, batches, batch_size)
-
-    def _tensor(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rows in use, ring by ring, and the numbers of transitions ever added."""

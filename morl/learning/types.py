@@ -28,6 +28,8 @@ EagerOrGraph: TypeAlias = Literal["auto", "eager", "cuda-graph"]
 
 CombinerName: TypeAlias = Literal["weighted-sum", "upgrad", "mgda", "pcgrad", "cagrad", "nash-mtl", "aligned-mtl"]
 """How gradients of objectives are combined; a new method is a name here and one of `combiners.COMBINERS`."""
+GradientCombiner: TypeAlias = CombinerName | Literal["ctnb"]
+"""The same, and the task-novelty bisector, whose last objective is novelty and no objective of the environment."""
 
 WeightingName: TypeAlias = Literal["preference", "nash", "maximin", "desirability", "normalized", "hypervolume"]
 """How objectives are weighed; a new rule is a name here and a function in `return_weights`."""
@@ -69,6 +71,15 @@ class PolicySet(NamedTuple):
     """Columns of the preference."""
     features: int = 0
     """Outputs of a hypernetwork's perceptron, the rank of what it adds; 0 for combinations."""
+
+
+class Thermometer(NamedTuple):
+    """The last columns of a network's inputs that it sees in thermometer code (`morl.learning.thermometer`)."""
+
+    columns: int
+    """Number of columns, each between 0 and 1."""
+    bins: int
+    """Numbers that stand for one column."""
 
 
 class Convolution(NamedTuple):

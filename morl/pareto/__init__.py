@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         maximum_utility_loss,
         sparsity,
     )
+    from morl.pareto.samples import mean_distance, r2, share_found
     from morl.pareto.sorting import crowding_distance, non_dominated_sort
     from morl.pareto.volumes import (
         hypervolume,
@@ -43,8 +44,11 @@ _HOME = {
     "igd": "indicators",
     "igd_plus": "indicators",
     "maximum_utility_loss": "indicators",
+    "mean_distance": "samples",
     "non_dominated": "dominance",
     "non_dominated_sort": "sorting",
+    "r2": "samples",
+    "share_found": "samples",
     "sparsity": "indicators",
 }
 
@@ -62,8 +66,11 @@ __all__ = [
     "igd",
     "igd_plus",
     "maximum_utility_loss",
+    "mean_distance",
     "non_dominated",
     "non_dominated_sort",
+    "r2",
+    "share_found",
     "sparsity",
 ]
 

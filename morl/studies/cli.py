@@ -3,13 +3,17 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from morl.experiment.commands import Study, Tune
 from morl.experiment.parsing import parse
 from morl.experiment.report import say, show
 from morl.studies.plan import STUDY, read_study
 from morl.studies.status import counted, study_status
-from morl.studies.study import find_executor, study
+from morl.studies.study import executor_of, find_executor, study
+
+if TYPE_CHECKING:
+    from morl.studies import plan
 
 OTHERS = ("status", "table")
 """What `morl study` does that trains nothing."""
@@ -57,7 +61,7 @@ def run_study(args: Sequence[str]) -> None:
 
         show_plan(planned, find_executor("processes", planned, chosen.workers).workers)
     else:
-        _train(chosen, file)
+        _train(chosen, planned)
 
 
 def run_tune(args: Sequence[str]) -> None:
@@ -65,7 +69,8 @@ def run_tune(args: Sequence[str]) -> None:
     chosen = parse(Tune, args, "morl tune")
     from morl.studies import tuning
 
-    show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers))
+    executor = executor_of(chosen.ray)
+    show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers, executor=executor))
 
 
 def _what_and_file(words: Sequence[str]) -> tuple[str, Path]:
@@ -80,20 +85,23 @@ def _what_and_file(words: Sequence[str]) -> tuple[str, Path]:
     return what, Path(files[0])
 
 
-def _train(chosen: Study, file: Path) -> None:
+def _train(chosen: Study, planned: "plan.Study") -> None:
     """Train the runs of a study, and print how it ended.
+
+    Args:
+        chosen: the options.
+        planned: the study, which a file has.
 
     Raises:
         ValueError: runs have failed.
     """
-    executor = "processes" if chosen.ray is None else "ray" if chosen.ray == "auto" else chosen.ray
-    training = study(file, executor=executor, workers=chosen.workers, folder=chosen.folder)
+    training = study(planned, executor=executor_of(chosen.ray), workers=chosen.workers)
     training.wait(progress=True)
     status = training.status()
     folder = training.planned.folder
     say(f"study {training.planned.name}: {counted(status.counts)}")
     say(f"runs         {folder}")
-    say(f"look at it   morl board {shlex.quote(str(folder))}; morl study table {shlex.quote(str(file))}")
+    say(f"look at it   morl board {shlex.quote(str(folder))}; morl study table {shlex.quote(str(planned.file))}")
     failed = status.counts["failed"]
     if failed:
         again = "the sentences are above and in morl study status; started again, it trains them again"

@@ -4,13 +4,37 @@ An executor starts processes, on this machine or on others, which train one `Job
 A job names its run folder: whatever an executor does, when it returns a job as done, that folder holds the run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Ending = Literal["done", "failed", "stopped"]
 """How the process of a run ended: it has all its steps, an error ended it, or somebody stopped it and it is saved."""
+ObjectiveName = Literal["hypervolume", "expected-utility"]
+"""What a tuning maximizes."""
+
+
+class Measured(NamedTuple):
+    """What one run of a tuning reached on fresh episodes."""
+
+    value: float
+    """The objective."""
+    violation: float
+    """By how much its front breaks the user's constraints; 0 where it keeps them or there are none."""
+
+
+class Report(NamedTuple):
+    """An evaluation of a run that is being trained."""
+
+    training_steps: int
+    """Environment steps of training."""
+    indicators: Mapping[str, float]
+    """Those that are finite."""
+
+
+Answer = Callable[[Path, Report], bool]
+"""Run folder and report -> whether the run ends now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +48,10 @@ class Job:
         loggers: where it is logged.
         command: the words that command.txt records.
         paths: folders in which the process looks for modules of the user's own, after all others.
+        keep_checkpoints: whether the checkpoints of the run stay when it is done.
+        reports: whether the process reports each evaluation, and waits for the answer whether the run ends.
+        objective: what is measured of the run when it is done; None: nothing.
+        episodes: fresh episodes of each policy for that.
     """
 
     run_dir: str
@@ -32,6 +60,10 @@ class Job:
     loggers: tuple[str, ...] = ("tensorboard",)
     command: tuple[str, ...] = ("morl", "study")
     paths: tuple[str, ...] = ()
+    keep_checkpoints: bool = True
+    reports: bool = False
+    objective: ObjectiveName | None = None
+    episodes: int = 0
 
     def to_json(self) -> dict[str, object]:
         """Return the job as JSON has it."""
@@ -52,12 +84,36 @@ class JobResult:
         ending: "done", "failed" or "stopped".
         sentence: why it failed or was stopped; empty where it is done.
         began: whether its process was started; False of a job that was stopped while it waited.
+        measured: what it reached, where the job has an objective and is done.
     """
 
     run_dir: Path
     ending: Ending
     sentence: str = ""
     began: bool = True
+    measured: Measured | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return all but the run folder, as the process of a run says it to who started it."""
+        return {"ending": self.ending, "sentence": self.sentence, "measured": self.measured}
+
+    @staticmethod
+    def of_json(run_dir: Path, entries: Mapping[str, object]) -> "JobResult":
+        """Return the result that `to_json` wrote down.
+
+        Args:
+            run_dir: the run folder.
+            entries: of the result.
+
+        Raises:
+            KeyError, TypeError: it is damaged.
+        """
+        return JobResult(
+            run_dir=run_dir,
+            ending=entries["ending"],  # type: ignore[arg-type]
+            sentence=str(entries["sentence"]),
+            measured=None if entries["measured"] is None else Measured._make(entries["measured"]),  # type: ignore[arg-type]
+        )
 
 
 class Executor(Protocol):

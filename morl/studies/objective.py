@@ -1,7 +1,6 @@
 """What a tuning maximizes: an indicator of the fronts of its runs, on fresh episodes, over seeds and environments."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -11,29 +10,16 @@ from numpy.typing import NDArray
 
 from morl.experiment.front import delivered_utility, read_front
 from morl.pareto import hypervolume
+from morl.studies.executors import Measured, ObjectiveName
 
 if TYPE_CHECKING:
     from morl.experiment.run import Run
-    from morl.studies.search_settings import ObjectiveName
 
-INDICATOR: Mapping["ObjectiveName", str] = {"hypervolume": "hypervolume", "expected-utility": "expected_utility"}
+INDICATOR: Mapping[ObjectiveName, str] = {"hypervolume": "hypervolume", "expected-utility": "expected_utility"}
 """Objective -> the indicator of a run's own evaluations that comes nearest to it; pruning compares these."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one run reached.
-
-    Attributes:
-        value: the objective.
-        violation: by how much its front breaks the user's constraints; 0 where it keeps them or there are none.
-    """
-
-    value: float
-    violation: float
-
-
-def measure(run: "Run", objective: "ObjectiveName", episodes: int) -> Measured:
+def measure(run: "Run", objective: ObjectiveName, episodes: int) -> Measured:
     """Return the objective of a finished run, from returns on episodes that neither trained nor selected anything.
 
     The policies of the front that break the user's constraints least are played again on fresh episodes. Returns are

@@ -11,7 +11,7 @@ import logging
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -20,14 +20,16 @@ from morl.experiment.logger_choice import choose_loggers
 from morl.experiment.messages import file_style, sentence_of
 from morl.experiment.run import Run, load
 from morl.experiment.settings import file_sources
-from morl.experiment.training import experiment_of_table, find_experiment
-from morl.run_folder import CONFIG, parse_config
+from morl.experiment.training import find_experiment
+from morl.run_folder import parse_config
 from morl.studies.executors import Job
+from morl.studies.existing import check_existing
 from morl.studies.values import (
     OWN_SETTINGS,
     Table,
     check_keys,
     count_value,
+    flag_value,
     folder_value,
     known_entry,
     merged_tables,
@@ -45,12 +47,10 @@ STUDY = "study.json"
 """In a study's folder: which runs it has."""
 FORMAT = 1
 """Of study.json."""
-TOP_KEYS = ("name", "total_steps", "seeds", "envs", "cores", "loggers", "run", "agents", "extra")
+TOP_KEYS = ("name", "total_steps", "seeds", "envs", "cores", "loggers", "keep_checkpoints", "run", "agents", "extra")
 ENV_KEYS = ("id", "name", "options", "total_steps", "run")
 VARIANT_KEYS = ("agent", "preset", "config", "file", "total_steps", "envs", "run")
 EXTRA_KEYS = ("variant", "env", "seeds", "total_steps", "run")
-FREE_SETTINGS = ("total_steps", "checkpoint_minutes")
-"""Settings in which a run that exists may differ: it is trained further, or saved more often."""
 _NAME = re.compile(r"\w[\w.+@:-]*")
 _LABEL = re.compile(r"\w[\w.+@:-]*(/\w[\w.+@:-]*)*")
 
@@ -72,6 +72,7 @@ class PlannedRun:
         config: config.toml, which holds all settings, resolved.
         cores: of the machine.
         loggers: where the run is logged.
+        keep_checkpoints: whether its checkpoints stay when it is done.
     """
 
     variant: str
@@ -86,6 +87,7 @@ class PlannedRun:
     file: str | None = None
     cores: int = 1
     loggers: tuple[str, ...] = ("tensorboard",)
+    keep_checkpoints: bool = False
 
     @property
     def name(self) -> str:
@@ -125,6 +127,7 @@ class PlannedRun:
             loggers=self.loggers,
             command=tuple(command),
             paths=tuple(paths),
+            keep_checkpoints=self.keep_checkpoints,
         )
 
 
@@ -139,6 +142,7 @@ class Study:
         runs: all runs, variant by variant, environment by environment, seed by seed, extra rows last.
         cores: of the machine, for each run.
         notes: what planning said of settings, such as schedules that were shortened, one sentence each.
+        warnings: what is logged when the study begins, one sentence each.
     """
 
     name: str
@@ -147,6 +151,7 @@ class Study:
     runs: tuple[PlannedRun, ...]
     cores: int = 1
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Return what study.json holds."""
@@ -251,6 +256,7 @@ class _Planner:
         self._folder = folder / self._name.replace(":", ".")
         self._cores = count_value("cores", table.get("cores", 1))
         self._loggers = names_value("loggers", table.get("loggers", ["tensorboard"]))
+        self._keep_checkpoints = flag_value("keep_checkpoints", table.get("keep_checkpoints", False))
         self._common = {**steps_entry("", table), **run_settings("run", table.get("run", {}))}
         self._envs = {one.name: one for one in _envs(table.get("envs"))}
         self._variants = self._read_variants()
@@ -274,7 +280,7 @@ class _Planner:
                 runs[run.run_dir] = run
         if not runs:
             raise ValueError("the study has no runs: give agents and envs, or rows of [[extra]]")
-        _check_existing(tuple(runs.values()))
+        found = check_existing(tuple(runs.values()))
         return Study(
             name=self._name,
             folder=self._folder,
@@ -282,6 +288,7 @@ class _Planner:
             runs=tuple(runs.values()),
             cores=self._cores,
             notes=tuple(self._notes),
+            warnings=tuple(found),
         )
 
     def _read_variants(self) -> dict[str, _Variant]:
@@ -371,6 +378,7 @@ class _Planner:
                 file=variant.file,
                 cores=self._cores,
                 loggers=self._loggers,
+                keep_checkpoints=self._keep_checkpoints,
             )
 
 
@@ -427,68 +435,3 @@ def _noted(where: str, notes: list[str]) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagates
-
-
-# --- Runs that exist --------------------------------------------------------------------------------------------------
-
-
-def _check_existing(runs: Sequence[PlannedRun]) -> None:
-    """Check that the runs that exist have the settings that the study asks for: it never mixes different ones.
-
-    Raises:
-        ValueError: one has other settings, or more steps.
-    """
-    for run in runs:
-        file = run.run_dir / CONFIG
-        found = _found_config(run)
-        planned = run.table
-        if not found or _comparable(found) == _comparable(planned):
-            continue
-        if all(found.get(name) == planned[name] for name in ("agent_name", "env")):  # nothing else is imported
-            try:  # a setting that the run's version of morl did not have is at its default
-                found = parse_config(experiment_of_table(found).to_toml().encode())
-            except ValueError as error:
-                raise ValueError(f"{file} does not fit this version of morl: {error}") from None
-        differences = _differences(_comparable(found), _comparable(planned))
-        if differences:
-            raise ValueError(
-                f"run folder {run.run_dir} was trained with {differences[0]}: give the variant another name to train"
-                " both, or remove the folder"
-            )
-    for run in runs:
-        _check_length(run)
-
-
-def _found_config(run: PlannedRun) -> dict[str, object]:
-    """Return the config.toml of a run that exists; empty where it cannot be read, which fails that run alone."""
-    with suppress(OSError, ValueError):
-        return parse_config((run.run_dir / CONFIG).read_bytes())
-    return {}
-
-
-def _check_length(run: PlannedRun) -> None:
-    """Check that a run that exists was not trained for more steps than the study asks for."""
-    steps = _found_config(run).get("total_steps")
-    if isinstance(steps, int) and steps > run.total_steps:
-        raise ValueError(
-            f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for {run.total_steps:,}:"
-            " ask for as many, give the variant another name, or remove the folder"
-        )
-
-
-def _comparable(table: Table) -> dict[str, object]:
-    """Return the settings that must be the same, the agent's as "agent.NAME"."""
-    entries = {key: value for key, value in table.items() if key not in FREE_SETTINGS}
-    for name in ("agent", "env_options"):
-        inner = entries.pop(name, {})
-        entries |= {f"{name}.{key}": value for key, value in table_value(name, inner).items()}
-    return entries
-
-
-def _differences(found: Table, planned: Table) -> list[str]:
-    """Return by what settings differ, in words."""
-    return [
-        f"{name} = {found.get(name, 'none')!r}, and the study asks for {planned.get(name, 'none')!r}"
-        for name in sorted(found.keys() | planned.keys())
-        if found.get(name) != planned.get(name)
-    ]

@@ -138,7 +138,7 @@ def show_plan(planned: "Study", workers: int) -> None:
         f"about {duration(spread(times, workers))} with {workers} at once (from a short probe of each; the machine is"
         " taken as it is now)"
     )
-    notes = [*planned.notes, total, *([estimate] if times else [])]
+    notes = [*planned.notes, *planned.warnings, total, *([estimate] if times else [])]
     stdout_console().print(ShownTable(title=f"study {planned.name}", columns=columns, notes=tuple(notes)))
 
 

@@ -2,7 +2,8 @@
 
 A process learns its job from its standard input, which stays open: when the study dies, however it dies, the system
 closes the pipe, and the process saves its run and ends. It is the leader of a session of its own, so that Ctrl-C in a
-terminal reaches the study alone, which then stops its processes one by one.
+terminal reaches the study alone, which then stops its processes one by one. A thread for each process reads what it
+says: reports of evaluations, where the job asks for them, which are answered, and the result.
 """
 
 import json
@@ -10,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from morl.studies.executors import Job, JobResult
+from morl.studies.executors import Answer, Job, JobResult, Report
 
 POLL_SECONDS = 0.02
 """Between two looks at the processes."""
@@ -43,11 +45,15 @@ class _Child:
         job: the job.
         process: the process.
         log: the file that it prints to.
+        reader: reads what it says.
+        said: its result; None as long as there is none.
     """
 
     job: Job
     process: "subprocess.Popen[bytes]"
     log: Path
+    reader: threading.Thread | None = None
+    said: dict[str, object] | None = None
 
 
 class Processes:
@@ -56,12 +62,13 @@ class Processes:
     Args:
         cores: of each run.
         workers: runs at once; default: the cores of this machine // the cores of each run, at least one.
+        answer: answers reports of jobs that make them; called in a thread.
 
     Raises:
         ValueError: a number is less than 1.
     """
 
-    def __init__(self, cores: int = 1, workers: int | None = None) -> None:
+    def __init__(self, cores: int = 1, workers: int | None = None, answer: Answer | None = None) -> None:
         if cores < 1:
             raise ValueError(f"cores is {cores}, but must be at least 1")
         if workers is not None and workers < 1:
@@ -71,6 +78,8 @@ class Processes:
         self._children: list[_Child] = []
         self._ended: list[JobResult] = []
         self._cancelled = 0
+        self._answer = answer
+        self._error: Exception | None = None
 
     @property
     def workers(self) -> int:
@@ -87,9 +96,17 @@ class Processes:
         self._waiting.append(job)
 
     def poll(self, timeout: float) -> Sequence[JobResult]:
-        """Start what there is room for, and return the jobs that have ended; arguments as for `Executor.poll`."""
+        """Start what there is room for, and return the jobs that have ended; arguments as for `Executor.poll`.
+
+        Raises:
+            Exception: a report could not be answered; raised once, and the process of the run stops.
+        """
         deadline = time.monotonic() + timeout
         while True:
+            if self._error is not None:
+                error = self._error
+                self._error = None
+                raise error
             self._start_waiting()
             for child in [child for child in self._children if child.process.poll() is not None]:
                 self._children.remove(child)
@@ -151,26 +168,48 @@ class Processes:
                 start_new_session=True,
             )
         with suppress(OSError):  # it may have died already, which `poll` sees
-            _opened(process.stdin).write(json.dumps(job.to_json()).encode() + b"\n")
-            _opened(process.stdin).flush()
-        return _Child(job, process, log)
+            _say(process, job.to_json())
+        child = _Child(job, process, log)
+        child.reader = threading.Thread(target=self._listen, args=(child,), daemon=True)
+        child.reader.start()
+        return child
+
+    def _listen(self, child: _Child) -> None:
+        """Read what a process says, to the end, and answer its reports."""
+        for line in _opened(child.process.stdout):
+            with suppress(ValueError, KeyError, TypeError):  # it was killed in the middle of a line
+                entries = json.loads(line)
+                if "report" not in entries:
+                    child.said = entries
+                    continue
+                self._reply(child, Report._make(entries["report"]))
+
+    def _reply(self, child: _Child, report: Report) -> None:
+        """Answer a report; where that fails, stop the process, and have `poll` raise why."""
+        try:
+            ends = self._answer is not None and self._answer(Path(child.job.run_dir), report)
+        except Exception as error:
+            self._error = error
+            child.process.send_signal(signal.SIGTERM)
+            ends = False
+        with suppress(OSError):  # it has died meanwhile
+            _say(child.process, ends)
 
     def _result(self, child: _Child) -> JobResult:
         """Return how a process that has ended left its run."""
         run_dir = Path(child.job.run_dir)
         process = child.process
-        said = _opened(process.stdout).read()
+        if child.reader is not None:
+            child.reader.join()
         _opened(process.stdout).close()
         with suppress(OSError):
             _opened(process.stdin).close()
         printed = _tail(child.log)
         if not printed:
             child.log.unlink(missing_ok=True)
-        try:
-            entries = json.loads(said)
-            return JobResult(run_dir=run_dir, ending=entries["ending"], sentence=entries["sentence"])
-        except (ValueError, KeyError, TypeError):  # it died without a word
-            pass
+        if child.said is not None:
+            with suppress(KeyError, TypeError):  # else it died without a word
+                return JobResult.of_json(run_dir, child.said)
         if self._cancelled:
             return JobResult(run_dir=run_dir, ending="stopped")
         return JobResult(run_dir=run_dir, ending="failed", sentence=_last_words(process.returncode, printed))
@@ -203,6 +242,16 @@ def _tail(file: Path) -> str:
             return stream.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def _say(process: "subprocess.Popen[bytes]", what: object) -> None:
+    """Write a line of JSON to the standard input of a process.
+
+    Raises:
+        OSError: it has died.
+    """
+    _opened(process.stdin).write(json.dumps(what).encode() + b"\n")
+    _opened(process.stdin).flush()
 
 
 def _opened(stream: IO[bytes] | None) -> IO[bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,8 +17,10 @@ from rich.text import Text
 from morl.experiment.progress import is_watched
 from morl.run_folder import FRONT
 from morl.studies.executors import Executor, JobResult
-from morl.studies.plan import PlannedRun, Study
 from morl.studies.status import STATES, RunStatus, counted, duration, run_status, status_table
+
+if TYPE_CHECKING:
+    from morl.studies.plan import PlannedRun, Study
 
 REFRESH_SECONDS = 1.0
 """Between two looks at the folders of the runs that are being trained."""
@@ -35,7 +37,7 @@ class StudyProgress:
         shown: show something; default: where somebody watches.
     """
 
-    def __init__(self, planned: Study, executor: Executor, shown: bool | None = None) -> None:
+    def __init__(self, planned: "Study", executor: Executor, shown: bool | None = None) -> None:
         self._planned = planned
         self._executor = executor
         self._console = Console(stderr=True, quiet=not (is_watched() if shown is None else shown))
@@ -124,7 +126,7 @@ class StudyProgress:
             self.say(f"stopped  {self._never_began} of {len(self._runs)} runs before they began")
 
 
-def step_seconds(planned: Study) -> dict[tuple[str, str], float]:
+def step_seconds(planned: "Study") -> dict[tuple[str, str], float]:
     """Return the seconds that a training step took in runs that have a front: (variant, environment) -> seconds.
 
     Args:
@@ -140,7 +142,7 @@ def step_seconds(planned: Study) -> dict[tuple[str, str], float]:
     return found
 
 
-def _ended_line(run: PlannedRun, result: JobResult) -> str:
+def _ended_line(run: "PlannedRun", result: JobResult) -> str:
     """Return what is printed when a run has ended."""
     if result.ending == "failed":
         return f"failed   {run.name}: {result.sentence}"

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from morl.studies.executors import Ending, Job, JobResult
+from morl.studies.executors import Answer, Ending, Job, JobResult
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -27,28 +27,52 @@ LOOPBACK_ONLY = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """With 0 in this variable, Ray keeps a cluster on one machine to the loopback address, as it does on macOS."""
 AUTO = "auto"
 """The cluster that this machine belongs to, or else a new one on this machine alone."""
+LOCAL = "local"
+"""A new cluster on this machine alone."""
 
 
-def ray_executor(address: str = AUTO, workers: int | None = None, shared: bool | None = None) -> "RayExecutor":
-    """Return an executor on a Ray cluster.
-
-    Args:
-        address: "auto", or HOST:PORT of the head; this machine is a node of the cluster.
-        workers: runs at once; default: as many as the cluster has room for.
-        shared: whether all nodes see the study's folder under its path; default: each node finds out.
+def check_address(address: str) -> None:
+    """Check that a text may be the address of a cluster.
 
     Raises:
-        ValueError: Ray is not installed, there is no such cluster, or `workers` is less than 1.
+        ValueError: it is none.
     """
-    if find_spec("ray") is None:
-        raise ValueError("this needs Ray, which is not installed: pip install 'morl-suite[ray]'")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}, but must be at least 1")
     if address.startswith("ray://"):
         raise ValueError(
             f"ray is {address!r}, but must be HOST:PORT of the head, on a machine that is one of its nodes"
         )
-    return RayExecutor(address, workers, shared)
+    if address not in (AUTO, LOCAL) and ":" not in address:
+        raise ValueError(
+            f"ray is {address!r:.100}, but must be {AUTO}, {LOCAL}, or HOST:PORT of a cluster's head, such as"
+            " 10.0.0.5:6379"
+        )
+
+
+def ray_executor(
+    address: str = AUTO,
+    workers: int | None = None,
+    shared: bool | None = None,
+    cores: int = 1,
+    answer: Answer | None = None,
+) -> "RayExecutor":
+    """Return an executor on a Ray cluster.
+
+    Args:
+        address: "auto", "local" for a new one, or HOST:PORT of the head; this machine is one of its nodes.
+        workers: runs at once; default: as many as the cluster has room for.
+        shared: whether all nodes see the study's folder under its path; default: each node finds out.
+        cores: of each run.
+        answer: answers reports of jobs that make them; `poll` calls it.
+
+    Raises:
+        ValueError: Ray is not installed, there is no such cluster, or `workers` is less than 1.
+    """
+    check_address(address)
+    if find_spec("ray") is None:
+        raise ValueError("this needs Ray, which is not installed: pip install 'morl-suite[ray]'")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}, but must be at least 1")
+    return RayExecutor(address, workers, shared, cores, answer)
 
 
 def connect(address: str) -> bool:
@@ -58,7 +82,7 @@ def connect(address: str) -> bool:
         ValueError: there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
-    alone = address == AUTO and "ray" not in sys.modules and not belongs_to_cluster()
+    alone = address == LOCAL or (address == AUTO and "ray" not in sys.modules and not belongs_to_cluster())
     if alone:
         os.environ.setdefault(LOOPBACK_ONLY, "0")
     import ray
@@ -86,7 +110,9 @@ def belongs_to_cluster() -> bool:
 class RayExecutor:
     """An `Executor` of tasks on a Ray cluster; arguments as for `ray_executor`."""
 
-    def __init__(self, address: str, workers: int | None, shared: bool | None) -> None:
+    def __init__(
+        self, address: str, workers: int | None, shared: bool | None, cores: int = 1, answer: Answer | None = None
+    ) -> None:
         self._connected = connect(address)
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -103,7 +129,8 @@ class RayExecutor:
         self._limit = workers
         self._shared = shared
         self._token = uuid.uuid4().hex
-        self._cores = 1
+        self._cores = cores
+        self._answer = answer
         self._cpus = ray.cluster_resources().get("CPU", 1.0)
         self._running: frozenset[Path] = frozenset()
         self._waiting: deque[Job] = deque()
@@ -124,7 +151,6 @@ class RayExecutor:
 
     def submit(self, job: Job) -> None:
         """Take a job; Ray begins it when there is room, jobs in the order in which they were submitted."""
-        self._cores = job.cores
         self._waiting.append(job)
 
     def poll(self, timeout: float) -> Sequence[JobResult]:
@@ -140,6 +166,7 @@ class RayExecutor:
             self._cpus = self._ray.cluster_resources().get("CPU", 1.0)
             begun = self._ray.get(self._folders.begun.remote())
             self._running = frozenset(Path(job.run_dir) for job in self._tasks.values() if job.run_dir in begun)
+            self._answer_reports()
         else:
             self._running = frozenset()
         results = self._ended
@@ -162,6 +189,14 @@ class RayExecutor:
             self._ray.kill(self._folders)
         if self._connected:
             self._ray.shutdown()
+
+    def _answer_reports(self) -> None:
+        """Answer what runs have reported since the last call."""
+        if self._answer is None:
+            return
+        for run_dir, report in self._ray.get(self._folders.asked.remote()):
+            ends = self._answer(Path(run_dir), report)
+            self._ray.get(self._folders.answer.remote(run_dir, report, ends))
 
     def _hand_over(self) -> None:
         """Give jobs to Ray, which begins them where there is room; all at once, so that an autoscaler sees them."""
@@ -197,4 +232,4 @@ class RayExecutor:
                 return JobResult(run_dir=run_dir, ending="stopped")
             words = " ".join(str(error).split())[:1_000]
             return JobResult(run_dir=run_dir, ending=ending, sentence=f"Ray gave the run up: {words}")
-        return JobResult(run_dir=run_dir, ending=told["ending"], sentence=told["sentence"])
+        return JobResult.of_json(run_dir, told)

@@ -4,28 +4,34 @@ The process is the one that `morl.studies.processes` starts on this machine, so 
 is trained. Where the node sees the driver's folder, that is all. Where it does not, the run lies in a temporary folder
 of the node, and an image of it travels to the driver's node after every checkpoint and at the end. An image is taken
 while the process is suspended: it is what a kill at that moment would have left, from which every run can be resumed.
+
+This module imports no PyTorch, which would take Ray's processes two seconds of a core.
 """
 
 import io
 import os
+import platform
 import shutil
 import tarfile
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from morl.experiment import checkpoint
-from morl.studies.executors import Job, JobResult
+from morl.run_folder import CHECKPOINTS
+from morl.studies.executors import Job, JobResult, Report
 from morl.studies.processes import Processes
 
 POLL_SECONDS = 0.5
 """Between two looks for a new checkpoint."""
+ASK_SECONDS = 0.1
+"""Between two questions whether a report is answered."""
 
 
-def train_on_node(entries: Mapping[str, object], token: str, folders: Any, shared: bool | None) -> dict[str, str]:
-    """Train the run of a job on the node that this is called on, and return how it ended: "ending" and "sentence".
+def train_on_node(entries: Mapping[str, object], token: str, folders: Any, shared: bool | None) -> dict[str, object]:
+    """Train the run of a job on the node that this is called on, and return how it ended, as `JobResult.to_json`.
 
     Args:
         entries: the job, as `Job.to_json` returns it.
@@ -38,16 +44,20 @@ def train_on_node(entries: Mapping[str, object], token: str, folders: Any, share
     job = Job.of_json(entries)
     run_dir = Path(job.run_dir)
     ray.get(folders.begin.remote(job.run_dir))
-    if sees_token(run_dir, token) if shared is None else shared:
-        result = _Attempt(job).wait()
-    else:
-        with tempfile.TemporaryDirectory(prefix="morl-") as scratch:
+    try:
+        if sees_token(run_dir, token) if shared is None else shared:
+            return _Attempt(job, job.run_dir, folders).wait().to_json()
+        with tempfile.TemporaryDirectory(prefix="morl-", ignore_cleanup_errors=True) as scratch:
             here = Path(scratch) / run_dir.name
             image = ray.get(folders.read.remote(job.run_dir))
             if image is not None:
                 unpack(image, here)
-            result = _Attempt(replace(job, run_dir=str(here)), job.run_dir, folders).wait()
-    return {"ending": result.ending, "sentence": result.sentence}
+            return _Attempt(replace(job, run_dir=str(here)), job.run_dir, folders).wait().to_json()
+    except OSError as error:  # a disk is full: this node's, or that of the driver, whose actor has raised it
+        cause = getattr(error, "cause", None)
+        where = f"node {platform.node()}" if cause is None else "the node of the driver"
+        sentence = f"on {where}: {error if cause is None else cause}"
+        return JobResult(run_dir=run_dir, ending="failed", sentence=sentence).to_json()
 
 
 class _Attempt:
@@ -55,16 +65,17 @@ class _Attempt:
 
     Args:
         job: the job; its run folder is on this node.
-        home: the run folder on the driver's node, where that is another one.
-        folders: the actor that writes there.
+        home: the run folder as the driver's node knows it; where it is another one, images travel there.
+        folders: the actor on the driver's node.
     """
 
-    def __init__(self, job: Job, home: str | None = None, folders: Any = None) -> None:
+    def __init__(self, job: Job, home: str, folders: Any) -> None:
         self._run_dir = Path(job.run_dir)
         self._home = home
+        self._travels = job.run_dir != home
         self._folders = folders
-        self._sent = checkpoint.newest(self._run_dir) if self._run_dir.is_dir() else None
-        self._processes = Processes(job.cores, workers=1)
+        self._sent = self._checkpoints()
+        self._processes = Processes(job.cores, workers=1, answer=self._ask)
         self._processes.submit(job)
 
     def wait(self) -> JobResult:
@@ -82,32 +93,50 @@ class _Attempt:
                 while not self._processes.poll(POLL_SECONDS):
                     pass
                 raise
-        if self._home is not None and self._run_dir.is_dir():
+        if self._travels and self._run_dir.is_dir():
             self._send(pack(self._run_dir))
         return results[0]
 
     def _send_new_checkpoint(self) -> None:
-        if self._home is None or not self._run_dir.is_dir():
-            return
-        newest = checkpoint.newest(self._run_dir)
-        if newest is None or newest == self._sent:
+        found = self._checkpoints()
+        if not self._travels or not found or found == self._sent:
             return
         with self._processes.suspended():
             image = pack(self._run_dir)
         self._send(image)
-        self._sent = newest
+        self._sent = found
+
+    def _checkpoints(self) -> set[str]:
+        """Return the names of the checkpoints of the run."""
+        return {folder.name for folder in (self._run_dir / CHECKPOINTS).glob("step-*")}
 
     def _send(self, image: bytes) -> None:
         import ray
 
         ray.get(self._folders.write.remote(self._home, image))
 
+    def _ask(self, run_dir: Path, report: Report) -> bool:  # noqa: ARG002
+        """Return the driver's answer to a report."""
+        import ray
+
+        while True:
+            answer: bool | None = ray.get(self._folders.ask.remote(self._home, report))
+            if answer is not None:
+                return answer
+            time.sleep(ASK_SECONDS)
+
 
 class Folders:
-    """The actor on the driver's node: reads and writes run folders there, and knows which runs have begun."""
+    """The actor on the driver's node: reads and writes run folders there, and knows which runs have begun.
+
+    It also keeps reports of runs until the driver has answered them, and the answers: a run that lost its node reports
+    an evaluation again, and has to hear the same.
+    """
 
     def __init__(self) -> None:
         self._begun: set[str] = set()
+        self._asked: dict[tuple[str, int], Report] = {}
+        self._answers: dict[tuple[str, int], bool] = {}
 
     def begin(self, run_dir: str) -> None:
         """Note that a run has begun."""
@@ -116,6 +145,29 @@ class Folders:
     def begun(self) -> set[str]:
         """Return the folders of the runs that have begun, those that have ended included."""
         return self._begun
+
+    def ask(self, run_dir: str, report: Report) -> bool | None:
+        """Return the answer to a report of a run; None as long as the driver has not answered it."""
+        key = (run_dir, report.training_steps)
+        if key not in self._answers:
+            self._asked[key] = report
+        return self._answers.get(key)
+
+    def asked(self) -> list[tuple[str, Report]]:
+        """Return the reports that are not answered, with their run folders."""
+        return [(run_dir, report) for (run_dir, _), report in self._asked.items()]
+
+    def answer(self, run_dir: str, report: Report, ends: bool) -> None:
+        """Answer a report of a run.
+
+        Args:
+            run_dir: the run folder.
+            report: of the run.
+            ends: whether the run ends.
+        """
+        key = (run_dir, report.training_steps)
+        self._asked.pop(key, None)
+        self._answers[key] = ends
 
     def read(self, run_dir: str) -> bytes | None:
         """Return the image of a run folder; None where there is none."""

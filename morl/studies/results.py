@@ -3,8 +3,8 @@
     python -m morl.studies.results [STUDY ...] [--no-run]
 
 Each study makes one page: its tables and curves, the commands, which runs were made by which commit on which machine,
-and which were not made. Runs that exist are reused. A page is not replaced by one with fewer finished runs, so that the
-pages of studies whose run folders lie on another machine stay as they are.
+and which were not made. The runs are those that the file plans; those that exist are reused. A page is not replaced by
+one with fewer finished runs, so that the pages of studies whose run folders lie on another machine stay as they are.
 
 A figure elsewhere in the documentation quotes a cell of such a page, between two comments that name it:
 
@@ -17,17 +17,22 @@ Writing pages writes the quotations again, and a test compares them.
 import re
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 
 from morl.studies.curves import page_picture
-from morl.studies.indicators import ListedRun, StudyResults, read_results, study_json_of
-from morl.studies.tables import markdown_lines, study_tables
+from morl.studies.plan import STUDY, read_study
+from morl.studies.reading import read_results
+from morl.studies.table_forms import markdown_lines
+from morl.studies.tables import study_tables
+
+if TYPE_CHECKING:
+    from morl.studies.indicators import ListedRun, StudyResults
 
 CONFIGS = Path("configs/studies")
 PAGES = Path("docs/results")
@@ -100,6 +105,9 @@ def study_files(names: Sequence[str]) -> list[Path]:
 def write_page(file: Path, folder: Path, pages: Path) -> str:
     """Write the page of a study, and its picture, unless it has fewer finished runs than the page that is there.
 
+    The page has the runs that the file plans now, whatever study.json lists. Where run folders have other settings than
+    the file, no page is written.
+
     Args:
         file: the study.toml.
         folder: where studies lie.
@@ -108,25 +116,24 @@ def write_page(file: Path, folder: Path, pages: Path) -> str:
     Returns:
         What was done, in one sentence.
     """
-    name = str(tomllib.loads(file.read_text(encoding="utf-8")).get("name", file.stem))
     page = pages / f"{file.stem}.md"
-    study_json = study_json_of(name, folder)
     try:
-        results = read_results(study_json)
+        planned = read_study(file, folder)
+        results = read_results(planned.folder / STUDY, planned.to_json())
         text = page_of(results, file)
     except ValueError as error:
         return f"{page}: not written, because {error}"
     before = FINISHED.search(page.read_text(encoding="utf-8")) if page.is_file() else None
     finished = len(results.listed) - len(results.unfinished)
     if before is not None and int(before[1]) > finished:
-        return f"{page}: not written, because it has {before[1]} finished runs, and {study_json.parent} has {finished}"
+        return f"{page}: not written, because it has {before[1]} finished runs, and {planned.folder} has {finished}"
     pages.mkdir(parents=True, exist_ok=True)
     page.with_suffix(".png").write_bytes(page_picture(results))
     page.write_text(text, encoding="utf-8")
     return f"{page}: {finished} of {len(results.listed)} runs"
 
 
-def page_of(results: StudyResults, file: Path) -> str:
+def page_of(results: "StudyResults", file: Path) -> str:
     """Return the page of a study, in Markdown.
 
     Args:
@@ -218,7 +225,7 @@ def introduction_of(file: Path) -> tuple[str, str]:
     return (lines[0].rstrip(".") if lines else file.stem), "\n".join(lines[1:]).strip()
 
 
-def _provenance(results: StudyResults) -> str:
+def _provenance(results: "StudyResults") -> str:
     """Return which seeds of each cell are finished, by which commits, in how many minutes, and on which machines."""
     measured = {run.listed: run for problem in results.problems for runs in problem.runs.values() for run in runs}
     cells: dict[tuple[str, str], list[ListedRun]] = {}
@@ -249,7 +256,7 @@ def _machine(system: Mapping[str, object]) -> str:
     return f"{machine} (Python {system.get('python', 'unknown')}, morl {system.get('morl', 'unknown')}, {versions})"
 
 
-def _seeds(runs: Sequence[ListedRun]) -> str:
+def _seeds(runs: "Sequence[ListedRun]") -> str:
     """Return seeds in few letters: "0 to 4", "0, 2"."""
     seeds = sorted(run.seed for run in runs)
     if len(seeds) > 2 and seeds == list(range(seeds[0], seeds[-1] + 1)):

@@ -1,9 +1,9 @@
 """The table `[tune]` of a tune.toml: how settings are searched, and what is maximized."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
-ObjectiveName: TypeAlias = Literal["hypervolume", "expected-utility"]
+from morl.studies.executors import ObjectiveName
 
 
 @dataclass(frozen=True, kw_only=True)

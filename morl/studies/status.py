@@ -7,13 +7,15 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from morl.experiment.ownership import is_owned
 from morl.run_folder import FAILURE, METRICS
-from morl.studies.plan import PlannedRun, Study
-from morl.studies.worker import found_config, published_steps
+from morl.studies.existing import found_config, published_steps
 from morl.tables import Column, ShownTable, number
+
+if TYPE_CHECKING:
+    from morl.studies.plan import PlannedRun, Study
 
 State = Literal["done", "running", "failed", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "waiting")
@@ -35,7 +37,7 @@ class RunStatus:
         sentence: why it failed; empty where it did not.
     """
 
-    run: PlannedRun
+    run: "PlannedRun"
     state: State
     step: int = 0
     steps_per_second: float = math.nan
@@ -71,12 +73,29 @@ class StudyStatus:
         return {one.run.name: one.sentence for one in self.runs if one.state == "failed"}
 
     def table(self) -> ShownTable:
-        """Return the table of the runs; of a large study, of those that run or have failed."""
-        shown = self.runs
-        if len(shown) > MOST_ROWS:
-            shown = tuple(one for one in shown if one.state in ("running", "failed"))
+        """Return the table of the runs; of a large study, of those that run or failed, or else how many are where."""
+        title = f"study {self.name}: {counted(self.counts)}"
         notes = [f"{name}: {sentence}" for name, sentence in self.failures.items()]
-        return status_table(f"study {self.name}: {counted(self.counts)}", shown, notes)
+        if len(self.runs) <= MOST_ROWS:
+            return status_table(title, self.runs, notes)
+        shown = [one for one in self.runs if one.state in ("running", "failed")]
+        if not shown:
+            return self._counts_table(title)
+        notes.append(f"runs that are done or wait are not listed: the study has more than {MOST_ROWS}")
+        return status_table(title, shown, notes)
+
+    def _counts_table(self, title: str) -> ShownTable:
+        """Return how many runs of each variant and environment are done, and how many wait."""
+        cells: dict[tuple[str, str], Counter[State]] = {}
+        for one in self.runs:
+            cells.setdefault((one.run.variant, one.run.env), Counter())[one.state] += 1
+        names = (
+            Column(title="variant", cells=tuple(variant for variant, _ in cells), key=True, left=True),
+            Column(title="environment", cells=tuple(env for _, env in cells), key=True, left=True),
+        )
+        states: tuple[State, ...] = ("done", "waiting")
+        counts = [Column(title=one, cells=tuple(str(found[one]) for found in cells.values())) for one in states]
+        return ShownTable(title=title, columns=(*names, *counts))
 
     def __rich__(self) -> ShownTable:
         """Return the table for `rich.print`."""
@@ -87,7 +106,7 @@ class StudyStatus:
         return self.table().to_html()
 
 
-def study_status(study: Study, running: Collection[Path] = ()) -> StudyStatus:
+def study_status(study: "Study", running: Collection[Path] = ()) -> StudyStatus:
     """Return where the runs of a study are.
 
     Args:
@@ -97,10 +116,10 @@ def study_status(study: Study, running: Collection[Path] = ()) -> StudyStatus:
     return StudyStatus(name=study.name, runs=tuple(run_status(run, running) for run in study.runs))
 
 
-def run_status(run: PlannedRun, running: Collection[Path] = ()) -> RunStatus:
+def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:
     """Return where a run is; arguments as for `study_status`."""
     try:
-        found_config(run.run_dir)
+        found_config(run.run_dir, run.config)
         published = published_steps(run.run_dir)
     except (OSError, ValueError) as error:
         return RunStatus(run=run, state="failed", sentence=str(error))

@@ -1,6 +1,7 @@
 """`morl.study`: all runs of a study trained by an executor, those that exist reused, those that began resumed."""
 
 import json
+import logging
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.5
 """The executor is asked so often what has ended."""
-EXECUTORS = '"processes", "ray", the address of a Ray cluster such as "ray://host:10001", or an Executor'
+EXECUTORS = '"processes", "ray", the address HOST:PORT of a Ray cluster, or an Executor'
 
 
 def study(
@@ -74,7 +75,21 @@ def find_executor(executor: str | Executor, planned: Study, workers: int | None)
         raise ValueError(f"executor is {executor!r:.100}, but must be {EXECUTORS}")
     from morl.studies.ray_executor import ray_executor
 
-    return ray_executor("auto" if executor == "ray" else executor, workers)
+    return ray_executor("auto" if executor == "ray" else executor, workers, cores=planned.cores)
+
+
+def executor_of(ray: str | None) -> str:
+    """Return the executor that the option `--ray` names; "processes" where it is not given.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    if ray is None:
+        return "processes"
+    from morl.studies.ray_executor import check_address
+
+    check_address(ray)
+    return ray
 
 
 class RunningStudy:
@@ -108,6 +123,8 @@ class RunningStudy:
             write_text(planned.folder / STUDY, json.dumps(planned.to_json(), indent=1) + "\n")
             self._waiting = [run for run in planned.runs if run_status(run).state != "done"]
             self._held = held.pop_all()
+        for sentence in planned.warnings:
+            logging.getLogger("morl").warning("%s", sentence)
         self._thread = threading.Thread(target=self._train, name=f"study {planned.name}", daemon=True)
         self._thread.start()
 

@@ -14,24 +14,19 @@ import numpy as np
 
 from morl.protocols import FloatArray
 from morl.studies import curves
-from morl.studies.indicators import INDICATORS, Clock, Indicator, Problem, StudyResults, read_results
+from morl.studies.indicators import INDICATORS, Clock, Indicator, StudyResults
+from morl.studies.reading import read_results
 from morl.studies.statistics import Estimate, estimate, estimated_improvement, optimality_gap
-from morl.tables import Column, ShownTable, number, stdout_console, vector
+from morl.studies.table_forms import latex_table, markdown_table
+from morl.studies.table_notes import CONDITIONED, aggregate_notes, environment_notes, notes_at
+from morl.tables import Column, ShownTable, number, stdout_console
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-FEWEST_SEEDS = 5
-"""Fewer seeds bring a warning: Agarwal et al. 2021 recommend several environments or more than ten seeds of one."""
 MOST_PAIRS = 5
 """Up to so many variants are compared in all pairs; more, each with the first one."""
-MOST_NAMED = 8
-"""Cells that a note names; further ones are counted."""
 TITLES: Mapping[Indicator, str] = {"hypervolume": "hypervolume", "expected_utility": "expected utility"}
-CONDITIONED = "conditioned share"
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-LATEX |= {character: f"\\{character}" for character in "&%$#_{}"}
-LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}"}
 
 
 class Comparison(NamedTuple):
@@ -202,16 +197,16 @@ def study_tables(results: StudyResults) -> StudyTables:
     if not results.problems:
         reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(results.unfinished.values()).items())
         raise ValueError(f"study {results.name} has no finished run yet: {reasons or 'it lists none'}")
-    tables = [_table(results, ENVIRONMENTS, _environment_rows(results), _environment_notes(results))]
+    tables = [_table(results, ENVIRONMENTS, _environment_rows(results), environment_notes(results))]
     if len(results.variants) > 1:
         tables += [
             _table_at(results, EQUAL_STEPS, "environment_steps", "environment steps"),
             _table_at(results, EQUAL_SECONDS, "wall_seconds", "seconds"),
         ]
     if len(results.problems) > 1:
-        tables.append(_table(results, AGGREGATE, _aggregate_rows(results), _aggregate_notes(results)))
+        tables.append(_table(results, AGGREGATE, _aggregate_rows(results), aggregate_notes(results)))
     if len(results.compared) > 1:
-        tables.append(_table(results, IMPROVEMENT, _improvement_rows(results), _aggregate_notes(results)))
+        tables.append(_table(results, IMPROVEMENT, _improvement_rows(results), aggregate_notes(results)))
     return StudyTables(tuple(table for table in tables if table.rows))
 
 
@@ -220,14 +215,14 @@ def study_tables(results: StudyResults) -> StudyTables:
 
 def _environment_rows(results: StudyResults) -> list[Row]:
     rows = []
-    for problem, variant in _cells(results):
+    for problem, variant in results.cells():
         runs = problem.runs[variant]
         estimates: dict[str, Estimate | None] = {}
         for name in INDICATORS:
             values = np.array([run.values[name] for run in runs])
             estimates[TITLES[name]] = _estimate([values[np.isfinite(values)]])
             estimates[curves.SHARES[name]] = _estimate([problem.shares(variant, name)])
-        if any(len(one.conditioned_shares(name)) for one, name in _cells(results)):
+        if any(len(one.conditioned_shares(name)) for one, name in results.cells()):
             estimates[CONDITIONED] = _estimate([problem.conditioned_shares(variant)])
         facts = {
             "training steps": _mean([run.training_steps for run in runs]),
@@ -239,12 +234,12 @@ def _environment_rows(results: StudyResults) -> list[Row]:
 
 
 def _table_at(results: StudyResults, kind: Comparison, clock: Clock, title: str) -> TableOfRows:
-    return _table(results, kind, _rows_at(results, clock, title), _notes_at(results, clock))
+    return _table(results, kind, _rows_at(results, clock, title), notes_at(results, clock))
 
 
 def _rows_at(results: StudyResults, clock: Clock, title: str) -> list[Row]:
     rows = []
-    for problem, variant in _cells(results):
+    for problem, variant in results.cells():
         time = problem.common_time(clock)
         shares = {name: problem.shares_at(variant, name, clock, time) for name in INDICATORS}
         estimates = {curves.SHARES[name]: _estimate([values]) for name, values in shares.items()}
@@ -293,12 +288,6 @@ def _pairs(variants: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield from ((first, second) for second in variants[place + 1 :])
 
 
-def _cells(results: StudyResults) -> Iterator[tuple[Problem, str]]:
-    """Yield the environments and variants that have finished runs."""
-    for problem in results.problems:
-        yield from ((problem, variant) for variant in results.variants if variant in problem.runs)
-
-
 def _estimate(strata: Sequence[FloatArray]) -> Estimate | None:
     return estimate(strata) if all(map(len, strata)) else None
 
@@ -307,115 +296,15 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-# --- Words ------------------------------------------------------------------------------------------------------------
-
-
-def _environment_notes(results: StudyResults) -> list[str]:
-    """Return what a reader of the table of environments must know."""
-    notes = list(results.notes)
-    sources: dict[str, list[str]] = {}
-    for problem in results.problems:
-        sources.setdefault(problem.normalization.source, []).append(problem.label)
-    notes += [f"shares are of {source}: {_named(labels)}" for source, labels in sources.items()]
-    references = {problem.label: problem.reference for problem in results.problems if problem.reference is not None}
-    notes.append(f"reference points: {_named([f'{name} {vector(one)}' for name, one in references.items()], '; ')}")
-    if any(len(problem.conditioned_shares(variant)) for problem, variant in _cells(results)):
-        notes.append(
-            f"{CONDITIONED}: the utility that preferences get from the policy conditioned on them, in the evaluation"
-            " that selected, as a share of the best utility; what it lacks to the share of utility is regret"
-        )
-    few = [
-        f"{variant} on {problem.label} ({len(problem.runs[variant])})"
-        for problem, variant in _cells(results)
-        if len(problem.runs[variant]) < FEWEST_SEEDS
-    ]
-    if few:
-        notes.append(
-            f"WARNING: fewer than {FEWEST_SEEDS} seeds, so that intervals are too narrow and order may be chance:"
-            f" {_named(few)}"
-        )
-    for problem in results.problems:
-        notes += _step_notes(problem, results.variants)
-        notes += problem.notes
-    notes += _version_notes(results)
-    if results.unfinished:
-        reasons = Counter(results.unfinished.values()).most_common()
-        words = _named([f"{count} {reason}" for reason, count in reasons], "; ")
-        notes.append(f"{len(results.unfinished)} of {len(results.listed)} runs are not in these tables: {words}")
-    return notes
-
-
-def _step_notes(problem: Problem, variants: Sequence[str]) -> list[str]:
-    steps = {run.training_steps for variant in variants for run in problem.runs.get(variant, ())}
-    if len(steps) > 1 and max(steps) > 1.01 * min(steps):  # the last step of each environment may exceed the total
-        return [f"{problem.label}: runs have different training steps; compare them at equal steps"]
-    return []
-
-
-def _version_notes(results: StudyResults) -> list[str]:
-    """Return which versions of morl, and of packages, the runs were made by, where these differ."""
-    systems = [run.system for problem in results.problems for runs in problem.runs.values() for run in runs]
-    notes = []
-    versions = Counter(_version(system) for system in systems)
-    if len(versions) > 1:
-        notes.append(f"runs were made by {len(versions)} versions of morl: {_counted(versions)}")
-    packages = [found if isinstance(found := system.get("packages"), Mapping) else {} for system in systems]
-    for name in dict.fromkeys(str(name) for of_run in packages for name in of_run):
-        found = Counter(str(of_run[name]) for of_run in packages if name in of_run)
-        if len(found) > 1:
-            notes.append(f"runs were made by {len(found)} versions of {name}: {_counted(found)}")
-    return notes
-
-
-def _version(system: Mapping[str, object]) -> str:
-    """Return version and commit of morl as a run's system.json says them."""
-    return " ".join(str(system[key]) for key in ("morl", "commit") if system.get(key)) or "one that is not said"
-
-
-def _counted(versions: Counter[str]) -> str:
-    return _named([f"{version} ({runs} run{'s' * (runs > 1)})" for version, runs in versions.most_common()])
-
-
-def _notes_at(results: StudyResults, clock: Clock) -> list[str]:
-    """Return which variants have no value at the time that all runs have reached, and why."""
-    missing = []
-    for problem, variant in _cells(results):
-        time = problem.common_time(clock)
-        runs = problem.runs[variant]
-        late = sum(not run.evaluated_by(clock, time) for run in runs)
-        if late and math.isfinite(time) and len(problem.runs) > 1:
-            missing.append(f"{late} of {len(runs)} runs of {variant} on {problem.label} had no evaluation by then")
-    unknown = [
-        problem.label
-        for problem in results.problems
-        if len(problem.runs) > 1 and not math.isfinite(problem.common_time(clock))
-    ]
-    notes = [f"no value, because the others would be a selection: {_named(missing)}"] if missing else []
-    if unknown:
-        notes.append(f"no value, because the evaluations of a run are missing or damaged: {_named(unknown)}")
-    return notes
-
-
-def _aggregate_notes(results: StudyResults) -> list[str]:
-    problems = results.complete_problems
-    left_out = [problem.label for problem in results.problems if problem not in problems]
-    notes = [f"without environments that some variant has no finished run on: {_named(left_out)}"] if left_out else []
-    notes += [note for problem in problems for note in _step_notes(problem, results.compared)]
-    groups = [variant for variant in results.variants if variant not in results.compared]
-    if groups:
-        notes.append(f"without runs that an extra row trains for other steps: {_named(groups, '; ')}")
-    return notes
-
-
-def _named(names: Sequence[str], separator: str = ", ") -> str:
-    more = f"{separator}{len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return f"{separator.join(names[:MOST_NAMED])}{more}"
+# --- Text -------------------------------------------------------------------------------------------------------------
 
 
 def _table(results: StudyResults, kind: Comparison, rows: Sequence[Row], notes: Sequence[str] = ()) -> TableOfRows:
     """Return a table as numbers and as text; columns of least interest are dropped first where a terminal is narrow."""
     columns = [
-        Column(title="environment", cells=tuple(row.env for row in rows), key=True, left=True),
+        Column(
+            title="environment", cells=tuple(row.env for row in rows), key=len({row.env for row in rows}) > 1, left=True
+        ),
         Column(title="variant", cells=tuple(row.variant for row in rows), key=True, left=True),
     ]
     if kind is IMPROVEMENT:
@@ -451,48 +340,3 @@ def estimate_text(found: Estimate | None, runs: int, words: Callable[[float], st
         return "-"
     value = words(float(found.value))
     return value if runs < 2 else f"{value} ({words(float(found.low))} to {words(float(found.high))})"
-
-
-# --- Other forms ------------------------------------------------------------------------------------------------------
-
-
-def markdown_table(table: ShownTable) -> str:
-    """Return a table for a page: its title, the table, and its notes as a list."""
-    rows = list(zip(*(one.cells for one in table.columns), strict=True))
-    below = markdown_lines([one.title for one in table.columns], rows, table.notes)
-    return f"**{_markdown(table.title)}**\n\n{below}"
-
-
-def markdown_lines(titles: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
-    """Return a table and its notes for a page.
-
-    Args:
-        titles: of the columns.
-        rows: as many cells each.
-        notes: become a list below it.
-    """
-    head, *cells_of_rows = [[_markdown(cell) for cell in row] for row in (titles, *rows)]
-    lines = [head, ["---"] * len(titles), *cells_of_rows]
-    table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return "\n".join([table, "", *(f"- {_markdown(note)}" for note in notes), ""])
-
-
-def latex_table(table: ShownTable) -> str:
-    """Return a table for a paper: booktabs, title as caption, notes below."""
-    kinds = "".join("l" if one.left else "r" for one in table.columns)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(table.title)}}}", rf"\begin{{tabular}}{{{kinds}}}"]
-    lines += [r"\toprule", " & ".join(_latex(one.title) for one in table.columns) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(_latex, row)) + r" \\" for row in zip(*(one.cells for one in table.columns), strict=True)]
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\footnotesize"]
-    lines += [rf"{_latex(note)}\\" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}", ""])
-
-
-def _markdown(text: str) -> str:
-    """Return text whose characters mean themselves in a cell of a page."""
-    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-    return escaped.replace("*", "\\*").replace("`", "\\`")
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in text.replace("\n", " "))

@@ -2,18 +2,21 @@
 
 import math
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from optuna.trial import Trial, TrialState
 
 from morl.experiment.ownership import FolderInUse, locked
-from morl.experiment.run import load
 from morl.run_folder import CHECKPOINTS, EVALUATIONS, parse_evaluation
-from morl.studies.objective import INDICATOR, combined, measure
+from morl.studies.executors import Job, JobResult, Report
+from morl.studies.objective import INDICATOR, combined
 from morl.studies.optuna_study import FAILURE, VIOLATION, open_study, suggest
 from morl.studies.pruning import Schedule
 from morl.studies.tuned import Tuned
@@ -34,6 +37,10 @@ MOST_FAILURES = 3
 """Trials in a row whose failure ends the process: it is no fault of their settings then."""
 
 
+_PLANNING = threading.Lock()
+"""Held while a trial is planned: that exchanges handlers of the logger, which threads share."""
+
+
 class Claim(NamedTuple):
     """A trial that belongs to this process as long as the lock is held."""
 
@@ -48,15 +55,19 @@ class Trials:
         tuning: the tuning.
         tell: is called with a line about each trial that ends.
         seconds: no trial begins later than this.
+        train: trains the run of a job, whose reports the watcher answers; default: this process does.
 
     Raises:
         ValueError: the tuning's folder holds trials with other settings.
         OSError: the journal cannot be written.
     """
 
-    def __init__(self, tuning: Tuning, tell: Callable[[str], None], seconds: float = math.inf) -> None:
+    def __init__(
+        self, tuning: Tuning, tell: Callable[[str], None], seconds: float = math.inf, train: "Train | None" = None
+    ) -> None:
         self._tuning = tuning
         self._tell = tell
+        self._perform = perform if train is None else train
         self._deadline = time.monotonic() + seconds
         self._schedule = tuning.schedule
         self._failures = 0
@@ -147,13 +158,20 @@ class Trials:
             ValueError: a run failed.
             KeyboardInterrupt: somebody stopped it.
         """
-        study = self._tuning.trial(trial.number, values)
+        with _PLANNING:
+            study = self._tuning.trial(trial.number, values)
         search = self._tuning.search
         measured = []
         for number, planned in enumerate(study.runs):
-            watcher = _Watcher(trial, self._schedule, number, planned, INDICATOR[search.objective])
+            watcher = Watcher(trial, self._schedule, number, planned, INDICATOR[search.objective])
             watcher.catch_up()
-            result = None if watcher.pruned else perform(planned.job(("morl", "tune")), watcher)
+            job = replace(
+                planned.job(("morl", "tune"), [path or str(Path.cwd()) for path in sys.path]),
+                reports=self._schedule is not None,
+                objective=search.objective,
+                episodes=search.episodes,
+            )
+            result = None if watcher.pruned else self._perform(job, watcher)
             if result is not None and result.ending == "failed":
                 raise ValueError(result.sentence)
             watcher.catch_up()
@@ -162,8 +180,8 @@ class Trials:
                 return "pruned"
             if result is None or result.ending == "stopped":
                 raise KeyboardInterrupt(f"tuning {self._tuning.name} is saved; to resume it, start it again")
-            run = load(planned.run_dir, trust=True)  # the user has named all that it imports
-            measured.append((planned.env, measure(run, search.objective, search.episodes)))
+            assert result.measured is not None, "the job has an objective"
+            measured.append((planned.env, result.measured))
         violation = max(one.violation for _, one in measured)
         value = combined((env, one.value) for env, one in measured)
         trial.set_user_attr("runs", [one.value for _, one in measured])
@@ -173,7 +191,7 @@ class Trials:
         return f"{search.objective} {value:.6g}" + (f", breaks a constraint by {violation:.4g}" if violation else "")
 
 
-class _Watcher:
+class Watcher:
     """`on_step` of a trial's run: reports each evaluation to the journal, and prunes the trial.
 
     Args:
@@ -203,7 +221,12 @@ class _Watcher:
     def __call__(self, progress: "Progress") -> bool:
         """Report a new evaluation; return whether the trial is pruned."""
         if progress.new_front and progress.front is not None:
-            self._report(progress.front.training_steps, progress.indicators.get(self._indicator))
+            return self.answer(Report(progress.front.training_steps, progress.indicators))
+        return self.pruned
+
+    def answer(self, report: Report) -> bool:
+        """Take a new evaluation of the run; return whether the trial is pruned."""
+        self._report(report.training_steps, report.indicators.get(self._indicator))
         return self.pruned
 
     def catch_up(self) -> None:
@@ -227,6 +250,10 @@ class _Watcher:
             self._reported.add(place)
             self._trial.report(self._best, place)
         self.pruned = self.pruned or self._trial.should_prune()
+
+
+Train: TypeAlias = Callable[[Job, Watcher], JobResult]
+"""Trains the run of a job and returns how it ended; the watcher sees its evaluations, and may end it."""
 
 
 def _turn(folder: Path) -> ExitStack:

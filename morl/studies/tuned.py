@@ -108,16 +108,20 @@ class Tuned:
         )
 
     def __rich__(self) -> ShownTable:
-        """Return the best settings as a table for `rich.print`."""
-        values = {} if self.best is None else self.values
-        columns = (
-            Column(title="setting", cells=tuple(name.removeprefix("agent.") for name in values), key=True),
-            Column(title="best", cells=tuple(toml_value(value) for value in values.values())),
-        )
-        notes = [] if self.best is None else [f"settings: {self.file}", f"compare:  morl study {self.comparison}"]
-        if self.best is not None and not values:
-            notes.insert(0, "the settings of the file are the best")
-        return ShownTable(title=self.sentence, columns=columns, notes=tuple(notes))
+        """Return the settings of the file and the best ones as a table for `rich.print`."""
+        of_file = self._settings_of_the_file()
+        columns = [
+            Column(title="setting", cells=tuple(name.removeprefix("agent.") for name in of_file), key=True, left=True),
+            Column(title="of the file", cells=tuple(_spelled(value) for value in of_file.values())),
+        ]
+        notes = []
+        if self.best is not None:
+            best = of_file | self.values
+            columns.append(Column(title="best", cells=tuple(_spelled(best[name]) for name in of_file)))
+            notes = [f"settings: {self.file}", f"compare:  morl study {self.comparison}"]
+            if not self.values:
+                notes.insert(0, "the settings of the file are the best")
+        return ShownTable(title=self.sentence, columns=tuple(columns), notes=tuple(notes))
 
     def _repr_html_(self) -> str:
         """Return the same table for a notebook."""
@@ -179,6 +183,15 @@ class Tuned:
         ]
         return [f"# {line}" for line in lines]
 
+    def _settings_of_the_file(self) -> dict[str, object]:
+        """Return what the searched settings are without a search, where environments differ those of the first."""
+        config = tomllib.loads(self.tuning.study.runs[0].config)
+        agent = _table(config.get("agent"))
+        return {
+            name: agent.get(name.removeprefix("agent.")) if name.startswith("agent.") else config.get(name)
+            for name in self.tuning.space
+        }
+
     def _settings(self) -> dict[str, object]:
         """Return the settings of the best trial as a table that `--config` takes."""
         study = self.tuning.trial(self._complete_best.number, self.values)
@@ -202,6 +215,10 @@ def _rank(trial: FrozenTrial) -> tuple[float, float, int]:
     """Return what orders complete trials: those that keep constraints, then by value, the earliest of equal ones."""
     assert trial.value is not None
     return violation(trial), -trial.value, trial.number
+
+
+def _spelled(value: object) -> str:
+    return "-" if value is None else toml_value(value)
 
 
 def _table(value: object) -> Mapping[str, object]:

@@ -29,6 +29,7 @@ def tune(
     *,
     folder: str | Path = TUNINGS,
     workers: int | None = None,
+    executor: str = "processes",
     tell: Callable[[str], None] | None = None,
 ) -> "Tuned":
     """Make the trials of a tuning that are missing, and return what it has found.
@@ -38,7 +39,8 @@ def tune(
     Args:
         source: the path of a tune.toml, or what such a file holds as a table.
         folder: where tunings lie; this one goes to <folder>/<name>.
-        workers: processes that make trials at once; default: the cores of this machine // the cores of each run.
+        workers: trials at once; default: the cores of this machine, or of the cluster, // the cores of each run.
+        executor: "processes" on this machine, or "ray" or the address of a Ray cluster.
         tell: is called with a line about each trial; default: it is printed.
 
     Raises:
@@ -53,8 +55,18 @@ def tune(
     count = max(1, len(usable_cores()) // tuning.study.cores) if workers is None else workers
     if count < 1:
         raise ValueError(f"workers is {count}, but must be at least 1")
+    if executor not in ("processes", "ray", "auto", "local") and ":" not in executor:
+        raise ValueError(
+            f'executor is {executor!r:.100}, but must be "processes", "ray", or the address HOST:PORT of a Ray cluster'
+        )
     line = _say if tell is None else tell
+    if executor != "processes":
+        from morl.studies.ray_tuning import make_trials
+
+        make_trials(tuning, "auto" if executor == "ray" else executor, workers, line)
     trials = Trials(tuning, line, seconds(tuning))
+    if executor != "processes":
+        return trials.tuned
     if count == 1:
         trials.work()
     else:

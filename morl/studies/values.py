@@ -27,6 +27,17 @@ OWN_SETTINGS = {
 """Settings of a run that a study spells in another way, and how."""
 
 
+def flag_value(where: str, value: object) -> bool:
+    """Return true or false.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{where} is {value!r:.100}, but must be true or false")
+    return value
+
+
 def folder_value(value: object) -> Path:
     """Return the folder of studies.
 

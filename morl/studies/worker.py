@@ -1,13 +1,16 @@
 """The process that trains one run of a study, or resumes it; `python -m morl.studies.worker` reads a job and obeys it.
 
-The job is one line of JSON on standard input, the result one line on standard output. Standard input stays open as long
-as the study lives: its end stops the run as SIGTERM does, saved.
+The job is one line of JSON on standard input, the result one line on standard output. Between them go reports of
+evaluations, where the job asks for them, and answers whether the run ends. Standard input stays open as long as the
+study lives: its end stops the run as SIGTERM does, saved.
 """
 
 import contextlib
 import json
 import os
+import queue
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -15,15 +18,21 @@ import threading
 import time
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from morl.experiment import checkpoint
 from morl.experiment.messages import file_style, sentence_of
-from morl.experiment.on_step import OnStep
 from morl.experiment.ownership import FolderInUse
 from morl.experiment.resuming import resume
+from morl.experiment.run import load
 from morl.experiment.training import Watchers, experiment_of_table, start
-from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
-from morl.studies.executors import Job, JobResult
+from morl.run_folder import CHECKPOINTS, parse_config
+from morl.studies.executors import Job, JobResult, Measured, Report
+from morl.studies.existing import found_config, published_steps
+from morl.studies.objective import measure
+
+if TYPE_CHECKING:
+    from morl.experiment.on_step import OnStep, Progress
 
 fcntl: ModuleType | None
 try:
@@ -36,8 +45,8 @@ PATIENCE = 60.0
 LOOK_SECONDS = 0.2
 
 
-def perform(job: Job, on_step: OnStep | None = None) -> JobResult:
-    """Train the run of a job, or resume it from its newest checkpoint, and return how it ended.
+def perform(job: Job, on_step: "OnStep | None" = None) -> JobResult:
+    """Train the run of a job, or resume it from its newest checkpoint, and return how it ended and what it reached.
 
     Args:
         job: the job.
@@ -46,6 +55,10 @@ def perform(job: Job, on_step: OnStep | None = None) -> JobResult:
     run_dir = Path(job.run_dir)
     try:
         _when_free(job, on_step)
+        done = is_done(job)
+        measured = _measured(job) if done else None
+        if done and not job.keep_checkpoints:
+            shutil.rmtree(run_dir / CHECKPOINTS, ignore_errors=True)
     except KeyboardInterrupt:
         return JobResult(run_dir=run_dir, ending="stopped")
     except SystemExit as stop:
@@ -55,7 +68,7 @@ def perform(job: Job, on_step: OnStep | None = None) -> JobResult:
         return JobResult(run_dir=run_dir, ending="failed", sentence=sentence)
     except Exception as error:
         return JobResult(run_dir=run_dir, ending="failed", sentence=sentence_of(error))
-    return JobResult(run_dir=run_dir, ending="done" if is_done(job) else "stopped")
+    return JobResult(run_dir=run_dir, ending="done" if done else "stopped", measured=measured)
 
 
 def is_done(job: Job) -> bool:
@@ -65,34 +78,15 @@ def is_done(job: Job) -> bool:
     return published_steps(Path(job.run_dir)) >= total_steps
 
 
-def published_steps(run_dir: Path) -> int:
-    """Return the training steps of a run when it last published its front; 0 where it has none.
-
-    Raises:
-        ValueError: front.json is damaged.
-    """
-    try:
-        record = parse_front((run_dir / FRONT).read_bytes())
-    except FileNotFoundError:
-        return 0
-    return int(record.counts.get("training_steps", 0))
+def _measured(job: Job) -> Measured | None:
+    """Return what the run of a job has reached, where that is asked for."""
+    if job.objective is None:
+        return None
+    run = load(job.run_dir, trust=True)  # the user has named all that it imports
+    return measure(run, job.objective, job.episodes)
 
 
-def found_config(run_dir: Path) -> dict[str, object]:
-    """Return the config.toml of a run folder as a nested table; empty where there is none.
-
-    Raises:
-        ValueError: it is damaged.
-    """
-    try:
-        return parse_config((run_dir / CONFIG).read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{error}: remove the folder {run_dir} to train its run again") from error
-
-
-def _when_free(job: Job, on_step: OnStep | None) -> None:
+def _when_free(job: Job, on_step: "OnStep | None") -> None:
     """Train or resume, as soon as no other process owns the run folder.
 
     Raises:
@@ -110,9 +104,9 @@ def _when_free(job: Job, on_step: OnStep | None) -> None:
             return
 
 
-def _train_or_resume(job: Job, on_step: OnStep | None) -> None:
+def _train_or_resume(job: Job, on_step: "OnStep | None") -> None:
     run_dir = Path(job.run_dir)
-    found = found_config(run_dir)
+    found = found_config(run_dir, job.config)
     damage = ""
     try:
         if is_done(job):
@@ -128,10 +122,8 @@ def _train_or_resume(job: Job, on_step: OnStep | None) -> None:
             return
         if damage:
             raise ValueError(f"run {run_dir} has no checkpoint to resume from, and {damage}: remove that folder")
-        steps = found.get("total_steps")
-        if isinstance(steps, int) and published_steps(run_dir) >= steps:
-            raise ValueError(f"run {run_dir} is complete and has no checkpoint, so that it cannot be trained further")
-        # What a run has left that was killed before its first checkpoint is replaced.
+        # What a run has left that was killed before its first checkpoint is replaced, as is a complete run that is to
+        # have more steps, but has no checkpoint.
         experiment = experiment_of_table(table)
         start([experiment], [run_dir], overwrite=True, watchers=Watchers.of(False, on_step, job.loggers))
 
@@ -149,11 +141,33 @@ def main() -> None:
             return  # the study is gone
         line += part
     job = Job.of_json(json.loads(line))
-    threading.Thread(target=_stop_with_the_study, daemon=True).start()
+    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(answers,), daemon=True).start()
     sys.path += [path for path in job.paths if path not in sys.path]
     sys.argv[:] = job.command
-    result = perform(job)
-    os.write(results, json.dumps({"ending": result.ending, "sentence": result.sentence}).encode() + b"\n")
+    result = perform(job, _Reporter(results, answers) if job.reports else None)
+    os.write(results, json.dumps(result.to_json()).encode() + b"\n")
+
+
+class _Reporter:
+    """`on_step` that reports each evaluation to who started this process, and waits for the answer.
+
+    Args:
+        results: descriptor that reports are written to.
+        answers: whether the run ends, one for each report.
+    """
+
+    def __init__(self, results: int, answers: "queue.SimpleQueue[bool]") -> None:
+        self._results = results
+        self._answers = answers
+
+    def __call__(self, progress: "Progress") -> bool:
+        """Report a new evaluation; return whether the run ends."""
+        if not progress.new_front or progress.front is None:
+            return False
+        report = Report(progress.front.training_steps, progress.indicators)
+        os.write(self._results, json.dumps({"report": report}).encode() + b"\n")
+        return self._answers.get()
 
 
 def keep_to_cores(count: int) -> None:
@@ -193,11 +207,13 @@ def _lock_for_life(file: Path) -> bool:
     return True
 
 
-def _stop_with_the_study() -> None:
-    """Wait for the end of standard input, and stop the run then, as SIGTERM does."""
-    while os.read(0, 2**16):
-        pass
+def _listen(answers: "queue.SimpleQueue[bool]") -> None:
+    """Hand on the answers on standard input; at its end, stop the run, as SIGTERM does."""
+    with os.fdopen(0, "rb", closefd=False) as stream:
+        for line in stream:
+            answers.put(json.loads(line))
     os.kill(os.getpid(), signal.SIGTERM)
+    answers.put(False)  # who waits for an answer goes on to the point where the signal is obeyed
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ REGISTERED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gmorl": ("gmorl", "deep-sea-treasure-v0", toys.TINY_GMORL),
     "mo-tsivr-pg": ("mo-tsivr-pg", "fruit-tree-v0", toys.TINY_TSIVR),
     "mo-tsivr-pg, continuous": ("mo-tsivr-pg", "lab/concave-arc-v0", toys.TINY_TSIVR),
+    "mogfn-pc": ("mogfn-pc", "hyper-grid-v0", toys.TINY_MOGFN | {"parents": "grid"}),
     "c-morl, memory": ("c-morl", "recall-v0", toys.TINY_CMORL | {"memory": "gru", "memory_steps": 4}),
     "morl-d, memory": (
         "morl-d",

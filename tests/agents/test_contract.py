@@ -27,6 +27,7 @@ PAPER = {
     "key_pretraining_steps": 40,
 }
 MO_PG = {"method": "mo-pg", "population": 2, "initial_episodes": 1, "normalize": False, "hidden_sizes": (8,)}
+ORDER = {"loss": "order-preserving", "parents": "tree", "batch_size": 5, "hidden_sizes": (8,)}
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", WALK, toys.TINY),
     "pd-morl, continuous": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS),
@@ -75,6 +76,13 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "gmorl": ("gmorl", WALK, toys.TINY_GMORL),
     "gmorl, masked": ("gmorl", MASKED, toys.TINY_GMORL | {"preferences": "even", "learning_rate_half_life": 20.0}),
+    "mogfn-pc": ("mogfn-pc", WALK, toys.TINY_MOGFN),
+    "mogfn-pc, masked": (
+        "mogfn-pc",
+        MASKED,
+        toys.TINY_MOGFN | {"scalarization": "weighted-log-sum", "learning_rate_half_life": 20.0},
+    ),
+    "mogfn-pc, order": ("mogfn-pc", MASKED, ORDER),
     "morl-d, eupg, masked": ("morl-d", MASKED, toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
 }
 """What is called -> agent, environment, settings that make it small."""

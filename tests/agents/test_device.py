@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import images
+import numpy as np
 import pretend
 import pytest
 import torch
@@ -26,6 +27,7 @@ from morl.experiment import components
 from morl.experiment.run import experiment_of
 from morl.experiment.units import RewardUnits
 from morl.learning.backends import cuda_graph
+from morl.learning.backends.eager import EagerGradientStep
 
 WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
 IMAGES, CONTINUOUS_IMAGES = images.env_id("image-dict"), images.env_id("image-dict", continuous=True)
@@ -69,11 +71,15 @@ CASES: dict[str, Case] = {
     "pd-morl, 2 seeds, 2 critics, grid": pd(seed=(0, 1), critics=2, relabel_from="grid", one_hot=True),
     "pd-morl, paper's score": pd(target_action="paper", learning_rate_half_life=10.0, relabel_from="dirichlet-corners"),
     "pd-morl, masked": pd(MASKED),
+    "pd-morl, large batches": pd(preferences_per_transition=4, exploration_spread=6.0, exploration_end=0.4),
     "pd-morl, images": pd(IMAGES),
     "pd-morl, own network": pd(network="networks:small"),
     "pd-morl, continuous": pd(CONTINUOUS),
     "pd-morl, continuous, 2 seeds, angles": pd(
         CONTINUOUS, seed=(0, 1), actor_angle=2.0, critic_angle=1.0, angle_start_step=40
+    ),
+    "pd-morl, continuous, large batches": pd(
+        CONTINUOUS, seed=(0, 1), preferences_per_transition=2, exploration_noise=0.4, exploration_noise_min=0.1
     ),
     "pd-morl, continuous, bfloat16": pd(CONTINUOUS, precision="bfloat16", hidden_sizes=(16, 16, 16)),
     "pd-morl, continuous, paper": Case("pd-morl", CONTINUOUS, PAPER | {"key_pretraining_steps": 40}),
@@ -119,6 +125,11 @@ CASES: dict[str, Case] = {
     "mo-tsivr-pg": Case("mo-tsivr-pg", WALK, toys.TINY_TSIVR),
     "mo-tsivr-pg, continuous": Case("mo-tsivr-pg", CONTINUOUS, toys.TINY_TSIVR | {"optimizer": "gradient"}),
     "mo-tsivr-pg, masked": Case("mo-tsivr-pg", MASKED, toys.TINY_TSIVR),
+    "mogfn-pc": Case("mogfn-pc", WALK, toys.TINY_MOGFN),
+    "mogfn-pc, masked, weight decay": Case("mogfn-pc", MASKED, toys.TINY_MOGFN | {"weight_decay": 0.01}),
+    "mogfn-pc, order": Case(
+        "mogfn-pc", WALK, {"loss": "order-preserving", "parents": "tree", "batch_size": 5, "hidden_sizes": (8,)}
+    ),
     "morl-d, sb3:SAC": d(CONTINUOUS, SB3, solver="sb3:SAC"),
     "morl-d, sb3:PPO": d(WALK, SB3 | {"rollout_steps": 4, "batch_size": 8}, solver="sb3:PPO"),
     "morl-d, sb3:DQN": d(WALK, SB3 | {"learning_starts": 12}, solver="sb3:DQN"),
@@ -236,6 +247,8 @@ GRAPHS = (
     "pd-morl, continuous, paper",
     "pd-morl, hypernetwork",
     "pd-morl, continuous, combination",
+    "pd-morl, large batches",
+    "pd-morl, continuous, large batches",
     "c-morl",
     "c-morl, memory",
     "morl-d, sac, accrued",
@@ -293,32 +306,147 @@ def test_one_thread_launches_the_operations_of_a_device(device: torch.device) ->
         assert [len(agent.solver.groups) for agent in agents] == [2, 1]
 
 
-COPIES: dict[str, tuple[Case, int, int]] = {
-    "pd-morl": (pd(learning_starts=10_000), 2, 1),
-    "pd-morl, masked": (pd(MASKED, learning_starts=10_000), 4, 1),
-    "pd-morl, continuous, 2 seeds": (pd(CONTINUOUS, seed=(0, 1), learning_starts=10_000), 2, 1),
-    "c-morl": (c(samples_per_update=1_000, initial_steps=10_000), 1, 1),
-    "morl-d, sac": (d(CONTINUOUS, OFF, learning_starts=10_000), 3, 1),
-    "morl-d, ppo": (d(WALK, ON, solver="ppo", rollout_steps=1_000, exchange_every=10_000), 1, 1),
-}
-"""What steps without updates -> copies to the device, and back, of a step of all environments."""
+# --- What crosses, and what is launched ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", COPIES)
-def test_a_step_of_all_environments_crosses_in_few_copies(name: str, device: torch.device) -> None:
-    """Each waits for a GPU, however little it copies: columns travel together."""
-    if device.type == "cuda":
-        pytest.skip("copies are counted on the pretended device")
-    case, to_device, to_host = COPIES[name]
+class Cost(NamedTuple):
+    """What a step of all environments asked of the device."""
+
+    to_device: int
+    to_host: int
+    launches: int
+    learned: bool
+
+
+def costs(case: Case, device: torch.device, num_envs: int = NUM_ENVS, count: int = 20) -> list[Cost]:
+    """Return what steps cost in which the agent did not evaluate: it selects and exchanges policies then."""
     stated = problem(case.env)
     kind = find_agent(case.agent, stated.action_space)
+    settings = dict(case.settings)
+    preset = settings.pop("preset", None)
+    if "backend" in kind.config_class.__dataclass_fields__:
+        settings["backend"] = "eager"
+    config = kind.config_class.preset(preset, **settings) if preset else kind.config_class(**settings)
     seeds = case.seed if isinstance(case.seed, tuple) else (case.seed,)
-    agent: Any = kind(stated, kind.config_class(**case.settings), case.seed, NUM_ENVS, device)
-    envs = morl.make_vec(case.env, NUM_ENVS * len(seeds))
-    steps = agent.learn(envs, 10_000, *[lambda preferences, *_: preferences] * len(seeds))
-    for _ in range(5):  # random exploration is over
+    agent: Any = kind(stated, config, case.seed, num_envs, device)
+    random = np.random.default_rng(0)
+    evaluations = []
+
+    def evaluate(preferences: Any, *_: Any) -> Any:
+        evaluations.append(agent.steps)
+        return -random.random(np.shape(preferences))
+
+    steps = agent.learn(morl.make_vec(case.env, num_envs * len(seeds)), 10_000, *[evaluate] * len(seeds))
+    for _ in range(16):  # random exploration is over, and updates have begun
         next(steps)
-    with pretend.watched() as log:
-        next(steps)
-    found = (log.total(pretend.TO_DEVICE), log.total(pretend.TO_HOST), log.total(pretend.WAIT))
-    assert found == (to_device, to_host, 0), log.lines(pretend.TO_DEVICE, pretend.TO_HOST, pretend.WAIT)
+    found = []
+    for _ in range(count):
+        before = (len(evaluations), agent.updates)
+        with pretend.watched() as log:
+            next(steps)
+        if len(evaluations) == before[0]:
+            counted = (log.total(kind) for kind in (pretend.TO_DEVICE, pretend.TO_HOST, pretend.KERNEL))
+            found.append(Cost._make((*counted, agent.updates > before[1])))
+    return found
+
+
+def learns_from_rollouts(case: Case) -> bool:
+    return case.agent in ("c-morl", "mo-tsivr-pg") or case.settings.get("solver") == "ppo" or "eupg" in str(case)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if "sb3" not in name])
+def test_the_data_of_a_step_cross_as_one_copy_in_and_one_out(name: str, device: torch.device) -> None:
+    """Each copy waits for a GPU, however little it copies. Updates from replay add none.
+
+    The sources of a replay travel with the transitions from the first update after an exchange on. Rollouts are
+    learned from once in hundreds of steps; Stable-Baselines3 copies what it likes.
+    """
+    if device.type == "cuda":
+        pytest.skip("copies are counted on the pretended device")
+    case = CASES[name]._replace(settings=CASES[name].settings | LATE.get(CASES[name].agent, {}))
+    found = costs(case, device)
+    if learns_from_rollouts(case) or case.settings.get("preset") == "pg-morl":
+        found = [cost for cost in found if not cost.learned]
+    else:
+        assert any(cost.learned for cost in found) or "key_pretraining_steps" in case.settings
+    assert len(found) > 5
+    assert {cost.to_device for cost in found} == {1}, found
+    assert max(cost.to_host for cost in found) == 1, found
+
+
+LATE = {"morl-d": {"exchange_every": 10_000}, "pd-morl": {"key_update_steps": 10_000}}
+"""Agent -> settings with which it does not evaluate after the first steps."""
+
+
+def test_updates_that_agents_describe_themselves_launch_few_operations(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MO-DDQN-HER, with acting and drawing, and a minibatch of C-MORL's interior point."""
+    if device.type == "cuda":
+        pytest.skip("launches are counted on the pretended device")
+    discrete = costs(pd(key_update_steps=10_000, hidden_sizes=(16, 16)), device)
+    assert min(cost.launches for cost in discrete if cost.learned) <= 96
+    counted = []
+    own = EagerGradientStep.__call__
+
+    def spied(self: EagerGradientStep, batch: Any, rates: Any, policy_loss: Any = None) -> Any:
+        with pretend.watched() as log:
+            ratios = own(self, batch, rates, policy_loss)
+        if policy_loss is not None:
+            counted.append(log.total(pretend.KERNEL))
+        return ratios
+
+    monkeypatch.setattr(EagerGradientStep, "__call__", spied)
+    costs(c(CONTINUOUS, entropy_weight=0.0, hidden_sizes=(8, 8)), device, count=40)
+    assert len(counted) > 10
+    assert max(counted) <= 222
+
+
+POPULATIONS: dict[str, tuple[Case, Case, int]] = {
+    "pd-morl": (pd(seed=(0,)), pd(seed=(0, 1, 2, 3)), NUM_ENVS),
+    "pd-morl, relabeled from the grid": (
+        pd(seed=(0,), relabel_from="grid"),
+        pd(seed=(0, 1, 2, 3), relabel_from="grid"),
+        NUM_ENVS,
+    ),
+    "pd-morl, continuous": (pd(CONTINUOUS, seed=(0,)), pd(CONTINUOUS, seed=(0, 1, 2, 3)), NUM_ENVS),
+    "pd-morl, continuous, angles": (
+        pd(CONTINUOUS, seed=(0,), actor_angle=2.0),
+        pd(CONTINUOUS, seed=(0, 1, 2, 3), actor_angle=2.0),
+        NUM_ENVS,
+    ),
+    **{
+        f"morl-d, {solver}": (
+            d(env, OFF, solver=solver, population=2, updates_per_step=updates),
+            d(env, OFF, solver=solver, population=8, updates_per_step=4 * updates),  # each has a quarter of the steps
+            8,
+        )
+        for solver, env, updates in (
+            ("sac", CONTINUOUS, 0.25),
+            ("td3", CONTINUOUS, 0.25),
+            ("dqn", WALK, 0.25),
+            ("discrete-sac", WALK, 0.25),
+        )
+    },
+    "morl-d, ppo": (
+        d(WALK, ON, solver="ppo", population=2, rollout_steps=8),
+        d(WALK, ON, solver="ppo", population=4, rollout_steps=8),
+        8,
+    ),
+}
+"""What learns -> a case with few learners or policies, one with more, and the number of environments of each."""
+
+
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_more_learners_and_policies_launch_no_more(name: str, device: torch.device) -> None:
+    """They draw, act and update together: only so is a population what a GPU is for."""
+    if device.type == "cuda":
+        pytest.skip("launches are counted on the pretended device")
+    few, many, num_envs = POPULATIONS[name]
+    found = [
+        costs(case._replace(settings=case.settings | LATE[case.agent]), device, num_envs, count=16)
+        for case in (few, many)
+    ]
+    for learned in {cost.learned for cost in found[0]}:
+        fewest = [min(cost.launches for cost in each if cost.learned == learned) for each in found]
+        assert fewest[0] == fewest[1]

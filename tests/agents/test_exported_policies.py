@@ -46,6 +46,13 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "gmorl": ("gmorl", "toy-nested-walk-v0", toys.TINY_GMORL),
     "gmorl, masked": ("gmorl", MASKED, toys.TINY_GMORL),
     "gmorl, rows": ("gmorl", "mec-offloading-v0", toys.TINY_GMORL),
+    "mogfn-pc": ("mogfn-pc", "toy-nested-walk-v0", toys.TINY_MOGFN),
+    "mogfn-pc, masked": ("mogfn-pc", MASKED, toys.TINY_MOGFN),
+    "mogfn-pc, grid": (
+        "mogfn-pc",
+        "hyper-grid-v0",
+        toys.TINY_MOGFN | {"parents": "grid", "exponent": (8.0, 64.0), "acting_exponent": 40.0},
+    ),
     "morl-d, sb3:DQN": ("morl-d", WALK, {"solver": "sb3:DQN", "learning_starts": 12}),
     "morl-d, sb3:A2C": ("morl-d", CONTINUOUS, {"solver": "sb3:A2C", "rollout_steps": 5}),
     "morl-d, sb3:SAC": ("morl-d", CONTINUOUS, {"solver": "sb3:SAC"}),

@@ -43,6 +43,7 @@ AGENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "morl-d, ppo": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"solver": "ppo"}),
     "morl-d, ppo, eager": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "backend": "eager"}),
     "gmorl": ("gmorl", toys.TINY_GMORL),
+    "mogfn-pc": ("mogfn-pc", toys.TINY_MOGFN),
     "morl-d, eupg": ("morl-d", toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
 }
 

@@ -14,7 +14,6 @@ import morl
 from morl import utilities
 from morl.agents.mo_tsivr_pg.agent import MOTSIVRPG
 from morl.agents.mo_tsivr_pg.config import Config
-from morl.agents.mo_tsivr_pg.episodes import IDLE, EpisodeBatch, Trajectories
 from morl.agents.mo_tsivr_pg.estimators import (
     importance_weights,
     mean_returns,
@@ -23,6 +22,8 @@ from morl.agents.mo_tsivr_pg.estimators import (
 )
 from morl.agents.mo_tsivr_pg.objective import queues, sea
 from morl.envs.core.registry import problem
+from morl.learning.episodes import IDLE, EpisodeBatch, Trajectories
+from morl.learning.staging import Staging
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -153,7 +154,7 @@ def trajectories_of(agent: MOTSIVRPG, env: str = "toy-walk-v0") -> Trajectories:
     envs = morl.make_vec(env, agent.num_envs)
     while not agent.batch.complete:
         agent._collect_step(envs)
-    return agent.batch.trajectories(CPU)
+    return agent.batch.trajectories(Staging(CPU))
 
 
 @pytest.mark.parametrize("env", ["toy-walk-v0", "toy-continuous-walk-v0", "deep-sea-treasure-v0"])
@@ -232,7 +233,7 @@ def test_every_episode_that_starts_counts_and_policies_play_their_own() -> None:
         value = np.where(number == IDLE, -99.0, 10.0 * number + age)[:, None]
         batch.add(ended, observation=value, action=value, reward=value)
         age[ended] = 0
-    found = batch.trajectories(CPU)
+    found = batch.trajectories(Staging(CPU))
     assert found.masks is None
     for number, length in lengths.items():
         rows = found.rewards[number % 2, number // 2, :, 0]

@@ -92,6 +92,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "tau": ({"tau": 0.5}, []),
     "policy_delay": ({"policy_delay": 1}, []),
     "combiner": ({"combiner": "mgda"}, []),
+    "novelty": ({"novelty": "ctnb"}, []),
     "weighting": ({"weighting": "normalized"}, []),
     "temperature": ({"temperature": 0.4}, []),
     "target_entropy_scale": ({"target_entropy_scale": 2.0}, [{"temperature": 0.4}]),

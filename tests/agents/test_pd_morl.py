@@ -204,7 +204,7 @@ def test_two_critics_learn_side_by_side_from_one_pessimistic_target() -> None:
 @pytest.mark.parametrize("source", ["absolute-normal", "dirichlet", "dirichlet-corners", "grid"])
 def test_a_share_of_a_batch_is_relabeled(source: Any) -> None:
     cpu = torch.device("cpu")
-    distribution = preference_distribution(source, simplex_lattice(2, 10), cpu)
+    distribution = preference_distribution(source, simplex_lattice(2, 10))
     replay = HindsightReplay(Learners(3, 2, cpu), 100, 2, 1, 2, distribution)
     rows = {"observation": 2, "action": 1, "reward": 2, "next_observation": 2, "terminated": 1}
     columns = {name: torch.zeros(1, 50, width) for name, width in rows.items()}
@@ -332,3 +332,23 @@ def test_it_finds_every_treasure(tmp_path: Path) -> None:
     run = morl.train("pd-morl", "deep-sea-treasure-v0", seed=1_234, run_dir=tmp_path / "run", device="cpu")
     assert len(run.front.points) == 10
     assert run.front.indicators["hypervolume"] == pytest.approx(241.733, abs=1e-3)
+
+
+def test_each_environment_has_its_own_chance_of_a_random_action() -> None:
+    spread, same = (
+        PDMORL(
+            problem("toy-walk-v0"),
+            PDMORL.config_class(**toys.TINY | {"exploration_spread": value, "exploration_end": 0.4}),
+            seed=3,
+            num_envs=8,
+            device=torch.device("cpu"),
+        )
+        for value in (6.0, 0.0)
+    )
+    for agent in (spread, same):
+        agent.steps = 1_000
+    np.testing.assert_array_equal(same._exploration_rates(), np.full(8, 0.4))
+    np.testing.assert_allclose(spread._exploration_rates(), 0.4 ** (1.0 + 6.0 * spread.learners.env_levels()))
+    assert spread._exploration_rates().min() < 0.01
+    spread.steps = 0
+    np.testing.assert_array_equal(spread._exploration_rates(), np.ones(8))  # random exploration is random everywhere

@@ -101,6 +101,7 @@ def test_shares_and_widths(config: Any) -> None:
 
 WITHOUT_EFFECT: dict[tuple[type[PresetConfig], str], tuple[Any, dict[str, Any], dict[str, Any]]] = {
     (DiscreteConfig, "relabel_from"): ("grid", {"relabeled_share": 0.0}, {"relabeled_share": 0.1}),
+    (DiscreteConfig, "preferences_per_transition"): (2, {"relabeled_share": 0.0}, {"relabeled_share": 0.1}),
     (DiscreteConfig, "exploration_steps"): (
         500,
         {"exploration_start": 0.1, "exploration_end": 0.1},
@@ -115,6 +116,8 @@ WITHOUT_EFFECT: dict[tuple[type[PresetConfig], str], tuple[Any, dict[str, Any], 
     (ContinuousConfig, "angle_start_step"): (100, {}, {"critic_angle": 0.5}),
     (ContinuousConfig, "target_noise_clip"): (0.3, {"target_noise": 0.0}, {"target_noise": 0.1}),
     (ContinuousConfig, "relabel_from"): ("grid", {"relabeled_share": 0.0}, {"relabeled_share": 0.1}),
+    (ContinuousConfig, "preferences_per_transition"): (2, {"relabeled_share": 0.0}, {"relabeled_share": 0.1}),
+    (ContinuousConfig, "exploration_noise_min"): (0.3, {"exploration_noise": 0.1}, {"exploration_noise": 0.5}),
     (ContinuousConfig, "relabeling_starts"): (40, {"relabeled_share": 0.0}, {"relabeled_share": 0.1}),
     (ContinuousConfig, "noise_correlation"): (
         0.5,
@@ -156,3 +159,9 @@ def test_every_setting_of_the_update_is_passed() -> None:
     (call,) = (node for node in calls if ast.unparse(node.func) == "TD3Settings")
     of_others = {"combiner"}  # PD-MORL's own term of directions takes its place
     assert {keyword.arg for keyword in call.keywords} == {field.name for field in fields(TD3Settings)} - of_others
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_batch_holds_each_transition_equally_often(config: Any) -> None:
+    with pytest.raises(ValueError, match="batch_size is 10, but must be a multiple of preferences_per_transition, 4"):
+        config(batch_size=10, preferences_per_transition=4)

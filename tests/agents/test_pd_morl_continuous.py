@@ -263,13 +263,13 @@ def test_integers_are_rounded() -> None:
 
 def test_nothing_is_redrawn_before_relabeling_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, shares = build(relabeling_starts=40, key_pretraining_steps=0), []
-    draw = agent.replay.draw
+    choose = agent.replay.choose
 
-    def spied(count: int, size: int, share: float) -> Any:
+    def spied(count: int, size: int, share: float, *others: int, **named: int) -> Any:
         shares.append((agent.steps, share))
-        return draw(count, size, share)
+        return choose(count, size, share, *others, **named)
 
-    monkeypatch.setattr(agent.replay, "draw", spied)
+    monkeypatch.setattr(agent.replay, "choose", spied)
     for _ in agent.learn(morl.make_vec(WALK, 4), 80, lambda preferences, *_: preferences):
         pass
     assert {share for step, share in shares if step < 40} == {0.0}
@@ -349,6 +349,21 @@ def test_any_number_of_objectives_is_learnt(env: str, objectives: int, tmp_path:
     assert run.front.points.shape[1] == objectives
     assert np.isfinite(run.front.points).all()
     assert run.policy(np.ones(objectives)).predict(np.zeros(morl.make_vec(env, 1).single_observation_space.shape))
+
+
+def test_each_environment_has_its_own_level_of_noise() -> None:
+    agent = build(num_envs=4, random_exploration_steps=0, exploration_noise=0.4, exploration_noise_min=0.1)
+    levels = agent.learners.env_levels()[:, None]
+    expected = 0.4 - 0.3 * levels
+    np.testing.assert_allclose(agent.noise_levels, expected)
+    agent.episodes.start(morl.make_vec(WALK, 4), 0)
+    policy = agent.td3.act(agent.episodes.states())[0].cpu().numpy()
+    actions = agent._explore()
+    np.testing.assert_allclose(actions, np.clip(policy + expected * agent.noise, -1.0, 1.0), rtol=1e-6)
+    same = build(num_envs=4, exploration_noise=0.4)
+    np.testing.assert_array_equal(same.noise_levels, np.full((4, 1), 0.4))
+    none = build(num_envs=4, preset="massive", exploration_noise=0.0, batch_size=8, buffer_size=100)
+    np.testing.assert_array_equal(none.noise_levels, np.zeros((4, 1)))
 
 
 @pytest.mark.parametrize("reward_scale", ["median", "rms"])

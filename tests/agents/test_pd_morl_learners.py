@@ -1,6 +1,7 @@
 """The learner axis of PD-MORL: each learner has its own streams, environments and rows."""
 
 import numpy as np
+import pytest
 import torch
 import toys  # noqa: F401  (registers the toy environments)
 
@@ -48,8 +49,7 @@ def test_split_and_rows() -> None:
     learners = Learners((5, 6), 3, CPU)
     split = learners.split(np.arange(12.0).reshape(6, 2))
     assert split.shape == (2, 3, 2)
-    assert split.dtype == torch.float32
-    np.testing.assert_array_equal(split[1].numpy(), [[6, 7], [8, 9], [10, 11]])
+    np.testing.assert_array_equal(split[1], [[6, 7], [8, 9], [10, 11]])
     assert rows(2, 3) == slice(6, 9)
     tensors = {"a": torch.arange(4.0), "b": torch.arange(8.0).view(4, 2)}
     saved = {name: tensor.clone() for name, tensor in learners.rows_of(1, tensors, 2).items()}
@@ -142,3 +142,33 @@ def test_batches_of_a_learner_are_what_it_draws_alone() -> None:
             alone = filled(seed).draw(3, 8, share)
             for name in ("index", "preferences", "noise"):
                 assert torch.equal(getattr(together, name)[learner], getattr(alone, name)[0]), name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.75])
+def test_a_transition_is_learned_from_for_several_preferences_at_once(share: float) -> None:
+    learners = Learners((5, 6), 2, CPU)
+    replay = HindsightReplay(learners, 50, 2, 1, 2, absolute_normal)
+    columns = replay.buffer.columns
+    numbered = {name: torch.arange(40.0).view(1, 40, 1).expand(2, 40, width) for name, width in columns.items()}
+    replay.buffer.add(**numbered)
+    batches = replay.draw(3, 12, share, preferences_per_transition=4)
+    assert batches.index.shape == (2, 3, 12)
+    assert batches.noise.shape == (2, 3, 12, 1)
+    groups = batches.index.view(2, 3, 3, 4)
+    assert (groups == groups[..., :1]).all()
+    kept = (batches.preferences == batches.index.unsqueeze(3)).all(dim=3)
+    assert bool(kept.all()) == (share == 0.0)
+    redrawn = batches.preferences[~kept]
+    torch.testing.assert_close(redrawn.sum(dim=1), torch.ones(len(redrawn)))
+
+
+def test_environments_next_to_each_other_explore_differently() -> None:
+    levels = Learners((5, 6), 64, CPU).env_levels()
+    np.testing.assert_array_equal(levels[:64], levels[64:])
+    assert levels.min() >= 0.0
+    assert levels.max() < 1.0
+    np.testing.assert_allclose(np.sort(levels[:64]), np.arange(64) / 64, atol=0.03)  # evenly spread
+    for start in range(0, 64, 8):  # a part of the simplex has low levels and high ones
+        part = levels[start : start + 8]
+        assert part.min() < 0.2
+        assert part.max() > 0.8

@@ -50,6 +50,54 @@ def test_upgrad_gives_the_documented_direction() -> None:
     )
 
 
+# --- The task-novelty bisector ----------------------------------------------------------------------------------------
+
+
+def bisected(jacobian: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return CTNB's directions, the task's gradients and those of novelty [policy, n]."""
+    found = direction("ctnb", jacobian, weights)
+    return found, (weights[:, :-1].unsqueeze(1) @ jacobian[:, :-1]).squeeze(1), jacobian[:, -1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(problem=problems().filter(lambda problem: problem[0].shape[1] > 1))
+def test_the_bisector_conflicts_with_neither_and_has_their_mean_length(problem: tuple[Tensor, Tensor]) -> None:
+    found, task, novelty = bisected(*problem)
+    lengths = [vectors.norm(dim=1) for vectors in (found, task, novelty)]
+    torch.testing.assert_close(lengths[0], (lengths[1] + lengths[2]) / 2)
+    cosines = [(found * vectors).sum(dim=1) / (lengths[0] * vectors.norm(dim=1)) for vectors in (task, novelty)]
+    assert min(float(each.min()) for each in cosines) > -1e-9
+    apart = (task * novelty).sum(dim=1) <= 0
+    torch.testing.assert_close(cosines[0][apart], torch.zeros_like(cosines[0][apart]), atol=1e-7, rtol=0.0)
+    torch.testing.assert_close(cosines[0][~apart], cosines[1][~apart])  # the angle is halved
+
+
+@settings(max_examples=12, deadline=None)
+@given(problem=problems().filter(lambda problem: problem[0].shape[1] > 1))
+def test_the_task_alone_counts_while_novelty_suffices(problem: tuple[Tensor, Tensor]) -> None:
+    jacobian, weights = problem
+    weights[:, -1] = 0.0
+    found, task, _ = bisected(jacobian, weights)
+    torch.testing.assert_close(found, task)
+
+
+@pytest.mark.parametrize(
+    ("task", "novelty", "expected"),
+    [
+        ([2.0, 0.0], [0.0, 4.0], [0.0, 3.0]),  # cos 0: novelty's direction, at the mean length
+        ([3.0, 0.0], [3.0, 0.0], [3.0, 0.0]),
+        ([3.0, 0.0], [-1.0, 0.0], [0.0, 0.0]),  # opposite: there is no bisector
+        ([0.0, 0.0], [0.0, 4.0], [0.0, 2.0]),
+        ([2.0, 0.0], [0.0, 0.0], [1.0, 0.0]),
+        ([0.0, 0.0], [0.0, 0.0], [0.0, 0.0]),
+    ],
+)
+def test_the_bisector_of_known_gradients(task: list[float], novelty: list[float], expected: list[float]) -> None:
+    jacobian = torch.tensor([[task, novelty]], dtype=torch.float64)
+    found, _, _ = bisected(jacobian, torch.ones(1, 2, dtype=torch.float64))
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64))
+
+
 # --- Laws of all methods ----------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Memory of a population: the cell beside PyTorch's, sequences beside plain loops, populations beside their members."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,42 @@ def test_values_beyond_a_time_limit_are_those_of_the_episode_that_it_ends() -> N
         np.testing.assert_allclose(values[policy, env], expected[policy, 0].numpy(), rtol=1e-4, atol=1e-5)
     fresh = population.values(inputs).reshape(-1, 2)[dones]
     assert not np.allclose(fresh, population.final_values(inputs).reshape(-1, 2)[dones])  # a new episode knows nothing
+
+
+READERS: dict[str, Callable[[Population, Any], object]] = {
+    "the next actions": lambda population, inputs: population.act(inputs, None, generator(2)),
+    "an update": lambda population, _: population.settle(),
+    "a checkpoint": lambda population, _: population.state_dict(),
+    "other parameters": lambda population, _: population.load_training_state(0, population.training_state(1)),
+}
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_values_of_truncated_episodes_are_there_when_they_are_read(reader: Any) -> None:
+    """They wait for the next actions, with which they cross from a GPU, unless somebody is earlier."""
+    population, _, _ = collected(np.random.default_rng(2))
+    rollout = population.rollout
+    rollout.clear()
+    inputs = np.random.default_rng(3).normal(size=(POLICIES, ENVS, 3)).astype(np.float32)
+    actions = population.act(inputs, None, generator(1))
+    truncated = np.array([True, False, True, False, False, True])
+    rollout.add(inputs, actions, np.zeros((POLICIES * ENVS, 2)), np.zeros(POLICIES * ENVS, dtype=bool), truncated)
+    expected = population.final_values(inputs + 1.0)
+    population.bootstrap_truncated(inputs + 1.0)
+    assert (rollout.bootstrap_values[0] == 0.0).all()
+    reader(population, inputs)
+    at = truncated.reshape(POLICIES, ENVS)
+    np.testing.assert_array_equal(rollout.bootstrap_values[0][at], expected[at])
+    assert (rollout.bootstrap_values[0][~at] == 0.0).all()
+
+
+def test_a_rollout_that_was_discarded_waits_for_no_values() -> None:
+    population, final, _ = collected(np.random.default_rng(2))
+    before = population.rollout.bootstrap_values.copy()
+    population.bootstrap_truncated(final)
+    population.rollout.clear()
+    population.act(final, None, generator(1))
+    np.testing.assert_array_equal(population.rollout.bootstrap_values, before)
 
 
 def test_minibatches_hold_whole_sequences() -> None:

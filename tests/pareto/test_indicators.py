@@ -4,7 +4,18 @@ import moocore
 import numpy as np
 import pytest
 
-from morl.pareto import epsilon_additive, expected_utility, igd, igd_plus, maximum_utility_loss, sparsity
+from morl.pareto import (
+    epsilon_additive,
+    expected_utility,
+    igd,
+    igd_plus,
+    maximum_utility_loss,
+    mean_distance,
+    r2,
+    share_found,
+    sparsity,
+)
+from morl.utilities import tchebycheff
 
 FRONT = [[0, 4], [2, 3], [4, 0]]
 POINTS = [[0, 4], [1, 1], [3, 0]]
@@ -91,3 +102,39 @@ def test_bad_utility_input():
         maximum_utility_loss(POINTS, [], [[1, 0]])
     with pytest.raises(ValueError, match=r"^points must be finite"):
         sparsity([[1, np.inf]])
+
+
+def test_samples_worked_by_hand():
+    ideal = [4, 4]
+    assert r2(FRONT, ideal, [[1, 0], [0, 1]]) == 0.0
+    assert r2(FRONT, ideal, [[0.5, 0.5], [0.75, 0.25]]) == pytest.approx((1.0 + 1.0) / 2)
+    assert r2([], ideal, [[1, 0]]) == np.inf
+    assert share_found(POINTS, FRONT) == pytest.approx(1 / 3)
+    assert share_found([*POINTS, *POINTS, *FRONT], FRONT) == 1.0
+    assert share_found([], FRONT) == 0.0
+    assert share_found([[0, 4.1]], FRONT, tolerance=0.2) == pytest.approx(1 / 3)
+    assert mean_distance([[0, 0], [3, 4], [0, 0]]) == pytest.approx((5 + 5 + 0) / 3)
+    assert mean_distance([[1, 2]]) == mean_distance([]) == 0.0
+
+
+def test_r2_is_the_distance_of_the_tchebycheff_utility():
+    generator = np.random.default_rng(2)
+    points = generator.random((30, 3))
+    preferences = generator.dirichlet(np.ones(3), 20)
+    best = tchebycheff(points[None], preferences[:, None], np.ones(3)).max(axis=1)
+    assert r2(points, np.ones(3), preferences) == pytest.approx(-best.mean())
+    assert r2([*points, np.ones(3)], np.ones(3), preferences) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: r2(FRONT, [3, 9], [[1, 0]]), "ideal must be at least as good as every point"),
+        (lambda: r2(FRONT, [4, 4, 4], [[1, 0]]), "ideal must"),
+        (lambda: share_found(POINTS, []), "known_front must hold at least one point"),
+        (lambda: mean_distance([[1.0, np.nan]]), "candidates must"),
+    ],
+)
+def test_wrong_samples_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -12,7 +12,7 @@ import morl
 from morl.pareto import expected_utility, hypervolume, non_dominated
 from morl.preferences import finest_lattice
 from morl.studies.curves import study_figure
-from morl.studies.indicators import read_results
+from morl.studies.reading import read_results
 from morl.studies.tables import study_tables
 
 GRID = finest_lattice(2, 250)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 import morl
 from morl.agents import AGENTS
 from morl.studies.plan import PlannedRun, Study, read_study
+from morl.studies.status import study_status
 from morl.studies.values import OWN_SETTINGS, run_settings
+from morl.studies.worker import perform
 
 SEA = "deep-sea-treasure-v0"
 
@@ -231,9 +233,7 @@ def test_runs_that_exist_are_reused_where_settings_are_the_same(tmp_path: Path) 
         ("evaluate_every = 1000", "evaluate_every = 100", "evaluate_every = 100, and the study asks for 1000"),
         ("num_envs = 64\n", "", "num_envs = 10, and the study asks for 64"),
         ("total_steps = 300", "total_steps = 9000", "was trained for 9,000 steps, and the study asks for 300"),
-        ("agent_name", "agent_nome", "agent_name = 'none', and the study asks for 'pd-morl'"),
         ("deep-sea-treasure-v0", "no_such_module:Thing-v0", "env = 'no_such_module:Thing-v0'"),
-        ("num_envs =", "nun_envs =", "does not fit this version of morl"),
     ],
 )
 def test_a_run_with_other_settings_is_never_mixed_in(old: str, new: str, words: str, tmp_path: Path) -> None:
@@ -243,6 +243,36 @@ def test_a_run_with_other_settings_is_never_mixed_in(old: str, new: str, words: 
         plan(simple(), tmp_path)
     assert words in str(caught.value)
     assert str(run.run_dir) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("num_envs =", "nun_envs =", "does not fit this version of morl: there is no setting nun_envs"),
+        ("num_envs = 64", "num_envs = 'many'", "does not fit this version of morl"),
+        ("seed = 1", "seed = 'one'", "does not fit this version of morl"),
+        ("[agent]", "agent = 3\n[agents]", "does not fit this version of morl"),
+        ("agent_name = ", "agent_name = 3 # ", "its agent_name is 3"),
+        ("agent_name", "agent_nome", "its agent_name is None"),
+        ("env = ", "env = [] # ", "its env is []"),
+        ("total_steps = 300", "total_steps = '300'", "its total_steps is '300'"),
+    ],
+)
+def test_a_config_with_values_of_wrong_types_fails_its_run_alone(
+    old: str, new: str, words: str, tmp_path: Path
+) -> None:
+    run = plan(simple(), tmp_path).runs[1]
+    write(run, old, new)
+    before = (run.run_dir / "config.toml").read_bytes()
+    study = plan(simple(), tmp_path)
+    status = study_status(study)
+    assert status.counts["failed"] == 1
+    (sentence,) = status.failures.values()
+    assert words in sentence
+    assert sentence.endswith(f"remove the folder {run.run_dir} to train its run again")
+    result = perform(study.runs[1].job())
+    assert (result.ending, "remove the folder" in result.sentence) == ("failed", True)
+    assert (run.run_dir / "config.toml").read_bytes() == before
 
 
 def test_a_longer_study_trains_further_where_nothing_else_changes(tmp_path: Path) -> None:

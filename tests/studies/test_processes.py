@@ -1,14 +1,21 @@
 """Processes on this machine as an executor: every job is returned once, cores are shared, last words are readable."""
 
 import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import toys
 
 from morl.studies import worker
-from morl.studies.executors import Executor, Job
+from morl.studies.executors import Executor, Job, JobResult, Report
+from morl.studies.objective import measure
+from morl.studies.plan import read_study
 from morl.studies.processes import Processes, _last_words, usable_cores
 
 
@@ -43,6 +50,65 @@ def test_a_damaged_job_is_a_failure_with_a_sentence(tmp_path: Path) -> None:
     results = executor.poll(60.0)
     assert [result.ending for result in results] == ["failed"]
     assert "total_steps" in results[0].sentence
+
+
+def ended(executor: Executor) -> Sequence[JobResult]:
+    """Wait until a job has ended."""
+    while not (found := executor.poll(60.0)):
+        pass
+    return found
+
+
+def test_reports_are_answered_and_end_a_run(tmp_path: Path) -> None:
+    """The process waits for each answer, so that the run ends at the very evaluation; at its end it is measured."""
+    table = {
+        "name": "reports",
+        "total_steps": 120,
+        "seeds": 1,
+        "envs": ["toys:toy-walk-v0"],
+        "agents": {"coins": {"agent": "toys:Coins"}},
+        "run": {**toys.SCHEDULE, "evaluate_every": 40, "reference_point": [-50.0, -50.0]},
+    }
+    (run,) = read_study(table, tmp_path).runs
+    job = replace(run.job(paths=sys.path), reports=True, objective="hypervolume", episodes=1)
+    told: list[Report] = []
+
+    def ends(run_dir: Path, report: Report) -> bool:
+        assert run_dir == run.run_dir
+        told.append(report)
+        return len(told) == 2
+
+    results = {}
+    for ending in ("stopped", "done"):
+        executor = Processes(workers=1, answer=ends)
+        executor.submit(job)
+        (results[ending],) = ended(executor)
+    assert {ending: one.ending for ending, one in results.items()} == {"stopped": "stopped", "done": "done"}
+    assert [report.training_steps for report in told] == [40, 80, 120]
+    assert all(report.indicators["hypervolume"] > 0.0 for report in told)
+    assert results["stopped"].measured is None
+    assert results["done"].measured == measure(run.load(), "hypervolume", 1)
+
+
+def test_a_report_that_cannot_be_answered_is_raised(tmp_path: Path) -> None:
+    """The process of the run stops, saved; `poll` raises once, and returns the job then."""
+    executor = Processes(workers=1, answer=lambda run_dir, report: 1 / 0 > 0)
+    code = (
+        "import json, sys; sys.stdin.readline(); print(json.dumps({'report': [40, {}]}), flush=True);"
+        "assert sys.stdin.readline() == 'false\\n'; print(json.dumps("
+        "{'ending': 'stopped', 'sentence': '', 'measured': None}), flush=True)"
+    )
+    started = subprocess.Popen
+
+    def start(command: list[str], **given: Any) -> "subprocess.Popen[bytes]":
+        return started([sys.executable, "-c", f"import signal; signal.signal(15, signal.SIG_IGN); {code}"], **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "Popen", start)
+        executor.submit(job(tmp_path, 0))
+        with pytest.raises(ZeroDivisionError):
+            ended(executor)
+    assert [result.ending for result in ended(executor)] == ["stopped"]
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(0, None), (1, 0), (-1, 3)])

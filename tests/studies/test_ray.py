@@ -1,15 +1,12 @@
 """A study on a Ray cluster of two nodes on this machine: lost workers, nodes and drivers change no bit of it."""
 
-import atexit
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,25 +16,18 @@ from outcomes import assert_same, outcome
 
 from morl.experiment import checkpoint
 from morl.studies.plan import Study, read_study
-from morl.studies.ray_executor import LOOPBACK_ONLY, ray_executor
+from morl.studies.ray_executor import ray_executor
 from morl.studies.study import RunningStudy
 from morl.studies.worker import perform
 
 if find_spec("ray") is None:
     pytest.skip("ray is not installed", allow_module_level=True)
 
-RAY_FOLDER = tempfile.mkdtemp(prefix="ray-")  # the path of a socket has room for 107 characters
-atexit.register(shutil.rmtree, RAY_FOLDER, ignore_errors=True)
-os.environ.update({LOOPBACK_ONLY: "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": RAY_FOLDER})
-os.environ["RAY_AUTH_MODE"] = "disabled"  # a token would be written into the home folder
-import ray  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
-from ray.cluster_utils import Cluster  # type: ignore[import-not-found, unused-ignore]  # noqa: E402
+from ray_nodes import NODE, ray_cluster, wait_until, workers_of_ray
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.filterwarnings("ignore")]
 
 STEPS = 800
-NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
-RAN_OUT = 600
 
 
 def table() -> dict[str, Any]:
@@ -45,6 +35,7 @@ def table() -> dict[str, Any]:
     return {
         "name": "far",
         "total_steps": STEPS,
+        "keep_checkpoints": True,
         "seeds": 2,
         "envs": ["toys:toy-walk-v0"],
         "agents": {"coins": {"agent": "toys:Coins"}},
@@ -62,46 +53,13 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Start a head without room for runs and two nodes with room for one each; end whatever is left of them."""
-    made = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            made.add_node(num_cpus=1, **NODE)
+    with ray_cluster(nodes=2) as made:
         yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
-        wait_until(lambda: not processes(RAY_FOLDER))
-        shutil.rmtree(RAY_FOLDER, ignore_errors=True)
-        os.makedirs(RAY_FOLDER, exist_ok=True)
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    begin = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begin < RAN_OUT
-        time.sleep(0.05)
 
 
 def in_the_middle(run_dir: Path) -> bool:
     newest = checkpoint.newest(run_dir) if run_dir.is_dir() else None
     return newest is not None and 0 < int(newest.name[-12:]) < STEPS
-
-
-def processes(words: str) -> dict[int, int]:
-    """Return the processes whose command line has some words: id -> id of the parent."""
-    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(maxsplit=2) for line in listed.splitlines() if words in line]
-    return {int(row[0]): int(row[1]) for row in rows}
-
-
-def workers_of_ray() -> set[int]:
-    """Return the processes of Ray that train runs."""
-    return {
-        parent
-        for parent in processes(f"{sys.executable} -P -m morl.studies.worker").values()
-        if parent in processes("ray::")
-    }
 
 
 def check(planned: Study, expected: list[dict[str, Any]], moment: str) -> None:
@@ -152,7 +110,7 @@ def test_a_study_that_is_stopped_is_saved(cluster: Any, tmp_path: Path) -> None:
     assert [one.ending for one in study.results] == ["stopped", "stopped"]
     assert int(checkpoint.newest(planned.runs[0].run_dir).name[-12:]) > 0  # type: ignore[union-attr]
     assert not planned.runs[1].run_dir.exists()
-    assert not processes(f"{sys.executable} -P -m morl.studies.worker")
+    assert not workers_of_ray()
 
 
 def test_a_cluster_of_this_machine_is_started_and_ended(expected: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -165,3 +123,40 @@ def test_a_cluster_of_this_machine_is_started_and_ended(expected: list[dict[str,
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     assert told == ["2", "False"]
     check(read_study(table(), tmp_path), expected, "local")
+
+
+def test_runs_wait_for_a_node_that_comes_late(expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    planned = read_study(table(), tmp_path)
+    with ray_cluster(nodes=0) as made:
+        study = RunningStudy(planned, ray_executor(made.address, shared=False))
+        time.sleep(2.0)
+        assert study.status().counts == {"done": 0, "running": 0, "failed": 0, "waiting": 2}
+        made.add_node(num_cpus=1, **NODE)
+        study.wait(progress=False)
+    assert [one.ending for one in study.results] == ["done", "done"], study.results
+    check(planned, expected, "late")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_of_a_node_fails_its_run_alone(expected: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Temporary folders of one of two nodes lie on a small disk; the study goes on without that node later."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "small", str(disk)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    planned = read_study(table(), tmp_path)
+    try:
+        with ray_cluster(nodes=1) as made:
+            full = made.add_node(num_cpus=1, env_vars={"TMPDIR": str(disk)}, **NODE)
+            study = RunningStudy(planned, ray_executor(made.address, shared=False)).wait(progress=False)
+            assert sorted(one.ending for one in study.results) == ["done", "failed"], study.results
+            (sentence,) = study.status().failures.values()
+            assert "No space left on device" in sentence
+            assert "\n" not in sentence
+            made.remove_node(full)
+            again = RunningStudy(planned, ray_executor(made.address, shared=False)).wait(progress=False)
+            assert [one.ending for one in again.results] == ["done"], again.results
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    check(planned, expected, "full disk")

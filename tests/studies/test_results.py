@@ -16,7 +16,13 @@ PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 STUDY = """# A study of toys
 # It says what toys do.
 
-name = "toys"
+total_steps = 2_000
+seeds = {seeds}
+envs = [{{ id = "toys:toy-walk-v0", name = "x-v0" }}]
+
+[agents]
+a = {{ agent = "toys:Coins" }}
+b = {{ agent = "toys:Coins" }}
 """
 
 
@@ -24,9 +30,12 @@ def write_toys(root: Path, seeds: int = 5) -> Path:
     """Write a study's file and its runs; return the file."""
     (root / "configs" / "studies").mkdir(parents=True, exist_ok=True)
     file = root / "configs" / "studies" / "toys.toml"
-    file.write_text(STUDY)
+    file.write_text(STUDY.format(seeds=seeds))
     radii = [5.0, 6.0, 7.0, 8.0, 9.0][:seeds]
+    runs = read_study(file, root / "studies").runs
     write_study(root / "studies" / "toys", {("a", "x-v0"): radii, ("b", "x-v0"): [2.0 * radius for radius in radii]})
+    for run in runs:
+        (run.run_dir / "config.toml").write_text(run.config)
     return file
 
 
@@ -45,6 +54,20 @@ def test_a_page_says_what_was_run_where_and_by_which_commit(tmp_path: Path) -> N
     assert "- runs that are not finished, no front yet: 1" in page
     assert "WARNING: fewer than 5 seeds" in page
     assert (tmp_path / "toys.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_page_has_the_runs_of_the_file(tmp_path: Path) -> None:
+    """Whatever study.json lists: a study that was not run again since its file changed has not written it."""
+    file = write_toys(tmp_path)
+    file.write_text(STUDY.format(seeds=6).replace("b = {", "c = {"))
+    assert write_page(file, tmp_path / "studies", tmp_path).endswith("toys.md: 5 of 12 runs")
+    page = (tmp_path / "toys.md").read_text()
+    assert "| x-v0 | a | 0 to 4 | 5 | abc | 1.0 |" in page
+    assert "| x-v0 | c | - | 0 to 5 | - | 0.0 |" in page
+    assert "| x-v0 | b |" not in page
+    assert "study.json was written for others" in page
+    file.write_text("agents = 3")
+    assert "not written, because" in write_page(file, tmp_path / "studies", tmp_path)
 
 
 def test_the_same_runs_make_the_same_page(tmp_path: Path) -> None:
@@ -95,9 +118,10 @@ def test_a_study_is_run_by_its_command_and_may_fail(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file = write_toys(tmp_path)
+    file.write_text('name = "toys"\n')
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ["PYTHONPATH"]]))
     results.run_study(file, tmp_path / "studies")
-    assert "agents is missing" in capfd.readouterr().err  # toys.toml has a name only
+    assert "agents is missing" in capfd.readouterr().err
 
 
 PAGE = """

@@ -2,11 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from morl.studies.executors import Report
 from morl.studies.ray_executor import ray_executor
 from morl.studies.ray_worker import Folders, pack, recover, sees_token, token_file, unpack
 
@@ -42,6 +45,14 @@ def test_an_actor_reads_and_replaces_run_folders(tmp_path: Path) -> None:
     assert image is not None
     unpack(image, tmp_path / "back")
     assert contents(tmp_path / "back") == {"config": "second"}
+    report = Report(300, {"hypervolume": 1.5})
+    assert folders.ask("x", report) is None
+    assert folders.ask("x", report) is None  # asked again
+    assert folders.asked() == [("x", report)]
+    folders.answer("x", report, True)
+    assert folders.asked() == []
+    assert folders.ask("x", report) is True  # by a run that has lost its node and reports again
+    assert folders.ask("y", report) is None
     folders.begin("x")
     assert folders.begun() == {"x"}
 
@@ -95,3 +106,11 @@ def test_wrong_addresses_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
         ray_executor(workers=0)
     with pytest.raises(ValueError, match="must be HOST:PORT"):
         ray_executor("ray://head:10001")
+    with pytest.raises(ValueError, match="ray is 'head', but must be auto, local, or HOST:PORT"):
+        ray_executor("head")
+
+
+def test_processes_of_ray_import_no_torch() -> None:
+    code = "import sys, morl.studies.ray_worker; print([name for name in ('torch', 'numba') if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"

@@ -25,6 +25,7 @@ FILE = f"""
 name = "array"
 total_steps = {STEPS}
 seeds = 2
+keep_checkpoints = true
 envs = ["toys:toy-walk-v0"]
 agents = {{ coins = {{ agent = "toys:Coins" }} }}
 [run]

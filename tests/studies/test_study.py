@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def table(**changes: Any) -> dict[str, Any]:
         "agents": {"coins": coins},
         "run": SETTINGS,
         "loggers": ["tensorboard"],
+        "keep_checkpoints": True,
         **changes,
     }
 
@@ -192,14 +194,33 @@ def test_a_run_folder_in_use_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
     assert worker.perform(run.job()).ending == "done"
 
 
-def test_a_complete_run_without_checkpoints_is_not_trained_further(tmp_path: Path) -> None:
-    study = train(tmp_path, seeds=1)
-    shutil.rmtree(study.runs[0].run_dir / "checkpoints")
-    before = outcome_of_front(study.runs[0].run_dir)
-    assert train(tmp_path, seeds=1).results == []
+def test_checkpoints_go_when_a_run_is_done_and_more_steps_begin_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that is stopped keeps them, and so does a longer study that says so; no bit of a front depends on it."""
+    study = train(tmp_path, seeds=1, keep_checkpoints=False)
+    (run,) = study.runs
+    assert not (run.run_dir / "checkpoints").exists()
+    assert run.load().evaluate(episodes=1).discounted.shape[1] == 2
+    assert train(tmp_path, seeds=1, keep_checkpoints=False).results == []
+    assert not caplog.records
     longer = train(tmp_path, seeds=1, total_steps=2 * STEPS)
-    assert "has no checkpoint" in longer.results[0].sentence
-    assert outcome_of_front(study.runs[0].run_dir) == before
+    assert [(result.ending, result.sentence) for result in longer.results] == [("done", "")]
+    (record,) = caplog.records
+    assert "trained again from the first step" in record.getMessage()
+    assert run.name in record.getMessage()
+    expected = undisturbed(tmp_path / "whole", 0, 2 * STEPS)
+    assert_same(outcome(run.run_dir), expected, "trained again")
+    assert worker.perform(replace(longer.runs[0].job(), keep_checkpoints=False)).ending == "done"
+    assert not (run.run_dir / "checkpoints").exists()
+
+
+def test_a_run_that_was_stopped_keeps_its_checkpoints(tmp_path: Path) -> None:
+    (run,) = read_study(table(seeds=1, keep_checkpoints=False), tmp_path).runs
+    assert worker.perform(run.job(), on_step=lambda progress: progress.step > 120).ending == "stopped"
+    assert list((run.run_dir / "checkpoints").iterdir())
+    assert worker.perform(run.job()).ending == "done"
+    assert not (run.run_dir / "checkpoints").exists()
 
 
 def outcome_of_front(run_dir: Path) -> bytes:

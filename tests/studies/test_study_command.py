@@ -40,7 +40,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["study.toml", "--dry-run", "--workers", "0"], "workers is 0, but must be a whole number of at least 1"),
         (["study.toml", "--folder", "study.toml"], "folder is 'study.toml', but must be a folder"),
         (["study.toml", "--folder", "/proc/x"], "folder is '/proc/x', but must be one that can be written to"),
-        (["study.toml", "--ray", "foo"], "executor is 'foo', but must be"),
+        (["study.toml", "--ray", "foo"], "ray is 'foo', but must be auto, local, or HOST:PORT"),
         (["study.toml", "--wrokers", "2"], "there is no option --wrokers; the nearest are --workers"),
     ],
 )

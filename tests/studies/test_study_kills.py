@@ -41,6 +41,7 @@ def study_file(folder: Path) -> Path:
     table = {
         "name": "kills",
         "total_steps": STEPS,
+        "keep_checkpoints": True,
         "seeds": 2,
         "envs": [ENV],
         "agents": {"coins": {"agent": "toys:Coins"}},

@@ -16,8 +16,9 @@ from study_runs import SYSTEM, random_study, write_study
 import morl
 from morl.board.folds import bootstrap_interval, interquartile_mean
 from morl.studies.curves import attainment_figure, study_figure, write_figure
-from morl.studies.indicators import read_results
-from morl.studies.tables import StudyTables, latex_table, markdown_table, show, study_tables
+from morl.studies.reading import read_results
+from morl.studies.table_forms import latex_table, markdown_table
+from morl.studies.tables import StudyTables, show, study_tables
 from morl.tables import Column, ShownTable
 
 

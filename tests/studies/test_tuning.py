@@ -130,7 +130,8 @@ def test_finished_trials_stay_and_more_can_be_asked_for(undisturbed: tuple[Path,
     tune(table(), folder=folder, workers=1, tell=lines.append)
     assert lines == []
     printed = printed_text(tuned)
-    assert "learning_rate" in printed
+    assert re.search(r"learning_rate +│ +1e-06 │ ", printed)
+    assert re.search(r"batch_size +│ +256 │ ", printed)
     assert "morl study" in printed
     assert shown(journal_of(folder)) == before
     assert not list(folder.glob("**/checkpoints"))

@@ -91,6 +91,13 @@ TINY_TSIVR: dict[str, Any] = {
     "normalize": False,  # it takes a batch of its own
     "hidden_sizes": (8,),
 }
+TINY_MOGFN: dict[str, Any] = {
+    "parents": "tree",
+    "batch_size": 5,
+    "preference_bins": 3,
+    "hidden_sizes": (8,),
+    "hidden_sizes_z": (4,),
+}
 SCHEDULE: dict[str, Any] = {
     "num_envs": 5,
     "evaluate_every": 100,

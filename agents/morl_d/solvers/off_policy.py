@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
 from morl.learning.backends import choose_backend, make_update
 from morl.learning.off_policy import OffPolicyAlgorithm
@@ -20,6 +20,10 @@ from morl.learning.scalarization import UtilityFn
 from morl.learning.shared_replay import SharedReplayBuffer
 from morl.protocols import BoolArray, IndexArray
 from morl.seeding import derived_seed
+
+if TYPE_CHECKING:
+    from morl.agents.morl_d.config import Config
+    from morl.agents.morl_d.solvers.protocol import Following
 
 BindUtility: TypeAlias = Callable[[Tensor, Tensor], UtilityFn]
 """(preferences [policy, 1 or batch, objective], bounds [policy, 2, objective]) -> utility."""
@@ -60,7 +64,7 @@ class OffPolicy:
         build: BuildAlgorithm,
         bind_utility: BindUtility,
         columns: Mapping[str, int],
-        config: Config,
+        config: "Config",
         num_active: int,
         seed: int,
         device: torch.device,
@@ -95,6 +99,8 @@ class OffPolicy:
         self.generators = [torch.Generator(device).manual_seed(derived_seed(seed, name)) for name in names]
         self.threads: ThreadPoolExecutor | None = None
         self.active = np.arange(num_active)
+        self.sources: IndexArray | None = None
+        """[active, k] replay buffers that the latest updates sampled from; None: there were none."""
         self.preferences = torch.empty(0)
         self.bounds = torch.empty(0)
 
@@ -122,8 +128,8 @@ class OffPolicy:
             values: mean returns [active, objective]; not used.
         """
         self.active = active
-        self.preferences = preferences
-        self.bounds = bounds.expand((len(active), *bounds.shape))
+        self.preferences = preferences.to(self.device)
+        self.bounds = bounds.to(self.device).expand((len(active), *bounds.shape))
         self._load_members()
 
     def _load_members(self) -> None:
@@ -157,8 +163,10 @@ class OffPolicy:
             masks: [active, env, choice] 1 where a choice is allowed; None: all are.
         """
         generator = self.generators[1]
-        observations = observations.to(self.device)
-        allowed = None if masks is None else masks.to(self.device).bool()
+        arrays = {"observations": observations} if masks is None else {"observations": observations, "masks": masks}
+        sent = self.replay.staging.take({name: tensor.numpy() for name, tensor in arrays.items()})
+        observations = sent["observations"]
+        allowed = None if masks is None else sent["masks"].bool()
         if self.conditioned:
             weights = self.preferences.unsqueeze(1).expand(-1, observations.shape[1], -1)
             inputs = torch.cat([observations, weights], dim=2).flatten(0, 1).unsqueeze(0)
@@ -181,13 +189,29 @@ class OffPolicy:
 
     # --- Learning -----------------------------------------------------------------------------------------------------
 
-    def observe(self, transitions: Mapping[str, Tensor]) -> None:
-        """Store transitions [active, env, width] of the active policies, by name."""
+    def observe(self, transitions: Mapping[str, Tensor], following: "Following") -> None:
+        """Store transitions of the active policies; one copy to the device, which takes along what is needed next.
+
+        Args:
+            transitions: [active, env, width] by name.
+            following: returns "observations" and "masks" of the next call of `explore`.
+        """
         pixels = 0 if self.bytes is None else self.bytes.columns.get("pixels", 0)
         columns = split_pixels(transitions, pixels)
-        self.replay.add(self.active, **{name: columns[name] for name in self.replay.columns})
+        rows = self.replay.join(columns)
+        arrays = {"rows": rows, "places": self.replay.reserve(self.active, rows.shape[1])}
         if self.bytes is not None:
-            self.bytes.add(self.active, **{name: columns[name] for name in self.bytes.columns})
+            arrays["byte rows"] = self.bytes.join(columns)
+            self.bytes.reserve(self.active, rows.shape[1])
+
+        def ahead() -> dict[str, NDArray[Any]]:
+            tables = {} if self.sources is None else self.replay.tables(self.sources)
+            return {name: tensor.numpy() for name, tensor in following().items()} | tables
+
+        sent = self.replay.staging.send(arrays, ahead)
+        self.replay.write(sent["rows"], sent["places"])
+        if self.bytes is not None:
+            self.bytes.write(sent["byte rows"], sent["places"])
 
     def ready(self, sources: IndexArray) -> BoolArray:
         """Return which policies can learn [policy]: those with transitions in their buffers `sources` [policy, k]."""
@@ -203,6 +227,7 @@ class OffPolicy:
         """
         if count == 0:
             return 0
+        self.sources = sources
         index = self.replay.sample_indices(sources, self.config.batch_size, self.generators[0], count)
 
         def train(job: int) -> None:

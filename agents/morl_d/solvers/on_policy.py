@@ -8,25 +8,30 @@ epoch of one minibatch PPO takes just this step, less a learned baseline.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.cooperation import copy_members
 from morl.learning.advantages import compute_advantages, objective_columns, scalar_advantages
 from morl.learning.backends import make_update
-from morl.learning.normalization import MeanStdState
 from morl.learning.population import Population, TrainingState, initial_states
 from morl.learning.ppo import PPO, ActorCritic, PPOSettings, ppo_update
 from morl.learning.processor import restore_generator
 from morl.learning.return_weights import ReturnEstimates, WeightRule, of_utility, weight_rule
 from morl.learning.rollouts import RolloutBuffer
 from morl.learning.scalarization import UtilityFn
+from morl.learning.types import GradientCombiner
 from morl.protocols import BoolArray, IndexArray, StateDict
 from morl.seeding import derived_seed
+
+if TYPE_CHECKING:
+    from morl.agents.morl_d.config import Config
+    from morl.agents.morl_d.solvers.protocol import Following
+    from morl.learning.normalization import MeanStdState
 
 BindUtility = Callable[[Tensor, Tensor], UtilityFn]
 """(preferences [policy, 1, objective], bounds [policy, 2, objective]) -> utility."""
@@ -52,7 +57,7 @@ class OnPolicy:
         network: ActorCritic,
         bind_utility: BindUtility,
         rollout: RolloutBuffer,
-        config: Config,
+        config: "Config",
         reference_point: tuple[float, ...] | None,
         expected_utility: bool,
         seed: int,
@@ -67,11 +72,13 @@ class OnPolicy:
             self.weight_rule = partial(of_utility, self._utility_of_returns)
         self.device = device
         self.population = Population(network, rollout, device)
+        self.seeks_novelty = config.novelty == "ctnb" and not expected_utility
+        combiner: GradientCombiner = "ctnb" if self.seeks_novelty else config.combiner
         self.settings = PPOSettings(
             epochs=config.epochs,
             minibatches=config.minibatches,
             entropy_weight=config.entropy_weight,
-            combiner="weighted-sum" if expected_utility else config.combiner,
+            combiner="weighted-sum" if expected_utility else combiner,
         )
         ppo = PPO(network, self.population.parameters, self.population.optimizer, self.settings)
         self.gradient_step = make_update(ppo, config.backend)
@@ -96,7 +103,7 @@ class OnPolicy:
 
         Args:
             active: indices of the policies that train [active].
-            preferences: their weight vectors [active, objective].
+            preferences: their weight vectors [active, objective], on the CPU, where utilities of returns are computed.
             bounds: lowest and ideal returns [2, objective].
             returns: mean discounted returns of their latest evaluation [active, objective].
         """
@@ -164,13 +171,14 @@ class OnPolicy:
         allowed = None if masks is None else masks.numpy() == 1.0
         return torch.as_tensor(self.population.act(self.inputs, allowed, self.exploration))
 
-    def observe(self, transitions: Mapping[str, Tensor]) -> None:
+    def observe(self, transitions: Mapping[str, Tensor], following: "Following") -> None:  # noqa: ARG002
         """Store transitions of the active policies.
 
         Args:
             transitions: columns [active, env, width] by name: observation, action, reward, next_observation,
                 terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
-                where the environment gives action masks, also mask.
+                where the environment gives action masks, also mask; where policies must differ from others, novelty.
+            following: not called: there is no replay that the next observations could travel along with.
         """
         rollout = self.population.rollout
         columns = {name: column.flatten(0, 1).numpy() for name, column in transitions.items()}
@@ -178,9 +186,12 @@ class OnPolicy:
         terminated = columns["terminated"][:, 0] > 0
         rewards = columns["reward"].astype(np.float64)
         if self.expected_utility:
-            utilities = self._utility(transitions["total"].to(self.device))
-            rewards = utilities.flatten()[:, None].cpu().numpy() * ended[:, None]
+            utilities = self._utility(transitions["total"])
+            rewards = utilities.flatten()[:, None].numpy() * ended[:, None]
             terminated = ended  # the part of an episode beyond the time limit is not part of the return
+        if self.seeks_novelty:
+            novelty = columns.get("novelty", np.zeros((len(rewards), 1)))  # without references, all is novel
+            rewards = np.concatenate([rewards, novelty], axis=1)
         truncated = ended & ~terminated
         actions = columns["action"].reshape((*transitions["ended"].shape[:2], -1))
         masks = None
@@ -190,7 +201,7 @@ class OnPolicy:
         rollout.add(self.inputs, actions, rewards, terminated, truncated, masks)
         self.final_inputs = rollout.normalize(columns["next_observation"])
         if truncated.any():
-            rollout.bootstrap_truncated(self.population.final_values(self.final_inputs))
+            self.population.bootstrap_truncated(self.final_inputs)
 
     def ready(self, sources: IndexArray) -> BoolArray:
         """Return that no policy can learn without acting: false for each of `sources` [policy, k]."""
@@ -207,6 +218,7 @@ class OnPolicy:
         if not rollout.full:
             return 0
         assert self.final_inputs is not None
+        self.population.settle()
         parameters = self.population.parameters
         samples, sigma = compute_advantages(
             rollout, self.network, parameters, self.final_inputs, self.config.gae_lambda
@@ -216,6 +228,8 @@ class OnPolicy:
             samples["advantage"] = scalar_advantages(advantages, torch.ones_like(sigma)).unsqueeze(2)
         else:
             weights = self._weights(advantages, sigma)
+            if self.seeks_novelty:
+                weights = torch.cat([weights, self._lack_of_novelty(weights)], dim=1)
             samples["advantage"] = scalar_advantages(advantages, weights * sigma).unsqueeze(2)
             if self.settings.combiner != "weighted-sum":
                 samples |= objective_columns(advantages * sigma.unsqueeze(1), weights)
@@ -233,19 +247,30 @@ class OnPolicy:
             advantages: [active, sample, objective] in units of sigma.
             sigma: [active, objective].
         """
-        deviations = sigma * advantages.std(dim=1, correction=0)
+        count = self.preferences.shape[1]
+        sigma = sigma[:, :count]  # without novelty
+        deviations = sigma * advantages[:, :, :count].std(dim=1, correction=0)
         estimates = ReturnEstimates(
-            preferences=self.preferences.cpu().numpy(),
-            returns=self.returns.cpu().numpy(),
+            preferences=self.preferences.numpy(),
+            returns=self.returns.numpy(),
             deviations=sigma.cpu().numpy(),
             advantage_deviations=deviations.cpu().numpy(),
         )
         weights, _ = self.weight_rule(estimates, np.zeros(sigma.shape))
         return sigma.new_tensor(weights)
 
+    def _lack_of_novelty(self, weights: Tensor) -> Tensor:
+        """Return 1 for policies whose actions were not novel enough in this rollout, else 0, [active, 1].
+
+        Args:
+            weights: that it is concatenated to, of their kind.
+        """
+        excess = self.population.rollout.rewards[..., -1].mean(axis=(0, 2))
+        return weights.new_tensor(excess < 0.0).unsqueeze(1)
+
     def _utility_of_returns(self, returns: Tensor, preferences: Tensor) -> Tensor:  # noqa: ARG002
         """Return the utilities [active] of returns [active, objective] under the policies' own weights and bounds."""
-        return self._utility(returns.to(self.device).unsqueeze(1)).squeeze(1).cpu()
+        return self._utility(returns.unsqueeze(1)).squeeze(1)
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the latest update, means over policies."""
@@ -273,7 +298,7 @@ class OnPolicy:
         self.diagnostics = dict(state["diagnostics"])
 
 
-def _tensors(statistics: MeanStdState) -> dict[str, Tensor]:
+def _tensors(statistics: "MeanStdState") -> dict[str, Tensor]:
     return {
         "count": torch.as_tensor(statistics["count"]),
         "mean": torch.as_tensor(statistics["mean"]),
@@ -281,7 +306,7 @@ def _tensors(statistics: MeanStdState) -> dict[str, Tensor]:
     }
 
 
-def _statistics(row: Mapping[str, Tensor], name: str) -> MeanStdState:
+def _statistics(row: Mapping[str, Tensor], name: str) -> "MeanStdState":
     return {
         "count": row[f"{name}.count"].numpy(),
         "mean": row[f"{name}.mean"].numpy(),

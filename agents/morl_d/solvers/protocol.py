@@ -5,12 +5,15 @@ learn from transitions that the agent collects (`TransitionSolver`); those of St
 themselves (`SelfSteppingSolver`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
 from morl.protocols import BoolArray, IndexArray, StateDict, VectorEnvironment
+
+Following: TypeAlias = Callable[[], Mapping[str, Tensor]]
+"""Returns the arguments of the next call of `explore`, by name."""
 
 
 class Solver(Protocol):
@@ -29,7 +32,7 @@ class Solver(Protocol):
 
         Args:
             active: indices of the policies that train [active].
-            preferences: their weight vectors [active, objective].
+            preferences: their weight vectors [active, objective], on the CPU.
             bounds: lowest and ideal returns [2, objective].
             returns: mean discounted returns of their last evaluation [active, objective]; zeros before the first.
         """
@@ -73,13 +76,14 @@ class TransitionSolver(Solver, Protocol):
         """
         ...
 
-    def observe(self, transitions: Mapping[str, Tensor]) -> None:
+    def observe(self, transitions: Mapping[str, Tensor], following: Following) -> None:
         """Store transitions of the active policies.
 
         Args:
             transitions: columns [active, env, width] on the CPU by name: observation, action, reward, next_observation,
                 terminated, ended (terminated or truncated) and total (the discounted return of the episode so far);
                 where the environment gives action masks, also mask and next_mask, 1 where a choice is allowed.
+            following: returns "observations" and, where there are, "masks" that `explore` is given next, on the CPU.
         """
         ...
 

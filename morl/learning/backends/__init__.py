@@ -16,6 +16,7 @@ from morl.learning.backends.cuda_graph import CapturedWork, GraphGradientStep, G
 from morl.learning.backends.eager import EagerGradientStep, EagerUpdate, EagerWork
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.ppo import PPO, GradientStep
+from morl.learning.processor import tf32_products
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.types import Backend, BackendSetting, EagerOrGraph
 
@@ -33,6 +34,23 @@ class Update(Protocol):
     def __call__(self, batches: SampledBatches) -> dict[str, Tensor]:
         """Run the update of every batch, of the whole population; return the latest value of each metric."""
         ...
+
+
+class Tf32Update:
+    """Updates whose products a GPU computes in TF32; satisfies `Update`.
+
+    Args:
+        update: what executes them.
+    """
+
+    def __init__(self, update: Update) -> None:
+        self.update = update
+        self.backend = update.backend
+
+    def __call__(self, batches: SampledBatches) -> dict[str, Tensor]:
+        """Run the update of every batch; return the latest value of each metric."""
+        with tf32_products():
+            return self.update(batches)
 
 
 class RunWork(Protocol):
@@ -90,14 +108,16 @@ def make_update(
         linear_utility: whether the batches will hold the weights of a linear utility.
 
     Raises:
-        ValueError: the backend is "numba" or "cuda-graph" and does not support a setting; the message names it.
+        ValueError: the backend is "numba" or "cuda-graph" and does not support a setting, or the precision is "tf32"
+            and the device no GPU; the message names it.
     """
     chosen = choose_backend(algorithm, backend, linear_utility=linear_utility)
-    if chosen == "eager":
-        return EagerGradientStep(algorithm) if isinstance(algorithm, PPO) else EagerUpdate(algorithm)
-    if chosen == "cuda-graph":
-        return GraphGradientStep(algorithm) if isinstance(algorithm, PPO) else GraphUpdate(algorithm)
-    return numba.make_update(algorithm)
+    if chosen == "numba":
+        return numba.make_update(algorithm)
+    if isinstance(algorithm, PPO):
+        return EagerGradientStep(algorithm) if chosen == "eager" else GraphGradientStep(algorithm)
+    update = EagerUpdate(algorithm) if chosen == "eager" else GraphUpdate(algorithm)
+    return Tf32Update(update) if _precision(algorithm) == "tf32" else update
 
 
 def choose_backend(
@@ -112,12 +132,15 @@ def choose_backend(
         linear_utility: whether the batches will hold the weights of a linear utility.
 
     Raises:
-        ValueError: the backend is "numba" or "cuda-graph" and does not support a setting; the message names it.
+        ValueError: the backend is "numba" or "cuda-graph" and does not support a setting, or the precision is "tf32"
+            and the device no GPU; the message names it.
     """
+    parameters = algorithm.parameters if isinstance(algorithm, PPO) else algorithm.tensors()["actor"]
+    if _precision(algorithm) == "tf32" and parameters.device.type == "cpu":
+        raise ValueError("precision is 'tf32', but device is 'cpu', and only GPUs have TF32: use 'float32'")
     if backend == "eager":
         return "eager"
     if backend == "cuda-graph":
-        parameters = algorithm.parameters if isinstance(algorithm, PPO) else algorithm.tensors()["actor"]
         combiner = getattr(getattr(algorithm, "settings", None), "combiner", "weighted-sum")
         _refuse(backend, cuda_graph.unsupported(parameters.device, combiner))
         return "cuda-graph"
@@ -130,6 +153,12 @@ def choose_backend(
         _refuse(backend, reason)
     _LOG.info("Updates are executed by eager PyTorch: %s.", reason)
     return "eager"
+
+
+def _precision(algorithm: PPO | OffPolicyAlgorithm) -> str:
+    """Return the setting of that name; algorithms without it compute in float32."""
+    precision: str = getattr(getattr(algorithm, "settings", None), "precision", "float32")
+    return precision
 
 
 def _refuse(backend: str, reason: str | None) -> None:

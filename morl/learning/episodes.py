@@ -1,13 +1,15 @@
 """Batches of whole episodes: every environment plays for the policy that needs an episode next."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from morl.protocols import BoolArray, FloatArray, IndexArray, StateDict
+from morl.protocols import BoolArray, IndexArray, StateDict
+
+if TYPE_CHECKING:
+    from morl.learning.staging import Staging
 
 IDLE = -1
 """Of an environment for which no episode is left."""
@@ -22,6 +24,7 @@ class Trajectories(NamedTuple):
         rewards: [policy, episode, step, objective].
         valid: [policy, episode, step] 1, behind the end of an episode 0.
         masks: [policy, episode, step, choice] allowed choices; None: all are.
+        others: further columns [policy, episode, step, ...] by name.
     """
 
     observations: Tensor
@@ -29,6 +32,7 @@ class Trajectories(NamedTuple):
     rewards: Tensor
     valid: Tensor
     masks: Tensor | None
+    others: dict[str, Tensor]
 
 
 class EpisodeBatch:
@@ -76,7 +80,7 @@ class EpisodeBatch:
 
         Args:
             ended: [env] whether the episode ended with it.
-            step: columns [env, ...] by name.
+            step: columns [env, ...] by name: observation, action, reward, mask where there are masks, and any others.
         """
         for name, column in ({"episode": self.episodes.copy()} | step).items():
             self.columns.setdefault(name, []).append(column)
@@ -84,11 +88,11 @@ class EpisodeBatch:
         self.finished += int(done.sum())
         self._assign(done)
 
-    def trajectories(self, device: torch.device) -> Trajectories:
+    def trajectories(self, staging: "Staging") -> Trajectories:
         """Return the episodes of a complete batch.
 
         Args:
-            device: of the tensors.
+            staging: copies them to the device of the tensors, at once.
         """
         stacked = {name: np.stack(column) for name, column in self.columns.items()}
         numbers = stacked.pop("episode").ravel()
@@ -100,18 +104,21 @@ class EpisodeBatch:
         policy = numbers % self.policies
         episode = numbers // self.policies
 
-        def padded(column: NDArray[np.generic]) -> torch.Tensor:
+        def padded(column: NDArray[np.generic]) -> NDArray[np.float32]:
             rows = column.reshape((-1, *column.shape[2:]))[order]
             whole = np.zeros((self.policies, self.count, lengths.max(), *rows.shape[1:]), dtype=np.float32)
             whole[policy, episode, steps] = rows
-            return torch.as_tensor(whole, device=device)
+            return whole
 
+        stacked["valid"] = np.ones(stacked["reward"].shape[:2])
+        sent = staging.send({name: padded(column) for name, column in stacked.items()})
         return Trajectories(
-            observations=padded(stacked["observation"]),
-            actions=padded(stacked["action"]),
-            rewards=padded(stacked["reward"]),
-            valid=padded(np.ones(stacked["reward"].shape[:2])),
-            masks=padded(stacked["mask"]) if "mask" in stacked else None,
+            observations=sent.pop("observation"),
+            actions=sent.pop("action"),
+            rewards=sent.pop("reward"),
+            valid=sent.pop("valid"),
+            masks=sent.pop("mask", None),
+            others=sent,
         )
 
     def state_dict(self) -> dict[str, object]:
@@ -131,15 +138,3 @@ class EpisodeBatch:
         self.finished = state["finished"]
         self.episodes = np.array(state["episodes"])
         self.columns = {name: list(column) for name, column in state["columns"].items()}
-
-
-def return_deviations(rewards: FloatArray, factors: FloatArray) -> FloatArray:
-    """Return the standard deviations [policy, objective] of the episodes' discounted returns.
-
-    Args:
-        rewards: [policy, episode, step, objective].
-        factors: [step] gamma^t.
-    """
-    returns = (factors[:, None] * rewards).sum(axis=2)
-    deviations: FloatArray = returns.std(axis=1)
-    return deviations

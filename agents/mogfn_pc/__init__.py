@@ -1,0 +1,1 @@
+"""MOGFN-PC: generative flow networks that sample in proportion to a reward, for every preference (Jain et al.)."""

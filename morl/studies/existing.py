@@ -1,0 +1,154 @@
+"""Runs of a study that exist: a study never mixes different settings under one name, and never trains a run twice."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from morl.experiment import checkpoint
+from morl.experiment.training import experiment_of_table
+from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
+
+if TYPE_CHECKING:
+    from morl.studies.values import Table
+
+FREE_SETTINGS = ("total_steps", "checkpoint_minutes")
+"""Settings in which a run that exists may differ: it is trained further, or saved more often."""
+
+
+class Wanted(Protocol):
+    """A run that a study asks for, as far as it is compared with one that exists."""
+
+    @property
+    def name(self) -> str:
+        """Return its name in the study."""
+        ...
+
+    @property
+    def run_dir(self) -> Path:
+        """Return its folder."""
+        ...
+
+    @property
+    def config(self) -> str:
+        """Return its config.toml, which holds all settings, resolved."""
+        ...
+
+    @property
+    def total_steps(self) -> int:
+        """Return its environment steps of training."""
+        ...
+
+
+def check_existing(runs: Sequence[Wanted]) -> list[str]:
+    """Check that the runs that exist have the settings that the study asks for; return what a user should know of them.
+
+    A run whose config.toml is damaged fails alone, when it is trained.
+
+    Raises:
+        ValueError: one has other settings, or more steps.
+    """
+    again = []
+    for run in runs:
+        try:
+            found = found_config(run.run_dir, run.config)
+        except ValueError:
+            continue
+        if not found:
+            continue
+        differences = _differences(_comparable(found), _comparable(parse_config(run.config.encode())))
+        if differences:
+            raise ValueError(
+                f"run folder {run.run_dir} was trained with {differences[0]}: give the variant another name to train"
+                " both, or remove the folder"
+            )
+        steps = found.get("total_steps")
+        if isinstance(steps, int) and steps > run.total_steps:
+            raise ValueError(
+                f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for"
+                f" {run.total_steps:,}: ask for as many, give the variant another name, or remove the folder"
+            )
+        if _begins_again(run):
+            again.append(run.name)
+    if not again:
+        return []
+    named = again[0] if len(again) == 1 else f"{again[0]} and {len(again) - 1} more"
+    return [
+        f"complete runs are trained again from the first step to have more steps, because their checkpoints are gone"
+        f" (keep_checkpoints = true keeps those of later runs): {named}"
+    ]
+
+
+def _begins_again(run: Wanted) -> bool:
+    """Return whether a run is complete, is to have more steps, and has no checkpoint to go on from."""
+    try:
+        published = published_steps(run.run_dir)
+    except (OSError, ValueError):
+        return False
+    return 0 < published < run.total_steps and checkpoint.newest(run.run_dir) is None
+
+
+def published_steps(run_dir: Path) -> int:
+    """Return the training steps of a run when it last published its front; 0 where it has none.
+
+    Raises:
+        ValueError: front.json is damaged.
+    """
+    try:
+        record = parse_front((run_dir / FRONT).read_bytes())
+    except FileNotFoundError:
+        return 0
+    return int(record.counts.get("training_steps", 0))
+
+
+def found_config(run_dir: Path, planned: str) -> dict[str, object]:
+    """Return the config.toml of a run folder as this version of morl writes it; empty where there is none.
+
+    Args:
+        run_dir: the run folder.
+        planned: the config.toml that the study asks for.
+
+    Raises:
+        ValueError: it is damaged, or does not fit this version of morl.
+    """
+    remedy = f"remove the folder {run_dir} to train its run again"
+    file = run_dir / CONFIG
+    try:
+        content = file.read_bytes()
+        found = parse_config(content)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}: {remedy}") from error
+    table = parse_config(planned.encode())
+    types = (int, str, str)
+    for name, kind in zip(("total_steps", "agent_name", "env"), types, strict=True):
+        if type(found.get(name)) is not kind:
+            raise ValueError(f"{file} is damaged: its {name} is {found.get(name)!r:.100}: {remedy}")
+    if _comparable(found) == _comparable(table):
+        return found
+    if any(found[name] != table.get(name) for name in ("agent_name", "env")):  # nothing else is imported
+        return found
+    try:  # a setting that the run's version of morl did not have is at its default
+        return parse_config(experiment_of_table(found).to_toml().encode())
+    except ValueError as error:
+        raise ValueError(f"{file} does not fit this version of morl: {error}: {remedy}") from error
+
+
+def _comparable(table: "Table") -> dict[str, object]:
+    """Return the settings that must be the same, the agent's as "agent.NAME"."""
+    entries = {key: value for key, value in table.items() if key not in FREE_SETTINGS}
+    for name in ("agent", "env_options"):
+        inner = entries.get(name, {})
+        if isinstance(inner, Mapping):
+            entries.pop(name, None)
+            entries |= {f"{name}.{key}": value for key, value in inner.items()}
+    return entries
+
+
+def _differences(found: "Table", planned: "Table") -> list[str]:
+    """Return by what settings differ, in words."""
+    return [
+        f"{name} = {found.get(name, 'none')!r}, and the study asks for {planned.get(name, 'none')!r}"
+        for name in sorted(found.keys() | planned.keys())
+        if found.get(name) != planned.get(name)
+    ]
