@@ -274,6 +274,7 @@ class Policy:
             ("acts for", vector(self.conditioning) if spec.conditioned else "its own preference"),
             ("head", spec.head),
             *([("memory", f"{spec.memory_size} gated recurrent units")] if spec.memory_size else []),
+            *([("networks", spec.policy_set.form)] if spec.policy_set else []),
             ("hidden layers", " ".join(map(str, spec.hidden_sizes))),
             ("observations", str(spec.observation_space)),
             ("actions", str(spec.action_space)),

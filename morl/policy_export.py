@@ -64,6 +64,7 @@ EXPORTED_FIELDS: Final = frozenset(
         "action_masks",
         "memory_size",
         "shared_rows",
+        "policy_set",
         "preference_bins",
     }
 )

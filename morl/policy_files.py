@@ -23,7 +23,16 @@ from torch import Tensor
 
 from morl.learning.observations import row_shape
 from morl.learning.space_records import record_of_space, space_of_record
-from morl.learning.types import Activation, Convolution, ImageLayers, Normalization, RowShape, Thermometer
+from morl.learning.types import (
+    Activation,
+    Convolution,
+    ImageLayers,
+    Normalization,
+    PolicySet,
+    PolicySetForm,
+    RowShape,
+    Thermometer,
+)
 from morl.protocols import FloatArray
 
 FORMAT = 2
@@ -89,6 +98,8 @@ class PolicySpec:
     shared_rows: bool = False
     """Whether observations are matrices with a row for each choice, over which the network shares its weights
     (`morl.learning.equivariant`)."""
+    policy_set: PolicySet | None = None
+    """How the network's parameters depend on the preference (`morl.learning.policy_sets`); None: they do not."""
     preference_bins: int = 0
     """Bins of the thermometer code in which the network sees preferences (`morl.learning.thermometer`); 0: numbers."""
 
@@ -133,6 +144,9 @@ class PolicySpec:
             fields["network"] = str(fields.get("network", ""))
             fields["image_size"] = int(fields.get("image_size", 0))
             fields["image_layers"] = tuple(_image_layers(each) for each in fields.get("image_layers", ()))
+            if fields.get("policy_set") is not None:
+                form, objectives, features = fields["policy_set"]
+                fields["policy_set"] = PolicySet(form, int(objectives), int(features))
             for name in ("augmented_units", "reward_units"):
                 if fields.get(name) is not None:
                     fields[name] = tuple(float(unit) for unit in fields[name])
@@ -165,10 +179,16 @@ class PolicySpec:
                 for name in ("one_hot", "conditioned", "utility_of_shares", "action_masks")
             },
             "shared_rows": self.shared_rows is (self.rows is not None),
+            "policy_set": self.policy_set is None or self._has_set(self.policy_set),
         }
         for name, holds in possible.items():
             if not holds:
                 raise ValueError(f"the policy's {name} is {getattr(self, name)!r:.100}, which no policy has")
+
+    def _has_set(self, policy_set: PolicySet) -> bool:
+        """Return whether a policy can be of such a set."""
+        known = policy_set.form in get_args(PolicySetForm) and policy_set.objectives == len(self.objectives)
+        return known and self.conditioned and (policy_set.features > 0) is (policy_set.form == "hyper")
 
 
 def _image_layers(record: Sequence[Any]) -> ImageLayers:

@@ -83,6 +83,7 @@ class PolicyNetwork:
             image_layers=spec.image_layers,
             network=spec.network,
             rows=spec.rows,
+            policy_set=spec.policy_set,
             thermometer=spec.thermometer,
         )
         inputs = self.row_width + (num_objectives if spec.conditioned else 0)

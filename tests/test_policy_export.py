@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import morl
 from morl.acting import Policy, load_policy
+from morl.learning.types import PolicySet
 from morl.policy_export import EXPORTED_FIELDS, PolicyGraph
 from morl.policy_files import PolicyData, PolicySpec
 from morl.policy_networks import PolicyNetwork
@@ -173,6 +174,19 @@ WRITTEN: dict[str, tuple[dict[str, Any], str]] = {
     "deterministic": (
         {"head": "deterministic", "action_space": ACTIONS[1], "conditioned": True, "activation": "tanh"},
         "float32",
+    ),
+    "deterministic, hypernetwork": (
+        {
+            "head": "deterministic",
+            "action_space": ACTIONS[1],
+            "conditioned": True,
+            "policy_set": PolicySet("hyper", len(OBJECTIVES), 4),
+        },
+        "float32",
+    ),
+    "action-values, combination": (
+        {"head": "action-values", "conditioned": True, "policy_set": PolicySet("combination", len(OBJECTIVES))},
+        "",
     ),
     "squashed-gaussian": ({"head": "squashed-gaussian", "action_space": ACTIONS[2]}, "float64"),
     "gaussian": ({"head": "gaussian", "action_space": ACTIONS[3], "augmented_units": (1.0, 2.0, 3.0)}, "float64"),

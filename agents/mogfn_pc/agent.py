@@ -112,7 +112,6 @@ class MOGFNPC:
         self.seed = seed
         self.num_envs = num_envs
         self.device = device
-        self.staging = Staging(device)
         self.num_objectives = problem.num_objectives
         self.num_actions = int(problem.action_space.n)
         self.first_action = int(problem.action_space.start)
@@ -132,6 +131,7 @@ class MOGFNPC:
         self.z_parameters = self.z_network.initialize(1, generator).to(device)  # [1, n] of log Z
         self.optimizer = Adam(self.parameters)
         self.z_optimizer = Adam(self.z_parameters)
+        self.staging = Staging(device)
         self.random = stream(seed, "conditions")
         self.sampling = torch.Generator(device).manual_seed(derived_seed(seed, "actions"))
         self.bank = PolicyBank(_policy_spec(problem, config), device)

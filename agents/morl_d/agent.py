@@ -317,7 +317,7 @@ class MORLD:
 
     def _experience_steps(self) -> IndexArray:
         """Return the environment steps of experience that each active policy may learn from, at most [active]."""
-        if self.config.replay == "shared" or self.config.networks == "conditioned":
+        if self.config.replay == "shared" or self.config.conditioned:
             return np.full(self.num_active, self.policy_steps.sum())
         return self.policy_steps[self.active]
 
@@ -399,7 +399,7 @@ class MORLD:
 
     def _policy(self, member: int) -> PolicyData:
         """Return a member as it is now."""
-        row = 0 if self.config.networks == "conditioned" else member
+        row = 0 if self.config.conditioned else member
         actor = self.solver.members["actor"][row]
         columns = self.components.normalized_columns
         return policy_data(self.components.spec, actor, columns, self.weights[member], self.bounds.as_array())

@@ -4,7 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Literal, Self, TypeAlias
 
-from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
+from morl.learning.types import (
+    Activation,
+    BackendSetting,
+    CombinerName,
+    Normalization,
+    PolicySet,
+    PolicySetForm,
+    WeightingName,
+)
 
 SolverOption: TypeAlias = int | float | bool | str
 
@@ -103,8 +111,12 @@ class Config:
     policy's weights replaces it (MOEA/D's replacement)."""
     soft_rate: float = 0.05
     """Share of the distance that a soft transfer moves parameters, from 0 to 1."""
-    networks: Literal["separate", "shared-layers", "conditioned"] = "separate"
-    """Networks of the population: one each, first layers in common, or one network that takes the weights as input."""
+    networks: Literal["separate", "shared-layers", "conditioned", PolicySetForm] = "separate"
+    """Networks of the population: one each, first layers in common, one network that takes the weights as input, or one
+    whose parameters depend on them, through a hypernetwork ("hyper") or as a convex combination of one set for each
+    objective ("combination"; docs/agents/policy_sets.md)."""
+    hyper_features: int = 16
+    """Outputs of the perceptron of a hypernetwork: how many directions its parameters can move in."""
     shared_layers: int = 1
     """Number of first layers in common."""
     replay: Literal["own", "neighbours", "shared"] = "own"
@@ -214,6 +226,21 @@ class Config:
         if not self.hidden_sizes or not all(width > 0 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but must have widths, each greater than 0")
 
+    @property
+    def conditioned(self) -> bool:
+        """Return whether one network serves the weights of all policies."""
+        return self.networks not in ("separate", "shared-layers")
+
+    def policy_set(self, objectives: int) -> PolicySet | None:
+        """Return how the parameters of the networks that act depend on the weights; None: they do not.
+
+        Args:
+            objectives: length of a weight vector.
+        """
+        if self.networks == "hyper":
+            return PolicySet("hyper", objectives, self.hyper_features)
+        return PolicySet("combination", objectives) if self.networks == "combination" else None
+
     @classmethod
     def preset(cls, name: str, **changes: object) -> Self:
         """Return a published instantiation of the framework.
@@ -245,6 +272,7 @@ _LIMITS: Final[Mapping[str, Limit]] = {
     "neighbours": _POSITIVE,
     "soft_rate": _SHARE,
     "shared_layers": _POSITIVE,
+    "hyper_features": _POSITIVE,
     "selected": _POSITIVE,
     "archive_capacity": _POSITIVE,
     "discount": _SHARE,

@@ -155,7 +155,8 @@ def build(problem: Problem, config: Config, seed: int, num_envs: int, device: to
     else:
         solver = _off_policy(inputs)
         exploration = ExplorationSchedule(config, greedy=name == "dqn")
-    spec = policy_spec(config, problem, name, inputs.augmented, architecture(config, name, observations.images))
+    networks = architecture(config, name, observations.images, problem.num_objectives)
+    spec = policy_spec(config, problem, name, inputs.augmented, networks)
     return _components(inputs, solver, spec, exploration)
 
 
@@ -246,7 +247,7 @@ def _off_policy(inputs: SolverInputs) -> OffPolicy:
         name=inputs.name,
         config=config,
         discount=inputs.discount,
-        observation_width=width + (objectives if config.networks == "conditioned" else 0),
+        observation_width=width + (objectives if config.conditioned else 0),
         actions=inputs.actions.count if isinstance(inputs.actions, DiscreteActions) else inputs.actions.width,
         objectives=objectives,
         images=inputs.observations.images,
@@ -280,7 +281,9 @@ def _on_policy(inputs: SolverInputs) -> OnPolicy:
         width=width,
         action_space=inputs.problem.action_space,
         objectives=critic_outputs,
-        architecture=architecture(inputs.config, inputs.name, inputs.observations.images),
+        architecture=architecture(
+            inputs.config, inputs.name, inputs.observations.images, inputs.problem.num_objectives
+        ),
         memory_size=memory_size(inputs.config, inputs.name),
     )
     rollout = RolloutBuffer(

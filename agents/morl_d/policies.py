@@ -23,13 +23,14 @@ HEADS: Final[dict[str, Head]] = {
 """Off-policy solver -> the meaning of its network's outputs; that of an on-policy solver depends on the actions."""
 
 
-def architecture(config: Config, solver_name: str, images: tuple[ImageShape, ...]) -> Architecture:
-    """Return what the settings say about the networks of a solver of this package.
+def architecture(config: Config, solver_name: str, images: tuple[ImageShape, ...], objectives: int) -> Architecture:
+    """Return what the settings say about the networks that act, of a solver of this package.
 
     Args:
         config: settings.
         solver_name: sac, discrete-sac, td3, dqn, ppo or eupg.
         images: that observations begin with.
+        objectives: length of a weight vector.
     """
     return Architecture(
         hidden_sizes=config.hidden_sizes,
@@ -37,6 +38,7 @@ def architecture(config: Config, solver_name: str, images: tuple[ImageShape, ...
         normalization=config.normalization,
         images=images,
         network=config.network,
+        policy_set=config.policy_set(objectives),
     )
 
 
@@ -63,11 +65,12 @@ def policy_spec(
         image_size=config.image_size if networks.images else 0,
         image_layers=networks.encoding_layers,
         network=networks.network,
+        policy_set=networks.policy_set,
         observation_space=problem.observation_space,
         action_space=problem.action_space,
         objectives=problem.objectives,
         one_hot=config.one_hot,
-        conditioned=config.networks == "conditioned",
+        conditioned=config.conditioned,
         augmented_units=tuple(augmented.units.tolist()) if augmented.enabled else None,
         utility=config.utility,
         utility_of_shares=config.scale == "range",

@@ -118,7 +118,7 @@ def _decays(config: Config, solver: str) -> bool:
 
 
 def _several_networks(config: Config, solver: str) -> bool:  # noqa: ARG001
-    return config.networks != "conditioned"
+    return not config.conditioned
 
 
 BOUNDS: Final = Requirement("a utility other than 'linear', or scale 'range'", _uses_bounds)
@@ -140,6 +140,7 @@ OTHERS: Final[Mapping[str, tuple[Requirement, ...]]] = {
     ),
     "soft_rate": (needs("transfer", "soft"),),
     "shared_layers": (needs("networks", "shared-layers"),),
+    "hyper_features": (needs("networks", "hyper"),),
     "selection": (WAITING,),
     "archive_capacity": (needs("archive", "bounded"),),
     "offline_updates": (needs("networks", "separate"), WAITING),

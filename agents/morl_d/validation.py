@@ -262,9 +262,9 @@ def _check_networks(config: Config, solver_name: str) -> None:
         )
     if solver_name.startswith("sb3:") and config.transfer == "soft":
         raise ValueError("transfer is 'soft', but policies of Stable-Baselines3 are only copied whole: take another")
-    if config.networks == "conditioned" and config.transfer != "none":
+    if config.conditioned and config.transfer != "none":
         raise ValueError(
-            f"transfer is {config.transfer!r}, but networks is 'conditioned': one network has nothing to transfer"
+            f"transfer is {config.transfer!r}, but networks is {config.networks!r}: one network has nothing to transfer"
         )
     if config.networks == "shared-layers":
         if config.transfer != "none":
@@ -290,7 +290,7 @@ def longest_schedules(config: Config, problem: Problem, total_steps: int) -> Map
         problem: the environment.
         total_steps: environment steps of the run.
     """
-    together = config.replay == "shared" or config.networks == "conditioned"
+    together = config.replay == "shared" or config.conditioned
     own_steps = total_steps if together else total_steps // config.population
     solver = choose_solver(config, problem)
     on_policy = solver.name in ON_POLICY  # a rollout has to be full between two exchanges

@@ -3,11 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
 from morl.learning.td3 import CriticLoss
-from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization
+from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization, PolicySetForm
+
+Networks: TypeAlias = Literal["conditioned", PolicySetForm]
+"""How the network that acts depends on the preference."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Requirement:
     words: str
 
 
+HYPERNETWORK = Requirement(lambda config: config.networks == "hyper", "networks 'hyper'")
 RELABELING = Requirement(lambda config: config.relabeled_share > 0, "relabeled_share greater than 0")
 
 
@@ -66,6 +70,8 @@ class PresetConfig:
     normalization: Normalization
     image_size: int
     network: str
+    networks: Networks
+    hyper_features: int
     batch_size: int
     buffer_size: int
     preferences_per_transition: int
@@ -108,6 +114,8 @@ class PresetConfig:
                 raise ValueError(f"{name} is {value}, but must {allowed.words}")
         if not all(size > 0 for size in self.hidden_sizes):
             raise ValueError(f"hidden_sizes is {self.hidden_sizes}, but every size must be greater than 0")
+        if self.networks not in get_args(Networks):
+            raise ValueError(f"networks is {self.networks!r}, but must be one of {', '.join(get_args(Networks))}")
         if self.batch_size % self.preferences_per_transition:
             raise ValueError(
                 f"batch_size is {self.batch_size}, but must be a multiple of preferences_per_transition,"
@@ -157,6 +165,11 @@ class DiscreteConfig(PresetConfig):
     factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
+    networks: Networks = "conditioned"
+    """How the network depends on the preference: as an input; or through its parameters, which a hypernetwork ("hyper")
+    or a convex combination of one set for each objective ("combination") computes (docs/agents/policy_sets.md)."""
+    hyper_features: int = 16
+    """Outputs of the perceptron of a hypernetwork: how many directions its parameters can move in."""
     critics: int = 1
     """Number of critics (authors: 1). With more, the target takes for each action the vector of the one
     with the lowest utility, as in MO-TD3-HER; this prevents overestimation where steps cost nothing."""
@@ -241,11 +254,13 @@ class DiscreteConfig(PresetConfig):
         "exploration_spread": NOT_NEGATIVE,
         "exploration_steps": POSITIVE,
         "preference_divisions": POSITIVE,
+        "hyper_features": POSITIVE,
         "key_update_steps": POSITIVE,
         "key_episodes": POSITIVE,
     }
     REQUIREMENTS = {  # noqa: RUF012
         "relabel_from": RELABELING,
+        "hyper_features": HYPERNETWORK,
         "preferences_per_transition": RELABELING,
         "exploration_steps": Requirement(
             lambda config: config.exploration_start != config.exploration_end,
@@ -342,6 +357,12 @@ class ContinuousConfig(PresetConfig):
     factor. Convolutions encode them; 0: images are treated as plain numbers."""
     network: str = ""
     """Your own network, "module:factory" (docs/guide/networks_and_spaces.md); empty: the layers above."""
+    networks: Networks = "conditioned"
+    """How the actor depends on the preference: as an input; or through its parameters, which a hypernetwork ("hyper")
+    or a convex combination of one set for each objective ("combination") computes (docs/agents/policy_sets.md). Critics
+    have it as an input in any case."""
+    hyper_features: int = 16
+    """Outputs of the perceptron of a hypernetwork: how many directions its parameters can move in."""
     buffer_size: int = 500_000
     """Environment transitions kept (authors: 2,000,000 entries, three quarters of them relabeled copies)."""
     relabeled_share: float = 0.75
@@ -440,6 +461,7 @@ class ContinuousConfig(PresetConfig):
         "max_grad_norm": POSITIVE,
         "learning_starts": POSITIVE,
         "preference_divisions": POSITIVE,
+        "hyper_features": POSITIVE,
         "key_divisions": POSITIVE,
         "key_update_steps": POSITIVE,
         "key_episodes": POSITIVE,
@@ -448,6 +470,7 @@ class ContinuousConfig(PresetConfig):
         "angle_start_step": Requirement(_has_angle, "actor_angle or critic_angle greater than 0"),
         "target_noise_clip": Requirement(lambda config: config.target_noise > 0, "target_noise greater than 0"),
         "relabel_from": RELABELING,
+        "hyper_features": HYPERNETWORK,
         "preferences_per_transition": RELABELING,
         "relabeling_starts": RELABELING,
         "exploration_noise_min": Requirement(

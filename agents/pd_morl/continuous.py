@@ -36,7 +36,7 @@ from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
-from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
+from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of, policy_set_of
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
 from morl.learning.sampled_batches import SampledBatches
@@ -86,12 +86,15 @@ def reward_sizes(rewards: Tensor, measure: Literal["median", "rms"]) -> Tensor:
     return torch.where(sizes > 0, sizes, torch.ones_like(sizes))
 
 
-def td3_settings(config: ContinuousConfig, discount: float, images: tuple[ImageShape, ...] = ()) -> TD3Settings:
+def td3_settings(
+    config: ContinuousConfig, discount: float, objectives: int, images: tuple[ImageShape, ...] = ()
+) -> TD3Settings:
     """Return the settings of the update.
 
     Args:
         config: settings of the agent.
         discount: discount factor of learning.
+        objectives: length of the reward vector.
         images: that observations begin with.
     """
     actor_starts = 0
@@ -115,6 +118,7 @@ def td3_settings(config: ContinuousConfig, discount: float, images: tuple[ImageS
         normalization=config.normalization,
         images=images,
         network=config.network,
+        policy_set=policy_set_of(config, objectives),
         critic_angle=config.critic_angle,
         actor_angle=config.actor_angle,
     )
@@ -171,13 +175,13 @@ class ContinuousPDMORL:
             state_width,
             self.actions.width,
             problem.num_objectives,
-            td3_settings(config, discount, self.episodes.images),
+            td3_settings(config, discount, problem.num_objectives, self.episodes.images),
             self.learners.derived_seeds("network"),
             device,
         )
         self.update = make_update(self.td3, config.backend)
         self.backend = self.update.backend
-        architecture = architecture_of(config, self.episodes.images)
+        architecture = architecture_of(config, self.episodes.images, problem.num_objectives)
         self.policy = ConditionedPolicy(problem, "deterministic", config, architecture, device)
 
         origin = np.zeros(problem.num_objectives)

@@ -105,7 +105,7 @@ class PDMORL:
 
         inputs = self.episodes.observation_width + self.num_objectives
         outputs = self.num_actions * self.num_objectives
-        architecture = architecture_of(config, self.episodes.images)
+        architecture = architecture_of(config, self.episodes.images, self.num_objectives)
         self.network = architecture.build("critic", inputs, outputs)
         streams = [torch.Generator().manual_seed(seed) for seed in self.learners.derived_seeds("network")]
         initial = torch.cat([self.network.initialize(config.critics, stream) for stream in streams])

@@ -7,17 +7,18 @@ from torch import Tensor
 from morl.acting import PolicyBank
 from morl.agents.pd_morl.config import PresetConfig
 from morl.learning.encoders import Architecture
-from morl.learning.types import ImageShape
+from morl.learning.types import ImageShape, PolicySet
 from morl.policy_files import Head, PolicyData, PolicySpec
 from morl.protocols import Actions, BoolArray, FloatArray, Observations, Problem
 
 
-def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...]) -> Architecture:
-    """Return what settings say about networks.
+def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...], objectives: int) -> Architecture:
+    """Return what settings say about the network that acts.
 
     Args:
         config: settings.
         images: that observations begin with.
+        objectives: length of the preference.
     """
     return Architecture(
         hidden_sizes=config.hidden_sizes,
@@ -25,7 +26,20 @@ def architecture_of(config: PresetConfig, images: tuple[ImageShape, ...]) -> Arc
         normalization=config.normalization,
         images=images,
         network=config.network,
+        policy_set=policy_set_of(config, objectives),
     )
+
+
+def policy_set_of(config: PresetConfig, objectives: int) -> PolicySet | None:
+    """Return how the parameters of the network that acts depend on the preference; None: they do not.
+
+    Args:
+        config: settings.
+        objectives: length of the preference.
+    """
+    if config.networks == "conditioned":
+        return None
+    return PolicySet(config.networks, objectives, config.hyper_features if config.networks == "hyper" else 0)
 
 
 class ConditionedPolicy:
@@ -58,6 +72,7 @@ class ConditionedPolicy:
             image_size=config.image_size if architecture.images else 0,
             image_layers=architecture.encoding_layers,
             network=architecture.network,
+            policy_set=architecture.policy_set,
             observation_space=problem.observation_space,
             action_space=problem.action_space,
             objectives=problem.objectives,

@@ -64,7 +64,7 @@ class DQN(TensorState):
         self.policies = policies
         self.actions = actions
         self.objectives = objectives
-        self.network = settings.build_network("critic", observation_width, actions * objectives)
+        self.network = settings.build_network("critic", observation_width, actions * objectives, acts=True)
         self.shared_parameters = self.network.count_first(settings.shared_layers)
         parameters = share_parameters(self.network.initialize(policies, generator), self.shared_parameters)
         self.parameters = parameters.to(device, settings.dtype).requires_grad_()

@@ -17,6 +17,7 @@ from torch.nn.functional import conv2d
 
 from morl.learning.equivariant import EquivariantNetwork
 from morl.learning.networks import MultilayerPerceptron, orthogonal_weights
+from morl.learning.policy_sets import PolicySetNetwork, set_of_networks
 from morl.learning.thermometer import thermometer_network
 from morl.learning.types import (
     Activation,
@@ -26,6 +27,7 @@ from morl.learning.types import (
     Network,
     NetworkShape,
     Normalization,
+    PolicySet,
     Role,
     RowShape,
     Thermometer,
@@ -171,13 +173,13 @@ def convolve_grouped(images: Tensor, weights: Tensor, biases: Tensor, stride: in
 
 @dataclass(frozen=True)
 class ImageNetwork:
-    """Encoders of images, and a multilayer perceptron over their features and the other columns.
+    """Encoders of images, and a network over their features and the other columns.
 
-    A row of parameters has the encoders' in the order of the images, then the perceptron's.
+    A row of parameters has the encoders' in the order of the images, then the head's.
     """
 
     encoders: tuple[ImageEncoder, ...]
-    head: MultilayerPerceptron
+    head: MultilayerPerceptron | PolicySetNetwork
     """Its inputs are the features of all images, then the columns that are no pixels."""
 
     @property
@@ -401,11 +403,13 @@ class Architecture:
         network: the user's own network, "module:factory"; empty: a multilayer perceptron, behind encoders of images.
         rows: rows that inputs begin with, one for each choice, over which weights are shared
             (`morl.learning.equivariant`); None: there are none.
+        policy_set: how parameters depend on the preference that inputs end with (`morl.learning.policy_sets`); encoders
+            of images do not depend on it. None: they do not, and the preference is an input like others.
         thermometer: columns that inputs end with and that are seen in thermometer code; None: there are none.
 
     Raises:
-        ValueError: there is no such activation or normalization, or rows or a thermometer are combined with images or a
-            user's network.
+        ValueError: there is no such activation or normalization, or rows, a thermometer or a policy set are combined
+            with what takes their place.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -415,6 +419,7 @@ class Architecture:
     image_layers: tuple[ImageLayers, ...] = ()
     network: str = ""
     rows: RowShape | None = None
+    policy_set: PolicySet | None = None
     thermometer: Thermometer | None = None
 
     def __post_init__(self) -> None:
@@ -426,6 +431,9 @@ class Architecture:
         if self.rows is not None and (self.network or self.images):
             other = f"network is {self.network!r}" if self.network else "observations have images"
             raise ValueError(f"weights cannot be shared over rows of the observation where {other}")
+        if self.policy_set is not None and (self.network or self.rows is not None):
+            other = f"network is {self.network!r}" if self.network else "weights are shared over rows"
+            raise ValueError(f"networks is {self.policy_set.form!r}, but {other}: only plain layers can be mixed")
         if self.thermometer is not None and (self.network or self.images or self.rows):
             raise ValueError("a thermometer code is for plain layers, not for images, rows or a network of your own")
 
@@ -462,7 +470,6 @@ class Architecture:
                 normalization=self.normalization,
             )
             return ModuleNetwork(self.network, shape)
-        normalized = self.normalization == "layer"
         if self.rows is not None:
             if inner_dtype is not None:
                 raise ValueError("precision is 'bfloat16', but must be another where weights are shared over rows")
@@ -471,18 +478,22 @@ class Architecture:
                 columns=inputs - self.rows.number * self.rows.channels,
                 hidden_sizes=self.hidden_sizes,
                 outputs=outputs,
-                layer_norm=normalized,
+                layer_norm=self.normalization == "layer",
                 activation=self.activation,
             )
         if self.thermometer is not None:
             if inner_dtype is not None:
                 raise ValueError("precision is 'bfloat16', but must be another with a thermometer code")
             widths = (inputs, *self.hidden_sizes, outputs)
-            return thermometer_network(widths, self.thermometer, self.activation, layer_norm=normalized)
+            return thermometer_network(
+                widths, self.thermometer, self.activation, layer_norm=self.normalization == "layer"
+            )
         layers = self.encoding_layers
         if len(layers) != len(self.images):
             raise ValueError(f"image_layers is for {len(layers)} images, but there are {len(self.images)}")
         encoders = tuple(ImageEncoder(image, each) for image, each in zip(self.images, layers, strict=True))
         width = columns + sum(each.features for each in layers)
-        head = MultilayerPerceptron((width, *self.hidden_sizes, outputs), normalized, inner_dtype, self.activation)
+        widths = (width, *self.hidden_sizes, outputs)
+        base = MultilayerPerceptron(widths, self.normalization == "layer", inner_dtype, self.activation)
+        head = base if self.policy_set is None else set_of_networks(base, self.policy_set)
         return ImageNetwork(encoders, head) if encoders else head

@@ -111,14 +111,14 @@ class EpisodeBatch:
             return whole
 
         stacked["valid"] = np.ones(stacked["reward"].shape[:2])
-        columns = staging.send({name: padded(column) for name, column in stacked.items()})
+        sent = staging.send({name: padded(column) for name, column in stacked.items()})
         return Trajectories(
-            observations=columns.pop("observation"),
-            actions=columns.pop("action"),
-            rewards=columns.pop("reward"),
-            valid=columns.pop("valid"),
-            masks=columns.pop("mask", None),
-            others=columns,
+            observations=sent.pop("observation"),
+            actions=sent.pop("action"),
+            rewards=sent.pop("reward"),
+            valid=sent.pop("valid"),
+            masks=sent.pop("mask", None),
+            others=sent,
         )
 
     def state_dict(self) -> dict[str, object]:

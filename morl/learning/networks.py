@@ -42,7 +42,7 @@ class MultilayerPerceptron:
     @property
     def num_parameters(self) -> int:
         """Return the number of parameters of one policy."""
-        return sum(self._sizes())
+        return sum(self.sizes())
 
     def unlike(self, activation: Activation) -> str | None:
         """Return which setting makes it another network than plain layers with this activation, as a clause, or None.
@@ -56,7 +56,7 @@ class MultilayerPerceptron:
 
     def count_first(self, layers: int) -> int:
         """Return the number of parameters of the first layers; they are the first of a row."""
-        return sum(self._sizes()[: 2 * layers])
+        return sum(self.sizes()[: 2 * layers])
 
     def initialize(self, population: int, generator: torch.Generator) -> Tensor:
         """Return fresh parameters [population, num_parameters]: Xavier-normal weights, zero biases (PD-MORL)."""
@@ -86,7 +86,7 @@ class MultilayerPerceptron:
     def __call__(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the outputs [policy, batch, widths[-1]] for inputs [policy, batch, widths[0]]."""
         # One split has one backward (a concatenation); slicing layer by layer would build a full gradient per slice.
-        parts = iter(torch.split(parameters, self._sizes(), dim=1))
+        parts = iter(torch.split(parameters, self.sizes(), dim=1))
         hidden = inputs
         last = len(self.widths) - 2
         for layer, (wide_in, wide_out) in enumerate(pairwise(self.widths)):
@@ -103,7 +103,8 @@ class MultilayerPerceptron:
                 hidden = ACTIVATIONS[self.activation](hidden)
         return hidden
 
-    def _sizes(self) -> list[int]:
+    def sizes(self) -> list[int]:
+        """Return the number of weights and of biases of each layer, in the order of a row of parameters."""
         return [size for inputs, outputs in pairwise(self.widths) for size in (inputs * outputs, outputs)]
 
 

@@ -6,7 +6,7 @@ each policy. It counts its updates itself (`updates`); how they are executed is 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
@@ -16,7 +16,7 @@ from morl.learning.encoders import Architecture
 from morl.learning.optimizers import Adam
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
-from morl.learning.types import Activation, ImageShape, Network, Normalization, Role
+from morl.learning.types import Activation, ImageShape, Network, Normalization, PolicySet, Role
 
 Precision: TypeAlias = Literal["float32", "float64", "bfloat16", "tf32"]
 """Of parameters and arithmetic. Parameters are float32 with the last two: bfloat16 computes products between hidden
@@ -36,6 +36,8 @@ class OffPolicySettings:
         normalization: of the hidden layers.
         images: images that observations begin with, which convolutions encode.
         network: the user's own network, "module:factory" (`morl.learning.encoders`); empty: a multilayer perceptron.
+        policy_set: how the parameters of the networks that act depend on the preference that observations end with;
+            None: they do not.
     """
 
     hidden_sizes: tuple[int, ...]
@@ -46,13 +48,16 @@ class OffPolicySettings:
     normalization: Normalization = "none"
     images: tuple[ImageShape, ...] = ()
     network: str = ""
+    policy_set: PolicySet | None = None
 
     @property
     def dtype(self) -> torch.dtype:
         """Return the type of parameters and sums."""
         return torch.float64 if self.precision == "float64" else torch.float32
 
-    def build_network(self, role: Role, inputs: int, outputs: int, normalization: Normalization = "none") -> Network:
+    def build_network(
+        self, role: Role, inputs: int, outputs: int, normalization: Normalization = "none", acts: bool | None = None
+    ) -> Network:
         """Return a network with these settings.
 
         Args:
@@ -60,9 +65,14 @@ class OffPolicySettings:
             inputs: columns of its inputs.
             outputs: columns of its outputs.
             normalization: of the hidden layers of this network, where the settings have none.
+            acts: whether its outputs choose the actions; default: those of an actor do. Other networks see the
+                preference as an input like others.
         """
         inner_dtype = torch.bfloat16 if self.precision == "bfloat16" else None
-        return self.architecture(normalization).build(role, inputs, outputs, inner_dtype)
+        architecture = self.architecture(normalization)
+        if not (role == "actor" if acts is None else acts):
+            architecture = replace(architecture, policy_set=None)
+        return architecture.build(role, inputs, outputs, inner_dtype)
 
     def architecture(self, normalization: Normalization = "none") -> Architecture:
         """Return what these settings say about networks.
@@ -76,6 +86,7 @@ class OffPolicySettings:
             normalization=self.normalization if self.normalization != "none" else normalization,
             images=self.images,
             network=self.network,
+            policy_set=self.policy_set,
         )
 
 

@@ -34,6 +34,9 @@ GradientCombiner: TypeAlias = CombinerName | Literal["ctnb"]
 WeightingName: TypeAlias = Literal["preference", "nash", "maximin", "desirability", "normalized", "hypervolume"]
 """How objectives are weighed; a new rule is a name here and a function in `return_weights`."""
 
+PolicySetForm: TypeAlias = Literal["hyper", "combination"]
+"""How the parameters of a network depend on the preference: through a hypernetwork, or as a convex combination."""
+
 Role: TypeAlias = Literal["actor", "critic"]
 """What a network is for: an actor proposes actions, a critic predicts values; networks of action values are critics."""
 
@@ -58,6 +61,16 @@ class RowShape(NamedTuple):
     """Number of rows."""
     channels: int
     """Numbers in a row."""
+
+
+class PolicySet(NamedTuple):
+    """How the parameters of a network depend on the preference, the last columns of its inputs (`policy_sets`)."""
+
+    form: PolicySetForm
+    objectives: int
+    """Columns of the preference."""
+    features: int = 0
+    """Outputs of a hypernetwork's perceptron, the rank of what it adds; 0 for combinations."""
 
 
 class Thermometer(NamedTuple):

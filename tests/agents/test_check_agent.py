@@ -46,9 +46,15 @@ def test_the_example_keeps_the_contract() -> None:
 REGISTERED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", "deep-sea-treasure-v0", toys.TINY),
     "pd-morl, continuous": ("pd-morl", "mo-mountaincarcontinuous-v0", toys.TINY_CONTINUOUS),
+    "pd-morl, hypernetwork": ("pd-morl", "mo-mountaincarcontinuous-v0", toys.TINY_CONTINUOUS | {"networks": "hyper"}),
     "c-morl": ("c-morl", "deep-sea-treasure-v0", toys.TINY_CMORL),
     "c-morl, continuous": ("c-morl", "mo-mountaincarcontinuous-v0", toys.TINY_CMORL),
     "morl-d": ("morl-d", "deep-sea-treasure-v0", toys.TINY_MORLD),
+    "morl-d, combination": (
+        "morl-d",
+        "deep-sea-treasure-v0",
+        toys.TINY_MORLD_CONDITIONED | {"networks": "combination"},
+    ),
     "gmorl": ("gmorl", "deep-sea-treasure-v0", toys.TINY_GMORL),
     "mo-tsivr-pg": ("mo-tsivr-pg", "fruit-tree-v0", toys.TINY_TSIVR),
     "mo-tsivr-pg, continuous": ("mo-tsivr-pg", "lab/concave-arc-v0", toys.TINY_TSIVR),

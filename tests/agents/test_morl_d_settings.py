@@ -67,6 +67,7 @@ CHANGES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "soft_rate": ({"soft_rate": 0.5}, [{"neighbourhood": "all", "transfer": "soft"}]),
     "networks": ({"networks": "conditioned"}, []),
     "shared_layers": ({"shared_layers": 2}, [{"networks": "shared-layers", "population": 3}]),
+    "hyper_features": ({"hyper_features": 3}, [{"networks": "hyper"}]),
     "replay": ({"replay": "shared"}, []),
     "selection": ({"selection": "most-promising"}, [{"selected": 1}, {"selected": 3, "population": 3}]),
     "selected": ({"selected": 1}, []),

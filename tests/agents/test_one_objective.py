@@ -51,6 +51,7 @@ DISCRETE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 CONTINUOUS: dict[str, tuple[str, dict[str, Any]]] = {
     "pd-morl": ("pd-morl", toys.TINY_CONTINUOUS),
+    "pd-morl, combination": ("pd-morl", toys.TINY_CONTINUOUS | {"networks": "combination"}),
     "pd-morl, keys": ("pd-morl", toys.TINY_CONTINUOUS | {"key_pretraining_steps": 40}),
     "c-morl, cpo": ("c-morl", toys.TINY_CMORL | {"solver": "cpo"}),
     "morl-d, sac": ("morl-d", toys.TINY_MORLD_OFF_POLICY),

@@ -294,8 +294,17 @@ QUICK: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("target_action", "seed"), [("paper", 101), ("aligned", 202), ("utility", 303)])
-def test_it_finds_the_front_of_a_fork(target_action: str, seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "seed"),
+    [
+        ({"target_action": "paper"}, 101),
+        ({"target_action": "aligned"}, 202),
+        ({"target_action": "utility"}, 303),
+        ({"networks": "hyper"}, 404),
+        ({"networks": "combination"}, 505),
+    ],
+)
+def test_it_finds_the_front_of_a_fork(changes: dict[str, Any], seed: int, tmp_path: Path) -> None:
     run = morl.train(
         "pd-morl",
         "toy-fork-v0",
@@ -303,7 +312,7 @@ def test_it_finds_the_front_of_a_fork(target_action: str, seed: int, tmp_path: P
         seed=seed,
         run_dir=tmp_path / "run",
         device="cpu",
-        config=QUICK | {"target_action": target_action},
+        config=QUICK | changes,
         num_envs=10,
         evaluate_every=1_000,
         evaluation_episodes=1,

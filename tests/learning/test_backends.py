@@ -25,7 +25,7 @@ from morl.learning.ppo import PPO, PPOSettings, actor_critic, ppo_update
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
-from morl.learning.types import ImageShape, RowShape
+from morl.learning.types import ImageShape, PolicySet, RowShape
 
 CPU = torch.device("cpu")
 OBSERVATION = 10  # an image of 3 x 3 pixels, where a case has images, and one number
@@ -144,6 +144,7 @@ COMMON: dict[str, Any] = {
     "normalization": "layer",
     "images": (ImageShape(1, 3, 3),),
     "network": "networks:small",
+    "policy_set": PolicySet("hyper", 1, 3),
 }
 OFF_POLICY: dict[str, Any] = {"hidden_sizes": (12, 9), "discount": 0.9, "precision": "float64"}
 SAC_VALUES: dict[str, Any] = {
@@ -208,6 +209,7 @@ REFUSED = {
     "normalization": "normalization is 'layer'",
     "images": "observations have images",
     "network": "network is 'networks:small'",
+    "policy_set": "networks is 'hyper'",
     "combiner": "combiner is 'upgrad'",
 }
 """Settings of which compiled updates refuse the other value -> how the reason begins."""

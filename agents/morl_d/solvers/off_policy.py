@@ -74,7 +74,7 @@ class OffPolicy:
         self.bind_utility = bind_utility
         self.num_active = num_active
         self.device = device
-        self.conditioned = config.networks == "conditioned"
+        self.conditioned = config.conditioned
         first = torch.Generator().manual_seed(derived_seed(seed, "network"))
         everybody = build(1 if self.conditioned else config.population, first)
         self.members = {name: tensor.clone() for name, tensor in everybody.tensors().items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from morl.learning.off_policy import OffPolicyAlgorithm
+from morl.learning.off_policy import OffPolicyAlgorithm, OffPolicySettings
 from morl.learning.ppo import PPO
 from morl.learning.sac import SAC
 from morl.learning.td3 import TD3
@@ -106,8 +106,9 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
     if parameters.device.type != "cpu":
         return f"device is {parameters.device.type!r}, and compiled updates run on a CPU only"
     assert isinstance(algorithm, PPO | TD3 | SAC)
-    if not isinstance(algorithm, PPO) and algorithm.settings.images:
-        return "observations have images, which only eager updates support"
+    other_networks = None if isinstance(algorithm, PPO) else _other_networks(algorithm.settings)
+    if other_networks is not None:
+        return f"{other_networks}, which only eager updates support"
     for field in fields(algorithm.settings):
         value = getattr(algorithm.settings, field.name)
         known = field.name in HONOURED[type(algorithm).__name__]
@@ -123,6 +124,13 @@ def unsupported(algorithm: PPO | OffPolicyAlgorithm, linear_utility: bool = True
     if isinstance(algorithm, SAC) and not linear_utility:
         return "utility is not linear in the values, which only eager updates support"
     return None
+
+
+def _other_networks(settings: OffPolicySettings) -> str | None:
+    """Return what makes the networks others than plain layers, as a clause, where no field's name says it, or None."""
+    if settings.images:
+        return "observations have images"
+    return None if settings.policy_set is None else f"networks is {settings.policy_set.form!r}"
 
 
 def slower(algorithm: PPO | OffPolicyAlgorithm) -> str | None:
