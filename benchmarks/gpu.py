@@ -32,8 +32,9 @@ from morl.envs import make_vec
 from morl.envs.core.registry import problem
 from morl.learning.backends import make_update
 from morl.learning.backends.cuda_graph import CapturedWork
+from morl.learning.backends.eager import tf32_products
 from morl.learning.off_policy import OffPolicyAlgorithm, Precision
-from morl.learning.processor import gpu_facts, prepared_processor, tf32_products
+from morl.learning.processor import gpu_facts, prepared_processor
 from morl.learning.sac import SAC, SACSettings
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings

@@ -75,22 +75,6 @@ def prepared_processor(threads: int = 1) -> Iterator[None]:
         torch.set_flush_denormal(flushed_before)
 
 
-@contextmanager
-def tf32_products() -> Iterator[None]:
-    """Let GPUs multiply matrices of float32 in TF32, until the block ends.
-
-    It is a setting of the process: callers have one of their own, which is restored.
-    """
-    matmul = torch.backends.cuda.matmul
-    name, value = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
-    before = getattr(matmul, name)
-    setattr(matmul, name, value)
-    try:
-        yield
-    finally:
-        setattr(matmul, name, before)
-
-
 def untouched_zeros(*shape: int, device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Return zeros whose memory a CPU takes page by page, as it is written to.
 

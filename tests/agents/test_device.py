@@ -351,7 +351,9 @@ def costs(case: Case, device: torch.device, num_envs: int = NUM_ENVS, count: int
 
 
 def learns_from_rollouts(case: Case) -> bool:
-    return case.agent in ("c-morl", "mo-tsivr-pg") or case.settings.get("solver") == "ppo" or "eupg" in str(case)
+    if case.agent in ("c-morl", "mo-tsivr-pg", "mogfn-pc"):
+        return True
+    return case.settings.get("solver") == "ppo" or "eupg" in str(case)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "sb3" not in name])

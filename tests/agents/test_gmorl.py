@@ -38,6 +38,13 @@ def test_it_keeps_the_contract(env: str) -> None:
     check_agent("gmorl", env, config=TINY, total_steps=120)
 
 
+def new_preferences(agent: GMORL, updates: int) -> torch.Tensor:
+    """Return what travels with a step's transitions for its updates [1, update, batch, objective]."""
+    size = agent.config.batch_size
+    drawn = agent._draw_preferences(updates * size).astype(np.float32)
+    return torch.from_numpy(drawn).view(1, updates, size, agent.num_objectives)
+
+
 def test_even_preferences_stay_with_their_environments() -> None:
     agent = agent_on(WALK, num_envs=5, preferences="even", relabeled_share=0.0)
     expected = [[0.0, 1.0], [0.25, 0.75], [0.5, 0.5], [0.75, 0.25], [1.0, 0.0]]
@@ -71,7 +78,7 @@ def test_a_transition_is_stored_with_the_preference_that_it_was_collected_for() 
 def test_a_share_of_a_batch_is_relabeled(share: float) -> None:
     agent = agent_on(WALK, num_envs=2, relabeled_share=share, batch_size=400, buffer_size=400)
     train(agent, WALK, 60)
-    batches = agent._sample(5)
+    batches = agent._sample(new_preferences(agent, 5))
     assert batches.weight is not None
     assert batches.condition is batches.weight
     own = agent.replay.column("preference")[0][batches.index]
@@ -237,7 +244,7 @@ def test_masks_of_three_actions(tmp_path: Path) -> None:
     train(agent, MASKED, 200)
     assert agent.bytes is not None
     assert list(agent.bytes.columns) == ["mask", "next_mask"]
-    (batch,) = agent._sample(1)
+    (batch,) = agent._sample(new_preferences(agent, 1))
     assert batch.mask is not None
     probabilities, _ = agent.sac.policy(batch.observation, batch.mask)
     assert (probabilities[~batch.mask] == 0.0).all()

@@ -13,10 +13,9 @@ from torch import Tensor
 from morl.learning.backends import cuda_graph, numba
 from morl.learning.backends.cuda_graph import MAX_UPDATES as MAX_UPDATES
 from morl.learning.backends.cuda_graph import CapturedWork, GraphGradientStep, GraphUpdate
-from morl.learning.backends.eager import EagerGradientStep, EagerUpdate, EagerWork
+from morl.learning.backends.eager import EagerGradientStep, EagerUpdate, EagerWork, tf32_products
 from morl.learning.off_policy import OffPolicyAlgorithm
 from morl.learning.ppo import PPO, GradientStep
-from morl.learning.processor import tf32_products
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.types import Backend, BackendSetting, EagerOrGraph
 

@@ -1,8 +1,10 @@
 """Updates by PyTorch's automatic differentiation: the reference for every other backend."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -61,3 +63,19 @@ class EagerWork:
             inputs: tensors by name.
         """
         return work(inputs)
+
+
+@contextmanager
+def tf32_products() -> Iterator[None]:
+    """Let GPUs multiply matrices of float32 in TF32, until the block ends.
+
+    It is a setting of the process: callers have one of their own, which is restored.
+    """
+    matmul = torch.backends.cuda.matmul
+    name, value = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
+    before = getattr(matmul, name)
+    setattr(matmul, name, value)
+    try:
+        yield
+    finally:
+        setattr(matmul, name, before)
