@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 import toys
+from graphs import assert_same_actions, in_torch, leaves
 
 import morl
 from morl.agents import check_agent
 from morl.envs import make_vec
 from morl.experiment.components import find_task
 from morl.experiment.settings import resolve_sources
+from morl.policy_export import PolicyGraph
+from morl.policy_networks import PolicyNetwork
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -68,10 +71,19 @@ def assert_acts_alike(run: Any, learner: str, name: str, file: Path) -> None:
     expected, _ = policy.predict(batch)
     found, _ = loaded.predict(batch)
     np.testing.assert_array_equal(found, expected)
-    with pytest.raises(ValueError, match="image_size = 84, and such policies cannot be exported"):
-        loaded.to_torchscript(file.with_suffix(".ts"))
+    graph = PolicyGraph(PolicyNetwork(loaded.data.spec), loaded.data, None, distribution=False)
+    (drawn,) = in_torch(graph, leaves(loaded.data.spec.observation_space, batch) | first_step(loaded, len(expected)))
+    assert_same_actions(loaded, drawn, expected)
     alone = [loaded.predict(one(batch, index))[0] for index in range(5)]
     np.testing.assert_allclose(np.stack(alone), expected, rtol=1e-4, atol=1e-5)
+
+
+def first_step(policy: Any, count: int) -> dict[str, Any]:
+    """Return what a graph takes beside observations, as it is at the start of an episode."""
+    spec = policy.data.spec
+    if spec.augmented_units is None:
+        return {}
+    return {"accrued_reward": np.tile([0.0] * len(spec.objectives) + [1.0], (count, 1))}
 
 
 def one(batch: Any, index: int) -> Any:
