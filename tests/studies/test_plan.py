@@ -290,7 +290,8 @@ def test_folders_are_unique_and_study_json_names_them(
     tmp_path_factory: pytest.TempPathFactory, agent: str, repeats: int, seeds: list[int]
 ) -> None:
     folder = tmp_path_factory.mktemp("plan")
-    agents = {f"{agent}-{number}": {"agent": agent, "config": {}} for number in range(repeats)}
+    config = {"parents": "tree"} if agent == "mogfn-pc" else {}  # the sea is no grid of integers
+    agents = {f"{agent}-{number}": {"agent": agent, "config": config} for number in range(repeats)}
     study = plan(simple(agents=agents, seeds=seeds), folder)
     entries: Any = study.to_json()["runs"]
     folders = [entry["folder"] for entry in entries]
