@@ -291,6 +291,8 @@ class MOGFNPC:
         before = self.cells
         self.masks = self.mask_reader.current(infos)
         self._observe(observations)
+        if (self.parent_counts[~ended] < 1).any():
+            raise ValueError(f"parents is {self.config.parents!r}, but counts no parent of a state that a step led to")
         if before is not None and self.cells is not None:
             check_grid_step(before, actions, self.cells, rewards, ended)
         self.steps += self.num_envs

@@ -29,9 +29,9 @@ def find_parents(name: str, problem: Problem) -> Parents:
         return one_parent
     if not is_grid(problem):
         raise ValueError(
-            f"parents is 'grid', but must be 'tree' or your own 'module:function' on {problem.id}: a grid has"
-            f" observations of k integers and k + 1 actions, not {problem.observation_space} and"
-            f" {problem.action_space}"
+            f"parents is 'grid', but must be your own 'module:function' on {problem.id}, or 'tree' where each state can"
+            " be reached in one way only: a grid has observations of k integers and k + 1 actions, not"
+            f" {problem.observation_space} and {problem.action_space}"
         )
     assert isinstance(problem.observation_space, spaces.Box)
     lowest = problem.observation_space.low
@@ -100,11 +100,14 @@ def count_parents(count: Parents, name: str, observations: Observations, num_env
         num_envs: number of observations.
 
     Raises:
-        ValueError: it returned anything but a finite number, not negative, for each observation.
+        ValueError: it failed, or returned anything but a whole number, not negative, for each observation.
     """
-    found = np.asarray(count(observations))
+    try:
+        found = np.asarray(count(observations))
+    except Exception as error:  # whatever a user's function may raise
+        raise ValueError(f"parents is {name!r}, which raised {type(error).__name__}: {error}") from error
     numbers = found.shape == (num_envs,) and found.dtype.kind in "fiu"
-    if not numbers or not (np.isfinite(found) & (found >= 0)).all():
+    if not numbers or not (np.isfinite(found) & (found >= 0) & (found == np.floor(found))).all():
         excerpt = " ".join(repr(found).split())
         raise ValueError(
             f"parents is {name!r}, which returned {excerpt:.100}, but must return the number of parents of each of"

@@ -219,7 +219,11 @@ class ContinuousPDMORL:
             problem: the environment.
             total_steps: environment steps of the run.
         """
-        return {"random_exploration_steps": total_steps // 4, "learning_starts": total_steps // 10}
+        return {
+            "random_exploration_steps": total_steps // 4,
+            "learning_starts": total_steps // 10,
+            "key_pretraining_steps": total_steps,
+        }
 
     @staticmethod
     def memory(config: ContinuousConfig, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:  # noqa: ARG004

@@ -128,6 +128,14 @@ def action_distance(space: Space) -> Distance:
     )
 
 
+def largest_distance(space: Space) -> float:
+    """Return the largest distance of two actions of a space; infinite where it has no bounds."""
+    if not isinstance(space, spaces.Box):
+        return 1.0
+    bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    return 2.0 * float(np.sqrt(bounded.size)) if bounded.all() else float("inf")
+
+
 class NoveltyMeter:
     """What the references would do, and how far from that some environments have been in the episodes under way.
 

@@ -286,6 +286,9 @@ class Task:
                 f"{self.problem.id} gives action masks, but its actions are {self.problem.action_space}: only the"
                 " choices of a Discrete space can be masked"
             )
+        novelty = getattr(settings.agent, "novelty", "none")  # of agents that follow its gradient
+        if novelty != "none" and not settings.novelty_references:
+            raise ValueError(f"novelty is {novelty!r}, but has no effect: it needs novelty_references")
         stated = replace(self.problem, discount=discount, reference_point=reference_point)
         agent = fit_schedules(self.agent_class, settings.agent, stated, settings.total_steps, resolved.chosen)
         fitted = replace(settings, agent=agent, novelty_references=absolute(settings.novelty_references))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from morl.acting import Policy, load_policy
 from morl.envs import MultiObjectiveVectorEnv, make_vec
-from morl.envs.core.novelty import NoveltyBound, NoveltyConstraint, NoveltyMeter, Reference
+from morl.envs.core.novelty import NoveltyBound, NoveltyConstraint, NoveltyMeter, Reference, largest_distance
 from morl.envs.core.types import EnvBuilder, EnvOption
 from morl.protocols import FloatArray, Problem
 
@@ -37,10 +37,16 @@ def novel_envs(
 
     Raises:
         ValueError: a file is missing or damaged, its policy does not fit the environment or cannot be a reference, or
-            the penalty does not fit the objectives.
+            the bound does not fit the actions or the objectives.
     """
     references = [_load_reference(file, problem) for file in files]
     try:
+        largest = largest_distance(problem.action_space)
+        if bound.threshold > largest:
+            raise ValueError(
+                f"novelty_threshold is {bound.threshold}, but must be at most {largest:.4g}, the largest distance of"
+                f" actions of {problem.id}"
+            )
         hashes = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files]
         return NoveltyConstraint(envs, references, bound, hashes)
     except ValueError:
@@ -72,11 +78,30 @@ def _load_reference(file: str, problem: Problem) -> Policy:
     for name in ("observation_space", "action_space"):
         given = getattr(problem, name)
         trained = getattr(spec, name)
-        if type(given) is not type(trained) or given.shape != trained.shape or _count(given) != _count(trained):
+        if not _fit(trained, given):
             raise ValueError(
                 f"novelty_references has {file!r}, whose policy has the {name} {trained}, but {problem.id} has {given}"
             )
     return policy
+
+
+def _refuse_another_space(policy: Reference, envs: MultiObjectiveVectorEnv) -> None:
+    """Raise ValueError where a policy of this package was trained with other observations or actions."""
+    if not isinstance(policy, Policy):
+        return
+    spec = policy.data.spec
+    pairs = (
+        ("observation_space", spec.observation_space, envs.single_observation_space),
+        ("action_space", spec.action_space, envs.single_action_space),
+    )
+    for name, trained, given in pairs:
+        if not _fit(trained, given):
+            raise ValueError(f"the policy of {spec.agent} has the {name} {trained}, but the environment has {given}")
+
+
+def _fit(trained: Any, given: Any) -> bool:
+    """Return whether spaces are of the same kind, shape and number of choices."""
+    return type(given) is type(trained) and given.shape == trained.shape and _count(given) == _count(trained)
 
 
 def _count(space: Any) -> int:
@@ -86,7 +111,7 @@ def _count(space: Any) -> int:
 
 def novelty(
     policy: Reference,
-    references: Sequence[Reference],
+    references: Sequence[Reference | str | Path],
     env: EnvBuilder,
     episodes: int = 10,
     seed: int = 0,
@@ -99,22 +124,28 @@ def novelty(
 
     Args:
         policy: whose states are visited; anything with the `predict` of `morl.Policy`, as are the references.
-        references: the others.
+        references: the others, or policy files.
         env: Gymnasium id, "module:Name-v0", or a callable that builds an environment.
         episodes: number of episodes, at least 1, which are played side by side.
         seed: of the first episode.
         env_options: arguments of the environment's constructor.
 
     Raises:
-        ValueError: there are no references or episodes, or the actions have no distance.
+        ValueError: there are no references or episodes, a file holds no policy, a policy is of another environment, or
+            the actions have no distance.
     """
+    if not isinstance(references, Sequence) or isinstance(references, str):
+        raise ValueError(f"references is {references!r:.100}, but must be a list of policies or policy files")
     if not references or episodes < 1:
         raise ValueError(
             f"references and episodes are {len(references)} and {episodes}, but must be at least one of each"
         )
+    found = [load_policy(one) if isinstance(one, str | Path) else one for one in references]
     envs = make_vec(env, episodes, seed=seed, **env_options)
     try:
-        meter = NoveltyMeter(envs.single_action_space, episodes, references, NoveltyBound(threshold=0.0))
+        for one in (policy, *found):
+            _refuse_another_space(one, envs)
+        meter = NoveltyMeter(envs.single_action_space, episodes, found, NoveltyBound(threshold=0.0))
         observations, infos = envs.reset()
         everywhere = np.ones(episodes, dtype=np.bool_)
         ended = everywhere

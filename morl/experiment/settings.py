@@ -122,11 +122,24 @@ class Settings(Generic[AgentConfig]):
             raise ValueError(f"num_envs is {self.num_envs}, but must be at most {MOST_ENVS:,}")
         if self.max_envs is not None and self.max_envs < self.num_envs:
             raise ValueError(f"max_envs is {self.max_envs}, but must be at least num_envs, which is {self.num_envs}")
-        self.novelty_bound  # noqa: B018 - checks its values
+        self._refuse_novelty_without_effect()
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}, but must be an integer >= 0")
         if self.discount is not None and not 0.0 <= self.discount <= 1.0:
             raise ValueError(f"discount is {self.discount}, but must lie between 0 and 1")
+
+    def _refuse_novelty_without_effect(self) -> None:
+        """Raise ValueError where a setting of novelty cannot work, or has no effect with the others."""
+        bound = self.novelty_bound  # which checks its values
+        if not bound.ends and bound.penalty != NoveltyBound.penalty:
+            raise ValueError(f"novelty_penalty is {bound.penalty}, but has no effect: it needs novelty_response 'end'")
+        if self.novelty_references:
+            return
+        for name in ("threshold", "grace_steps", "slack", "penalty", "ends"):
+            value = getattr(bound, name)
+            if value != getattr(NoveltyBound, name):
+                setting = "response is 'report'" if name == "ends" else f"{name} is {value}"
+                raise ValueError(f"novelty_{setting}, but has no effect: it needs novelty_references")
 
     @property
     def novelty_bound(self) -> NoveltyBound:

@@ -104,7 +104,7 @@ def _train(chosen: Study, planned: "plan.Study") -> None:
     say(f"look at it   morl board {shlex.quote(str(folder))}; morl study table {shlex.quote(str(planned.file))}")
     failed = status.counts["failed"]
     if failed:
-        again = "the sentences are above and in morl study status; started again, it trains them again"
+        again = "the sentences above and in morl study status say why; start the study again when that is mended"
         raise ValueError(f"{failed} of {len(status.runs)} runs failed: {again}")
     if not training.is_complete:
         raise ValueError(f"the study is not complete: {status.counts['waiting']} of {len(status.runs)} runs wait")

@@ -58,8 +58,8 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
         differences = _differences(_comparable(found), _comparable(parse_config(run.config.encode())))
         if differences:
             raise ValueError(
-                f"run folder {run.run_dir} was trained with {differences[0]}: give the variant another name to train"
-                " both, or remove the folder"
+                f"run folder {run.run_dir} was trained with {differences[0]}: set what it was trained with in the"
+                " variant's config, give the variant another name to train both, or remove the folder"
             )
         steps = found.get("total_steps")
         if isinstance(steps, int) and steps > run.total_steps:

@@ -166,7 +166,7 @@ def status_table(title: str, runs: Sequence[RunStatus], notes: Iterable[str] = (
         Column(title="run", cells=tuple(one.run.name for one in runs), key=True, left=True),
         Column(title="state", cells=tuple(one.state for one in runs), left=True),
         Column(title="steps", cells=tuple(f"{one.step:,}" for one in runs)),
-        Column(title="of", cells=tuple(f"{one.run.total_steps:,}" for one in runs), dropped=2),
+        Column(title="of steps", cells=tuple(f"{one.run.total_steps:,}" for one in runs), dropped=2),
         Column(title="steps/s", cells=tuple(_speed(one) for one in runs), dropped=1),
         Column(title="left", cells=tuple(_left(one) for one in runs)),
     )

@@ -195,8 +195,9 @@ def study_tables(results: StudyResults) -> StudyTables:
         ValueError: no run is finished.
     """
     if not results.problems:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in Counter(results.unfinished.values()).items())
-        raise ValueError(f"study {results.name} has no finished run yet: {reasons or 'it lists none'}")
+        counts = Counter(results.unfinished.values())
+        reasons = ", ".join(f"{count} run{'s' * (count > 1)}: {reason}" for reason, count in counts.items())
+        raise ValueError(f"study {results.name} has no finished run yet ({reasons or 'it lists none'})")
     tables = [_table(results, ENVIRONMENTS, _environment_rows(results), environment_notes(results))]
     if len(results.variants) > 1:
         tables += [

@@ -366,6 +366,18 @@ def none_at_all(observations: Any) -> Any:
     return np.zeros((len(observations), 1))
 
 
+def halves(observations: Any) -> Any:
+    return np.full(len(observations), 0.5)
+
+
+def never(observations: Any) -> Any:
+    return np.zeros(len(observations))
+
+
+def failing(observations: Any) -> Any:
+    raise RuntimeError("no idea")
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -388,7 +400,7 @@ def test_the_same_grid_is_learned_from() -> None:
 
 @pytest.mark.parametrize("env", ["deep-sea-treasure-v0", "fruit-tree-v0", "server-queues-v0", "mec-offloading-v0"])
 def test_what_cannot_be_a_grid_is_refused_before_anything_is_written(env: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="parents is 'grid', but must be 'tree' or your own 'module:function' on"):
+    with pytest.raises(ValueError, match="parents is 'grid', but must be your own 'module:function' on"):
         morl.train("mogfn-pc", env, total_steps=100, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -412,6 +424,14 @@ def test_parents_are_counted() -> None:
     wrong = build(parents=f"{__name__}:none_at_all", batch_size=8)
     with pytest.raises(ValueError, match=r"which returned .* but must return the number of parents of each of 16"):
         learn(wrong, 2)
+    for name, sentence in (
+        ("halves", r"which returned .* but must return the number of parents of each of 16"),
+        ("never", "but counts no parent of a state that a step led to"),
+        ("failing", "which raised RuntimeError: no idea"),
+    ):
+        wrong = build(parents=f"{__name__}:{name}", batch_size=8)
+        with pytest.raises(ValueError, match=f"parents is '{__name__}:{name}', {sentence}"):
+            learn(wrong, 2)
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_stable_baselines3_trains_in_a_run_too(tmp_path: Path, reference: Path) 
 
 
 def test_training_is_cut_short_and_evaluation_is_not(tmp_path: Path, reference: Path) -> None:
-    always = {"novelty_threshold": 9.0, "novelty_grace_steps": 0}
+    always = {"novelty_threshold": 1.0, "novelty_grace_steps": 0, "novelty_slack": 0.0}
     run = train("morl-d, ppo", tmp_path / "run", reference, **always)
     assert np.nanmax(run.metrics()["rollout/length"]) == 1.0
     assert run.evaluate(row=0, episodes=20).lengths.mean() > 3.0
@@ -130,13 +130,15 @@ def test_the_bisector_finds_the_best_policy_that_is_novel_enough(tmp_path: Path)
     assert last["ctnb"]["rollout/return/objective_0"] > -0.4  # the best that is novel enough pays -0.25
 
 
-def test_the_bisector_needs_the_weighted_sum_and_ppo(tmp_path: Path) -> None:
-    for config, sentence in (
-        ({"solver": "ppo", "novelty": "ctnb", "combiner": "upgrad"}, "combiner is 'upgrad', but novelty is 'ctnb'"),
-        ({"solver": "dqn", "novelty": "ctnb"}, "novelty is 'ctnb', but solver 'dqn' does not read it"),
+def test_the_bisector_needs_references_the_weighted_sum_and_ppo(tmp_path: Path, reference: Path) -> None:
+    for config, files, sentence in (
+        ({"solver": "ppo", "combiner": "upgrad"}, [reference], "combiner is 'upgrad', but novelty is 'ctnb'"),
+        ({"solver": "dqn"}, [reference], "novelty is 'ctnb', but solver 'dqn' does not read it"),
+        ({"solver": "ppo"}, [], "novelty is 'ctnb', but has no effect: it needs novelty_references"),
     ):
+        settings = {"config": config | {"novelty": "ctnb"}, "novelty_references": files}
         with pytest.raises(ValueError, match=sentence):
-            morl.train("morl-d", WALK, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE)
+            morl.train("morl-d", WALK, run_dir=tmp_path / "run", **settings, **toys.SCHEDULE)
         assert not (tmp_path / "run").exists()
 
 
@@ -179,12 +181,28 @@ def test_references_that_are_none_are_refused(tmp_path: Path, reference: Path) -
     ("changes", "sentence"),
     [
         ({"novelty_threshold": -1.0}, "novelty_threshold is -1.0, but must be finite and at least 0"),
+        (
+            {"novelty_threshold": 1.5},
+            "novelty_threshold is 1.5, but must be at most 1, the largest distance of actions",
+        ),
+        (
+            {"novelty_references": [], "novelty_threshold": 0.3},
+            "novelty_threshold is 0.3, but has no effect: it needs novelty_references",
+        ),
+        (
+            {"novelty_references": [], "novelty_response": "report"},
+            "novelty_response is 'report', but has no effect: it needs novelty_references",
+        ),
+        (
+            {"novelty_response": "report", "novelty_penalty": [3.0]},
+            "novelty_penalty is (3.0,), but has no effect: it needs novelty_response 'end'",
+        ),
         ({"novelty_penalty": [1.0, 2.0, 3.0]}, "novelty_penalty is (1.0, 2.0, 3.0), but must have one number or 2"),
         ({"novelty_grace_steps": 2.5}, "novelty_grace_steps is '2.5', but must be an integer"),
     ],
 )
 def test_wrong_bounds_are_refused(changes: dict[str, Any], sentence: str, tmp_path: Path, reference: Path) -> None:
-    assert sentence in refusal(tmp_path / "run", novelty_references=[reference], **changes)
+    assert sentence in refusal(tmp_path / "run", **{"novelty_references": [reference]} | changes)
 
 
 def test_flags_reach_the_bound(tmp_path: Path, reference: Path, morl_cli: Any) -> None:
@@ -221,3 +239,12 @@ def test_novelty_is_the_mean_distance_in_the_states_that_are_visited(reference: 
     np.testing.assert_array_equal(novelty(Always(0), [Always(0), Always(1)], WALK, episodes=3), [0.0, 1.0])
     with pytest.raises(ValueError, match="references and episodes are 0 and 10"):
         novelty(policy, [], WALK)
+
+
+def test_novelty_takes_files_and_names_policies_of_other_environments(reference: Path) -> None:
+    policy = morl.load_policy(reference)
+    np.testing.assert_array_equal(morl.novelty(policy, [reference], WALK), [0.0])
+    with pytest.raises(ValueError, match=r"references is Policy.*must be a list of policies or policy files"):
+        morl.novelty(policy, policy, WALK)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"the policy of pd-morl has the .*_space .*, but the environment has"):
+        morl.novelty(policy, [policy], "deep-sea-treasure-v0")

@@ -380,7 +380,7 @@ def test_layer_norm_normalizes_hidden_layers() -> None:
     inputs = torch.randn(2, 5, 4, generator=generator(1))
     torch.testing.assert_close(network(parameters, 100.0 * inputs), network(parameters, inputs), rtol=1e-3, atol=1e-3)
     plain = MultilayerPerceptron((4, 16, 3))
-    first, *rest = torch.split(parameters, plain._sizes(), dim=1)
+    first, *rest = torch.split(parameters, plain.sizes(), dim=1)
     hidden = torch.einsum("pbi,pij->pbj", inputs, first.view(2, 4, 16))
     hidden = torch.nn.functional.layer_norm(hidden, (16,)).relu()
     torch.testing.assert_close(network(parameters, inputs), torch.bmm(hidden, rest[1].view(2, 16, 3)))

@@ -139,7 +139,7 @@ def test_a_study_without_finished_runs_has_no_table(tmp_path: Path) -> None:
     file = write_study(tmp_path / "s", {("a", "x-v0"): [5.0, 6.0]})
     for run in (tmp_path / "s").glob("a/x-v0/*"):
         (run / "front.json").unlink()
-    with pytest.raises(ValueError, match="study s has no finished run yet: 2 no front yet"):
+    with pytest.raises(ValueError, match=r"study s has no finished run yet \(2 runs: no front yet"):
         tables_of(file)
 
 
