@@ -111,8 +111,7 @@ def trained(folder: Path, steps: int, seed: int, population: int, references: li
         evaluation_episodes=EPISODES,
         num_envs=12 * population,
         config={**CONFIG, "population": population},
-        novelty_references=references or [],
-        **BOUND,  # type: ignore[arg-type] # names of settings of different types
+        **({"novelty_references": references, **BOUND} if references else {}),  # type: ignore[arg-type] # of many types
     )
 
 
