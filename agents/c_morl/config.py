@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
 
-from morl.learning.config_checks import check_choices, check_positive, check_shares
+from morl.learning.config_checks import Presets, check_choices, check_positive, check_shares
 from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
 
 SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
@@ -12,7 +12,7 @@ MemoryName: TypeAlias = Literal["none", "gru"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Presets):
     """Settings of C-MORL, chosen on the tasks of the lab (docs/results/lab.md); the authors' are the preset "paper"."""
 
     initial_steps: int = 64_000
@@ -136,22 +136,6 @@ class Config:
 
     RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper", "reference-code")
     """Presets that learn from rewards in the environment's units, as their authors do."""
-
-    @classmethod
-    def preset(cls, name: str, **changes: object) -> Self:
-        """Return published settings with changes.
-
-        Args:
-            name: of `PRESETS`.
-            changes: fields that differ from the preset.
-
-        Raises:
-            ValueError: there is no such preset.
-        """
-        if name not in cls.PRESETS:
-            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
-        values: dict[str, object] = {**cls.PRESETS[name], **changes}
-        return cls(**values)  # type: ignore[arg-type]
 
     @classmethod
     def paper(cls) -> Self:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
-from morl.learning.config_checks import check_choices, check_positive, check_shares
+from morl.learning.config_checks import Presets, check_choices, check_positive, check_shares
 from morl.learning.types import Activation, Normalization
 
 PreferenceSource: TypeAlias = Literal["dirichlet", "even"]
@@ -18,7 +18,7 @@ nothing; auto: rows where observations have such rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Presets):
     """Settings of GMORL; those of the paper are the preset "paper"."""
 
     sharing: Sharing = "auto"
@@ -75,22 +75,6 @@ class Config:
         },
     }
     """Published settings: name -> the fields that differ from the defaults."""
-
-    @classmethod
-    def preset(cls, name: str, **changes: object) -> Self:
-        """Return published settings with changes.
-
-        Args:
-            name: of `PRESETS`.
-            changes: fields that differ from the preset.
-
-        Raises:
-            ValueError: there is no such preset, or a value cannot work.
-        """
-        if name not in cls.PRESETS:
-            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
-        values: dict[str, object] = {**cls.PRESETS[name], **changes}
-        return cls(**values)  # type: ignore[arg-type]
 
     @classmethod
     def paper(cls) -> Self:

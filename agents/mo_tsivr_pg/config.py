@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
-from morl.learning.config_checks import check_choices, check_positive, check_shares
+from morl.learning.config_checks import Presets, check_choices, check_positive, check_shares
 from morl.learning.types import Activation
 
 Method: TypeAlias = Literal["mo-tsivr-pg", "mo-pg"]
@@ -13,7 +13,7 @@ BaselineName: TypeAlias = Literal["time", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Presets):
     """Settings of MO-TSIVR-PG; the authors' are the presets "paper" and "mo-pg"."""
 
     method: Method = "mo-tsivr-pg"
@@ -79,22 +79,6 @@ class Config:
 
     RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper", "mo-pg")
     """Presets that learn from rewards in the environment's units, as their authors do."""
-
-    @classmethod
-    def preset(cls, name: str, **changes: object) -> Self:
-        """Return published settings with changes.
-
-        Args:
-            name: of `PRESETS`.
-            changes: fields that differ from the preset.
-
-        Raises:
-            ValueError: there is no such preset.
-        """
-        if name not in cls.PRESETS:
-            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
-        values: dict[str, object] = {**cls.PRESETS[name], **changes}
-        return cls(**values)  # type: ignore[arg-type]
 
     @classmethod
     def paper(cls) -> Self:

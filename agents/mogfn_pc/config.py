@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import ClassVar, Literal, Self, TypeAlias, get_args
 
-from morl.learning.config_checks import check_choices, check_positive, check_shares
+from morl.learning.config_checks import Presets, check_choices, check_positive, check_shares
 from morl.learning.types import Activation
 
 Loss: TypeAlias = Literal["trajectory-balance", "order-preserving"]
@@ -21,7 +21,7 @@ or the smallest and the largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Presets):
     """Settings of MOGFN-PC; those of the papers' grids are the presets "paper" and "order-preserving"."""
 
     loss: Loss = "trajectory-balance"
@@ -92,22 +92,6 @@ class Config:
                 return scale * (shape + 4.0 * sqrt(shape))
             case _:
                 return self.exponent[-1]
-
-    @classmethod
-    def preset(cls, name: str, **changes: object) -> Self:
-        """Return published settings with changes.
-
-        Args:
-            name: of `PRESETS`.
-            changes: fields that differ from the preset.
-
-        Raises:
-            ValueError: there is no such preset, or a value cannot work.
-        """
-        if name not in cls.PRESETS:
-            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
-        values: dict[str, object] = {**cls.PRESETS[name], **changes}
-        return cls(**values)  # type: ignore[arg-type]
 
     @classmethod
     def paper(cls) -> Self:

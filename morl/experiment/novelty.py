@@ -75,33 +75,25 @@ def _load_reference(file: str, problem: Problem) -> Policy:
             f"novelty_references has {file!r}, which acts for any preference: save the policy of one, as"
             " run.policy(preference).save(FILE) does"
         )
-    for name in ("observation_space", "action_space"):
-        given = getattr(problem, name)
-        trained = getattr(spec, name)
-        if not _fit(trained, given):
-            raise ValueError(
-                f"novelty_references has {file!r}, whose policy has the {name} {trained}, but {problem.id} has {given}"
-            )
+    misfit = _misfit(policy, problem.observation_space, problem.action_space)
+    if misfit is not None:
+        name, trained, given = misfit
+        raise ValueError(
+            f"novelty_references has {file!r}, whose policy has the {name} {trained}, but {problem.id} has {given}"
+        )
     return policy
 
 
-def _refuse_another_space(policy: Reference, envs: MultiObjectiveVectorEnv) -> None:
-    """Raise ValueError where a policy of this package was trained with other observations or actions."""
-    if not isinstance(policy, Policy):
-        return
-    spec = policy.data.spec
-    pairs = (
-        ("observation_space", spec.observation_space, envs.single_observation_space),
-        ("action_space", spec.action_space, envs.single_action_space),
-    )
-    for name, trained, given in pairs:
-        if not _fit(trained, given):
-            raise ValueError(f"the policy of {spec.agent} has the {name} {trained}, but the environment has {given}")
+def _misfit(policy: Policy, observation_space: Any, action_space: Any) -> tuple[str, Any, Any] | None:
+    """Return the name of a space that a policy was not trained with, the policy's and the given one; None: both fit.
 
-
-def _fit(trained: Any, given: Any) -> bool:
-    """Return whether spaces are of the same kind, shape and number of choices."""
-    return type(given) is type(trained) and given.shape == trained.shape and _count(given) == _count(trained)
+    Spaces fit that are of the same kind, shape and number of choices.
+    """
+    for name, given in (("observation_space", observation_space), ("action_space", action_space)):
+        trained = getattr(policy.data.spec, name)
+        if type(given) is not type(trained) or given.shape != trained.shape or _count(given) != _count(trained):
+            return name, trained, given
+    return None
 
 
 def _count(space: Any) -> int:
@@ -144,7 +136,13 @@ def novelty(
     envs = make_vec(env, episodes, seed=seed, **env_options)
     try:
         for one in (policy, *found):
-            _refuse_another_space(one, envs)
+            if not isinstance(one, Policy):  # of another library: it does not say what it was trained with
+                continue
+            misfit = _misfit(one, envs.single_observation_space, envs.single_action_space)
+            if misfit is not None:
+                name, trained, given = misfit
+                agent = one.data.spec.agent
+                raise ValueError(f"the policy of {agent} has the {name} {trained}, but the environment has {given}")
         meter = NoveltyMeter(envs.single_action_space, episodes, found, NoveltyBound(threshold=0.0))
         observations, infos = envs.reset()
         everywhere = np.ones(episodes, dtype=np.bool_)

@@ -1,7 +1,34 @@
-"""Checks that the settings of several agents share, each with one sentence that names setting, value and range."""
+"""What the settings of several agents share: presets, and checks, each with one sentence about a setting."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
+from typing import ClassVar, Self
+
+
+class Presets:
+    """Settings with published values by name.
+
+    Attributes:
+        PRESETS: name -> the fields that differ from the defaults.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]]
+
+    @classmethod
+    def preset(cls, name: str, **changes: object) -> Self:
+        """Return published settings with changes.
+
+        Args:
+            name: of `PRESETS`.
+            changes: fields that differ from the preset.
+
+        Raises:
+            ValueError: there is no such preset, or a value cannot work.
+        """
+        if name not in cls.PRESETS:
+            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
+        values: dict[str, object] = {**cls.PRESETS[name], **changes}
+        return cls(**values)
 
 
 def check_choices(config: object, choices: Mapping[str, Sequence[str]]) -> None:
