@@ -185,7 +185,8 @@ class DiscreteConfig(PresetConfig):
     """Rows of a batch that each sampled transition is in, each under a preference of its own; batch_size is a multiple.
     More learn a transition for more preferences at once, from fewer transitions."""
     utility_loss: float = 10.0
-    """Weight of the loss of utilities w.Q beside that of the vectors Q (`morl.learning.values.critic_losses`)."""
+    """Weight of the loss of utilities w.Q beside that of the vectors Q: utilities decide between actions, and between
+    two of them often differ far less than vectors do (`morl.learning.values.critic_losses`; authors: 0)."""
     tau: float = 0.005
     """Rate of the target network's soft update, after every gradient update."""
     random_exploration_steps: int = 640
@@ -217,6 +218,7 @@ class DiscreteConfig(PresetConfig):
         "improved": {},
         "paper": {
             "target_action": "paper",
+            "utility_loss": 0.0,
             "batch_size": 32,
             "hidden_sizes": (256, 256, 256, 256),
             "buffer_size": 2_500,
