@@ -304,7 +304,7 @@ class ContinuousConfig(PresetConfig):
     """Whether values are bootstrapped through time limits, or time limits count as terminal."""
     loss: CriticLoss = "huber"
     """Loss of the critics."""
-    utility_loss: float = 0.0
+    utility_loss: float = 1.0
     """Weight of the loss of utilities w.Q beside that of the vectors Q (`morl.learning.values.critic_losses`)."""
     actor_angle: float = 0.0
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree."""
