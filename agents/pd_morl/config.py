@@ -305,7 +305,8 @@ class ContinuousConfig(PresetConfig):
     loss: CriticLoss = "huber"
     """Loss of the critics."""
     utility_loss: float = 1.0
-    """Weight of the loss of utilities w.Q beside that of the vectors Q (`morl.learning.values.critic_losses`)."""
+    """Weight of the loss of utilities w.Q beside that of the vectors Q: actors follow utilities only
+    (`morl.learning.values.critic_losses`; authors: 0)."""
     actor_angle: float = 0.0
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree."""
     critic_angle: float = 0.0
@@ -413,6 +414,7 @@ class ContinuousConfig(PresetConfig):
             "time_limits": "end",
             "actor_angle": 10.0,
             "critic_angle": 1.0,
+            "utility_loss": 0.0,
             "reward_scale": "none",
             "hidden_norm": "none",
             "action_gradient": "tanh",
