@@ -336,6 +336,8 @@ def test_it_finds_every_treasure(tmp_path: Path) -> None:
     run = morl.train("pd-morl", "deep-sea-treasure-v0", seed=1_234, run_dir=tmp_path / "run", device="cpu")
     assert len(run.front.points) == 10
     assert run.front.indicators["hypervolume"] == pytest.approx(241.733, abs=1e-3)
+    last = [line for line in toys.lines(run.directory / "metrics.jsonl") if "utility_regret" in line][-1]
+    assert last["utility_regret"] <= 0.01 * run.front.indicators["expected_utility"]
 
 
 def test_each_environment_has_its_own_chance_of_a_random_action() -> None:
