@@ -266,7 +266,7 @@ def test_a_page_that_would_open_nowhere_is_not_written(tmp_path: Path, monkeypat
     run = write_run(tmp_path / "run")
     write_films(run, [0, 3])
     monkeypatch.setattr(page, "MOST_VIDEO_BYTES", 1_000)
-    with pytest.raises(ValueError, match="a page of that size opens nowhere"):
+    with pytest.raises(ValueError, match="too much for a page that a browser opens"):
         write_page([run], tmp_path / "page.html", videos=True)
     assert not (tmp_path / "page.html").exists()
 
@@ -391,7 +391,7 @@ def test_two_policies_play_side_by_side(tmp_path: Path, opened: Callable[..., An
     shown.click("text=Play both from the start")
     times = shown.evaluate("[...document.querySelectorAll('.side-by-side video')].map((v) => v.currentTime)")
     assert max(times) - min(times) < 0.2
-    section.locator("text=Let go").click()
+    section.locator("text=Release").click()
     section.wait_for(state="hidden")
     assert shown.locator(".side-by-side video").count() == 0  # nothing plays where nobody sees it
 
@@ -418,7 +418,7 @@ def test_the_keyboard_alone_is_enough(tmp_path: Path, opened: Callable[..., Any]
     tab_to("Hold to compare")
     shown.keyboard.press("Space")
     shown.wait_for_timeout(200)
-    assert shown.evaluate(label) == "Let go"
+    assert shown.evaluate(label) == "Release"
     shown.locator(".thumbnail[tabindex='0']").focus()
     shown.keyboard.press("ArrowLeft")
     shown.keyboard.press("Enter")
