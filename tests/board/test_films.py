@@ -374,12 +374,12 @@ def test_two_policies_play_side_by_side(tmp_path: Path, opened: Callable[..., An
     assert section.is_hidden()
     shown.locator(".thumbnail").first.click()
     shown.click("text=Hold to compare")
-    shown.wait_for_selector("text=Choose another policy: it plays here.")
+    shown.wait_for_selector("text=Select another policy: it plays here.")
     shown.locator(".thumbnail").last.click()
     shown.wait_for_function("document.querySelectorAll('.side-by-side video').length === 2")
     captions = section.locator("figcaption").all_inner_texts()
     assert captions[0].startswith("Held: row ")
-    assert captions[1].startswith("Chosen: row ")
+    assert captions[1].startswith("Selected: row ")
     assert captions[0][6:] != captions[1][8:]
     section.locator("figure").first.scroll_into_view_if_needed()  # browsers begin what is in view
     for side in range(2):
@@ -426,7 +426,7 @@ def test_the_keyboard_alone_is_enough(tmp_path: Path, opened: Callable[..., Any]
     shown.wait_for_timeout(200)
     assert chosen_row(shown) == 4
     captions = shown.locator(".side-by-side figcaption").all_inner_texts()
-    assert captions == ["Held: row 6 of run", "Chosen: row 4 of run"]
+    assert captions == ["Held: row 6 of run", "Selected: row 4 of run"]
     shown.keyboard.press("Home")
     assert "Look at row 0" in shown.evaluate(label)
 
@@ -470,7 +470,7 @@ def test_a_front_of_one_point_and_one_of_200(tmp_path: Path, opened: Callable[..
     shown.click("text=Hold to compare")
     shown.wait_for_timeout(200)
     assert shown.locator(".side-by-side figcaption").all_inner_texts() == ["Held: row 0 of point"]
-    assert "Choose another policy: it plays here." in shown.inner_text(".side-by-side")
+    assert "Select another policy: it plays here." in shown.inner_text(".side-by-side")
     shutil.rmtree(tmp_path / "runs")
     run = write_run(tmp_path / "runs" / "many", points=quarter_circle(200))
     write_films(run, list(range(200)))

@@ -242,8 +242,8 @@ export function sideBySide() {
       if (key === shown[side]) return;
       shown[side] = key;
       if (key === "") films[side].replaceChildren();
-      else if (key === "alone") films[side].replaceChildren(element("p", { class: "hint" }, "Choose another policy: it plays here."));
-      else films[side].replaceChildren(element("figcaption", {}, side ? "Chosen: " : "Held: ", nameOf(policy)), ...filmAndCaption(policy));
+      else if (key === "alone") films[side].replaceChildren(element("p", { class: "hint" }, "Select another policy: it plays here."));
+      else films[side].replaceChildren(element("figcaption", {}, side ? "Selected: " : "Held: ", nameOf(policy)), ...filmAndCaption(policy));
     });
     again.hidden = films.some((film) => !film.querySelector("video"));
     differences.replaceChildren(...(section.hidden || alone ? [] : [differenceTable(pair)]));
@@ -270,7 +270,7 @@ function differenceTable([held, chosen]) {
       [held, chosen].map(({ returns }) => element("td", {}, withError(returns[k], 0, extent[k]))), element("td", { class: equal ? "" : change > 0 ? "gain" : "loss" }, text),
     );
   };
-  const head = ["", "held", "chosen", "difference"].map((text) => element("th", { scope: "col" }, text));
+  const head = ["", "held", "selected", "difference"].map((text) => element("th", { scope: "col" }, text));
   return element(
     "table", { class: "differences" }, element("caption", {}, "Reported returns"),
     element("thead", {}, element("tr", {}, head)), element("tbody", {}, problem().objectives.map(row)),
