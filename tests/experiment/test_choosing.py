@@ -165,14 +165,14 @@ def test_lines_of_a_pipe_answer(run: Run, morl_cli: Cli, monkeypatch: pytest.Mon
     assert "there is no answer to undo yet" in printed
     assert "'x' is none of l r e n u q" in printed
     assert "Question 4: which outcome is better?" in printed
-    assert "After 3 answers, so far: row" in printed
+    assert "After 3 answers, recommended so far: row" in printed
     assert "policy = morl.load(" in printed
     answers = parse_session((run.directory / "choose.json").read_bytes()).answers
     assert [one.answer for one in answers] == ["left", "right", "neither"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     code, printed, complaint = morl_cli("choose", run.directory)
     assert code == 2
-    assert "After 3 answers, so far: row" in printed
+    assert "After 3 answers, recommended so far: row" in printed
     assert "no more answers on standard input" in complaint
 
 
