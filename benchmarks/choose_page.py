@@ -4,8 +4,9 @@
 
 Sessions with 500 points of 2, 3 and 6 objectives are played in Node.js (the engine of Chromium) by both versions in
 turn, in processes of their own. The time of an answer is that of the processor, all threads of the engine included: the
-posterior, the recommendation and the next question; the first ones are slow, because nothing is compiled yet. Both must ask the same questions. Default of --against: the commit
-before the ranges of utilities were kept with their particles.
+posterior, the recommendation and the next question. The first answers are slow, because nothing is compiled yet. Both
+must ask the same questions. Default of --against: the commit before the ranges of utilities were kept with their
+particles.
 """
 
 import argparse
@@ -44,7 +45,7 @@ console.log(JSON.stringify({ times, asked }));
 
 
 def prepare(folder: Path, commit: str | None) -> Path:
-    """Write the modules of a commit, or of the working tree, and the program that plays sessions; return the program."""
+    """Write the modules of a commit, or of the working tree, and return the program that plays sessions with them."""
     folder.mkdir()
     for name in MODULES:
         if commit is None:
@@ -78,9 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         programs = (prepare(folder / "before", arguments.against), prepare(folder / "now", None))
-        print(
-            "| objectives | before: an answer in the mean, ms (median; slowest) | now | now / before |\n|---|---|---|---|"
-        )
+        print("| objectives | before: mean of answers, ms (median; slowest) | now | now / before |\n|---|---|---|---|")
         for objectives in (2, 3, 6):
             times: tuple[list[float], list[float]] = ([], [])
             for seed in range(1 if arguments.quick else 6):
