@@ -306,10 +306,10 @@ class Policy:
                 trained with masks.
 
         Raises:
-            ValueError: observation, state or episode_start have the wrong shape, a number is not finite, or is none of a
-                space of integers; a deterministic policy cannot sample, masks are missing, of the wrong shape, without
-                any allowed action, or given for continuous actions, or the network is conditioned on preferences and
-                the file names none.
+            ValueError: observation, state or episode_start have the wrong shape, numbers that are not finite, or that a
+                space of integers does not have; a deterministic policy cannot sample; masks are missing, of the wrong
+                shape, without any allowed action, or given for continuous actions; or the network is conditioned on
+                preferences and the file names none.
         """
         spec = self.data.spec
         self._require_preference()

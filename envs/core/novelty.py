@@ -61,7 +61,7 @@ class NoveltyBound:
     threshold: float = 0.6
     """Least mean distance of the actions from those of each reference, r0 (an example of the authors)."""
     grace_steps: int = 20
-    """Steps of an episode before it may be ended (authors' value); at most those of an episode, where they are known."""
+    """Steps of an episode before it may be ended (authors' value), at most those of an episode where they are known."""
     slack: float = 0.1
     """An episode ends where its sum of (distance - threshold) falls to minus this (authors' value)."""
     penalty: tuple[float, ...] = (0.0,)
