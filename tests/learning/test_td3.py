@@ -28,7 +28,9 @@ def batch(device: torch.device = CPU, **columns: Any) -> Batch:
     return Batch(**drawn | columns)
 
 
-@pytest.mark.parametrize("settings", [{}, {"loss": "huber", "layer_norm": True, "action_gradient": "leaky"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"loss": "huber", "layer_norm": True, "action_gradient": "leaky", "utility_loss": 1.0}]
+)
 def test_an_update_never_reads_a_number(settings: dict[str, Any]) -> None:
     nowhere = torch.device("meta")  # tensors have shapes there, but no numbers: whoever asks for one fails
     td3 = build(nowhere, policy_delay=1, max_grad_norm=1.0, critic_angle=0.1, actor_angle=0.1, **settings)
