@@ -12,23 +12,6 @@ import morl
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 
-@pytest.fixture(scope="module")
-def fork(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
-    run = tmp_path_factory.mktemp("fork") / "run"
-    toys.train(run, "toy-fork-v0", 300, seed=32)
-    return run
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
-    """Stochastic policies without a preference."""
-    run = tmp_path_factory.mktemp("members") / "run"
-    morl.train(
-        "c-morl", "toy-walk-v0", total_steps=96, run_dir=run, config=toys.TINY_CMORL, **toys.SCHEDULE | {"num_envs": 4}
-    )
-    return run
-
-
 def test_a_network_is_conditioned_on_exactly_the_preference(fork: Path) -> None:
     run = morl.load(fork)
     policy = run.policy([3.0, 1.0], conditioned=True)
