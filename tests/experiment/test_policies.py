@@ -42,7 +42,7 @@ def test_a_utility_that_is_none_chooses_nothing(utility: Any, message: str, fork
 def test_nobody_acts_on_what_is_no_number(members: Path) -> None:
     policy = morl.load(members).policy([0.5, 0.5])
     for observation in ([np.nan, 0.0], [[0.0, 0.0], [0.0, np.nan]]):
-        with pytest.raises(ValueError, match="but a policy cannot act on what is not a number"):
+        with pytest.raises(ValueError, match="but must be finite numbers in float32"):
             policy.predict(np.array(observation, dtype=np.float32))
 
 
