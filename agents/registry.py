@@ -99,13 +99,17 @@ def _agent_of_plugin(name: str) -> Any:
 def agent_summaries() -> dict[str, str]:
     """Return the name of each agent -> the first line of its module; the modules are read, not imported.
 
-    An agent of another package whose module cannot be found or parsed is left out with a warning.
+    An agent of another package is left out with a warning where its module cannot be found or parsed, or has no such
+    class.
     """
     summaries = {}
     for name, location in all_agents().items():
         if isinstance(location, Plugin):
             try:
-                summaries[name] = f"{module_docstring(location.module)} (package {location.package})".strip()
+                if not location.attribute:
+                    raise ImportError("it names a module, but must name a class, 'module:Class'")
+                docstring = module_docstring(location.module, location.attribute)
+                summaries[name] = f"{docstring} (package {location.package})".strip()
             except (ImportError, OSError, SyntaxError, ValueError) as error:
                 warn_of_plugin(location, str(error))
             continue

@@ -306,9 +306,10 @@ class Policy:
                 trained with masks.
 
         Raises:
-            ValueError: observation, state or episode_start have the wrong shape, a deterministic policy cannot sample,
-                masks are missing, of the wrong shape, without any allowed action, or given for continuous actions, or
-                the network is conditioned on preferences and the file names none.
+            ValueError: observation, state or episode_start have the wrong shape, numbers that are not finite, or that a
+                space of integers does not have; a deterministic policy cannot sample; masks are missing, of the wrong
+                shape, without any allowed action, or given for continuous actions; or the network is conditioned on
+                preferences and the file names none.
         """
         spec = self.data.spec
         self._require_preference()
@@ -320,8 +321,7 @@ class Policy:
         count = 1 if size is None else size
         accrued = None
         if state is not None and spec.augmented_units is not None:
-            width = len(spec.objectives) + 1
-            accrued = np.broadcast_to(np.asarray(state, dtype=np.float64), (count, width))
+            accrued = self._bank.network.accrued_before(state, size)
         memory = None
         if spec.memory_size:
             memory = self._bank.network.memory_before(state, episode_start, size)

@@ -26,6 +26,11 @@ class Plugin(NamedTuple):
         """Return the module that it names."""
         return self.value.partition(":")[0].strip()
 
+    @property
+    def attribute(self) -> str:
+        """Return what it names in the module; empty where it names the module."""
+        return EntryPoint(self.name, self.value, self.group).attr or ""
+
     def load(self) -> object:
         """Import what it names, and return it."""
         return EntryPoint(self.name, self.value, self.group).load()
@@ -85,14 +90,15 @@ def warn_of_plugin(plugin: Plugin, reason: str) -> None:
     )
 
 
-def module_docstring(module: str) -> str:
+def module_docstring(module: str, attribute: str = "") -> str:
     """Return the first line of a module's docstring; the module is read, neither it nor its package is imported.
 
     Args:
         module: its full name.
+        attribute: a name that the module must have; empty: none.
 
     Raises:
-        ImportError: there is no such module.
+        ImportError: there is no such module, or it has no such name.
         SyntaxError: it is no Python.
     """
     folders: list[str] | None = None
@@ -108,5 +114,21 @@ def module_docstring(module: str) -> str:
         folders = None if spec.submodule_search_locations is None else list(spec.submodule_search_locations)
     if origin is None or not origin.endswith(".py"):
         return ""
-    docstring = ast.get_docstring(ast.parse(Path(origin).read_text(encoding="utf-8"))) or ""
+    tree = ast.parse(Path(origin).read_text(encoding="utf-8"))
+    if attribute and not _may_have(tree, attribute.partition(".")[0]):
+        raise ImportError(f"the module {module!r} has no {attribute!r}")
+    docstring = ast.get_docstring(tree) or ""
     return docstring.partition("\n")[0]
+
+
+def _may_have(tree: ast.Module, name: str) -> bool:
+    """Return whether a module binds a name, as far as its source shows; one with `*` imports may bind any."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() if node.name in (name, "__getattr__"):
+                return True
+            case ast.Name(id=found, ctx=ast.Store()) if found == name:
+                return True
+            case ast.alias() if (node.asname or node.name) in (name, "*"):
+                return True
+    return False

@@ -5,12 +5,12 @@ the same code.
 """
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from morl.learning.actions import action_map
@@ -21,7 +21,7 @@ from morl.learning.recurrent import GRU
 from morl.learning.scalarization import AugmentedState, ScaledUtility, bind_utility, scaled_utility
 from morl.learning.types import Network
 from morl.policy_files import PolicyData, PolicySpec
-from morl.protocols import MemoryArray, Observations, UtilityChoice
+from morl.protocols import FloatArray, MemoryArray, Observations, UtilityChoice
 
 
 class PolicyArrays(NamedTuple):
@@ -179,6 +179,28 @@ class PolicyNetwork:
         size = batch_size(space, observation)
         return (with_first_axis(space, observation) if size is None else observation), size
 
+    def accrued_before(self, state: ArrayLike, size: int | None) -> FloatArray:
+        """Return the accrued reward and the discount [n, objective + 1] that a user's policy continues from.
+
+        Args:
+            state: one row or a batch of them.
+            size: number of observations in the batch; None: a single one.
+
+        Raises:
+            ValueError: it has the wrong shape, or a number is not finite.
+        """
+        width = len(self.spec.objectives) + 1
+        accrued = np.asarray(state, dtype=np.float64)
+        if accrued.shape not in ((width,), (1 if size is None else size, width)):
+            batch = "" if size is None else f", or {(size, width)}"
+            raise ValueError(
+                f"state has shape {accrued.shape}, but must be {(width,)}{batch}: the reward of each objective so far,"
+                " and the discount"
+            )
+        _require_finite(accrued)
+        rows: FloatArray = np.broadcast_to(accrued, (1 if size is None else size, width))
+        return rows
+
     def memory_before(self, state: ArrayLike | None, episode_start: ArrayLike | None, size: int | None) -> MemoryArray:
         """Return a copy [n, memory_size] of what a user's policy remembers, emptied where an episode starts.
 
@@ -188,7 +210,7 @@ class PolicyNetwork:
             size: number of observations in the batch; None: a single one.
 
         Raises:
-            ValueError: one of them has the wrong shape.
+            ValueError: one of them has the wrong shape, or a number of the state is not finite.
         """
         count = 1 if size is None else size
         memory = np.zeros((count, self.spec.memory_size), dtype=np.float32)
@@ -196,6 +218,7 @@ class PolicyNetwork:
             expected = memory.shape[1:] if size is None else memory.shape
             if np.shape(state) != expected:
                 raise ValueError(f"state has shape {np.shape(state)}, but must be {expected}: what predict returned")
+            _require_finite(np.asarray(state))
             memory[:] = state
         starts = np.asarray(False if episode_start is None else episode_start)
         if starts.dtype != np.bool_ or starts.shape not in ((), (count,)):
@@ -251,3 +274,9 @@ class PolicyNetwork:
         if masks is not None:
             utilities = utilities.masked_fill(~masks, -torch.inf)
         return utilities.argmax(dim=-1, keepdim=True)
+
+
+def _require_finite(state: NDArray[Any]) -> None:
+    """Raise ValueError where a user's state of a policy has a number that is not finite."""
+    if not np.isfinite(state).all():
+        raise ValueError(f"state is {state!r:.100}, but must be finite numbers: what predict returned")

@@ -239,27 +239,42 @@ def find_utility(name: str) -> Utility:
     return cast(Utility, imported("utility", name))
 
 
-def checked_utilities(name: str, utilities: object, count: int) -> NDArray[np.float64]:
+NO_BRANCHES = "it gets many returns at once, so take numpy.where or torch.where instead of if"
+"""What to do about a utility that branches on its values."""
+
+
+def checked_utilities(name: str, compute: Callable[[], object], shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the utilities of points, where they are one number for each.
 
     Args:
         name: of the utility, for the message.
-        utilities: what the utility returned.
-        count: number of points.
+        compute: calls the utility.
+        shape: of the points, without the axis of objectives.
 
     Raises:
-        ValueError: they have another shape, or one is not a number.
+        ValueError: the utility raises, or returns another shape, or one is not a number.
     """
+    try:
+        utilities = compute()
+    except Exception as error:  # whatever a user's function may raise
+        raise ValueError(f"utility {name} raised {failure(error)}") from error
     values = np.asarray(utilities)
-    if values.dtype.kind not in "fiub" or values.shape != (count,):
+    if values.dtype.kind not in "fiub" or values.shape != shape:
+        count = f"{shape[0]} points" if len(shape) == 1 else f"{' x '.join(map(str, shape))} returns"
         raise ValueError(
             f"utility {name} returned {type(utilities).__name__} of shape {values.shape}, but must return one number"
-            f" for each of {count} points"
+            f" for each of {count}"
         )
     numbers = values.astype(np.float64)
     if np.isnan(numbers).any():
-        raise ValueError(f"utility {name} is not a number for {int(np.isnan(numbers).sum())} of {count} points")
+        raise ValueError(f"utility {name} is not a number for {int(np.isnan(numbers).sum())} of {values.size} points")
     return numbers
+
+
+def failure(error: Exception) -> str:
+    """Return what a user's utility raised, as words, with advice where it branches on its values."""
+    words = f"{type(error).__name__}: {error}"
+    return f"{words}; {NO_BRANCHES}" if "ambiguous" in str(error) else words  # what NumPy and torch say of an if
 
 
 def _alike(returns: Values, *others: Weights) -> tuple[Values, ...]:

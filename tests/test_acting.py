@@ -268,6 +268,52 @@ def test_an_observation_of_another_kind_is_named(wrong: Any) -> None:
         policy.predict(wrong)
 
 
+NO_OBSERVATION = [
+    ("integers", np.array([0, 6]), r"must lie between \[0, 0\] and \[5, 5\]"),
+    ("integers", np.array([[0, 1], [-1, 0]]), r"must lie between \[0, 0\] and \[5, 5\]"),
+    ("integers", np.array([0.5, 1.0]), r"must be whole numbers of the space Box\(0, 5,"),
+    ("box", np.array([0.0, np.inf, 0.0]), "must be finite numbers"),
+    ("box", [[0.0, 1.0, 2.0], [3.0]], "must be numbers of the space"),
+    ("matrix", np.full((2, 2), 1e39), "must be finite numbers"),
+    ("discrete", 4, r"must lie between -1 and 3"),
+    ("discrete", 1.5, r"must be whole numbers of the space Discrete\(5, start=-1\)"),
+    ("discrete", np.nan, "must be finite numbers"),
+    ("multi-discrete", np.array([1, 3]), r"must lie between \[1, 0\] and \[2, 2\]"),
+    ("multi-discrete", np.array([1.5, 0.0]), "must be whole numbers"),
+    ("multi-binary", np.array([0, 1, 2]), "must lie between 0 and 1"),
+    ("multi-binary", np.array([0, 1, 0.5]), "must be whole numbers"),
+    ("tuple", (1, {"x": np.array([0, -1])}), r"^observation\[1\]\['x'\] is .* must lie between 0 and 1"),
+]
+
+
+@pytest.mark.parametrize(("kind", "wrong", "message"), NO_OBSERVATION)
+def test_numbers_that_the_space_does_not_have_are_refused(kind: str, wrong: Any, message: str) -> None:
+    policy = Policy(data_of(spec_of("gaussian", observation_space=OBSERVATIONS[kind])), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match=message):
+        policy.predict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unusual"),
+    [
+        ("box", np.array([1.2, -3.0, 50.0])),  # environments leave the bounds of floats
+        ("integers", np.array([5.0, 0.0])),
+        ("discrete", np.float32(3.0)),
+        ("multi-binary", np.array([True, False, True])),
+    ],
+)
+def test_unusual_observations_that_mean_something_are_accepted(kind: str, unusual: Any) -> None:
+    policy = Policy(data_of(spec_of("gaussian", observation_space=OBSERVATIONS[kind])), np.array([0.5, 0.5]))
+    assert BOX.contains(policy.predict(unusual)[0])
+
+
+@pytest.mark.parametrize("state", [np.array([0.0, np.nan, 1.0]), np.zeros(2), np.zeros((2, 3))])
+def test_an_accrued_reward_that_is_none_is_refused(state: Any) -> None:
+    policy = Policy(data_of(spec_of("action-values", augmented_units=(1.0, 1.0))), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match=r"^state .* must be "):
+        policy.predict(np.zeros(3, np.float32), state=state)
+
+
 def test_a_custom_utility_is_imported_by_acting_and_not_by_reading(tmp_path: Path) -> None:
     spec = spec_of("action-values", utility="nowhere_at_all:utility")
     file = tmp_path / "policy.pt"

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -118,9 +118,12 @@ def install_broken(site: Path, folder: Path) -> None:
         "wrong = broken_module.inside:Agent\n"
         "unfinished = unfinished_module:Agent\n"
         "c-morl = broken_module:Agent\n"
+        "classless = broken_module:Missing\n"
+        "module = broken_module\n"
         "[morl.envs]\n"
         "exits = broken_module\n"
         "raises = broken_function:register_envs\n"
+        "renamed = broken_function:register\n"
     )
     (folder / "broken_module.py").write_text('"""Leaves."""\nraise SystemExit("no license")\n')
     (folder / "unfinished_module.py").write_text("def f(:\n")
@@ -146,18 +149,24 @@ def test_broken_packages_hurt_nobody(site: Path, tmp_path: Path) -> None:
     left_out = "(morl.agents) of the package broken-package is left out:"
     assert [line.partition(" = ")[0] for line in lines] == [
         "the entry point c-morl",
+        "the entry point classless",
         "the entry point gone",
+        "the entry point module",
         "the entry point unfinished",
         "the entry point wrong",
     ]
     assert all(left_out in line for line in lines)
-    assert lines[1].endswith("there is no module 'no_such_module'")
+    assert lines[1].endswith("the module 'broken_module' has no 'Missing'")
+    assert lines[2].endswith("there is no module 'no_such_module'")
+    assert lines[3].endswith("it names a module, but must name a class, 'module:Class'")
     assert "weight, sweetness" in envs.out
     assert envs.err.splitlines() == [
         "the entry point exits = broken_module (morl.envs) of the package broken-package is left out: SystemExit: no"
         " license",
         "the entry point raises = broken_function:register_envs (morl.envs) of the package broken-package is left out:"
         r" KeyError: 'a\nb'",
+        "the entry point renamed = broken_function:register (morl.envs) of the package broken-package is left out:"
+        " AttributeError: module 'broken_function' has no attribute 'register'",
     ]
     assert failed.err.splitlines() == [
         "morl: agent is 'gone', which the package broken-package provides as 'no_such_module:Agent', but it cannot be"
@@ -194,3 +203,29 @@ def test_entry_points_are_found_without_an_import(
     load_plugins()
     assert registry.specs["orchard-v0"].source == "registered by the package morl-orchard"
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("class Agent: pass", True),
+        ("def Agent(): pass", True),
+        ("Agent = make()", True),
+        ("try:\n    from other import Agent\nexcept ImportError:\n    pass", True),
+        ("from other import Policy as Agent", True),
+        ("from other import *", True),
+        ("def __getattr__(name): pass", True),
+        ("from other import Agent as Policy", False),
+        ("class Agents: pass", False),
+        ("print(Agent)", False),
+    ],
+)
+def test_a_class_is_looked_for_in_the_source(source: str, found: bool, tmp_path: Path, monkeypatch: Any) -> None:
+    name = f"module_of_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if found:
+        assert module_docstring(name, "Agent.inner") == ""
+    else:
+        with pytest.raises(ImportError, match=f"the module '{name}' has no 'Agent'"):
+            module_docstring(name, "Agent")

@@ -1,5 +1,6 @@
 """`make_vec`: any environment as a batch that steps at once, on the fastest backend it has."""
 
+import copy
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ from morl.envs.core.registry import (
     build_single,
     call_builder,
     env_name,
+    episode_limit,
     find,
     make_batch_form,
     objective_names,
@@ -88,7 +90,10 @@ def _of_id(
     if backend is None and name in specs and _batch_form_takes(spec, env_options):
         # An id that is not in `specs` may have a batch form of somebody else's, with scalar rewards.
         return _with_contract(name, make_batch_form(name, num_envs, **env_options))
-    return _of_singles(name, partial(build_single, name, spec, env_options), num_envs, backend)
+    envs = _of_singles(name, partial(build_single, name, spec, env_options), num_envs, backend)
+    envs.spec = copy.copy(spec)
+    envs.spec.max_episode_steps = episode_limit(env_id, **env_options)
+    return envs
 
 
 def _of_callable(

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector.utils import concatenate, create_empty_array, iterate
 
 from morl.envs.core.types import (
@@ -60,7 +61,7 @@ class NoveltyBound:
     threshold: float = 0.6
     """Least mean distance of the actions from those of each reference, r0 (an example of the authors)."""
     grace_steps: int = 20
-    """Steps of an episode before it may be ended (authors' value)."""
+    """Steps of an episode before it may be ended (authors' value), at most those of an episode where they are known."""
     slack: float = 0.1
     """An episode ends where its sum of (distance - threshold) falls to minus this (authors' value)."""
     penalty: tuple[float, ...] = (0.0,)
@@ -257,8 +258,8 @@ class NoveltyConstraint(StatefulWrapper):
         fingerprints: a text for each reference by which a saved state recognizes it; default: it does not.
 
     Raises:
-        ValueError: actions have no distance, the penalty does not fit the objectives, or another autoreset mode; from
-            `load_state_dict`, the state was saved with other references.
+        ValueError: actions have no distance, the penalty does not fit the objectives, episodes are shorter than
+            `grace_steps`, or another autoreset mode; from `load_state_dict`, the state was saved with other references.
     """
 
     def __init__(
@@ -269,6 +270,8 @@ class NoveltyConstraint(StatefulWrapper):
         fingerprints: Sequence[str] = (),
     ) -> None:
         super().__init__(envs)
+        if references:
+            _check_grace(bound, envs.spec)
         self.meter = NoveltyMeter(envs.single_action_space, envs.num_envs, references, bound)
         self.fingerprints = list(fingerprints)
         self._penalty = _fitting(bound.penalty, self.num_objectives)
@@ -354,7 +357,8 @@ class SingleNoveltyConstraint(gymnasium.Wrapper[Observation, Action, Observation
         bound: the constraint.
 
     Raises:
-        ValueError: actions have no distance; from `step`, the penalty does not fit the reward.
+        ValueError: actions have no distance, or episodes are shorter than `grace_steps`; from `step`, the penalty does
+            not fit the reward.
     """
 
     def __init__(
@@ -364,6 +368,8 @@ class SingleNoveltyConstraint(gymnasium.Wrapper[Observation, Action, Observation
         bound: NoveltyBound = NoveltyBound(),
     ) -> None:
         super().__init__(env)
+        if references:
+            _check_grace(bound, env.spec)
         self.meter = NoveltyMeter(env.action_space, 1, references, bound)
         self._starts = np.ones(1, dtype=np.bool_)
 
@@ -398,6 +404,20 @@ class SingleNoveltyConstraint(gymnasium.Wrapper[Observation, Action, Observation
         batch = concatenate(space, [observation], empty)
         infos = {"action_mask": [info["action_mask"]]} if "action_mask" in info else {}
         self.meter.observe(batch, infos, starts, self._starts)
+
+
+def _check_grace(bound: NoveltyBound, spec: EnvSpec | None) -> None:
+    """Check that an episode can be ended before it is over, as far as its length is known.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    limit = None if spec is None else spec.max_episode_steps
+    if spec is not None and limit is not None and bound.grace_steps > limit:
+        raise ValueError(
+            f"novelty_grace_steps is {bound.grace_steps}, but must be at most {limit}, the steps of an episode of"
+            f" {spec.id}, or novelty is never checked"
+        )
 
 
 def _fitting(penalty: tuple[float, ...], num_objectives: int) -> FloatArray:

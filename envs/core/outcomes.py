@@ -85,11 +85,8 @@ def _category_check(low: int, end: int, path: str) -> LeafCheck:
 
 def _array_check(space: spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete, path: str) -> LeafCheck:
     shape = space.shape
-    bounds: tuple[Array, Array] | None = None
-    if isinstance(space, spaces.MultiDiscrete):
-        bounds = (space.start, space.start + space.nvec)
-    elif isinstance(space, spaces.MultiBinary):
-        bounds = (np.zeros(shape), np.full(shape, 2))
+    bounds = _integer_bounds(space)
+    bytes_of_any_value = isinstance(space, spaces.Box) and space.dtype == np.uint8 and _is_full(space)
 
     def check(observation: Observation) -> Observation:
         try:
@@ -100,11 +97,30 @@ def _array_check(space: spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete, 
             raise Fault(f"observation{path} must be numbers of shape {shape}, got {array.dtype} of shape {array.shape}")
         if array.dtype.kind == "f" and not is_finite(array):
             raise Fault(f"observation{path} must be finite in float32, got {excerpt(array)}")
-        if bounds is not None and not ((bounds[0] <= array) & (array < bounds[1])).all():
-            raise Fault(f"observation{path} must lie in {space}, got {excerpt(array)}")
+        if bounds is None or (bytes_of_any_value and array.dtype == np.uint8):
+            return array
+        outside = (array < bounds[0]) | (array > bounds[1])
+        if array.dtype.kind == "f":
+            outside |= array != np.rint(array)
+        if outside.any():
+            raise Fault(f"observation{path} must lie in {space}, got {excerpt(array, outside)}")
         return array
 
     return check
+
+
+def _integer_bounds(space: spaces.Box | spaces.MultiBinary | spaces.MultiDiscrete) -> tuple[Array, Array] | None:
+    """Return the lowest and the highest numbers of a space of integers; None for floats."""
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.start, space.start + space.nvec - 1
+    if isinstance(space, spaces.MultiBinary):
+        return np.array(0), np.array(1)
+    return None if space.low.dtype.kind == "f" else (space.low, space.high)
+
+
+def _is_full(space: spaces.Box) -> bool:
+    """Return whether a Box of bytes holds every value of a byte, as images do: then nothing is compared."""
+    return bool((space.low == 0).all() and (space.high == 255).all())
 
 
 def is_finite(array: Array) -> bool:
@@ -122,11 +138,17 @@ def first_not_finite_in_float32(rows: Array) -> int:
     return -1
 
 
-def excerpt(array: Array) -> str:
-    """Return the numbers of a small array, the wrong ones of a large one, as text."""
+def excerpt(array: Array, wrong: NDArray[np.bool_] | None = None) -> str:
+    """Return the numbers of a small array, some wrong ones of a large one, as text.
+
+    Args:
+        array: of any shape.
+        wrong: of the same shape, true where a number is wrong; default: where it is not finite in float32.
+    """
     if array.size <= 12:
         return str(array.tolist())
-    return f"{array[~np.isfinite(array)][:3].tolist()} among {array.size} numbers"
+    shown = array[~(np.abs(array) <= LARGEST) if wrong is None else wrong]
+    return f"{shown[:3].tolist()} among {array.size} numbers"
 
 
 def reward_fault(reward: NDArray[np.float64], num_objectives: int) -> str:

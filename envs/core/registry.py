@@ -306,7 +306,7 @@ def episode_limit(env: EnvBuilder, **env_options: EnvOption) -> int | None:
 
 
 def construct(name: str, builder: Callable[..., object], options: dict[str, EnvOption]) -> object:
-    """Return `builder(**options)`, quietly; errors that the options or a missing package cause are ValueErrors."""
+    """Return `builder(**options)`, quietly; whatever the constructor raises is a ValueError with the name."""
     entry = _ENTRIES.get(name)
     extra = "" if entry is None else entry.requires
     try:
@@ -316,10 +316,11 @@ def construct(name: str, builder: Callable[..., object], options: dict[str, EnvO
         raise ValueError(f"{name} needs {extra or 'a package'}, which is not installed: {error}") from error
     except ModuleNotFoundError as error:
         raise ValueError(f"{name} needs {extra or 'a module'}, which is not installed: {error}") from error
-    except (TypeError, AttributeError, AssertionError) as error:
-        if not options:
-            raise  # the environment's own fault, not the options'
-        raise ValueError(f"{name} cannot be built with {options}: {error}") from error
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:
+        given = f" with {options}" if options else ""
+        raise ValueError(f"{name} cannot be built{given}: {type(error).__name__}: {error}") from error
 
 
 def make_batch_form(env_id: str, num_envs: int = 1, **env_options: EnvOption) -> VectorEnvironment:

@@ -5,7 +5,7 @@ sum, a Tchebycheff utility, or minimum requirements before a weighted sum. Outco
 the front, 0 the lowest and 1 the highest in each objective, so that units do not matter. Values are shares too: of each
 particle's utilities over the front, 1 is the best and 0 the worst, and 1 - value is the regret of a policy.
 
-`morl/board/front/elicitation.js` is the same in JavaScript, number for number. Therefore random numbers come from a
+`morl/board/front/posterior.js` is the same in JavaScript, number for number. Therefore random numbers come from a
 hash that both languages compute alike, and nothing here depends on the order of a sum.
 
 Sources: learning a utility from pairwise comparisons: Chu and Ghahramani 2005. Preference elicitation over Pareto

@@ -256,13 +256,15 @@ def front_utilities(
         weights: [objective].
 
     Raises:
-        ValueError: they are not one number for each point.
+        ValueError: they are not one number for each point, or the function raises.
     """
     if isinstance(utility, str):
-        return checked_utilities(utility, find_utility(utility)(points, weights, points.max(axis=0)), len(points))
+        named = find_utility(utility)
+        return checked_utilities(utility, lambda: named(points, weights, points.max(axis=0)), points.shape[:1])
     if not callable(utility):
         raise ValueError(f"utility is {utility!r:.100}, but must be a name or a function of (returns, weights)")
-    return checked_utilities(getattr(utility, "__name__", repr(utility)), utility(points, weights), len(points))
+    name = getattr(utility, "__name__", repr(utility))
+    return checked_utilities(name, lambda: utility(points, weights), points.shape[:1])
 
 
 def sorted_front(points: NDArray[np.float64], free: list[int], violations: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -208,17 +208,26 @@ def write_loggers(run_dir: Path, choice: LoggerChoice, opened: Mapping[str, Logg
 def _read(run_dir: Path) -> dict[str, Entry]:
     """Return what loggers.json says; nothing where there is none."""
     file = run_dir / LOGGERS
+    remedy = f"delete it, and name the loggers of the run ({spoken('--log', 'loggers=')})"
     try:
         refuse_special(file)
         record = json.loads(file.read_bytes())
-        entries = {name: Entry(bool(one["open"]), one["settings"]) for name, one in record.items()}
-        if not all(isinstance(one.settings, dict | None) for one in entries.values()):
-            raise TypeError("settings are not a table")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from None
-    return entries
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: {error}; {remedy}") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"{file} is damaged: it must be a table of loggers, got {record!r:.50}; {remedy}")
+    for name, one in record.items():
+        if not (isinstance(one, dict) and isinstance(one.get("open"), bool) and _are_settings(one)):
+            form = "{'open': true or false, 'settings': a table or null}"
+            raise ValueError(f"{file} is damaged: {name!r} must be {form}, got {one!r:.50}; {remedy}")
+    return {name: Entry(one["open"], one["settings"]) for name, one in record.items()}
+
+
+def _are_settings(entry: Mapping[str, object]) -> bool:
+    """Return whether a logger's entry has settings."""
+    return "settings" in entry and isinstance(entry["settings"], dict | None)
 
 
 METHODS = ("scalars", "front", "figure", "video", "text", "close")

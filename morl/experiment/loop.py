@@ -12,6 +12,7 @@ from morl.experiment.on_step import OnStep as OnStep  # part of the names of thi
 from morl.experiment.on_step import StepObserver
 from morl.experiment.progress import ProgressBar, is_watched
 from morl.experiment.session import Session
+from morl.experiment.units import Diverged
 
 FIRST_SAVE_SECONDS = 1.0
 """A first checkpoint is saved after this many seconds, the next ones after twice as many each, up to the period that
@@ -94,7 +95,7 @@ class Loop:
         if not ends and self.observer.has_new_front():
             ends = self._observe()
         if not ends:
-            for _ in agent.learn(envs, self.settings.total_steps, *evaluates):
+            for _ in self._explained(agent.learn(envs, self.settings.total_steps, *evaluates)):
                 self._log_if_due()
                 ends = self._evaluate_if_due() or self._observe()
                 if ends or self.stop.requested or time.monotonic() >= self.deadline:
@@ -102,6 +103,25 @@ class Loop:
                 if time.monotonic() >= self._next_save:
                     self._save()
         self._conclude(finished=agent.steps >= self.settings.total_steps)
+
+    def _explained(self, learning: Iterator[None]) -> Iterator[None]:
+        """Yield as the agent does; an error that diverged parameters explain is raised as `Diverged`.
+
+        An action of parameters that are not numbers may be any, one that the environment forbids included.
+        """
+        try:
+            yield from learning
+        except Diverged:
+            raise
+        except Exception as error:
+            try:
+                for session in self.sessions:
+                    session.reporter.refuse_diverged_policies()
+            except Diverged as divergence:
+                raise divergence from error
+            except Exception:  # an agent that failed may be unable to return its policies
+                raise error from None
+            raise
 
     def fall_back(self) -> list[str]:
         """Return how each run is resumed that ended where its state is not consistent: from its newest checkpoint.

@@ -63,8 +63,8 @@ def respelled(sentence: str, style: SettingStyle) -> str:
 
     Args:
         sentence: with flags such as --agent.learning-rate or --total-steps.
-        style: "python" makes config={"learning_rate": ...} and total_steps= of them, "file" agent.learning_rate and
-            total_steps.
+        style: "python" makes config={"learning_rate": ...} and total_steps= of them, but the plain name where its value
+            follows, "file" agent.learning_rate and total_steps.
     """
 
     def spelled(flag: re.Match[str]) -> str:
@@ -76,7 +76,8 @@ def respelled(sentence: str, style: SettingStyle) -> str:
     if style == "flags":
         return sentence
     found = _FLAG.sub(spelled, sentence.replace("no option --", "no setting --"))
-    return re.sub(r"^(\w+)= is ", r"\1 is ", found)  # "total_steps is ..." names an argument well enough
+    # "total_steps is ..." names an argument well enough, and agents name their settings alike: "learning_rate is ..."
+    return re.sub(r'^(?:config=\{"(\w+)": \.\.\.\}|(\w+)=) is ', lambda start: f"{start[1] or start[2]} is ", found)
 
 
 def plain(text: object) -> str:

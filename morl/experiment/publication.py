@@ -99,9 +99,9 @@ def read_policy_bytes(run_dir: Path, file: PolicyReference) -> bytes:
     """Return the content of a published policy file.
 
     Raises:
-        ValueError: it is missing, or is not the file that front.json names.
+        ValueError: it is missing, or is not the file that front.json names, or front.json names others by now.
     """
-    reason = "its content does not match the SHA-256 in front.json"
+    reason = "there is no such file"
     if (run_dir / POLICIES).is_symlink():
         raise ValueError(f"{run_dir / POLICIES} is a link, and links inside a run folder are not followed: remove it")
     for path in (run_dir / file.name, staged(run_dir, file)):
@@ -114,7 +114,21 @@ def read_policy_bytes(run_dir: Path, file: PolicyReference) -> bytes:
             continue
         if hashlib.sha256(content).hexdigest() == file.sha256:
             return content
+        reason = "its content does not match the SHA-256 in front.json"
+    if _front_changed(run_dir, file):
+        raise ValueError(
+            f"run {run_dir} has another front than when it was read, because it was resumed or replaced:"
+            f" morl.load({str(run_dir)!r}) reads it again"
+        )
     raise ValueError(f"policy file {run_dir / file.name} is missing or damaged: {reason}")
+
+
+def _front_changed(run_dir: Path, file: PolicyReference) -> bool:
+    """Return whether front.json names a policy file no longer."""
+    try:
+        return file not in parse_front(read_whole(run_dir / FRONT)).policies
+    except (OSError, ValueError):
+        return False
 
 
 def _holds(path: Path, file: PolicyReference) -> bool:

@@ -26,7 +26,7 @@ from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
 from morl.experiment.selection import Selection, criterion_of, reference_below
-from morl.experiment.units import Diverged, RewardUnits
+from morl.experiment.units import LARGEST_PARAMETER, Diverged, RewardUnits
 from morl.policy_files import PolicyData
 from morl.preferences import scales_differ, scales_of
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
@@ -181,6 +181,18 @@ class Reporter:
         episodes = self.episodes.summarize("rollout/pretraining")
         self.open_recorder.pretraining_metrics(episodes, counts)
 
+    def refuse_diverged_policies(self) -> None:
+        """Check the parameters of all policies: a choice of discrete actions does not show that they are infinite.
+
+        Raises:
+            Diverged: one is not finite, or too large to compute with.
+        """
+        for policy in self.agent.export_policies().values():
+            if isinstance(policy, PolicyData) and policy.parameters.numel():
+                largest = float(policy.parameters.abs().max())
+                if not largest <= LARGEST_PARAMETER:
+                    raise Diverged("parameters", largest)
+
     def evaluate_for_learning(
         self, preferences: FloatArray, episodes: int, policies: IndexArray | None = None
     ) -> FloatArray:
@@ -220,6 +232,7 @@ class Reporter:
                 two scheduled ones does not: were it remembered, resuming would differ from never having stopped.
         """
         policies, preferences = self.agent.policies(self.experiment.evaluation_preferences)
+        self.refuse_diverged_policies()
         selection = self._precise_returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
         rows = self.selection.selected_rows(selection.discounted)
@@ -356,8 +369,6 @@ class Reporter:
 
     def _for_file(self, policy: SavedPolicy) -> Mapping[str, Any]:
         """Return a policy as plain data; one that observes the accrued reward takes it in the environment's units."""
-        if isinstance(policy, PolicyData) and not policy.parameters.isfinite().all():
-            raise Diverged("parameters")
         if isinstance(policy, PolicyData) and policy.spec.augmented_units is not None:
             policy = replace(policy, spec=replace(policy.spec, reward_units=tuple(self.units.known.tolist())))
         return policy.state_dict()

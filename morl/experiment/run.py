@@ -355,10 +355,15 @@ def load(
         experiment: the experiment, if it exists already.
 
     Raises:
-        ValueError: the folder is not that of a run, or is damaged.
+        ValueError: the folder is not that of a run, or is damaged, or the run has no front yet.
     """
     path = Path(run_dir)
     config = read_config(path)
+    if not (path / FRONT).exists():
+        resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
+        raise ValueError(
+            f"run {path} has no front yet, because its first evaluation has not been made: {resume} continues it"
+        )
     front, record = read_front(path)
     known_front = known_front_of(record) if experiment is None else experiment.known_front
     front = replace(front, known_front=known_front)

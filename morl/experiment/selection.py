@@ -11,7 +11,7 @@ from morl.experiment.front import indicators_of, sorted_front
 from morl.experiment.units import RewardUnits
 from morl.plugins import imported
 from morl.protocols import Constrained, FloatArray, IndexArray, OptimizesUtility
-from morl.utilities import find_utility
+from morl.utilities import checked_utilities, find_utility
 
 Indicator: TypeAlias = Callable[[FloatArray, FloatArray], SupportsFloat]
 """(points [n, objective], reference point [objective]), in the environment's units -> a number, larger is better."""
@@ -102,14 +102,20 @@ class Selection:
     criterion: str = EXPECTED_UTILITY
 
     def __post_init__(self) -> None:
-        """Call the user's own indicator once with a front of corners, so that it fails now or never.
+        """Call the user's own indicator or utility once with a front of corners, so that it fails now or never.
 
         Raises:
             ValueError: it raises, or returns no number.
         """
+        front = np.eye(self.num_objectives)
+        if self.criterion not in (EXPECTED_UTILITY, HYPERVOLUME) and not self.criterion.startswith(INDICATOR):
+            corners = front[:, self.free_objectives]
+            try:
+                self._utilities(corners, corners)
+            except ValueError as error:
+                raise ValueError(f"select_by is {self.criterion!r}, but {error}") from error
         if not self.criterion.startswith(INDICATOR):
             return
-        front = np.eye(self.num_objectives)
         try:
             value = find_indicator(self.criterion)(front, np.full(self.num_objectives, -1.0))
         except Exception as error:
@@ -203,8 +209,18 @@ class Selection:
         span = np.where(ideal > lowest, ideal - lowest, 1.0)[free]
         shares = (points[broken == broken.min()][:, free] - lowest[free]) / span
         weights = self.preferences[(self.preferences[:, bounded] == 0.0).all(axis=1)][:, free]
-        utilities = find_utility(self.criterion)(shares[None], weights[:, None], np.ones((1, 1, len(free))))
-        return float(np.asarray(utilities).max(axis=1).mean())
+        return float(self._utilities(shares, weights).max(axis=1).mean())
+
+    def _utilities(self, shares: FloatArray, weights: FloatArray) -> FloatArray:
+        """Return the utilities [preference, n] of shares [n, objective] for weights [preference, objective].
+
+        Raises:
+            ValueError: the criterion raises, or returns another shape.
+        """
+        utility = find_utility(self.criterion)
+        returns = np.broadcast_to(shares, (len(weights), *shares.shape))  # so that a utility may ignore the weights
+        ideal = np.ones((1, 1, shares.shape[1]))
+        return checked_utilities(self.criterion, lambda: utility(returns, weights[:, None], ideal), returns.shape[:2])
 
     def conditioned_utilities(self, returns: FloatArray, preferences: FloatArray) -> dict[str, float]:
         """Return what preferences achieve themselves, in the agent's units (`conditioned_utilities`)."""

@@ -11,9 +11,9 @@ all rewards up to the first that is not zero: those before it are zeros in any u
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -189,7 +189,7 @@ def _random_rewards(envs: MultiObjectiveVectorEnv) -> FloatArray:
     envs.action_space.seed(derived_seed(0, "units"))
     _, infos = envs.reset(seed=derived_seed(0, "units", 1))
     rewards = []
-    for _ in range(ceil(MEASURED_STEPS / envs.num_envs)):
+    for _ in range(math.ceil(MEASURED_STEPS / envs.num_envs)):
         actions = envs.action_space.sample()
         if "action_mask" in infos:
             masks = np.asarray(infos["action_mask"]) > 0
@@ -221,17 +221,23 @@ def refuse_diverged(actions: ActionBatch) -> None:
         raise Diverged("actions")
 
 
+LARGEST_PARAMETER = 1e18
+"""Sums of products of larger parameters are soon infinite in float32, whose largest number is 3e38."""
+
+
 class Diverged(ValueError):
-    """An agent's actions or parameters are no longer finite.
+    """An agent's actions or parameters are no longer finite, or too large to compute with.
 
     Args:
         what: "actions" or "parameters".
+        size: the largest absolute value; NaN where one is not a number.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, size: float = math.nan) -> None:
+        state = f"have grown to {size:.0e}" if math.isfinite(size) else "are no longer finite"
         super().__init__(
-            f"the agent's {what} are no longer finite: learning has diverged (a smaller learning rate, or observations"
-            " of smaller size, may help)"
+            f"the agent's {what} {state}: learning has diverged (a smaller learning rate, or observations of smaller"
+            " size, may help)"
         )
 
 

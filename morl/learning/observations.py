@@ -21,6 +21,8 @@ MAX_ONE_HOT_WIDTH = 1_000_000
 """Largest width of a one-hot encoding: more inputs than any network here should have."""
 
 
+LARGEST: Final = float(np.finfo(np.float32).max)
+"""Networks compute in float32: a larger number is infinite there."""
 IMAGE_SIZE: Final = 84
 """Default of the setting `image_size`: largest height and width of an image in pixels (Mnih et al. 2015)."""
 SMALLEST_SIDE: Final = 3
@@ -348,21 +350,50 @@ def batch_size(space: gymnasium.Space[Any], observation: Observations, path: str
 
 
 def _leaf_batch_size(space: gymnasium.Space[Any], value: Observations, path: str) -> int | None:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        array = np.array(None)
     expected = space.shape or ()
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{path} is {value!r:.100}, but must be numbers of the space {space}")
     batched = array.shape[1:] == expected and array.ndim == len(expected) + 1
     if array.shape != expected and not batched:
         raise ValueError(f"{path} has shape {array.shape}, but must be {expected}, or a batch (n, ...) of that shape")
-    if array.dtype.kind == "f" and np.isnan(array).any():
-        raise ValueError(f"{path} is {value!r:.100}, but a policy cannot act on what is not a number")
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
-        lowest = np.asarray(space.start)
-        highest = lowest + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
+    if array.dtype.kind == "f" and not (np.abs(array) <= LARGEST).all():
+        raise ValueError(f"{path} is {value!r:.100}, but must be finite numbers in float32, in which networks compute")
+    limits = _integer_limits(space)
+    if limits is not None:
+        lowest, highest = limits
         if ((array < lowest) | (array > highest)).any():
-            raise ValueError(f"{path} is {value!r:.100}, but must lie between {lowest} and {highest}")
+            raise ValueError(f"{path} is {value!r:.100}, but must lie between {_text(lowest)} and {_text(highest)}")
+        if array.dtype.kind == "f" and (array != np.rint(array)).any():
+            raise ValueError(f"{path} is {value!r:.100}, but must be whole numbers of the space {space}")
     return len(array) if batched else None
+
+
+def _integer_limits(space: gymnasium.Space[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Return the lowest and the highest numbers of a space of integers; None for a space of floats.
+
+    Environments often leave the bounds of a Box of floats a little, and train policies on what they return there; no
+    integer beyond its bounds is an observation.
+    """
+    match space:
+        case spaces.Discrete() | spaces.MultiDiscrete():
+            lowest = np.asarray(space.start)
+            return lowest, lowest + (space.n if isinstance(space, spaces.Discrete) else space.nvec) - 1
+        case spaces.MultiBinary():
+            return np.asarray(0), np.asarray(1)
+        case spaces.Box() if space.low.dtype.kind in "iub":
+            return space.low, space.high
+    return None
+
+
+def _text(limit: NDArray[Any]) -> str:
+    """Return the limits of some numbers as text: one number where all of a large array have the same."""
+    if limit.size > 12 and (limit == limit.flat[0]).all():
+        return str(limit.flat[0])
+    return f"{limit.tolist()}"[:200]
 
 
 def with_first_axis(space: gymnasium.Space[Any], observation: Observations) -> Observations:

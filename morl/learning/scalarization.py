@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.protocols import FloatArray
-from morl.utilities import Utility, Vectors, find_utility
+from morl.utilities import Utility, Vectors, failure, find_utility
 
 ScaledUtility: TypeAlias = Callable[[Vectors, Vectors, Vectors, Vectors], Vectors]
 """(returns, preferences, lowest, ideal) [..., objective] -> utilities [...]."""
@@ -41,7 +41,7 @@ def check_utility(name: str, utility: Utility, num_objectives: int) -> None:
         of_tensors = utility(return_tensor, preference_tensor, ideal_tensor)
     except Exception as error:  # whatever a user's function may raise
         raise ValueError(
-            f"utility is {name!r}, but on returns [2, 3, {num_objectives}] it raises {type(error).__name__}: {error}"
+            f"utility is {name!r}, but on returns [2, 3, {num_objectives}] it raises {failure(error)}"
         ) from error
     array_shape = tuple(np.shape(of_arrays))
     tensor_shape = tuple(getattr(of_tensors, "shape", ()))

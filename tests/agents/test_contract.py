@@ -275,3 +275,33 @@ def test_an_unknown_agent_names_the_nearest(name: str) -> None:
 def test_an_agent_that_cannot_be_imported(name: str) -> None:
     with pytest.raises(ValueError):
         find_agent(name)
+
+
+RATES = {  # without mo-tsivr-pg, whose steps have a largest length
+    "pd-morl": "learning_rate",
+    "pd-morl, continuous": "learning_rate",
+    "c-morl": "learning_rate",
+    "c-morl, continuous": "learning_rate",
+    "c-morl, trust region": "learning_rate",
+    "morl-d": "critic_learning_rate",
+    "morl-d, continuous": "actor_learning_rate",
+    "morl-d, one network": "critic_learning_rate",
+    "morl-d, ppo, memory": "actor_learning_rate",
+    "morl-d, eupg, masked": "actor_learning_rate",
+    "mo-pg": "learning_rate",
+    "gmorl, masked": "learning_rate",
+    "mogfn-pc": "learning_rate",
+    "mogfn-pc, masked": "learning_rate",
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_learning_that_diverges_ends_with_one_sentence(name: str, tmp_path: Path) -> None:
+    agent, env, settings = CASES[name]
+    run_dir = tmp_path / "run"
+    config = settings | {RATES[name]: 1e30}
+    with pytest.raises(ValueError, match=r"^the agent's (actions|parameters) .*: learning has diverged"):
+        morl.train(agent, env, total_steps=600, run_dir=run_dir, config=config, **toys.SCHEDULE)
+    if run_dir.exists():  # it had a front or a checkpoint before
+        with pytest.raises(ValueError, match="learning has diverged"):
+            morl.resume(run_dir)

@@ -108,6 +108,14 @@ def test_a_callable_that_builds_neither() -> None:
         make_vec(lambda: 3, 2)
 
 
+@pytest.mark.parametrize("backend", [None, "synchronous"])
+def test_a_constructor_that_raises_is_one_sentence(backend: str | None) -> None:
+    with pytest.raises(ValueError, match=r"^<lambda> cannot be built: ZeroDivisionError: division by zero$"):
+        make_vec(lambda: 1 / 0, 2, backend=backend)
+    with pytest.raises(ValueError, match=r"^<lambda> cannot be built with \{'depth': 0\}: ZeroDivisionError"):
+        make_vec(lambda depth: 1 / depth, 2, backend=backend, depth=0)
+
+
 def test_a_callable_builds_no_more_single_environments_than_asked_for() -> None:
     built = []
 

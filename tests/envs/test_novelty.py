@@ -175,6 +175,26 @@ def test_values_that_cannot_work_are_refused(changes: dict[str, Any], sentence: 
     assert sentence in str(refusal.value)
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_grace_beyond_the_end_of_every_episode_is_refused(ends: bool) -> None:
+    sentence = r"^novelty_grace_steps is 8, but must be at most 7, the steps of an episode of morl/Short-v0, or"
+    gymnasium.register("morl/Short-v0", Endless, max_episode_steps=7, disable_env_checker=True)
+    try:
+        late = NoveltyBound(grace_steps=8, ends=ends)
+        with pytest.raises(ValueError, match=sentence):
+            NoveltyConstraint(make_vec("morl/Short-v0", 2), [Constant(0)], late)
+        with pytest.raises(ValueError, match=sentence):
+            SingleNoveltyConstraint(gymnasium.make("morl/Short-v0"), [Constant(0)], late)
+        NoveltyConstraint(make_vec("morl/Short-v0", 2), [], late)
+        just = NoveltyBound(grace_steps=7, threshold=0.5, ends=ends)
+        envs = NoveltyConstraint(make_vec("morl/Short-v0", 1), [Constant(0)], just)
+        envs.reset(seed=0)
+        *_, last = [envs.step(np.array([0]))[4] for _ in range(7)]
+        assert last["final_info"]["novelty_violated"].tolist() == [True]
+    finally:
+        del gymnasium.registry["morl/Short-v0"]
+
+
 # --- Distances --------------------------------------------------------------------------------------------------------
 
 

@@ -64,6 +64,12 @@ WRONG = [
     (Discrete(3), lambda: 1.0, "must be an integer in"),
     (MultiBinary(2), lambda: np.array([0, 2], np.int8), "must lie in MultiBinary"),
     (MultiDiscrete([2, 2], start=[1, 5]), lambda: np.array([0, 5]), "must lie in MultiDiscrete"),
+    (MultiDiscrete([3, 9]), lambda: np.array([0.5, 1.0]), r"must lie in MultiDiscrete.*got \[0.5, 1.0\]"),
+    (Box(0, 9, (2,), np.int32), lambda: np.array([3, 10]), r"must lie in Box\(0, 9, .*, got \[3, 10\]"),
+    (Box(-1, 9, (2,), np.int64), lambda: np.array([-2, 0]), r"must lie in Box\(-1, 9, "),
+    (Box(0, 255, (2,), np.uint8), lambda: np.array([0.5, 0.25]), r"must lie in Box\(0, 255, .*, got \[0.5, 0.25\]"),
+    (Box(0, 9, (20,), np.int32), lambda: np.arange(20), r"got \[10, 11, 12\] among 20 numbers"),
+    (Box(-9.0, 9.0, (20,)), lambda: np.full(20, 1e39), r"got \[1e\+39, 1e\+39, 1e\+39\] among 20 numbers"),
     (NESTED, lambda: nested(where=(np.nan, 0.0)), r"observation\['where'\] at step 2"),
     (NESTED, lambda: nested(number=0), r"observation\['inner'\]\[0\] at step 2 .* must be an integer in 1 .. 4"),
     (NESTED, lambda: nested(flags=(0, 3)), r"observation\['inner'\]\[1\]"),
@@ -76,13 +82,12 @@ FIRST = {
     MultiBinary: np.zeros(2, np.int8),
     MultiDiscrete: np.array([1, 5]),
     Dict: nested(),
-    Box: np.zeros(2),
 }
 
 
 @pytest.mark.parametrize(("space", "wrong", "message"), WRONG)
 def test_an_observation_that_does_not_fit_is_one_sentence(space, wrong, message):
-    first = FIRST[type(space)]
+    first = np.zeros(space.shape, space.dtype) if isinstance(space, Box) else FIRST[type(space)]
     kind = scripted(space, observe=lambda step: wrong() if step == 2 else first)
     envs = make_vec(kind, 2, seed=40)
     envs.reset()

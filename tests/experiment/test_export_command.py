@@ -5,29 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toys
 from graphs import in_onnx, in_torchscript, onnx_facts, onnx_session
 
 import morl
 
 pytestmark = pytest.mark.usefixtures("without_figures")
-
-
-@pytest.fixture(scope="module")
-def fork(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
-    run = tmp_path_factory.mktemp("fork") / "run"
-    toys.train(run, "toy-fork-v0", 300, seed=32)
-    return run
-
-
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
-    """Stochastic policies without a preference."""
-    run = tmp_path_factory.mktemp("members") / "run"
-    morl.train(
-        "c-morl", "toy-walk-v0", total_steps=96, run_dir=run, config=toys.TINY_CMORL, **toys.SCHEDULE | {"num_envs": 4}
-    )
-    return run
 
 
 NODES = np.arange(3)

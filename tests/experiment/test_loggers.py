@@ -220,11 +220,22 @@ def test_a_folder_without_loggers_json_has_the_default(tmp_path: Path) -> None:
     assert [step for step, _ in toys.scalars(tmp_path / "run")["front/hypervolume"]][-1] == 2 * STEPS
 
 
-@pytest.mark.parametrize("content", ["[]", "{", '{"csv": {}}', '{"csv": {"open": true, "settings": 3}}', '{"csv": 1}'])
-def test_a_damaged_loggers_json_is_named(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("[]", r"it must be a table of loggers, got \[\]"),
+        ("{", "Expecting property name"),
+        ('{"csv": {}}', r"'csv' must be \{'open': true or false, 'settings': a table or null\}, got \{\}"),
+        ('{"csv": {"open": true, "settings": 3}}', "'csv' must be"),
+        ('{"csv": {"open": true}}', "'csv' must be"),
+        ('{"csv": {"open": 7, "settings": null}}', "'csv' must be"),
+        ('{"csv": 1}', "'csv' must be .* got 1"),
+    ],
+)
+def test_a_damaged_loggers_json_is_named(content: str, fault: str, tmp_path: Path) -> None:
     train(tmp_path / "run")
     (tmp_path / "run" / "loggers.json").write_text(content)
-    with pytest.raises(ValueError, match=r"loggers\.json is damaged"):
+    with pytest.raises(ValueError, match=rf"loggers\.json is damaged: {fault}.*; delete it, and name .*\(loggers=\)$"):
         morl.resume(tmp_path / "run", 2 * STEPS)
 
 

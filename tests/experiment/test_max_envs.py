@@ -146,5 +146,5 @@ def test_check_env_needs_one_license() -> None:
 
 def test_make_vec_closes_what_it_built_where_one_cannot_be_built() -> None:
     Licensed.licenses = 2
-    with pytest.raises(RuntimeError, match="no license"):
+    with pytest.raises(ValueError, match=r"^Licensed cannot be built: RuntimeError: no license"):
         morl.make_vec(Licensed, 3)

@@ -25,13 +25,6 @@ def walk(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Pat
 
 
 @pytest.fixture(scope="module")
-def fork(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
-    run = tmp_path_factory.mktemp("fork") / "run"
-    toys.train(run, "toy-fork-v0", 300, seed=32)
-    return run
-
-
-@pytest.fixture(scope="module")
 def coins(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> Path:
     run = tmp_path_factory.mktemp("coins") / "run"
     toys.train(run, "toy-walk-v0", 200, agent="toys:Coins", seed=33)

@@ -129,6 +129,48 @@ def test_an_indicator_that_is_none_is_refused(name: str, message: str, own_indic
     assert not (tmp_path / "run").exists()
 
 
+OWN_UTILITIES = """
+def branches(returns, preferences, ideal):
+    return returns.min(-1) if returns[..., 0] > 0 else returns.max(-1)
+
+def total(returns, preferences, ideal):
+    return returns.sum()
+
+def missing(returns, preferences, ideal):
+    return {}["weights"]
+
+def of_points(returns, weights):
+    return 1.0 if returns[:, 0] > 0 else 0.0
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("branches", r"raised ValueError: .*ambiguous.*; .* take numpy.where or torch.where instead of if"),
+        ("total", r"returned float64 of shape \(\), but must return one number for each of"),
+        ("missing", r"raised KeyError: 'weights'$"),
+    ],
+)
+def test_a_utility_that_fails_is_one_sentence(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_utilities.py").write_text(OWN_UTILITIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = f"own_utilities:{name}"
+    with pytest.raises(ValueError, match=f"^select_by is '{own}', but utility {own} {message}"):
+        toys.train(tmp_path / "run", "toy-walk-v0", 100, select_by=own)
+    assert not (tmp_path / "run").exists()
+    run = toys.train(tmp_path / "other", "toy-fork-v0", 100)
+    with pytest.raises(ValueError, match=f"^utility {own} {message}"):
+        run.policy([0.5, 0.5], utility=own)
+    with pytest.raises(ValueError, match=r"^utility of_points raised .* instead of if"):
+        run.policy([0.5, 0.5], utility=sys.modules["own_utilities"].of_points)
+    config = toys.TINY_TSIVR | {"utility": own}
+    with pytest.raises(ValueError, match=rf"utility is '{own}', but "):
+        morl.train("mo-tsivr-pg", "toy-walk-v0", total_steps=100, run_dir=tmp_path / "run", config=config)
+
+
 def test_a_utility_of_ones_own_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from morl import utilities
 

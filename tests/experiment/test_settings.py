@@ -209,7 +209,7 @@ def test_values_that_cannot_work_are_refused(name: str, value: Any) -> None:
     [
         ({"total_steps": "many"}, "total_steps is 'many', but must be an integer"),
         ({"total_steps": -10}, "total_steps is -10, but must be greater than 0"),
-        ({"agent": {"learning_rate": "x"}}, "config={\"learning_rate\": ...} is 'x', but must be a number"),
+        ({"agent": {"learning_rate": "x"}}, "learning_rate is 'x', but must be a number"),
     ],
 )
 def test_a_wrong_value_is_one_plain_sentence(given: dict[str, Any], sentence: str) -> None:

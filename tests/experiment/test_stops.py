@@ -210,3 +210,22 @@ def test_seeds_together_stop_and_resume_exactly(tmp_path: Path, monkeypatch: pyt
             finish(folder / f"seed-{seed}")
             runs = [outcome(each / f"seed-{seed}") | {"checkpoints": None} for each in (folder, tmp_path / "whole")]
             assert_same(runs[0], runs[1], (moment, seed))
+
+
+def test_a_run_without_an_evaluation_says_that_it_has_no_front(tmp_path: Path, morl_cli: Any) -> None:
+    def interrupt(progress: Any) -> None:
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        toys.train(run, total_steps=100, on_step=interrupt)
+    for command in (("front",), ("evaluate",), ("choose",), ("export", "--row", "0"), ("watch", "--record")):
+        code, _, complaint = morl_cli(command[0], run, *command[1:])
+        assert code == 2
+        assert complaint == (
+            f"morl: run {run} has no front yet, because its first evaluation has not been made: morl resume {run}"
+            " continues it\n"
+        )
+    with pytest.raises(ValueError, match=r"has no front yet.*: morl.resume\('.*run'\) continues it"):
+        morl.load(run)
+    assert len(morl.resume(run).front.points)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+from drawn import DrawnWalk
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from PIL import Image
@@ -28,21 +29,6 @@ from morl.experiment.videos import RecordOptions, spread_rows
 from morl.recordings import parse_index
 
 NEEDS_FFMPEG = "imageio-ffmpeg is not installed: pip install '.[video]'"
-
-
-class DrawnWalk(toys.Walk):
-    """The walk with pictures: quick to draw, their color is the place."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - Gymnasium's form
-
-    def __init__(self, render_mode: str | None = None) -> None:
-        super().__init__()
-        self.render_mode = render_mode
-
-    def render(self) -> Any:
-        picture = np.zeros((31, 45, 3), dtype=np.uint8)
-        picture[:, :, 0] = int(40 * self.place) % 256
-        return picture
 
 
 class BlindWalk(toys.Walk):

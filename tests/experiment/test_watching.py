@@ -8,24 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+from drawn import DrawnWalk
 
 import morl
 from morl.experiment import watching
 from morl.experiment.rendering import EpisodePlayer
 from morl.experiment.watching import Steering, open_window, watch
-
-
-class DrawnWalk(toys.Walk):
-    """The walk with pictures, a thousand steps a second."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 30.0}  # noqa: RUF012 - Gymnasium's form
-
-    def __init__(self, render_mode: str | None = None) -> None:
-        super().__init__()
-        self.render_mode = render_mode
-
-    def render(self) -> Any:
-        return np.full((20, 30, 3), int(40 * self.place) % 256, dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +185,7 @@ def test_episodes_follow_one_another_with_their_seeds_and_last_as_long_as_they_s
     ends = np.cumsum(lengths) - 1
     times = np.array([seconds for _, _, seconds in window.shown])
     gaps = np.diff(times)
-    expected = [1.0 if place in ends else 1 / 30 for place in range(39)]
+    expected = [1.0 if place in ends else 1 / DrawnWalk.metadata["render_fps"] for place in range(39)]
     assert gaps == pytest.approx(expected, abs=0.011)
 
 

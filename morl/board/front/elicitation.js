@@ -1,7 +1,7 @@
 // Choosing by comparing: which policy to recommend, which two outcomes to ask about next, and sessions. The same
 // mathematics as morl/elicitation/questions.py and session.py, number for number.
 
-import { ANSWERS, answerChances, KINDS, Posterior, requirementsOf, STREAMS, uniforms, weightsOf } from "./posterior.js";
+import { ANSWERS, KINDS, Posterior, preferenceChances, requirementsOf, STREAMS, uniforms, weightsOf } from "./posterior.js";
 
 export const FORMAT = "morl-choice-1";
 export const DEFAULTS = { limit: 0.01, seed: 0, particles: 600, response: { noise: 0.02, indifference: 0.015, lapse: 0.02, link: "logistic" } };
@@ -93,21 +93,21 @@ function firstPairLeft(rows, asked) {
 
 /** Returns { numbers, count }: for each particle the number of the policy that serves it within the limit, few in all. */
 function decisions(regrets, shares, limit) {
-  const serves = within(regrets, limit);
   const particles = shares.length;
+  const rows = regrets.length / particles;
+  const serving = Array.from(shares, () => []); // rows that serve each particle: few of them
+  for (let row = 0; row < rows; row++) {
+    for (let p = 0; p < particles; p++) if (regrets[row * particles + p] <= limit) serving[p].push(row);
+  }
   const numbers = new Int32Array(particles).fill(-1);
-  let left = Array.from(numbers.keys());
   let count = 0;
+  let left = Array.from(numbers.keys());
   while (count < MOST_DECISIONS) {
-    const served = new Float64Array(regrets.length / particles);
-    for (let row = 0; row < served.length; row++) {
-      let sum = 0;
-      for (const p of left) sum += shares[p] * serves[row * particles + p];
-      served[row] = sum;
-    }
+    const served = new Float64Array(rows);
+    for (const p of left) for (const row of serving[p]) served[row] += shares[p];
     const row = firstLargest(rounded(served));
     if (served[row] < 1e-6) break;
-    for (const p of left) if (serves[row * particles + p]) numbers[p] = count;
+    for (const p of left) if (serving[p].includes(row)) numbers[p] = count;
     left = left.filter((p) => numbers[p] < 0);
     count++;
   }
@@ -116,26 +116,36 @@ function decisions(regrets, shares, limit) {
 }
 
 /** Returns the mutual information of answers and decisions, for each pair. */
-function information({ values, acceptances, shares, settings }, pairs, { numbers, count }) {
-  const particles = shares.length;
-  const chances = answerChances(settings.response);
-  const four = new Float64Array(ANSWERS.length);
+function information(posterior, pairs, { numbers, count }) {
+  const { shares, settings } = posterior;
+  const { lapse } = settings.response;
+  const preferences = preferenceChances(settings.response);
+  const two = new Float64Array(2);
   const sizes = new Float64Array(count);
   shares.forEach((share, p) => (sizes[numbers[p]] += share));
-  const joint = new Float64Array(ANSWERS.length * count);
+  const some = new Float64Array(count); // shares of the particles of each decision that accept an outcome,
+  const left = new Float64Array(count); // and that prefer one
+  const right = new Float64Array(count);
   return Float64Array.from(pairs, ([first, second]) => {
-    joint.fill(0);
-    for (let p = 0; p < particles; p++) {
-      const left = first * particles + p;
-      const right = second * particles + p;
-      chances(values[left], values[right], acceptances[left], acceptances[right], four);
-      for (let answer = 0; answer < four.length; answer++) joint[answer * count + numbers[p]] += shares[p] * four[answer];
+    for (const sums of [some, left, right]) sums.fill(0);
+    const [valuesLeft, valuesRight] = [posterior.valuesOf(first), posterior.valuesOf(second)];
+    const [refuseLeft, refuseRight] = [posterior.refusalsOf(first), posterior.refusalsOf(second)];
+    for (let p = 0; p < shares.length; p++) {
+      preferences(valuesLeft[p] - valuesRight[p], two);
+      const accepts = shares[p] * (1 - refuseLeft[p] * refuseRight[p]);
+      const number = numbers[p];
+      some[number] += accepts;
+      left[number] += accepts * two[0];
+      right[number] += accepts * two[1];
     }
+    const answers = [(number) => left[number], (number) => right[number],
+      (number) => some[number] - left[number] - right[number], (number) => sizes[number] - some[number]];
     let gain = 0;
-    for (let answer = 0; answer < four.length; answer++) {
+    for (const joint of answers) {
       let marginal = 0;
       for (let number = 0; number < count; number++) {
-        const part = Math.max(joint[answer * count + number], 1e-300);
+        const slips = (lapse / ANSWERS.length) * sizes[number];
+        const part = Math.max((1 - lapse) * joint(number) + slips, 1e-300);
         marginal += part;
         gain += part * Math.log(part / Math.max(sizes[number], 1e-300));
       }
@@ -219,7 +229,7 @@ export class Session {
     const kind = firstLargest(masses);
     const mean = (table) => Array.from({ length: objectives }, (_, k) =>
       counted.reduce((sum, share, p) => sum + (kinds[p] === kind ? (share / masses[kind]) * table[p * objectives + k] : 0), 0));
-    const required = KINDS[kind] === "requirements" ? mean(requirementsOf(particles, this.posterior.points)) : Array(objectives).fill(0);
+    const required = KINDS[kind] === "requirements" ? mean(requirementsOf(particles, this.posterior.front)) : Array(objectives).fill(0);
     return { utility: KINDS[kind], weights: this.scale.weights(mean(weightsOf(particles))), minimum: this.scale.minimum(required) };
   }
 

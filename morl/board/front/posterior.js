@@ -14,7 +14,8 @@ const MEAN_REQUIREMENTS = 1.5; // objectives in which a particle with requiremen
 const LARGEST_MISSED = 0.95; // share of the points that miss a requirement at most
 const LARGEST_LEVEL = 0.95; // value from which outcomes are acceptable at most
 const UNMET = -0.25; // value of an outcome that just misses a requirement, where others meet all
-const ALWAYS = 1e9; // margin by which outcomes are acceptable to users who accept everything
+const EQUAL_ANSWER = ANSWERS.indexOf("equal");
+const CERTAIN = 36; // margins of so many times the noise decide an answer
 const MOVES = 6; // moves of each rejuvenation
 
 // --- Random numbers ---------------------------------------------------------------------------------------------------
@@ -56,40 +57,73 @@ export function weightsOf({ logs, objectives }) {
   return weights;
 }
 
-/** Returns the required returns of each particle, shares of the range; 0 requires nothing. Levels are shares of the points. */
-export function requirementsOf({ levels, objectives }, points) {
-  const count = points.length;
-  const requiredShare = Math.min(0.5, MEAN_REQUIREMENTS / objectives);
-  const columns = points[0].map((_, k) => Float64Array.from(points, (point) => point[k]).sort());
-  return levels.map((level, place) => {
-    const ordered = columns[place % objectives];
-    const missed = Math.max(0, 1 - (1 - level) / requiredShare) * LARGEST_MISSED;
-    if (missed <= 0) return 0;
-    const at = missed * (count - 1);
-    const below = Math.min(Math.floor(at), Math.max(0, count - 2));
-    return ordered[below] + (at - below) * (ordered[Math.min(below + 1, count - 1)] - ordered[below]);
-  });
+/** The points of a front as columns, one for each objective, and each column in ascending order. */
+export class Front {
+  constructor(points) {
+    this.points = points;
+    this.columns = columnsOf(points);
+    this.ordered = this.columns.map((column) => column.slice().sort());
+  }
 }
 
-/** Outcomes as columns, one for each objective, with what they are worth to one particle at a time: tight loops. */
-class Columns {
-  constructor(outcomes) {
-    this.columns = (outcomes[0] ?? []).map((_, k) => Float64Array.from(outcomes, (outcome) => outcome[k]));
-    this.utilities = new Float64Array(outcomes.length);
-    this.missing = new Float64Array(outcomes.length);
+function columnsOf(outcomes) {
+  return (outcomes[0] ?? []).map((_, k) => Float64Array.from(outcomes, (outcome) => outcome[k]));
+}
+
+/** Returns the required returns of each particle, shares of the range; 0 requires nothing. Levels are shares of the points. */
+export function requirementsOf({ levels, objectives }, { ordered }) {
+  const requiredShare = Math.min(0.5, MEAN_REQUIREMENTS / objectives);
+  const count = ordered[0].length;
+  const required = new Float64Array(levels.length);
+  for (let place = 0; place < required.length; place++) {
+    const missed = (1 - (1 - levels[place]) / requiredShare) * LARGEST_MISSED;
+    if (missed <= 0) continue;
+    const column = ordered[place % objectives];
+    const at = missed * (count - 1);
+    const below = Math.min(Math.floor(at), Math.max(0, count - 2));
+    required[place] = column[below] + (at - below) * (column[Math.min(below + 1, count - 1)] - column[below]);
+  }
+  return required;
+}
+
+/** What outcomes are worth to one particle at a time: its utilities, and by how much they miss its requirements. */
+class Worth {
+  constructor(columns) {
+    this.columns = columns;
+    this.utilities = new Float64Array(columns[0]?.length ?? 0);
+    this.missing = new Float64Array(this.utilities.length);
   }
 
   /** Sets the utilities of all outcomes to a particle, weighted sums where there are requirements, and what these miss. */
   weigh(kind, weights, required, start) {
     const { columns, utilities, missing } = this;
-    utilities.fill(kind === TCHEBYCHEFF ? Infinity : 0);
-    if (kind === REQUIREMENTS) missing.fill(-Infinity);
-    for (let k = 0; k < columns.length; k++) {
-      if (kind === TCHEBYCHEFF) lower(utilities, columns[k], weights[start + k]);
-      else add(utilities, columns[k], weights[start + k]);
-      if (kind === REQUIREMENTS) raise(missing, columns[k], required[start + k] > 0 ? required[start + k] : -1);
+    if (kind === TCHEBYCHEFF) {
+      utilities.fill(Infinity);
+      for (let k = 0; k < columns.length; k++) lower(utilities, columns[k], weights[start + k]);
+      return;
     }
+    weightedSums(utilities, columns, weights, start);
+    if (kind !== REQUIREMENTS) return;
+    missing.fill(-Infinity);
+    for (let k = 0; k < columns.length; k++) raise(missing, columns[k], required[start + k] > 0 ? required[start + k] : -1);
   }
+}
+
+/** Sets sums of three columns in one pass: memory is read and written a third as often. */
+function weightedSums(sums, columns, weights, start) {
+  let k = 0;
+  for (; k + 2 < columns.length; k += 3) {
+    const a = columns[k];
+    const b = columns[k + 1];
+    const c = columns[k + 2];
+    const u = weights[start + k];
+    const v = weights[start + k + 1];
+    const w = weights[start + k + 2];
+    if (k === 0) for (let row = 0; row < sums.length; row++) sums[row] = u * a[row] + v * b[row] + w * c[row];
+    else for (let row = 0; row < sums.length; row++) sums[row] = sums[row] + u * a[row] + v * b[row] + w * c[row];
+  }
+  if (k === 0) sums.fill(0);
+  for (; k < columns.length; k++) add(sums, columns[k], weights[start + k]);
 }
 
 function add(sums, column, weight) {
@@ -110,79 +144,163 @@ function raise(most, column, needed) {
   }
 }
 
-/** The values of outcomes to particles, as shares of their utility's range over a front. */
-class Valuation {
-  constructor(particles, points) {
+function largest(numbers) {
+  let most = -Infinity;
+  for (let row = 0; row < numbers.length; row++) if (numbers[row] > most) most = numbers[row];
+  return most;
+}
+
+function smallest(numbers) {
+  let least = Infinity;
+  for (let row = 0; row < numbers.length; row++) if (numbers[row] < least) least = numbers[row];
+  return least;
+}
+
+/** Returns the largest utility of an outcome that misses no requirement; minus infinity where each misses one. */
+function largestMet(utilities, missing) {
+  let most = -Infinity;
+  for (let row = 0; row < utilities.length; row++) if (missing[row] <= 0 && utilities[row] > most) most = utilities[row];
+  return most;
+}
+
+/**
+ * Particles with their weights, requirements, and the range of each one's utility over a front, of which values are
+ * shares: `best`, `span`, and whether it is `impossible` that a point meets all requirements. A range costs a pass over
+ * the front, by far the most of an answer, so ranges stay with their particles.
+ */
+class Utilities {
+  constructor(fields) {
+    Object.assign(this, fields);
+  }
+
+  static of(particles, front) {
     const count = particles.kinds.length;
-    this.particles = particles;
-    this.weights = weightsOf(particles);
-    this.required = requirementsOf(particles, points);
-    this.best = new Float64Array(count);
-    this.span = new Float64Array(count);
-    this.impossible = new Uint8Array(count);
-    const front = new Columns(points);
-    for (let p = 0; p < count; p++) this.setRange(p, front);
+    const [best, span, impossible] = [new Float64Array(count), new Float64Array(count), new Uint8Array(count)];
+    const required = requirementsOf(particles, front);
+    const utilities = new Utilities({ particles, weights: weightsOf(particles), required, best, span, impossible });
+    const worth = new Worth(front.columns);
+    for (let p = 0; p < count; p++) utilities.setRange(p, worth);
+    return utilities;
   }
 
   setRange(p, front) {
     const kind = this.particles.kinds[p];
     front.weigh(kind, this.weights, this.required, p * this.particles.objectives);
-    const { utilities, missing } = front;
-    let [best, worst, met, most, least] = [-Infinity, Infinity, -Infinity, -Infinity, Infinity];
-    for (let row = 0; row < utilities.length; row++) {
-      const utility = utilities[row];
-      if (utility > best) best = utility;
-      if (utility < worst) worst = utility;
-      if (kind !== REQUIREMENTS) continue;
-      const short = missing[row];
-      if (short > most) most = short;
-      if (short < least) least = short;
-      if (short <= 0 && utility > met) met = utility;
-    }
+    let best = largest(front.utilities);
+    let worst = smallest(front.utilities);
     if (kind === REQUIREMENTS) {
-      this.impossible[p] = met === -Infinity ? 1 : 0;
-      [best, worst] = this.impossible[p] ? [-least, -most] : [met, worst];
+      best = largestMet(front.utilities, front.missing);
+      this.impossible[p] = best === -Infinity ? 1 : 0;
+      if (this.impossible[p]) {
+        best = -smallest(front.missing);
+        worst = -largest(front.missing);
+      }
     }
     this.best[p] = best;
     this.span[p] = best - worst > 1e-12 ? best - worst : 1;
   }
 
-  /** Returns { values, acceptances } of outcomes, one row for each. */
-  of(response, outcomes) {
-    const { kinds, levels, objectives } = this.particles;
-    const count = kinds.length;
-    const rises = risesOf(response);
-    const values = new Float64Array(outcomes.length * count);
-    const acceptances = new Float64Array(outcomes.length * count);
-    const columns = new Columns(outcomes);
-    const { utilities, missing } = columns;
-    for (let p = 0; p < count; p++) {
-      const level = levels[p * objectives];
-      columns.weigh(kinds[p], this.weights, this.required, p * objectives);
-      for (let row = 0; row < utilities.length; row++) {
-        let value = 1 - (this.best[p] - utilities[row]) / this.span[p];
-        let margin = ALWAYS; // half of the users accept everything
-        if (kinds[p] === REQUIREMENTS) {
-          const short = missing[row];
-          if (short > 0) value = this.impossible[p] ? 1 - (this.best[p] + short) / this.span[p] : UNMET - short;
-          margin = -short;
-        } else if (level > 0.5) {
-          margin = value - (2 * level - 1) * LARGEST_LEVEL;
-        }
-        values[row * count + p] = value;
-        acceptances[row * count + p] = margin === ALWAYS ? 1 : rises(margin);
-      }
+  /** Returns the value of an outcome to a particle, given its utility and by how much it misses the requirements. */
+  value(p, utility, short) {
+    if (this.particles.kinds[p] === REQUIREMENTS && short > 0) {
+      return this.impossible[p] ? 1 - (this.best[p] + short) / this.span[p] : UNMET - short;
     }
-    return { values, acceptances };
+    return 1 - (this.best[p] - utility) / this.span[p];
+  }
+
+  /** Returns the probability that an outcome is acceptable to a particle, given its value and what it misses. */
+  acceptance(p, value, short, rises) {
+    const { kinds, levels, objectives } = this.particles;
+    if (kinds[p] === REQUIREMENTS) return rises(-short);
+    const level = levels[p * objectives];
+    return level > 0.5 ? rises(value - (2 * level - 1) * LARGEST_LEVEL) : 1; // half of the users accept everything
+  }
+
+  /** Returns the values of a front's points, one row for each. */
+  values(front) {
+    const { kinds, objectives } = this.particles;
+    const count = kinds.length;
+    const worth = new Worth(front.columns);
+    const { utilities, missing } = worth;
+    const values = new Float64Array(utilities.length * count);
+    for (let p = 0; p < count; p++) {
+      worth.weigh(kinds[p], this.weights, this.required, p * objectives);
+      const best = this.best[p];
+      const span = this.span[p];
+      for (let row = 0, place = p; row < utilities.length; row++, place += count) values[place] = 1 - (best - utilities[row]) / span;
+      if (kinds[p] !== REQUIREMENTS) continue;
+      for (let row = 0; row < utilities.length; row++) if (missing[row] > 0) values[row * count + p] = this.value(p, utilities[row], missing[row]);
+    }
+    return values;
+  }
+
+  /** Returns the probabilities that an outcome of these values is not acceptable. */
+  refusals(outcome, values, response) {
+    const { kinds, objectives } = this.particles;
+    const rises = risesOf(response);
+    const refusals = new Float64Array(values.length);
+    for (let p = 0; p < refusals.length; p++) {
+      let short = -Infinity;
+      if (kinds[p] === REQUIREMENTS) {
+        for (let k = 0; k < objectives; k++) {
+          const needed = this.required[p * objectives + k];
+          short = Math.max(short, (needed > 0 ? needed : -1) - outcome[k]);
+        }
+      }
+      refusals[p] = 1 - this.acceptance(p, values[p], short, rises);
+    }
+    return refusals;
+  }
+
+  /** Returns the utilities of some particles. */
+  taken(rows) {
+    return this.rebuilt((values, width) => {
+      const chosen = new values.constructor(rows.length * width);
+      for (let p = 0; p < rows.length; p++) {
+        for (let k = 0; k < width; k++) chosen[p * width + k] = values[rows[p] * width + k];
+      }
+      return chosen;
+    });
+  }
+
+  /** Returns these utilities, with those of others in the places that are accepted. */
+  merged(others, accepted) {
+    return this.rebuilt((values, width, fresh) => {
+      const chosen = values.slice();
+      for (let p = 0; p < accepted.length; p++) {
+        if (accepted[p]) for (let k = p * width; k < (p + 1) * width; k++) chosen[k] = fresh[k];
+      }
+      return chosen;
+    }, others);
+  }
+
+  /** Returns utilities with the arrays that a function of these arrays, their entries for each particle, and others' returns. */
+  rebuilt(choose, others = this) {
+    const { objectives } = this.particles;
+    const built = (mine, theirs, width, names) => Object.fromEntries(names.map((name) => [name, choose(mine[name], width, theirs[name])]));
+    const particles = {
+      ...built(this.particles, others.particles, 1, ["kinds"]),
+      ...built(this.particles, others.particles, objectives, ["logs", "levels"]), objectives,
+    };
+    return new Utilities({
+      particles, ...built(this, others, objectives, ["weights", "required"]), ...built(this, others, 1, ["best", "span", "impossible"]),
+    });
   }
 }
 
 /** Returns the function that gives the probability that a margin plus an error is positive. */
 function risesOf({ noise, link }) {
+  const distribution = link === "probit" ? normalDistribution : logisticDistribution;
+  const [highest, lowest] = [distribution(CERTAIN), distribution(-CERTAIN)];
   return (margin) => {
-    const scaled = Math.min(36, Math.max(-36, margin / noise));
-    return link === "probit" ? normalDistribution(scaled) : 1 / (1 + Math.exp(-scaled));
+    const scaled = margin / noise;
+    if (scaled >= CERTAIN) return highest; // most margins are many times the noise
+    return scaled <= -CERTAIN ? lowest : distribution(scaled);
   };
+}
+
+function logisticDistribution(x) {
+  return 1 / (1 + Math.exp(-x));
 }
 
 function normalDistribution(x) {
@@ -192,35 +310,57 @@ function normalDistribution(x) {
   return x >= 0 ? 1 - tail : tail;
 }
 
-/** Returns a function that fills `into` with the probabilities of the four answers. */
-export function answerChances(response) {
-  const { indifference, lapse } = response;
-  const rises = risesOf(response);
-  return (valueLeft, valueRight, acceptLeft, acceptRight, into) => {
-    const difference = valueLeft - valueRight;
-    const left = rises(difference - indifference);
-    const right = rises(-difference - indifference);
-    const neither = (1 - acceptLeft) * (1 - acceptRight);
-    const some = 1 - neither;
-    const floor = lapse / ANSWERS.length;
-    into[0] = (1 - lapse) * some * left + floor;
-    into[1] = (1 - lapse) * some * right + floor;
-    into[2] = (1 - lapse) * some * (1 - left - right) + floor;
-    into[3] = (1 - lapse) * neither + floor;
+/** Returns a function that fills `into` with the probabilities that users who accept an outcome say left, and right. */
+export function preferenceChances(response) {
+  const { noise, indifference, link } = response;
+  const farthest = CERTAIN + indifference / noise;
+  if (link === "probit" || farthest > 600) {
+    const rises = risesOf(response);
+    return (difference, into) => {
+      into[0] = rises(difference - indifference);
+      into[1] = rises(-difference - indifference);
+    };
+  }
+  const threshold = Math.exp(indifference / noise); // one exponential serves both sides
+  return (difference, into) => {
+    const odds = Math.exp(Math.min(farthest, Math.max(-farthest, difference / noise)));
+    into[0] = odds / (odds + threshold);
+    into[1] = 1 / (1 + odds * threshold);
+  };
+}
+
+/** Returns a function that gives the probability of an answer. */
+function answerChance(response) {
+  const { lapse } = response;
+  const preferences = preferenceChances(response);
+  const two = new Float64Array(2);
+  return (answer, valueLeft, valueRight, refuseLeft, refuseRight) => {
+    preferences(valueLeft - valueRight, two);
+    const neither = refuseLeft * refuseRight;
+    let chance = neither;
+    if (answer < EQUAL_ANSWER) chance = (1 - neither) * two[answer];
+    if (answer === EQUAL_ANSWER) chance = (1 - neither) * (1 - two[0] - two[1]);
+    return (1 - lapse) * chance + lapse / ANSWERS.length;
   };
 }
 
 // --- The posterior ----------------------------------------------------------------------------------------------------
 
 export class Posterior {
-  constructor(points, particles, logs, comparisons, settings) {
-    Object.assign(this, { points, particles, logs, comparisons, settings, shares: sharesOf(logs) });
-    Object.assign(this, new Valuation(particles, points).of(settings.response, points));
+  constructor(front, utilities, logs, comparisons, settings, values = utilities.values(front)) {
+    const { particles } = utilities;
+    Object.assign(this, { front, utilities, particles, logs, comparisons, settings, values, shares: sharesOf(logs) });
+    this.refusals = new Map();
   }
 
   static beforeAnswers(points, settings) {
+    const front = new Front(points);
     const particles = priorParticles(settings.particles, points[0].length, uniforms(settings.seed, 0));
-    return new Posterior(points, particles, new Float64Array(settings.particles), [], settings);
+    return new Posterior(front, Utilities.of(particles, front), new Float64Array(settings.particles), [], settings);
+  }
+
+  get points() {
+    return this.front.points;
   }
 
   /** The effective number of particles. */
@@ -230,22 +370,40 @@ export class Posterior {
 
   /** The regret of each point to each particle, from 0 to 1, the worst. */
   get regrets() {
-    this.knownRegrets ??= this.values.map((value) => Math.min(1, Math.max(0, 1 - value)));
+    if (!this.knownRegrets) {
+      this.knownRegrets = new Float64Array(this.values.length);
+      for (let place = 0; place < this.values.length; place++) {
+        this.knownRegrets[place] = Math.min(1, Math.max(0, 1 - this.values[place]));
+      }
+    }
     return this.knownRegrets;
+  }
+
+  /** Returns the values of a point to all particles. */
+  valuesOf(row) {
+    return this.values.subarray(row * this.shares.length, (row + 1) * this.shares.length);
+  }
+
+  /** Returns the probabilities that a point is not acceptable to each particle: computed for the points that are compared. */
+  refusalsOf(row) {
+    if (!this.refusals.has(row)) {
+      this.refusals.set(row, this.utilities.refusals(this.points[row], this.valuesOf(row), this.settings.response));
+    }
+    return this.refusals.get(row);
   }
 
   /** Returns the posterior after one more answer { left, right, answer }; this one stays as it is. */
   after(comparison) {
-    const { points, settings } = this;
+    const { front, settings, utilities } = this;
     const comparisons = [...this.comparisons, comparison];
-    const added = logLikelihood(this.particles, points, [comparison], settings.response);
+    const added = logLikelihood(utilities, [comparison], settings.response);
     const logs = this.logs.map((value, p) => value + added[p]);
     const shares = sharesOf(logs);
-    if (effectiveSize(shares) >= 0.5 * shares.length) return new Posterior(points, this.particles, logs, comparisons, settings);
+    if (effectiveSize(shares) >= 0.5 * shares.length) return new Posterior(front, utilities, logs, comparisons, settings, this.values);
     const draw = uniforms(settings.seed, STREAMS * comparisons.length);
-    const resampled = taken(this.particles, resampledRows(shares, draw(1)[0]));
-    const particles = moved(resampled, points, comparisons, settings.response, draw);
-    return new Posterior(points, particles, new Float64Array(shares.length), comparisons, settings);
+    const resampled = utilities.taken(resampledRows(shares, draw(1)[0]));
+    const particles = moved(resampled, front, comparisons, settings.response, draw);
+    return new Posterior(front, particles, new Float64Array(shares.length), comparisons, settings);
   }
 }
 
@@ -260,31 +418,27 @@ function effectiveSize(shares) {
   return 1 / shares.reduce((total, share) => total + share * share, 0);
 }
 
-function logLikelihood(particles, points, comparisons, response) {
-  const count = particles.kinds.length;
-  const outcomes = comparisons.flatMap(({ left, right }) => [left, right]);
-  const { values, acceptances } = new Valuation(particles, points).of(response, outcomes);
-  const chances = answerChances(response);
-  const total = new Float64Array(count);
-  const four = new Float64Array(ANSWERS.length);
-  comparisons.forEach(({ answer }, number) => {
-    for (let p = 0; p < count; p++) {
-      const left = 2 * number * count + p;
-      const right = left + count;
-      chances(values[left], values[right], acceptances[left], acceptances[right], four);
-      total[p] += Math.log(four[answer]);
+function logLikelihood(utilities, comparisons, response) {
+  const { kinds, objectives } = utilities.particles;
+  const worth = new Worth(columnsOf(comparisons.flatMap(({ left, right }) => [left, right])));
+  const { missing } = worth;
+  const chance = answerChance(response);
+  const rises = risesOf(response);
+  const answers = comparisons.map(({ answer }) => answer);
+  const total = new Float64Array(kinds.length);
+  for (let p = 0; p < kinds.length; p++) {
+    worth.weigh(kinds[p], utilities.weights, utilities.required, p * objectives);
+    for (let number = 0; number < answers.length; number++) {
+      const left = 2 * number;
+      const right = left + 1;
+      const valueLeft = utilities.value(p, worth.utilities[left], missing[left]);
+      const valueRight = utilities.value(p, worth.utilities[right], missing[right]);
+      const refuseLeft = 1 - utilities.acceptance(p, valueLeft, missing[left], rises);
+      const refuseRight = 1 - utilities.acceptance(p, valueRight, missing[right], rises);
+      total[p] += Math.log(chance(answers[number], valueLeft, valueRight, refuseLeft, refuseRight));
     }
-  });
+  }
   return total;
-}
-
-function taken({ kinds, logs, levels, objectives }, rows) {
-  const table = (values) => {
-    const chosen = new Float64Array(rows.length * objectives);
-    rows.forEach((row, p) => chosen.set(values.subarray(row * objectives, (row + 1) * objectives), p * objectives));
-    return chosen;
-  };
-  return { kinds: Int32Array.from(rows, (row) => kinds[row]), logs: table(logs), levels: table(levels), objectives };
 }
 
 /** Returns rows drawn in proportion to their shares (systematic resampling). */
@@ -301,27 +455,24 @@ function resampledRows(shares, offset) {
 }
 
 /** Returns particles after some Metropolis moves, which leave the posterior as it is and separate copies. */
-function moved(given, points, comparisons, response, draw) {
-  const { objectives } = given;
-  const density = (particles) => {
-    const total = logLikelihood(particles, points, comparisons, response);
-    particles.logs.forEach((log, place) => (total[Math.floor(place / objectives)] += log - Math.exp(log)));
+function moved(given, front, comparisons, response, draw) {
+  const density = (utilities) => {
+    const { logs, objectives } = utilities.particles;
+    const total = logLikelihood(utilities, comparisons, response);
+    logs.forEach((log, place) => (total[Math.floor(place / objectives)] += log - Math.exp(log)));
     return total;
   };
-  let particles = given;
-  let densities = density(particles);
+  let utilities = given;
+  let densities = density(utilities);
   for (let move = 0; move < MOVES; move++) {
-    const proposed = move === 0 ? flipped(particles, draw) : shifted(particles, draw, 1 / move);
+    const { particles } = utilities;
+    const proposed = Utilities.of(move === 0 ? flipped(particles, draw) : shifted(particles, draw, 1 / move), front);
     const proposedDensities = density(proposed);
     const accepted = draw(densities.length).map((u, p) => (Math.log(u) < proposedDensities[p] - densities[p] ? 1 : 0));
-    const merged = (old, fresh, width) => old.map((value, place) => (accepted[Math.floor(place / width)] ? fresh[place] : value));
-    densities = merged(densities, proposedDensities, 1);
-    particles = {
-      kinds: merged(particles.kinds, proposed.kinds, 1), logs: merged(particles.logs, proposed.logs, objectives),
-      levels: merged(particles.levels, proposed.levels, objectives), objectives,
-    };
+    densities = densities.map((value, p) => (accepted[p] ? proposedDensities[p] : value));
+    utilities = utilities.merged(proposed, accepted);
   }
-  return particles;
+  return utilities;
 }
 
 /** Returns particles of another kind with the same numbers. */
