@@ -280,10 +280,10 @@ def _value_loss(
         if config.utility_loss > 0.0:
             if config.huber:
                 slope = min(max(utility_error, np.float32(-1.0)), np.float32(1.0))
-                utility_sum += slope * (utility_error - np.float32(0.5) * slope)
+                utility_sum += float(slope * (utility_error - np.float32(0.5) * slope))
             else:
                 slope = np.float32(2.0) * utility_error
-                utility_sum += utility_error * utility_error
+                utility_sum += float(utility_error * utility_error)
             for k in range(objectives):
                 gradient[i, k] += utility_share * slope * weight[i, k]
     return float(loss * share + utility_sum * utility_share)
