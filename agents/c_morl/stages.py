@@ -16,8 +16,10 @@ from torch import Tensor
 from morl.agents.c_morl.archive import Snapshot
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import (
+    FIRST_MULTIPLIER,
     Bounds,
     ConstraintState,
+    bound_ascent_step,
     constraint_state,
     reference_thresholds,
 )
@@ -31,6 +33,9 @@ from morl.learning.return_weights import ReturnEstimates, WeightRule, preference
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.learning.types import BackendSetting
 from morl.protocols import FloatArray, StateDict
+
+MOST_MEASUREMENT_EPISODES = 64
+"""Of a snapshot, under the user's bounds."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ class TaskPopulation:
         statistics: estimates of the policies' returns.
         origins: [policy] ids of the archived policies that the tasks started from.
         weights: [policy, objective] of the returns that are maximized.
-        multipliers: [policy, objective] of the Lagrangian.
+        multipliers: [policy, objective] of the solver's Lagrangian.
+        measured: [policy, objective] mean returns of the deterministic policies at their latest evaluation; NaN before.
+        bound_multipliers: [policy, objective] of the user's bounds.
         learning_rates: [policy] Adam's step sizes.
         envs_per_policy: environments of each task.
         backend: the backend that executes PPO's gradient steps.
@@ -142,6 +149,9 @@ class TaskPopulation:
         self.origins = np.zeros(num_tasks, dtype=np.int64)
         self.weights: FloatArray = np.zeros(shape)
         self.multipliers: FloatArray = np.zeros(shape)
+        self.measured: FloatArray = np.full(shape, np.nan)
+        self.bound_multipliers: FloatArray = np.full(shape, FIRST_MULTIPLIER)
+        self.updates_since_measured = 0
         self.learning_rates = np.full(num_tasks, config.learning_rate)
 
     @property
@@ -174,7 +184,6 @@ class TaskPopulation:
             preferences: [policy, objective] that they are archived with.
         """
         unknown = np.full(self.setup.sizes.objectives, np.nan)
-        multipliers = np.where(self.setup.bounds.constrained, self.multipliers, 0.0)
         return [
             Snapshot(
                 policy_id=first_id + policy,
@@ -182,7 +191,7 @@ class TaskPopulation:
                 returns=unknown,
                 preference=preferences[policy],
                 learning_rate=float(self.learning_rates[policy]),
-                multipliers=multipliers[policy],
+                multipliers=self.bound_multipliers[policy].copy(),
             )
             for policy in range(len(self.population))
         ]
@@ -205,13 +214,33 @@ class TaskPopulation:
         self.statistics.update(self.rollout, population.values(final), reward_std)
         return EvaluatedRollout(samples, sigma, reward_std)
 
-    def user_thresholds(self) -> FloatArray:
-        """Return the user's bounds [policy, objective] on returns without a time limit; -inf without a bound.
+    # --- The user's bounds --------------------------------------------------------------------------------------------
 
-        A bound is on the return that an evaluation sees, which ends at the time limit: the tail beyond is added.
+    def measure(self, returns: FloatArray) -> None:
+        """Note the returns of the policies as they are now, measured without exploration.
+
+        Args:
+            returns: [policy, objective].
         """
-        thresholds: FloatArray = self.setup.bounds.thresholds + self.setup.bounds.signs * self.statistics.tails
-        return thresholds
+        self.measured = returns
+        self.updates_since_measured = 0
+
+    @property
+    def measurement_episodes(self) -> int:
+        """Return the number of episodes that measure a snapshot: with bounds as many as fit into a rollout's steps."""
+        least = self.setup.config.snapshot_episodes
+        if not self.setup.bounds.constrained.any():
+            return least
+        fitting = int(self.setup.config.samples_per_update / self.statistics.mean_lengths.max())
+        return max(least, min(fitting, MOST_MEASUREMENT_EPISODES))
+
+    @property
+    def measurement_due(self) -> bool:
+        """Return whether bounds need a measurement, which then takes no more steps than training since the latest."""
+        if not self.setup.bounds.constrained.any():
+            return False
+        steps = self.measurement_episodes * self.statistics.mean_lengths.max()
+        return bool(self.updates_since_measured * self.setup.config.samples_per_update >= steps)
 
     def improve(
         self, rollout: EvaluatedRollout, thresholds: FloatArray, generator: torch.Generator
@@ -237,6 +266,11 @@ class TaskPopulation:
             slacks=slacks,
         )
         weights, self.multipliers = self.weight_rule(estimates, self.multipliers)
+        bounds = self.setup.bounds
+        bound_slacks = bounds.slacks(self.measured, reward_std)
+        self.bound_multipliers = bound_ascent_step(self.bound_multipliers, bound_slacks)
+        weights = bounds.weights(weights, self.bound_multipliers, bound_slacks, reward_std)
+        self.updates_since_measured += 1
         mixed = scalar_advantages(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
         samples["advantage"] = mixed.unsqueeze(2)
         if self.ppo_settings.combiner != "weighted-sum":
@@ -257,6 +291,9 @@ class TaskPopulation:
             self.statistics.add_gains(self._predicted_gains(samples, constraints) * reward_std)
         metrics["slack"] = constraints.slacks.clamp(max=1e3).min()
         metrics["multiplier"] = torch.tensor(self.multipliers.max())
+        if bounds.constrained.any():
+            metrics["bound_slack"] = torch.tensor(bound_slacks[:, bounds.constrained].min())
+            metrics["bound_multiplier"] = torch.tensor(self.bound_multipliers[:, bounds.constrained].max())
         self.rollout.clear()
         return {name: float(value.double().mean()) for name, value in metrics.items()}
 
@@ -274,7 +311,15 @@ class TaskPopulation:
         gains = (changes.unsqueeze(2) * samples["vector_advantage"]).mean(dim=1)
         return (gains * constraints.dslack_dadvantage.abs()).double().cpu().numpy()
 
-    _STATE = ("origins", "weights", "multipliers", "learning_rates")
+    _STATE = (
+        "origins",
+        "weights",
+        "multipliers",
+        "learning_rates",
+        "measured",
+        "bound_multipliers",
+        "updates_since_measured",
+    )
 
     def state_dict(self) -> dict[str, object]:
         """Return the policies, their statistics and what each task maximizes."""
@@ -292,7 +337,7 @@ class TaskPopulation:
 
 
 class InitializationStage:
-    """Pareto initialization (section 5.1): PPO for fixed preferences; multipliers keep the user's bounds.
+    """Pareto initialization (section 5.1): PPO for fixed preferences.
 
     Args:
         setup: of the run.
@@ -325,10 +370,12 @@ class InitializationStage:
     def snapshot_due(self) -> bool:
         """Return whether it is the last update, one of every `snapshot_updates`, or one of the first 1, 2, 4, 8, ...
 
-        With the latter a run that stops soon has a front that is half as old as it is, at worst.
+        With the latter a run that stops soon has a front that is half as old as it is, at worst. With bounds there are
+        snapshots in between, because these measure the policies.
         """
         is_power_of_two = self.updates & (self.updates - 1) == 0
-        return self.finished or self.updates % self.config.snapshot_updates == 0 or is_power_of_two
+        scheduled = self.finished or self.updates % self.config.snapshot_updates == 0 or is_power_of_two
+        return scheduled or self.tasks.measurement_due
 
     def snapshots(self, first_id: int) -> list[Snapshot]:
         """Return the policies as they are, each with its preference; ids are consecutive from `first_id`."""
@@ -346,7 +393,7 @@ class InitializationStage:
         """
         self.tasks.learning_rates[:] = self.config.learning_rate * (1.0 - self.updates / self.num_updates)
         rollout = self.tasks.evaluate_rollout(final_observations)
-        metrics = self.tasks.improve(rollout, self.tasks.user_thresholds(), generator)
+        metrics = self.tasks.improve(rollout, np.full_like(self.tasks.weights, -np.inf), generator)
         self.updates += 1
         return metrics
 
@@ -392,7 +439,8 @@ class ExtensionStage:
         tasks.start(references, weights)
         returns = np.stack([reference.returns for reference in references])
         tasks.statistics = EpisodeStatistics(returns, tasks.envs_per_policy, self.setup.discount)
-        tasks.multipliers = np.stack([reference.multipliers for reference in references])
+        tasks.measure(returns)
+        tasks.bound_multipliers = np.stack([reference.multipliers for reference in references])
         tasks.learning_rates = np.array([self.solver.extension_learning_rate(reference) for reference in references])
 
     @property
@@ -438,13 +486,11 @@ class ExtensionStage:
         return returns
 
     def _thresholds(self) -> FloatArray:
-        """Return the thresholds [policy, objective]: the user's bounds, and else shares of the reference returns."""
-        thresholds = self.tasks.user_thresholds()
+        """Return the thresholds [policy, objective]: shares of the reference returns; -inf for target and bounds."""
         if not self.solver.keeps_reference_returns:
-            return thresholds
+            return np.full_like(self.tasks.weights, -np.inf)
         kept = reference_thresholds(self.reference_returns, self.setup.config.beta)
-        kept = np.where(self.tasks.weights > 0, -np.inf, kept)
-        return np.where(self.setup.bounds.constrained, thresholds, kept)
+        return np.where((self.tasks.weights > 0) | self.setup.bounds.constrained, -np.inf, kept)
 
     def _next_objective(self) -> None:
         self.updates = 0
