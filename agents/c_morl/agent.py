@@ -28,14 +28,9 @@ from numpy.typing import NDArray
 from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
 from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
+from morl.agents.c_morl.bounds import FIRST_MULTIPLIER, bounds_of
 from morl.agents.c_morl.config import Config
-from morl.agents.c_morl.constraints import (
-    FIRST_MULTIPLIER,
-    bounds_of,
-    parse_constraints,
-    violation_report,
-    violations,
-)
+from morl.agents.c_morl.constraints import parse_constraints, violation_report, violations
 from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
@@ -246,11 +241,9 @@ class CMORL:
             if self.stage.tasks.rollout.full:
                 self._update()  # PPO, or C-MORL-IPO, -CPO or Lagrangian, of all tasks at once
                 if self.stage.snapshot_due:
-                    self.stage.tasks.measure(self._archive(self.stage.snapshots(self.next_id), evaluate))
+                    self.stage.tasks.bounds.measure(self._archive(self.stage.snapshots(self.next_id), evaluate))
                 if self.stage.finished and not self.pending:
-                    interpolations = self._interpolations()
-                    if interpolations:
-                        self._archive(interpolations, evaluate)
+                    self._archive(self._interpolations(), evaluate)
             yield
 
     def _initial_preferences(self) -> FloatArray:
@@ -307,12 +300,13 @@ class CMORL:
         chosen = [ids[row] for row in select_policies(points, count, before)]
         self.selected = [policy_id for policy_id in self.selected if policy_id in ids]
         self.selected += sorted(set(chosen) - set(self.selected))
-        solver = extension_solver(self.config)
-        targets = self.setup.targets[:1] if solver.objectives_in_turn else self.setup.targets
+        targets = self.setup.targets[:1] if extension_solver(self.config).objectives_in_turn else self.setup.targets
         return [Task(policy_id, target) for policy_id in chosen for target in targets]
 
     def _archive(self, candidates: list[Snapshot], evaluate: Evaluate) -> FloatArray:
         """Evaluate candidates side by side, keep those that the archive has room for, and return all returns."""
+        if not candidates:
+            return np.zeros((0, self.num_objectives))
         for snapshot in candidates:
             self._add(snapshot)
         ids = np.array([snapshot.policy_id for snapshot in candidates])

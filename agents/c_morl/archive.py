@@ -51,8 +51,8 @@ def prune_archive(
     (where there is none, all); points better than the reference point in every objective without a constraint (where
     there is none, all); non-dominated points without near duplicates; the `capacity` least crowded.
 
-    Close to a bound the slack is one more objective: archive values are those of few episodes, and which of the policies
-    near the bound do keep it is decided by the evaluations of the report.
+    Close to a bound the slack is one more objective: archive values are those of few episodes, and the evaluations of
+    the report decide which of the policies near the bound keep it.
 
     Args:
         points: [n, objective]; the first of near duplicates stays.

@@ -7,36 +7,22 @@ predicted to first order from the old policy's samples (Kakade and Langford 2002
 
 and the slack of a constraint is x_j = (G_j(theta) - threshold_j) / sigma_j, in standard deviations of the return, so
 that one barrier or multiplier means the same in every objective. An upper bound changes the sign of its objective.
-
-The user's bounds are on returns of the deterministic policies, which are reported. Exploring changes returns, often by
-more than a bound leaves: force that is only noise costs as much as force that is meant. So bounds are not judged by
-rollouts. Snapshots are evaluated anyway; multipliers follow the returns that were measured there, in both stages.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from morl.learning.ppo import clipped_surrogate
-from morl.learning.return_weights import lagrangian_weights
 from morl.protocols import FloatArray
 
 SMALLEST_DEVIATION = 2e-4
 """An objective whose returns vary less than this does not move (1e-4 is reported for no variance at all): it is not
 constrained, because only the critic's noise would push it."""
-
-FIRST_MULTIPLIER = 1.0
-"""Of a bound at first: it counts as much as the target."""
-SMALLEST_BOUND_MULTIPLIER = 1e-3
-"""Of a bound that is far away: next to nothing beside the target's weight of 1, but soon large again."""
-LARGEST_BOUND_MULTIPLIER = 1e3
-ASCENT_RATE = 0.2
-"""Change of the logarithm of a bound's multiplier, per slack and update."""
 
 
 @dataclass(frozen=True)
@@ -102,93 +88,6 @@ def violation_report(
         found = broken[:, column].tolist()
         entries[name] = {"bound": text, "violations": found, "best_violation": min(found)}
     return {"constraints": entries} if entries else {}
-
-
-class Bounds(NamedTuple):
-    """The user's constraints as arrays over all objectives."""
-
-    signs: FloatArray
-    """[objective] -1 for an upper bound, else 1."""
-    thresholds: FloatArray
-    """[objective] bounds of signs * G; -inf where there is none."""
-
-    @property
-    def constrained(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Return a mask [objective] of the objectives that the user bounds."""
-        return np.isfinite(self.thresholds)
-
-    def sizes(self, scales: FloatArray) -> FloatArray:
-        """Return the unit of slacks, [..., objective]: the size of the bound, or less where returns vary less.
-
-        Args:
-            scales: [..., objective] by how much returns vary.
-        """
-        sizes = np.abs(np.where(self.constrained, self.thresholds, 0.0))
-        units: FloatArray = np.where(sizes > 0.0, np.minimum(sizes, scales), scales)
-        return units
-
-    def slacks(self, returns: FloatArray, scales: FloatArray) -> FloatArray:
-        """Return slacks [..., objective] in units of `sizes`, clipped to +-1; 0 without a bound or for NaN returns.
-
-        Args:
-            returns: [..., objective] of the policies as they are reported; NaN: not measured yet.
-            scales: [..., objective] by how much returns vary.
-        """
-        bounds = np.where(self.constrained, self.thresholds, 0.0)
-        slacks = np.nan_to_num((self.signs * returns - bounds) / self.sizes(scales), posinf=1.0, neginf=-1.0)
-        return np.where(self.constrained, np.clip(slacks, -1.0, 1.0), 0.0)
-
-    def weights(
-        self, weights: FloatArray, multipliers: FloatArray, slacks: FloatArray, deviations: FloatArray
-    ) -> FloatArray:
-        """Return the weights [policy, objective] of what is maximized under the bounds.
-
-        They are w_k / S + lambda_j exp(-x_j) / sigma_j, S = sum_k w_k sigma_k. The factor exp(-x) answers at once to a
-        slack x, which damps the oscillation of multipliers alone (proportional control: Stooke, Achiam and Abbeel
-        2020), and makes inner points of concave fronts maxima.
-
-        Args:
-            weights: [policy, objective] w of the target.
-            multipliers: [policy, objective] lambda.
-            slacks: [policy, objective] x.
-            deviations: [policy, objective] sigma.
-        """
-        if not self.constrained.any():
-            return weights
-        moving = self.constrained & (deviations > SMALLEST_DEVIATION)
-        answering = np.where(moving, multipliers * np.exp(-slacks), 0.0)
-        return lagrangian_weights(weights, answering, self.signs, deviations)
-
-
-def bound_ascent_step(multipliers: FloatArray, slacks: FloatArray, rate: float = ASCENT_RATE) -> FloatArray:
-    """Return multipliers lambda exp(-rate x) after one step of dual ascent in their logarithm.
-
-    How much a target gains from breaking a bound is known to no order of magnitude, and steps in the logarithm reach
-    every order equally soon.
-
-    Args:
-        multipliers: [policy, objective] lambda.
-        slacks: [policy, objective] x.
-        rate: step size.
-    """
-    raised: FloatArray = np.clip(
-        multipliers * np.exp(-rate * slacks), SMALLEST_BOUND_MULTIPLIER, LARGEST_BOUND_MULTIPLIER
-    )
-    return raised
-
-
-def bounds_of(constraints: Sequence[Constraint], num_objectives: int) -> Bounds:
-    """Return the constraints as arrays over all objectives.
-
-    Args:
-        constraints: bounds on single objectives.
-        num_objectives: length of the arrays.
-    """
-    bounds = Bounds(np.ones(num_objectives), np.full(num_objectives, -np.inf))
-    for each in constraints:
-        bounds.signs[each.objective] = each.sign
-        bounds.thresholds[each.objective] = each.sign * each.bound
-    return bounds
 
 
 def reference_thresholds(references: FloatArray, beta: float) -> FloatArray:

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.agents.c_morl.archive import Snapshot
+from morl.agents.c_morl.bounds import BoundMultipliers, Bounds
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import (
-    FIRST_MULTIPLIER,
-    Bounds,
     ConstraintState,
-    bound_ascent_step,
     constraint_state,
     reference_thresholds,
 )
@@ -33,9 +31,6 @@ from morl.learning.return_weights import ReturnEstimates, WeightRule, preference
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 from morl.learning.types import BackendSetting
 from morl.protocols import FloatArray, StateDict
-
-MOST_MEASUREMENT_EPISODES = 64
-"""Of a snapshot, under the user's bounds."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +98,7 @@ class TaskPopulation:
         origins: [policy] ids of the archived policies that the tasks started from.
         weights: [policy, objective] of the returns that are maximized.
         multipliers: [policy, objective] of the solver's Lagrangian.
-        measured: [policy, objective] mean returns of the deterministic policies at their latest evaluation; NaN before.
-        bound_multipliers: [policy, objective] of the user's bounds.
+        bounds: multipliers of the user's bounds.
         learning_rates: [policy] Adam's step sizes.
         envs_per_policy: environments of each task.
         backend: the backend that executes PPO's gradient steps.
@@ -149,9 +143,7 @@ class TaskPopulation:
         self.origins = np.zeros(num_tasks, dtype=np.int64)
         self.weights: FloatArray = np.zeros(shape)
         self.multipliers: FloatArray = np.zeros(shape)
-        self.measured: FloatArray = np.full(shape, np.nan)
-        self.bound_multipliers: FloatArray = np.full(shape, FIRST_MULTIPLIER)
-        self.updates_since_measured = 0
+        self.bounds = BoundMultipliers(setup.bounds, num_tasks)
         self.learning_rates = np.full(num_tasks, config.learning_rate)
 
     @property
@@ -191,7 +183,7 @@ class TaskPopulation:
                 returns=unknown,
                 preference=preferences[policy],
                 learning_rate=float(self.learning_rates[policy]),
-                multipliers=self.bound_multipliers[policy].copy(),
+                multipliers=self.bounds.multipliers[policy].copy(),
             )
             for policy in range(len(self.population))
         ]
@@ -214,33 +206,22 @@ class TaskPopulation:
         self.statistics.update(self.rollout, population.values(final), reward_std)
         return EvaluatedRollout(samples, sigma, reward_std)
 
-    # --- The user's bounds --------------------------------------------------------------------------------------------
-
-    def measure(self, returns: FloatArray) -> None:
-        """Note the returns of the policies as they are now, measured without exploration.
-
-        Args:
-            returns: [policy, objective].
-        """
-        self.measured = returns
-        self.updates_since_measured = 0
-
     @property
     def measurement_episodes(self) -> int:
-        """Return the number of episodes that measure a snapshot: with bounds as many as fit into a rollout's steps."""
-        least = self.setup.config.snapshot_episodes
-        if not self.setup.bounds.constrained.any():
-            return least
-        fitting = int(self.setup.config.samples_per_update / self.statistics.mean_lengths.max())
-        return max(least, min(fitting, MOST_MEASUREMENT_EPISODES))
+        """Return the number of episodes that measure a snapshot."""
+        config = self.setup.config
+        return self.bounds.episodes(config.snapshot_episodes, config.samples_per_update, self._longest)
 
     @property
     def measurement_due(self) -> bool:
-        """Return whether bounds need a measurement, which then takes no more steps than training since the latest."""
-        if not self.setup.bounds.constrained.any():
-            return False
-        steps = self.measurement_episodes * self.statistics.mean_lengths.max()
-        return bool(self.updates_since_measured * self.setup.config.samples_per_update >= steps)
+        """Return whether the user's bounds need a measurement."""
+        config = self.setup.config
+        return self.bounds.is_due(config.snapshot_episodes, config.samples_per_update, self._longest)
+
+    @property
+    def _longest(self) -> float:
+        """Return the mean length of the episodes of the policy whose episodes are longest, in steps."""
+        return float(self.statistics.mean_lengths.max())
 
     def improve(
         self, rollout: EvaluatedRollout, thresholds: FloatArray, generator: torch.Generator
@@ -266,11 +247,7 @@ class TaskPopulation:
             slacks=slacks,
         )
         weights, self.multipliers = self.weight_rule(estimates, self.multipliers)
-        bounds = self.setup.bounds
-        bound_slacks = bounds.slacks(self.measured, reward_std)
-        self.bound_multipliers = bound_ascent_step(self.bound_multipliers, bound_slacks)
-        weights = bounds.weights(weights, self.bound_multipliers, bound_slacks, reward_std)
-        self.updates_since_measured += 1
+        weights = self.bounds.step(weights, reward_std)
         mixed = scalar_advantages(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
         samples["advantage"] = mixed.unsqueeze(2)
         if self.ppo_settings.combiner != "weighted-sum":
@@ -291,11 +268,8 @@ class TaskPopulation:
             self.statistics.add_gains(self._predicted_gains(samples, constraints) * reward_std)
         metrics["slack"] = constraints.slacks.clamp(max=1e3).min()
         metrics["multiplier"] = torch.tensor(self.multipliers.max())
-        if bounds.constrained.any():
-            metrics["bound_slack"] = torch.tensor(bound_slacks[:, bounds.constrained].min())
-            metrics["bound_multiplier"] = torch.tensor(self.bound_multipliers[:, bounds.constrained].max())
         self.rollout.clear()
-        return {name: float(value.double().mean()) for name, value in metrics.items()}
+        return {name: float(value.double().mean()) for name, value in metrics.items()} | self.bounds.metrics()
 
     @torch.no_grad()
     def _predicted_gains(self, samples: Mapping[str, Tensor], constraints: ConstraintState) -> FloatArray:
@@ -311,21 +285,14 @@ class TaskPopulation:
         gains = (changes.unsqueeze(2) * samples["vector_advantage"]).mean(dim=1)
         return (gains * constraints.dslack_dadvantage.abs()).double().cpu().numpy()
 
-    _STATE = (
-        "origins",
-        "weights",
-        "multipliers",
-        "learning_rates",
-        "measured",
-        "bound_multipliers",
-        "updates_since_measured",
-    )
+    _STATE = ("origins", "weights", "multipliers", "learning_rates")
 
     def state_dict(self) -> dict[str, object]:
         """Return the policies, their statistics and what each task maximizes."""
         return {name: getattr(self, name) for name in self._STATE} | {
             "population": self.population.state_dict(),
             "statistics": self.statistics.state_dict(),
+            "bounds": self.bounds.state_dict(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -334,6 +301,7 @@ class TaskPopulation:
             setattr(self, name, state[name])
         self.population.load_state_dict(state["population"])
         self.statistics.load_state_dict(state["statistics"])
+        self.bounds.load_state_dict(state["bounds"])
 
 
 class InitializationStage:
@@ -439,8 +407,8 @@ class ExtensionStage:
         tasks.start(references, weights)
         returns = np.stack([reference.returns for reference in references])
         tasks.statistics = EpisodeStatistics(returns, tasks.envs_per_policy, self.setup.discount)
-        tasks.measure(returns)
-        tasks.bound_multipliers = np.stack([reference.multipliers for reference in references])
+        tasks.bounds.measure(returns)
+        tasks.bounds.multipliers = np.stack([reference.multipliers for reference in references])
         tasks.learning_rates = np.array([self.solver.extension_learning_rate(reference) for reference in references])
 
     @property

@@ -11,15 +11,15 @@ from gymnasium import spaces
 
 import morl
 from morl.agents.c_morl.archive import bound_margins, prune_archive
-from morl.agents.c_morl.constraints import (
+from morl.agents.c_morl.bounds import (
     FIRST_MULTIPLIER,
-    LARGEST_BOUND_MULTIPLIER,
-    SMALLEST_BOUND_MULTIPLIER,
+    LARGEST_MULTIPLIER,
+    SMALLEST_MULTIPLIER,
     Bounds,
-    bound_ascent_step,
+    ascent_step,
     bounds_of,
-    parse_constraints,
 )
+from morl.agents.c_morl.constraints import parse_constraints
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -42,12 +42,12 @@ def test_slacks_are_shares_of_the_bound_or_of_what_returns_vary() -> None:
 
 def test_multipliers_of_bounds_move_by_factors() -> None:
     slacks = np.array([[0.0, 1.0, -1.0]])
-    raised = bound_ascent_step(np.full((1, 3), FIRST_MULTIPLIER), slacks)
+    raised = ascent_step(np.full((1, 3), FIRST_MULTIPLIER), slacks)
     assert raised[0, 0] == FIRST_MULTIPLIER
     assert raised[0, 1] * raised[0, 2] == pytest.approx(FIRST_MULTIPLIER**2)
     assert raised[0, 2] > FIRST_MULTIPLIER
-    extreme = np.array([[0.0, SMALLEST_BOUND_MULTIPLIER, LARGEST_BOUND_MULTIPLIER]])
-    np.testing.assert_array_equal(bound_ascent_step(extreme, slacks)[0, 1:], extreme[0, 1:])
+    extreme = np.array([[0.0, SMALLEST_MULTIPLIER, LARGEST_MULTIPLIER]])
+    np.testing.assert_array_equal(ascent_step(extreme, slacks)[0, 1:], extreme[0, 1:])
 
 
 def test_weights_answer_to_the_slack_at_once() -> None:

@@ -14,8 +14,8 @@ from gymnasium import spaces
 
 import morl
 from morl.agents.c_morl.agent import CMORL
+from morl.agents.c_morl.bounds import FIRST_MULTIPLIER
 from morl.agents.c_morl.config import Config
-from morl.agents.c_morl.constraints import FIRST_MULTIPLIER
 from morl.envs.core.registry import problem
 from morl.evaluation import Returns
 from morl.experiment.components import Experiment, find_task
@@ -207,4 +207,4 @@ def test_extension_continues_with_the_multipliers_that_were_found() -> None:
         next(learning)
     begun = [multipliers[policy_id] for policy_id in agent.stage.tasks.origins.tolist()]
     assert all(found[1] > FIRST_MULTIPLIER for found in begun)  # the bound is broken, whatever they do
-    np.testing.assert_array_equal(agent.stage.tasks.bound_multipliers, np.stack(begun))
+    np.testing.assert_array_equal(agent.stage.tasks.bounds.multipliers, np.stack(begun))
