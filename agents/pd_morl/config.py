@@ -6,7 +6,7 @@ from math import inf
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
-from morl.learning.td3 import CriticLoss
+from morl.learning.td3 import ActorSearch, CriticLoss
 from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization, PolicySetForm
 
 Networks: TypeAlias = Literal["conditioned", PolicySetForm]
@@ -315,6 +315,9 @@ class ContinuousConfig(PresetConfig):
     action_gradient: Literal["leaky", "tanh"] = "leaky"
     """Derivative of the actor's output layer: that of tanh, or that with a lower bound for gradients that lead back
     from the ends of the action range, so that a saturated actor recovers."""
+    actor_search: ActorSearch = "gradient"
+    """What the actor climbs: the gradient of the utility at its actions; or also the secants to random actions that
+    both critics rate higher, for rewards that are a staircase in the action. The latter needs the eager backend."""
     actor_start: Literal["after-random-exploration", "at-once"] = "after-random-exploration"
     """When the actor's updates start: with those of the critics, or only once random exploration is over, so that the
     actor does not follow untrained critics."""

@@ -112,6 +112,7 @@ def td3_settings(
         loss=config.loss,
         layer_norm=config.hidden_norm == "layer",
         action_gradient=config.action_gradient,
+        actor_search=config.actor_search,
         actor_starts=actor_starts,
         precision=config.precision,
         activation=config.activation,
