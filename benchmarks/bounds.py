@@ -209,10 +209,10 @@ def page(arguments: Arguments, rows: list[str]) -> str:
         "",
         f"`benchmarks/bounds.py` makes this page: C-MORL with default settings and `{arguments.solver}`,"
         f" {arguments.steps:,} steps, {len(arguments.seeds)} seeds, morl {VERSION}. Policies were asked for by"
-        f" preference and measured in {arguments.episodes:,} fresh episodes. All but the last column are per cent: distance"
-        " kept from the bound (mean; worst seed), violation of the bound (worst seed) and the run's own standard error, as"
-        " shares of the bound; regret to the best policy within the bounds, as a share of the range of the known front."
-        " The last column is evaluation steps for each training step.",
+        f" preference and measured in {arguments.episodes:,} fresh episodes. All but the last column are per cent:"
+        " distance kept from the bound (mean; worst seed), violation of the bound (worst seed) and the run's own"
+        " standard error, as shares of the bound; regret to the best policy within the bounds, as a share of the range"
+        " of the known front. The last column is evaluation steps for each training step.",
         "",
         "| task | bounds | distance | violation | noise | regret | evaluation |",
         "|---|---|---|---|---|---|---|",

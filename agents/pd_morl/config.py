@@ -6,8 +6,8 @@ from math import inf
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
-from morl.learning.td3 import ActorSearch, CriticLoss
 from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization, PolicySetForm
+from morl.learning.values import CriticLoss
 
 Networks: TypeAlias = Literal["conditioned", PolicySetForm]
 """How the network that acts depends on the preference."""
@@ -184,6 +184,9 @@ class DiscreteConfig(PresetConfig):
     preferences_per_transition: int = 1
     """Rows of a batch that each sampled transition is in, each under a preference of its own; batch_size is a multiple.
     More learn a transition for more preferences at once, from fewer transitions."""
+    utility_loss: float = 10.0
+    """Weight of the loss of utilities w.Q beside that of the vectors Q: utilities decide between actions, and between
+    two of them often differ far less than vectors do (`morl.learning.values.critic_losses`; authors: 0)."""
     tau: float = 0.005
     """Rate of the target network's soft update, after every gradient update."""
     random_exploration_steps: int = 640
@@ -215,6 +218,7 @@ class DiscreteConfig(PresetConfig):
         "improved": {},
         "paper": {
             "target_action": "paper",
+            "utility_loss": 0.0,
             "batch_size": 32,
             "hidden_sizes": (256, 256, 256, 256),
             "buffer_size": 2_500,
@@ -246,6 +250,7 @@ class DiscreteConfig(PresetConfig):
         "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
         "preferences_per_transition": POSITIVE,
+        "utility_loss": NOT_NEGATIVE,
         "tau": SHARE,
         "random_exploration_steps": NOT_NEGATIVE,
         "learning_starts": POSITIVE,
@@ -299,6 +304,9 @@ class ContinuousConfig(PresetConfig):
     """Whether values are bootstrapped through time limits, or time limits count as terminal."""
     loss: CriticLoss = "huber"
     """Loss of the critics."""
+    utility_loss: float = 1.0
+    """Weight of the loss of utilities w.Q beside that of the vectors Q: actors follow utilities only
+    (`morl.learning.values.critic_losses`; authors: 0)."""
     actor_angle: float = 0.0
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree."""
     critic_angle: float = 0.0
@@ -315,7 +323,7 @@ class ContinuousConfig(PresetConfig):
     action_gradient: Literal["leaky", "tanh"] = "leaky"
     """Derivative of the actor's output layer: that of tanh, or that with a lower bound for gradients that lead back
     from the ends of the action range, so that a saturated actor recovers."""
-    actor_search: ActorSearch = "gradient"
+    actor_search: Literal["gradient", "secants"] = "gradient"
     """What the actor climbs: the gradient of the utility at its actions; or also the secants to random actions that
     both critics rate higher, for rewards that are a staircase in the action. The latter needs the eager backend."""
     actor_start: Literal["after-random-exploration", "at-once"] = "after-random-exploration"
@@ -409,6 +417,7 @@ class ContinuousConfig(PresetConfig):
             "time_limits": "end",
             "actor_angle": 10.0,
             "critic_angle": 1.0,
+            "utility_loss": 0.0,
             "reward_scale": "none",
             "hidden_norm": "none",
             "action_gradient": "tanh",
@@ -457,6 +466,7 @@ class ContinuousConfig(PresetConfig):
         "image_size": NOT_NEGATIVE,
         "relabeled_share": SHARE,
         "preferences_per_transition": POSITIVE,
+        "utility_loss": NOT_NEGATIVE,
         "tau": SHARE,
         "exploration_noise": NOT_NEGATIVE,
         "exploration_noise_min": NOT_NEGATIVE,

@@ -110,6 +110,7 @@ def td3_settings(
         target_noise_clip=config.target_noise_clip,
         max_grad_norm=config.max_grad_norm,
         loss=config.loss,
+        utility_loss=config.utility_loss,
         layer_norm=config.hidden_norm == "layer",
         action_gradient=config.action_gradient,
         actor_search=config.actor_search,

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor
-from torch.nn.functional import smooth_l1_loss
 
 from morl.agents.pd_morl.config import DiscreteConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes, preference_grid, replay_memory
@@ -41,7 +40,7 @@ from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of
 from morl.learning.backends import MAX_UPDATES, make_runner
 from morl.learning.optimizers import Adam, soft_update
-from morl.learning.values import best_actions, pessimistic, select, utility
+from morl.learning.values import best_actions, critic_losses, pessimistic, select, utility
 from morl.policy_files import PolicyData
 from morl.protocols import (
     Actions,
@@ -183,7 +182,7 @@ class PDMORL:
             yield
 
     def update(self, batch: Batch) -> None:
-        """Take one gradient step on the Huber loss between Q(s, a, w) and y, mean over batch and objectives.
+        """Take one gradient step on the Huber losses of vectors Q(s, a, w) and of utilities w.Q, batch means.
 
         Args:
             batch: the columns of `Transitions` [learner, batch, width].
@@ -193,8 +192,9 @@ class PDMORL:
         values = self._q_values(self.parameters, torch.cat([batch["observation"], preferences], dim=-1))
         actions = batch["action"].squeeze(-1).long().unsqueeze(1).expand(values.shape[:3])
         predictions = select(values, actions)  # [learner, critic, batch, objective]
-        errors = smooth_l1_loss(predictions, targets.expand_as(predictions), reduction="none")
-        losses = errors.mean(dim=(2, 3)).sum(dim=1)  # [learner]
+        weights = preferences.unsqueeze(1)
+        errors = critic_losses(predictions, targets, weights, "huber", self.config.utility_loss)
+        losses = errors.mean(dim=2).sum(dim=1)  # [learner]
         (gradient,) = torch.autograd.grad(losses.sum(), self.parameters)
         self.optimizer.step(gradient, self._learning_rate())
         soft_update(self.target_parameters, self.parameters, self.config.tau)

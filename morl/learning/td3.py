@@ -6,11 +6,10 @@ observations that include w it is the core of PD-MORL's MO-TD3-HER; with one w p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss, smooth_l1_loss
 
 from morl.learning.combiners import batch_losses, combined_weights
 from morl.learning.off_policy import OffPolicySettings, TensorState, optimizer_tensors
@@ -18,16 +17,7 @@ from morl.learning.optimizers import Adam, clip_norms, soft_update
 from morl.learning.sampled_batches import Batch
 from morl.learning.scalarization import UtilityFn
 from morl.learning.types import CombinerName, Normalization
-from morl.learning.values import angle_degrees, pessimistic, utility
-
-CriticLoss: TypeAlias = Literal["huber", "squared"]
-"""How the critics' errors are penalized; a new loss is a name here and a function in `CRITIC_LOSSES`."""
-
-ActorSearch: TypeAlias = Literal["gradient", "secants"]
-"""What the actor climbs."""
-
-CRITIC_LOSSES = {"huber": smooth_l1_loss, "squared": mse_loss}
-"""Name -> loss of predictions and targets, called with reduction="none"."""
+from morl.learning.values import CriticLoss, angle_degrees, critic_losses, pessimistic, utility
 
 EXPLORATION_NOISE = 0.1
 """Standard deviation of the noise on exploring actions (Fujimoto et al. 2018)."""
@@ -50,6 +40,7 @@ class TD3Settings(OffPolicySettings):
         target_noise_clip: largest noise on target actions, in the same units.
         max_grad_norm: largest norm of the gradient of the actor, and of both critics together.
         loss: of the critics.
+        utility_loss: weight of the loss of utilities w.Q beside that of the vectors (`morl.learning.values`).
         layer_norm: normalize the hidden layers of the critics.
         action_gradient: how the gradient at an action passes the actor's tanh: by its derivative, or as `leaky` says.
         actor_search: what the actor climbs: the gradient of the values at its actions, or the secants to better random
@@ -66,9 +57,10 @@ class TD3Settings(OffPolicySettings):
     target_noise_clip: float = 0.5
     max_grad_norm: float = float("inf")
     loss: CriticLoss = "squared"
+    utility_loss: float = 0.0
     layer_norm: bool = False
     action_gradient: Literal["tanh", "leaky"] = "tanh"
-    actor_search: ActorSearch = "gradient"
+    actor_search: Literal["gradient", "secants"] = "gradient"
     actor_starts: int = 0
     critic_angle: float = 0.0
     actor_angle: float = 0.0
@@ -235,8 +227,8 @@ class TD3(TensorState):
         with torch.no_grad():
             targets = self.targets(batch)
         values = self.values(self.critics, batch.observation, batch.action)
-        critic_loss = CRITIC_LOSSES[settings.loss]
-        errors = critic_loss(values, targets.unsqueeze(1).expand_as(values), reduction="none").mean(dim=-1)
+        weights = _weight(batch).unsqueeze(1)
+        errors = critic_losses(values, targets.unsqueeze(1), weights, settings.loss, settings.utility_loss)
         if settings.critic_angle > 0.0 and batch.direction is not None and batch.origin is not None:
             seen = values - batch.origin.unsqueeze(1)
             errors = errors + settings.critic_angle * angle_degrees(batch.direction.unsqueeze(1), seen)

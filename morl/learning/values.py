@@ -1,10 +1,18 @@
-"""Vector values Q, and the utilities by which they are compared."""
+"""Vector values Q, the utilities by which they are compared, and the losses from which they are learned."""
+
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, mse_loss, smooth_l1_loss
 
 from morl.learning.scalarization import UtilityFn
+
+CriticLoss: TypeAlias = Literal["huber", "squared"]
+"""How the critics' errors are penalized; a new loss is a name here and a function in `CRITIC_LOSSES`."""
+
+CRITIC_LOSSES = {"huber": smooth_l1_loss, "squared": mse_loss}
+"""Name -> loss of predictions and targets, called with reduction="none"."""
 
 
 def select(values: Tensor, actions: Tensor) -> Tensor:
@@ -76,3 +84,29 @@ def angle_degrees(directions: Tensor, values: Tensor) -> Tensor:
     away from the direction has no gradient.
     """
     return cosine_similarity(directions, values, dim=-1).clamp(0.0, 0.9999).arccos().rad2deg()
+
+
+def critic_losses(
+    values: Tensor, targets: Tensor, preferences: Tensor, loss: CriticLoss, utility_loss: float
+) -> Tensor:
+    """Return mean_k l(Q_k, y_k) + beta l(w.Q, w.y) [..., batch], the losses of vectors and of their utilities.
+
+    Only w.Q decides which action is best, and between two actions it often differs far less than the vectors do: where
+    the best policy changes with the preference, vectors jump and utilities do not. The errors of the vectors then hide
+    those of the utilities, which the second term counts by themselves. It is the loss L^B of envelope Q-learning (Yang,
+    Sun, Narasimhan, NeurIPS 2019, section 3.2), which replaces that of the vectors in the course of training there.
+
+    Args:
+        values: [..., batch, objective] Q.
+        targets: [..., batch, objective] y, broadcast against the values.
+        preferences: [..., batch, objective] w, broadcast against the values.
+        loss: l.
+        utility_loss: beta; 0: the vectors alone.
+    """
+    penalty = CRITIC_LOSSES[loss]
+    losses = penalty(values, targets.expand_as(values), reduction="none").mean(dim=-1)
+    if utility_loss == 0.0:
+        return losses
+    predicted = utility(values, preferences)
+    wanted = utility(targets, preferences).expand_as(predicted)
+    return losses + utility_loss * penalty(predicted, wanted, reduction="none")

@@ -153,9 +153,13 @@ def random_batch(agent: PDMORL, size: int = 24) -> dict[str, torch.Tensor]:
     return {name: torch.tensor(column, dtype=torch.float32) for name, column in columns.items()}
 
 
-@pytest.mark.parametrize("target_action", ["paper", "aligned", "utility"])
-def test_one_update_is_that_of_the_paper(target_action: str) -> None:
-    agent = build(target_action=target_action, learning_rate=0.01, tau=0.25, discount=0.9)
+def huber(errors: torch.Tensor) -> torch.Tensor:
+    return torch.where(errors.abs() < 1, 0.5 * errors**2, errors.abs() - 0.5)
+
+
+@pytest.mark.parametrize(("target_action", "beta"), [("paper", 0.0), ("aligned", 10.0), ("utility", 0.5)])
+def test_one_update_is_that_of_the_paper(target_action: str, beta: float) -> None:
+    agent = build(target_action=target_action, utility_loss=beta, learning_rate=0.01, tau=0.25, discount=0.9)
     batch = random_batch(agent)
     start, target = agent.parameters.detach()[0].double().clone(), agent.target_parameters[0].double().clone()
     flat = {name: column[0].double() for name, column in batch.items()}
@@ -177,7 +181,7 @@ def test_one_update_is_that_of_the_paper(target_action: str) -> None:
     weights = start.clone().requires_grad_()
     values = by_hand(weights, torch.cat([flat["observation"], flat["preference"]], dim=1))
     errors = values[torch.arange(24), flat["action"][:, 0].long()] - torch.tensor(targets)
-    loss = torch.where(errors.abs() < 1, 0.5 * errors**2, errors.abs() - 0.5).mean()
+    loss = huber(errors).mean() + beta * huber((errors * flat["preference"]).sum(dim=1)).mean()
     (gradient,) = torch.autograd.grad(loss, weights)
 
     agent.update(batch)
@@ -332,6 +336,8 @@ def test_it_finds_every_treasure(tmp_path: Path) -> None:
     run = morl.train("pd-morl", "deep-sea-treasure-v0", seed=1_234, run_dir=tmp_path / "run", device="cpu")
     assert len(run.front.points) == 10
     assert run.front.indicators["hypervolume"] == pytest.approx(241.733, abs=1e-3)
+    last = [line for line in toys.lines(run.directory / "metrics.jsonl") if "utility_regret" in line][-1]
+    assert last["utility_regret"] <= 0.01 * run.front.indicators["expected_utility"]
 
 
 def test_each_environment_has_its_own_chance_of_a_random_action() -> None:

@@ -70,6 +70,10 @@ def update(agent: ContinuousPDMORL, batch: dict[str, torch.Tensor]) -> None:
     agent._learn(HindsightBatches(rows=rows, index=index, preferences=preferences, noise=noise))
 
 
+def huber(errors: torch.Tensor) -> torch.Tensor:
+    return torch.where(errors.abs() < 1, 0.5 * errors**2, errors.abs() - 0.5)
+
+
 @pytest.mark.parametrize("preset", ["paper", "improved"])
 def test_one_update_is_that_of_the_paper(preset: str) -> None:
     agent = build(preset=preset, discount=0.9, policy_delay=1, learning_rate=0.01, tau=0.25, actor_angle=2.0,
@@ -105,8 +109,10 @@ def test_one_update_is_that_of_the_paper(preset: str) -> None:
     loss = torch.zeros((), dtype=torch.float64)
     for row in critics:
         values = network(row, critic_widths, torch.cat([now, flat["action"]], dim=1), norm)
-        errors = (values - wanted).abs()
-        loss = loss + torch.where(errors < 1, 0.5 * errors**2, errors - 0.5).mean() + 0.5 * angle(values).mean()
+        errors = values - wanted
+        loss = loss + huber(errors).mean() + 0.5 * angle(values).mean()
+        if preset == "improved":
+            loss = loss + huber((errors * weights).sum(dim=1)).mean()
     gradients = torch.autograd.grad(loss, critics)
 
     update(agent, batch)

@@ -169,6 +169,7 @@ WALKS: dict[str, tuple[Callable[[Any], Any], Any, dict[str, Any]]] = {
             "target_noise_clip": 0.1,
             "max_grad_norm": 0.1,
             "loss": "huber",
+            "utility_loss": 2.0,
             "layer_norm": True,
             "action_gradient": "leaky",
             "actor_search": "secants",
@@ -273,6 +274,8 @@ CASES: list[Any] = [
             hidden_sizes=(8, 8, 8), discount=0.9, loss="huber", layer_norm=True, policy_delay=3, critic_angle=0.02
         ),
     ),
+    (td3, TD3Settings(hidden_sizes=(8,), discount=0.9, learning_rate=1e-2, utility_loss=2.0)),
+    (td3, TD3Settings(hidden_sizes=(8,), discount=0.9, learning_rate=1e-2, loss="huber", utility_loss=0.5)),
     (
         td3,
         TD3Settings(

@@ -1,4 +1,4 @@
-"""A new loss for TD3 is an edit of one file, as docs/guide/your_agent.md shows it, and trains on eager."""
+"""A new loss for critics is an edit of one file, as docs/guide/your_agent.md shows it, and trains on eager."""
 
 import re
 import sys
@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from morl.learning import td3
+from morl.learning import td3, values
 from morl.learning.backends import choose_backend, make_update
 from morl.learning.sampled_batches import SampledBatches
 
@@ -18,18 +18,18 @@ CPU = torch.device("cpu")
 
 
 def edited() -> ModuleType:
-    """Return `morl.learning.td3` after the edits of the page: every removed line is replaced by the added ones."""
+    """Return `morl.learning.values` after the edits of the page: every removed line is replaced by the added ones."""
     page = (ROOT / "docs" / "guide" / "your_agent.md").read_text()
     (diff,) = re.findall(r"^```diff\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    source = Path(td3.__file__).read_text()
+    source = Path(values.__file__).read_text()
     for removed, added in re.findall(r"^-(.*)\n((?:\+.*\n)+)", diff, re.MULTILINE):
         assert source.count(removed + "\n") == 1, removed
         source = source.replace(removed + "\n", "".join(line[1:] + "\n" for line in added.splitlines()))
-    specification = spec_from_loader("edited_td3", loader=None)
+    specification = spec_from_loader("edited_values", loader=None)
     assert specification is not None
     module = module_from_spec(specification)
-    sys.modules["edited_td3"] = module
-    exec(compile(source, "edited_td3.py", "exec"), module.__dict__)
+    sys.modules["edited_values"] = module
+    exec(compile(source, "edited_values.py", "exec"), module.__dict__)
     return module
 
 
@@ -49,7 +49,7 @@ def batches(algorithm: td3.TD3) -> SampledBatches:
 
 def test_a_new_loss_trains_on_eager_and_is_refused_by_the_compiled_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     module = edited()
-    monkeypatch.setattr(td3, "CRITIC_LOSSES", module.CRITIC_LOSSES)  # the file, as edited
+    monkeypatch.setattr(values, "CRITIC_LOSSES", module.CRITIC_LOSSES)  # the file, as edited
     (new,) = set(module.CRITIC_LOSSES) - {"huber", "squared"}
     found = {}
     for loss in ("squared", new):

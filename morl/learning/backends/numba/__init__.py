@@ -34,6 +34,7 @@ HONOURED: Mapping[str, frozenset[str]] = {
             "target_noise_clip",
             "max_grad_norm",
             "loss",
+            "utility_loss",
             "layer_norm",
             "action_gradient",
             "actor_starts",

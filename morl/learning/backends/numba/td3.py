@@ -92,6 +92,7 @@ def _kernel_config(td3: TD3) -> TD3KernelConfig:
         critic_angle=float(settings.critic_angle),
         actor_angle=float(settings.actor_angle),
         huber=settings.loss == "huber",
+        utility_loss=float(settings.utility_loss),
         leaky=settings.action_gradient == "leaky",
         min_inward_derivative=MIN_INWARD_DERIVATIVE,
     )

@@ -60,6 +60,7 @@ class TD3KernelConfig(NamedTuple):
 
     Attributes:
         huber: whether the loss is Huber's; else the squared error.
+        utility_loss: weight of the loss of utilities beside that of the vectors.
         leaky: whether gradients pass the actor's tanh as `morl.learning.td3.leaky` does.
         min_inward_derivative: least derivative of tanh for a gradient that leads inward, where `leaky`.
     """
@@ -75,6 +76,7 @@ class TD3KernelConfig(NamedTuple):
     critic_angle: float
     actor_angle: float
     huber: bool
+    utility_loss: float
     leaky: bool
     min_inward_derivative: float
 
@@ -232,7 +234,7 @@ def _critic_gradient(
     activations = _activations(workspace, critic)
     inputs = workspace.batch.inputs
     forward(team, network, inputs, activations, values)
-    loss = _value_loss(values, workspace, batches.weight[update], config.huber, value_gradient)
+    loss = _value_loss(values, workspace, batches.weight[update], config, value_gradient)
     if config.critic_angle > 0.0:
         view = AngleView(batches.direction[update], batches.origin, config.critic_angle)
         loss += add_angle(values, view, 0, len(values), value_gradient)
@@ -242,16 +244,22 @@ def _critic_gradient(
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz", "reassoc", "arcp"}, error_model="numpy")
-def _value_loss(values: Array, workspace: TD3Workspace, weight: Array, huber: bool, gradient: Array) -> float:
-    """Write the gradient of the loss of values [batch, objective] and return the loss.
+def _value_loss(
+    values: Array, workspace: TD3Workspace, weight: Array, config: TD3KernelConfig, gradient: Array
+) -> float:
+    """Write the gradient of the losses of values [batch, objective] and of their utilities, and return the loss.
 
-    The target is r + gamma Q'_i with i the target critic with the lower utility w.Q'_i: a whole vector.
+    The target is r + gamma Q'_i with i the target critic with the lower utility w.Q'_i: a whole vector. See
+    `morl.learning.values.critic_losses`.
     """
     size, objectives = values.shape
     next_values = workspace.next_values
     share = np.float32(1.0 / (size * objectives))
+    utility_share = np.float32(config.utility_loss / size)
     loss = 0.0
+    utility_sum = 0.0
     for i in range(size):
+        utility_error = np.float32(0.0)
         first = np.float32(0.0)
         second = np.float32(0.0)
         for k in range(objectives):
@@ -261,14 +269,24 @@ def _value_loss(values: Array, workspace: TD3Workspace, weight: Array, huber: bo
         for k in range(objectives):
             target = workspace.batch.rewards[i, k] + workspace.batch.discounts[i] * next_values[lowest, i, k]
             error = values[i, k] - target
-            if huber:
+            utility_error += weight[i, k] * error
+            if config.huber:
                 clipped = min(max(error, np.float32(-1.0)), np.float32(1.0))
                 loss += clipped * (error - np.float32(0.5) * clipped)
                 gradient[i, k] = share * clipped
             else:
                 loss += error * error
                 gradient[i, k] = np.float32(2.0) * share * error
-    return float(loss * share)
+        if config.utility_loss > 0.0:
+            if config.huber:
+                slope = min(max(utility_error, np.float32(-1.0)), np.float32(1.0))
+                utility_sum += slope * (utility_error - np.float32(0.5) * slope)
+            else:
+                slope = np.float32(2.0) * utility_error
+                utility_sum += utility_error * utility_error
+            for k in range(objectives):
+                gradient[i, k] += utility_share * slope * weight[i, k]
+    return float(loss * share + utility_sum * utility_share)
 
 
 class AngleView(NamedTuple):
