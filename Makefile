@@ -1,6 +1,6 @@
 # The verbs of this project. `make demo` and `make test` work from a fresh clone with Python >= 3.11, git and make.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench results clean
+.PHONY: help demo test check format docs bench results tables clean
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt \
@@ -18,6 +18,7 @@ help:
 	@echo "make docs     build the documentation into build/site, strictly and offline"
 	@echo "make bench    run every benchmark once, briefly"
 	@echo "make results  run the studies of configs/studies (STUDY=name: one; RUN=no: none), write docs/results"
+	@echo "make tables   run the benchmarks of one page of docs/results again and write their output into it (PAGE=name)"
 	@echo "make clean    remove caches and build folders (not .venv, not runs)"
 
 demo: .venv/installed
@@ -46,6 +47,9 @@ bench: .venv/installed-dev
 
 results: .venv/installed-dev
 	$(BIN)/python -m morl.studies.results $(STUDY) $(if $(filter no,$(RUN)),--no-run)
+
+tables: .venv/installed-dev
+	$(BIN)/python benchmarks/_page.py docs/results/$(PAGE).md
 
 clean:
 	rm -rf build dist *.egg-info .editable/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

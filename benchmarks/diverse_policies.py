@@ -195,7 +195,7 @@ policies](../guide/diverse_policies.md) explains the constraint; here every poli
 |---|---|---|---|---|---|
 {chr(10).join(rows)}
 
-- Means over seeds of sets of final policies, played without exploration; shares are of the known front.
+- Means over seeds of sets of final policies, played without exploration; shares are relative to the known front.
 - Inner points: non-dominated points of a set that are more than {NEAR} away from both ends of the arc. Largest gap:
   between neighbours on the front, as a share of the arc.
 - Novelty: the mean distance of a policy's actions from those of the nearest other policy of its set, in the states that

@@ -1,4 +1,4 @@
-"""What simple policies earn on the task families without physics: the table of docs/results/environments.md.
+"""What simple policies earn on the task families without physics: the table of docs/results/baselines.md.
 
     .venv/bin/python benchmarks/families.py [--episodes 1000] [--quick]
 

@@ -6,7 +6,7 @@
 Kung, Luccio, Preparata 1975: halve the points by the first objective, solve both halves, then remove from the lower one
 what the upper one dominates in the other objectives; that step halves both sets by the next objective, and so on down
 to two objectives, which a sweep solves. Written with the means of our own filter: sorted indices, no copies of points,
-nested loops for small pairs of sets. The figures in docs/results/pareto.md come from here.
+nested loops for small pairs of sets. The figures in docs/results/pareto_filter.md come from here.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """PD-MORL's preset `massive` beside `improved`: quality per environment step and per update, on the CPU.
 
     python benchmarks/pd_morl_massive.py run runs/massive              some minutes of a core
-    python benchmarks/pd_morl_massive.py table runs/massive            the rows of docs/results/pd_morl.md
+    python benchmarks/pd_morl_massive.py table runs/massive            the rows of quality
     python benchmarks/pd_morl_massive.py --quick                       two small runs, to see that it works
 
 `massive` is made for a GPU: hundreds to thousands of environments, and few updates of large batches. Whether its front

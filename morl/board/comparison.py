@@ -157,9 +157,9 @@ def comparable_indicators(
         volume = _volume(folder, reported, reference)
     if not math.isfinite(volume):
         others = {name: value for name, value in reported.indicators.items() if name != "hypervolume"}
-        return others, "its reference point is another, so that its hypervolume cannot be compared"
+        return others, "its reference point differs, so its hypervolume cannot be compared"
     point = ", ".join(f"{value:.6g}" for value in reference)
-    note = f"its reference point is another: the hypervolume is that above ({point})"
+    note = f"its reference point differs: the hypervolume is measured from ({point})"
     return {**reported.indicators, "hypervolume": volume}, note
 
 

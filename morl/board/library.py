@@ -63,7 +63,7 @@ def find_runs(root: Path) -> Found:
         else:
             skipped = _NEVER
             if any(".tfevents." in name for name in files):
-                found.notes[_name(folder, root)] = "event files of another tool: no fronts in it"
+                found.notes[_name(folder, root)] = "event files of another tool, without fronts"
         if depth < DEEPEST:
             inside = [entry for entry in listed if entry.name not in skipped and entry.is_dir(follow_symlinks=False)]
             waiting += [(Path(entry.path), depth + 1) for entry in inside]

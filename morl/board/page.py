@@ -115,7 +115,7 @@ def recorded_files(library: Library) -> dict[str, dict[str, str]]:
             if total > MOST_VIDEO_BYTES:
                 raise ValueError(
                     f"videos is True, but those of these runs have more than {MOST_VIDEO_BYTES / 2**20:.0f} MB,"
-                    " and a page of that size opens nowhere: give fewer runs"
+                    " too much for a page that a browser opens: give fewer runs"
                 )
             found[run][name] = f"data:{folder.films.kind(name)};base64,{base64.b64encode(content).decode()}"
     return found

@@ -261,7 +261,7 @@ class Session:
             ValueError: there is none.
         """
         if not self._answers:
-            raise ValueError("there is no answer to take back")
+            raise ValueError("there is no answer to undo")
         self._answers.pop()
         self._posteriors.pop()
         self._question = None

@@ -244,7 +244,7 @@ def _ask_in_terminal(chooser: Chooser) -> AnswerFn:
                 return None
             if key in KEYS and (key != "u" or session.answers):
                 return KEYS[key]
-            reason = "there is nothing to take back yet" if key == "u" else f"{visible(key)!r} is none of l r e n u q"
+            reason = "there is no answer to undo yet" if key == "u" else f"{visible(key)!r} is none of l r e n u q"
             console.print(reason, markup=False, highlight=False)
 
     return ask
@@ -265,8 +265,9 @@ def question_table(chooser: Chooser, left: FloatArray, right: FloatArray) -> Sho
         "equal" if a == b else f"{'+' if b > a else ''}{number(b - a)}" for a, b in zip(left, right, strict=True)
     )
     standing = (
-        f"so far row {found.row}, {vector(session.points[found.row])}: {percent(found.probability_within)} that nothing"
-        f" is better by more than {percent(session.settings.limit)}; expected regret {percent(found.expected_regret)}"
+        f"recommended so far: row {found.row}, {vector(session.points[found.row])}; within"
+        f" {percent(session.settings.limit)} of the best with probability {percent(found.probability_within)};"
+        f" expected regret {percent(found.expected_regret)}"
     )
     return ShownTable(
         title=f"Question {count + 1}: which outcome is better?",
@@ -297,10 +298,11 @@ def choice_table(chooser: Chooser, choice: Choice) -> ShownTable:
     """
     session = chooser.session
     errors = chooser.standard_errors(choice.row)
-    ending = "chosen" if choice.finished else "so far"
+    ending = "recommended" if choice.finished else "recommended so far"
     notes = [
-        f"{percent(choice.probability_best)} that it is the best, {percent(choice.probability_within)} that nothing is"
-        f" better by more than {percent(session.settings.limit)}; expected regret {percent(choice.expected_regret)}",
+        f"the best with probability {percent(choice.probability_best)}, within {percent(session.settings.limit)} of the"
+        f" best with probability {percent(choice.probability_within)};"
+        f" expected regret {percent(choice.expected_regret)}",
         *_described_utility(choice, session.objectives),
     ]
     return ShownTable(
@@ -323,7 +325,7 @@ def _described_utility(choice: Choice, objectives: Sequence[str]) -> Iterator[st
         if np.isfinite(least)
     ]
     if required:
-        yield f"it meets what your answers seem to require: {', '.join(required)}"
+        yield f"minimum requirements that your answers imply: {', '.join(required)}"
 
 
 def percent(share: float) -> str:

@@ -195,7 +195,7 @@ class Tune:
     ray: str | None = None
     """Train on a Ray cluster: its address, or auto for the one that this machine belongs to, else a new one."""
     folder: Path = Path("tunings")
-    """Where tunings lie."""
+    """Folder of all tunings."""
 
 
 @dataclass(frozen=True, kw_only=True)

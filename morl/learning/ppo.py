@@ -338,9 +338,10 @@ def ppo_loss(
     policy, ratios = probability_ratios(network, actor, batch)
     values = network.values(critic, inputs_of(batch), memory_of(batch))
     value_loss = clipped_value_loss(values, batch["value"], batch["target"], settings.value_clip_range)
-    loss = policy_loss(ratios, batch) + settings.value_weight * value_loss.mean(dim=(1, 2))
+    # Weights inside of sums: a launch less on a GPU for each term.
+    loss = torch.add(policy_loss(ratios, batch), value_loss.mean(dim=(1, 2)), alpha=settings.value_weight)
     if settings.entropy_weight:
-        loss = loss - settings.entropy_weight * policy.entropy().mean(dim=1)
+        loss = torch.sub(loss, policy.entropy().mean(dim=1), alpha=settings.entropy_weight)
     return loss, ratios
 
 

@@ -49,7 +49,7 @@ class Arguments:
     run: bool = True
     """Train the runs that are missing. --no-run: write pages of what is finished."""
     folder: Path = Path("studies")
-    """Where studies lie."""
+    """Folder of all studies."""
 
 
 def main(arguments: Arguments) -> None:
@@ -153,7 +153,7 @@ def page_of(results: "StudyResults", file: Path) -> str:
         *([introduction, ""] if introduction else []),
         f"The study is [configs/studies/{file.name}](../../configs/studies/{file.name});"
         f" `make results STUDY={file.stem}` trains what is missing and writes this page."
-        " [Tables and statistics](../guide/statistics.md) says how to read it.",
+        " How to read it: [tables and statistics](../guide/statistics.md).",
         "",
         f"Finished: {finished} of {len(results.listed)} runs.",
         "",
@@ -231,20 +231,20 @@ def _provenance(results: "StudyResults") -> str:
     cells: dict[tuple[str, str], list[ListedRun]] = {}
     for run in results.listed:
         cells.setdefault((run.env, run.variant), []).append(run)
-    titles = ["environment", "variant", "seeds", "seeds that are not finished", "commit", "minutes, all seeds"]
+    titles = ["environment", "variant", "seeds", "unfinished seeds", "commit", "minutes, all seeds"]
     rows = []
     for (env, variant), runs in cells.items():
         finished = [measured[run] for run in runs if run in measured]
         missing = [run for run in runs if run not in measured]
-        commits = sorted({str(run.system.get("commit") or "not said") for run in finished})
+        commits = sorted({str(run.system.get("commit") or "unknown") for run in finished})
         minutes = sum(run.wall_seconds for run in finished) / 60.0
         seeds = _seeds([run.listed for run in finished])
         rows.append([env, variant, seeds, _seeds(missing), ", ".join(commits) or "-", f"{minutes:.1f}"])
     machines = Counter(_machine(run.system) for run in measured.values())
     notes = [f"runs on {machine}: {count}" for machine, count in machines.most_common()]
     reasons = Counter(results.unfinished.values()).most_common()
-    notes += [f"runs that are not finished, {reason}: {count}" for reason, count in reasons]
-    notes.append('a "+" behind a commit: files differed from it')
+    notes += [f"unfinished runs, {reason}: {count}" for reason, count in reasons]
+    notes.append('a "+" after a commit: files differed from it')
     return markdown_lines(titles, rows, notes)
 
 

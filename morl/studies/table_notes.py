@@ -24,13 +24,13 @@ def environment_notes(results: "StudyResults") -> list[str]:
     sources: dict[str, list[str]] = {}
     for problem in results.problems:
         sources.setdefault(problem.normalization.source, []).append(problem.label)
-    notes += [f"shares are of {source}: {_named(labels)}" for source, labels in sources.items()]
+    notes += [f"shares are relative to {source}: {_named(labels)}" for source, labels in sources.items()]
     references = {problem.label: problem.reference for problem in results.problems if problem.reference is not None}
     notes.append(f"reference points: {_named([f'{name} {vector(one)}' for name, one in references.items()], '; ')}")
     if any(len(problem.conditioned_shares(variant)) for problem, variant in results.cells()):
         notes.append(
-            f"{CONDITIONED}: the utility that preferences get from the policy conditioned on them, in the evaluation"
-            " that selected, as a share of the best utility; what it lacks to the share of utility is regret"
+            f"{CONDITIONED}: the utility of the network conditioned on each preference, in the evaluation that"
+            " selected policies, as a share of the best utility; its difference from the share of utility is regret"
         )
     few = [
         f"{variant} on {problem.label} ({len(problem.runs[variant])})"
@@ -39,7 +39,7 @@ def environment_notes(results: "StudyResults") -> list[str]:
     ]
     if few:
         notes.append(
-            f"WARNING: fewer than {FEWEST_SEEDS} seeds, so that intervals are too narrow and order may be chance:"
+            f"WARNING: fewer than {FEWEST_SEEDS} seeds, so intervals are too narrow and the order may be chance:"
             f" {_named(few)}"
         )
     for problem in results.problems:
@@ -77,7 +77,7 @@ def _version_notes(results: "StudyResults") -> list[str]:
 
 def _version(system: Mapping[str, object]) -> str:
     """Return version and commit of morl as a run's system.json says them."""
-    return " ".join(str(system[key]) for key in ("morl", "commit") if system.get(key)) or "one that is not said"
+    return " ".join(str(system[key]) for key in ("morl", "commit") if system.get(key)) or "an unknown version"
 
 
 def _counted(versions: Counter[str]) -> str:
@@ -98,7 +98,7 @@ def notes_at(results: "StudyResults", clock: "Clock") -> list[str]:
         for problem in results.problems
         if len(problem.runs) > 1 and not math.isfinite(problem.common_time(clock))
     ]
-    notes = [f"no value, because the others would be a selection: {_named(missing)}"] if missing else []
+    notes = [f"no value, because not all runs have one: {_named(missing)}"] if missing else []
     if unknown:
         notes.append(f"no value, because the evaluations of a run are missing or damaged: {_named(unknown)}")
     return notes
@@ -108,11 +108,12 @@ def aggregate_notes(results: "StudyResults") -> list[str]:
     """Return what a reader of tables over all environments must know: which results they leave out."""
     problems = results.complete_problems
     left_out = [problem.label for problem in results.problems if problem not in problems]
-    notes = [f"without environments that some variant has no finished run on: {_named(left_out)}"] if left_out else []
+    reason = "environments left out, because a variant has no finished run there"
+    notes = [f"{reason}: {_named(left_out)}"] if left_out else []
     notes += [note for problem in problems for note in _step_notes(problem, results.compared)]
     groups = [variant for variant in results.variants if variant not in results.compared]
     if groups:
-        notes.append(f"without runs that an extra row trains for other steps: {_named(groups, '; ')}")
+        notes.append(f"runs left out, because an extra row trains them for other steps: {_named(groups, '; ')}")
     return notes
 
 

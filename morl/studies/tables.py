@@ -40,28 +40,28 @@ class Comparison(NamedTuple):
 ENVIRONMENTS = Comparison(
     "environments",
     "each environment, at the end of each run",
-    "interquartile mean over seeds (95 % bootstrap interval) of the published fronts; steps and minutes are means",
+    "interquartile mean over seeds (95 % bootstrap interval) of the reported fronts; steps and minutes are means",
 )
 EQUAL_STEPS = Comparison(
     "environment_steps",
     "at equal environment steps",
-    "the latest evaluation when training, pre-training and evaluation together had taken as many environment steps",
+    "values of the latest evaluation by that step, counting steps of training, pre-training and evaluation",
 )
 EQUAL_SECONDS = Comparison(
     "wall_seconds",
     "at equal wall clock",
-    "the latest evaluation at that time; comparable where all runs had the same machine to themselves",
+    "values of the latest evaluation by that time; comparable only if each run had the same machine to itself",
 )
 AGGREGATE = Comparison(
     "aggregate",
     "all environments together",
-    "interquartile mean over all runs (95 % stratified bootstrap interval); optimality gap: by how much the shares miss"
-    " 1 on average",
+    "interquartile mean over all runs (95 % stratified bootstrap interval); optimality gap: by how much the shares fall"
+    " short of 1 on average",
 )
 IMPROVEMENT = Comparison(
     "improvement",
     "probability of improvement",
-    "how probable it is that a run of the first is better than a run of the second, mean over environments",
+    "the probability that a run of the first variant is better than a run of the second, averaged over environments",
 )
 
 

@@ -83,13 +83,13 @@ def test_a_session_by_keyboard_alone_finds_the_best_policy(
     page.wait_for_selector(".compare h2:has-text('Question 1')")
     answers = answer_all(page, likes(weights.tolist()))
     assert 1 <= answers <= 25
-    assert page.locator(".compare h2").inner_text() == "This policy serves you best"
+    assert page.locator(".compare h2").inner_text() == "The recommended policy"
     row = page.evaluate(RECOMMENDED)["row"]
     worth = points @ weights
     assert worth.max() - worth[row] < 0.02 * np.ptp(worth)
     assert f"policy(row={row})" in page.locator(".compare pre").inner_text()
     assert f"run.policy(row={row})" in page.locator(".card pre").first.inner_text()
-    assert page.locator(".card h3").inner_text() == "Your answers recommend"
+    assert page.locator(".card h3").inner_text() == "Recommended by your answers"
     assert "expected regret 0." in page.locator(".compare").inner_text()
 
 
@@ -136,7 +136,7 @@ def test_a_reload_in_mid_session_goes_on_where_it_was(opened: Callable[..., Any]
     page.reload()
     page.locator(".plot .main-svg").first.wait_for()
     assert "2 answers, kept in this browser" in page.locator(".compare").inner_text()
-    page.click("text=Go on comparing")
+    page.click("text=Continue comparing")
     page.wait_for_selector(".compare h2:has-text('Question 3')")
     assert pair_of(page) == before
     assert page.locator(".compare p").last.inner_text() == standing
@@ -153,7 +153,7 @@ def test_a_session_of_the_run_folder_is_offered_and_a_saved_file_goes_back(
     run.choose(lambda left, right: next(answers))
     page = opened(run.directory)
     assert "2 answers, of" in page.locator(".compare").inner_text()
-    page.click("text=Go on comparing")
+    page.click("text=Continue comparing")
     page.wait_for_selector(".compare h2:has-text('Question 3')")
     press(page, "l")
     with page.expect_download() as download:
@@ -180,7 +180,7 @@ def test_damaged_sessions_are_noted_and_never_replayed(opened: Callable[..., Any
         )
         page.reload()
         page.locator(".plot .main-svg").first.wait_for()
-        assert page.locator("text=Go on comparing").count() == 0
+        assert page.locator("text=Continue comparing").count() == 0
     page.click("text=Choose by comparing")
     page.wait_for_selector(".compare h2:has-text('Question 1')")
 
@@ -226,7 +226,7 @@ def test_several_runs_take_part_and_beaten_policies_do_not(opened: Callable[...,
 def test_a_single_outcome_is_chosen_at_once(count: int, opened: Callable[..., Any], tmp_path: Path) -> None:
     page = opened(write_run(tmp_path / "run", points=[[3.0, 4.0]] * count))
     page.click("text=Choose by comparing")
-    page.wait_for_selector(".compare h2:has-text('This policy serves you best')")
+    page.wait_for_selector(".compare h2:has-text('The recommended policy')")
     assert "policy(row=0)" in page.locator(".compare pre").inner_text()
 
 

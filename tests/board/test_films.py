@@ -266,7 +266,7 @@ def test_a_page_that_would_open_nowhere_is_not_written(tmp_path: Path, monkeypat
     run = write_run(tmp_path / "run")
     write_films(run, [0, 3])
     monkeypatch.setattr(page, "MOST_VIDEO_BYTES", 1_000)
-    with pytest.raises(ValueError, match="a page of that size opens nowhere"):
+    with pytest.raises(ValueError, match="too much for a page that a browser opens"):
         write_page([run], tmp_path / "page.html", videos=True)
     assert not (tmp_path / "page.html").exists()
 
@@ -374,12 +374,12 @@ def test_two_policies_play_side_by_side(tmp_path: Path, opened: Callable[..., An
     assert section.is_hidden()
     shown.locator(".thumbnail").first.click()
     shown.click("text=Hold to compare")
-    shown.wait_for_selector("text=Choose another policy: it plays here.")
+    shown.wait_for_selector("text=Select another policy: it plays here.")
     shown.locator(".thumbnail").last.click()
     shown.wait_for_function("document.querySelectorAll('.side-by-side video').length === 2")
     captions = section.locator("figcaption").all_inner_texts()
     assert captions[0].startswith("Held: row ")
-    assert captions[1].startswith("Chosen: row ")
+    assert captions[1].startswith("Selected: row ")
     assert captions[0][6:] != captions[1][8:]
     section.locator("figure").first.scroll_into_view_if_needed()  # browsers begin what is in view
     for side in range(2):
@@ -391,7 +391,7 @@ def test_two_policies_play_side_by_side(tmp_path: Path, opened: Callable[..., An
     shown.click("text=Play both from the start")
     times = shown.evaluate("[...document.querySelectorAll('.side-by-side video')].map((v) => v.currentTime)")
     assert max(times) - min(times) < 0.2
-    section.locator("text=Let go").click()
+    section.locator("text=Release").click()
     section.wait_for(state="hidden")
     assert shown.locator(".side-by-side video").count() == 0  # nothing plays where nobody sees it
 
@@ -418,7 +418,7 @@ def test_the_keyboard_alone_is_enough(tmp_path: Path, opened: Callable[..., Any]
     tab_to("Hold to compare")
     shown.keyboard.press("Space")
     shown.wait_for_timeout(200)
-    assert shown.evaluate(label) == "Let go"
+    assert shown.evaluate(label) == "Release"
     shown.locator(".thumbnail[tabindex='0']").focus()
     shown.keyboard.press("ArrowLeft")
     shown.keyboard.press("Enter")
@@ -426,7 +426,7 @@ def test_the_keyboard_alone_is_enough(tmp_path: Path, opened: Callable[..., Any]
     shown.wait_for_timeout(200)
     assert chosen_row(shown) == 4
     captions = shown.locator(".side-by-side figcaption").all_inner_texts()
-    assert captions == ["Held: row 6 of run", "Chosen: row 4 of run"]
+    assert captions == ["Held: row 6 of run", "Selected: row 4 of run"]
     shown.keyboard.press("Home")
     assert "Look at row 0" in shown.evaluate(label)
 
@@ -470,7 +470,7 @@ def test_a_front_of_one_point_and_one_of_200(tmp_path: Path, opened: Callable[..
     shown.click("text=Hold to compare")
     shown.wait_for_timeout(200)
     assert shown.locator(".side-by-side figcaption").all_inner_texts() == ["Held: row 0 of point"]
-    assert "Choose another policy: it plays here." in shown.inner_text(".side-by-side")
+    assert "Select another policy: it plays here." in shown.inner_text(".side-by-side")
     shutil.rmtree(tmp_path / "runs")
     run = write_run(tmp_path / "runs" / "many", points=quarter_circle(200))
     write_films(run, list(range(200)))

@@ -26,7 +26,7 @@ def test_runs_are_found_and_named_after_their_place(tmp_path: Path) -> None:
     (tmp_path / "other" / "events.out.tfevents.1").touch()
     found = find_runs(tmp_path)
     assert sorted(found.runs) == ["a/seed-0", "b"]
-    assert found.notes == {"other": "event files of another tool: no fronts in it"}
+    assert found.notes == {"other": "event files of another tool, without fronts"}
     assert list(find_runs(tmp_path / "b").runs) == ["b"]  # --logdir may name a run itself
 
 

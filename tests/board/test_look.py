@@ -231,7 +231,7 @@ def test_arrows_and_buttons_are_drawn(opened: Callable[..., Any], tmp_path: Path
     page = opened(tmp_path / "runs")
     arrows = page.locator("table.indicators thead svg")
     labels = [arrow.get_attribute("aria-label") for arrow in arrows.all()]
-    assert labels == ["more is better", "more is better", "less is better", "more is better"]
+    assert labels == ["higher is better", "higher is better", "lower is better", "higher is better"]
     assert page.locator(".curves .annotation-arrow-g").count() == 4
     assert page.locator(".time button svg").count() == 1
     page.click(".time button")
@@ -291,7 +291,7 @@ def test_without_runs_it_says_so(opened: Callable[..., Any], tmp_path: Path) -> 
     (run / "config.toml").touch()
     (run / "system.json").touch()
     page = opened(tmp_path / "runs", drawn=False)
-    assert "No run has a front yet: its first evaluation makes one. 1 without a front" in page.inner_text(".chart")
+    assert "No run has a front yet: the first evaluation makes one. 1 without a front" in page.inner_text(".chart")
     assert "Loading" not in page.inner_text("body")
 
 
@@ -299,7 +299,7 @@ def test_one_objective_and_one_point_are_explained(opened: Callable[..., Any], t
     write_run(tmp_path / "runs" / "point", points=[[3.0, 4.0]], steps=[10])
     write_run(tmp_path / "runs" / "one-objective", points=[[3.0], [5.0]], objectives=["score"], env="one-v0")
     page = opened(tmp_path / "runs")
-    assert page.inner_text(".chart-note") == "This front is a single point: there is nothing to trade yet."
+    assert page.inner_text(".chart-note") == "This front is a single point: there is no trade-off yet."
     page.click(".others summary")
     note = page.inner_text(".others .note")
     assert note == "front.json has one objective, score, and a front needs at least two; its best return is 5"

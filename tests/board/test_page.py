@@ -156,7 +156,7 @@ def test_the_time_slider_replays_training(visit: Callable[..., Any], runs: Path)
     page.wait_for_selector(f".time output:text-is('step {first['training_steps']:,}')")
     drawn = inside(page, "scene.js", "m.clouds().find((cloud) => cloud.name === 'real/seed-0').points.shape[0]")
     assert drawn == len(first["points"])
-    page.wait_for_selector(".card:has-text('reported front only')")
+    page.wait_for_selector(".card:has-text('policies of its reported front')")
     page.locator("#time").focus()
     page.keyboard.press("End")
     page.wait_for_selector(".time output:has-text('reported')")
@@ -239,9 +239,9 @@ def test_other_utilities_and_picking_by_hand(visit: Callable[..., Any]) -> None:
     page.wait_for_selector(".alternatives")
     before = marked(page)
     page.click(".alternatives button >> nth=0")
-    page.wait_for_selector("text=Policy picked by hand")
+    page.wait_for_selector("text=Policy selected by hand")
     assert marked(page)["returns"] != before["returns"]
-    page.click("text=Back to the best one")
+    page.click("text=Back to the best policy")
     assert marked(page) == before
 
 
@@ -354,7 +354,7 @@ def test_everything_is_reached_with_the_keyboard(visit: Callable[..., Any]) -> N
     page.focus(".plot")
     before = marked(page)
     page.keyboard.press("ArrowRight")
-    page.wait_for_selector("text=Policy picked by hand")
+    page.wait_for_selector("text=Policy selected by hand")
     assert marked(page)["returns"][0] >= before["returns"][0]
     page.keyboard.press("ArrowLeft")
     assert marked(page) == before
@@ -395,7 +395,7 @@ def test_thousands_of_points_are_painted(env: str, views: list[str], visit: Call
         page.wait_for_selector(".tooltip:not([hidden])")
         page.mouse.down()
         page.mouse.up()
-        page.wait_for_selector("text=Policy picked by hand")
+        page.wait_for_selector("text=Policy selected by hand")
 
 
 def test_it_refreshes_as_runs_grow(visit: Callable[..., Any], runs: Path) -> None:

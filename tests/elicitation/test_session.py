@@ -159,7 +159,7 @@ def test_a_session_is_replayed_exactly_and_undo_is_as_if_never_answered() -> Non
     session.undo()
     assert session.question == shorter.question != again.question
     assert session.recommendation == shorter.recommendation
-    with pytest.raises(ValueError, match="no answer to take back"):
+    with pytest.raises(ValueError, match="no answer to undo"):
         Session(points).undo()
 
 

@@ -80,7 +80,7 @@ def test_a_session_is_saved_after_each_answer_and_goes_on(run: Run) -> None:
 def test_undo_takes_an_answer_back(run: Run) -> None:
     script = iter(["left", "right", "undo", "undo", None])
     assert run.choose(lambda left, right: next(script)).questions == 0
-    with pytest.raises(ValueError, match="no answer to take back"):
+    with pytest.raises(ValueError, match="no answer to undo"):
         run.choose(lambda left, right: "undo")
 
 
@@ -154,7 +154,7 @@ def test_a_front_of_one_point_needs_no_question(tmp_path: Path, morl_cli: Cli) -
     run = write_run(tmp_path / "run", points=[[1.0, 2.0]])
     code, printed, complaint = morl_cli("choose", run)
     assert code == 0, complaint
-    assert "After 0 answers, chosen: row 0" in printed
+    assert "After 0 answers, recommended: row 0" in printed
     assert not (run / "choose.json").exists()
 
 
@@ -162,17 +162,17 @@ def test_lines_of_a_pipe_answer(run: Run, morl_cli: Cli, monkeypatch: pytest.Mon
     monkeypatch.setattr(sys, "stdin", io.StringIO("u\nx\nL\nleft\nu\nr\nn\nq\n"))
     code, printed, complaint = morl_cli("choose", run.directory)
     assert code == 0, complaint
-    assert "there is nothing to take back yet" in printed
+    assert "there is no answer to undo yet" in printed
     assert "'x' is none of l r e n u q" in printed
     assert "Question 4: which outcome is better?" in printed
-    assert "After 3 answers, so far: row" in printed
+    assert "After 3 answers, recommended so far: row" in printed
     assert "policy = morl.load(" in printed
     answers = parse_session((run.directory / "choose.json").read_bytes()).answers
     assert [one.answer for one in answers] == ["left", "right", "neither"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     code, printed, complaint = morl_cli("choose", run.directory)
     assert code == 2
-    assert "After 3 answers, so far: row" in printed
+    assert "After 3 answers, recommended so far: row" in printed
     assert "no more answers on standard input" in complaint
 
 

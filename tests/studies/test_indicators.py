@@ -62,7 +62,7 @@ def test_reference_points_become_common(tmp_path: Path) -> None:
     (problem,) = read_results(write_record(root, runs)).problems
     assert [run.values["hypervolume"] for run in problem.runs["a"]] == [100.0, 100.0]
     assert problem.reference == (-1.0, -1.0)
-    assert "seed 0: its reference point is another" in " ".join(problem.notes)
+    assert "seed 0: its reference point differs" in " ".join(problem.notes)
 
 
 def test_all_steps_count_and_equal_steps_are_those_that_every_run_has_reached(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_no_value_is_of_those_runs_alone_that_were_evaluated_early(tmp_path: Pat
         assert None not in table.rows[1].estimates.values()
         assert [column.cells[0] for column in table.shown.columns if "share" in column.title] == ["-", "-"]
         assert table.shown.notes[1:] == (
-            "no value, because the others would be a selection: 2 of 3 runs of a on x-v0 had no evaluation by then",
+            "no value, because not all runs have one: 2 of 3 runs of a on x-v0 had no evaluation by then",
         )
 
 
@@ -190,7 +190,8 @@ def test_runs_of_other_steps_are_a_group_of_their_own(tmp_path: Path) -> None:
     before = {table.kind.name: table for table in alone.tables}
     for name in ("aggregate", "improvement"):
         assert tables[name].rows == before[name].rows
-        assert "without runs that an extra row trains for other steps: a, 6,000 steps" in tables[name].shown.notes
+        note = "runs left out, because an extra row trains them for other steps: a, 6,000 steps"
+        assert note in tables[name].shown.notes
     assert not any("seeds have different numbers" in note for problem in results.problems for note in problem.notes)
     drawn = [axes.get_title() for axes in study_figure(results).axes if axes.axison]
     assert drawn == ["x-v0", "y-v0", "performance profile"]

@@ -51,7 +51,7 @@ def test_a_page_says_what_was_run_where_and_by_which_commit(tmp_path: Path) -> N
     assert "| x-v0 | a | 0 to 4 | - | abc | 1.0 |" in page
     assert "| x-v0 | b | 0, 1, 2, 4 | 3 | abc | 0.8 |" in page
     assert "- runs on a processor, 2 cores (Python 3.11, morl 0.1.0, numpy 2): 9" in page
-    assert "- runs that are not finished, no front yet: 1" in page
+    assert "- unfinished runs, no front yet: 1" in page
     assert "WARNING: fewer than 5 seeds" in page
     assert (tmp_path / "toys.png").read_bytes().startswith(b"\x89PNG")
 

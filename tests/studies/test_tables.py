@@ -78,7 +78,7 @@ def test_terminals_of_any_width_show_every_share(study: Path, width: int) -> Non
 
 def test_notes_say_what_is_normalized_and_counted(study: Path) -> None:
     text = shown(tables_of(study), 1_000)
-    assert "shares are of the best front of all runs together (8 points): task-0-v0, task-1-v0" in text
+    assert "shares are relative to the best front of all runs together (8 points): task-0-v0, task-1-v0" in text
     assert "reference points: task-0-v0 (0, 0); task-1-v0 (0, 0)" in text
     assert "WARNING" not in text
 
@@ -100,7 +100,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         (tmp_path / "s" / "b" / "x-v0" / f"seed-{seed}" / "front.json").unlink()
     text = shown(tables_of(file), 1_000)
     assert "2 of 15 runs are not in these tables: 2 no front yet" in text
-    assert "without environments that some variant has no finished run on: y-v0" in text
+    assert "environments left out, because a variant has no finished run there: y-v0" in text
     assert "b on x-v0 (3)" in text
 
 
@@ -113,7 +113,7 @@ def test_runs_of_several_versions_are_said(tmp_path: Path) -> None:
     (folder / "seed-2" / "system.json").unlink()
     notes = tables_of(file).tables[0].shown.notes
     assert (
-        "runs were made by 3 versions of morl: 0.1.0 abc (3 runs), 0.1.0 def+ (2 runs), one that is not said (1 run)"
+        "runs were made by 3 versions of morl: 0.1.0 abc (3 runs), 0.1.0 def+ (2 runs), an unknown version (1 run)"
         in notes
     )
     assert "runs were made by 2 versions of numpy: 2 (4 runs), 1 (1 run)" in notes

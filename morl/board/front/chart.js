@@ -66,7 +66,7 @@ function drawScene(drawing, empty) {
   const scene = { clouds: shown, groups: groups(shown), ranges: drawing.ranges, objectives: problem().objectives, problem: problem() };
   const figure = VIEWS[state.view].draws.figure(scene);
   drawing.note.textContent = state.error || figure.painted?.note || loneliness(shown);
-  drawing.plot.setAttribute("aria-label", `Pareto fronts of ${shown.length} runs. ${state.view === "space" ? space.KEYS : "Arrow keys: look at one policy after the other."}`);
+  drawing.plot.setAttribute("aria-label", `Pareto fronts of ${shown.length} runs. ${state.view === "space" ? space.KEYS : "Arrow keys show one policy after the other."}`);
   if (state.plotly) {
     drawFigure(drawing, scene, figure);
   } else {
@@ -113,10 +113,10 @@ function reasonForNothing() {
   if (!state.loaded) return "Loading …";
   if (!problem()) return reasonForNoRuns();
   if (!state.selected.size) return "No run is selected. Tick one in the list.";
-  if (state.step === null && hasNoPoints()) return "The front has no point yet: no policy was found that counts.";
+  if (state.step === null && hasNoPoints()) return "The front has no point yet.";
   if (!state.plotly) return "Loading …";
   if (state.step !== null) return "No selected run had a front at this step yet.";
-  if (state.fold) return "This page holds the fold of all seeds of a setting: select all of them, or none.";
+  if (state.fold) return "This page has the seeds of a setting folded all together only: select all of them, or none.";
   return "Loading …";
 }
 
@@ -127,14 +127,14 @@ function hasNoPoints() {
 
 function reasonForNoRuns() {
   const { others, logdir } = state.listing;
-  if (others.length) return `No run has a front yet: its first evaluation makes one. ${others.length} without a front in the list on the left.`;
+  if (others.length) return `No run has a front yet: the first evaluation makes one. ${others.length} without a front in the list on the left.`;
   return logdir ? `There are no runs in ${logdir} yet: morl train AGENT ENV --run-dir FOLDER starts one.` : "There are no runs to show.";
 }
 
 /** Returns a sentence where every front is a single point; nothing otherwise. */
 function loneliness(shown) {
   if (shown.some(({ points }) => points.shape[0] !== 1)) return "";
-  return shown.length === 1 ? "This front is a single point: there is nothing to trade yet." : "Each front is a single point: there is nothing to trade within a run yet.";
+  return shown.length === 1 ? "This front is a single point: there is no trade-off yet." : "Each front is a single point: there is no trade-off within a run yet.";
 }
 
 /** Returns the chosen policy and its alternatives; the pair that the user is asked about instead of these. */

@@ -11,7 +11,7 @@ import { UTILITIES } from "./utilities.js";
 
 export function choosePanel() {
   const controls = element("div");
-  const empty = element("p", { class: "empty" }, "The policy that serves a preference best is shown here once a run has a front.");
+  const empty = element("p", { class: "empty" }, "The best policy for a preference is shown here once a run has a front.");
   const exports = exportButtons();
   const normalize = normalizeSwitch();
   const facts = element("div", { "aria-live": "polite" });
@@ -54,10 +54,10 @@ function normalizeSwitch() {
     const { scales, given } = commonScales();
     const units = problem().objectives.map((name, k) => `${formatted(scales[k], 3)} ${name}`).join(", ");
     const source = given ? "as the environment states" : "the range of the points shown";
-    hint.textContent = box.checked ? `Worth the same: ${units} (${source}).` : "Weights count returns as they are.";
+    hint.textContent = box.checked ? `Equally valuable: ${units} (${source}).` : "Weights apply to returns as they are.";
   });
   listen(["listing", "fronts", "problem", "selected", "normalized"], redraw);
-  const title = "Divide returns by what is worth the same in each objective before weights count them";
+  const title = "Divide returns by equally valuable amounts of the objectives before weights apply";
   return element("div", { class: "switch" }, element("label", { for: "normalized", title }, box, " Normalize objectives"), hint);
 }
 
@@ -138,16 +138,16 @@ function policyCard({ best, alternatives, byHand }) {
   const extent = extents(seedClouds());
   const errors = rowOf(best.cloud.standard_errors, best.row);
   const facts = [
-    ["Run", best.run.name], ["Policy", id === undefined || id < 0 ? "not said" : String(id)],
-    ["Trained for", preferenceText(best)], ["Utility", formatted(reportedUtility(best))],
+    ["Run", best.run.name], ["Policy", id === undefined || id < 0 ? "unknown" : String(id)],
+    ["Its preference", preferenceText(best)], ["Utility", formatted(reportedUtility(best))],
   ];
   return [
-    element("h3", {}, byHand ? (isRecommended(best) ? "Your answers recommend" : "Policy picked by hand") : "Serves it best"),
-    byHand ? element("button", { class: "quiet", onclick: () => change({ picked: null }) }, "Back to the best one") : null,
+    element("h3", {}, byHand ? (isRecommended(best) ? "Recommended by your answers" : "Policy selected by hand") : "Best policy for this preference"),
+    byHand ? element("button", { class: "quiet", onclick: () => change({ picked: null }) }, "Back to the best policy") : null,
     element("dl", { class: "returns" }, objectives.map((name, k) => [element("dt", { title: name }, name), element("dd", { title: String(best.returns[k]) }, withError(best.returns[k], errors?.[k], extent[k]))])),
     element("dl", { class: "facts" }, facts.map(([name, value]) => [element("dt", {}, name), element("dd", { title: value }, value)])),
-    best.cloud.choice_points ? element("p", { class: "hint small" }, "Chosen by its returns in other episodes than those reported here: the best of noisy numbers is not reached again.") : null,
-    missesMinimum(best) ? element("p", { class: "note" }, "In the episodes reported here, it misses a minimum that it met in those it was chosen by.") : null,
+    best.cloud.choice_points ? element("p", { class: "hint small" }, "Selected by its returns in other episodes than those reported here: the highest of several noisy returns is usually too high.") : null,
+    missesMinimum(best) ? element("p", { class: "note" }, "It met every minimum in the episodes that selected it, but misses one in the episodes reported here.") : null,
     ...loadLines(best, byHand),
     alternatives.length ? alternativesTable(best, alternatives, objectives, extent) : null,
   ].filter(Boolean);
@@ -187,7 +187,7 @@ function alternativesTable(best, alternatives, objectives, extent) {
     element("td", {}, element("button", { class: "quiet", "aria-label": `Look at alternative ${index + 1}, of ${run.name}`, title: run.name, onclick: () => change({ picked: { run: run.name, row } }) }, `${index + 2}.`));
   return element(
     "table", { class: "alternatives" },
-    element("caption", {}, best.cloud.choice_points ? "What the next best would trade (utility: in the episodes that choose)" : "What the next best would trade"),
+    element("caption", {}, best.cloud.choice_points ? "What the next best policies gain and lose (utility: in the episodes that select)" : "What the next best policies gain and lose"),
     element("thead", {}, line("", alternatives.map(pick))),
     element(
       "tbody", {},
@@ -212,8 +212,8 @@ function differences(line, name, values, rounding) {
 
 /** Returns the lines that load and evaluate a policy, each with a button that copies it. */
 function loadLines(best, byHand) {
-  if (state.step !== null) return [element("p", { class: "hint" }, "This is how training stood at an earlier step: a run keeps the policies of its reported front only.")];
-  if (!best.run.loadable) return [element("p", { class: "hint" }, "This run's front.json cannot be read: its policies cannot be loaded by preference.")];
+  if (state.step !== null) return [element("p", { class: "hint" }, "This is the front at an earlier step: a run keeps only the policies of its reported front.")];
+  if (!best.run.loadable) return [element("p", { class: "hint" }, "This run's front.json cannot be read, so its policies cannot be loaded by preference.")];
   const { rows } = best.cloud;
   const whole = rows.values[rows.values.length - 1] === rows.values.length - 1;
   const chosen = rowOfRun(best.cloud);
@@ -246,7 +246,7 @@ function filterControls() {
     element("div", { class: "limit pair" }, element("span", { title: name }, name), field(name, k, 0, "from"), field(name, k, 1, "to")),
   );
   const clear = element("button", { class: "quiet", onclick: () => change({ filter: [] }) }, "Show all");
-  const details = element("details", {}, element("summary", {}, "Filter: drag a box in a chart, or type"), rows, clear);
+  const details = element("details", {}, element("summary", {}, "Filter: drag a box in a chart, or type limits"), rows, clear);
   const show = () => {
     updates.forEach((update) => update());
     clear.disabled = !isFiltered();

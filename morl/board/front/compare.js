@@ -174,10 +174,10 @@ function invitation() {
   const fresh = element("button", { onclick: focusAfter(() => begin([], DEFAULTS)), disabled: state.step !== null }, found ? "Start over" : "Choose by comparing");
   const hint = state.step !== null
     ? "Comparing works with the reported fronts: move the time slider to its end."
-    : "Look at two outcomes at a time and say which is better. A few answers tell which policy serves you best.";
+    : "Compare two outcomes at a time: after a few answers one policy is recommended.";
   if (!found || state.step !== null) return [element("div", { class: "row" }, fresh, element("span", { class: "hint small" }, hint))];
   const { limit, seed, particles, response, answers } = found.record;
-  const resume = element("button", { onclick: focusAfter(() => begin(answers, { limit, seed, particles, response })) }, "Go on comparing");
+  const resume = element("button", { onclick: focusAfter(() => begin(answers, { limit, seed, particles, response })) }, "Continue comparing");
   return [element("div", { class: "row" }, resume, fresh, element("span", { class: "hint small" }, `${counted(answers.length)}, ${found.from}.`))];
 }
 
@@ -204,7 +204,7 @@ function tools(count) {
   const name = () => saveFile("choose.json", "application/json", `${JSON.stringify(active.session.record(problem().objectives), null, 1)}\n`);
   return [
     element("button", { class: "quiet", onclick: () => answer("undo"), disabled: !count, title: "U" }, "Undo"),
-    element("button", { class: "quiet", onclick: name, disabled: !count, title: "Write choose.json: in the run folder, morl choose goes on with it" }, "Save"),
+    element("button", { class: "quiet", onclick: name, disabled: !count, title: "Write choose.json: in the run folder, morl choose continues it" }, "Save"),
     element("button", { class: "quiet", onclick: stop }, "Close"),
   ];
 }
@@ -254,12 +254,12 @@ function standing() {
   const { row, probabilityBest, probabilityWithin, expectedRegret } = session.recommendation;
   if (policies.length === 1) return "There is one policy to choose from.";
   const left = policies.length - session.rows.length;
-  const parts = [session.answers.length ? `${counted(session.answers.length)} so far` : "Keys: L, R, E, N answer, U takes back"];
+  const parts = [session.answers.length ? `${counted(session.answers.length)} so far` : "Keys: L, R, E and N answer, U undoes"];
   if (session.answers.length) {
     const limit = percent(session.settings.limit);
-    parts.push(`recommended is ${nameOf(policies[row])}`, `the best with probability ${percent(probabilityBest)}, within ${limit} of the best with ${percent(probabilityWithin)}`, `expected regret ${percent(expectedRegret)}`);
+    parts.push(`recommended: ${nameOf(policies[row])}`, `the best with probability ${percent(probabilityBest)}, within ${limit} of the best with ${percent(probabilityWithin)}`, `expected regret ${percent(expectedRegret)}`);
   }
-  if (left > 0) parts.push(`${formatted(session.rows.length)} of ${formatted(policies.length)} outcomes take part, those that differ`);
+  if (left > 0) parts.push(`${formatted(session.rows.length)} of ${formatted(policies.length)} outcomes differ from each other and are compared`);
   return `${parts.join("; ")}.`;
 }
 
@@ -270,7 +270,7 @@ function nameOf({ run, cloud, row }) {
 function finalHeading() {
   const { session } = active;
   const enough = session.recommendation.expectedRegret < session.settings.limit;
-  return enough ? "This policy serves you best" : "All pairs have been compared: this policy serves you best";
+  return enough ? "The recommended policy" : "All pairs have been compared: the recommended policy";
 }
 
 /** Returns the recommended policy with its reported returns and the line that loads it. */
@@ -285,7 +285,7 @@ function resultLine() {
   return element(
     "div", { class: "result" }, element("p", {}, element("strong", {}, nameOf(policy)), `: ${returns}`), about ? element("p", { class: "hint small" }, about) : null,
     policy.run.loadable ? copyLine("Python", line) : null,
-    policy.run.loadable ? element("p", { class: "hint small" }, `Save writes choose.json; in a terminal, morl choose ${quoted(policy.run.directory)} --session choose.json goes on with it.`) : null,
+    policy.run.loadable ? element("p", { class: "hint small" }, `Save writes choose.json; in a terminal, morl choose ${quoted(policy.run.directory)} --session choose.json continues it.`) : null,
   );
 }
 
@@ -297,5 +297,5 @@ function describedUtility() {
 /** Returns the film of a policy; null where it has not been recorded. */
 function filmOf({ run, row }) {
   const recording = recordingOf(run, row);
-  return recording && player(run, recording, `What ${run.name}, row ${row}, does`);
+  return recording && player(run, recording, `Video of ${run.name}, row ${row}`);
 }

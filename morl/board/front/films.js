@@ -55,7 +55,7 @@ function nameOf(policy) {
 /** Returns the line that records a policy, with what is the matter. */
 function howToRecord(policy) {
   const damaged = state.films[policy.run.name]?.damaged[policy.row];
-  const words = damaged ?? (offline ? "No recording in this page. This line makes one:" : "Not recorded yet. This line does it:");
+  const words = damaged ?? (offline ? "This page has no recording of it. This command makes one:" : "Not recorded yet. This command records it:");
   const line = `morl watch ${quoted(policy.run.directory)} --row ${rowInRun(policy)} --record`;
   return [element("p", { class: damaged ? "note" : "hint small" }, words), copyLine("Shell", line)];
 }
@@ -68,7 +68,7 @@ function isHeld(policy) {
 function filmAndCaption(policy) {
   const recording = recordingOf(policy.run, policy.row);
   if (!recording) return howToRecord(policy);
-  return [player(policy.run, recording, `What ${nameOf(policy)} does`), element("p", { class: "hint small" }, filmCaption(recording))];
+  return [player(policy.run, recording, `Video of ${nameOf(policy)}`), element("p", { class: "hint small" }, filmCaption(recording))];
 }
 
 /** Returns what tells the film of a policy from another one. */
@@ -92,7 +92,7 @@ export function cardFilm() {
     usable = best && state.step === null && best.run.loadable ? best : null;
     hold.hidden = !usable;
     const held = usable !== null && isHeld(usable);
-    hold.textContent = held ? "Let go" : "Hold to compare";
+    hold.textContent = held ? "Release" : "Hold to compare";
     hold.setAttribute("aria-pressed", String(held));
     const key = JSON.stringify(filmKey(usable));
     if (key === shown) return;
@@ -227,7 +227,7 @@ export function sideBySide() {
   const films = [element("figure"), element("figure")];
   const differences = element("div", { class: "scroll" });
   const again = element("button", { onclick: () => restart(films) }, picture("play"), " Play both from the start");
-  const release = element("button", { class: "quiet", onclick: () => change({ held: null }) }, "Let go");
+  const release = element("button", { class: "quiet", onclick: () => change({ held: null }) }, "Release");
   const section = element(
     "section", { "aria-label": "Side by side", hidden: true },
     element("h2", {}, "Side by side"), element("div", { class: "side-by-side" }, films), element("div", { class: "row" }, again, release), differences,
@@ -242,8 +242,8 @@ export function sideBySide() {
       if (key === shown[side]) return;
       shown[side] = key;
       if (key === "") films[side].replaceChildren();
-      else if (key === "alone") films[side].replaceChildren(element("p", { class: "hint" }, "Choose another policy: it plays here."));
-      else films[side].replaceChildren(element("figcaption", {}, side ? "Chosen: " : "Held: ", nameOf(policy)), ...filmAndCaption(policy));
+      else if (key === "alone") films[side].replaceChildren(element("p", { class: "hint" }, "Select another policy: it plays here."));
+      else films[side].replaceChildren(element("figcaption", {}, side ? "Selected: " : "Held: ", nameOf(policy)), ...filmAndCaption(policy));
     });
     again.hidden = films.some((film) => !film.querySelector("video"));
     differences.replaceChildren(...(section.hidden || alone ? [] : [differenceTable(pair)]));
@@ -270,7 +270,7 @@ function differenceTable([held, chosen]) {
       [held, chosen].map(({ returns }) => element("td", {}, withError(returns[k], 0, extent[k]))), element("td", { class: equal ? "" : change > 0 ? "gain" : "loss" }, text),
     );
   };
-  const head = ["", "held", "chosen", "difference"].map((text) => element("th", { scope: "col" }, text));
+  const head = ["", "held", "selected", "difference"].map((text) => element("th", { scope: "col" }, text));
   return element(
     "table", { class: "differences" }, element("caption", {}, "Reported returns"),
     element("thead", {}, element("tr", {}, head)), element("tbody", {}, problem().objectives.map(row)),

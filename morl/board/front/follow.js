@@ -196,7 +196,7 @@ function table() {
 /** Returns an arrow in the direction that is better. */
 function direction(name) {
   const better = DIRECTION[name];
-  return better ? [" ", picture(better, better === "up" ? "more is better" : "less is better")] : null;
+  return better ? [" ", picture(better, better === "up" ? "higher is better" : "lower is better")] : null;
 }
 
 function foldedRows() {

@@ -61,7 +61,7 @@ function toolbar() {
   };
   listen(["listing", "problem", "view"], redraw);
   redraw();
-  const title = "Each setting's seeds as one: best, median and worst attainment surface, interquartile means with 95 % intervals";
+  const title = "Combine the seeds of each setting: best, median and worst attainment surface, interquartile means with 95 % intervals";
   return element("div", { class: "row toolbar" }, views, element("label", { for: "fold", title }, fold, " Fold seeds"));
 }
 

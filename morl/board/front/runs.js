@@ -43,13 +43,13 @@ function drawProblems(select, facts) {
   );
   const shown = problem();
   facts.textContent = shown
-    ? `${shown.objectives.length} objectives, more is better; returns discounted by ${formatted(shown.discount)}${shown.known_front ? "; known front in grey" : ""}${boundsSaid()}`
+    ? `${shown.objectives.length} objectives, higher is better; returns discounted by ${formatted(shown.discount)}${shown.known_front ? "; known front in gray" : ""}${boundsSaid()}`
     : "";
 }
 
 function boundsSaid() {
   const texts = bounds().map(({ objective, text }) => `${problem().objectives[objective]} ${text}`);
-  return texts.length ? `; dashed: ${texts.join(", ")} (constraints; shaded: what breaks them)` : "";
+  return texts.length ? `; dashed: ${texts.join(", ")} (constraints; shaded: violated)` : "";
 }
 
 function drawKeepingFocus(list) {

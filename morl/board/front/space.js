@@ -9,7 +9,7 @@ import { axisLayout, chartLayout, colours } from "./theme.js";
 /** Points of a group that share one of this many cells in each direction are drawn once. */
 const CELLS = 150;
 
-export const KEYS = "Arrow keys turn it.";
+export const KEYS = "Arrow keys rotate it.";
 const FROM = { eye: { x: 1.55, y: 1.45, z: 0.85 }, center: { x: 0, y: 0, z: -0.14 } }; // whence the scene is seen
 
 let drawnRanges = null; // of the axes; a graphics processor computes in 32 bits, so that points are drawn between 0 and 1

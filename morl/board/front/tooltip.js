@@ -21,7 +21,7 @@ export function showTooltip([cloud, row], event) {
     element("strong", {}, cloud.name),
     ...[pointedAt(cloud, row)].filter(Boolean),
     element("dl", {}, problem().objectives.map((name, k) => [element("dt", {}, name), element("dd", {}, withError(returns[k], errors?.[k], extent[k]))])),
-    ...(id >= 0 ? [element("span", {}, `policy ${id}; click to look at it`)] : []),
+    ...(id >= 0 ? [element("span", {}, `policy ${id}; click to select it`)] : []),
   );
   box.hidden = false;
   const { width, height } = box.getBoundingClientRect();
