@@ -16,9 +16,6 @@ from morl.protocols import FloatArray
 NEAR = 0.2
 """Share of a bound's size within which an archived policy may keep it, or not: evaluations of few episodes err."""
 
-SAFE = 2.5
-"""Slack, in units of `NEAR` times the bound, from which on a policy is sure to keep it."""
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -72,7 +69,7 @@ def prune_archive(
         near = bound_margins(constraints, points)
         if (near > -1.0).any():
             rows = rows[near > -1.0]
-            columns = np.column_stack([columns, np.minimum(near, SAFE)])
+            columns = np.column_stack([columns, np.minimum(near, 1.0)])
         else:
             columns = np.column_stack([columns, -violations(constraints, points).max(axis=1)])
     if reference_point is not None:
