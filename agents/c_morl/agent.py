@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
 from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
+from morl.agents.c_morl.bounds import FIRST_MULTIPLIER, bounds_of
 from morl.agents.c_morl.config import Config
-from morl.agents.c_morl.constraints import bounds_of, parse_constraints, violation_report, violations
+from morl.agents.c_morl.constraints import parse_constraints, violation_report, violations
 from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
@@ -240,7 +241,7 @@ class CMORL:
             if self.stage.tasks.rollout.full:
                 self._update()  # PPO, or C-MORL-IPO, -CPO or Lagrangian, of all tasks at once
                 if self.stage.snapshot_due:
-                    self._archive(self.stage.snapshots(self.next_id), evaluate)
+                    self.stage.tasks.bounds.measure(self._archive(self.stage.snapshots(self.next_id), evaluate))
                 if self.stage.finished and not self.pending:
                     self._archive(self._interpolations(), evaluate)
             yield
@@ -299,19 +300,18 @@ class CMORL:
         chosen = [ids[row] for row in select_policies(points, count, before)]
         self.selected = [policy_id for policy_id in self.selected if policy_id in ids]
         self.selected += sorted(set(chosen) - set(self.selected))
-        solver = extension_solver(self.config)
-        targets = self.setup.targets[:1] if solver.objectives_in_turn else self.setup.targets
+        targets = self.setup.targets[:1] if extension_solver(self.config).objectives_in_turn else self.setup.targets
         return [Task(policy_id, target) for policy_id in chosen for target in targets]
 
-    def _archive(self, candidates: list[Snapshot], evaluate: Evaluate) -> None:
-        """Evaluate candidates side by side, and keep those that the archive has room for."""
+    def _archive(self, candidates: list[Snapshot], evaluate: Evaluate) -> FloatArray:
+        """Evaluate candidates side by side, keep those that the archive has room for, and return all returns."""
         if not candidates:
-            return
+            return np.zeros((0, self.num_objectives))
         for snapshot in candidates:
             self._add(snapshot)
         ids = np.array([snapshot.policy_id for snapshot in candidates])
         preferences = np.stack([snapshot.preference for snapshot in candidates])
-        returns = evaluate(preferences, self.config.snapshot_episodes, ids)
+        returns = evaluate(preferences, self.stage.tasks.measurement_episodes, ids)
         self.next_id += len(candidates)
         for snapshot, row in zip(candidates, returns, strict=True):
             self.snapshots[snapshot.policy_id] = replace(snapshot, returns=row)
@@ -328,6 +328,7 @@ class CMORL:
         needed = {*self.archive, *(task.policy_id for task in self.pending)}
         self.snapshots = {policy_id: snapshot for policy_id, snapshot in self.snapshots.items() if policy_id in needed}
         self.bank.keep(needed)
+        return returns
 
     def _interpolations(self) -> list[Snapshot]:
         """Return the policies half-way between neighbours of the archive, where `interpolate` asks for them."""
@@ -342,7 +343,7 @@ class CMORL:
                 returns=unknown,
                 preference=unknown,
                 learning_rate=self.config.extension_learning_rate,
-                multipliers=np.zeros(self.num_objectives),
+                multipliers=np.full(self.num_objectives, FIRST_MULTIPLIER),
             )
             for policy_id, state in enumerate(states, self.next_id)
         ]
@@ -388,9 +389,9 @@ class CMORL:
         """Keep an untrained policy for each preference [policy, objective]."""
         states = initial_states(self.network, len(preferences), self.setup.sizes, derived_seed(self.seed, "networks"))
         unknown = np.full(self.num_objectives, np.nan)
-        no_multipliers = np.zeros(self.num_objectives)
+        first = np.full(self.num_objectives, FIRST_MULTIPLIER)
         for policy_id, (state, preference) in enumerate(zip(states, preferences, strict=True)):
-            self._add(Snapshot(policy_id, state, unknown, preference, self.config.learning_rate, no_multipliers))
+            self._add(Snapshot(policy_id, state, unknown, preference, self.config.learning_rate, first))
 
     def _add(self, snapshot: Snapshot) -> None:
         """Keep a snapshot, and let it act."""

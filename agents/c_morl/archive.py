@@ -13,6 +13,9 @@ from morl.learning.population import TrainingState
 from morl.pareto import ParetoArchive, crowding_distance, non_dominated
 from morl.protocols import FloatArray
 
+NEAR = 0.2
+"""Share of a bound's size within which an archived policy may keep it, or not: evaluations of few episodes err."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -44,9 +47,12 @@ def prune_archive(
 ) -> list[int]:
     """Return the rows of returns [n, objective] that an archive keeps, ascending.
 
-    The filters, in this order: points that satisfy all constraints (where there is none, the smallest violations count
-    as one more objective); points better than the reference point in every objective without a constraint (where there
-    is none, all); non-dominated points without near duplicates; the `capacity` least crowded.
+    The filters, in this order: points that satisfy all constraints, or break them by a fifth of the bound at most
+    (where there is none, all); points better than the reference point in every objective without a constraint (where
+    there is none, all); non-dominated points without near duplicates; the `capacity` least crowded.
+
+    Close to a bound the slack is one more objective: archive values are those of few episodes, and the evaluations of
+    the report decide which of the policies near the bound keep it.
 
     Args:
         points: [n, objective]; the first of near duplicates stays.
@@ -58,20 +64,38 @@ def prune_archive(
     """
     rows = np.arange(len(points))
     bounded = [each.objective for each in constraints]
-    broken = violations(constraints, points).max(axis=1, initial=0.0)
     columns = np.delete(points, bounded, axis=1)
-    if (broken == 0.0).any():
-        rows = rows[broken == 0.0]
+    if constraints:
+        near = bound_margins(constraints, points)
+        if (near > -1.0).any():
+            rows = rows[near > -1.0]
+            columns = np.column_stack([columns, np.minimum(near, 1.0)])
+        else:
+            columns = np.column_stack([columns, -violations(constraints, points).max(axis=1)])
     if reference_point is not None:
-        above = (columns[rows] > np.delete(np.array(reference_point), bounded)).all(axis=1)
+        free = np.delete(points, bounded, axis=1)[rows]
+        above = (free > np.delete(np.array(reference_point), bounded)).all(axis=1)
         rows = rows[above] if above.any() else rows
-    if broken[rows].any():
-        columns = np.column_stack([columns, -broken])
     front = columns[rows][non_dominated(columns[rows])]  # an outlier that is dominated must not stretch the range
     scaled = columns[rows] / _ranges(front)
     archive = ParetoArchive(capacity, tolerance=tolerance)
     archive.add_all(scaled, rows.tolist())
     return sorted(archive.payloads)
+
+
+def bound_margins(constraints: Sequence[Constraint], points: FloatArray) -> FloatArray:
+    """Return the smallest slack of all bounds [n], in units of `NEAR` times the size of the bound.
+
+    Args:
+        constraints: bounds on single objectives, at least one.
+        points: [n, objective].
+    """
+    margins = np.full(len(points), np.inf)
+    for each in constraints:
+        values = points[:, each.objective]
+        size = abs(each.bound) or float(np.ptp(values)) or 1.0
+        margins = np.minimum(margins, each.sign * (values - each.bound) / (NEAR * size))
+    return margins
 
 
 def select_policies(points: FloatArray, count: int, selected_before: Collection[int]) -> list[int]:

@@ -240,10 +240,7 @@ EFFECTIVE: Mapping[str, Condition] = {
         lambda config: config.solver in ("ipo", "reference-code"), 'solver must be "ipo" or "reference-code"'
     ),
     "trust_radius": Condition(lambda config: config.solver == "cpo", 'solver must be "cpo"'),
-    "multiplier_rate": Condition(
-        lambda config: config.solver == "lagrangian" or bool(config.constraints),
-        'solver must be "lagrangian", or there must be constraints',
-    ),
+    "multiplier_rate": Condition(lambda config: config.solver == "lagrangian", 'solver must be "lagrangian"'),
     "extension_learning_rate": Condition(
         lambda config: config.solver != "reference-code" or config.interpolate,
         'solver must be another one than "reference-code", or interpolate true',

@@ -12,7 +12,6 @@ that one barrier or multiplier means the same in every objective. An upper bound
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -89,34 +88,6 @@ def violation_report(
         found = broken[:, column].tolist()
         entries[name] = {"bound": text, "violations": found, "best_violation": min(found)}
     return {"constraints": entries} if entries else {}
-
-
-class Bounds(NamedTuple):
-    """The user's constraints as arrays over all objectives."""
-
-    signs: FloatArray
-    """[objective] -1 for an upper bound, else 1."""
-    thresholds: FloatArray
-    """[objective] bounds of signs * G; -inf where there is none."""
-
-    @property
-    def constrained(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        """Return a mask [objective] of the objectives that the user bounds."""
-        return np.isfinite(self.thresholds)
-
-
-def bounds_of(constraints: Sequence[Constraint], num_objectives: int) -> Bounds:
-    """Return the constraints as arrays over all objectives.
-
-    Args:
-        constraints: bounds on single objectives.
-        num_objectives: length of the arrays.
-    """
-    bounds = Bounds(np.ones(num_objectives), np.full(num_objectives, -np.inf))
-    for each in constraints:
-        bounds.signs[each.objective] = each.sign
-        bounds.thresholds[each.objective] = each.sign * each.bound
-    return bounds
 
 
 def reference_thresholds(references: FloatArray, beta: float) -> FloatArray:

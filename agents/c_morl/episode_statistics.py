@@ -1,4 +1,4 @@
-"""Returns of the policies that are learning, estimated from their rollouts: constraints are judged by them."""
+"""Returns of the policies that are learning, estimated from their rollouts: extension compares them with thresholds."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,12 +14,11 @@ DECAY = 0.5
 
 
 class EpisodeStatistics:
-    """Running means of discounted returns, of their tails beyond the time limit, and of episode lengths.
+    """Running means of discounted returns and of episode lengths.
 
-    A *return* G is that of the task without its time limit, which the critic predicts and the policy maximizes; its
-    *tail* is the part beyond the limit, which an evaluation does not see. An episode counts in the update in which it
-    starts, whether it has ended or not: counting only those that have ended would favour the short ones. As plain
-    loops, for each policy, with `value` the critic's in the rewards' units:
+    A return G is that of the task without its time limit, which the critic predicts and the policy maximizes. An
+    episode counts in the update in which it starts, whether it has ended or not: counting only those that have ended
+    would favor the short ones. As plain loops, for each policy, with `value` the critic's in the rewards' units:
 
         total, starts = 0, 0
         for episode in episodes that started since the last update:
@@ -29,14 +28,6 @@ class EpisodeStatistics:
             total, starts = total + G, starts + 1
         returns = (weight / 2 * returns + total) / (weight / 2 + starts)         # unchanged before the first start
         weight = weight / 2 + starts
-
-        tail, ends = 0, 0
-        for episode in episodes that ended since the last update:
-            tail += discount**length * value(last observation) if truncated else 0
-            ends += 1
-        if ends:
-            tails = (tail_weight / 2 * tails + tail) / (tail_weight / 2 + ends)
-            tail_weight = tail_weight / 2 + ends
 
     Without discount time limits are ends of the task: the rollout then holds no values of truncated episodes.
 
@@ -55,8 +46,6 @@ class EpisodeStatistics:
         self.discount = discount
         self.returns = returns
         self.weights = np.zeros((num_policies, 1))
-        self.tail_sums = np.zeros(returns.shape)
-        self.tail_weights = np.zeros((num_policies, 1))
         self.num_steps = np.zeros(num_policies)  # of all rollouts
         self.num_ended = np.zeros(num_policies)  # episodes, of all rollouts
         # Of the episodes under way, at the last update [policy, env, ...].
@@ -65,22 +54,20 @@ class EpisodeStatistics:
         self.started = np.ones((num_policies, envs_per_policy), dtype=np.bool_)  # since the last update
 
     @property
-    def tails(self) -> FloatArray:
-        """Return the mean part of the returns beyond the time limit [policy, objective]; 0 before an episode ends."""
-        known = self.tail_weights > 0
-        tails: FloatArray = np.divide(self.tail_sums, self.tail_weights, out=np.zeros_like(self.tail_sums), where=known)
-        return tails
-
-    @property
     def discounted_lengths(self) -> FloatArray:
         """Return the mean discounted length [policy] of an episode, (1 - gamma^T) / (1 - gamma).
 
         Until every sub-environment has ended an episode, the length so far of those under way counts.
         """
-        mean_length: FloatArray = self.num_steps / np.maximum(self.num_ended, self.envs_per_policy)
         if self.discount == 1.0:
-            return mean_length
-        lengths: FloatArray = (1.0 - self.discount**mean_length) / (1.0 - self.discount)
+            return self.mean_lengths
+        lengths: FloatArray = (1.0 - self.discount**self.mean_lengths) / (1.0 - self.discount)
+        return lengths
+
+    @property
+    def mean_lengths(self) -> FloatArray:
+        """Return the mean length [policy] of an episode in steps, of those under way too while fewer have ended."""
+        lengths: FloatArray = self.num_steps / np.maximum(self.num_ended, self.envs_per_policy)
         return lengths
 
     def update(self, rollout: RolloutBuffer, final_values: NDArray[np.float32], reward_std: FloatArray) -> None:
@@ -103,10 +90,6 @@ class EpisodeStatistics:
         means = (old * self.returns + totals) / np.where(known, self.weights, 1.0)
         self.returns = np.where(known, means, self.returns)
 
-        ends = ended.num_ended[:, None]
-        decay = np.where(ends > 0, DECAY, 1.0)
-        self.tail_sums = decay * self.tail_sums + ended.tails * reward_std
-        self.tail_weights = decay * self.tail_weights + ends
         self.num_steps = self.num_steps + rollout.num_steps * rollout.envs_per_policy
         self.num_ended = self.num_ended + ended.num_ended
 
@@ -114,7 +97,6 @@ class EpisodeStatistics:
         """Advance the episodes under way through a rollout and return sums over those that ended."""
         returns = np.zeros(self.returns.shape)
         return_tails = np.zeros(self.returns.shape)
-        tails = np.zeros(self.returns.shape)
         num_started = np.zeros(len(returns))
         num_ended = np.zeros(len(returns))
         for step in range(rollout.num_steps):
@@ -127,15 +109,12 @@ class EpisodeStatistics:
             tail = self.running_discounts[..., None] * rollout.bootstrap_values[step]
             returns += (self.running_returns * counted[..., None]).sum(axis=1)
             return_tails += (tail * counted[..., None]).sum(axis=1)
-            tails += tail.sum(axis=1)
             num_started += counted.sum(axis=1)
             num_ended += dones.sum(axis=1)
             self.running_returns[dones] = 0.0
             self.running_discounts[dones] = 1.0
             self.started[dones] = True
-        return _EndedEpisodes(
-            returns=returns, return_tails=return_tails, tails=tails, num_started=num_started, num_ended=num_ended
-        )
+        return _EndedEpisodes(returns=returns, return_tails=return_tails, num_started=num_started, num_ended=num_ended)
 
     def add_gains(self, gains: FloatArray) -> None:
         """Add the predicted change of the returns by an update [policy, objective]."""
@@ -150,8 +129,6 @@ class EpisodeStatistics:
     _STATE = (
         "returns",
         "weights",
-        "tail_sums",
-        "tail_weights",
         "num_steps",
         "num_ended",
         "running_returns",
@@ -176,8 +153,6 @@ class _EndedEpisodes(NamedTuple):
     """[policy, objective] rewards, of those that also started in it."""
     return_tails: FloatArray
     """[policy, objective] tails, of those that also started in it."""
-    tails: FloatArray
-    """[policy, objective] tails, of all."""
     num_started: FloatArray
     """[policy] number of those that also started in it."""
     num_ended: FloatArray

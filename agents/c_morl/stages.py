@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from morl.agents.c_morl.archive import Snapshot
+from morl.agents.c_morl.bounds import BoundMultipliers, Bounds
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import (
-    Bounds,
     ConstraintState,
     constraint_state,
     reference_thresholds,
@@ -97,7 +97,8 @@ class TaskPopulation:
         statistics: estimates of the policies' returns.
         origins: [policy] ids of the archived policies that the tasks started from.
         weights: [policy, objective] of the returns that are maximized.
-        multipliers: [policy, objective] of the Lagrangian.
+        multipliers: [policy, objective] of the solver's Lagrangian.
+        bounds: multipliers of the user's bounds.
         learning_rates: [policy] Adam's step sizes.
         envs_per_policy: environments of each task.
         backend: the backend that executes PPO's gradient steps.
@@ -142,6 +143,7 @@ class TaskPopulation:
         self.origins = np.zeros(num_tasks, dtype=np.int64)
         self.weights: FloatArray = np.zeros(shape)
         self.multipliers: FloatArray = np.zeros(shape)
+        self.bounds = BoundMultipliers(setup.bounds, num_tasks)
         self.learning_rates = np.full(num_tasks, config.learning_rate)
 
     @property
@@ -174,7 +176,6 @@ class TaskPopulation:
             preferences: [policy, objective] that they are archived with.
         """
         unknown = np.full(self.setup.sizes.objectives, np.nan)
-        multipliers = np.where(self.setup.bounds.constrained, self.multipliers, 0.0)
         return [
             Snapshot(
                 policy_id=first_id + policy,
@@ -182,7 +183,7 @@ class TaskPopulation:
                 returns=unknown,
                 preference=preferences[policy],
                 learning_rate=float(self.learning_rates[policy]),
-                multipliers=multipliers[policy],
+                multipliers=self.bounds.multipliers[policy].copy(),
             )
             for policy in range(len(self.population))
         ]
@@ -205,13 +206,22 @@ class TaskPopulation:
         self.statistics.update(self.rollout, population.values(final), reward_std)
         return EvaluatedRollout(samples, sigma, reward_std)
 
-    def user_thresholds(self) -> FloatArray:
-        """Return the user's bounds [policy, objective] on returns without a time limit; -inf without a bound.
+    @property
+    def measurement_episodes(self) -> int:
+        """Return the number of episodes that measure a snapshot."""
+        config = self.setup.config
+        return self.bounds.episodes(config.snapshot_episodes, config.samples_per_update, self._longest)
 
-        A bound is on the return that an evaluation sees, which ends at the time limit: the tail beyond is added.
-        """
-        thresholds: FloatArray = self.setup.bounds.thresholds + self.setup.bounds.signs * self.statistics.tails
-        return thresholds
+    @property
+    def measurement_due(self) -> bool:
+        """Return whether the user's bounds need a measurement."""
+        config = self.setup.config
+        return self.bounds.is_due(config.snapshot_episodes, config.samples_per_update, self._longest)
+
+    @property
+    def _longest(self) -> float:
+        """Return the mean length of the episodes of the policy whose episodes are longest, in steps."""
+        return float(self.statistics.mean_lengths.max())
 
     def improve(
         self, rollout: EvaluatedRollout, thresholds: FloatArray, generator: torch.Generator
@@ -237,6 +247,7 @@ class TaskPopulation:
             slacks=slacks,
         )
         weights, self.multipliers = self.weight_rule(estimates, self.multipliers)
+        weights = self.bounds.step(weights, reward_std)
         mixed = scalar_advantages(advantages * sigma.unsqueeze(1), sigma.new_tensor(weights))
         samples["advantage"] = mixed.unsqueeze(2)
         if self.ppo_settings.combiner != "weighted-sum":
@@ -258,7 +269,7 @@ class TaskPopulation:
         metrics["slack"] = constraints.slacks.clamp(max=1e3).min()
         metrics["multiplier"] = torch.tensor(self.multipliers.max())
         self.rollout.clear()
-        return {name: float(value.double().mean()) for name, value in metrics.items()}
+        return {name: float(value.double().mean()) for name, value in metrics.items()} | self.bounds.metrics()
 
     @torch.no_grad()
     def _predicted_gains(self, samples: Mapping[str, Tensor], constraints: ConstraintState) -> FloatArray:
@@ -281,6 +292,7 @@ class TaskPopulation:
         return {name: getattr(self, name) for name in self._STATE} | {
             "population": self.population.state_dict(),
             "statistics": self.statistics.state_dict(),
+            "bounds": self.bounds.state_dict(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -289,10 +301,11 @@ class TaskPopulation:
             setattr(self, name, state[name])
         self.population.load_state_dict(state["population"])
         self.statistics.load_state_dict(state["statistics"])
+        self.bounds.load_state_dict(state["bounds"])
 
 
 class InitializationStage:
-    """Pareto initialization (section 5.1): PPO for fixed preferences; multipliers keep the user's bounds.
+    """Pareto initialization (section 5.1): PPO for fixed preferences.
 
     Args:
         setup: of the run.
@@ -325,10 +338,12 @@ class InitializationStage:
     def snapshot_due(self) -> bool:
         """Return whether it is the last update, one of every `snapshot_updates`, or one of the first 1, 2, 4, 8, ...
 
-        With the latter a run that stops soon has a front that is half as old as it is, at worst.
+        With the latter a run that stops soon has a front that is half as old as it is, at worst. With bounds there are
+        snapshots in between, because these measure the policies.
         """
         is_power_of_two = self.updates & (self.updates - 1) == 0
-        return self.finished or self.updates % self.config.snapshot_updates == 0 or is_power_of_two
+        scheduled = self.finished or self.updates % self.config.snapshot_updates == 0 or is_power_of_two
+        return scheduled or self.tasks.measurement_due
 
     def snapshots(self, first_id: int) -> list[Snapshot]:
         """Return the policies as they are, each with its preference; ids are consecutive from `first_id`."""
@@ -346,7 +361,7 @@ class InitializationStage:
         """
         self.tasks.learning_rates[:] = self.config.learning_rate * (1.0 - self.updates / self.num_updates)
         rollout = self.tasks.evaluate_rollout(final_observations)
-        metrics = self.tasks.improve(rollout, self.tasks.user_thresholds(), generator)
+        metrics = self.tasks.improve(rollout, np.full_like(self.tasks.weights, -np.inf), generator)
         self.updates += 1
         return metrics
 
@@ -392,7 +407,8 @@ class ExtensionStage:
         tasks.start(references, weights)
         returns = np.stack([reference.returns for reference in references])
         tasks.statistics = EpisodeStatistics(returns, tasks.envs_per_policy, self.setup.discount)
-        tasks.multipliers = np.stack([reference.multipliers for reference in references])
+        tasks.bounds.measure(returns)
+        tasks.bounds.multipliers = np.stack([reference.multipliers for reference in references])
         tasks.learning_rates = np.array([self.solver.extension_learning_rate(reference) for reference in references])
 
     @property
@@ -438,13 +454,11 @@ class ExtensionStage:
         return returns
 
     def _thresholds(self) -> FloatArray:
-        """Return the thresholds [policy, objective]: the user's bounds, and else shares of the reference returns."""
-        thresholds = self.tasks.user_thresholds()
+        """Return the thresholds [policy, objective]: shares of the reference returns; -inf for target and bounds."""
         if not self.solver.keeps_reference_returns:
-            return thresholds
+            return np.full_like(self.tasks.weights, -np.inf)
         kept = reference_thresholds(self.reference_returns, self.setup.config.beta)
-        kept = np.where(self.tasks.weights > 0, -np.inf, kept)
-        return np.where(self.setup.bounds.constrained, thresholds, kept)
+        return np.where((self.tasks.weights > 0) | self.setup.bounds.constrained, -np.inf, kept)
 
     def _next_objective(self) -> None:
         self.updates = 0

@@ -323,6 +323,9 @@ class ContinuousConfig(PresetConfig):
     action_gradient: Literal["leaky", "tanh"] = "leaky"
     """Derivative of the actor's output layer: that of tanh, or that with a lower bound for gradients that lead back
     from the ends of the action range, so that a saturated actor recovers."""
+    actor_search: Literal["gradient", "secants"] = "gradient"
+    """What the actor climbs: the gradient of the utility at its actions; or also the secants to random actions that
+    both critics rate higher, for rewards that are a staircase in the action. The latter needs the eager backend."""
     actor_start: Literal["after-random-exploration", "at-once"] = "after-random-exploration"
     """When the actor's updates start: with those of the critics, or only once random exploration is over, so that the
     actor does not follow untrained critics."""

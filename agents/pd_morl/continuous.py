@@ -113,6 +113,7 @@ def td3_settings(
         utility_loss=config.utility_loss,
         layer_norm=config.hidden_norm == "layer",
         action_gradient=config.action_gradient,
+        actor_search=config.actor_search,
         actor_starts=actor_starts,
         precision=config.precision,
         activation=config.activation,

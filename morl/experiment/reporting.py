@@ -235,7 +235,7 @@ class Reporter:
         self.refuse_diverged_policies()
         selection = self._precise_returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
-        rows = self.selection.selected_rows(selection.discounted)
+        rows = self.selection.candidate_rows(selection.discounted, moderated_errors(selection, []))
         candidates = selection.select(rows)
         chosen = self._indicators(candidates.discounted, reference_point)
         conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
@@ -245,7 +245,7 @@ class Reporter:
         chosen_policies = policies[rows]
         chosen_preferences = preferences[rows]
         choice = self._precise_returns(chosen_policies, chosen_preferences, "choice", [candidates], insist=is_best)
-        kept = self.selection.front_rows(choice.discounted)
+        kept = self.selection.chosen_rows(choice.discounted, moderated_errors(choice, [candidates]))
         if repeats_exactly(candidates, choice):
             report = choice.select(kept)
         else:

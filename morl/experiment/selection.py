@@ -18,6 +18,8 @@ Indicator: TypeAlias = Callable[[FloatArray, FloatArray], SupportsFloat]
 
 EXPECTED_UTILITY = "expected-utility"
 HYPERVOLUME = "hypervolume"
+CAUTION = 2.0
+"""Standard errors by which a front's returns keep the user's constraints, where policies are good enough."""
 INDICATOR = "indicator:"
 """How a criterion begins that is an indicator of the user's: "indicator:module:function"."""
 
@@ -144,6 +146,50 @@ class Selection:
         rows = self.front_rows(points)
         kept = self.violations(points)[rows] == 0.0
         return rows[kept] if kept.any() else rows
+
+    def candidate_rows(self, points: FloatArray, errors: FloatArray) -> IndexArray:
+        """Return the rows of returns [n, objective] that are evaluated again before a front is chosen.
+
+        Under constraints these are, of the points that keep them, the best and those that trade some of it for
+        certainty: chance decides which of the former keep the constraints.
+
+        Args:
+            points: [n, objective].
+            errors: [n, objective] standard errors.
+        """
+        if self.constrained is None:
+            return self.selected_rows(points)
+        rows = sorted_front(_without_rounding(points), self.free_objectives, self._cautious_violations(points, errors))
+        kept = self.violations(points)[rows] == 0.0
+        return rows[kept] if kept.any() else self.selected_rows(points)
+
+    def chosen_rows(self, points: FloatArray, errors: FloatArray) -> IndexArray:
+        """Return the rows of candidates [n, objective] that make the front.
+
+        Under constraints these are the best of those that keep them by two standard errors; if there are none, of those
+        that keep them; if there are none, those that trade violation for quality.
+
+        Args:
+            points: [n, objective].
+            errors: [n, objective] standard errors.
+        """
+        if self.constrained is None:
+            return self.front_rows(points)
+        for violations in (self._cautious_violations(points, errors), self.violations(points)):
+            kept = np.flatnonzero(violations == 0.0)
+            if len(kept):
+                return kept[self.front_rows(points[kept])]
+        return self.front_rows(points)
+
+    def _cautious_violations(self, points: FloatArray, errors: FloatArray) -> FloatArray:
+        """Return by how much returns [n, objective] may break the constraints [n]: with errors to the wrong side.
+
+        Args:
+            points: [n, objective].
+            errors: [n, objective] standard errors; NaN counts as none.
+        """
+        shift = CAUTION * np.nan_to_num(errors)
+        return np.maximum(self.violations(points - shift), self.violations(points + shift))
 
     def score(
         self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float, ideal: FloatArray

@@ -22,6 +22,9 @@ from morl.learning.values import CriticLoss, angle_degrees, critic_losses, pessi
 EXPLORATION_NOISE = 0.1
 """Standard deviation of the noise on exploring actions (Fujimoto et al. 2018)."""
 
+CANDIDATES = 4
+"""Random actions in each row that `actor_search = "secants"` compares with the actor's."""
+
 MIN_INWARD_DERIVATIVE = 0.25
 """Least derivative of tanh for a gradient that leads back from the end of the action range, see `leaky`."""
 
@@ -40,6 +43,8 @@ class TD3Settings(OffPolicySettings):
         utility_loss: weight of the loss of utilities w.Q beside that of the vectors (`morl.learning.values`).
         layer_norm: normalize the hidden layers of the critics.
         action_gradient: how the gradient at an action passes the actor's tanh: by its derivative, or as `leaky` says.
+        actor_search: what the actor climbs: the gradient of the values at its actions, or the secants to better random
+            actions as well (`TD3._secants`).
         actor_starts: update from which on the actor learns.
         critic_angle: weight of the angle between direction and values in the loss of the critics, per degree.
         actor_angle: the same in the loss of the actor.
@@ -55,6 +60,7 @@ class TD3Settings(OffPolicySettings):
     utility_loss: float = 0.0
     layer_norm: bool = False
     action_gradient: Literal["tanh", "leaky"] = "tanh"
+    actor_search: Literal["gradient", "secants"] = "gradient"
     actor_starts: int = 0
     critic_angle: float = 0.0
     actor_angle: float = 0.0
@@ -81,6 +87,22 @@ def leaky(gradient: Tensor, actions: Tensor) -> Tensor:
     derivative = 1.0 - actions.square()
     inward = gradient * actions > 0
     return gradient * torch.where(inward, derivative.clamp(min=MIN_INWARD_DERIVATIVE), derivative)
+
+
+def secants(gains: Tensor, steps: Tensor) -> Tensor:
+    """Return the slopes [policy, batch, action] of the secants from actions to the best of several others.
+
+    Where values are a staircase in the action, their gradient inside a step says nothing of the next one; the slope to
+    an action on another step does. Where no action is better, the slope is 0.
+
+    Args:
+        gains: [policy, candidate, batch] of utility by the other actions.
+        steps: [policy, candidate, batch, action] from the actions to the others.
+    """
+    largest, best = gains.max(dim=1, keepdim=True)
+    step = steps.gather(1, best.unsqueeze(-1).expand((-1, -1, -1, steps.shape[-1]))).squeeze(1)
+    slopes = largest.squeeze(1).clamp(min=0.0) / step.square().sum(dim=-1).clamp(min=1e-6)
+    return step * slopes.unsqueeze(-1)
 
 
 class TD3(TensorState):
@@ -251,12 +273,31 @@ class TD3(TensorState):
             losses = (combined * separate).sum(dim=-1, keepdim=True)
         if settings.actor_angle > 0.0 and batch.direction is not None and batch.origin is not None:
             losses = losses + settings.actor_angle * angle_degrees(batch.direction, values - batch.origin)
+        if settings.actor_search == "secants":
+            losses = losses - (self._secants(batch, actions.detach()) * actions).sum(dim=-1)
         gradient = gradient_of(losses.mean(dim=-1).sum())
         # With a rate of 0 the optimizer's moments warm up, while the critics learn first.
         rate = settings.learning_rate if self.actors_learn(self.updates) else 0.0
         self.actor_optimizer.step(clip_norms(gradient, settings.max_grad_norm), rate)
         soft_update(self.target_actors, self.actors, settings.tau)
         soft_update(self.target_critics, self.critics, settings.tau)
+
+    @torch.no_grad()
+    def _secants(self, batch: Batch, actions: Tensor) -> Tensor:
+        """Return `secants` from actions [policy, batch, action] to the best of `CANDIDATES` random ones in each row.
+
+        Critics may be wrong far from the actions that were tried: the gain is the lower one of both.
+        """
+        weight = _weight(batch).unsqueeze(1)
+        uniform = 2.0 * torch.special.ndtr(batch.noise[:, 0]) - 1.0
+        own = utility(self.values(self.critics, batch.observation, actions), weight)
+        gains = []
+        steps = []
+        for shift in range(CANDIDATES):  # rows share their draws
+            others = uniform.roll(shift, dims=1)
+            gains.append((utility(self.values(self.critics, batch.observation, others), weight) - own).amin(dim=1))
+            steps.append(others - actions)
+        return secants(torch.stack(gains, dim=1), torch.stack(steps, dim=1))
 
 
 def _weight(batch: Batch) -> Tensor:

@@ -52,7 +52,7 @@ WITHOUT_EFFECT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "memory_steps": ({"memory_steps": 8}, {"memory_steps": 8, "memory": "gru"}),
     "barrier_t": ({"barrier_t": 5.0, "solver": "cpo"}, {"barrier_t": 5.0, "solver": "reference-code"}),
     "trust_radius": ({"trust_radius": 0.1}, {"trust_radius": 0.1, "solver": "cpo"}),
-    "multiplier_rate": ({"multiplier_rate": 0.2}, {"multiplier_rate": 0.2, "constraints": {"rest": ">= 1"}}),
+    "multiplier_rate": ({"multiplier_rate": 0.2}, {"multiplier_rate": 0.2, "solver": "lagrangian"}),
     "extension_learning_rate": (
         {"extension_learning_rate": 1e-3, "solver": "reference-code"},
         {"extension_learning_rate": 1e-3, "solver": "reference-code", "interpolate": True},

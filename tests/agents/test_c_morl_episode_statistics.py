@@ -11,7 +11,6 @@ from morl.agents.c_morl.episode_statistics import EpisodeStatistics
 from morl.learning.rollouts import RolloutBuffer, TransitionSizes
 
 GAMMA, LIMIT = 0.99, 100
-PAID = -(1.0 - GAMMA**LIMIT) / (1.0 - GAMMA)  # -63.4: what an evaluation sees of a reward of -1 a step
 ENDLESS = -1.0 / (1.0 - GAMMA)  # -100: what a critic that bootstraps through the limit knows
 
 
@@ -35,8 +34,6 @@ def test_estimates_beside_a_time_limit_do_not_depend_on_where_rollouts_end(steps
         statistics.update(rollout, values, deviations)
         rollout.clear()
         np.testing.assert_allclose(statistics.returns, ENDLESS, rtol=1e-6, err_msg=str(update))
-        if clock >= LIMIT:  # before, nobody can know the tail
-            np.testing.assert_allclose(statistics.returns - statistics.tails, PAID, rtol=1e-6)
     expected = (1.0 - GAMMA**LIMIT) / (1.0 - GAMMA)
     np.testing.assert_allclose(statistics.discounted_lengths, expected, rtol=0.08)  # the last episode is under way
 
@@ -54,25 +51,13 @@ def test_predicted_gains_count_while_no_episode_starts() -> None:
     assert seen == [5.0, 4.0, 2.0]  # the first rollout says 5; no episode starts in the others
 
 
-def test_tails_are_remembered_until_the_next_episode_ends() -> None:
-    rollout = RolloutBuffer(1, 1, 1, SIZES, GAMMA)
-    statistics = EpisodeStatistics(np.zeros((1, 1)), 1, GAMMA)
-    for clock in range(200):
-        rollout.add(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)), -np.ones((1, 1)), NO, np.array([clock == 0]))
-        rollout.bootstrap_truncated(np.full((1, 1, 1), ENDLESS))
-        statistics.update(rollout, np.full((1, 1, 1), ENDLESS), np.ones((1, 1)))
-        rollout.clear()
-        np.testing.assert_allclose(statistics.tails, GAMMA * ENDLESS)
-
-
 class PlainStatistics:
     """The loops of the docstring of `EpisodeStatistics`, for one policy: episodes are lists, nothing is incremental."""
 
     def __init__(self, returns: Any, num_envs: int, discount: float) -> None:
         self.discount = discount
         self.returns = returns
-        self.tails = np.zeros_like(returns)
-        self.weight = self.tail_weight = 0.0
+        self.weight = 0.0
         self.steps = self.ends = 0
         self.running = [self.episode(True) for _ in range(num_envs)]
 
@@ -100,10 +85,6 @@ class PlainStatistics:
         if self.weight / 2 + len(started):
             self.returns = (self.weight / 2 * self.returns + total) / (self.weight / 2 + len(started))
         self.weight = self.weight / 2 + len(started)
-        if ended:
-            tail = sum((self.tail(each) for each in ended), np.zeros_like(self.returns))
-            self.tails = (self.tail_weight / 2 * self.tails + tail) / (self.tail_weight / 2 + len(ended))
-            self.tail_weight = self.tail_weight / 2 + len(ended)
         self.ends += len(ended)
 
     def paid(self, episode: dict[str, Any]) -> Any:
@@ -159,7 +140,6 @@ def test_statistics_equal_plain_loops_over_episodes(seed: int, steps: int, disco
                 final_values[policy] * sigma[policy],
             )
             np.testing.assert_allclose(statistics.returns[policy], each.returns, rtol=1e-6, atol=1e-9)
-            np.testing.assert_allclose(statistics.tails[policy], each.tails, rtol=1e-6, atol=1e-9)
             mean = each.steps / max(each.ends, envs)
             length = mean if discount == 1.0 else (1.0 - discount**mean) / (1.0 - discount)
             assert statistics.discounted_lengths[policy] == pytest.approx(length)

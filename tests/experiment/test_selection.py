@@ -202,3 +202,35 @@ def test_a_criterion_of_ones_own_is_imported_with_trust_only(
     with pytest.raises(ValueError, match=r"my_criterion:worst.*trust=True"):
         morl.resume(run.directory, 200)
     assert morl.resume(run.directory, 200, trust=True).front.points.size
+
+
+# --- Constraints ------------------------------------------------------------------------------------------------------
+
+
+class Bounded:
+    """The second objective has to be at least 0."""
+
+    free_objectives = (0,)
+
+    def violations(self, points: Any) -> Any:
+        return np.maximum(-points[:, 1], 0.0)
+
+
+def test_what_is_measured_roughly_keeps_constraints_by_a_margin() -> None:
+    selection = Selection(2, GRID, None, Bounded(), RewardUnits.none(2))  # type: ignore[arg-type]
+    points = np.array([[1.0, 3.0], [2.0, 1.5], [3.0, 0.5], [4.0, -0.5]])
+    precise, rough, hopeless = (np.full_like(points, error) for error in (0.0, 0.5, 5.0))
+    assert selection.candidate_rows(points, precise).tolist() == [2]
+    assert selection.candidate_rows(points, rough).tolist() == [1, 2]  # the worst is safe, but so is the second
+    assert selection.chosen_rows(points, precise).tolist() == [2]
+    assert selection.chosen_rows(points, rough).tolist() == [1]
+    assert selection.chosen_rows(points, hopeless).tolist() == [2]  # none is safe: the best that keeps them
+    assert selection.chosen_rows(points - 10.0, rough).tolist() == [0, 1, 2, 3]  # none keeps them: all trade-offs
+    assert selection.chosen_rows(points, np.full_like(points, np.nan)).tolist() == [2]
+
+
+def test_without_constraints_errors_choose_nothing() -> None:
+    selection = Selection(2, GRID, None, None, RewardUnits.none(2))
+    for errors in (np.zeros_like(CONVEX), np.full_like(CONVEX, 100.0)):
+        np.testing.assert_array_equal(selection.candidate_rows(CONVEX, errors), selection.selected_rows(CONVEX))
+        np.testing.assert_array_equal(selection.chosen_rows(CONVEX, errors), selection.front_rows(CONVEX))

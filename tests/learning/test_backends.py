@@ -172,6 +172,7 @@ WALKS: dict[str, tuple[Callable[[Any], Any], Any, dict[str, Any]]] = {
             "utility_loss": 2.0,
             "layer_norm": True,
             "action_gradient": "leaky",
+            "actor_search": "secants",
             "actor_starts": 3,
             "critic_angle": 0.0,
             "actor_angle": 0.0,
@@ -212,6 +213,7 @@ REFUSED = {
     "network": "network is 'networks:small'",
     "policy_set": "networks is 'hyper'",
     "combiner": "combiner is 'upgrad'",
+    "actor_search": "actor_search is 'secants'",
 }
 """Settings of which compiled updates refuse the other value -> how the reason begins."""
 

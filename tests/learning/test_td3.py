@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from morl.learning.sampled_batches import Batch, SampledBatches
-from morl.learning.td3 import MIN_INWARD_DERIVATIVE, TD3, TD3Settings, leaky, smoothed
+from morl.learning.td3 import MIN_INWARD_DERIVATIVE, TD3, TD3Settings, leaky, secants, smoothed
 
 CPU = torch.device("cpu")
 
@@ -55,6 +55,36 @@ def test_a_gradient_that_leads_inward_never_vanishes() -> None:
     gradient = torch.tensor([2.0, -2.0, 3.0, 2.0, -2.0])  # of a loss: a positive one lowers the action
     expected = [0.0, -2.0 * MIN_INWARD_DERIVATIVE, 3.0, 2.0 * MIN_INWARD_DERIVATIVE, 0.0]
     assert leaky(gradient, actions).tolist() == expected
+
+
+def test_secants_lead_to_the_best_of_several_actions() -> None:
+    gains = torch.tensor([[[0.5, -1.0, 0.0], [2.0, -3.0, 0.0]]])  # [policy, candidate, batch]
+    steps = torch.tensor([[[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], [[0.0, -0.5], [0.3, 0.3], [0.0, 0.0]]]])
+    found = secants(gains, steps)
+    assert found.tolist() == [[[0.0, -4.0], [0.0, 0.0], [0.0, 0.0]]]  # 2 by half a unit; nothing is better; nothing
+
+
+def test_actors_leave_a_step_of_values_by_secants_only() -> None:
+    """Values that do not depend on the action but for a step at 0.5, which the actor's gradient does not see."""
+
+    def stepped(critics: torch.Tensor, _: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        number = critics.shape[1] // td3.critic.num_parameters
+        values = (actions[..., :1] > 0.5).float() + 0.0 * actions[..., :1]
+        return values.unsqueeze(1).expand(-1, number, -1, 3)
+
+    observations = normal(3, 17, 5)
+    reached = []
+    for search in ("gradient", "secants"):
+        td3 = build(policy_delay=1, learning_rate=1e-2, actor_search=search)
+        td3.values = stepped  # type: ignore[method-assign]
+        td3.updates = 1  # the actor learns
+        assert td3.act(observations)[..., 0].mean() < 0.3
+        for seed in range(100):
+            noise = normal(3, 1, 17, 2, seed=100 + seed)
+            td3._update_actors(batch(noise=noise, weight=torch.ones(3, 17, 3), observation=observations))
+        reached.append((td3.act(observations)[..., 0] > 0.5).float().mean().item())
+    assert reached[0] < 0.5
+    assert reached[1] > 0.9
 
 
 def test_smoothed_actions_are_clipped_twice() -> None:

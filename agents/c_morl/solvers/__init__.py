@@ -11,7 +11,7 @@ __all__ = ["ConstrainedUpdate", "ConstraintSolver", "extension_solver", "initial
 
 
 def initialization_solver(config: Config) -> Lagrangian:
-    """Return the solver that keeps the user's bounds in Pareto initialization."""
+    """Return the solver of Pareto initialization: without thresholds it is PPO."""
     return Lagrangian(config.multiplier_rate, config.learning_rate)
 
 

@@ -15,8 +15,6 @@ from morl.protocols import FloatArray
 class Lagrangian:
     """Constraints are weighted objectives of the actors' advantage; the stage mixes them in.
 
-    Pareto initialization keeps the user's bounds this way, whichever solver extends.
-
     Attributes:
         multiplier_rate: step size of dual ascent.
         learning_rate: of extension.
