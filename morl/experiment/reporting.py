@@ -246,6 +246,7 @@ class Reporter:
         chosen_preferences = preferences[rows]
         choice = self._precise_returns(chosen_policies, chosen_preferences, "choice", [candidates], insist=is_best)
         kept = self.selection.chosen_rows(choice.discounted, moderated_errors(choice, [candidates]))
+        is_best = is_best and self._keeps_bounds(choice.discounted[kept])
         if repeats_exactly(candidates, choice):
             report = choice.select(kept)
         else:
@@ -338,6 +339,20 @@ class Reporter:
             return True
         new = self.selection.score(compared.points, reference_point, compared.conditioned, ideal)
         return new >= self.selection.score(self.best.points, reference_point, self.best.conditioned, ideal)
+
+    def _keeps_bounds(self, choice_points: FloatArray) -> bool:
+        """Return whether a front breaks the user's constraints no more than the best so far.
+
+        Both as measured by the second evaluation: the first selects, and so flatters what is close to a bound.
+
+        Args:
+            choice_points: [n, objective] of the front.
+        """
+        if self.best is None:
+            return True
+        earlier = np.array(self.best.front["choice_points"])
+        violations = self.selection.violations
+        return bool(violations(choice_points).min() <= violations(earlier).min())
 
     def _publish_best(self, compared: "Compared | None", front: Front, scheduled: bool) -> None:
         """Publish an evaluation if it is the best so far, and else the best with the counts as they are now.

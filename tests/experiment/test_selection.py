@@ -2,8 +2,8 @@
 
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import toys
 
 import morl
 from morl.experiment.components import find_task
+from morl.experiment.reporting import Best, Reporter
 from morl.experiment.selection import Score, Selection, conditioned_utilities, criterion_of
 from morl.experiment.settings import resolve_sources
 from morl.experiment.units import RewardUnits
@@ -234,3 +235,19 @@ def test_without_constraints_errors_choose_nothing() -> None:
     for errors in (np.zeros_like(CONVEX), np.full_like(CONVEX, 100.0)):
         np.testing.assert_array_equal(selection.candidate_rows(CONVEX, errors), selection.selected_rows(CONVEX))
         np.testing.assert_array_equal(selection.chosen_rows(CONVEX, errors), selection.front_rows(CONVEX))
+
+
+def test_an_evaluation_that_breaks_bounds_where_it_is_measured_again_is_not_the_best() -> None:
+    bounded = SimpleNamespace(violations=lambda points: np.maximum(0.0, -4.0 - points[:, 1]))
+    keeps = np.array([[1.0, -3.9], [2.0, -5.0]])
+    breaks = np.array([[9.0, -4.5]])
+
+    def accepted(earlier: Any, points: Any) -> bool:
+        best = Best(earlier, 0.0, {"choice_points": earlier.tolist()}, {})
+        return Reporter._keeps_bounds(cast(Reporter, SimpleNamespace(best=best, selection=bounded)), points)
+
+    assert accepted(keeps, keeps)
+    assert accepted(breaks, keeps)
+    assert not accepted(keeps, breaks)
+    assert accepted(breaks - [0.0, 1.0], breaks)
+    assert Reporter._keeps_bounds(cast(Reporter, SimpleNamespace(best=None, selection=bounded)), breaks)
