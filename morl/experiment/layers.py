@@ -75,13 +75,16 @@ def layer_of_flags(args: Sequence[str], open_tables: Mapping[str, bool] = Mappin
         open_tables: settings of the agent that are tables with keys of the user's own -> whether values are text.
 
     Raises:
-        ValueError: a flag that is looked for here has no value.
+        ValueError: a flag that is looked for here has no value, or a table has an entry twice.
     """
     kept = list(args)
     tables: dict[str, Options] = {}
     names = {"env_options": False} | {f"agent.{name}": of_text for name, of_text in open_tables.items()}
     for table, of_text in names.items():
         kept, pairs = take_pairs(kept, f"--{table.replace('_', '-')}")
+        twice = [key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number])]
+        if of_text and twice:  # of constraints, where the earlier one is more than a default
+            raise ValueError(f"--{table.replace('_', '-')} has {twice[0]!r} twice, but must have each entry once")
         if pairs:
             tables[table] = {key: value if of_text else plain_value(value) for key, value in pairs}
     preset = option(kept, PRESET)

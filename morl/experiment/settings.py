@@ -318,6 +318,9 @@ def _combined(config_class: type[Any], agent_name: str, layers: Sequence[Layer],
     for name, of_text in open_tables(config_class).items():
         entries = merged_options(f"agent.{name}", stack)
         if entries:
+            for key, value in entries.items() if of_text else ():
+                if key.startswith("-") or str(value).startswith("-"):
+                    raise ValueError(f"{name} has {key} = {value!r}, but neither may begin with a minus sign")
             words.append(f"--agent.{name.replace('_', '-')}")
             words += [str(text).lstrip("-") for entry in entries.items() for text in entry]
             if not of_text:

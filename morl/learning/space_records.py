@@ -1,11 +1,12 @@
 """Gymnasium spaces as plain data (dicts, lists, numbers): a file that holds them runs no code when it is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 SpaceRecord = dict[str, Any]
 """{"kind": name of the class, ...} with what its constructor needs; readable and writable as JSON."""
@@ -22,8 +23,8 @@ def record_of_space(space: gymnasium.Space[Any]) -> SpaceRecord:
     """
     match space:
         case spaces.Box():
-            low = [float(value) for value in space.low.ravel()]
-            high = [float(value) for value in space.high.ravel()]
+            low = space.low.ravel().tolist()  # integers stay integers: the bounds of int64 are no float64
+            high = space.high.ravel().tolist()
             return {"kind": "Box", "shape": list(space.shape), "dtype": str(space.dtype), "low": low, "high": high}
         case spaces.Discrete():
             return {"kind": "Discrete", "n": int(space.n), "start": int(space.start)}
@@ -59,8 +60,8 @@ def space_of_record(record: Mapping[str, Any]) -> gymnasium.Space[Any]:
                 dtype = np.dtype(record["dtype"])
                 if dtype.kind not in "fiub":
                     raise ValueError(f"a Box cannot hold {dtype}")
-                low = np.array(record["low"], dtype=np.float64).astype(dtype).reshape(shape)
-                high = np.array(record["high"], dtype=np.float64).astype(dtype).reshape(shape)
+                low = _bounds(record["low"], dtype).reshape(shape)
+                high = _bounds(record["high"], dtype).reshape(shape)
                 return spaces.Box(low, high, shape, dtype.type)
             case "Discrete":
                 return spaces.Discrete(record["n"], start=record["start"])
@@ -77,3 +78,17 @@ def space_of_record(record: Mapping[str, Any]) -> gymnasium.Space[Any]:
                 raise ValueError(f"there is no space of kind {kind!r}")
     except (LookupError, TypeError, AssertionError, OverflowError) as error:
         raise ValueError(f"{record!r:.200} is not the record of a space ({error})") from error
+
+
+def _bounds(values: Sequence[float], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the bounds of a Box, exactly; those beyond the range of an integer type are its ends.
+
+    Args:
+        values: of all entries, in order.
+        dtype: of the Box.
+    """
+    if dtype.kind not in "iu":
+        return np.array(values, dtype=np.float64).astype(dtype)
+    limits = np.iinfo(dtype)
+    inside = [min(max(int(value), int(limits.min)), int(limits.max)) for value in values]
+    return np.array(inside, dtype=dtype)

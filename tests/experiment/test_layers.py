@@ -200,6 +200,15 @@ def test_a_key_without_value_is_refused() -> None:
         resolved(["--env-options", "depth"])
 
 
+def test_entries_of_text_are_given_once_and_keep_their_signs() -> None:
+    with pytest.raises(ValueError, match=r"--agent\.bounds has 'x' twice"):
+        resolved(["--agent.bounds", "x", ">= -7", "x", "<= -3"])
+    with pytest.raises(ValueError, match="bounds has x = '-7', but neither may begin with a minus sign"):
+        resolved({"agent": {"bounds": {"x": "-7"}}})
+    with pytest.raises(ValueError, match="bounds has -x = '> 3', but neither may begin with a minus sign"):
+        resolved({"agent": {"bounds": {"-x": "> 3"}}})
+
+
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_bytes(b"\xef\xbb\xbftotal_steps = 300\n")
     assert resolved(read_table(tmp_path / "s.toml")).settings.total_steps == 300

@@ -1,5 +1,6 @@
 """The torch parts: a population in one call equals its members one by one; each part equals a plain reference."""
 
+import json
 import subprocess
 import sys
 from collections import deque
@@ -32,6 +33,7 @@ from morl.learning.observations import encoder, final_observations
 from morl.learning.optimizers import Adam, soft_update
 from morl.learning.processor import prepared_processor
 from morl.learning.replay import ReplayBuffer
+from morl.learning.space_records import record_of_space, space_of_record
 
 CPU = torch.device("cpu")
 
@@ -450,3 +452,13 @@ def test_the_tile_of_this_processor_changes_no_number() -> None:
         gemm(tile, left, right, bias, np.float32(0.0), NO_GATE, results[-1])
     assert (results[0] == results[1]).all()
     assert (results[0] == results[2]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+def test_the_whole_range_of_an_integer_type_survives_its_record(dtype: Any) -> None:
+    limits = np.iinfo(dtype)
+    box = spaces.Box(limits.min, limits.max, (2, 3), dtype)
+    again = space_of_record(json.loads(json.dumps(record_of_space(box))))
+    assert again == box
+    as_floats = {**record_of_space(box), "low": [float(limits.min)] * 6, "high": [float(limits.max)] * 6}
+    assert space_of_record(as_floats) == box  # as written before
