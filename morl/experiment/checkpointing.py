@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from morl.envs import MultiObjectiveVectorEnv, StateNotCapturable
 from morl.experiment import checkpoint
-from morl.experiment.components import Experiment
 from morl.experiment.files import write_text
 from morl.experiment.records import RecordMarks
-from morl.experiment.reporting import Reporter
 from morl.experiment.units import RewardUnits
 from morl.protocols import Agent
 from morl.run_folder import CHECKPOINTS, RESUME_NOTE
 from morl.version import VERSION
+
+if TYPE_CHECKING:
+    from morl.experiment.components import Experiment
+    from morl.experiment.reporting import Reporter
 
 STATES = ("agent", "environment", "counters")
 """What a checkpoint holds, one file each."""
@@ -35,7 +37,7 @@ class Checkpointing:
     """
 
     def __init__(
-        self, experiment: Experiment, agent: Agent, envs: MultiObjectiveVectorEnv, reporter: Reporter, run_dir: Path
+        self, experiment: "Experiment", agent: Agent, envs: MultiObjectiveVectorEnv, reporter: "Reporter", run_dir: Path
     ) -> None:
         self.experiment = experiment
         self.agent = agent

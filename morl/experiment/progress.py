@@ -4,7 +4,7 @@ import sys
 import time
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +18,9 @@ from rich.progress import (
 )
 
 from morl.board.text import printable
-from morl.experiment.front import Front
+
+if TYPE_CHECKING:
+    from morl.experiment.front import Front
 
 WIDE = 100
 """Columns of a terminal from which on there is room for a bar and more than one indicator."""
@@ -48,7 +50,7 @@ class ProgressBar:
         """Show the steps so far and what is going on."""
         self._bar.update(self._task, completed=min(steps, self._total), speed=self._speed(steps), description=doing)
 
-    def show_front(self, steps: int, front: Front, label: str = "") -> None:
+    def show_front(self, steps: int, front: "Front", label: str = "") -> None:
         """Show the indicators of a new front, after a label that tells apart several."""
         indicators = front.indicators
         utility = f"expected utility {indicators['expected_utility']:.4g}"
