@@ -6,6 +6,7 @@ from math import inf
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from morl.agents.pd_morl.hindsight import RelabelFrom
+from morl.learning.config_checks import Presets
 from morl.learning.types import Activation, BackendSetting, EagerOrGraph, Normalization, PolicySetForm
 from morl.learning.values import CriticLoss
 
@@ -51,17 +52,15 @@ HYPERNETWORK = Requirement(lambda config: config.networks == "hyper", "networks 
 RELABELING = Requirement(lambda config: config.relabeled_share > 0, "relabeled_share greater than 0")
 
 
-class PresetConfig:
+class PresetConfig(Presets):
     """Settings with published values by name; refuses values that cannot work and settings without effect.
 
     Attributes:
-        PRESETS: name -> the settings in which the preset differs from the defaults.
         RANGES: setting -> its allowed values; None is always allowed where the type has it.
         REQUIREMENTS: setting -> the condition under which it has an effect, for settings that others can disable.
         RAW_REWARD_PRESETS: presets that learn from rewards in the environment's units, as their authors do.
     """
 
-    PRESETS: ClassVar[Mapping[str, Mapping[str, object]]]
     RANGES: ClassVar[Mapping[str, Range]]
     REQUIREMENTS: ClassVar[Mapping[str, Requirement]]
     RAW_REWARD_PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
@@ -76,22 +75,6 @@ class PresetConfig:
     buffer_size: int
     preferences_per_transition: int
     one_hot: bool = False
-
-    @classmethod
-    def preset(cls, name: str, **changes: Any) -> Self:
-        """Return the settings of a preset with some changes.
-
-        Args:
-            name: a key of `PRESETS`.
-            changes: settings by name, which win over those of the preset.
-
-        Raises:
-            ValueError: there is no such preset, or a value cannot work.
-        """
-        if name not in cls.PRESETS:
-            raise ValueError(f"preset is {name!r}, but must be one of {', '.join(cls.PRESETS)}")
-        settings: dict[str, Any] = {**cls.PRESETS[name], **changes}
-        return cls(**settings)
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:

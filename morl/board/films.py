@@ -7,11 +7,13 @@ import os
 import stat
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from morl.board.files import open_regular, read_whole, version_of
-from morl.board.records import ReportedFront
 from morl.recordings import INDEX, Recording, VideoIndex, parse_index, recordings_by_row, videos_folder
+
+if TYPE_CHECKING:
+    from morl.board.records import ReportedFront
 
 BEGINNINGS = {".mp4": (4, b"ftyp"), ".gif": (0, b"GIF8"), ".png": (0, b"\x89PNG")}
 """Ending -> where a file of this kind says what it is, and what it says."""
@@ -37,7 +39,7 @@ class Films:
         self.notes: list[str] = []
         self.version = ""
 
-    def refresh(self, reported: ReportedFront | None, front_version: str) -> None:
+    def refresh(self, reported: "ReportedFront | None", front_version: str) -> None:
         """Read the index again if it or the front changed.
 
         Args:

@@ -293,16 +293,7 @@ class Reporter:
         if scheduled:
             self.reference_point = reference_point
             self.ideal = ideal
-        self.open_recorder.front(
-            EvaluationRecord(
-                training_steps=self.agent.steps,
-                points=points,
-                preferences=front.preferences,
-                policy_ids=front.policy_ids,
-                indicators=front.indicators,
-            )
-        )
-        self._record_selection(chosen, conditioned)
+        self._record_evaluation(front, chosen, conditioned)
         self._publish_best(compared if is_best else None, front, scheduled)
         self.evaluated_steps = self.agent.steps
         return front
@@ -481,8 +472,17 @@ class Reporter:
             )
         return returns
 
-    def _record_selection(self, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:
-        """Record the indicators of the evaluation that selected, and what each preference itself achieves."""
+    def _record_evaluation(self, front: Front, chosen: Mapping[str, float], conditioned: Mapping[str, float]) -> None:
+        """Record a front, the indicators of the evaluation that selected, and what each preference itself achieves."""
+        self.open_recorder.front(
+            EvaluationRecord(
+                training_steps=self.agent.steps,
+                points=front.points,
+                preferences=front.preferences,
+                policy_ids=front.policy_ids,
+                indicators=front.indicators,
+            )
+        )
         values = {f"selection/{name}": value for name, value in chosen.items()} | dict(conditioned)
         counts = {"wall_seconds": self.clock.seconds, **self._counts()}
         self.open_recorder.metrics(self.agent.steps, values | counts)
