@@ -28,11 +28,11 @@ const { points, weights } = JSON.parse(readFileSync(process.argv[2]));
 const times = [], asked = [];
 const session = new Session(points);
 void session.recommendation, session.question;
-const worth = (row) => points[row].reduce((sum, value, k) => sum + value * weights[k], 0);
+const utilityOf = (row) => points[row].reduce((sum, value, k) => sum + value * weights[k], 0);
 while (session.question && times.length < 15) {
   const [left, right] = session.question;
   asked.push(`${left} ${right}`);
-  const difference = worth(left) - worth(right);
+  const difference = utilityOf(left) - utilityOf(right);
   const answer = Math.abs(difference) < 0.005 ? "equal" : difference > 0 ? "left" : "right";
   const began = process.cpuUsage();
   session.answer(answer);

@@ -86,8 +86,8 @@ export function requirementsOf({ levels, objectives }, { ordered }) {
   return required;
 }
 
-/** What outcomes are worth to one particle at a time: its utilities, and by how much they miss its requirements. */
-class Worth {
+/** The utilities of outcomes for one particle at a time, and by how much they miss its requirements. */
+class OutcomeUtilities {
   constructor(columns) {
     this.columns = columns;
     this.utilities = new Float64Array(columns[0]?.length ?? 0);
@@ -178,8 +178,8 @@ class Utilities {
     const [best, span, impossible] = [new Float64Array(count), new Float64Array(count), new Uint8Array(count)];
     const required = requirementsOf(particles, front);
     const utilities = new Utilities({ particles, weights: weightsOf(particles), required, best, span, impossible });
-    const worth = new Worth(front.columns);
-    for (let p = 0; p < count; p++) utilities.setRange(p, worth);
+    const outcomes = new OutcomeUtilities(front.columns);
+    for (let p = 0; p < count; p++) utilities.setRange(p, outcomes);
     return utilities;
   }
 
@@ -220,11 +220,11 @@ class Utilities {
   values(front) {
     const { kinds, objectives } = this.particles;
     const count = kinds.length;
-    const worth = new Worth(front.columns);
-    const { utilities, missing } = worth;
+    const outcomes = new OutcomeUtilities(front.columns);
+    const { utilities, missing } = outcomes;
     const values = new Float64Array(utilities.length * count);
     for (let p = 0; p < count; p++) {
-      worth.weigh(kinds[p], this.weights, this.required, p * objectives);
+      outcomes.weigh(kinds[p], this.weights, this.required, p * objectives);
       const best = this.best[p];
       const span = this.span[p];
       for (let row = 0, place = p; row < utilities.length; row++, place += count) values[place] = 1 - (best - utilities[row]) / span;
@@ -420,19 +420,19 @@ function effectiveSize(shares) {
 
 function logLikelihood(utilities, comparisons, response) {
   const { kinds, objectives } = utilities.particles;
-  const worth = new Worth(columnsOf(comparisons.flatMap(({ left, right }) => [left, right])));
-  const { missing } = worth;
+  const outcomes = new OutcomeUtilities(columnsOf(comparisons.flatMap(({ left, right }) => [left, right])));
+  const { missing } = outcomes;
   const chance = answerChance(response);
   const rises = risesOf(response);
   const answers = comparisons.map(({ answer }) => answer);
   const total = new Float64Array(kinds.length);
   for (let p = 0; p < kinds.length; p++) {
-    worth.weigh(kinds[p], utilities.weights, utilities.required, p * objectives);
+    outcomes.weigh(kinds[p], utilities.weights, utilities.required, p * objectives);
     for (let number = 0; number < answers.length; number++) {
       const left = 2 * number;
       const right = left + 1;
-      const valueLeft = utilities.value(p, worth.utilities[left], missing[left]);
-      const valueRight = utilities.value(p, worth.utilities[right], missing[right]);
+      const valueLeft = utilities.value(p, outcomes.utilities[left], missing[left]);
+      const valueRight = utilities.value(p, outcomes.utilities[right], missing[right]);
       const refuseLeft = 1 - utilities.acceptance(p, valueLeft, missing[left], rises);
       const refuseRight = 1 - utilities.acceptance(p, valueRight, missing[right], rises);
       total[p] += Math.log(chance(answers[number], valueLeft, valueRight, refuseLeft, refuseRight));
