@@ -1,6 +1,7 @@
 """What the tests share: toy environments and agents on the import path, here and in subprocesses."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,13 @@ import torch
 TOYS = str(Path(__file__).with_name("toys"))
 sys.path.insert(0, TOYS)
 os.environ["PYTHONPATH"] = os.pathsep.join([TOYS, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+MEMORY_DISK = "/dev/shm"
+"""Where the folders of tests are made where there is room: a tiny run waits for a disk longer than it trains."""
+LEAST_FREE = 4 * 1024**3
+"""Bytes; the folders of all tests together have 1.6 GiB, and those of tests that passed are removed at once."""
+if os.access(MEMORY_DISK, os.W_OK) and shutil.disk_usage(MEMORY_DISK).free > LEAST_FREE:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY_DISK)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
