@@ -17,7 +17,16 @@ MEMORY_DISK = "/dev/shm"
 """Where the folders of tests are made where there is room: a tiny run waits for a disk longer than it trains."""
 LEAST_FREE = 4 * 1024**3
 """Bytes; the folders of all tests together have 1.6 GiB, and those of tests that passed are removed at once."""
-if os.access(MEMORY_DISK, os.W_OK) and shutil.disk_usage(MEMORY_DISK).free > LEAST_FREE:
+
+
+def _has_room(folder: str) -> bool:
+    """Return whether files can be written there, and programs run, as some tests write them."""
+    if not os.access(folder, os.W_OK):
+        return False
+    return shutil.disk_usage(folder).free > LEAST_FREE and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
+if _has_room(MEMORY_DISK):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY_DISK)
 
 
