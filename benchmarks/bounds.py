@@ -91,8 +91,8 @@ TASKS = {
         "bounds/cart-v0",
         {"effort": -1.0},
         description=(
-            "`bounds/cart-v0`, which the script registers, is the cart of `lab/linear-quadratic-2-v0`, moved by 1 m from"
-            " nearly the same start: accuracy against effort."
+            "`bounds/cart-v0`, which the script registers, is the cart of `lab/linear-quadratic-2-v0`, moved by 1 m"
+            " from nearly the same start: accuracy against effort."
         ),
     ),
     "linear-quadratic-2": Task("lab/linear-quadratic-2-v0", {"effort": -0.15}),
