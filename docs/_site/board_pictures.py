@@ -150,9 +150,9 @@ def compared(page: Any) -> None:
 BOARD = {
     "board-fold.png": Picture(("plain", "relabeled"), folded, height=880, seeds=3),
     "board-parallel.png": Picture(("fruit",), filtered, height=880),
-    "board-space.png": Picture(("docking",), middle_selected, height=876, theme="dark"),
+    "board-space.png": Picture(("docking",), middle_selected, height=860, theme="dark"),
     "board-watch.png": Picture(("relabeled",), side_by_side, height=749),
-    "board-compare.png": Picture(("fruit",), compared, width=1400, height=852, theme="dark"),
+    "board-compare.png": Picture(("fruit",), compared, width=1400, height=792, theme="dark"),
 }
 SHEET = "watch-sheet.png"
 POLICIES_ON_SHEET = 5
