@@ -1,8 +1,8 @@
 """Train runs, and draw the pictures of them: python docs/_site/board_pictures.py [PICTURE ...] [--folder FOLDER].
 
 Draws docs/pictures/board-*.png, which show the Pareto tab, and watch-sheet.png, the contact sheet of `morl watch RUN
---all`. All runs together need two and a half minutes of processor time. They are trained in a temporary folder, or in FOLDER/runs,
-where those that are there already are used again. Needs chromium and the extras `dev` and `video`.
+--all`. All runs together need two and a half minutes of processor time. They are trained in a temporary folder, or in
+FOLDER/runs, where those that are there already are used again. Needs chromium and the extras `dev` and `video`.
 """
 
 import argparse
