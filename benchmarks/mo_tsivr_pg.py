@@ -35,7 +35,7 @@ class Arguments:
     """Folder of the study's runs."""
     levels: tuple[float, ...] = (0.5, 0.75, 0.9, 0.95)
     """Shares of the way from the first utility to the best."""
-    window: float = 0.02
+    window: float = 0.1
     """Share of a run's steps in a running mean."""
     quick: bool = False
     """Two short runs."""
