@@ -1,26 +1,24 @@
 """A browser for the tests of the Pareto tab: Debian's chromium without a window, by Playwright."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-BROWSERS = (Path("/usr/bin/chromium-headless-shell"), Path("/usr/bin/chromium"))
-"""The first that is there is used: without what windows need, a page takes a fifth less time."""
-ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card, for the 3-D scatter
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_site"))
+
+from chromium import CHROMIUM, started
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
-    found = next(filter(Path.exists, BROWSERS), None)
-    if found is None:
-        pytest.skip(f"no browser at {BROWSERS[0]}: apt-get install chromium-headless-shell (.ci/run tries to)")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield started
-        started.close()
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium-headless-shell (.ci/run tries to)")
+    with started() as browser:
+        yield browser
 
 
 @pytest.fixture
