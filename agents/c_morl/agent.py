@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from torch import Tensor
 
 from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
@@ -32,17 +33,16 @@ from morl.agents.c_morl.bounds import FIRST_MULTIPLIER, bounds_of
 from morl.agents.c_morl.config import Config
 from morl.agents.c_morl.constraints import parse_constraints, violation_report, violations
 from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
+from morl.agents.c_morl.policy import architecture_of, policy_of, policy_spec
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
-from morl.learning.encoders import Architecture
 from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
 from morl.learning.ppo import actor_critic
 from morl.learning.processor import restore_generator
 from morl.learning.rollouts import TransitionSizes
-from morl.learning.types import ImageShape
-from morl.policy_files import PolicyData, PolicySpec
+from morl.policy_files import PolicyData
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
     Actions,
@@ -58,42 +58,6 @@ from morl.protocols import (
     VectorEnvironment,
 )
 from morl.seeding import derived_seed
-
-
-def policy_spec(problem: Problem, config: Config, architecture: Architecture) -> PolicySpec:
-    """Return the specification of all policies: their network, spaces and encoding.
-
-    Args:
-        problem: the environment.
-        config: settings.
-        architecture: of their networks.
-    """
-    return PolicySpec(
-        agent="c-morl",
-        head="categorical" if isinstance(problem.action_space, spaces.Discrete) else "gaussian",
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        normalization=config.normalization,
-        image_size=config.image_size if architecture.images else 0,
-        image_layers=architecture.encoding_layers,
-        network=config.network,
-        observation_space=problem.observation_space,
-        action_space=problem.action_space,
-        objectives=problem.objectives,
-        one_hot=config.one_hot,
-        action_masks=problem.action_masks,
-        memory_size=0 if config.memory == "none" else config.memory_size,
-    )
-
-
-def _architecture(config: Config, images: tuple[ImageShape, ...]) -> Architecture:
-    return Architecture(
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        normalization=config.normalization,
-        images=images,
-        network=config.network,
-    )
 
 
 class CMORL:
@@ -135,7 +99,7 @@ class CMORL:
         observations = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
         self.encode = observations.encode
         self.to_environment = action_map(problem.action_space)
-        architecture = _architecture(config, observations.images)
+        architecture = architecture_of(config, observations.images)
         self.memory_size = 0 if config.memory == "none" else config.memory_size
         self.network = actor_critic(
             width=observations.width,
@@ -396,15 +360,7 @@ class CMORL:
     def _add(self, snapshot: Snapshot) -> None:
         """Keep a snapshot, and let it act."""
         self.snapshots[snapshot.policy_id] = snapshot
-        statistics = snapshot.state["observation_statistics"]
-        data = PolicyData(
-            spec=self.bank.spec,
-            parameters=snapshot.state["parameters"][: self.network.actor_parameters],
-            mean=statistics["mean"].copy(),
-            scale=1.0 / np.sqrt(statistics["variance"] + 1e-8),
-            preference=snapshot.preference,
-        )
-        self.bank.add(snapshot.policy_id, data)
+        self.bank.add(snapshot.policy_id, policy_of(snapshot, self.bank.spec, self.network.actor_parameters))
 
     def act(
         self,
@@ -434,6 +390,10 @@ class CMORL:
         """
         ids = self.archive or sorted(self.snapshots)
         return np.array(ids), np.stack([self.snapshots[policy_id].preference for policy_id in ids])
+
+    def all_parameters(self) -> list[Tensor]:
+        """Return the parameters [policy, n] of actors and critics that learn in the present stage."""
+        return [self.stage.tasks.population.parameters]
 
     def metrics(self) -> dict[str, float]:
         """Return training metrics; docs/agents/c_morl.md explains each."""
