@@ -32,6 +32,8 @@ from typing import TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.bounds import broken_bounds, largest_violations
+
 CONFIG = "config.toml"
 COMMAND = "command.txt"
 SYSTEM = "system.json"
@@ -157,7 +159,8 @@ class FrontRecord:
         scales: [objective] equally valuable amounts of the objectives; None: not stated.
         known_front: [k, objective] the true front under the same discount, at most `KNOWN_POINTS_STORED` points of it,
             so that readers can show it without the environment; None if unknown.
-        constraints: objective -> {"bound": text, "violations": [n], ...}, for each constrained objective.
+        constraints: objective -> {"bound": text, "unit": the return in which violations of several bounds are compared,
+            "violations": [n] returns, ...}, for each constrained objective.
         extra: further entries of the agent.
         counts: those of `COUNTS` that are present.
         policies: the policy files.
@@ -190,14 +193,13 @@ class FrontRecord:
 
     @property
     def violations(self) -> FloatArray:
-        """Return the largest violation of the user's constraints by each point [n]; 0 without constraints."""
-        largest = np.zeros(len(self.points))
-        for constraint in self.constraints.values():
-            violations = np.asarray(constraint["violations"], dtype=np.float64)
-            if violations.shape != largest.shape:
-                raise ValueError(f"violations must be {len(largest)} numbers, one for each point")
-            largest = np.maximum(largest, violations)
-        return largest
+        """Return the largest violation of a bound by each point [n], in units of the bounds; 0 without bounds."""
+        return largest_violations(self.constraints, len(self.points))
+
+    @property
+    def broken_bounds(self) -> str:
+        """Return a sentence that says how many points break a bound, and by how much; empty where none does."""
+        return broken_bounds(self.constraints, len(self.points))
 
     def to_json(self) -> dict[str, object]:
         """Return the record as `front.json` spells it."""

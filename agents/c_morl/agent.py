@@ -31,7 +31,7 @@ from morl.action_masks import MaskReader, num_choices
 from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
 from morl.agents.c_morl.bounds import FIRST_MULTIPLIER, bounds_of
 from morl.agents.c_morl.config import Config
-from morl.agents.c_morl.constraints import parse_constraints, violation_report, violations
+from morl.agents.c_morl.constraints import parse_constraints, return_sizes, smallest_slacks, violation_report
 from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.policy import architecture_of, policy_of, policy_spec
 from morl.agents.c_morl.solvers import extension_solver
@@ -91,9 +91,10 @@ class CMORL:
         self.num_objectives = problem.num_objectives
         self.uses_action_masks = isinstance(problem.action_space, spaces.Discrete)
         self.mask_reader = MaskReader(problem.id, problem.action_space, problem.action_masks)
-        self.constraints = parse_constraints(config.constraints, problem.objectives)  # in the environment's units
-        units = np.ones(self.num_objectives) if problem.units is None else np.array(problem.units)
-        self.own_constraints = [replace(each, bound=each.bound / units[each.objective]) for each in self.constraints]
+        self.constraints = parse_constraints(config.constraints, problem.objectives, return_sizes(problem))
+        """In the environment's units."""
+        units = (1.0,) * self.num_objectives if problem.units is None else problem.units
+        self.own_constraints = [each.scaled(units[each.objective]) for each in self.constraints]
         bounded = {each.objective for each in self.constraints}
         self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
         observations = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
@@ -264,7 +265,9 @@ class CMORL:
         chosen = [ids[row] for row in select_policies(points, count, before)]
         self.selected = [policy_id for policy_id in self.selected if policy_id in ids]
         self.selected += sorted(set(chosen) - set(self.selected))
-        targets = self.setup.targets[:1] if extension_solver(self.config).objectives_in_turn else self.setup.targets
+        targets = self.setup.targets
+        if extension_solver(self.config).objectives_in_turn:
+            targets = targets[:1]
         return [Task(policy_id, target) for policy_id in chosen for target in targets]
 
     def _archive(self, candidates: list[Snapshot], evaluate: Evaluate) -> FloatArray:
@@ -405,9 +408,11 @@ class CMORL:
         return values
 
     def violations(self, points: FloatArray) -> FloatArray:
-        """Return the largest violation of a constraint [n] by each point [n, objective]; 0 where all are satisfied."""
-        worst: FloatArray = violations(self.constraints, points).max(axis=1, initial=0.0)
-        return worst
+        """Return the largest violation of a constraint [n] by each point [n, objective]; 0 where all are satisfied.
+
+        Violations are in the units of their constraints (`Constraint.unit`), so that they compare.
+        """
+        return np.maximum(-smallest_slacks(self.constraints, points), 0.0)
 
     def front_metadata(self, points: FloatArray) -> dict[str, object]:
         """Return what front.json says about its points [n, objective]: the violations of each constraint."""

@@ -50,7 +50,8 @@ class Front:
         scales: [objective] equally valuable amounts of the objectives: those of the environment's entry, or else the
             range of the points.
         undiscounted_points: [n, objective] the same policies' undiscounted returns.
-        violations: [n] largest violation of the user's constraints by each point; 0 without constraints.
+        violations: [n] largest violation of a bound by each point, as a share of the bound's size (where that is 0, of
+            the objective's); 0 without bounds.
     """
 
     points: NDArray[np.float64]

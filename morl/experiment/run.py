@@ -109,6 +109,11 @@ class Run:
         return self._record.env
 
     @property
+    def broken_bounds(self) -> str:
+        """Return a sentence that says how many points break a bound, and by how much; empty where none does."""
+        return self._record.broken_bounds
+
+    @property
     def settings(self) -> Settings[Any]:
         """Return the resolved settings.
 
