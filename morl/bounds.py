@@ -10,6 +10,19 @@ Constraints = Mapping[str, Mapping[str, Any]]
 """Objective -> {"bound": text, "violations": [n] in returns, "unit": the return that counts as 1, by default 1}."""
 
 
+def checked_constraints(value: object) -> dict[str, Mapping[str, Any]]:
+    """Return the entry of front.json; empty where there is none.
+
+    Raises:
+        ValueError: it is no object of objects.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
+        raise ValueError("constraints must be an object of objects, one for each constrained objective")
+    return value
+
+
 def largest_violations(constraints: Constraints, count: int) -> NDArray[np.float64]:
     """Return the largest violation of a bound by each point [n], each in the unit of its bound; 0 where all are kept.
 

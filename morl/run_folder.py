@@ -32,7 +32,7 @@ from typing import TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.bounds import broken_bounds, largest_violations
+from morl.bounds import broken_bounds, checked_constraints, largest_violations
 
 CONFIG = "config.toml"
 COMMAND = "command.txt"
@@ -298,7 +298,7 @@ def parse_front(content: bytes) -> FrontRecord:
 
 
 def _front_record(record: Mapping[str, object]) -> FrontRecord:
-    objectives = tuple(short_name(value) for value in as_list(record["objectives"], "objectives"))
+    objectives = _names(record["objectives"])
     points = _rows(record["points"], "points", len(objectives))
     seed = record.get("seed")
     required = ("preferences", "policy_ids", "undiscounted_points")
@@ -321,7 +321,7 @@ def _front_record(record: Mapping[str, object]) -> FrontRecord:
         units=_sizes(record.get("units"), "units", len(objectives)) or (1.0,) * len(objectives),
         scales=_sizes(record.get("scales"), "scales", len(objectives)),
         known_front=_known_front(record.get("known_front"), len(objectives)),
-        constraints=_constraints(record.get("constraints")),
+        constraints=checked_constraints(record.get("constraints")),
         counts=finite_numbers({name: record[name] for name in COUNTS if name in record}),
         policies=_policy_files(record.get("policies")),
         missing=tuple(name for name in required if name not in record),
@@ -408,6 +408,13 @@ def short_name(value: object) -> str:
     return str(value)[:LONGEST_NAME]
 
 
+def _names(values: object) -> tuple[str, ...]:
+    names = as_list(values, "objectives")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"objectives must be a list of names, not {names!r:.50}")
+    return tuple(short_name(name) for name in names)
+
+
 def _rows(values: object, name: str, objectives: int) -> FloatArray:
     table = as_table(values, name)
     return table if table.size else np.empty((0, objectives))
@@ -474,14 +481,6 @@ def _like_points(value: object, name: str, points: FloatArray) -> FloatArray:
 def _choice_points(value: object, points: FloatArray) -> FloatArray:
     chosen_by = _like_points(value, "choice_points", points)
     return points if np.isnan(chosen_by).any() else chosen_by
-
-
-def _constraints(value: object) -> dict[str, JSON]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
-        raise ValueError("constraints must be an object of objects, one for each constrained objective")
-    return value
 
 
 def _policy_files(value: object) -> tuple[PolicyReference, ...]:

@@ -60,6 +60,20 @@ from morl.protocols import (
 from morl.seeding import derived_seed
 
 
+def initial_lattice(config: Config, num_free: int) -> FloatArray:
+    """Return the weights [policy, free objective] of the policies of initialization.
+
+    Args:
+        config: settings.
+        num_free: number of objectives without a bound.
+    """
+    if config.initial_divisions is None:
+        return finest_lattice(num_free, max(6, num_free))
+    if config.initial_divisions == 0:
+        return np.full((1, num_free), 1.0 / num_free)
+    return simplex_lattice(num_free, config.initial_divisions)
+
+
 class CMORL:
     """C-MORL on a batch of environments; satisfies `Agent`, `Constrained`, `UsesActionMasks` and `HasMemory`.
 
@@ -157,15 +171,19 @@ class CMORL:
         self.setup = replace(self.setup, backend=self.stage.tasks.backend)  # chosen, and a fallback logged, once
 
     @staticmethod
-    def schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:  # noqa: ARG004
+    def schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:
         """Return the most steps of initialization that leave room for extension, but an update of each of ten policies.
+
+        They are no more than the run has, but an update of each policy.
 
         Args:
             config: settings.
             problem: the environment.
             total_steps: environment steps of the run.
         """
-        return {"initial_steps": max(total_steps // 2, 10 * config.samples_per_update)}
+        policies = len(initial_lattice(config, problem.num_objectives - len(config.constraints)))
+        longest = max(total_steps // 2, 10 * config.samples_per_update)
+        return {"initial_steps": min(longest, max(total_steps, policies * config.samples_per_update))}
 
     @staticmethod
     def memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
@@ -213,14 +231,7 @@ class CMORL:
 
     def _initial_preferences(self) -> FloatArray:
         """Return the grid of initial preferences [policy, objective]; objectives with a bound have no weight."""
-        divisions = self.config.initial_divisions
-        num_free = len(self.free_objectives)
-        if divisions is None:
-            lattice = finest_lattice(num_free, max(6, num_free))
-        elif divisions == 0:
-            lattice = np.full((1, num_free), 1.0 / num_free)
-        else:
-            lattice = simplex_lattice(num_free, divisions)
+        lattice = initial_lattice(self.config, len(self.free_objectives))
         grid = np.zeros((len(lattice), self.num_objectives))
         grid[:, self.free_objectives] = lattice
         return grid

@@ -298,11 +298,13 @@ def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
     file = run_dir / FRONT
     try:
         record = parse_front(read_whole(file))
-        lacking = [*record.missing, *(["reference_point"] if record.reference_point is None else [])]
-        if lacking:
-            raise ValueError(f"it lacks {', '.join(lacking)}: another version of morl wrote it")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} is missing or damaged: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ValueError(f"{run_dir}/{error}") from error
+    lacking = [*record.missing, *(["reference_point"] if record.reference_point is None else [])]
+    if lacking:
+        raise ValueError(f"{file} lacks {', '.join(lacking)}: another version of morl wrote it")
     assert record.reference_point is not None
     front = Front(
         points=record.points,
