@@ -47,7 +47,7 @@ usage: morl COMMAND ...
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]   evaluate policies on new episodes
   morl choose RUN                       choose a policy by comparing outcomes, two at a time
   morl watch RUN [--preference 0.7 0.3]   watch a policy in a window
-  morl watch RUN --preference 0.7 0.3 --video FILE.mp4 | --record   record a video; --all 9: of nine policies of the front
+  morl watch RUN --preference 0.7 0.3 --video FILE.mp4 | --record   record a video; --all 9: of nine policies
   morl export RUN --preference 0.7 0.3 [--format onnx|torchscript|pt] [--output FILE]   write a policy for deployment
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a figure or an HTML file
   morl study FILE.toml [--dry-run]      train many runs (agents x environments x seeds), or continue an earlier call

@@ -299,6 +299,19 @@ RATES = {  # without mo-tsivr-pg, whose steps have a largest length
 }
 
 
+@pytest.mark.parametrize(
+    "name", ["pd-morl", "pd-morl, continuous", "c-morl", "morl-d", "morl-d, ppo, masked", "gmorl", "mogfn-pc"]
+)
+@pytest.mark.parametrize("total_steps", [3_500, 20_000, 1_000_000])
+def test_schedules_are_no_longer_than_the_run(name: str, total_steps: int) -> None:
+    agent_name, env, settings = CASES[name]
+    agent: Any = find_agent(agent_name, problem(env).action_space)
+    if hasattr(agent, "schedules"):
+        solver = {"solver": settings["solver"]} if "solver" in settings else {}
+        longest = agent.schedules(agent.config_class(**solver), problem(env), total_steps)
+        assert all(steps <= total_steps for steps in longest.values()), longest
+
+
 @pytest.mark.parametrize("name", ["c-morl", "c-morl, continuous", "c-morl, trust region, masked"])
 def test_extension_that_diverges_ends_with_one_sentence(name: str, tmp_path: Path) -> None:
     agent, env, settings = CASES[name]  # the front is that of initialization, whose parameters stay finite
