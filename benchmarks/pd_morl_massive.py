@@ -1,6 +1,7 @@
 """PD-MORL's preset `massive` beside `improved`: quality per environment step and per update, on the CPU.
 
     python benchmarks/pd_morl_massive.py run runs/massive              some minutes of a core
+    python benchmarks/pd_morl_massive.py run --envs mo-halfcheetah-v5 --longer        `massive` with six times the steps
     python benchmarks/pd_morl_massive.py table runs/massive            the rows of quality
     python benchmarks/pd_morl_massive.py --quick                       two small runs, to see that it works
 
@@ -24,15 +25,16 @@ TASKS: dict[str, dict[str, Any]] = {
     "deep-sea-treasure-v0": {"evaluation_divisions": 100, "config": {"one_hot": True}},
     "building-3d-v0": {"evaluation_divisions": 5},
 }
-PRESETS = {"improved": 10, "massive": 256}
+NUM_ENVS = {"improved": 10, "massive": 256}
 """Preset -> number of environments."""
 STEPS = 50_000
+LONGER = 6
+"""`massive` also gets so many times the environment steps with --longer: its rows can be compared at equal updates."""
 MEASURES = ("selection/hypervolume", "selection/cardinality", "selection/expected_utility", "conditioned_utility")
 
 
-def train(folder: Path, env: str, preset: str, seed: int, steps: int, num_envs: int) -> None:
+def train(run_dir: Path, env: str, preset: str, seed: int, steps: int) -> None:
     """Train a run, unless it is there, and write the seconds of processor time that it took."""
-    run_dir = folder / env / f"{preset}-{seed}"
     if (run_dir / "seconds.json").is_file():
         return
     before = process_time()
@@ -45,7 +47,7 @@ def train(folder: Path, env: str, preset: str, seed: int, steps: int, num_envs: 
         seed=seed,
         run_dir=run_dir,
         overwrite=True,
-        num_envs=num_envs,
+        num_envs=NUM_ENVS[preset],
         evaluate_every=steps // 5,
         evaluation_episodes=1,
         loggers=[],
@@ -55,12 +57,14 @@ def train(folder: Path, env: str, preset: str, seed: int, steps: int, num_envs: 
     (run_dir / "seconds.json").write_text(json.dumps(process_time() - before))
 
 
-def run(folder: Path, envs: list[str], seeds: list[int], steps: int) -> None:
-    """Train both presets on each task with each seed."""
+def run(folder: Path, envs: list[str], seeds: list[int], steps: int, longer: bool = False) -> None:
+    """Train both presets on each task with each seed; longer: also `massive` with LONGER times the steps."""
     for env in envs:
         for seed in seeds:
-            for preset, num_envs in PRESETS.items():
-                train(folder, env, preset, seed, steps, num_envs)
+            for preset in NUM_ENVS:
+                train(folder / env / f"{preset}-{seed}", env, preset, seed, steps)
+            if longer:
+                train(folder / env / f"massive, longer-{seed}", env, "massive", seed, LONGER * steps)
 
 
 def evaluations(run_dir: Path) -> list[dict[str, float]]:
@@ -95,6 +99,7 @@ def main() -> None:
     parser.add_argument("--envs", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="environment steps of each run")
+    parser.add_argument("--longer", action="store_true", help=f"also `massive` with {LONGER} times the steps")
     parser.add_argument("--quick", action="store_true", help="two small runs, which are not kept")
     arguments = parser.parse_args()
     if arguments.quick:
@@ -103,7 +108,7 @@ def main() -> None:
             table(Path(folder))
         return
     if arguments.what == "run":
-        run(arguments.folder, arguments.envs, arguments.seeds, arguments.steps)
+        run(arguments.folder, arguments.envs, arguments.seeds, arguments.steps, arguments.longer)
     table(arguments.folder)
 
 

@@ -111,9 +111,13 @@ class Checkpointing:
             self.agent.load_state_dict(states["agent"])
             if not self._restore_environment(states["environment"]):
                 self.agent.reset_episodes()
+            self.reporter.load_state_dict(states["counters"])
         except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise ValueError(f"checkpoint {folder} is foreign: it does not fit config.toml ({error})") from error
-        self.reporter.load_state_dict(states["counters"])
+            lacks = "it lacks " if isinstance(error, KeyError) else ""
+            raise ValueError(
+                f"checkpoint {folder} is foreign: it does not fit config.toml, or another version of morl wrote it"
+                f" ({lacks}{error})"
+            ) from error
         manifest = checkpoint.read_manifest(folder)
         records = manifest.get("records")
         before = manifest.get("device", self.experiment.settings.device)

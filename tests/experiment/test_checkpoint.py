@@ -299,6 +299,22 @@ def test_a_foreign_checkpoint_is_refused(what: str, copy: Path, tmp_path: Path, 
     assert contents(tmp_path / "other") == before
 
 
+@pytest.mark.parametrize(("state", "lacking"), [("agent", "steps"), ("counters", "ideal"), ("counters", "episodes")])
+def test_a_checkpoint_of_another_version_is_refused(state: str, lacking: str, copy: Path, morl_cli: Any) -> None:
+    newest = checkpoint.newest(copy)
+    assert newest is not None
+    manifest = json.loads((newest / "manifest.json").read_text())
+    states = checkpoint.load(newest, {})
+    del states[state][lacking]
+    checkpoint.save(newest, {key: manifest[key] for key in manifest if key not in ("format", "hashes")}, states)
+    before = contents(copy)
+    with pytest.raises(ValueError, match=f"another version of morl wrote it .*it lacks '{lacking}'"):
+        morl.resume(copy, 200)
+    code, _, complaint = morl_cli("resume", copy, "--total-steps", 200)
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert contents(copy) == before
+
+
 def test_another_format_is_refused(copy: Path) -> None:
     newest = checkpoint.newest(copy)
     assert newest is not None
