@@ -86,8 +86,8 @@ def _unrecorded_settings(library: Library, runs: Sequence[ListedRun]) -> Iterato
         if config is not None:
             cells.setdefault((run.variant, run.env), {})[run] = set(config)
     for (variant, env), settings in cells.items():
-        known = set().union(*settings.values())
-        missing = set().union(*(known - own for own in settings.values()))
+        known = {name for own in settings.values() for name in own}
+        missing = {name for own in settings.values() for name in known - own}
         if missing:
             count = sum(own != known for own in settings.values())
             yield (
