@@ -25,7 +25,7 @@ demo: .venv/installed
 	$(BIN)/morl train pd-morl deep-sea-treasure-v0 --overwrite
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest --quiet --numprocesses 2
+	$(BIN)/python -m pytest --quiet --numprocesses 2 --dist worksteal
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ tables PAGE=environments` does the same.
 """
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -20,6 +21,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,6 +85,21 @@ def processor() -> str:
     """Return the name of the processor."""
     found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     return found[1] if found else platform.machine()
+
+
+def origin_of_runs(folders: Iterable[Path]) -> str:
+    """Return where finished runs were trained: machines, versions and commits, from their `system.json`.
+
+    Args:
+        folders: run folders.
+    """
+    systems = [json.loads((folder / "system.json").read_text(encoding="utf-8")) for folder in folders]
+    machines = sorted({f"{system['processor']}, {system['cores']} cores" for system in systems})
+    versions = sorted(
+        {f"Python {system['python']}, morl {system['morl']}, numpy {system['packages']['numpy']}" for system in systems}
+    )
+    commits = sorted({system["commit"] or "unknown" for system in systems})
+    return f"Trained on {' and '.join(machines)}; {'; '.join(versions)}; commit {', '.join(commits)}."
 
 
 def main() -> None:

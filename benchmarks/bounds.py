@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tyro
+from _page import origin_of_runs
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
@@ -81,10 +82,19 @@ class Task(NamedTuple):
     """Objective -> smallest discounted return."""
     convex: bool = True
     """Whether the best returns under bounds are mixtures of the known front's."""
+    description: str = ""
+    """What is done there; empty for environments that have a page."""
 
 
 TASKS = {
-    "cart": Task("bounds/cart-v0", {"effort": -1.0}),
+    "cart": Task(
+        "bounds/cart-v0",
+        {"effort": -1.0},
+        description=(
+            "`bounds/cart-v0`, which the script registers, is the cart of `lab/linear-quadratic-2-v0`, moved by 1 m"
+            " from nearly the same start: accuracy against effort."
+        ),
+    ),
     "linear-quadratic-2": Task("lab/linear-quadratic-2-v0", {"effort": -0.15}),
     "linear-quadratic-4": Task("lab/linear-quadratic-4-v0", {"effort": -1.0}),
     "docking": Task("lab/docking-v0", {"fuel": -1.2, "contact": -100.0}),
@@ -191,7 +201,7 @@ def row(name: str, measured: list[dict[str, float]]) -> str:
     columns = {key: [one[key] for one in measured] for key in measured[0]}
     bounds = ", ".join(f"{objective} >= {bound:g}" for objective, bound in TASKS[name].bounds.items())
     cells = [
-        name,
+        f"`{TASKS[name].env_id}`",
         bounds,
         f"{mean(columns['distance']):.1f} ({max(columns['distance']):.1f})",
         f"{max(columns['violation']):.1f}",
@@ -202,8 +212,15 @@ def row(name: str, measured: list[dict[str, float]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(arguments: Arguments, rows: list[str]) -> str:
-    """Return the page of results."""
+def page(arguments: Arguments, rows: list[str], folders: list[Path]) -> str:
+    """Return the page of results.
+
+    Args:
+        arguments: which runs they are of.
+        rows: of the table, one for each task.
+        folders: the run folders.
+    """
+    descriptions = [TASKS[name].description for name in arguments.tasks if TASKS[name].description]
     lines = [
         "# Fronts at bounds",
         "",
@@ -212,7 +229,11 @@ def page(arguments: Arguments, rows: list[str]) -> str:
         f" preference and measured in {arguments.episodes:,} fresh episodes. All but the last column are per cent:"
         " distance kept from the bound (mean; worst seed), violation of the bound (worst seed) and the run's own"
         " standard error, as shares of the bound; regret to the best policy within the bounds, as a share of the range"
-        " of the known front. The last column is evaluation steps for each training step.",
+        " of the known front. The last column is evaluation steps for each training step."
+        " [The lab](../environments/lab.md) describes the environments `lab/...`.",
+        "",
+        *(f"{text}\n" for text in descriptions),
+        origin_of_runs(folders),
         "",
         "| task | bounds | distance | violation | noise | regret | evaluation |",
         "|---|---|---|---|---|---|---|",
@@ -226,14 +247,16 @@ def main(arguments: Arguments) -> None:
     if arguments.quick:
         arguments = Arguments(tasks=["cart"], steps=2_000, seeds=[0], folder=Path("runs/bounds-quick"), episodes=10)
     rows = []
+    all_folders: list[Path] = []
     for name in arguments.tasks:
         folders = [train(name, seed, arguments) for seed in arguments.seeds]
+        all_folders += folders
         measured = [json.loads((folder / MEASURED).read_text()) for folder in folders]
         rows.append(row(name, measured))
         print(rows[-1], flush=True)
         for one in measured:
             print({key: round(value, 2) for key, value in one.items()}, flush=True)
-    text = page(arguments, rows)
+    text = page(arguments, rows, all_folders)
     print(text)
     if arguments.write is not None:
         arguments.write.write_text(text)

@@ -1,6 +1,7 @@
 """What the tests share: toy environments and agents on the import path, here and in subprocesses."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,22 @@ import torch
 TOYS = str(Path(__file__).with_name("toys"))
 sys.path.insert(0, TOYS)
 os.environ["PYTHONPATH"] = os.pathsep.join([TOYS, *filter(None, [os.environ.get("PYTHONPATH")])])
+
+MEMORY_DISK = "/dev/shm"
+"""Where the folders of tests are made where there is room: a tiny run waits for a disk longer than it trains."""
+LEAST_FREE = 4 * 1024**3
+"""Bytes; the folders of all tests together have 1.6 GiB, and those of tests that passed are removed at once."""
+
+
+def _has_room(folder: str) -> bool:
+    """Return whether files can be written there, and programs run, as some tests write them."""
+    if not os.access(folder, os.W_OK):
+        return False
+    return shutil.disk_usage(folder).free > LEAST_FREE and not os.statvfs(folder).f_flag & os.ST_NOEXEC
+
+
+if _has_room(MEMORY_DISK):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", MEMORY_DISK)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -92,7 +92,9 @@ def assert_both_formats_agree(policy: Policy, folder: Path) -> None:
             assert_same_actions(policy, run(situation.inputs())[0], situation.predicted())
 
 
-@pytest.mark.parametrize(("kind", "head"), [*((kind, "categorical") for kind in IMAGES), *(("gray", h) for h in HEADS)])
+@pytest.mark.parametrize(
+    ("kind", "head"), [*((kind, "categorical") for kind in IMAGES), *(("gray", h) for h in HEADS if h != "categorical")]
+)
 def test_both_formats_see_images(kind: str, head: str, tmp_path: Path) -> None:
     assert_both_formats_agree(policy_of(head, *IMAGES[kind]), tmp_path)
 

@@ -1,6 +1,7 @@
 """Pages of docs/results: every table is written by a command, but on the one page of what was measured by hand."""
 
 import importlib.util
+import json
 import re
 import shlex
 import sys
@@ -81,3 +82,17 @@ def test_a_block_is_replaced_by_what_its_command_prints(tmp_path: Path, monkeypa
 
 def test_text_without_a_table_is_a_code_block() -> None:
     assert scripts().markdown("a   1\nb   2\n") == "```text\na   1\nb   2\n```"
+
+
+def test_pages_of_finished_runs_name_their_machines(tmp_path: Path) -> None:
+    system = {"processor": "Processor A", "cores": 2, "python": "3.11.7", "morl": "0.1.0", "commit": "0123abc"}
+    folders = []
+    for number, changes in enumerate([{}, {}, {"processor": "Processor B", "commit": None}]):
+        folders.append(tmp_path / str(number))
+        folders[-1].mkdir()
+        text = json.dumps({**system, "packages": {"numpy": "2.4.6"}, **changes})
+        (folders[-1] / "system.json").write_text(text, encoding="utf-8")
+    assert scripts().origin_of_runs(folders) == (
+        "Trained on Processor A, 2 cores and Processor B, 2 cores; Python 3.11.7, morl 0.1.0, numpy 2.4.6;"
+        " commit 0123abc, unknown."
+    )

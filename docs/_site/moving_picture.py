@@ -1,4 +1,7 @@
-"""Record policies of a run side by side as one GIF: python docs/_site/moving_picture.py RUN FILE.gif ROW [ROW ...]."""
+"""Record policies of a run side by side as one GIF: python docs/_site/moving_picture.py RUN FILE.gif ROW [ROW ...].
+
+`python docs/_site/moving_picture.py RUN docs/pictures/demo.gif 1 5 9` with the run of `make demo` makes that picture.
+"""
 
 import sys
 import tempfile

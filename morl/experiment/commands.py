@@ -99,10 +99,9 @@ class Watch:
     conditioned: bool = False
     """Condition the network on exactly the preference, instead of taking the best measured policy."""
     video: Path | None = None
-    """Record into this file, .mp4 or .gif, instead of opening a window; needs --preference or --row."""
+    """Record into this file, .mp4 or .gif, instead of opening a window; needs a preference or a row."""
     record: bool = False
-    """Record into RUN/videos/, where the board finds it, instead of opening a window; needs --preference, --row or
-    --all."""
+    """Record into RUN/videos/, where the board finds it, instead of opening a window; needs a preference or a row."""
     all: int | None = None
     """Record this many policies, spread evenly over the front, into RUN/videos/, with a contact sheet."""
     episodes: int = 1

@@ -3,6 +3,8 @@
 import logging
 import os
 import platform
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -138,8 +140,14 @@ class Session:
             "gpu": self.experiment.gpu,
             "update_backend": backend_of(self.agent),
             "env_backend": None if backend is None else str(backend),
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": dict(_package_versions()),
         }
+
+
+@cache
+def _package_versions() -> Mapping[str, str]:
+    """Return the versions of `PACKAGES`; their files are read once in a process, whose packages stay what they are."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def _processor_name() -> str:

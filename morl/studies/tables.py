@@ -40,7 +40,8 @@ class Comparison(NamedTuple):
 ENVIRONMENTS = Comparison(
     "environments",
     "each environment, at the end of each run",
-    "interquartile mean over seeds (95 % bootstrap interval) of the reported fronts; steps and minutes are means",
+    "interquartile mean over seeds (95 % bootstrap interval) of the reported fronts; steps and minutes are means,"
+    " minutes by the clock: a busy machine takes longer",
 )
 EQUAL_STEPS = Comparison(
     "environment_steps",

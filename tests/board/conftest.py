@@ -1,24 +1,24 @@
 """A browser for the tests of the Pareto tab: Debian's chromium without a window, by Playwright."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader"]  # WebGL without a graphics card, for the 3-D scatter
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_site"))
+
+from chromium import CHROMIUM, started
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
+    pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
     if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium (.ci/run tries to)")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield started
-        started.close()
+        pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium-headless-shell (.ci/run tries to)")
+    with started() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -90,6 +90,6 @@ def test_the_usage_of_watch_says_what_a_video_needs(morl_cli: Any) -> None:
     assert usage == (
         "usage: morl watch RUN [--preference W... | --row N | --all N] [--video FILE | --record] [options]"
     )
-    assert "instead of opening a window; needs --preference or --row." in " ".join(output.split())
+    assert "instead of opening a window; needs a preference or a row." in " ".join(output.split())
     code, output, _ = morl_cli("--help")
     assert "--video FILE.mp4 | --record" in output

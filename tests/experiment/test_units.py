@@ -44,7 +44,7 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "morl-d, td3": ("morl-d", "box", MORL_D | {"solver": "td3"}),
     "morl-d, sb3": ("morl-d", "discrete", {"solver": "sb3:PPO", "population": 2, "hidden_sizes": (8,)}),
 }
-SCALES = ((0.5, 4096.0), (2.0**-20, 2.0**20), (1e6, 1e-6), (1e-6, 3.0))
+SCALES = ((2.0**-20, 2.0**20), (1e6, 1e-6), (1e-6, 3.0))
 
 
 class Scaled(toys.Walk):

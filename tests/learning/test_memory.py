@@ -100,6 +100,7 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(
     agent: str, config: dict[str, Any], setting: str, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"total_steps": 1_000_000_000, "run_dir": tmp_path / "run", "config": config}
+    options["reward_units"] = "environment"  # measuring them would draw a thousand images
     with pytest.raises(ValueError, match=rf"{setting} is \d+, but the .* takes .* GiB of memory, and .* are available"):
         morl.train(agent, "minecart-rgb-v0", num_envs=6, device="cpu", **options)
     assert not (tmp_path / "run").exists()

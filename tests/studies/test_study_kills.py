@@ -113,7 +113,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, without_figures: None) -> li
 
 
 def test_a_killed_process_fails_its_run_and_the_study_again_goes_on(
-    tmp_path: Path, whole: list[dict[str, Any]]
+    tmp_path: Path, whole: list[dict[str, Any]], morl_cli: Callable[..., tuple[int, str, str]]
 ) -> None:
     file = study_file(tmp_path)
     process = start(file, "--workers", "1")
@@ -125,11 +125,10 @@ def test_a_killed_process_fails_its_run_and_the_study_again_goes_on(
     assert "1 done, 1 failed" in said
     assert "1 of 2 runs failed" in complaint
     assert "killed by SIGKILL" in (run_dirs(file)[0] / "failure.txt").read_text()
-    listed = subprocess.run(
-        [*command(file)[:4], "status", *command(file)[4:]], capture_output=True, text=True, check=True
-    )
-    assert re.search(r"seed-0\s*│ failed", listed.stdout)
-    assert "killed by SIGKILL" in " ".join(listed.stdout.split())
+    code, listed, _ = morl_cli("study", "status", *command(file)[4:])
+    assert code == 0
+    assert re.search(r"seed-0\s*│ failed", listed)
+    assert "killed by SIGKILL" in " ".join(listed.split())
     finish(file)
     assert_undisturbed(file, whole)
 
