@@ -27,6 +27,7 @@ from morl.protocols import (
     IndexArray,
     Observations,
     Problem,
+    ReturnsParameters,
     UsesAccruedReward,
     UsesActionMasks,
     VectorEnvironment,
@@ -383,6 +384,9 @@ class _Check:
             texts = dict(agent.metric_descriptions)
             plain = all(isinstance(word, str) for entry in texts.items() for word in entry)
             _require(plain, f"metric_descriptions must be texts by name, got {texts!r:.80}")
+        if isinstance(agent, ReturnsParameters):
+            finite = all(bool(torch.isfinite(tensor.detach()).all()) for tensor in agent.all_parameters())
+            _require(finite, "all_parameters must be finite tensors after a short training")
         if isinstance(agent, UsesAccruedReward) and agent.uses_accrued_reward:
             accrued = np.zeros((len(ids), self.problem.num_objectives + 1))
             accrued[:, -1] = 1.0

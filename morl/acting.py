@@ -17,6 +17,7 @@ from torch import Tensor
 
 from morl.action_masks import checked_masks, num_choices
 from morl.evaluation import ActInputs
+from morl.learning.observations import as_arrays
 from morl.policy_export import PolicyGraph, write_onnx, write_torchscript
 from morl.policy_files import PolicyData, PolicyFile, PolicySpec, read_policy, save_policy
 from morl.policy_networks import PolicyArrays, PolicyNetwork
@@ -148,6 +149,8 @@ class PolicyBank:
                 f"action masks are missing, but the policies of {self.spec.agent} were trained with them: give those of"
                 f" the observations, {len(policies)} x {num_choices(self.spec.action_space)} zeros and ones"
             )
+        if len(policies) == 0:
+            return np.empty((0, *(self.spec.action_space.shape or ())), self.spec.action_space.dtype)
         network = self.network
         ids, group = np.unique(policies, return_inverse=True)
         stack = self._stacked(ids.tolist())
@@ -295,7 +298,8 @@ class Policy:
         """Return the action (or actions, for a batch of observations) and the `state` for the next call.
 
         Args:
-            observation: one observation of the environment's space, or a batch of them along a first axis.
+            observation: one observation of the environment's space, or a batch of them along a first axis, which may be
+                empty; tensors count as arrays.
             state: for policies with a memory, the state returned by the last call, [memory_size] or a batch. For
                 policies with augmented state, the accrued reward: the discounted sum of rewards so far and the discount
                 of the next one, [objective + 1] or a batch; returned unchanged. Default: the start of an episode.
@@ -317,7 +321,9 @@ class Policy:
             raise ValueError(
                 f"deterministic is False, but this policy of {spec.agent} is deterministic: its head is {spec.head!r}"
             )
-        batch, size = self._bank.network.batched(observation)
+        batch, size = self._bank.network.batched(as_arrays(observation))
+        state = as_arrays(state)
+        action_masks = as_arrays(action_masks)
         count = 1 if size is None else size
         accrued = None
         if state is not None and spec.augmented_units is not None:

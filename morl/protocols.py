@@ -1,6 +1,6 @@
 """Protocols and plain records that the packages share: problem, agent and its optional abilities, saved policy."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -100,7 +100,7 @@ class Agent(Protocol):
     An agent class has the attribute `config_class`, a frozen dataclass of its settings, and the constructor of
     `AgentClass`. All state is in attributes, so that a new `learn` generator continues a restored state bit for bit.
     Optional abilities are separate protocols: `Constrained`, `UsesAccruedReward`, `UsesActionMasks`, `HasMemory`,
-    `SeveralLearners`, `ExecutesUpdates`. `morl.agents.check_agent` checks all of them.
+    `SeveralLearners`, `ReturnsParameters`, `ExecutesUpdates`. `morl.agents.check_agent` checks all of them.
     """
 
     steps: int
@@ -236,6 +236,18 @@ class DescribesMetrics(Protocol):
 
     metric_descriptions: Mapping[str, str]
     """Name of a metric -> a sentence; a name that ends in a star is the beginning of several names."""
+
+
+@runtime_checkable
+class ReturnsParameters(Protocol):
+    """An agent that returns all parameters it learns, so that a run ends where one of them is no longer finite.
+
+    Of other agents the exported policies are checked, at evaluations.
+    """
+
+    def all_parameters(self) -> "Iterable[torch.Tensor]":
+        """Return the parameters that are learned at present, in whatever phase: of actors and critics, not copied."""
+        ...
 
 
 @runtime_checkable

@@ -32,6 +32,8 @@ from typing import TypedDict, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from morl.bounds import broken_bounds, checked_constraints, largest_violations
+
 CONFIG = "config.toml"
 COMMAND = "command.txt"
 SYSTEM = "system.json"
@@ -157,7 +159,8 @@ class FrontRecord:
         scales: [objective] equally valuable amounts of the objectives; None: not stated.
         known_front: [k, objective] the true front under the same discount, at most `KNOWN_POINTS_STORED` points of it,
             so that readers can show it without the environment; None if unknown.
-        constraints: objective -> {"bound": text, "violations": [n], ...}, for each constrained objective.
+        constraints: objective -> {"bound": text, "unit": the return in which violations of several bounds are compared,
+            "violations": [n] returns, ...}, for each constrained objective.
         extra: further entries of the agent.
         counts: those of `COUNTS` that are present.
         policies: the policy files.
@@ -190,14 +193,13 @@ class FrontRecord:
 
     @property
     def violations(self) -> FloatArray:
-        """Return the largest violation of the user's constraints by each point [n]; 0 without constraints."""
-        largest = np.zeros(len(self.points))
-        for constraint in self.constraints.values():
-            violations = np.asarray(constraint["violations"], dtype=np.float64)
-            if violations.shape != largest.shape:
-                raise ValueError(f"violations must be {len(largest)} numbers, one for each point")
-            largest = np.maximum(largest, violations)
-        return largest
+        """Return the largest violation of a bound by each point [n], in units of the bounds; 0 without bounds."""
+        return largest_violations(self.constraints, len(self.points))
+
+    @property
+    def broken_bounds(self) -> str:
+        """Return a sentence that says how many points break a bound, and by how much; empty where none does."""
+        return broken_bounds(self.constraints, len(self.points))
 
     def to_json(self) -> dict[str, object]:
         """Return the record as `front.json` spells it."""
@@ -296,7 +298,7 @@ def parse_front(content: bytes) -> FrontRecord:
 
 
 def _front_record(record: Mapping[str, object]) -> FrontRecord:
-    objectives = tuple(short_name(value) for value in as_list(record["objectives"], "objectives"))
+    objectives = _names(record["objectives"])
     points = _rows(record["points"], "points", len(objectives))
     seed = record.get("seed")
     required = ("preferences", "policy_ids", "undiscounted_points")
@@ -319,7 +321,7 @@ def _front_record(record: Mapping[str, object]) -> FrontRecord:
         units=_sizes(record.get("units"), "units", len(objectives)) or (1.0,) * len(objectives),
         scales=_sizes(record.get("scales"), "scales", len(objectives)),
         known_front=_known_front(record.get("known_front"), len(objectives)),
-        constraints=_constraints(record.get("constraints")),
+        constraints=checked_constraints(record.get("constraints")),
         counts=finite_numbers({name: record[name] for name in COUNTS if name in record}),
         policies=_policy_files(record.get("policies")),
         missing=tuple(name for name in required if name not in record),
@@ -406,6 +408,13 @@ def short_name(value: object) -> str:
     return str(value)[:LONGEST_NAME]
 
 
+def _names(values: object) -> tuple[str, ...]:
+    names = as_list(values, "objectives")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"objectives must be a list of names, not {names!r:.50}")
+    return tuple(short_name(name) for name in names)
+
+
 def _rows(values: object, name: str, objectives: int) -> FloatArray:
     table = as_table(values, name)
     return table if table.size else np.empty((0, objectives))
@@ -472,14 +481,6 @@ def _like_points(value: object, name: str, points: FloatArray) -> FloatArray:
 def _choice_points(value: object, points: FloatArray) -> FloatArray:
     chosen_by = _like_points(value, "choice_points", points)
     return points if np.isnan(chosen_by).any() else chosen_by
-
-
-def _constraints(value: object) -> dict[str, JSON]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
-        raise ValueError("constraints must be an object of objects, one for each constrained objective")
-    return value
 
 
 def _policy_files(value: object) -> tuple[PolicyReference, ...]:

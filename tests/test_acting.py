@@ -334,6 +334,42 @@ def test_lists_are_observations_too() -> None:
     np.testing.assert_array_equal(policy.predict([[0.1, 0.2, 0.3]] * 2)[0], np.stack([one, one]))
 
 
+@pytest.mark.parametrize("kind", OBSERVATIONS)
+@pytest.mark.parametrize("head", ["gaussian", "categorical"])
+def test_an_empty_batch_has_no_actions(head: str, kind: str) -> None:
+    policy = Policy(data_of(spec_of(head, observation_space=OBSERVATIONS[kind])), np.array([0.5, 0.5]))
+    some = policy.predict(observations_of(OBSERVATIONS[kind], 2))[0]
+    none, state = policy.predict(observations_of(OBSERVATIONS[kind], 0), deterministic=False)
+    assert none.shape == (0, *some.shape[1:])
+    assert none.dtype == some.dtype
+    assert state is None
+
+
+def test_an_empty_batch_keeps_an_empty_memory() -> None:
+    plain = data_of(spec_of("gaussian"))
+    spec = spec_of("gaussian", memory_size=4)
+    network = PolicyNetwork(spec)
+    count = network.memory.num_parameters + network.network.num_parameters + network.num_log_stds
+    policy = Policy(replace(plain, spec=spec, parameters=torch.zeros(count)), np.array([0.5, 0.5]))
+    actions, state = policy.predict(np.zeros((0, 3), np.float32))
+    assert (len(actions), np.shape(state)) == (0, (0, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_tensors_are_observations_too_whatever_their_gradient(dtype: torch.dtype) -> None:
+    policy = Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5]))
+    tensor = torch.tensor([[0.5, 0.25, -0.125]] * 2, dtype=dtype, requires_grad=True)
+    expected = policy.predict(np.array([[0.5, 0.25, -0.125]] * 2, np.float32))[0]
+    np.testing.assert_array_equal(policy.predict(tensor)[0], expected)
+    np.testing.assert_array_equal(policy.predict(list(tensor))[0], expected)
+    np.testing.assert_array_equal(policy.predict(tensor[0])[0], expected[0])
+    mixed = spec_of("gaussian", observation_space=OBSERVATIONS["dict"])
+    parts = {"z": torch.tensor([0.5, 0.25], dtype=dtype, requires_grad=True), "a": torch.tensor(1)}
+    plain = {"z": np.array([0.5, 0.25], np.float32), "a": 1}
+    both = Policy(data_of(mixed), np.array([0.5, 0.5]))
+    np.testing.assert_array_equal(both.predict(parts)[0], both.predict(plain)[0])
+
+
 def test_an_unknown_utility_says_nothing_about_the_file(tmp_path: Path) -> None:
     file = tmp_path / "policy.pt"
     Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5])).save(file)

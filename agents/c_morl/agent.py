@@ -24,25 +24,25 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from torch import Tensor
 
 from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
 from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
 from morl.agents.c_morl.bounds import FIRST_MULTIPLIER, bounds_of
 from morl.agents.c_morl.config import Config
-from morl.agents.c_morl.constraints import parse_constraints, violation_report, violations
+from morl.agents.c_morl.constraints import parse_constraints, return_sizes, smallest_slacks, violation_report
 from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
+from morl.agents.c_morl.policy import architecture_of, policy_of, policy_spec
 from morl.agents.c_morl.solvers import extension_solver
 from morl.agents.c_morl.stages import ExtensionStage, InitializationStage, Stage, StageSetup, Task
 from morl.learning.actions import action_map
-from morl.learning.encoders import Architecture
 from morl.learning.observations import final_observations, observation_encoder
 from morl.learning.population import initial_states
 from morl.learning.ppo import actor_critic
 from morl.learning.processor import restore_generator
 from morl.learning.rollouts import TransitionSizes
-from morl.learning.types import ImageShape
-from morl.policy_files import PolicyData, PolicySpec
+from morl.policy_files import PolicyData
 from morl.preferences import finest_lattice, simplex_lattice
 from morl.protocols import (
     Actions,
@@ -60,40 +60,18 @@ from morl.protocols import (
 from morl.seeding import derived_seed
 
 
-def policy_spec(problem: Problem, config: Config, architecture: Architecture) -> PolicySpec:
-    """Return the specification of all policies: their network, spaces and encoding.
+def initial_lattice(config: Config, num_free: int) -> FloatArray:
+    """Return the weights [policy, free objective] of the policies of initialization.
 
     Args:
-        problem: the environment.
         config: settings.
-        architecture: of their networks.
+        num_free: number of objectives without a bound.
     """
-    return PolicySpec(
-        agent="c-morl",
-        head="categorical" if isinstance(problem.action_space, spaces.Discrete) else "gaussian",
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        normalization=config.normalization,
-        image_size=config.image_size if architecture.images else 0,
-        image_layers=architecture.encoding_layers,
-        network=config.network,
-        observation_space=problem.observation_space,
-        action_space=problem.action_space,
-        objectives=problem.objectives,
-        one_hot=config.one_hot,
-        action_masks=problem.action_masks,
-        memory_size=0 if config.memory == "none" else config.memory_size,
-    )
-
-
-def _architecture(config: Config, images: tuple[ImageShape, ...]) -> Architecture:
-    return Architecture(
-        hidden_sizes=config.hidden_sizes,
-        activation=config.activation,
-        normalization=config.normalization,
-        images=images,
-        network=config.network,
-    )
+    if config.initial_divisions is None:
+        return finest_lattice(num_free, max(6, num_free))
+    if config.initial_divisions == 0:
+        return np.full((1, num_free), 1.0 / num_free)
+    return simplex_lattice(num_free, config.initial_divisions)
 
 
 class CMORL:
@@ -127,15 +105,16 @@ class CMORL:
         self.num_objectives = problem.num_objectives
         self.uses_action_masks = isinstance(problem.action_space, spaces.Discrete)
         self.mask_reader = MaskReader(problem.id, problem.action_space, problem.action_masks)
-        self.constraints = parse_constraints(config.constraints, problem.objectives)  # in the environment's units
-        units = np.ones(self.num_objectives) if problem.units is None else np.array(problem.units)
-        self.own_constraints = [replace(each, bound=each.bound / units[each.objective]) for each in self.constraints]
+        self.constraints = parse_constraints(config.constraints, problem.objectives, return_sizes(problem))
+        """In the environment's units."""
+        units = (1.0,) * self.num_objectives if problem.units is None else problem.units
+        self.own_constraints = [each.scaled(units[each.objective]) for each in self.constraints]
         bounded = {each.objective for each in self.constraints}
         self.free_objectives = [k for k in range(self.num_objectives) if k not in bounded]
         observations = observation_encoder(problem.observation_space, config.one_hot, config.image_size)
         self.encode = observations.encode
         self.to_environment = action_map(problem.action_space)
-        architecture = _architecture(config, observations.images)
+        architecture = architecture_of(config, observations.images)
         self.memory_size = 0 if config.memory == "none" else config.memory_size
         self.network = actor_critic(
             width=observations.width,
@@ -192,15 +171,19 @@ class CMORL:
         self.setup = replace(self.setup, backend=self.stage.tasks.backend)  # chosen, and a fallback logged, once
 
     @staticmethod
-    def schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:  # noqa: ARG004
+    def schedules(config: Config, problem: Problem, total_steps: int) -> Mapping[str, int]:
         """Return the most steps of initialization that leave room for extension, but an update of each of ten policies.
+
+        They are no more than the run has, but an update of each policy.
 
         Args:
             config: settings.
             problem: the environment.
             total_steps: environment steps of the run.
         """
-        return {"initial_steps": max(total_steps // 2, 10 * config.samples_per_update)}
+        policies = len(initial_lattice(config, problem.num_objectives - len(config.constraints)))
+        longest = max(total_steps // 2, 10 * config.samples_per_update)
+        return {"initial_steps": min(longest, max(total_steps, policies * config.samples_per_update))}
 
     @staticmethod
     def memory(config: Config, problem: Problem, num_envs: int, total_steps: int) -> MemoryNeed:
@@ -248,14 +231,7 @@ class CMORL:
 
     def _initial_preferences(self) -> FloatArray:
         """Return the grid of initial preferences [policy, objective]; objectives with a bound have no weight."""
-        divisions = self.config.initial_divisions
-        num_free = len(self.free_objectives)
-        if divisions is None:
-            lattice = finest_lattice(num_free, max(6, num_free))
-        elif divisions == 0:
-            lattice = np.full((1, num_free), 1.0 / num_free)
-        else:
-            lattice = simplex_lattice(num_free, divisions)
+        lattice = initial_lattice(self.config, len(self.free_objectives))
         grid = np.zeros((len(lattice), self.num_objectives))
         grid[:, self.free_objectives] = lattice
         return grid
@@ -300,7 +276,9 @@ class CMORL:
         chosen = [ids[row] for row in select_policies(points, count, before)]
         self.selected = [policy_id for policy_id in self.selected if policy_id in ids]
         self.selected += sorted(set(chosen) - set(self.selected))
-        targets = self.setup.targets[:1] if extension_solver(self.config).objectives_in_turn else self.setup.targets
+        targets = self.setup.targets
+        if extension_solver(self.config).objectives_in_turn:
+            targets = targets[:1]
         return [Task(policy_id, target) for policy_id in chosen for target in targets]
 
     def _archive(self, candidates: list[Snapshot], evaluate: Evaluate) -> FloatArray:
@@ -396,15 +374,7 @@ class CMORL:
     def _add(self, snapshot: Snapshot) -> None:
         """Keep a snapshot, and let it act."""
         self.snapshots[snapshot.policy_id] = snapshot
-        statistics = snapshot.state["observation_statistics"]
-        data = PolicyData(
-            spec=self.bank.spec,
-            parameters=snapshot.state["parameters"][: self.network.actor_parameters],
-            mean=statistics["mean"].copy(),
-            scale=1.0 / np.sqrt(statistics["variance"] + 1e-8),
-            preference=snapshot.preference,
-        )
-        self.bank.add(snapshot.policy_id, data)
+        self.bank.add(snapshot.policy_id, policy_of(snapshot, self.bank.spec, self.network.actor_parameters))
 
     def act(
         self,
@@ -435,6 +405,10 @@ class CMORL:
         ids = self.archive or sorted(self.snapshots)
         return np.array(ids), np.stack([self.snapshots[policy_id].preference for policy_id in ids])
 
+    def all_parameters(self) -> list[Tensor]:
+        """Return the parameters [policy, n] of actors and critics that learn in the present stage."""
+        return [self.stage.tasks.population.parameters]
+
     def metrics(self) -> dict[str, float]:
         """Return training metrics; docs/agents/c_morl.md explains each."""
         values = {"round": float(self.round), "archive_size": float(len(self.archive)), **self.diagnostics}
@@ -445,9 +419,11 @@ class CMORL:
         return values
 
     def violations(self, points: FloatArray) -> FloatArray:
-        """Return the largest violation of a constraint [n] by each point [n, objective]; 0 where all are satisfied."""
-        worst: FloatArray = violations(self.constraints, points).max(axis=1, initial=0.0)
-        return worst
+        """Return the largest violation of a constraint [n] by each point [n, objective]; 0 where all are satisfied.
+
+        Violations are in the units of their constraints (`Constraint.unit`), so that they compare.
+        """
+        return np.maximum(-smallest_slacks(self.constraints, points), 0.0)
 
     def front_metadata(self, points: FloatArray) -> dict[str, object]:
         """Return what front.json says about its points [n, objective]: the violations of each constraint."""

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morl.agents.c_morl.constraints import Constraint, violations
+from morl.agents.c_morl.constraints import Constraint, smallest_slacks
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import TrainingState
 from morl.pareto import ParetoArchive, crowding_distance, non_dominated
@@ -66,12 +66,10 @@ def prune_archive(
     bounded = [each.objective for each in constraints]
     columns = np.delete(points, bounded, axis=1)
     if constraints:
-        near = bound_margins(constraints, points)
+        near = smallest_slacks(constraints, points) / NEAR
         if (near > -1.0).any():
             rows = rows[near > -1.0]
-            columns = np.column_stack([columns, np.minimum(near, 1.0)])
-        else:
-            columns = np.column_stack([columns, -violations(constraints, points).max(axis=1)])
+        columns = np.column_stack([columns, np.minimum(near, 1.0)])
     if reference_point is not None:
         free = np.delete(points, bounded, axis=1)[rows]
         above = (free > np.delete(np.array(reference_point), bounded)).all(axis=1)
@@ -81,21 +79,6 @@ def prune_archive(
     archive = ParetoArchive(capacity, tolerance=tolerance)
     archive.add_all(scaled, rows.tolist())
     return sorted(archive.payloads)
-
-
-def bound_margins(constraints: Sequence[Constraint], points: FloatArray) -> FloatArray:
-    """Return the smallest slack of all bounds [n], in units of `NEAR` times the size of the bound.
-
-    Args:
-        constraints: bounds on single objectives, at least one.
-        points: [n, objective].
-    """
-    margins = np.full(len(points), np.inf)
-    for each in constraints:
-        values = points[:, each.objective]
-        size = abs(each.bound) or float(np.ptp(values)) or 1.0
-        margins = np.minimum(margins, each.sign * (values - each.bound) / (NEAR * size))
-    return margins
 
 
 def select_policies(points: FloatArray, count: int, selected_before: Collection[int]) -> list[int]:

@@ -33,6 +33,8 @@ class Bounds(NamedTuple):
     """[objective] -1 for an upper bound, else 1."""
     thresholds: FloatArray
     """[objective] bounds of signs * G; -inf where there is none."""
+    units: FloatArray
+    """[objective] units of the bounds; 1 where there is none."""
 
     @property
     def constrained(self) -> BoolArray:
@@ -42,14 +44,15 @@ class Bounds(NamedTuple):
     def slacks(self, returns: FloatArray, deviations: FloatArray) -> FloatArray:
         """Return slacks x [policy, objective], at most 1 in size; 0 without a bound or for NaN returns.
 
-        Their unit is the size of the bound, or the deviation where that is less.
+        Their unit is that of the bound, or the deviation where that is less: policies whose returns vary by less than
+        the size of a bound must be led to it all the same.
 
         Args:
             returns: [policy, objective] of the policies as they are reported; NaN: not measured yet.
             deviations: [policy, objective] sigma.
         """
         bounds = np.where(self.constrained, self.thresholds, 0.0)
-        units = np.where(bounds != 0.0, np.minimum(np.abs(bounds), deviations), deviations)
+        units = np.minimum(self.units, deviations)
         slacks = np.nan_to_num((self.signs * returns - bounds) / units, posinf=1.0, neginf=-1.0)
         return np.where(self.constrained, np.clip(slacks, -1.0, 1.0), 0.0)
 
@@ -82,10 +85,11 @@ def bounds_of(constraints: Sequence[Constraint], num_objectives: int) -> Bounds:
         constraints: bounds on single objectives.
         num_objectives: length of the arrays.
     """
-    bounds = Bounds(np.ones(num_objectives), np.full(num_objectives, -np.inf))
+    bounds = Bounds(np.ones(num_objectives), np.full(num_objectives, -np.inf), np.ones(num_objectives))
     for each in constraints:
         bounds.signs[each.objective] = each.sign
         bounds.thresholds[each.objective] = each.sign * each.bound
+        bounds.units[each.objective] = each.unit
     return bounds
 
 

@@ -11,14 +11,14 @@ that one barrier or multiplier means the same in every objective. An upper bound
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from morl.learning.ppo import clipped_surrogate
-from morl.protocols import FloatArray
+from morl.protocols import FloatArray, Problem
 
 SMALLEST_DEVIATION = 2e-4
 """An objective whose returns vary less than this does not move (1e-4 is reported for no variance at all): it is not
@@ -27,19 +27,35 @@ constrained, because only the critic's noise would push it."""
 
 @dataclass(frozen=True)
 class Constraint:
-    """A user's bound on the discounted return of one objective: sign * G >= sign * bound."""
+    """A user's bound on the discounted return of one objective: sign * G >= sign * bound.
+
+    Attributes:
+        objective: which one.
+        sign: -1 for an upper bound, else 1.
+        bound: b.
+        unit: the return that counts as 1 where violations or slacks of several bounds are compared: the size of the
+            bound, because 2 of 100 is less than 0.9 of 1. A bound of 0 has no size; it has that of the objective.
+    """
 
     objective: int
     sign: float
     bound: float
+    unit: float
+
+    def scaled(self, size: float) -> "Constraint":
+        """Return the same constraint on returns that are divided by `size`."""
+        return replace(self, bound=self.bound / size, unit=self.unit / size)
 
 
-def parse_constraints(texts: Mapping[str, str], objectives: Sequence[str]) -> list[Constraint]:
+def parse_constraints(
+    texts: Mapping[str, str], objectives: Sequence[str], sizes: Sequence[float] | FloatArray | None = None
+) -> list[Constraint]:
     """Return the constraints of a table such as {"energy": ">= -50"}.
 
     Args:
         texts: objective -> bound, in the order in which constraints are reported.
         objectives: names of the environment's objectives.
+        sizes: [objective] sizes of the returns, the units of bounds at 0; default: 1.
 
     Raises:
         ValueError: an objective is unknown, a bound cannot be parsed, or no objective is left to optimize.
@@ -55,14 +71,45 @@ def parse_constraints(texts: Mapping[str, str], objectives: Sequence[str]) -> li
             bound = np.nan
         if match is None or not np.isfinite(bound):
             raise ValueError(f"constraints has {name} = {text!r}, but must have a bound such as '>= -50' or '<= 3'")
-        constraints.append(Constraint(objectives.index(name), 1.0 if match[1] == ">=" else -1.0, bound))
+        objective = objectives.index(name)
+        size = 1.0 if sizes is None else float(sizes[objective])
+        constraints.append(Constraint(objective, 1.0 if match[1] == ">=" else -1.0, bound, abs(bound) or size))
     if constraints and len(constraints) == len(objectives):
         raise ValueError(f"constraints is {dict(texts)}, but must leave at least one objective to optimize")
     return constraints
 
 
+def return_sizes(problem: Problem) -> FloatArray:
+    """Return sizes of the returns of each objective [objective], in the environment's units.
+
+    They are what is known before training, so that all evaluations of a run compare alike: the scales of the
+    environment's entry, else its reference point, else the agent's units.
+
+    Args:
+        problem: the environment; its reference point is in the agent's units.
+    """
+    if problem.scales is not None:
+        return np.array(problem.scales)
+    units = np.ones(problem.num_objectives) if problem.units is None else np.array(problem.units)
+    if problem.reference_point is None:
+        return units
+    worst = np.abs(np.array(problem.reference_point))
+    return units * np.where(worst > 0.0, worst, 1.0)
+
+
+def smallest_slacks(constraints: Sequence[Constraint], points: FloatArray) -> FloatArray:
+    """Return the smallest slack of a constraint at each point [n], each in the constraint's unit.
+
+    Args:
+        constraints: bounds on single objectives.
+        points: [n, objective] discounted returns.
+    """
+    columns = [each.sign * (points[:, each.objective] - each.bound) / each.unit for each in constraints]
+    return np.min(columns, axis=0) if columns else np.full(len(points), np.inf)
+
+
 def violations(constraints: Sequence[Constraint], points: FloatArray) -> FloatArray:
-    """Return the violation of each constraint by each point [n, constraint]; 0 where it is satisfied.
+    """Return the violation of each constraint by each point [n, constraint], a return; 0 where it is satisfied.
 
     Args:
         constraints: bounds on single objectives.
@@ -86,7 +133,8 @@ def violation_report(
     entries = {}
     for column, (name, text) in enumerate(texts.items()):
         found = broken[:, column].tolist()
-        entries[name] = {"bound": text, "violations": found, "best_violation": min(found)}
+        unit = constraints[column].unit
+        entries[name] = {"bound": text, "unit": unit, "violations": found, "best_violation": min(found)}
     return {"constraints": entries} if entries else {}
 
 

@@ -207,6 +207,10 @@ class GMORL:
             self.banked_update = self.updates
         return self.bank.act(observations, preferences, policies, masks=masks)
 
+    def all_parameters(self) -> list[Tensor]:
+        """Return the parameters of actor and critics."""
+        return self.sac.all_parameters()
+
     def policies(self, preferences: FloatArray) -> tuple[IndexArray, FloatArray]:
         """Return policy 0 for every preference: it is conditioned on it.
 

@@ -407,6 +407,10 @@ class MOTSIVRPG:
         """
         return np.arange(len(self.preferences)), self.preferences.copy()
 
+    def all_parameters(self) -> list[Tensor]:
+        """Return the parameters [policy, n] of the actors; there are no critics."""
+        return [self.parameters]
+
     def export_policies(self) -> dict[int, PolicyData]:
         """Return copies of the policies by id."""
         return dict(enumerate(self._policies()))

@@ -348,6 +348,10 @@ class MOGFNPC:
             return np.zeros(1, dtype=np.int64), np.full((1, self.num_objectives), np.nan)
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
+    def all_parameters(self) -> list[Tensor]:
+        """Return the parameters of P_F [1, n] and of log Z [1, n]."""
+        return [self.parameters, self.z_parameters]
+
     def export_policies(self) -> dict[int, PolicyData]:
         """Return a copy of the policy, which acts with the exponent `acting_exponent`."""
         config = self.config

@@ -32,6 +32,7 @@ from morl.agents.morl_d.metrics import METRIC_DESCRIPTIONS
 from morl.agents.morl_d.policies import policy_data
 from morl.agents.morl_d.solvers.protocol import FollowsEpisodes, SelfSteppingSolver, TransitionSolver
 from morl.agents.morl_d.validation import check_num_envs, longest_schedules, takes_masks
+from morl.learning.off_policy import learned_tensors
 from morl.pareto import ParetoArchive
 from morl.policy_files import PolicyData
 from morl.protocols import (
@@ -382,6 +383,11 @@ class MORLD:
         archived = self.archive.payloads
         weights = [*self.weights, *(self.bank[policy_id].preference for policy_id in archived)]
         return np.array([*range(self.population), *archived]), np.array(weights)
+
+    def all_parameters(self) -> list[Tensor]:
+        """Return the parameters [policy, n] of actors and critics of all members."""
+        self.solver.store()
+        return learned_tensors(self.solver.members)
 
     def export_policies(self) -> dict[int, PolicyData]:
         """Return members and archived policies by id."""

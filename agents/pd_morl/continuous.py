@@ -290,6 +290,15 @@ class ContinuousPDMORL:
         """
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
+    def all_parameters(self, learner: int = 0) -> list[Tensor]:
+        """Return the parameters of actor and critics of a learner, and of those of its keys while they are trained.
+
+        Args:
+            learner: number of the learner.
+        """
+        of_keys = [] if self.pretraining is None else self.pretraining.all_parameters(learner)
+        return self.td3.all_parameters(rows(learner)) + of_keys
+
     def metrics(self, learner: int = 0) -> dict[str, float]:
         """Return training metrics; called at logging time only. docs/agents/pd_morl.md explains each.
 

@@ -247,6 +247,14 @@ class PDMORL:
         """
         return np.zeros(len(preferences), dtype=np.int64), preferences
 
+    def all_parameters(self, learner: int = 0) -> list[Tensor]:
+        """Return the parameters [critic, n] of the critics of a learner.
+
+        Args:
+            learner: number of the learner.
+        """
+        return [self.parameters[self._critics(learner)]]
+
     def metrics(self, learner: int = 0) -> dict[str, float]:
         """Return training metrics; called at logging time only. docs/agents/pd_morl.md explains each.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from morl.agents.pd_morl.config import ContinuousConfig
 from morl.agents.pd_morl.episodes import EnvStep, Episodes
@@ -161,6 +162,14 @@ class KeyPretraining:
             self.td3.actors[rows(learner, len(self.keys))],
         )
         return self.actions.to_environment(actions.cpu().numpy()[keys, np.arange(len(states))])
+
+    def all_parameters(self, learner: int) -> list[Tensor]:
+        """Return the parameters [key, n] of actors and critics of the keys of a learner.
+
+        Args:
+            learner: number of the learner.
+        """
+        return self.td3.all_parameters(rows(learner, len(self.keys)))
 
     def _choices(self) -> Choices | None:
         """Return the random numbers of the updates that are due after the latest step; None: there are none."""

@@ -18,6 +18,8 @@ POINTS_SHOWN = 5_000
 MOST_OBJECTIVES = 32
 """Objectives of a run that is shown; one objective alone has no front."""
 MOST_SETTINGS = 2_000
+LONGEST_SENTENCE = 300
+"""Characters of a sentence with names from a file."""
 DEEPEST_SETTING = 8
 """Tables within tables of config.toml that become settings of their own; deeper ones are text."""
 Settings = dict[str, bool | int | float | str]
@@ -100,6 +102,8 @@ def parse_reported_front(content: bytes) -> ReportedFront:
     rows = thinned_rows(len(front.points), POINTS_SHOWN)
     if len(rows) < len(front.points):
         notes.append(f"the front has {len(front.points):,} points; {len(rows):,} of them are shown, evenly chosen")
+    if front.broken_bounds:
+        notes.append(printable(front.broken_bounds, LONGEST_SENTENCE))
     missing = [name for name in front.missing if name in ("preferences", "policy_ids")]
     if missing:
         notes.append(f"{FRONT} is of another format: it lacks {' and '.join(missing)}")

@@ -371,9 +371,10 @@ def parse_session(content: bytes) -> SessionRecord:
 
 
 def _session_record(record: Mapping[str, object]) -> SessionRecord:
-    objectives = tuple(str(name) for name in _list(record["objectives"], "objectives"))
-    if not objectives:
-        raise ValueError("objectives must be at least one name")
+    names = _list(record["objectives"], "objectives")
+    objectives = tuple(name for name in names if isinstance(name, str))
+    if not objectives or len(objectives) != len(names):
+        raise ValueError(f"objectives must be at least one name, not {names!r:.50}")
     response = record["response"]
     if not isinstance(response, dict) or set(response) != {one.name for one in fields(Response)}:
         raise ValueError("response must hold noise, indifference, lapse and link")

@@ -46,7 +46,8 @@ usage: morl COMMAND ...
   morl resume RUN [--total-steps N]     resume a run from its newest checkpoint, bit for bit
   morl evaluate RUN [--preference 0.7 0.3] [--episodes N]   evaluate policies on new episodes
   morl choose RUN                       choose a policy by comparing outcomes, two at a time
-  morl watch RUN [--preference 0.7 0.3] [--video FILE.mp4 | --all 9]   watch policies, or record videos
+  morl watch RUN [--preference 0.7 0.3]   watch a policy in a window
+  morl watch RUN --preference 0.7 0.3 --video FILE.mp4 | --record   record a video; --all 9: of nine policies
   morl export RUN --preference 0.7 0.3 [--format onnx|torchscript|pt] [--output FILE]   write a policy for deployment
   morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a figure or an HTML file
   morl study FILE.toml [--dry-run]      train many runs (agents x environments x seeds), or continue an earlier call
@@ -263,13 +264,7 @@ def front(args: Sequence[str]) -> None:
 
     if not chosen.runs:
         raise ValueError("morl front needs at least one run folder: morl front RUN... [--plot FILE.png]")
-    if chosen.html is not None:
-        from morl.board.page import write_page
-
-        size = write_page(list(chosen.runs), chosen.html, chosen.videos)
-        with_videos = f", {size.videos} videos inside" if chosen.videos else ""
-        report.say(f"page written to {chosen.html} ({size.size / 1e6:.1f} MB{with_videos})")
-    elif chosen.videos:
+    if chosen.videos and chosen.html is None:
         raise ValueError("--videos is given without --html FILE, the page that the videos would be put into")
     runs = []
     damaged = []
@@ -278,6 +273,12 @@ def front(args: Sequence[str]) -> None:
             runs.append(load(run))
         except (ValueError, OSError) as error:
             damaged.append(str(error))
+    if chosen.html is not None and runs:  # of other runs the page says why they have no front
+        from morl.board.page import write_page
+
+        size = write_page(list(chosen.runs), chosen.html, chosen.videos)
+        with_videos = f", {size.videos} videos inside" if chosen.videos else ""
+        report.say(f"page written to {chosen.html} ({size.size / 1e6:.1f} MB{with_videos})")
     if runs:
         report.show_fronts(runs, chosen.plot, summary_only=chosen.summary)
     if damaged:

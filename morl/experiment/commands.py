@@ -99,9 +99,9 @@ class Watch:
     conditioned: bool = False
     """Condition the network on exactly the preference, instead of taking the best measured policy."""
     video: Path | None = None
-    """Record into this file, .mp4 or .gif, instead of opening a window."""
+    """Record into this file, .mp4 or .gif, instead of opening a window; needs a preference or a row."""
     record: bool = False
-    """Record into RUN/videos/, where the board finds it, instead of opening a window."""
+    """Record into RUN/videos/, where the board finds it, instead of opening a window; needs a preference or a row."""
     all: int | None = None
     """Record this many policies, spread evenly over the front, into RUN/videos/, with a contact sheet."""
     episodes: int = 1
@@ -249,6 +249,9 @@ POSITIONALS: dict[str, dict[str, str]] = {
     "list": {"what": "agents|envs|configs", "containing": "[TEXT]"},
 }
 """Command -> field -> how the help spells the words that are given without a flag."""
+
+USAGE = {"watch": "RUN [--preference W... | --row N | --all N] [--video FILE | --record] [options]"}
+"""Command -> its line of usage, where options depend on each other; else the positional words."""
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (

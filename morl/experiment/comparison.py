@@ -7,7 +7,8 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from morl.experiment.run import Run, read_config
+from morl.experiment.reading import read_config
+from morl.experiment.run import Run
 from morl.tables import Column, ShownTable, number, short_labels, vector
 
 INDICATORS = ("hypervolume", "expected_utility", "igd_plus", "maximum_utility_loss", "sparsity")

@@ -50,7 +50,8 @@ class Front:
         scales: [objective] equally valuable amounts of the objectives: those of the environment's entry, or else the
             range of the points.
         undiscounted_points: [n, objective] the same policies' undiscounted returns.
-        violations: [n] largest violation of the user's constraints by each point; 0 without constraints.
+        violations: [n] largest violation of a bound by each point, as a share of the bound's size (where that is 0, of
+            the objective's); 0 without bounds.
     """
 
     points: NDArray[np.float64]
@@ -297,11 +298,13 @@ def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
     file = run_dir / FRONT
     try:
         record = parse_front(read_whole(file))
-        lacking = [*record.missing, *(["reference_point"] if record.reference_point is None else [])]
-        if lacking:
-            raise ValueError(f"it lacks {', '.join(lacking)}: another version of morl wrote it")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} is missing or damaged: {error}") from error
+    except OSError as error:
+        raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ValueError(f"{run_dir}/{error}") from error
+    lacking = [*record.missing, *(["reference_point"] if record.reference_point is None else [])]
+    if lacking:
+        raise ValueError(f"{file} lacks {', '.join(lacking)}: another version of morl wrote it")
     assert record.reference_point is not None
     front = Front(
         points=record.points,

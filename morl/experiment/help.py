@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from morl.experiment.commands import EXAMPLES, POSITIONALS, SCHEMAS, Train, options_of_command
+from morl.experiment.commands import EXAMPLES, POSITIONALS, SCHEMAS, USAGE, Train, options_of_command
 from morl.experiment.options import OptionHelp, field_docstrings, options_of, spelled_value
 
 NARROWEST = 40
@@ -67,7 +67,8 @@ def command_help(command: str) -> str:
     """
     schema = SCHEMAS[command]
     names = POSITIONALS[command]
-    lines = [f"usage: morl {command} {' '.join(names.values())} [options]", "", *_wrapped(schema.__doc__ or ""), ""]
+    usage = USAGE.get(command, f"{' '.join(names.values())} [options]")
+    lines = [*_wrapped(f"usage: morl {command} {usage}"), "", *_wrapped(schema.__doc__ or ""), ""]
     texts = field_docstrings(schema)
     for name, word in names.items():
         optional = word.startswith("[") and word.endswith("]")

@@ -55,6 +55,11 @@ class StopRequest:
         if self.number is not None and time.monotonic() >= self._deadline:
             raise Stopped
 
+    def check_wait(self) -> None:
+        """Raise `Stopped` where somebody asked: waiting for a compiler may take minutes, and changes no state."""
+        if self.requested:
+            raise Stopped
+
 
 def raise_for(number: int, message: str) -> NoReturn:
     """Raise what ends a program as the signal does: KeyboardInterrupt, or SystemExit with code 128 + number.

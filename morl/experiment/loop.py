@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from morl.envs.backends.concat import concat_envs
+from morl.experiment.divergence import Diverged, refuse_diverged_parameters
 from morl.experiment.interrupt import Stopped, StopRequest, raise_for, stop_on_signals
 from morl.experiment.messages import spoken
 from morl.experiment.on_step import OnStep as OnStep  # part of the names of this module
 from morl.experiment.on_step import StepObserver
 from morl.experiment.progress import ProgressBar, is_watched
 from morl.experiment.session import Session
-from morl.experiment.units import Diverged
+from morl.learning.backends.waiting import checked_while_waiting
 
 FIRST_SAVE_SECONDS = 1.0
 """A first checkpoint is saved after this many seconds, the next ones after twice as many each, up to the period that
@@ -39,7 +40,11 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool | None, on_ste
     for session in sessions:
         session.checkpointing.remember_start()
     visible = is_watched() if progress is None else progress
-    with ProgressBar(settings.total_steps, agent.steps, visible) as bar, stop_on_signals() as stop:
+    with (
+        ProgressBar(settings.total_steps, agent.steps, visible) as bar,
+        stop_on_signals() as stop,
+        checked_while_waiting(stop.check_wait),
+    ):
         for session in sessions:
             session.evaluator.before_step = session.episodes.before_step = stop.check
         loop = Loop(sessions, agent, bar, stop, StepObserver(on_step, sessions))
@@ -116,7 +121,7 @@ class Loop:
         except Exception as error:
             try:
                 for session in self.sessions:
-                    session.reporter.refuse_diverged_policies()
+                    session.reporter.exported_policies()
             except Diverged as divergence:
                 raise divergence from error
             except Exception:  # an agent that failed may be unable to return its policies
@@ -178,7 +183,11 @@ class Loop:
             self._save()
 
     def _log_if_due(self) -> None:
-        """Log at every multiple of `log_every`; what belongs to pre-training, apart from training and before it."""
+        """Log at every multiple of `log_every`; what belongs to pre-training, apart from training and before it.
+
+        Raises:
+            Diverged: a parameter that an agent learns is not finite, or too large to compute with.
+        """
         agent = self.agent
         if self._pretraining and agent.steps > 0:
             self._pretraining = False
@@ -187,6 +196,8 @@ class Loop:
         if agent.steps + agent.pretraining_steps < self._next_log:
             return
         self._next_log = self._next_multiple()
+        for session in self.sessions:
+            refuse_diverged_parameters(session.agent)
         if agent.steps == 0:
             self._log_pretraining()
             self.bar.update(0, f"pre-training, {agent.pretraining_steps:,} steps")

@@ -98,7 +98,8 @@ class OwnedFolder:
             FolderInUse: another process owns it.
         """
         if not path.is_dir():
-            raise ValueError(f"{path} is not a run folder: it has no {CONFIG}")
+            reason = ", but a file" if path.is_file() else f": it has no {CONFIG}"
+            raise ValueError(f"{path} is not a run folder{reason}")
         return OwnedFolder(path, _lock(path), made=False)
 
     def commit(self) -> None:

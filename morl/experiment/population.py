@@ -1,7 +1,7 @@
 """Several seeds trained as one batch: one agent with a learner for each seed, a run folder for each learner."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from morl.protocols import (
     Actions,
@@ -11,11 +11,15 @@ from morl.protocols import (
     FloatArray,
     IndexArray,
     Observations,
+    ReturnsParameters,
     SavedPolicy,
     StateDict,
     UsesActionMasks,
     VectorEnvironment,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Member:
@@ -99,6 +103,14 @@ class Member:
     def reset_episodes(self) -> None:
         """Refuse: a run that is resumed has one learner."""
         raise NotImplementedError("one of several learners is not restored by itself")
+
+    def all_parameters(self) -> Iterable["Tensor"]:
+        """Return the parameters that this learner learns at present; none where the agent does not return them."""
+        if not isinstance(self.together, ReturnsParameters):
+            return ()
+        together: Any = self.together
+        parameters: Iterable[Tensor] = together.all_parameters(self.learner)
+        return parameters
 
     def export_policies(self) -> Mapping[int, SavedPolicy]:
         """Return copies of this learner's policies by id."""

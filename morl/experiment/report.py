@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def show_trained(runs: "Sequence[Run]") -> None:
     """Print the fronts of runs that have just been trained, their summary, their folders and how to look at them."""
     for run in runs:
-        show(front_table(run.front, f"{run.agent_name} on {run.env_id}, seed {run.seed}"))
+        _show_front(run, f"{run.agent_name} on {run.env_id}, seed {run.seed}")
     if len(runs) > 1:
         _show_summary(runs)
     folders = [run.directory for run in runs]
@@ -43,9 +43,12 @@ def show_fronts(runs: "Sequence[Run]", plot: Path | None, summary_only: bool = F
         _draw(runs, plot)
     if not summary_only or len(runs) == 1:
         for run in runs:
-            show(front_table(run.front, f"{run.directory}: {run.agent_name} on {run.env_id}, seed {run.seed}"))
+            _show_front(run, f"{run.directory}: {run.agent_name} on {run.env_id}, seed {run.seed}")
     if len(runs) > 1:
         _show_summary(runs)
+    if summary_only and len(runs) > 1:
+        for run in runs:
+            _say_broken_bounds(run, f"{run.directory}: ")
     if plot is not None:
         say(f"figure written to {plot}")
 
@@ -67,6 +70,16 @@ def show_returns(run: "Run", row: int | None, returns: "Returns") -> None:
     )
     title = f"{run.directory} (returns discounted by {run.front.discount:g})"
     show(ShownTable(title=title, columns=tuple(columns)))
+
+
+def _show_front(run: "Run", title: str) -> None:
+    show(front_table(run.front, title))
+    _say_broken_bounds(run)
+
+
+def _say_broken_bounds(run: "Run", before: str = "") -> None:
+    if run.broken_bounds:
+        say(f"{before}{run.broken_bounds}")
 
 
 def _show_summary(runs: "Sequence[Run]") -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment, without_chance
+from morl.experiment.divergence import refuse_diverged_parameters
 from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.estimates import (
     FURTHER_EPISODES,
@@ -26,7 +27,7 @@ from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
 from morl.experiment.recording import Recorder
 from morl.experiment.selection import Selection, criterion_of, reference_below
-from morl.experiment.units import LARGEST_PARAMETER, Diverged, RewardUnits
+from morl.experiment.units import RewardUnits
 from morl.policy_files import PolicyData
 from morl.preferences import scales_differ, scales_of
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
@@ -181,17 +182,15 @@ class Reporter:
         episodes = self.episodes.summarize("rollout/pretraining")
         self.open_recorder.pretraining_metrics(episodes, counts)
 
-    def refuse_diverged_policies(self) -> None:
-        """Check the parameters of all policies: a choice of discrete actions does not show that they are infinite.
+    def exported_policies(self) -> Mapping[int, SavedPolicy]:
+        """Return copies of the agent's policies by id.
 
         Raises:
-            Diverged: one is not finite, or too large to compute with.
+            Diverged: a parameter of them, or of what the agent learns at present, is not finite or too large.
         """
-        for policy in self.agent.export_policies().values():
-            if isinstance(policy, PolicyData) and policy.parameters.numel():
-                largest = float(policy.parameters.abs().max())
-                if not largest <= LARGEST_PARAMETER:
-                    raise Diverged("parameters", largest)
+        policies = self.agent.export_policies()
+        refuse_diverged_parameters(self.agent, policies)
+        return policies
 
     def evaluate_for_learning(
         self, preferences: FloatArray, episodes: int, policies: IndexArray | None = None
@@ -203,6 +202,7 @@ class Reporter:
             episodes: of each row.
             policies: [n] ids of the policies; default: policy 0 in all rows.
         """
+        refuse_diverged_parameters(self.agent)
         chosen = np.zeros(len(preferences), dtype=np.int64) if policies is None else policies
         seed = derived_seed(self.experiment.settings.seed, "keys")
         act = self.units.act(self.agent.act)
@@ -232,7 +232,7 @@ class Reporter:
                 two scheduled ones does not: were it remembered, resuming would differ from never having stopped.
         """
         policies, preferences = self.agent.policies(self.experiment.evaluation_preferences)
-        self.refuse_diverged_policies()
+        exported = self.exported_policies()
         selection = self._precise_returns(policies, preferences, "selection")
         reference_point = self.reference_point or reference_below(selection.discounted)
         rows = self.selection.candidate_rows(selection.discounted, moderated_errors(selection, []))
@@ -294,7 +294,7 @@ class Reporter:
             self.reference_point = reference_point
             self.ideal = ideal
         self._record_evaluation(front, chosen, conditioned)
-        self._publish_best(compared if is_best else None, front, scheduled)
+        self._publish_best(compared if is_best else None, front, exported, scheduled)
         self.evaluated_steps = self.agent.steps
         return front
 
@@ -345,18 +345,21 @@ class Reporter:
         violations = self.selection.violations
         return bool(violations(choice_points).min() <= violations(earlier).min())
 
-    def _publish_best(self, compared: "Compared | None", front: Front, scheduled: bool) -> None:
+    def _publish_best(
+        self, compared: "Compared | None", front: Front, exported: Mapping[int, SavedPolicy], scheduled: bool
+    ) -> None:
         """Publish an evaluation if it is the best so far, and else the best with the counts as they are now.
 
         Args:
             compared: by what it is the best; None where it is not.
             front: its front.
+            exported: the agent's policies by id.
             scheduled: whether it belongs to the schedule.
         """
         best = self.best
         if compared is not None or best is None:
             compared = compared or Compared(front.points, 0.0)
-            policies = {key: self._for_file(policy) for key, policy in self.agent.export_policies().items()}
+            policies = {key: self._for_file(policy) for key, policy in exported.items()}
             best = Best(compared.points, compared.conditioned, self._front_record(front).to_json(), policies)
         if scheduled:
             self.best = best

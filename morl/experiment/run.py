@@ -1,17 +1,15 @@
 """`Run`: a run folder as users see it. Its front and its policies need neither environment nor agent."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 
 from morl.acting import Policy, PolicyBank
-from morl.board.files import read_whole
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment import showing
@@ -21,30 +19,15 @@ from morl.experiment.front import Front, FrontUtility, front_table, front_utilit
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
+from morl.experiment.reading import RunConfig, has_evaluation, is_same_run, read_config, read_metrics
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
-from morl.run_folder import CONFIG, FRONT, METRICS, FrontRecord, PolicyReference, parse_config
+from morl.run_folder import CONFIG, FRONT, FrontRecord, PolicyReference
 from morl.trust import check_trust
 
 MOST_EVALUATED = 20_000
 """Points of a front that are evaluated at once."""
-LARGEST_METRICS = 2**29
-"""Bytes of a metrics.jsonl that is read."""
-
-
-class RunConfig(NamedTuple):
-    """What config.toml says the run is of, and all of it."""
-
-    agent_name: str
-    env: str
-    table: dict[str, object]
-
-    @property
-    def max_envs(self) -> int | None:
-        """Return the most environments that may live at once; None where the file does not bound them."""
-        value = self.table.get("max_envs")
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 class Run:
@@ -71,7 +54,7 @@ class Run:
         self.env: EnvBuilder = config.env if env is None else env
         self.front = front
         self._record = record
-        self._max_envs = config.max_envs
+        self._config = config
         self._given_env = env
         self._trust = trust
         self._experiment: Experiment | None = None
@@ -109,6 +92,11 @@ class Run:
         return self._record.env
 
     @property
+    def broken_bounds(self) -> str:
+        """Return a sentence that says how many points break a bound, and by how much; empty where none does."""
+        return self._record.broken_bounds
+
+    @property
     def settings(self) -> Settings[Any]:
         """Return the resolved settings.
 
@@ -134,6 +122,7 @@ class Run:
             ValueError: the environment or the agent does not exist here, or is code that is not trusted.
         """
         if self._experiment is None:
+            self._require_same_run()
             self._experiment = experiment_of(self.directory, self._given_env, self._trust)
         return self._experiment
 
@@ -141,19 +130,18 @@ class Run:
         """Return the contents of metrics.jsonl: name -> array [line], NaN in lines without this name.
 
         Raises:
-            ValueError: the file is missing or damaged.
+            ValueError: the file is missing or damaged, or the folder holds another run by now.
         """
-        file = self.directory / METRICS
-        try:
-            lines = read_whole(file, LARGEST_METRICS).split(b"\n")[:-1]  # what follows the last line end is half a line
-            records = [dict(json.loads(line)) for line in lines]
-            names = dict.fromkeys(name for record in records for name in record)
-            columns = {name: [record.get(name) for record in records] for name in names}
-            return {name: np.array(column, dtype=np.float64) for name, column in columns.items()}
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"{file} is missing or damaged: {error}") from error
+        self._require_same_run()
+        return read_metrics(self.directory)
 
-    # --- Policies -----------------------------------------------------------------------------------------------------
+    def _require_same_run(self) -> None:
+        """Raise ValueError where the folder holds another run by now; one that was resumed is the same."""
+        if not is_same_run(self._config, read_config(self.directory)):
+            raise ValueError(
+                f"run folder {self.directory} holds another run than when it was read, because it was replaced:"
+                f" morl.load({str(self.directory)!r}) reads it again"
+            )
 
     def policy(
         self,
@@ -262,7 +250,7 @@ class Run:
         policies: IndexArray = self.front.policy_ids[rows]
         bank = self._bank(sorted(set(policies.tolist())))
         env, options = self.env_to_build()
-        evaluator = build_evaluator(env, options, self.front.discount, self._max_envs)
+        evaluator = build_evaluator(env, options, self.front.discount, self._config.max_envs)
         try:
             first = user_evaluation_seed(seed)
             return evaluator(bank.act, policies, self.front.preferences[rows], count, first, bank.act_inputs)
@@ -361,6 +349,8 @@ def load(
     config = read_config(path)
     if not (path / FRONT).exists():
         resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
+        if has_evaluation(path):
+            raise ValueError(f"run {path} has lost its {FRONT}: {resume} writes it again")
         raise ValueError(
             f"run {path} has no front yet, because its first evaluation has not been made: {resume} continues it"
         )
@@ -372,27 +362,6 @@ def load(
     run = Run(path, config, front, record, experiment.env, trust=True)  # the user has named everything to train it
     run._experiment = experiment
     return run
-
-
-def read_config(run_dir: Path) -> RunConfig:
-    """Return what a run's config.toml says.
-
-    Raises:
-        ValueError: the folder is not that of a run, or the file is damaged or of another version.
-    """
-    file = run_dir / CONFIG
-    try:
-        table = parse_config(read_whole(file))
-    except FileNotFoundError:
-        raise ValueError(f"{run_dir} is not a run folder: it has no {CONFIG}") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    if "algorithm" in table and "agent_name" not in table:
-        raise ValueError(f"{file} was written by a version of morl before 0.1, whose runs this version does not read")
-    for name in ("agent_name", "env"):
-        if not isinstance(table.get(name), str):
-            raise ValueError(f"{file} is damaged: it does not say which {name} the run is of")
-    return RunConfig(str(table["agent_name"]), str(table["env"]), table)
 
 
 def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool) -> EnvBuilder:

@@ -22,6 +22,7 @@ from morl.action_masks import random_choices
 from morl.envs import MultiObjectiveVectorEnv
 from morl.envs.core.contract import MultiObjectiveVectorWrapper
 from morl.envs.core.types import ActionBatch, VectorStep
+from morl.experiment.divergence import refuse_diverged_actions
 from morl.protocols import Actions, Evaluate, FloatArray, IndexArray, KnownFront, Problem
 from morl.seeding import derived_seed
 
@@ -115,7 +116,7 @@ class RewardUnits:
             if "accrued" in extras:
                 extras["accrued"] = extras["accrued"] / np.append(self.known, 1.0)
             actions = act(*args, **extras)
-            refuse_diverged(actions)
+            refuse_diverged_actions(actions)
             return actions
 
         return in_units
@@ -210,37 +211,6 @@ def _hints(problem: Problem) -> list[FloatArray]:
     return hints
 
 
-def refuse_diverged(actions: ActionBatch) -> None:
-    """Check that an agent's actions are finite.
-
-    Raises:
-        Diverged: they are not.
-    """
-    values = np.asarray(actions)
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise Diverged("actions")
-
-
-LARGEST_PARAMETER = 1e18
-"""Sums of products of larger parameters are soon infinite in float32, whose largest number is 3e38."""
-
-
-class Diverged(ValueError):
-    """An agent's actions or parameters are no longer finite, or too large to compute with.
-
-    Args:
-        what: "actions" or "parameters".
-        size: the largest absolute value; NaN where one is not a number.
-    """
-
-    def __init__(self, what: str, size: float = math.nan) -> None:
-        state = f"have grown to {size:.0e}" if math.isfinite(size) else "are no longer finite"
-        super().__init__(
-            f"the agent's {what} {state}: learning has diverged (a smaller learning rate, or observations of smaller"
-            " size, may help)"
-        )
-
-
 class UnitRewards(MultiObjectiveVectorWrapper):
     """Environments whose rewards are divided by their units, which are saved with the run.
 
@@ -255,7 +225,7 @@ class UnitRewards(MultiObjectiveVectorWrapper):
 
     def step(self, actions: ActionBatch) -> VectorStep:
         """Step all environments."""
-        refuse_diverged(actions)
+        refuse_diverged_actions(actions)
         observations, rewards, terminated, truncated, infos = self.inner.step(actions)
         self.units.observe(rewards)
         return observations, rewards / self.units.known, terminated, truncated, infos

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 
@@ -320,6 +321,24 @@ def _joined(parts: Mapping[Any, tuple[Encoder, int]]) -> tuple[Encoder, int]:
         return np.concatenate([part(batch[key]) for key, (part, _) in parts.items()], axis=1)
 
     return encode, sum(width for _, width in parts.values())
+
+
+def as_arrays(values: Observations) -> Observations:
+    """Return numbers that a user gives with arrays in place of tensors, wherever these are and whatever gradient.
+
+    Args:
+        values: anything; mappings, tuples and lists are looked into.
+    """
+    if isinstance(values, torch.Tensor):
+        tensor = values.detach().cpu()
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    if isinstance(values, Mapping):
+        return {key: as_arrays(value) for key, value in values.items()}
+    if isinstance(values, tuple):
+        return tuple(as_arrays(value) for value in values)
+    if isinstance(values, list):
+        return [as_arrays(value) for value in values]
+    return values
 
 
 def batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:

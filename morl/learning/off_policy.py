@@ -149,6 +149,10 @@ class TensorState:
         """Return the complete state [policy, ...] by name, not copied."""
         raise NotImplementedError
 
+    def all_parameters(self, policies: slice = slice(None)) -> list[Tensor]:
+        """Return the parameters [policy, ...] of actors and critics, of some policies or all; views, not copies."""
+        return [tensor[policies] for tensor in learned_tensors(self.tensors())]
+
     def update_choices(self, count: int) -> tuple[object, ...]:  # noqa: ARG002
         """Return no choices: every update runs the same operations."""
         return ()
@@ -162,6 +166,16 @@ class TensorState:
         self.updates = state["updates"]
         for name, tensor in self.tensors().items():
             tensor[policies] = state[name]
+
+
+def learned_tensors(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return the parameters of actors and critics among the tensors of a population's state.
+
+    Args:
+        tensors: by name; where there are "parameters", these are of actor and critic.
+    """
+    names = ("parameters",) if "parameters" in tensors else ("actor", "critic")
+    return [tensors[name] for name in names if name in tensors]
 
 
 def optimizer_tensors(name: str, optimizer: Adam) -> dict[str, Tensor]:

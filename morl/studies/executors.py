@@ -21,7 +21,7 @@ class Measured(NamedTuple):
     value: float
     """The objective."""
     violation: float
-    """By how much its front breaks the user's constraints; 0 where it keeps them or there are none."""
+    """By how much its front breaks a bound, as a share of the bound's size; 0 where it keeps all or there are none."""
 
 
 class Report(NamedTuple):

@@ -48,6 +48,7 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
         ValueError: one has other settings, or more steps.
     """
     again = []
+    unrecorded: dict[str, list[str]] = {}
     for run in runs:
         try:
             found = found_config(run.run_dir, run.config)
@@ -67,15 +68,33 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
                 f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for"
                 f" {run.total_steps:,}: ask for as many, give the variant another name, or remove the folder"
             )
+        missing = _unrecorded_settings(run)
+        if missing:
+            unrecorded.setdefault(", ".join(missing), []).append(run.name)
         if _begins_again(run):
             again.append(run.name)
-    if not again:
-        return []
-    named = again[0] if len(again) == 1 else f"{again[0]} and {len(again) - 1} more"
-    return [
-        f"complete runs are trained again from the first step to have more steps, because their checkpoints are gone"
-        f" (keep_checkpoints = true keeps those of later runs): {named}"
+    notes = [
+        f"runs that were made before there was a setting {settings} count as made with the value that the study asks"
+        f" for, but may have done something else: {_named(names)}; remove their folders to train them again"
+        for settings, names in unrecorded.items()
     ]
+    if again:
+        notes.append(
+            "complete runs are trained again from the first step to have more steps, because their checkpoints are gone"
+            f" (keep_checkpoints = true keeps those of later runs): {_named(again)}"
+        )
+    return notes
+
+
+def _named(names: Sequence[str]) -> str:
+    """Return the first of some names, and how many more there are."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _unrecorded_settings(run: Wanted) -> list[str]:
+    """Return the settings of the study that the config.toml of a run that exists does not say."""
+    recorded = parse_config((run.run_dir / CONFIG).read_bytes())
+    return sorted(_comparable(parse_config(run.config.encode())).keys() - _comparable(recorded).keys())
 
 
 def _begins_again(run: Wanted) -> bool:

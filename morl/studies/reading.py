@@ -71,8 +71,29 @@ def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> 
         ),
         listed=listed,
         unfinished=unfinished,
-        notes=() if planned is None else tuple(_differences(study_json, planned)),
+        notes=(
+            *(() if planned is None else _differences(study_json, planned)),
+            *_unrecorded_settings(library, [run for runs in groups.values() for run in runs]),
+        ),
     )
+
+
+def _unrecorded_settings(library: Library, runs: Sequence[ListedRun]) -> Iterator[str]:
+    """Yield which runs do not say a setting that other runs of their variant and environment say in config.toml."""
+    cells: dict[tuple[str, str], dict[ListedRun, set[str]]] = {}
+    for run in runs:
+        config = library.folders[str(run.directory)].config
+        if config is not None:
+            cells.setdefault((run.variant, run.env), {})[run] = set(config)
+    for (variant, env), settings in cells.items():
+        known = {name for own in settings.values() for name in own}
+        missing = {name for own in settings.values() for name in known - own}
+        if missing:
+            count = sum(own != known for own in settings.values())
+            yield (
+                f"{count} of {len(settings)} runs of {variant} on {env} were made before there was a setting"
+                f" {', '.join(sorted(missing))}, which the others have: they may have done something else"
+            )
 
 
 def _differences(study_json: Path, planned: Mapping[str, Any]) -> Iterator[str]:

@@ -56,10 +56,12 @@ class StudyStatus:
     Attributes:
         name: of the study.
         runs: one for each run, in the order of the study.
+        notes: what a user should know of the runs that exist.
     """
 
     name: str
     runs: tuple[RunStatus, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[State, int]:
@@ -75,7 +77,7 @@ class StudyStatus:
     def table(self) -> ShownTable:
         """Return the table of the runs; of a large study, of those that run or failed, or else how many are where."""
         title = f"study {self.name}: {counted(self.counts)}"
-        notes = [f"{name}: {sentence}" for name, sentence in self.failures.items()]
+        notes = [*self.notes, *(f"{name}: {sentence}" for name, sentence in self.failures.items())]
         if len(self.runs) <= MOST_ROWS:
             return status_table(title, self.runs, notes)
         shown = [one for one in self.runs if one.state in ("running", "failed")]
@@ -95,7 +97,7 @@ class StudyStatus:
         )
         states: tuple[State, ...] = ("done", "waiting")
         counts = [Column(title=one, cells=tuple(str(found[one]) for found in cells.values())) for one in states]
-        return ShownTable(title=title, columns=(*names, *counts))
+        return ShownTable(title=title, columns=(*names, *counts), notes=self.notes)
 
     def __rich__(self) -> ShownTable:
         """Return the table for `rich.print`."""
@@ -113,7 +115,8 @@ def study_status(study: "Study", running: Collection[Path] = ()) -> StudyStatus:
         study: the study.
         running: folders of runs that are known to be trained now, whatever their locks say.
     """
-    return StudyStatus(name=study.name, runs=tuple(run_status(run, running) for run in study.runs))
+    runs = tuple(run_status(run, running) for run in study.runs)
+    return StudyStatus(name=study.name, runs=runs, notes=study.warnings)
 
 
 def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:

@@ -188,7 +188,8 @@ class Trials:
         if self._tuning.constrained:
             trial.set_constraint(VIOLATION, violation)
         self._journal.tell(trial, value)
-        return f"{search.objective} {value:.6g}" + (f", breaks a constraint by {violation:.4g}" if violation else "")
+        broken = f", breaks a bound by {violation:.2%} of its size" if violation else ""
+        return f"{search.objective} {value:.6g}{broken}"
 
 
 class Watcher:

@@ -1,16 +1,19 @@
 """The user's bounds in C-MORL: judged by the policies that are reported, not by those that explore."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+import torch
 import toys
 from gymnasium import spaces
 
 import morl
-from morl.agents.c_morl.archive import bound_margins, prune_archive
+from morl.agents import CMORL
+from morl.agents.c_morl.archive import NEAR, prune_archive
 from morl.agents.c_morl.bounds import (
     FIRST_MULTIPLIER,
     LARGEST_MULTIPLIER,
@@ -19,11 +22,21 @@ from morl.agents.c_morl.bounds import (
     ascent_step,
     bounds_of,
 )
-from morl.agents.c_morl.constraints import parse_constraints
+from morl.agents.c_morl.config import Config
+from morl.agents.c_morl.constraints import Constraint, parse_constraints, return_sizes, smallest_slacks
+from morl.bounds import broken_bounds, largest_violations
+from morl.protocols import Problem
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 OBJECTIVES = ("speed", "energy", "noise")
+
+
+def three_objectives() -> Problem:
+    stated = morl.envs.problem("toy-walk-v0")
+    return replace(
+        stated, objectives=OBJECTIVES, reference_point=(0.0, -5.0, -2.0), units=(1.0, 10.0, 0.5), known_front=None
+    )
 
 
 def bounds(**texts: str) -> Bounds:
@@ -37,7 +50,36 @@ def test_slacks_are_shares_of_the_bound_or_of_what_returns_vary() -> None:
     np.testing.assert_allclose(two.slacks(returns, scales), [[0.0, 0.25, 0.5]])
     np.testing.assert_allclose(two.slacks(np.array([[9.0, -5.0, 200.0]]), scales), [[0.0, -0.25, -1.0]])  # clipped
     np.testing.assert_allclose(two.slacks(np.full((1, 3), np.nan), scales), [[0.0, 0.0, 0.0]])  # not measured
-    np.testing.assert_allclose(bounds(energy=">= 0").slacks(returns, np.full((1, 3), 6.0)), [[0.0, -0.5, 0.0]])
+    zero = bounds_of(parse_constraints({"energy": ">= 0"}, OBJECTIVES, [1.0, 12.0, 1.0]), len(OBJECTIVES))
+    np.testing.assert_allclose(zero.slacks(returns, np.full((1, 3), 6.0)), [[0.0, -0.5, 0.0]])
+    np.testing.assert_allclose(zero.slacks(returns, np.full((1, 3), 60.0)), [[0.0, -0.25, 0.0]])
+
+
+def test_violations_of_several_bounds_are_compared_as_shares_of_their_size() -> None:
+    config = Config(constraints={"energy": ">= -100", "noise": "<= 1"})
+    problem = three_objectives()
+    agent = CMORL(problem, config, 0, 4, torch.device("cpu"))
+    points = np.array([[9.0, -102.0, 0.5], [9.0, -50.0, 1.9], [9.0, -100.0, 1.0], [9.0, -150.0, 1.25]])
+    np.testing.assert_allclose(agent.violations(points), [0.02, 0.9, 0.0, 0.5])
+    units = np.array([1.0, 10.0, 0.5])
+    own = smallest_slacks(agent.own_constraints, points / units)  # the archive's scaling, in the agent's units
+    np.testing.assert_allclose(np.maximum(-own, 0.0), agent.violations(points))
+    report: Any = agent.front_metadata(points)
+    np.testing.assert_array_equal(largest_violations(report["constraints"], 4), agent.violations(points))
+    assert broken_bounds(report["constraints"], 4) == (
+        "3 of 4 points break a bound: energy >= -100 by at most 50, noise <= 1 by at most 0.9"
+    )
+    assert broken_bounds(agent.front_metadata(points[2:3])["constraints"], 1) == ""  # type: ignore[arg-type]
+
+
+def test_a_bound_of_zero_has_the_size_of_its_objective() -> None:
+    zero = {"noise": "<= 0"}
+    problem = three_objectives()
+    assert parse_constraints(zero, OBJECTIVES, return_sizes(problem)) == [Constraint(2, -1.0, 0.0, 1.0)]
+    stated = replace(problem, scales=(1.0, 1.0, 7.0))
+    assert parse_constraints(zero, OBJECTIVES, return_sizes(stated)) == [Constraint(2, -1.0, 0.0, 7.0)]
+    unknown = replace(problem, reference_point=None)
+    assert parse_constraints(zero, OBJECTIVES, return_sizes(unknown)) == [Constraint(2, -1.0, 0.0, 0.5)]
 
 
 def test_multipliers_of_bounds_move_by_factors() -> None:
@@ -68,7 +110,7 @@ def test_the_archive_trades_slack_for_quality_near_a_bound_and_nowhere_else() ->
     constraints = parse_constraints({"energy": ">= -10"}, ("speed", "energy"))
     energy = np.array([-5.0, -7.0, -9.0, -11.0, -13.0])
     points = np.column_stack([-energy, energy])
-    np.testing.assert_allclose(bound_margins(constraints, points), [2.5, 1.5, 0.5, -0.5, -1.5])
+    np.testing.assert_allclose(smallest_slacks(constraints, points) / NEAR, [2.5, 1.5, 0.5, -0.5, -1.5])
     assert prune_archive(points, constraints, None, 10, 0.0) == [1, 2, 3]  # of those far inside the fastest
 
 

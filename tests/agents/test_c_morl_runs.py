@@ -112,7 +112,12 @@ def test_a_front_that_keeps_the_constraints_is_better_than_one_worth_more(tmp_pa
             fronts.append(json.loads((run_dir / "front.json").read_text()))
     assert [front["selected_at_step"] for front in fronts] == [0, 1, 1]
     # It was chosen for what it did first, and is reported for what it did again.
-    assert fronts[2]["constraints"]["rest"] == {"bound": ">= -3", "violations": [0.5], "best_violation": 0.5}
+    assert fronts[2]["constraints"]["rest"] == {
+        "bound": ">= -3",
+        "unit": 3.0,
+        "violations": [0.5],
+        "best_violation": 0.5,
+    }
 
 
 def test_constraints_from_files_and_flags(tmp_path: Path, morl_cli: Any) -> None:

@@ -13,10 +13,14 @@ from masked import MASKED
 import morl
 from morl.acting import PolicyBank
 from morl.agents import AGENTS, find_agent
+from morl.agents.pd_morl import key_pretraining
 from morl.agents.pd_morl.config import ContinuousConfig
+from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.envs.core.registry import problem
 from morl.experiment import checkpoint
+from morl.experiment.divergence import refuse_diverged_parameters
 from morl.policy_files import PolicyData
+from morl.protocols import ReturnsParameters
 
 CPU = torch.device("cpu")
 WALK, CONTINUOUS = "toy-walk-v0", "toy-continuous-walk-v0"
@@ -293,6 +297,59 @@ RATES = {  # without mo-tsivr-pg, whose steps have a largest length
     "mogfn-pc": "learning_rate",
     "mogfn-pc, masked": "learning_rate",
 }
+
+
+@pytest.mark.parametrize(
+    "name", ["pd-morl", "pd-morl, continuous", "c-morl", "morl-d", "morl-d, ppo, masked", "gmorl", "mogfn-pc"]
+)
+@pytest.mark.parametrize("total_steps", [3_500, 20_000, 1_000_000])
+def test_schedules_are_no_longer_than_the_run(name: str, total_steps: int) -> None:
+    agent_name, env, settings = CASES[name]
+    agent: Any = find_agent(agent_name, problem(env).action_space)
+    if hasattr(agent, "schedules"):
+        solver = {"solver": settings["solver"]} if "solver" in settings else {}
+        longest = agent.schedules(agent.config_class(**solver), problem(env), total_steps)
+        assert all(steps <= total_steps for steps in longest.values()), longest
+
+
+@pytest.mark.parametrize("name", ["c-morl", "c-morl, continuous", "c-morl, trust region, masked"])
+def test_extension_that_diverges_ends_with_one_sentence(name: str, tmp_path: Path) -> None:
+    agent, env, settings = CASES[name]  # the front is that of initialization, whose parameters stay finite
+    with pytest.raises(ValueError, match=r"^the agent's (actions|parameters) .*: learning has diverged"):
+        morl.train(
+            agent,
+            env,
+            total_steps=300,
+            run_dir=tmp_path / "run",
+            config=settings | {"extension_learning_rate": 1e30},
+            **toys.SCHEDULE,
+        )
+
+
+def test_pretraining_that_diverges_ends_with_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: KeyPretraining, drawn: object) -> None:
+        self.td3.critics.data.fill_(float("nan"))
+        self.td3.updates += 1
+
+    monkeypatch.setattr(KeyPretraining, "_update", broken)
+    monkeypatch.setattr(key_pretraining, "LEARNING_STARTS", 4)
+    agent, env, settings = CASES["pd-morl, continuous, paper"]
+    with pytest.raises(ValueError, match=r"^the agent's parameters are no longer finite: learning has diverged"):
+        morl.train(agent, env, total_steps=100, run_dir=tmp_path / "run", config=settings, **toys.SCHEDULE)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"coins"}))
+def test_all_parameters_that_are_learned_are_checked(name: str) -> None:
+    agent = build(name)
+    assert isinstance(agent, ReturnsParameters)
+    learned = torch.cat([tensor.detach().flatten() for tensor in agent.all_parameters()])
+    exported = [policy.parameters.numpy() for policy in agent.export_policies().values()]
+    found = [np.isin(parameters, learned.numpy()).mean() for parameters in exported]
+    assert max(found) > 0.9  # those of C-MORL learn one after another; constants of a network are not learned
+    learned.fill_(float("nan"))
+    agent.all_parameters = lambda: [learned]
+    with pytest.raises(ValueError, match="parameters are no longer finite"):
+        refuse_diverged_parameters(agent)
 
 
 @pytest.mark.parametrize("name", RATES)

@@ -117,6 +117,41 @@ def test_a_signal_ends_pretraining(tmp_path: Path) -> None:
     assert checkpoint.newest(run) is not None
 
 
+SLOW_COMPILER = """
+import os
+import signal
+import time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # LLVM does not return to Python for a long time
+with open({file!r}, "w") as file:
+    file.write(str(os.getpid()))
+time.sleep(600)
+"""
+WITH_SLOW_COMPILER = """
+from types import SimpleNamespace
+from morl.experiment.cli import main
+from morl.learning.backends.numba import cache
+cache._COMPILE = {code!r}
+cache.binding = SimpleNamespace(get_host_cpu_name=lambda: "a processor for which nothing is compiled yet")
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_compiler(number: signal.Signals, tmp_path: Path) -> None:
+    file = tmp_path / "compiler.txt"
+    run = tmp_path / "run"
+    words = command(run, env="toys:toy-continuous-walk-v0", config=toys.TINY_CONTINUOUS | {"backend": "numba"})
+    words[2] = WITH_SLOW_COMPILER.format(code=SLOW_COMPILER.format(file=str(file)))
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(words, start_new_session=True, **pipes)
+    wait_until(lambda: file.is_file() and file.read_text(), process)
+    assert "to resume: morl resume" in stop_and_wait(process, number)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(file.read_text()), 0)
+    assert not (run / "front.json").exists()
+    assert checkpoint.newest(run) is not None
+
+
 def test_control_c_in_a_terminal_ends_the_loop_of_a_shell(tmp_path: Path) -> None:
     """A shell goes on with its loop if a program handles Ctrl-C and exits, whatever its exit code is."""
     pty = pytest.importorskip("pty")

@@ -164,6 +164,19 @@ def test_the_runs_are_those_of_the_file_and_a_line_says_how_study_json_differs(t
     assert read_results(file, planned).notes == ()
 
 
+def test_runs_without_a_setting_that_others_of_their_cell_have_are_said(tmp_path: Path) -> None:
+    """A version that had no such setting may have done something else than its default."""
+    root = tmp_path / "s"
+    for seed in range(3):
+        config = {"num_envs": 4} if seed else {"num_envs": 4, "novel": 1}
+        write_run(root / f"seed-{seed}", env="x-v0", seed=seed, config=config)
+    runs = [listed("a", "x-v0", seed, Path(f"seed-{seed}")) for seed in range(3)]
+    assert read_results(write_record(root, runs)).notes == (
+        "2 of 3 runs of a on x-v0 were made before there was a setting novel, which the others have: they may have done"
+        " something else",
+    )
+
+
 def test_runs_of_other_steps_are_a_group_of_their_own(tmp_path: Path) -> None:
     root = tmp_path / "s"
     file = write_study(root, {(variant, env): [6.0, 8.0] for env in ("x-v0", "y-v0") for variant in "ab"})

@@ -275,6 +275,20 @@ def test_a_config_with_values_of_wrong_types_fails_its_run_alone(
     assert (run.run_dir / "config.toml").read_bytes() == before
 
 
+def test_runs_that_say_nothing_of_a_new_setting_are_named(tmp_path: Path) -> None:
+    """Their version had no such setting; that its default is what they did, nobody knows."""
+    study = plan(simple(), tmp_path)
+    for run in study.runs:
+        write(run, "utility_loss = 10.0\n", "")
+    found = plan(simple(), tmp_path)
+    (note,) = found.warnings
+    assert note.startswith("runs that were made before there was a setting agent.utility_loss count as made with")
+    assert f"{study.runs[0].name} and 1 more; remove their folders to train them again" in note
+    status = study_status(found)
+    assert status.notes == found.warnings
+    assert status.table().notes[0] == note
+
+
 def test_a_longer_study_trains_further_where_nothing_else_changes(tmp_path: Path) -> None:
     table = simple(agents={"pd-morl": {"config": {"exploration_steps": 100, "random_exploration_steps": 10}}})
     write(plan(table, tmp_path).runs[0])
