@@ -29,6 +29,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import tyro
+from _page import origin_of_runs
 from numpy.typing import NDArray
 
 import morl
@@ -433,7 +434,10 @@ def write_page(file: Path, lines: list[str], contexts: list[Context], arguments:
         "cost. The loss compares agents of the same seed. [GMORL](../agents/gmorl.md) describes the agent.",
         "",
     ]
-    file.write_text("\n".join([*head, *lines, ""]))
+    seeds = [f"seed-{seed}" for seed in arguments.seeds]
+    runs = [arguments.folder / agent / seed for agent in arguments.agents for seed in seeds]
+    origin = origin_of_runs(folder for folder in runs if (folder / "system.json").is_file())
+    file.write_text("\n".join([*head, *lines, "", origin, ""]))
     table = {str(one.edges): {"varied": one.varied, "own": one.own, "losses": one.losses} for one in contexts}
     file.with_suffix(".json").write_text(json.dumps(table, indent=1) + "\n")
 
