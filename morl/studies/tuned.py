@@ -101,7 +101,7 @@ class Tuned:
         objective = self.tuning.search.objective
         first = "" if self.first is None else f"; with the settings of the file {self.first.value:.6g}"
         broken = violation(self.best)
-        kept = f", breaking a constraint by {broken:.4g}" if broken else ""
+        kept = f", breaking a bound by {broken:.2%} of its size" if broken else ""
         return (
             f"tuning {self.tuning.name}: the best {objective} is {self.value:.6g} (trial {self.best.number}{kept})"
             f"{first} ({counts})"
