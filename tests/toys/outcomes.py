@@ -11,7 +11,9 @@ def outcome(run: Path) -> dict[str, Any]:
     """Return everything that a run leaves for its readers, without clocks."""
     return {
         "front": toys.front(run),
-        "policies": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (run / "policies").iterdir()},
+        "policies": {
+            file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted((run / "policies").iterdir())
+        },
         "evaluations": toys.lines(run / "fronts.jsonl"),
         "metrics": toys.lines(run / "metrics.jsonl"),
         "scalars": toys.scalars(run),
