@@ -181,7 +181,8 @@ class CMORL:
             problem: the environment.
             total_steps: environment steps of the run.
         """
-        policies = len(initial_lattice(config, problem.num_objectives - len(config.constraints)))
+        num_free = max(problem.num_objectives - len(config.constraints), 1)  # none is refused later, by its name
+        policies = len(initial_lattice(config, num_free))
         longest = max(total_steps // 2, 10 * config.samples_per_update)
         return {"initial_steps": min(longest, max(total_steps, policies * config.samples_per_update))}
 

@@ -80,7 +80,10 @@ def policy_gradient(
 
 
 def truncate(step: Tensor, largest: float) -> Tensor:
-    """Return a step [policy, n], every row shortened to the norm `largest` where it is longer."""
-    norms = step.norm(dim=1, keepdim=True)
-    shortened: Tensor = step * (largest / norms.clamp(min=largest))
+    """Return a step [policy, n], every row shortened to the norm `largest` where it is longer.
+
+    The norm of a step whose squares overflow is infinite, and is not that of a step of length zero.
+    """
+    norms = torch.linalg.vector_norm(step.double(), dim=1, keepdim=True)
+    shortened: Tensor = step * (largest / norms.clamp(min=largest)).to(step.dtype)
     return shortened

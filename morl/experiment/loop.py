@@ -53,6 +53,11 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool | None, on_ste
         except Stopped:
             for hint in loop.fall_back():
                 bar.say(hint)
+        except Diverged as error:
+            if loop.fall_back():
+                folders = ", ".join(str(session.run_dir) for session in sessions)
+                error.add_note(f"{folders}: resuming would diverge again; what was recorded is kept")
+            raise
         except Exception as error:
             for hint in loop.fall_back():
                 error.add_note(hint)

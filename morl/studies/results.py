@@ -167,6 +167,10 @@ def page_of(results: "StudyResults", file: Path) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+CELL_BORDER = re.compile(r"(?<!\\)\|")
+"""Between two cells of a row, and before the first and after the last."""
+
+
 def quoted_cell(page: str, keys: Sequence[str], column: str) -> str:
     """Return a cell of a page.
 
@@ -180,7 +184,7 @@ def quoted_cell(page: str, keys: Sequence[str], column: str) -> str:
     """
     titles: list[str] = []
     for line in page.splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")] if line.startswith("|") else []
+        cells = [cell.strip() for cell in CELL_BORDER.split(line.strip())[1:-1]] if line.startswith("|") else []
         if not cells:
             titles = []
         elif not titles:

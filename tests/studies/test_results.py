@@ -138,6 +138,7 @@ PAGE = """
 
 def test_a_cell_is_found_by_its_row_and_column() -> None:
     assert quoted_cell(PAGE, ["x", "a"], "share") == "1"
+    assert quoted_cell("| e | own | loss |\n|---|---|---|\n| all | | 1 \\| 2 |", ["all"], "loss") == "1 \\| 2"
     assert quoted_cell(PAGE, ["x", "a", "b"], "share") == "3"
     with pytest.raises(ValueError, match=r"begins with x \| c and a column share"):
         quoted_cell(PAGE, ["x", "c"], "share")
