@@ -37,7 +37,7 @@ def test_pages_that_cannot_be_written_are_refused_in_a_sentence(tmp_path: Path, 
     write_run(tmp_path / "run")
     for run, page, word in (
         ("run", "front.txt", ".html"),
-        ("missing", "front.html", "no front"),
+        ("missing", "front.html", "not a run folder"),
         ("run", "no/front.html", "no"),
     ):
         code, _, complaint = morl_cli("front", tmp_path / run, "--html", tmp_path / page)
