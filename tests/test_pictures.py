@@ -1,6 +1,8 @@
 """Every picture of the documentation stands on a page, and a script makes it."""
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,19 +60,20 @@ def test_an_unknown_picture_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "PICTURE is board-fold.jpg, but must be among board-fold.png, " in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("without_figures")
-@pytest.mark.filterwarnings("ignore:pd-morl")
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=() if name == QUICK else pytest.mark.slow) for name in board_pictures.NAMES],
 )
-def test_the_script_draws_a_picture_of_the_board(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_script_draws_a_picture_of_the_board(name: str, tmp_path: Path) -> None:
+    """In a process of its own: Playwright starts once in a process, and the tests of the board may have started it."""
     pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install '.[dev]'")
     pytest.importorskip("imageio_ffmpeg", reason="imageio-ffmpeg is not installed: pip install '.[video]'")
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}: apt-get install chromium-headless-shell (.ci/run tries to)")
-    monkeypatch.chdir(tmp_path)
-    board_pictures.draw([name], tmp_path, total_steps=1_000)
+    code = f"import pathlib, board_pictures; board_pictures.draw([{name!r}], pathlib.Path(), total_steps=1_000)"
+    site = str(Path(board_pictures.__file__).parent)
+    path = os.pathsep.join([site, os.environ.get("PYTHONPATH", "")])
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True)
     with Image.open(tmp_path / name) as drawn, Image.open(PICTURES / name) as stored:
         assert drawn.width == stored.width
         assert len(np.unique(np.asarray(drawn.convert("L")))) > 50  # something is on it
