@@ -58,9 +58,16 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
             continue
         differences = _differences(_comparable(found), _comparable(parse_config(run.config.encode())))
         if differences:
+            not_recorded = [name for name in _unrecorded_settings(run) if differences[0].startswith(f"{name} = ")]
+            if not_recorded:
+                raise ValueError(
+                    f"run folder {run.run_dir} does not record {not_recorded[0]} in its config.toml, so that it"
+                    " counts as trained with the default, and the study asks for another value: remove the folder to"
+                    " train its run again"
+                )
             raise ValueError(
                 f"run folder {run.run_dir} was trained with {differences[0]}: set what it was trained with in the"
-                " variant's config, give the variant another name to train both, or remove the folder"
+                " study, give the variant another name to train both, or remove the folder"
             )
         steps = found.get("total_steps")
         if isinstance(steps, int) and steps > run.total_steps:

@@ -231,7 +231,8 @@ def test_runs_that_exist_are_reused_where_settings_are_the_same(tmp_path: Path) 
     [
         ("batch_size = 256", "batch_size = 64", "agent.batch_size = 64, and the study asks for 256"),
         ("evaluate_every = 2000", "evaluate_every = 100", "evaluate_every = 100, and the study asks for 2000"),
-        ("num_envs = 64\n", "", "num_envs = 10, and the study asks for 64"),
+        ("num_envs = 64\n", "", "does not record num_envs in its config.toml"),
+        ("batch_size = 256\n", "", "does not record agent.batch_size in its config.toml"),
         ("total_steps = 300", "total_steps = 9000", "was trained for 9,000 steps, and the study asks for 300"),
         ("deep-sea-treasure-v0", "no_such_module:Thing-v0", "env = 'no_such_module:Thing-v0'"),
     ],
