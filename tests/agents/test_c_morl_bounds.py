@@ -152,3 +152,16 @@ def test_a_bound_that_exploring_policies_break_is_reached(tmp_path: Path) -> Non
     assert run.front.points[:, 0].max() == pytest.approx(4.0, rel=0.02)
     last = toys.lines(tmp_path / "run" / "metrics.jsonl")[-2]
     assert {"bound_slack", "bound_multiplier"} <= last.keys()
+
+
+def test_bounds_on_all_objectives_are_refused_by_name(tmp_path: Path) -> None:
+    constraints = {"treasure": ">= 1", "time": ">= -10"}
+    with pytest.raises(ValueError, match=r"constraints is .* but must leave at least one objective to optimize"):
+        morl.train(
+            "c-morl",
+            "deep-sea-treasure-v0",
+            total_steps=5_000,
+            run_dir=tmp_path / "run",
+            config={"constraints": constraints},
+        )
+    assert not (tmp_path / "run").exists()

@@ -336,3 +336,8 @@ def test_a_balanced_utility_is_learned(method: str, tmp_path: Path) -> None:
     )
     np.testing.assert_allclose(run.front.points, 0.99 * np.array([[6.0, 6.0]]))
     assert {"utility", "gradient_norm", "step_norm"} <= run.metrics().keys()
+
+
+def test_a_step_whose_squares_overflow_is_shortened_too() -> None:
+    step = torch.tensor([[3e25, 4e25], [3e-3, 4e-3]])
+    torch.testing.assert_close(truncate(step, 0.5), torch.tensor([[0.3, 0.4], [3e-3, 4e-3]]))
