@@ -20,7 +20,6 @@ Run folders are kept in --folder, and the points of each beside its front: the s
 """
 
 import json
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tyro
 from _page import origin_of_runs
+from _runs import is_finished
 from numpy.typing import NDArray
 
 import morl
@@ -257,15 +257,6 @@ def trained(agent: str, seed: int, arguments: Arguments) -> Run | None:
         return morl.resume(run_dir)
     steps = {} if arguments.total_steps is None else {"total_steps": arguments.total_steps}
     return morl.train("gmorl", ENV, env_options=training_options(agent), seed=seed, run_dir=run_dir, **steps)
-
-
-def is_finished(run_dir: Path) -> bool:
-    """Return whether a run folder holds a front after all steps."""
-    front = run_dir / "front.json"
-    if not front.is_file():
-        return False
-    steps = tomllib.loads((run_dir / "config.toml").read_text())["total_steps"]
-    return bool(json.loads(front.read_text())["training_steps"] >= steps)
 
 
 def agent_front(run: Run, name: str, options: dict[str, Any], arguments: Arguments) -> Points:

@@ -11,7 +11,6 @@ does not.
 """
 
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tyro
+from _runs import is_finished
 from numpy.typing import NDArray
 
 import morl
@@ -66,15 +66,6 @@ def curve(run_dir: Path, window: float) -> tuple[Curve, Curve]:
     return steps, (sums[end] - sums[first]) / (end - first)
 
 
-def finished(run_dir: Path) -> bool:
-    """Return whether a run has a front after all its steps."""
-    front = run_dir / "front.json"
-    if not front.is_file():
-        return False
-    total_steps = tomllib.loads((run_dir / "config.toml").read_text())["total_steps"]
-    return bool(json.loads(front.read_text())["training_steps"] >= total_steps)
-
-
 def read(study: Path, window: float) -> list[Curves]:
     """Return the curves of the finished runs of a study, by environment and variant.
 
@@ -84,7 +75,7 @@ def read(study: Path, window: float) -> list[Curves]:
     """
     found = []
     for folder in sorted(study.glob("*/*"), key=lambda folder: (folder.name, folder.parent.name)):
-        curves = [curve(run_dir, window) for run_dir in sorted(folder.glob("seed-*")) if finished(run_dir)]
+        curves = [curve(run_dir, window) for run_dir in sorted(folder.glob("seed-*")) if is_finished(run_dir)]
         if curves:
             steps, utilities = map(list, zip(*curves, strict=True))
             found.append(Curves(folder.name, folder.parent.name, steps, utilities))

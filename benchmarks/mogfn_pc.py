@@ -10,8 +10,6 @@ share of the samples that lie on it, mean utility, and diversity: the mean dista
 different objects of a preference, mean over preferences. "uniform" takes random allowed actions.
 """
 
-import json
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import tyro
+from _runs import is_finished
 from numpy.typing import NDArray
 
 import morl
@@ -185,12 +184,8 @@ def best_different(objects: Points, utilities: Points, count: int) -> Points:
 
 def finished(study: Path, variant: str, env: str) -> list[Run]:
     """Return the runs of a variant that have a front after all steps."""
-    runs = []
-    for front in sorted((study / variant / env).glob("seed-*/front.json")):
-        steps = tomllib.loads((front.parent / "config.toml").read_text())["total_steps"]
-        if json.loads(front.read_text())["training_steps"] >= steps:
-            runs.append(morl.load(front.parent))
-    return runs
+    folders = sorted((study / variant / env).glob("seed-*"))
+    return [morl.load(folder) for folder in folders if is_finished(folder)]
 
 
 def row(name: str, measured: list[dict[str, float]]) -> str:
