@@ -56,26 +56,14 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
             continue
         if not found:
             continue
-        differences = _differences(_comparable(found), _comparable(parse_config(run.config.encode())))
-        if differences:
-            not_recorded = [name for name in _unrecorded_settings(run) if differences[0].startswith(f"{name} = ")]
-            if not_recorded:
-                raise ValueError(
-                    f"run folder {run.run_dir} does not record {not_recorded[0]} in its config.toml, so that it"
-                    " counts as trained with the default, and the study asks for another value: remove the folder to"
-                    " train its run again"
-                )
-            raise ValueError(
-                f"run folder {run.run_dir} was trained with {differences[0]}: set what it was trained with in the"
-                " study, give the variant another name to train both, or remove the folder"
-            )
+        missing = _unrecorded_settings(run)
+        _refuse_other_settings(run, _comparable(found), missing)
         steps = found.get("total_steps")
         if isinstance(steps, int) and steps > run.total_steps:
             raise ValueError(
                 f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for"
                 f" {run.total_steps:,}: ask for as many, give the variant another name, or remove the folder"
             )
-        missing = _unrecorded_settings(run)
         if missing:
             unrecorded.setdefault(", ".join(missing), []).append(run.name)
         if _begins_again(run):
@@ -91,6 +79,34 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
             f" (keep_checkpoints = true keeps those of later runs): {_named(again)}"
         )
     return notes
+
+
+def _refuse_other_settings(run: Wanted, found: Mapping[str, object], missing: Sequence[str]) -> None:
+    """Check that a run was trained with the settings that the study asks for.
+
+    Args:
+        run: what the study asks for.
+        found: setting -> what the run was trained with.
+        missing: settings that its config.toml does not record; in `found` they are at their defaults.
+
+    Raises:
+        ValueError: names the first setting that differs.
+    """
+    planned = _comparable(parse_config(run.config.encode()))
+    different = sorted(name for name in found.keys() | planned.keys() if found.get(name) != planned.get(name))
+    if not different:
+        return
+    name = different[0]
+    if name in missing:
+        raise ValueError(
+            f"run folder {run.run_dir} does not record {name} in its config.toml, so that it counts as trained with the"
+            " default, and the study asks for another value: remove the folder to train its run again"
+        )
+    raise ValueError(
+        f"run folder {run.run_dir} was trained with {name} = {found.get(name, 'none')!r}, and the study asks for"
+        f" {planned.get(name, 'none')!r}: set what it was trained with in the study, give the variant another name to"
+        " train both, or remove the folder"
+    )
 
 
 def _named(names: Sequence[str]) -> str:
@@ -169,12 +185,3 @@ def _comparable(table: "Table") -> dict[str, object]:
             entries.pop(name, None)
             entries |= {f"{name}.{key}": value for key, value in inner.items()}
     return entries
-
-
-def _differences(found: "Table", planned: "Table") -> list[str]:
-    """Return by what settings differ, in words."""
-    return [
-        f"{name} = {found.get(name, 'none')!r}, and the study asks for {planned.get(name, 'none')!r}"
-        for name in sorted(found.keys() | planned.keys())
-        if found.get(name) != planned.get(name)
-    ]
