@@ -53,7 +53,7 @@ class Game(NamedTuple):
         reference: of the hypervolume.
         steps: default number of environment steps.
         settings: of a run, beside the agent's.
-        agents: agent -> its settings.
+        agents: agent, or agent@variant -> its settings.
     """
 
     views: dict[str, str]
@@ -64,6 +64,18 @@ class Game(NamedTuple):
     agents: dict[str, dict[str, Any]]
 
 
+MINECART: dict[str, Any] = {
+    "initial_steps": 600_000,
+    "samples_per_update": 1024,
+    "minibatches": 8,
+    "epochs": 6,
+    "learning_rate": 1e-3,
+    "entropy_weight": 0.03,
+    "snapshot_updates": 24,
+    "extension_snapshot_updates": 24,
+    "snapshot_episodes": 1,
+}
+"""Settings of C-MORL."""
 GAMES = {
     "treasure": Game(
         views={"vector": "deep-sea-treasure-v0", "image": "images/deep-sea-treasure-v0"},
@@ -122,17 +134,8 @@ GAMES = {
             "reward_units": "environment",
         },
         agents={
-            "c-morl": {
-                "initial_steps": 600_000,
-                "samples_per_update": 1024,
-                "minibatches": 8,
-                "epochs": 6,
-                "learning_rate": 1e-3,
-                "entropy_weight": 0.03,
-                "snapshot_updates": 24,
-                "extension_snapshot_updates": 24,
-                "snapshot_episodes": 1,
-            },
+            "c-morl": MINECART,
+            "c-morl@memory": {**MINECART, "memory": "gru"},
         },
     ),
 }
@@ -143,7 +146,8 @@ class Arguments:
     """Which runs to make."""
 
     games: list[str] = field(default_factory=lambda: list(GAMES))
-    agents: list[str] = field(default_factory=lambda: ["pd-morl", "c-morl", "morl-d"])
+    agents: list[str] = field(default_factory=lambda: ["pd-morl", "c-morl", "c-morl@memory", "morl-d"])
+    """Names of agents, or name@variant."""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     steps: int | None = None
     """Environment steps; default: those of the game."""
@@ -217,7 +221,7 @@ def run(job: Job) -> None:
         found = morl.resume(job.run_dir, job.steps)
     else:
         found = morl.train(
-            job.agent,
+            job.agent.partition("@")[0],
             game.views[job.view],
             total_steps=job.steps,
             seed=job.seed,
