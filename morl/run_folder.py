@@ -417,6 +417,8 @@ def _names(values: object) -> tuple[str, ...]:
 
 def _rows(values: object, name: str, objectives: int) -> FloatArray:
     table = as_table(values, name)
+    if table.size and table.shape[1] != objectives:
+        raise ValueError(f"{name} must be rows of {objectives} numbers, one for each objective")
     return table if table.size else np.empty((0, objectives))
 
 

@@ -39,6 +39,8 @@ class RunFolder:
     reported: ReportedFront | None = None
     loadable: bool = False
     """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
+    front_damage: str = ""
+    """Why front.json, which is there, cannot be read; empty if it can."""
     config: Settings | None = None
     hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
     """Reference point -> hypervolume of the reported front, where a common reference point is not the run's own."""
@@ -120,6 +122,7 @@ class RunFolder:
         self._fault = ""
         self.reported = None
         self.loadable = False
+        self.front_damage = ""
         self.hypervolumes = {}
         notes: list[str] = []
         self.config = self._read_config(notes)
@@ -159,7 +162,7 @@ class RunFolder:
         except FileNotFoundError:
             reason = "no evaluation yet"
         except (OSError, ValueError) as error:
-            reason = _sentence("front.json", error)
+            reason = self.front_damage = _sentence("front.json", error)
         last = self._last_evaluation()
         if last is None:
             notes.append(reason)

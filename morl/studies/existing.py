@@ -39,31 +39,36 @@ class Wanted(Protocol):
         ...
 
 
-def check_existing(runs: Sequence[Wanted]) -> list[str]:
+class OtherRun(ValueError):
+    """A run folder holds another run than the study asks for: one with other settings, or with more steps."""
+
+
+def check_existing(runs: Sequence[Wanted], refuse: bool = True) -> list[str]:
     """Check that the runs that exist have the settings that the study asks for; return what a user should know of them.
 
-    A run whose config.toml is damaged fails alone, when it is trained.
+    A run whose folder is damaged fails alone, when it is trained.
+
+    Args:
+        runs: all runs of the study.
+        refuse: raise where a run is another than the study asks for; else it is passed over, for readers of the study.
 
     Raises:
-        ValueError: one has other settings, or more steps.
+        OtherRun: one has other settings, or more steps.
     """
     again = []
     unrecorded: dict[str, list[str]] = {}
     for run in runs:
         try:
-            found = found_config(run.run_dir, run.config)
-        except ValueError:
+            found = existing_config(run)
+        except OtherRun:
+            if refuse:
+                raise
+            continue
+        except (OSError, ValueError):
             continue
         if not found:
             continue
         missing = _unrecorded_settings(run)
-        _refuse_other_settings(run, _comparable(found), missing)
-        steps = found.get("total_steps")
-        if isinstance(steps, int) and steps > run.total_steps:
-            raise ValueError(
-                f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for"
-                f" {run.total_steps:,}: ask for as many, give the variant another name, or remove the folder"
-            )
         if missing:
             unrecorded.setdefault(", ".join(missing), []).append(run.name)
         if _begins_again(run):
@@ -81,6 +86,36 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
     return notes
 
 
+def why_unusable(run: Wanted) -> str:
+    """Return why what a run folder holds is not the run that the study asks for; empty where it is, or is not begun."""
+    try:
+        existing_config(run)
+        published_steps(run.run_dir)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def existing_config(run: Wanted) -> dict[str, object]:
+    """Return the config.toml of a run that exists as this version of morl writes it; empty where there is none.
+
+    Raises:
+        OtherRun: it has other settings than the study asks for, or more steps.
+        ValueError: it is damaged, or does not fit this version of morl.
+    """
+    found = found_config(run.run_dir, run.config)
+    if not found:
+        return found
+    _refuse_other_settings(run, _comparable(found), _unrecorded_settings(run))
+    steps = found.get("total_steps")
+    if isinstance(steps, int) and steps > run.total_steps:
+        raise OtherRun(
+            f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for"
+            f" {run.total_steps:,}: ask for as many, give the variant another name, or remove the folder"
+        )
+    return found
+
+
 def _refuse_other_settings(run: Wanted, found: Mapping[str, object], missing: Sequence[str]) -> None:
     """Check that a run was trained with the settings that the study asks for.
 
@@ -90,7 +125,7 @@ def _refuse_other_settings(run: Wanted, found: Mapping[str, object], missing: Se
         missing: settings that its config.toml does not record; in `found` they are at their defaults.
 
     Raises:
-        ValueError: names the first setting that differs.
+        OtherRun: names the first setting that differs.
     """
     planned = _comparable(parse_config(run.config.encode()))
     different = sorted(name for name in found.keys() | planned.keys() if found.get(name) != planned.get(name))
@@ -98,11 +133,11 @@ def _refuse_other_settings(run: Wanted, found: Mapping[str, object], missing: Se
         return
     name = different[0]
     if name in missing:
-        raise ValueError(
+        raise OtherRun(
             f"run folder {run.run_dir} does not record {name} in its config.toml, so that it counts as trained with the"
             " default, and the study asks for another value: remove the folder to train its run again"
         )
-    raise ValueError(
+    raise OtherRun(
         f"run folder {run.run_dir} was trained with {name} = {found.get(name, 'none')!r}, and the study asks for"
         f" {planned.get(name, 'none')!r}: set what it was trained with in the study, give the variant another name to"
         " train both, or remove the folder"
@@ -158,6 +193,10 @@ def found_config(run_dir: Path, planned: str) -> dict[str, object]:
         content = file.read_bytes()
         found = parse_config(content)
     except (FileNotFoundError, NotADirectoryError):
+        if (run_dir / FRONT).exists():
+            raise ValueError(
+                f"{file} is missing, so that nobody knows what the run was trained with: {remedy}"
+            ) from None
         return {}
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}: {remedy}") from error

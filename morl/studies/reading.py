@@ -18,6 +18,7 @@ from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
 from morl.protocols import FloatArray
 from morl.run_folder import FAILURE, SYSTEM
+from morl.studies.existing import why_unusable
 from morl.studies.indicators import (
     INDICATORS,
     FinishedRun,
@@ -32,20 +33,22 @@ from morl.studies.plan import FORMAT, STUDY
 if TYPE_CHECKING:
     from morl.board.folder import RunFolder
     from morl.board.records import ReportedFront
+    from morl.studies.plan import Study
 
 
-def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> StudyResults:
+def read_results(study_json: Path, planned: "Study | None" = None) -> StudyResults:
     """Return the results of a study.
 
     Args:
         study_json: its study.json, beside the folders of its runs.
-        planned: the study as its file has it now, as `Study.to_json` returns it: its runs are those of the results,
-            and a note says how study.json differs. Default: the runs that study.json lists.
+        planned: the study as its file has it now: its runs are those of the results, but for folders that hold other
+            runs, and a note says how study.json differs. Default: the runs that study.json lists.
 
     Raises:
         ValueError: study.json is missing or damaged, or of another format, and `planned` is not given.
     """
-    record = _read_record(study_json) if planned is None else planned
+    record = _read_record(study_json) if planned is None else planned.to_json()
+    unusable = {} if planned is None else {run.run_dir: why_unusable(run) for run in planned.runs}
     given = [_listed(entry, study_json.parent) for entry in record["runs"]]
     listed = tuple(_grouped(given))
     library = Library(runs={str(run.directory): run.directory for run in listed})
@@ -53,7 +56,7 @@ def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> 
     groups: dict[tuple[str, str], list[ListedRun]] = {}
     unfinished: dict[ListedRun, str] = {}
     for run in listed:
-        reason = _why_not(library, run)
+        reason = _why_not(library, run, unusable.get(run.directory, ""))
         if reason:
             unfinished[run] = reason
         else:
@@ -72,7 +75,7 @@ def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> 
         listed=listed,
         unfinished=unfinished,
         notes=(
-            *(() if planned is None else _differences(study_json, planned)),
+            *(() if planned is None else _differences(study_json, record)),
             *_unrecorded_settings(library, [run for runs in groups.values() for run in runs]),
         ),
     )
@@ -154,11 +157,20 @@ def _grouped(runs: Sequence[ListedRun]) -> Iterator[ListedRun]:
         yield run._replace(variant=f"{run.variant}, {run.total_steps:,} steps") if other else run
 
 
-def _why_not(library: Library, run: ListedRun) -> str:
-    """Return why a run is not in the results; empty if it is finished."""
+def _why_not(library: Library, run: ListedRun, unusable: str) -> str:
+    """Return why a run is not in the results; empty if it is finished.
+
+    Args:
+        library: has the run.
+        run: as study.json lists it.
+        unusable: why its folder does not hold the run that the study asks for; empty if it does.
+    """
     folder = library.folders[str(run.directory)]
     if not run.directory.is_dir():
         return "not run"
+    damage = unusable or folder.front_damage
+    if damage:
+        return f"failed: {damage}"
     if folder.reported is None or not folder.loadable:
         failure = run.directory / FAILURE
         return f"failed: {failure.read_text(errors='replace').strip()}" if failure.is_file() else "no front yet"
@@ -232,7 +244,7 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
 def _system(file: Path) -> Mapping[str, object]:
     try:
         found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}
 

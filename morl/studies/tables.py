@@ -24,6 +24,8 @@ from morl.tables import Column, ShownTable, number, stdout_console
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
+    from morl.studies.plan import Study
+
 MOST_PAIRS = 5
 """Up to so many variants are compared in all pairs; more, each with the first one."""
 TITLES: Mapping[Indicator, str] = {"hypervolume": "hypervolume", "expected_utility": "expected utility"}
@@ -143,7 +145,7 @@ def show(
     markdown: bool = False,
     plot: Path | None = None,
     fronts: Path | None = None,
-    planned: Mapping[str, object] | None = None,
+    planned: "Study | None" = None,
 ) -> None:
     """Print the tables of a study; with `plot` and `fronts`, also write pictures.
 
@@ -154,7 +156,7 @@ def show(
         markdown: print Markdown.
         plot: a picture of its curves, .png, .pdf or .svg.
         fronts: a picture of the attainment surfaces of its fronts.
-        planned: the study as its file has it now, as `Study.to_json` returns it; default: what study.json lists.
+        planned: the study as its file has it now; default: what study.json lists.
 
     Raises:
         ValueError: study.json is missing or damaged, no run is finished, or more than one form is asked for.
@@ -173,7 +175,7 @@ def show(
         stdout_console().print(tables)
 
 
-def table(study_json: Path, planned: Mapping[str, object] | None = None) -> StudyTables:
+def table(study_json: Path, planned: "Study | None" = None) -> StudyTables:
     """Return the tables of a study; rich prints them, notebooks show them.
 
     Args:
