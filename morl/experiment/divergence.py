@@ -1,12 +1,18 @@
-"""Divergence: learning whose actions or parameters are no longer finite ends the run with one sentence."""
+"""Divergence: learning whose actions or parameters are no longer finite ends the run with one sentence.
+
+The run folder keeps what was recorded, and `divergence.txt` says where and what diverged (`divergence_of` reads it).
+"""
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
+from morl.experiment.files import write_text
 from morl.policy_files import PolicyData
 from morl.protocols import Actions, Agent, ReturnsParameters, SavedPolicy
+from morl.run_folder import DIVERGENCE
 
 LARGEST_PARAMETER = 1e18
 """Sums of products of larger parameters are soon infinite in float32, whose largest number is 3e38."""
@@ -18,14 +24,35 @@ class Diverged(ValueError):
     Args:
         what: "actions" or "parameters".
         size: the largest absolute value; NaN where one is not a number.
+
+    Attributes:
+        finding: what diverged, as half a sentence.
     """
 
     def __init__(self, what: str, size: float = math.nan) -> None:
         state = f"have grown to {size:.0e}" if math.isfinite(size) else "are no longer finite"
+        self.finding = f"the agent's {what} {state}"
         super().__init__(
-            f"the agent's {what} {state}: learning has diverged (a smaller learning rate, or observations of smaller"
+            f"{self.finding}: learning has diverged (a smaller learning rate, or observations of smaller"
             " size, may help)"
         )
+
+
+def write_divergence(run_dir: Path, agent: Agent, error: Diverged) -> None:
+    """Write into a run folder where and what diverged.
+
+    Args:
+        run_dir: the run folder.
+        agent: the agent, or one learner of it; its steps say where.
+        error: says what.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    where = f"at step {agent.steps:,}"
+    if agent.steps == 0 and agent.pretraining_steps > 0:
+        where = f"at step {agent.pretraining_steps:,} of pre-training"
+    write_text(run_dir / DIVERGENCE, f"learning has diverged {where}: {error.finding}\n")
 
 
 def refuse_diverged_actions(actions: Actions) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from morl.acting import Policy, PolicyBank
+from morl.board.files import divergence_of
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment import showing
@@ -57,23 +58,37 @@ class Run:
         self._config = config
         self._given_env = env
         self._trust = trust
+        self._divergence = divergence_of(directory)
         self._experiment: Experiment | None = None
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
-        return f"Run({str(self.directory)!r}, {f'{self._what}, {len(self.front.points)} points'!r})"
+        return f"Run({str(self.directory)!r}, {f'{self._what}, {len(self.front.points)} points{self._ending}'!r})"
 
     def __rich__(self) -> object:
         """Return the table of its front for `rich.print`."""
-        return front_table(self.front, f"{self.directory}: {self._what}")
+        return front_table(self.front, self._title)
 
     def _repr_html_(self) -> str:
         """Return the table of its front for a notebook."""
-        return front_table(self.front, f"{self.directory}: {self._what}").to_html()
+        return front_table(self.front, self._title).to_html()
 
     @property
     def _what(self) -> str:
         return f"{self.agent_name} on {self.env_id}, seed {self.seed}"
+
+    @property
+    def _title(self) -> str:
+        return f"{self.directory}: {self._what}{self._ending}"
+
+    @property
+    def _ending(self) -> str:
+        return f"; {self.divergence}" if self.divergence else ""
+
+    @property
+    def divergence(self) -> str:
+        """Return where and what diverged, if that ended the run after its front was measured; empty otherwise."""
+        return self._divergence
 
     @property
     def training_steps(self) -> int | None:
@@ -348,6 +363,9 @@ def load(
     path = Path(run_dir)
     config = read_config(path)
     if not (path / FRONT).exists():
+        divergence = divergence_of(path)
+        if divergence:
+            raise ValueError(f"run {path} has no front, because it ended before its first evaluation: {divergence}")
         resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
         if has_evaluation(path):
             raise ValueError(f"run {path} has lost its {FRONT}: {resume} writes it again")

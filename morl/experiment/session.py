@@ -4,12 +4,14 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from morl.experiment.checkpointing import Checkpointing
 from morl.experiment.components import Experiment, backend_of
+from morl.experiment.divergence import Diverged, write_divergence
 from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.files import write_text
 from morl.experiment.loggers import LoggedRun, LoggerChoice
@@ -107,6 +109,18 @@ class Session:
         """Let go of the run that this one replaces, if it does: called when there is a front."""
         if self._folder is not None:
             self._folder.commit()
+
+    def record_divergence(self, error: Diverged) -> str:
+        """Write into the run folder that the agent has diverged; return what becomes of the folder.
+
+        Args:
+            error: what diverged.
+        """
+        with suppress(OSError):  # the disk may be full; the error is raised in any case
+            write_divergence(self.run_dir, self.agent, error)
+        if self._folder is not None and self._folder.replaces:  # and is withdrawn
+            return f"{self.run_dir} holds the run that it held before"
+        return f"{self.run_dir} keeps what was recorded, and cannot be resumed"
 
     def close(self) -> None:
         """Close files and environments."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from morl.board.comparison import LARGEST_FRONT, common_reference, comparable_indicators, problem_labels
 from morl.board.curves import curve_of
+from morl.board.files import divergence_of
 from morl.board.folds import best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
@@ -171,12 +172,17 @@ def _why_not(library: Library, run: ListedRun, unusable: str) -> str:
     damage = unusable or folder.front_damage
     if damage:
         return f"failed: {damage}"
+    divergence = divergence_of(run.directory)
     if folder.reported is None or not folder.loadable:
         failure = run.directory / FAILURE
-        return f"failed: {failure.read_text(errors='replace').strip()}" if failure.is_file() else "no front yet"
+        if failure.is_file():
+            return f"failed: {failure.read_text(errors='replace').strip()}"
+        return f"failed: {divergence}" if divergence else "no front yet"
     total = run.total_steps or (folder.config or {}).get("total_steps")
     steps = folder.reported.counts.get("training_steps", 0.0)
     if not isinstance(total, int) or steps < total:
+        if divergence:
+            return f"failed: {divergence}"
         return f"{steps:,.0f} of {total:,} steps" if isinstance(total, int) else "its total steps are not known"
     return ""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from morl.board.files import divergence_of
 from morl.experiment.ownership import is_owned
 from morl.run_folder import FAILURE, METRICS
 from morl.studies.existing import published_steps, why_unusable
@@ -128,8 +129,8 @@ def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:
     if published >= run.total_steps:
         return RunStatus(run=run, state="done", step=published)
     step, speed = newest_steps(run.run_dir)
-    state: State = "waiting"
-    sentence = ""
+    sentence = divergence_of(run.run_dir)
+    state: State = "failed" if sentence else "waiting"
     with suppress(OSError):
         sentence = (run.run_dir / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
         state = "failed"
