@@ -173,7 +173,7 @@ class StableBaselines:
         return model.num_timesteps - steps, model._n_updates - updates
 
     def model_parameters(self) -> list[Tensor]:
-        """Return all parameters of all models: actors, critics, target networks, and single ones (SAC's temperature)."""
+        """Return all parameters of all models: actors, critics, target networks, and single ones (temperatures)."""
         networks = [list(model.policy.parameters()) for model in self.models]
         single = [[getattr(model, name) for name in model._get_torch_save_params()[1]] for model in self.models]
         return [tensor for tensors in (*networks, *single) for tensor in tensors]
