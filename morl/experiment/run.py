@@ -293,9 +293,11 @@ class Run:
         if row is None:
             assert preference is not None
             return self.best_row(preference, utility, normalized)
-        if not 0 <= row < len(self.front.points):
-            raise ValueError(f"row is {row}, but must lie between 0 and {len(self.front.points) - 1}")
-        return row
+        is_number = isinstance(row, int | np.integer) and not isinstance(row, bool)
+        if not is_number or not 0 <= row < len(self.front.points):
+            kind = "" if is_number else "be a whole number, and "
+            raise ValueError(f"row is {row!r:.100}, but must {kind}lie between 0 and {len(self.front.points) - 1}")
+        return int(row)
 
     @cached_property
     def _files(self) -> dict[int, PolicyReference]:
