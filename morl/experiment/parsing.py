@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -171,6 +171,9 @@ def _one_sentence(box: str, schema: object) -> str:
     sentence = " ".join(filter(None, words)) or box.strip()
     if "nrecognized" in sentence:
         unknown = [word.strip(",").split("=")[0] for word in sentence.split() if word.startswith("--")]
+        elsewhere = next(filter(None, (_of_other_agents(name, schema) for name in unknown)), "")
+        if elsewhere:
+            return elsewhere
         known = _option_names(schema)
         for name in unknown:
             near = get_close_matches(name, known, n=3, cutoff=0.5) or [other for other in known if name[2:] in other]
@@ -179,6 +182,29 @@ def _one_sentence(box: str, schema: object) -> str:
         if not unknown:
             return f"{sentence.partition(': ')[2]!r} belongs to no option; a switch takes no value"
     return _plain(sentence, box)
+
+
+def _of_other_agents(option_name: str, schema: object) -> str:
+    """Return a sentence about an option that is a setting of other agents; empty where none has it.
+
+    Args:
+        option_name: such as "--agent.constraints", or "--agent.constraints.speed" of a table.
+        schema: settings of a run, `Settings[C]`, with the class of the agent's settings as its argument.
+    """
+    found = re.fullmatch(r"--agent\.(?:no-)?([\w-]+)(\..*)?", option_name)
+    config_classes = get_args(schema)
+    if found is None or not config_classes:
+        return ""
+    from morl.agents.registry import agent_with_config, agents_with_setting
+
+    owners = agents_with_setting(found[1].replace("-", "_"))
+    if not owners:
+        return ""
+    own = agent_with_config(config_classes[0])
+    if own in owners:  # of its variant for other actions
+        return f"--agent.{found[1]} is no setting of {own} for these actions, but of {own} for {owners[own]} actions"
+    names = [f"{name} for {kinds} actions" if kinds else name for name, kinds in owners.items()]
+    return f"--agent.{found[1]} is no setting of {own or 'this agent'}, but of {', '.join(names)}"
 
 
 _KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None", "STR": "a text", "PATH": "a path"}
