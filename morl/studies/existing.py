@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from morl.experiment import checkpoint
+from morl.experiment.toml import unset_names
 from morl.experiment.training import experiment_of_table
 from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
 
@@ -150,9 +151,17 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _unrecorded_settings(run: Wanted) -> list[str]:
-    """Return the settings of the study that the config.toml of a run that exists does not say."""
-    recorded = parse_config((run.run_dir / CONFIG).read_bytes())
-    return sorted(_comparable(parse_config(run.config.encode())).keys() - _comparable(recorded).keys())
+    """Return the settings of the study that the config.toml of a run that exists does not say.
+
+    One that is None in the study is known to be missing where the file says which ones were None.
+    """
+    content = (run.run_dir / CONFIG).read_bytes()
+    recorded = _comparable(parse_config(content)).keys()
+    unset = unset_names(content.decode("utf-8-sig"))
+    asked = _comparable(parse_config(run.config.encode())).keys()
+    if unset:
+        asked |= unset_names(run.config) - set(FREE_SETTINGS)
+    return sorted(asked - recorded - unset)
 
 
 def _begins_again(run: Wanted) -> bool:

@@ -17,8 +17,9 @@ from morl.board.files import divergence_of
 from morl.board.folds import best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
+from morl.experiment.toml import unset_names
 from morl.protocols import FloatArray
-from morl.run_folder import FAILURE, SYSTEM
+from morl.run_folder import CONFIG, FAILURE, SYSTEM
 from morl.studies.existing import why_unusable
 from morl.studies.indicators import (
     INDICATORS,
@@ -83,21 +84,34 @@ def read_results(study_json: Path, planned: "Study | None" = None) -> StudyResul
 
 
 def _unrecorded_settings(library: Library, runs: Sequence[ListedRun]) -> Iterator[str]:
-    """Yield which runs do not say a setting that other runs of their variant and environment say in config.toml."""
-    cells: dict[tuple[str, str], dict[ListedRun, set[str]]] = {}
+    """Yield which runs do not say a setting that other runs of their variant and environment say in config.toml.
+
+    A run that says which of its settings were None names them all; an older one says nothing of such settings.
+    """
+    cells: dict[tuple[str, str], list[tuple[set[str], set[str]]]] = {}
     for run in runs:
         config = library.folders[str(run.directory)].config
         if config is not None:
-            cells.setdefault((run.variant, run.env), {})[run] = set(config)
-    for (variant, env), settings in cells.items():
-        known = {name for own in settings.values() for name in own}
-        missing = {name for own in settings.values() for name in known - own}
+            cells.setdefault((run.variant, run.env), []).append((set(config), _unset_settings(run)))
+    for (variant, env), named in cells.items():
+        known = {name for own, _ in named for name in own}
+        with_none = known | {name for _, unset in named for name in unset}
+        lacking = [(with_none if unset else known) - own - unset for own, unset in named]
+        missing = {name for of_run in lacking for name in of_run}
         if missing:
-            count = sum(own != known for own in settings.values())
+            count = sum(map(bool, lacking))
             yield (
-                f"{count} of {len(settings)} runs of {variant} on {env} were made before there was a setting"
+                f"{count} of {len(named)} runs of {variant} on {env} were made before there was a setting"
                 f" {', '.join(sorted(missing))}, which the others have: they may have done something else"
             )
+
+
+def _unset_settings(run: ListedRun) -> set[str]:
+    """Return the settings that the config.toml of a run names as None."""
+    try:
+        return unset_names((run.directory / CONFIG).read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return set()
 
 
 def _differences(study_json: Path, planned: Mapping[str, Any]) -> Iterator[str]:

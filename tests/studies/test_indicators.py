@@ -177,6 +177,30 @@ def test_runs_without_a_setting_that_others_of_their_cell_have_are_said(tmp_path
     )
 
 
+def test_runs_without_a_setting_that_is_none_in_others_are_said(tmp_path: Path) -> None:
+    """A run that names no setting as None was made by a version that did not write that down."""
+    root = tmp_path / "s"
+    comments = (
+        "# discount: not set\n# novel: not set\n",
+        "# discount: not set\nnovel = 1\n",
+        "# discount: not set\n",
+        "",
+    )
+    for seed, lines in enumerate(comments):
+        config = write_run(root / f"seed-{seed}", env="x-v0", seed=seed) / "config.toml"
+        config.write_text(config.read_text() + lines)
+    runs = [listed("a", "x-v0", seed, Path(f"seed-{seed}")) for seed in range(4)]
+    assert read_results(write_record(root, runs)).notes == (
+        "2 of 4 runs of a on x-v0 were made before there was a setting novel, which the others have: they may have done"
+        " something else",
+    )
+    del runs[1]
+    assert read_results(write_record(root, runs)).notes == (
+        "1 of 3 runs of a on x-v0 were made before there was a setting novel, which the others have: they may have done"
+        " something else",
+    )
+
+
 def test_runs_of_other_steps_are_a_group_of_their_own(tmp_path: Path) -> None:
     root = tmp_path / "s"
     file = write_study(root, {(variant, env): [6.0, 8.0] for env in ("x-v0", "y-v0") for variant in "ab"})
