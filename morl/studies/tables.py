@@ -58,8 +58,9 @@ EQUAL_SECONDS = Comparison(
 AGGREGATE = Comparison(
     "aggregate",
     "all environments together",
-    "interquartile mean over all runs (95 % stratified bootstrap interval); optimality gap: by how much the shares fall"
-    " short of 1 on average",
+    "interquartile mean over the runs of all environments together, where each run counts alike (95 % stratified"
+    " bootstrap interval); optimality gap: by how much the share of hypervolume falls short of 1 on average, where each"
+    " environment counts alike, however many runs it has, and a share above 1 counts as 1",
 )
 IMPROVEMENT = Comparison(
     "improvement",
