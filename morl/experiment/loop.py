@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from morl.envs.backends.concat import concat_envs
+from morl.experiment.compiling import checked_while_compiling
 from morl.experiment.divergence import Diverged, refuse_diverged_parameters
 from morl.experiment.interrupt import Stopped, StopRequest, raise_for, stop_on_signals
 from morl.experiment.messages import spoken
@@ -44,6 +45,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool | None, on_ste
         ProgressBar(settings.total_steps, agent.steps, visible) as bar,
         stop_on_signals() as stop,
         checked_while_waiting(stop.check_wait),
+        checked_while_compiling(stop.check),
     ):
         for session in sessions:
             session.evaluator.before_step = session.episodes.before_step = stop.check
