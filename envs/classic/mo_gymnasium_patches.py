@@ -3,12 +3,16 @@
 `EnvEntry.repairs` says which id gets which.
 """
 
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import gymnasium
 import numpy as np
+from numpy.typing import NDArray
 
 from morl.envs.core.types import Action, Array, Env, Info, Observation, Options, Step
+
+if TYPE_CHECKING:
+    import pygame
 
 
 class _Distribution(Protocol):
@@ -28,10 +32,16 @@ class _Minecart(Protocol):
 
     mines: list[_Mine]
     np_random: np.random.Generator
+    canvas: "pygame.Surface"
+    pixels: Array
+    mine_sprites: "_Ground"
+    cart_sprites: "pygame.sprite.Group[Any]"
 
     def render_pygame(self) -> None: ...
 
     def get_state(self) -> Array: ...
+
+    def get_pixels(self, update: bool, /) -> Array: ...
 
 
 class SeededOre(gymnasium.Wrapper[Observation, Action, Observation, Action]):
@@ -105,6 +115,7 @@ class FixedPictures(gymnasium.Wrapper[Observation, Action, Observation, Action])
     """Minecart's pictures of its mines are turned by random angles from NumPy's global generator: fix the angles.
 
     And its first picture of an episode is drawn before the cart is put home, so it shows the end of the one before.
+    Mines and home are drawn once, not at every step: of a step's time, three quarters went into them.
     """
 
     def __init__(self, env: Env) -> None:
@@ -112,11 +123,31 @@ class FixedPictures(gymnasium.Wrapper[Observation, Action, Observation, Action])
         self.repair()
 
     def repair(self) -> None:
-        """Draw the pictures, which happens once, with the generator in a fixed state."""
+        """Draw the pictures, which happens once, with the generator in a fixed state; keep what does not move."""
         outside = np.random.get_state()  # noqa: NPY002
         np.random.seed(0)  # noqa: NPY002
         self.env.reset()
         np.random.set_state(outside)  # noqa: NPY002
+        self._keep_the_ground()
+
+    def _keep_the_ground(self) -> None:
+        """Replace the sprites of the mines, which are all drawn at every step, by one picture of all that stands."""
+        import pygame
+
+        minecart = cast("_Minecart", self.unwrapped)
+        carts = minecart.cart_sprites
+        minecart.cart_sprites = pygame.sprite.Group()
+        minecart.render_pygame()  # without the cart, which is empty
+        minecart.cart_sprites = carts
+        minecart.mine_sprites = _Ground(minecart.canvas.copy())
+
+        def get_pixels(update: bool) -> Array:
+            """Return the picture, drawn since then or not."""
+            if update:
+                minecart.pixels = _pixels(minecart.canvas)
+            return minecart.pixels
+
+        minecart.get_pixels = get_pixels  # type: ignore[method-assign]
 
     def reset(self, *, seed: int | None = None, options: Options = None) -> tuple[Observation, Info]:
         """Return a picture of the start of the episode."""
@@ -129,6 +160,35 @@ class FixedPictures(gymnasium.Wrapper[Observation, Action, Observation, Action])
         """Repair again after unpickling, which builds minecart anew."""
         self.__dict__.update(attributes)
         self.repair()
+
+
+class _Ground:
+    """Home and mines as one picture, in the place of the sprites of the mines."""
+
+    def __init__(self, picture: "pygame.Surface") -> None:
+        self.picture = picture
+
+    def update(self) -> None:
+        """Leave all as it is: mines do not move."""
+
+    def draw(self, canvas: "pygame.Surface") -> None:
+        """Cover the canvas."""
+        canvas.blit(self.picture, (0, 0))
+
+
+def _pixels(canvas: "pygame.Surface") -> NDArray[np.uint8]:
+    """Return the picture [row, column, channel] on a canvas of 32 bits a pixel.
+
+    Copy channel by channel: a copy that reads the bytes of each pixel together takes four times as long.
+    """
+    import pygame
+
+    words = np.ascontiguousarray(pygame.surfarray.pixels2d(canvas).T)
+    channels = words.view(np.uint8).reshape(*words.shape, 4)
+    picture = np.empty((*words.shape, 3), np.uint8)
+    for channel, shift in enumerate(canvas.get_shifts()[:3]):
+        picture[:, :, channel] = channels[:, :, shift // 8]
+    return picture
 
 
 class TruncatedAtLimit(gymnasium.Wrapper[Observation, Action, Observation, Action]):

@@ -1,6 +1,7 @@
 """`morl study --dry-run`: the runs of a study, and an estimate of their time from a short probe."""
 
 import logging
+import os
 import tempfile
 import time
 import warnings
@@ -83,7 +84,7 @@ def probe(run: "PlannedRun") -> Cost:
     begin = time.monotonic()
     steps = {"total_steps": min(run.total_steps, PROBE_STEPS), "evaluate_every": PROBE_STEPS}
     try:
-        with tempfile.TemporaryDirectory(prefix="morl-probe-") as folder, file_style(), quiet():
+        with tempfile.TemporaryDirectory(prefix="morl-probe-") as folder, file_style(), quiet(), limited_to(run.cores):
             experiment = find_experiment(run.agent_name, run.env_id, [*file_sources(run.file), run.overrides, steps])
             watchers = Watchers.of(False, watch, ["jsonlines"])
             start([experiment], [Path(folder) / "run"], overwrite=False, watchers=watchers)
@@ -91,6 +92,26 @@ def probe(run: "PlannedRun") -> Cost:
         raise ValueError(f"{run.variant} on {run.env}: {sentence_of(error)}") from error
     end = time.monotonic()
     return Cost(watch.moments[0][1] - begin, watch.step_seconds(), end - watch.moments[-1][1])
+
+
+@contextmanager
+def limited_to(cores: int) -> Iterator[None]:
+    """Let threads that start in the block run on as many cores as a run has: its worker limits it in the same way.
+
+    On a busy machine two threads that wait for each other at every step are far slower than one.
+
+    Args:
+        cores: of a run.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(usable)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
 
 
 @contextmanager

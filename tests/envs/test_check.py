@@ -1,5 +1,6 @@
 """`check_env` finds each kind of violation, and mo-gymnasium's faults are repaired."""
 
+import pickle
 import warnings
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ from morl.envs import ContractViolation, check_env, make, register, specs
 from morl.envs.backends.kernels import KernelVectorEnv
 
 USERS = "registered by the user"  # by other tests in the same process
+MINE, TURN, ACCELERATE, BRAKE = 0, 1, 3, 4
+"""Actions of minecart."""
 CHEAP = [
     name
     for name, row in specs.items()
@@ -386,3 +389,21 @@ def test_pixel_observations_are_copies():
     np.testing.assert_array_equal(first, kept)
     np.testing.assert_array_equal(first, make("minecart-rgb-v0").reset(seed=0)[0])
     np.testing.assert_array_equal(first, env.reset()[0])  # mo-gymnasium's shows where the last episode ended
+
+
+def test_minecart_is_drawn_as_upstream_draws_it():
+    """Home and mines are drawn once, and pixels are copied in another way: every picture stays what it was."""
+    ours = make("minecart-rgb-v0")
+    theirs = raw("minecart-rgb-v0")()
+    np.random.seed(0)  # noqa: NPY002  (at the first reset, mines are turned by angles from this generator)
+    theirs.reset(seed=0)
+    with warnings.catch_warnings(action="ignore"):
+        envs = [ours, pickle.loads(pickle.dumps(ours)), theirs]
+    for cargo in ([0.0, 0.0], [0.4, 1.1]):
+        for env in envs:
+            env.reset(seed=0)
+            env.unwrapped.cart.content = np.array(cargo)
+        for action in [ACCELERATE] * 4 + [BRAKE] * 4 + [MINE] * 3 + [TURN] * 20 + [ACCELERATE] * 10:
+            pictures = [env.step(action)[0] for env in envs]
+            np.testing.assert_array_equal(pictures[0], pictures[2])
+            np.testing.assert_array_equal(pictures[1], pictures[2])

@@ -1,5 +1,6 @@
 """`morl study` and `morl tune` on the command line."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import toys
 
 from morl.experiment.toml import write_table
+from morl.studies import probe
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -57,6 +59,22 @@ def test_a_dry_run_trains_nothing_that_stays(file: Path, morl_cli: Any) -> None:
     assert "1 runs in studies/a, 0 of them done" in shown
     assert "at once (from a short probe of each" in shown
     assert [path.name for path in Path().iterdir()] == ["study.toml"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not keep processes to cores")
+def test_a_probe_has_as_many_cores_as_a_run(file: Path, morl_cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[set[int]] = []
+    start = probe.start
+
+    def look(*arguments: Any, **options: Any) -> Any:
+        found.append(os.sched_getaffinity(0))
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(probe, "start", look)
+    before = os.sched_getaffinity(0)
+    assert morl_cli("study", file, "--dry-run")[0] == 0
+    assert [len(cores) for cores in found] == [1]
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_probe_that_fails_is_one_sentence(file: Path, morl_cli: Any) -> None:
