@@ -77,7 +77,8 @@ def _config_classes() -> dict[str, dict[str, type[Any]]]:
     for name, location in AGENTS.items():
         for kind, place in ({"": location} if isinstance(location, str) else location).items():
             with suppress(ValueError):  # its module cannot be imported
-                found.setdefault(name, {})[kind] = imported("agent", place).config_class
+                agent: Any = imported("agent", place)
+                found.setdefault(name, {})[kind] = agent.config_class
     return found
 
 

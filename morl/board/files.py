@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from morl.board.text import printable
-from morl.run_folder import DIVERGENCE
-
 LONGEST_DIVERGENCE = 1_000
 """Bytes of divergence.txt, which is one sentence."""
 WHOLE_FILE_LIMIT = 32 * 2**20
@@ -58,10 +55,11 @@ def divergence_of(run_dir: Path) -> str:
         run_dir: the run folder.
     """
     try:
-        content = read_whole(run_dir / DIVERGENCE, LONGEST_DIVERGENCE)
+        content = read_whole(run_dir / "divergence.txt", LONGEST_DIVERGENCE)
     except OSError:
         return ""
-    return printable(content.decode(errors="replace").strip()) or "learning has diverged"
+    text = "".join(sign if sign.isprintable() else " " for sign in content.decode(errors="replace"))
+    return text.strip() or "learning has diverged"
 
 
 def version_of(path: Path) -> str:

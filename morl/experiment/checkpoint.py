@@ -15,7 +15,6 @@ import torch
 
 from morl.board.files import open_regular, read_whole
 from morl.experiment.files import FileMark, NewFile, make_folder, refuse_link, remove_tree, rename, write_whole
-from morl.experiment.messages import spoken
 from morl.run_folder import CHECKPOINTS
 
 FORMAT = 4
@@ -156,7 +155,7 @@ def remedy(folder: Path) -> str:
     older = max(others, key=_age, default=None)
     if older is not None:
         return f"delete that folder to resume from {older.name} beside it"
-    return f"there is no other one: train the run again with {spoken('--overwrite', 'overwrite=True')}"
+    return "there is no other one: train the run again"
 
 
 def newest(run_dir: Path) -> Path | None:

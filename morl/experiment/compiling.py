@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from numba.core import event
 
 
-class _AtPasses(event.Listener):  # type: ignore[misc]
+class _AtPasses(event.Listener):
     """Calls a function before each pass of a compilation in the main thread, which signals are handled in.
 
     Args:

@@ -1,18 +1,15 @@
 """Divergence: learning whose actions or parameters are no longer finite ends the run with one sentence.
 
-The run folder keeps what was recorded, and `divergence.txt` says where and what diverged (`divergence_of` reads it).
+The run folder keeps what was recorded, and its `divergence.txt` says where and what diverged.
 """
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
-from morl.experiment.files import write_text
 from morl.policy_files import PolicyData
 from morl.protocols import Actions, Agent, ReturnsParameters, SavedPolicy
-from morl.run_folder import DIVERGENCE
 
 LARGEST_PARAMETER = 1e18
 """Sums of products of larger parameters are soon infinite in float32, whose largest number is 3e38."""
@@ -36,23 +33,6 @@ class Diverged(ValueError):
             f"{self.finding}: learning has diverged (a smaller learning rate, or observations of smaller"
             " size, may help)"
         )
-
-
-def write_divergence(run_dir: Path, agent: Agent, error: Diverged) -> None:
-    """Write into a run folder where and what diverged.
-
-    Args:
-        run_dir: the run folder.
-        agent: the agent, or one learner of it; its steps say where.
-        error: says what.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    where = f"at step {agent.steps:,}"
-    if agent.steps == 0 and agent.pretraining_steps > 0:
-        where = f"at step {agent.pretraining_steps:,} of pre-training"
-    write_text(run_dir / DIVERGENCE, f"learning has diverged {where}: {error.finding}\n")
 
 
 def refuse_diverged_actions(actions: Actions) -> None:

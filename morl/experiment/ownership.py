@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Self
 
-from morl.board.files import divergence_of
 from morl.experiment import checkpoint, publication
 from morl.experiment.files import make_folder, remove, remove_tree, rename
 from morl.experiment.messages import spoken
@@ -241,9 +240,8 @@ def _occupied(path: Path) -> str:
     """Return why no new run begins in the folder of a run, and what can be done."""
     choose = spoken("--run-dir", "run_dir=")
     replace = f"replace it with {spoken('--overwrite', 'overwrite=True')}"
-    divergence = divergence_of(path)
-    if divergence:
-        return f"run folder {path} holds a run that has ended ({divergence}): choose another {choose}, or {replace}"
+    if os.path.lexists(path / DIVERGENCE):
+        return f"run folder {path} holds a run whose learning has diverged: choose another {choose}, or {replace}"
     resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
     return f"run folder {path} exists: choose another {choose}, resume it with `{resume}`, or {replace}"
 

@@ -171,7 +171,9 @@ def _one_sentence(box: str, schema: object) -> str:
     sentence = " ".join(filter(None, words)) or box.strip()
     if "nrecognized" in sentence:
         unknown = [word.strip(",").split("=")[0] for word in sentence.split() if word.startswith("--")]
-        elsewhere = next(filter(None, (_of_other_agents(name, schema) for name in unknown)), "")
+        from morl.experiment.other_agents import sentence_of_owners
+
+        elsewhere = next(filter(None, (sentence_of_owners(name, get_args(schema)) for name in unknown)), "")
         if elsewhere:
             return elsewhere
         known = _option_names(schema)
@@ -182,29 +184,6 @@ def _one_sentence(box: str, schema: object) -> str:
         if not unknown:
             return f"{sentence.partition(': ')[2]!r} belongs to no option; a switch takes no value"
     return _plain(sentence, box)
-
-
-def _of_other_agents(option_name: str, schema: object) -> str:
-    """Return a sentence about an option that is a setting of other agents; empty where none has it.
-
-    Args:
-        option_name: such as "--agent.constraints", or "--agent.constraints.speed" of a table.
-        schema: settings of a run, `Settings[C]`, with the class of the agent's settings as its argument.
-    """
-    found = re.fullmatch(r"--agent\.(?:no-)?([\w-]+)(\..*)?", option_name)
-    config_classes = get_args(schema)
-    if found is None or not config_classes:
-        return ""
-    from morl.agents.registry import agent_with_config, agents_with_setting
-
-    owners = agents_with_setting(found[1].replace("-", "_"))
-    if not owners:
-        return ""
-    own = agent_with_config(config_classes[0])
-    if own in owners:  # of its variant for other actions
-        return f"--agent.{found[1]} is no setting of {own} for these actions, but of {own} for {owners[own]} actions"
-    names = [f"{name} for {kinds} actions" if kinds else name for name, kinds in owners.items()]
-    return f"--agent.{found[1]} is no setting of {own or 'this agent'}, but of {', '.join(names)}"
 
 
 _KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None", "STR": "a text", "PATH": "a path"}

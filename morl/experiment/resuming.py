@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from morl.board.files import divergence_of
 from morl.envs.core.registry import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.checkpointing import saved_units
@@ -12,9 +11,8 @@ from morl.experiment.files import refuse_link
 from morl.experiment.logger_choice import loggers_to_resume
 from morl.experiment.loggers import Chosen
 from morl.experiment.loop import OnStep, drive, is_concluded
-from morl.experiment.messages import spoken
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
-from morl.experiment.run import Run, experiment_of, load
+from morl.experiment.run import Run, experiment_of, load, refuse_diverged_run
 from morl.experiment.session import Session
 from morl.learning.processor import prepared_processor
 from morl.learning.types import Device
@@ -62,13 +60,7 @@ def resume(
         for name in (CHECKPOINTS, POLICIES, EVENTS):
             refuse_link(path / name)
         newest = checkpoint.newest(path)
-        divergence = divergence_of(path)
-        if divergence:
-            again = spoken("morl train with --overwrite", "morl.train with overwrite=True")
-            raise ValueError(
-                f"run {path} cannot be resumed, because {divergence}, and the same steps would lead there again:"
-                f" {again} and a smaller learning rate replaces it"
-            )
+        refuse_diverged_run(path)
         experiment = experiment_of(path, env, trust)
         if newest is None:
             raise ValueError(f"run {path} has no checkpoint to resume from: overwrite it with a new one")

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from morl.acting import Policy, PolicyBank
-from morl.board.files import divergence_of
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment import showing
@@ -20,7 +19,7 @@ from morl.experiment.front import Front, FrontUtility, front_table, front_utilit
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
-from morl.experiment.reading import RunConfig, has_evaluation, is_same_run, read_config, read_metrics
+from morl.experiment.reading import RunConfig, divergence_of, has_evaluation, is_same_run, read_config, read_metrics
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
@@ -382,6 +381,21 @@ def load(
     run = Run(path, config, front, record, experiment.env, trust=True)  # the user has named everything to train it
     run._experiment = experiment
     return run
+
+
+def refuse_diverged_run(run_dir: Path) -> None:
+    """Check that a run has not diverged: resuming it would lead there again.
+
+    Raises:
+        ValueError: it has.
+    """
+    divergence = divergence_of(run_dir)
+    if divergence:
+        again = spoken("morl train with --overwrite", "morl.train with overwrite=True")
+        raise ValueError(
+            f"run {run_dir} cannot be resumed, because {divergence}, and the same steps would lead there again:"
+            f" {again} and a smaller learning rate replaces it"
+        )
 
 
 def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool) -> EnvBuilder:

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from morl.board.files import divergence_of
 from morl.experiment import checkpoint
 from morl.experiment.toml import unset_names
 from morl.experiment.training import experiment_of_table
-from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
+from morl.run_folder import CONFIG, FAILURE, FRONT, parse_config, parse_front
 
 if TYPE_CHECKING:
     from morl.studies.values import Table
@@ -97,6 +98,31 @@ def why_unusable(run: Wanted) -> str:
     return ""
 
 
+def why_ended(run_dir: Path) -> str:
+    """Return why a run ended before its last step, as its folder says; empty where nothing is known.
+
+    Args:
+        run_dir: the run folder.
+    """
+    try:
+        failure = (run_dir / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return divergence_of(run_dir)
+    return failure or "the run has failed"
+
+
+def unset_settings(run_dir: Path) -> set[str]:
+    """Return the settings that the config.toml of a run names as None.
+
+    Args:
+        run_dir: the run folder.
+    """
+    try:
+        return unset_names((run_dir / CONFIG).read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return set()
+
+
 def existing_config(run: Wanted) -> dict[str, object]:
     """Return the config.toml of a run that exists as this version of morl writes it; empty where there is none.
 
@@ -158,7 +184,7 @@ def _unrecorded_settings(run: Wanted) -> list[str]:
     content = (run.run_dir / CONFIG).read_bytes()
     recorded = _comparable(parse_config(content)).keys()
     unset = unset_names(content.decode("utf-8-sig"))
-    asked = _comparable(parse_config(run.config.encode())).keys()
+    asked = set(_comparable(parse_config(run.config.encode())))
     if unset:
         asked |= unset_names(run.config) - set(FREE_SETTINGS)
     return sorted(asked - recorded - unset)

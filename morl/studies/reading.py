@@ -13,14 +13,12 @@ import numpy as np
 
 from morl.board.comparison import LARGEST_FRONT, common_reference, comparable_indicators, problem_labels
 from morl.board.curves import curve_of
-from morl.board.files import divergence_of
 from morl.board.folds import best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
-from morl.experiment.toml import unset_names
 from morl.protocols import FloatArray
-from morl.run_folder import CONFIG, FAILURE, SYSTEM
-from morl.studies.existing import why_unusable
+from morl.run_folder import SYSTEM
+from morl.studies.existing import unset_settings, why_ended, why_unusable
 from morl.studies.indicators import (
     INDICATORS,
     FinishedRun,
@@ -49,7 +47,7 @@ def read_results(study_json: Path, planned: "Study | None" = None) -> StudyResul
     Raises:
         ValueError: study.json is missing or damaged, or of another format, and `planned` is not given.
     """
-    record = _read_record(study_json) if planned is None else planned.to_json()
+    record: Mapping[str, Any] = _read_record(study_json) if planned is None else planned.to_json()
     unusable = {} if planned is None else {run.run_dir: why_unusable(run) for run in planned.runs}
     given = [_listed(entry, study_json.parent) for entry in record["runs"]]
     listed = tuple(_grouped(given))
@@ -92,7 +90,7 @@ def _unrecorded_settings(library: Library, runs: Sequence[ListedRun]) -> Iterato
     for run in runs:
         config = library.folders[str(run.directory)].config
         if config is not None:
-            cells.setdefault((run.variant, run.env), []).append((set(config), _unset_settings(run)))
+            cells.setdefault((run.variant, run.env), []).append((set(config), unset_settings(run.directory)))
     for (variant, env), named in cells.items():
         known = {name for own, _ in named for name in own}
         with_none = known | {name for _, unset in named for name in unset}
@@ -104,14 +102,6 @@ def _unrecorded_settings(library: Library, runs: Sequence[ListedRun]) -> Iterato
                 f"{count} of {len(named)} runs of {variant} on {env} were made before there was a setting"
                 f" {', '.join(sorted(missing))}, which the others have: they may have done something else"
             )
-
-
-def _unset_settings(run: ListedRun) -> set[str]:
-    """Return the settings that the config.toml of a run names as None."""
-    try:
-        return unset_names((run.directory / CONFIG).read_text(encoding="utf-8", errors="replace"))
-    except OSError:
-        return set()
 
 
 def _differences(study_json: Path, planned: Mapping[str, Any]) -> Iterator[str]:
@@ -186,17 +176,14 @@ def _why_not(library: Library, run: ListedRun, unusable: str) -> str:
     damage = unusable or folder.front_damage
     if damage:
         return f"failed: {damage}"
-    divergence = divergence_of(run.directory)
+    ended = why_ended(run.directory)
     if folder.reported is None or not folder.loadable:
-        failure = run.directory / FAILURE
-        if failure.is_file():
-            return f"failed: {failure.read_text(errors='replace').strip()}"
-        return f"failed: {divergence}" if divergence else "no front yet"
+        return f"failed: {ended}" if ended else "no front yet"
     total = run.total_steps or (folder.config or {}).get("total_steps")
     steps = folder.reported.counts.get("training_steps", 0.0)
     if not isinstance(total, int) or steps < total:
-        if divergence:
-            return f"failed: {divergence}"
+        if ended:
+            return f"failed: {ended}"
         return f"{steps:,.0f} of {total:,} steps" if isinstance(total, int) else "its total steps are not known"
     return ""
 

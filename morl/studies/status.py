@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from morl.board.files import divergence_of
 from morl.experiment.ownership import is_owned
-from morl.run_folder import FAILURE, METRICS
-from morl.studies.existing import published_steps, why_unusable
+from morl.run_folder import METRICS
+from morl.studies.existing import published_steps, why_ended, why_unusable
 from morl.tables import Column, ShownTable, number
 
 if TYPE_CHECKING:
@@ -129,11 +128,8 @@ def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:
     if published >= run.total_steps:
         return RunStatus(run=run, state="done", step=published)
     step, speed = newest_steps(run.run_dir)
-    sentence = divergence_of(run.run_dir)
+    sentence = why_ended(run.run_dir)
     state: State = "failed" if sentence else "waiting"
-    with suppress(OSError):
-        sentence = (run.run_dir / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
-        state = "failed"
     if run.run_dir.absolute() in running or is_owned(run.run_dir):
         return RunStatus(run=run, state="running", step=step, steps_per_second=speed)
     return RunStatus(run=run, state=state, step=max(step, published), sentence=sentence)

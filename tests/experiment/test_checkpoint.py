@@ -305,13 +305,13 @@ def test_a_damaged_checkpoint_is_refused(damage: str, copy: Path, morl_cli: Any)
     make, fault = DAMAGES[damage]
     make(newest)
     before = contents(copy)
-    with pytest.raises(ValueError, match=r"there is no other one: train the run again with overwrite=True$"):
+    with pytest.raises(ValueError, match=r"there is no other one: train the run again$"):
         morl.resume(copy, 200)
     code, _, complaint = morl_cli("resume", copy, "--total-steps", 200)
     assert (code, complaint.count("\n")) == (2, 1)
     assert complaint.startswith(f"morl: checkpoint {newest} is damaged: ")
     assert fault in complaint
-    assert complaint.endswith("; there is no other one: train the run again with --overwrite\n")
+    assert complaint.endswith("; there is no other one: train the run again\n")
     assert contents(copy) == before
 
 
@@ -344,7 +344,7 @@ def test_a_foreign_checkpoint_is_refused(what: str, copy: Path, tmp_path: Path, 
     shutil.rmtree(tmp_path / "other" / "checkpoints")
     shutil.copytree(copy / "checkpoints", tmp_path / "other" / "checkpoints")
     before = contents(tmp_path / "other")
-    with pytest.raises(ValueError, match=r"foreign.*; there is no other one: train the run again with overwrite=True$"):
+    with pytest.raises(ValueError, match=r"foreign.*; there is no other one: train the run again$"):
         morl.resume(tmp_path / "other", 200)
     code, _, complaint = morl_cli("resume", tmp_path / "other", "--total-steps", 200)
     assert (code, complaint.count("\n")) == (2, 1)
