@@ -1,14 +1,15 @@
-"""Learning from images against learning from vectors: hypervolume of the same game, seen in two ways.
+"""Learning from images against learning from vectors: hypervolume of the same game, seen in several ways.
 
     python benchmarks/images.py                                        all agents, both games, three seeds: many hours
     python benchmarks/images.py --games treasure --agents pd-morl --seeds 0 --steps 60000
     python benchmarks/images.py --table                                what is finished, without training
     python benchmarks/images.py --convolutions                         grouped convolutions against one for each policy
 
-Each row has the hypervolume of the vector run and of the image run of the same agent, settings, seed and number of
-steps, the share that the images reach, the training step from which on they have 90 % of the final hypervolume of the
-vectors, seconds, and the largest memory of the image run's process. Games: Deep Sea Treasure (11 x 11 pixels) and
-Minecart (480 x 480 pixels, shrunk to 80 x 80).
+Each row has the hypervolume of a run, its share of that of the vector run of the same agent, settings, seed and number
+of steps, the training step from which on it has 90 % of the final hypervolume of the vectors, seconds, and the largest
+memory of its process. Games: Deep Sea Treasure (11 x 11 pixels) and Minecart (480 x 480 pixels, shrunk to 40 x 40). An
+image of Minecart does not show how fast the cart drives; a third view, vectors without that number, says what this
+costs by itself.
 
 Run folders are kept in --folder: finished runs are not repeated and stopped ones are resumed.
 """
@@ -22,10 +23,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium
+import numpy as np
 import torch
 import tyro
+from _runs import is_finished
+from numpy.typing import NDArray
 
 import morl
+from morl.envs import make, register, specs
 from morl.learning.encoders import convolve, convolve_grouped
 from morl.learning.types import Convolution, ImageShape
 from morl.pareto import hypervolume
@@ -33,23 +39,25 @@ from morl.pareto import hypervolume
 SHARE = 0.9
 MEASURED = "images.json"
 """In the run folder: hypervolumes, steps, seconds and memory of the finished run."""
-VIEWS = ("vector", "image")
+WITHOUT_SPEED = "benchmark/minecart-without-speed-v0"
+SPEED = 2
+"""Column of minecart's vectors."""
 
 
 class Game(NamedTuple):
-    """A game that can be seen in two ways.
+    """A game that can be seen in several ways.
 
     Attributes:
-        vector: environment with vector observations.
-        image: environment with image observations.
+        views: name of a view -> environment; "vector" is what the others are compared with.
+        image_settings: of the agent, for the view "image" alone.
         reference: of the hypervolume.
         steps: default number of environment steps.
         settings: of a run, beside the agent's.
         agents: agent -> its settings.
     """
 
-    vector: str
-    image: str
+    views: dict[str, str]
+    image_settings: dict[str, Any]
     reference: tuple[float, ...]
     steps: int
     settings: dict[str, Any]
@@ -58,8 +66,8 @@ class Game(NamedTuple):
 
 GAMES = {
     "treasure": Game(
-        vector="deep-sea-treasure-v0",
-        image="images/deep-sea-treasure-v0",
+        views={"vector": "deep-sea-treasure-v0", "image": "images/deep-sea-treasure-v0"},
+        image_settings={},
         reference=(0.0, -19.0),
         steps=60_000,
         settings={
@@ -102,12 +110,30 @@ GAMES = {
         },
     ),
     "minecart": Game(
-        vector="minecart-v0",
-        image="minecart-rgb-v0",
+        views={"vector": "minecart-v0", "vector without speed": WITHOUT_SPEED, "image": "minecart-rgb-v0"},
+        image_settings={"image_size": 40},
         reference=(-1.0, -1.0, -200.0),
-        steps=1_000_000,
-        settings={"num_envs": 12, "evaluate_every": 100_000, "evaluation_episodes": 2},
-        agents={"pd-morl": {"buffer_size": 50_000}, "c-morl": {"initial_steps": 600_000}, "morl-d": {}},
+        steps=600_000,
+        settings={
+            "num_envs": 72,
+            "evaluate_every": 300_000,
+            "evaluation_divisions": 2,
+            "evaluation_episodes": 3,
+            "reward_units": "environment",
+        },
+        agents={
+            "c-morl": {
+                "initial_steps": 600_000,
+                "samples_per_update": 1024,
+                "minibatches": 8,
+                "epochs": 6,
+                "learning_rate": 1e-3,
+                "entropy_weight": 0.03,
+                "snapshot_updates": 24,
+                "extension_snapshot_updates": 24,
+                "snapshot_episodes": 1,
+            },
+        },
     ),
 }
 
@@ -142,7 +168,8 @@ class Job(NamedTuple):
     @property
     def run_dir(self) -> Path:
         """Return the run folder."""
-        return Path(self.folder) / self.game / self.agent / self.view / f"steps-{self.steps}" / f"seed-{self.seed}"
+        view = self.view.replace(" ", "-")
+        return Path(self.folder) / self.game / self.agent / view / f"steps-{self.steps}" / f"seed-{self.seed}"
 
 
 def measured(job: Job) -> dict[str, Any] | None:
@@ -151,68 +178,98 @@ def measured(job: Job) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.is_file() else None
 
 
+class _WithoutSpeed(gymnasium.ObservationWrapper[NDArray[np.float32], int, NDArray[np.float32]]):
+    """Minecart, whose vectors have a zero in the place of the cart's speed."""
+
+    def observation(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what an image would show."""
+        hidden = observation.copy()
+        hidden[SPEED] = 0.0
+        return hidden
+
+
+def minecart_without_speed(render_mode: str | None = None) -> gymnasium.Env[NDArray[np.float32], int]:
+    """Return the environment of the third view."""
+    return _WithoutSpeed(make("minecart-v0", render_mode=render_mode))
+
+
+def register_views() -> None:
+    """Register what the package does not have."""
+    known = specs["minecart-v0"]
+    if WITHOUT_SPEED not in specs:
+        register(
+            WITHOUT_SPEED,
+            entry_point=minecart_without_speed,
+            objectives=known.objectives,
+            discount=known.discount,
+            reference_point=known.reference_point,
+        )
+
+
 def run(job: Job) -> None:
     """Train or resume a run, and write what it measures."""
+    register_views()
     game = GAMES[job.game]
-    env = game.vector if job.view == "vector" else game.image
-    if (job.run_dir / "config.toml").is_file():
+    trained_here = not is_finished(job.run_dir)
+    if not trained_here:
+        found = morl.load(job.run_dir)
+    elif (job.run_dir / "config.toml").is_file():
         found = morl.resume(job.run_dir, job.steps)
     else:
         found = morl.train(
             job.agent,
-            env,
+            game.views[job.view],
             total_steps=job.steps,
             seed=job.seed,
             run_dir=job.run_dir,
-            config=game.agents[job.agent],
+            config=game.agents[job.agent] | (game.image_settings if job.view == "image" else {}),
             progress=False,
             **game.settings,
         )
     lines = [json.loads(line) for line in (job.run_dir / "fronts.jsonl").read_text().splitlines()]
     curve = [(line["training_steps"], hypervolume(line["points"], game.reference)) for line in lines]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
     result = {
         "hypervolume": hypervolume(found.front.points, game.reference),
         "curve": curve,
         "wall_seconds": json.loads((job.run_dir / "front.json").read_text())["wall_seconds"],
-        "largest_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2,
+        "largest_memory_gib": memory if trained_here else None,
     }
     (job.run_dir / MEASURED).write_text(json.dumps(result))
 
 
-def row(jobs: dict[str, Job]) -> str | None:
-    """Return a line of the table for the two views of an agent; None while one of them is not finished."""
-    found = {view: measured(job) for view, job in jobs.items()}
-    vector = found["vector"]
-    image = found["image"]
-    if vector is None or image is None:
-        return None
-    job = jobs["image"]
+def rows(jobs: dict[str, Job]) -> list[str]:
+    """Return the lines of the table for the finished views of an agent; none while that of vectors is not finished."""
+    vector = measured(jobs["vector"])
+    if vector is None:
+        return []
     wanted = SHARE * vector["hypervolume"]
-    reached = next((f"{step:,}" for step, value in image["curve"] if value >= wanted), "not reached")
-    cells = [
-        job.game,
-        job.agent,
-        str(job.seed),
-        f"{job.steps:,}",
-        f"{vector['hypervolume']:.1f}",
-        f"{image['hypervolume']:.1f}",
-        f"{image['hypervolume'] / vector['hypervolume']:.2f}",
-        reached,
-        f"{vector['wall_seconds']:.0f}, {image['wall_seconds']:.0f}",
-        f"{image['largest_memory_gib']:.1f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    lines = []
+    for view, job in jobs.items():
+        found = measured(job)
+        if found is None:
+            continue
+        memory = found["largest_memory_gib"]
+        cells = [
+            job.game,
+            job.agent,
+            str(job.seed),
+            f"{job.steps:,}",
+            view,
+            f"{found['hypervolume']:.1f}",
+            f"{found['hypervolume'] / vector['hypervolume']:.2f}",
+            next((f"{step:,}" for step, value in found["curve"] if value >= wanted), "not reached"),
+            f"{found['wall_seconds']:.0f}",
+            "-" if memory is None else f"{memory:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 HEADER = (
-    "| game | agent | seed | steps | hypervolume of vectors | of images | share | 90 % at step | seconds | GiB |\n"
+    "| game | agent | seed | steps | view | hypervolume | share of vectors | 90 % at step | seconds | GiB |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
-
-
-def jobs_of(game: str, agent: str, seed: int, arguments: Arguments) -> dict[str, Job]:
-    steps = arguments.steps or GAMES[game].steps
-    return {view: Job(game, agent, view, seed, steps, str(arguments.folder)) for view in VIEWS}
 
 
 class Layer(NamedTuple):
@@ -256,25 +313,25 @@ def main(arguments: Arguments) -> None:
     if arguments.convolutions:
         time_convolutions()
         return
-    pairs = [
+    groups = [
         {
             view: Job(game, agent, view, seed, arguments.steps or GAMES[game].steps, str(arguments.folder))
-            for view in VIEWS
+            for view in GAMES[game].views
         }
         for game in arguments.games
         for seed in arguments.seeds
         for agent in arguments.agents
+        if agent in GAMES[game].agents
     ]
-    waiting = [job for pair in pairs for job in pair.values() if measured(job) is None]
+    waiting = [job for group in groups for job in group.values() if measured(job) is None]
     if not arguments.table:
         for job in waiting:  # a process for each, so that its largest memory is its own
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
                 pool.submit(run, job).result()
             print("finished", job.run_dir, flush=True)
     print(HEADER)
-    for pair in pairs:
-        line = row(pair)
-        if line is not None:
+    for group in groups:
+        for line in rows(group):
             print(line)
 
 
