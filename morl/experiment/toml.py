@@ -48,9 +48,12 @@ def write_table(table: Table, with_unset: bool = False) -> str:
 
 
 def _lines(entries: Table, with_unset: bool) -> list[str]:
-    """Return entries as lines of TOML, those that are None last, as comments, or left out."""
+    """Return entries as lines of TOML, those that are None first, as comments, or left out.
+
+    The last line is an entry, so that a file that was cut off is no whole one.
+    """
     unset = [f"# {toml_key(key)}: {UNSET}" for key, value in entries.items() if value is None and with_unset]
-    return [entry_line(key, value) for key, value in entries.items() if value is not None] + unset
+    return unset + [entry_line(key, value) for key, value in entries.items() if value is not None]
 
 
 def unset_names(text: str) -> set[str]:
