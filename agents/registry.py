@@ -1,6 +1,8 @@
 """The registry of agents: names, and how a name leads to a class."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -46,6 +48,38 @@ def find_agent(name: str, action_space: object | None = None) -> Any:
     if not hasattr(agent, "config_class"):
         raise ValueError(f"agent is {name!r}, but that is no agent: it has no config_class (morl.protocols.Agent)")
     return agent
+
+
+def agents_with_setting(setting: str) -> dict[str, str]:
+    """Return the agents of this package that have a setting: name -> for which actions, empty where for all of its own.
+
+    All agents are imported; one that cannot be is left out.
+
+    Args:
+        setting: name of a field of their settings.
+    """
+    found = {}
+    for name, classes in _config_classes().items():
+        kinds = [kind for kind, config in classes.items() if setting in {each.name for each in fields(config)}]
+        if kinds:
+            found[name] = "" if len(kinds) == len(classes) else " and ".join(kinds)
+    return found
+
+
+def agent_with_config(config_class: object) -> str:
+    """Return the name of the agent of this package that has these settings; empty where none has."""
+    return next((name for name, classes in _config_classes().items() if config_class in classes.values()), "")
+
+
+def _config_classes() -> dict[str, dict[str, type[Any]]]:
+    """Return the classes of settings of all agents of this package: name -> kind of actions -> class."""
+    found: dict[str, dict[str, type[Any]]] = {}
+    for name, location in AGENTS.items():
+        for kind, place in ({"": location} if isinstance(location, str) else location).items():
+            with suppress(ValueError):  # its module cannot be imported
+                agent: Any = imported("agent", place)
+                found.setdefault(name, {})[kind] = agent.config_class
+    return found
 
 
 def check_agent_name(name: str) -> None:

@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-from morl.experiment import cli
+try:
+    from morl.experiment import cli
+except KeyboardInterrupt:  # imports take a second: Ctrl-C ends them as it ends a command
+    from morl.experiment.interrupt import exit_after_interrupt
+
+    exit_after_interrupt()
 
 
 def study(args: Sequence[str]) -> None:

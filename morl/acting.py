@@ -321,9 +321,9 @@ class Policy:
             raise ValueError(
                 f"deterministic is False, but this policy of {spec.agent} is deterministic: its head is {spec.head!r}"
             )
-        batch, size = self._bank.network.batched(as_arrays(observation))
-        state = as_arrays(state)
-        action_masks = as_arrays(action_masks)
+        batch, size = self._bank.network.batched(as_arrays(observation, "observation"))
+        state = as_arrays(state, "state")
+        action_masks = as_arrays(action_masks, "action_masks")
         count = 1 if size is None else size
         accrued = None
         if state is not None and spec.augmented_units is not None:

@@ -7,12 +7,14 @@ observation statistics, preference). `morl.acting` acts with it.
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import gymnasium
@@ -139,17 +141,15 @@ class PolicySpec:
             fields = dict(record)
             fields["observation_space"] = space_of_record(fields["observation_space"])
             fields["action_space"] = space_of_record(fields["action_space"])
-            fields["hidden_sizes"] = tuple(int(size) for size in fields["hidden_sizes"])
-            fields["objectives"] = tuple(str(name) for name in fields["objectives"])
-            fields["network"] = str(fields.get("network", ""))
-            fields["image_size"] = int(fields.get("image_size", 0))
-            fields["image_layers"] = tuple(_image_layers(each) for each in fields.get("image_layers", ()))
+            fields["hidden_sizes"] = tuple(_listed(fields, "hidden_sizes", int))
+            fields["objectives"] = tuple(_listed(fields, "objectives", str))
+            fields["image_layers"] = tuple(_image_layers(each) for each in _listed(fields, "image_layers", list))
             if fields.get("policy_set") is not None:
-                form, objectives, features = fields["policy_set"]
-                fields["policy_set"] = PolicySet(form, int(objectives), int(features))
+                form, objectives, features = _listed(fields, "policy_set", str | int)
+                fields["policy_set"] = PolicySet(form, objectives, features)
             for name in ("augmented_units", "reward_units"):
                 if fields.get(name) is not None:
-                    fields[name] = tuple(float(unit) for unit in fields[name])
+                    fields[name] = tuple(float(unit) for unit in _listed(fields, name, int | float))
             spec = PolicySpec(**fields)
         except (LookupError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"the policy's specification is incomplete, or of another version: {error}") from error
@@ -159,21 +159,22 @@ class PolicySpec:
     def _check(self) -> None:
         """Raise ValueError where a field has a value that no policy has."""
         count = len(self.objectives)
-        units = [unit for unit in (self.augmented_units, self.reward_units) if unit is not None]
         possible = {
             "agent": isinstance(self.agent, str),
             "head": self.head in get_args(Head),
             "hidden_sizes": all(size > 0 for size in self.hidden_sizes),
             "activation": self.activation in get_args(Activation),
             "normalization": self.normalization in get_args(Normalization),
-            "image_size": self.image_size >= 0,
-            "objectives": count > 0,
+            "image_size": type(self.image_size) is int and self.image_size >= 0,
+            "network": isinstance(self.network, str),
+            "objectives": count > 0 and all(self.objectives) and len(set(self.objectives)) == count,
             "utility": isinstance(self.utility, str),
             "ensemble": type(self.ensemble) is int and self.ensemble > 0,
             "memory_size": type(self.memory_size) is int and self.memory_size >= 0,
             "preference_bins": type(self.preference_bins) is int
             and 0 <= self.preference_bins <= (MAX_BINS if self.conditioned is True else 0),
-            "augmented_units": all(len(unit) == count for unit in units),
+            "augmented_units": self.augmented_units is None or _are_units(self.augmented_units, count),
+            "reward_units": self.reward_units is None or _are_units(self.reward_units, count),
             **{
                 name: isinstance(getattr(self, name), bool)
                 for name in ("one_hot", "conditioned", "utility_of_shares", "action_masks")
@@ -193,7 +194,31 @@ class PolicySpec:
 
 def _image_layers(record: Sequence[Any]) -> ImageLayers:
     convolutions, features = record
-    return ImageLayers(tuple(Convolution._make(map(int, each)) for each in convolutions), int(features))
+    layers = ImageLayers(tuple(Convolution._make(each) for each in convolutions), features)
+    numbers = [layers.features, *(number for layer in layers.convolutions for number in layer)]
+    if not all(type(number) is int and number > 0 for number in numbers):
+        raise ValueError(f"the policy's image_layers hold {record!r:.100}, which no policy has")
+    return layers
+
+
+def _listed(fields: Mapping[str, Any], name: str, kind: type | UnionType) -> list[Any]:
+    """Return the entries of a field that must be a list of values of a kind; no bool is a number.
+
+    Raises:
+        ValueError: it is something else.
+        KeyError: there is no such field.
+    """
+    values = fields[name]
+    if not isinstance(values, list | tuple) or not all(
+        isinstance(value, kind) and not isinstance(value, bool) for value in values
+    ):
+        raise ValueError(f"the policy's {name} is {values!r:.100}, which no policy has")
+    return list(values)
+
+
+def _are_units(units: Sequence[float], count: int) -> bool:
+    """Return whether numbers are the units of so many objectives."""
+    return len(units) == count and all(0.0 < unit < math.inf for unit in units)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,18 +370,48 @@ def parse_policy(content: bytes, name: str) -> PolicyFile:
     fields = _parse(content, name)
     try:
         data = PolicyData.of_state_dict(fields)
-        vectors = {"wanted": fields.get("wanted"), "preference_scale": fields.get("preference_scale", data.preference)}
-        for key, vector in vectors.items():
-            if not _is_array(vector, np.ndarray) or vector.shape != (len(data.spec.objectives),):
-                raise ValueError(f"its {key} must be one number for each objective")
+        _check_numbers(data, fields)
     except ValueError as error:
         raise ValueError(f"policy file {name} is damaged: {error}") from error
     return PolicyFile(
         data,
         preference=fields["wanted"],
         preference_scale=fields.get("preference_scale"),
-        env_id=str(fields.get("env_id", "")),
+        env_id=fields.get("env_id", ""),
     )
+
+
+def _check_numbers(data: PolicyData, fields: Mapping[str, Any]) -> None:
+    """Check the vectors of a policy file, and that a policy computes with numbers.
+
+    Args:
+        data: the policy.
+        fields: of the file.
+
+    Raises:
+        ValueError: a field has another shape, or numbers that no policy has.
+    """
+    vectors = {"wanted": fields.get("wanted"), "preference_scale": fields.get("preference_scale", data.preference)}
+    for key, vector in vectors.items():
+        if not _is_array(vector, np.ndarray) or vector.shape != (len(data.spec.objectives),):
+            raise ValueError(f"its {key} must be one number for each objective")
+    for key, vector in {"preference": data.preference, "wanted": fields["wanted"]}.items():
+        if np.isinf(vector).any():
+            raise ValueError(f"its {key} is {_shown(vector)}, but must be finite numbers, or NaN where it has none")
+    scale = fields.get("preference_scale")
+    if scale is not None and not (np.isfinite(scale) & (scale > 0.0)).all():
+        raise ValueError(f"its preference_scale is {_shown(scale)}, but must be finite numbers greater than 0")
+    arrays = {"parameters": data.parameters.numpy(), "mean": data.mean, "scale": data.scale}
+    for key, array in arrays.items():
+        if array is not None and not np.isfinite(array).all():
+            raise ValueError(f"its {key} must be finite numbers")
+    if not isinstance(fields.get("env_id", ""), str):
+        raise ValueError(f"its env_id is {_shown(fields['env_id'])}, but must be the id of an environment")
+
+
+def _shown(value: object) -> str:
+    """Return a value of a file for a message: short, in one line."""
+    return " ".join(f"{value!r:.100}".split())
 
 
 def _is_array(value: object, kind: type) -> bool:

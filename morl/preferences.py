@@ -296,17 +296,36 @@ def normalized_preference(preference: Sequence[float] | Array, objectives: tuple
         objectives: their names.
 
     Raises:
-        ValueError: it has the wrong length, a negative or non-finite weight, or nothing but zeros.
+        ValueError: it is no vector of numbers, or has the wrong length, a negative or non-finite weight, or nothing but
+            zeros.
     """
-    given = np.asarray(preference, dtype=np.float64)
-    if given.shape != (len(objectives),):
+    given = _weights(preference)
+    shown = repr(preference) if isinstance(preference, str | bytes) else f"{preference}"
+    if given is None or given.shape != (len(objectives),):
         raise ValueError(
-            f"preference is {preference}, but must have {len(objectives)} weights, one each for {', '.join(objectives)}"
+            f"preference is {shown:.200}, but must have {len(objectives)} weights, one each for {', '.join(objectives)}"
         )
-    if not np.isfinite(given).all() or (given < 0).any() or given.sum() == 0:
-        raise ValueError(f"preference is {preference}, but its weights must be >= 0, finite and not all zero")
-    scaled: Array = given / given.sum()
+    if not np.isfinite(given).all() or (given < 0).any() or not given.any():
+        raise ValueError(f"preference is {shown:.200}, but its weights must be >= 0, finite and not all zero")
+    with np.errstate(over="ignore"):
+        total = given.sum()
+    scaled: Array = given / total if np.isfinite(total) else normalized_preference(given / given.max(), objectives)
     return scaled
+
+
+def _weights(preference: object) -> Array | None:
+    """Return a user's preference as float64; None where it holds anything but numbers, switches included."""
+    try:
+        array = np.asarray(preference)
+        if array.dtype.kind not in "iufO":
+            return None
+        parts = array.reshape(-1).tolist() if array.dtype.kind == "O" else preference
+        if isinstance(parts, Sequence) and any(isinstance(part, bool | np.bool_ | str | bytes) for part in parts):
+            return None  # True among floats would be 1.0
+        weights: Array = array.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # rows of different lengths, tensors with a gradient
+        return None
+    return weights
 
 
 def scales_of(points: Array, given: tuple[float, ...] | None) -> Array:

@@ -16,6 +16,7 @@
 | `metrics.csv`, `fronts.csv` | the content of the JSON lines, if the logger csv is chosen |
 | `wandb/` | W&B's files, if the logger wandb is chosen |
 | `failure.txt` | the error of a failed run of a study, one sentence (`morl.studies`) |
+| `divergence.txt` | where and what diverged, one sentence, if that ended the run |
 | `videos/` | recorded policies and their index (`morl.recordings`) |
 
 JSON is strict: numbers that are not finite are `null`. Readers must not trust the files, which may be damaged, or
@@ -51,10 +52,11 @@ CSV_FRONTS = "fronts.csv"
 WANDB = "wandb"
 CHOICE = "choose.json"
 FAILURE = "failure.txt"
+DIVERGENCE = "divergence.txt"
 
 NAMES = frozenset(
     {CONFIG, COMMAND, SYSTEM, FRONT, EVALUATIONS, METRICS, POLICIES, CHECKPOINTS, EVENTS, VIDEOS, RESUME_NOTE}
-    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB, CHOICE, FAILURE}
+    | {LOGGERS, CSV_METRICS, CSV_FRONTS, WANDB, CHOICE, FAILURE, DIVERGENCE}
 )
 """Everything that a run folder may hold."""
 
@@ -417,6 +419,8 @@ def _names(values: object) -> tuple[str, ...]:
 
 def _rows(values: object, name: str, objectives: int) -> FloatArray:
     table = as_table(values, name)
+    if table.size and table.shape[1] != objectives:
+        raise ValueError(f"{name} must be rows of {objectives} numbers, one for each objective")
     return table if table.size else np.empty((0, objectives))
 
 

@@ -1,5 +1,6 @@
 """Policies act from their files alone: every head, every kind of space, in batches as one by one."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -345,12 +346,17 @@ def test_an_empty_batch_has_no_actions(head: str, kind: str) -> None:
     assert state is None
 
 
-def test_an_empty_batch_keeps_an_empty_memory() -> None:
-    plain = data_of(spec_of("gaussian"))
+def remembering() -> Policy:
+    """Return a policy with a memory of four numbers."""
     spec = spec_of("gaussian", memory_size=4)
     network = PolicyNetwork(spec)
     count = network.memory.num_parameters + network.network.num_parameters + network.num_log_stds
-    policy = Policy(replace(plain, spec=spec, parameters=torch.zeros(count)), np.array([0.5, 0.5]))
+    data = replace(data_of(spec_of("gaussian")), spec=spec, parameters=torch.zeros(count))
+    return Policy(data, np.array([0.5, 0.5]))
+
+
+def test_an_empty_batch_keeps_an_empty_memory() -> None:
+    policy = remembering()
     actions, state = policy.predict(np.zeros((0, 3), np.float32))
     assert (len(actions), np.shape(state)) == (0, (0, 4))
 
@@ -368,6 +374,53 @@ def test_tensors_are_observations_too_whatever_their_gradient(dtype: torch.dtype
     plain = {"z": np.array([0.5, 0.25], np.float32), "a": 1}
     both = Policy(data_of(mixed), np.array([0.5, 0.5]))
     np.testing.assert_array_equal(both.predict(parts)[0], both.predict(plain)[0])
+
+
+class Strange(torch.Tensor):
+    """A kind of tensor that gives no array, such as nested and quantized ones."""
+
+    def numpy(self, *, force: bool = False) -> Any:
+        raise RuntimeError("there is none\nbecause of this and that")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.eye(3).to_sparse()[0], "observation is a sparse tensor (torch.sparse_coo), but must be a dense one"),
+        (torch.eye(3).to_sparse(), "observation is a sparse tensor (torch.sparse_coo), but must be a dense one"),
+        (torch.zeros(3, device="meta"), "observation is a tensor of the device meta, which holds no numbers"),
+        (torch.zeros(2, 3, device="meta"), "observation is a tensor of the device meta, which holds no numbers"),
+        (Strange(torch.zeros(3)), "observation is a tensor of type Strange that gives no array: there is none"),
+        (torch.zeros(3, dtype=torch.complex64), "observation"),
+        ([torch.zeros((), device="meta")] * 3, "observation[0] is a tensor of the device meta"),
+    ],
+    ids=str,
+)
+def test_tensors_without_an_array_are_refused_in_one_sentence(tensor: Any, words: str) -> None:
+    policy = Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5]))
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}"):
+        policy.predict(tensor)
+
+
+def test_tensors_of_types_that_numpy_has_not_are_observations_too() -> None:
+    policy = Policy(data_of(spec_of("gaussian")), np.array([0.5, 0.5]))
+    expected = policy.predict(np.array([0.5, 0.25, -0.125], np.float32))[0]
+    half = torch.tensor([0.5, 0.25, -0.125])
+    negative = torch.complex(torch.zeros(3), -half).conj().imag
+    assert negative.is_neg()
+    for tensor in (half.to(torch.float8_e4m3fn), half.to(torch.float16), negative):
+        np.testing.assert_array_equal(policy.predict(tensor)[0], expected)
+    with pytest.raises(ValueError, match="but must be finite numbers in float32"):
+        policy.predict(np.array([np.inf, 0.0, 0.0], np.float16))
+
+
+def test_states_and_masks_without_an_array_are_named() -> None:
+    masked = Policy(data_of(spec_of("categorical", action_masks=True)), np.array([0.5, 0.5]))
+    nothing = torch.zeros(4, device="meta")
+    with pytest.raises(ValueError, match=r"^action_masks is a tensor of the device meta"):
+        masked.predict(np.zeros(3, np.float32), action_masks=nothing)
+    with pytest.raises(ValueError, match=r"^state is a tensor of the device meta"):
+        remembering().predict(np.zeros(3, np.float32), state=nothing)
 
 
 def test_an_unknown_utility_says_nothing_about_the_file(tmp_path: Path) -> None:

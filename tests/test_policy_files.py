@@ -276,6 +276,87 @@ def test_a_file_with_another_value_in_any_field_acts_or_is_refused(name: str, tm
     assert sentences > len(changes) / 2
 
 
+WRONG_HEADERS: dict[str, tuple[Any, ...]] = {
+    "agent": (3, None, ["pd-morl"]),
+    "head": ("gauss", 3),
+    "hidden_sizes": (["8"], [8.5], [True], 8, [-8], "8", [[8]]),
+    "activation": ("reluu", 1),
+    "normalization": ("batch", None),
+    "image_size": ("0", 1.5, True, -1),
+    "image_layers": ("", 3, [3], [[[["8", 3, 1]], 4]], [[[[8, 3, 0]], 4]], [[[], 0]]),
+    "network": (3, None, ["a:b"]),
+    "objectives": ("ab", [1, 2], ["speed", "speed"], ["speed", ""], [["speed"], "energy"], [], 3, None),
+    "one_hot": (0, "no"),
+    "conditioned": (1, None),
+    "augmented_units": ([1.0], [0.0, 1.0], ["1", "2"], [1e999, 1.0], [True, 1.0], "12"),
+    "reward_units": ([1.0], [-1.0, 1.0], [float("nan"), 1.0], ["1", "2"], 3),
+    "utility": (3, None),
+    "ensemble": (0, 1.5, True, "1"),
+    "utility_of_shares": (0, "no"),
+    "action_masks": (1, None),
+    "memory_size": (-1, True, "4"),
+    "shared_rows": (1, None),
+    "policy_set": ("abc", [1, 2, 3], ["hyper", "2", 1], ["hyper", True, 1], {"form": "hyper"}),
+    "preference_bins": (-1, True, "4"),
+}
+
+
+def with_fields(fields: dict[str, Any], **changes: Any) -> bytes:
+    """Return a policy file with other fields and its right SHA-256."""
+    changed = {key: value for key, value in (fields | changes).items() if key != "sha256"}
+    stream = io.BytesIO()
+    torch.save(changed | {"sha256": _digest(changed)}, stream)
+    return stream.getvalue()
+
+
+def test_every_field_of_the_specification_is_checked(tmp_path: Path) -> None:
+    """A field of another type is not turned into the right one: a file that has it was written by somebody else."""
+    policy_of(conditioned=True).save(tmp_path / "policy.pt")
+    fields = torch.load(tmp_path / "policy.pt", weights_only=True)
+    spec = json.loads(fields["spec"])
+    assert set(spec) - {"observation_space", "action_space"} == set(WRONG_HEADERS)
+    for name, wrong in WRONG_HEADERS.items():
+        for value in wrong:
+            sentence = refused(with_fields(fields, spec=json.dumps(spec | {name: value})), tmp_path)
+            assert "policy.pt is damaged: the policy's " in sentence, (name, value)
+            assert name in sentence, (name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("env_id", 3, "its env_id is 3, but must be the id of an environment"),
+        ("env_id", ["a"], "its env_id is ['a'], but must be the id of an environment"),
+        ("preference", torch.tensor([torch.inf, 0.0], dtype=torch.float64), "its preference is "),
+        ("wanted", torch.tensor([0.5, -torch.inf], dtype=torch.float64), "its wanted is "),
+        ("wanted", torch.zeros(3, dtype=torch.float64), "its wanted must be one number for each objective"),
+        ("preference_scale", torch.tensor([0.0, 1.0], dtype=torch.float64), "its preference_scale is "),
+        ("preference_scale", torch.tensor([torch.nan, 1.0], dtype=torch.float64), "its preference_scale is "),
+        ("mean", torch.full((3,), torch.nan, dtype=torch.float64), "its mean must be finite numbers"),
+        ("scale", torch.full((3,), torch.inf, dtype=torch.float64), "its scale must be finite numbers"),
+        ("parameters", None, "its parameters must be finite numbers"),
+    ],
+)
+def test_numbers_that_no_policy_has_are_named(name: str, value: Any, words: str, tmp_path: Path) -> None:
+    policy_of(conditioned=True).save(tmp_path / "policy.pt")
+    fields = torch.load(tmp_path / "policy.pt", weights_only=True)
+    given = torch.full_like(fields["parameters"], torch.nan) if value is None else value
+    assert f"policy.pt is damaged: {words}" in refused(with_fields(fields, **{name: given}), tmp_path)
+
+
+@pytest.mark.parametrize("named", ["sys:exit", "builtins:exit", "os:abort", "os.path:join", "builtins:breakpoint"])
+@pytest.mark.parametrize("field", ["network", "utility"])
+def test_functions_of_python_itself_are_not_called_because_a_file_names_them(
+    field: str, named: str, tmp_path: Path
+) -> None:
+    """Their modules are imported in every process, which says nothing of what the user trusts."""
+    policy_of("action-values").save(tmp_path / "policy.pt")
+    fields = torch.load(tmp_path / "policy.pt", weights_only=True)
+    spec = json.loads(fields["spec"])
+    sentence = refused(with_fields(fields, spec=json.dumps(spec | {field: named})), tmp_path)
+    assert f"names the {field} {named!r}, whose module is not imported because a file names it" in sentence
+
+
 def nested(depth: int) -> str:
     """Return the record of a space inside a tuple inside a tuple, and so on."""
     inner = '{"kind": "Discrete", "n": 2, "start": 0}'

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 
-from morl.preferences import absolute_normal, corner_weights, dirichlet, neighbourhoods, riesz, simplex_lattice
+from morl.preferences import (
+    absolute_normal,
+    corner_weights,
+    dirichlet,
+    neighbourhoods,
+    normalized_preference,
+    riesz,
+    simplex_lattice,
+)
 
 
 @pytest.mark.parametrize("objectives", [1, 2, 3, 5, 6])
@@ -181,6 +189,66 @@ def test_neighbourhoods():
     assert neighbourhoods(lattice, 3).tolist() == [[0, 1, 2], [1, 0, 2], [2, 1, 3], [3, 2, 4], [4, 3, 2]]
     twins = neighbourhoods([[1, 0], [1, 0], [0, 1]], 2)
     assert twins.tolist() == [[0, 1], [1, 0], [2, 0]]
+
+
+NAMES = ("speed", "energy")
+LENGTH = "but must have 2 weights, one each for speed, energy"
+SIZE = "but its weights must be >= 0, finite and not all zero"
+
+
+@pytest.mark.parametrize(
+    ("preference", "words"),
+    [
+        (0.5, f"preference is 0.5, {LENGTH}"),
+        (None, f"preference is None, {LENGTH}"),
+        ("x", f"preference is 'x', {LENGTH}"),
+        ("ab", f"preference is 'ab', {LENGTH}"),
+        (b"ab", f"preference is b'ab', {LENGTH}"),
+        ([], f"preference is [], {LENGTH}"),
+        ([1.0], f"preference is [1.0], {LENGTH}"),
+        ([1, 2, 3], f"preference is [1, 2, 3], {LENGTH}"),
+        ([[1, 2]], f"preference is [[1, 2]], {LENGTH}"),
+        ([[1], [2, 3]], f"preference is [[1], [2, 3]], {LENGTH}"),
+        (["0.5", "0.5"], f"preference is ['0.5', '0.5'], {LENGTH}"),
+        ([0.5, "x"], f"preference is [0.5, 'x'], {LENGTH}"),
+        (True, f"preference is True, {LENGTH}"),
+        ([True, False], f"preference is [True, False], {LENGTH}"),
+        ([0.5, True], f"preference is [0.5, True], {LENGTH}"),
+        ((0.5, np.True_), "preference is (0.5, "),
+        (np.array([True, False]), f"preference is [ True False], {LENGTH}"),
+        ({"speed": 1.0, "energy": 0.0}, f"preference is {{'speed': 1.0, 'energy': 0.0}}, {LENGTH}"),
+        ({0.5, 0.25}, "preference is {0."),
+        ([1j, 0], f"preference is [1j, 0], {LENGTH}"),
+        ([object(), 1], "preference is [<object object"),
+        ([10**400, 1], "preference is [1000"),
+        ([np.nan, 1.0], f"preference is [nan, 1.0], {SIZE}"),
+        ([None, 1.0], f"preference is [None, 1.0], {SIZE}"),
+        ([np.inf, 1.0], f"preference is [inf, 1.0], {SIZE}"),
+        ([-0.1, 1.0], f"preference is [-0.1, 1.0], {SIZE}"),
+        ([0, 0], f"preference is [0, 0], {SIZE}"),
+    ],
+    ids=str,
+)
+def test_a_preference_that_is_none_is_refused_in_one_sentence(preference, words):
+    with pytest.raises(ValueError) as caught:
+        normalized_preference(preference, NAMES)
+    sentence = str(caught.value)
+    assert sentence.startswith(words)
+    assert len(sentence) < 400
+
+
+@pytest.mark.parametrize(
+    "preference",
+    [[1, 3], (1, 3), np.array([1, 3]), np.float32([1, 3]), [np.int64(1), 3.0], [Fraction(1), 3], range(1, 4, 2)],
+    ids=str,
+)
+def test_numbers_of_any_kind_are_a_preference(preference):
+    assert normalized_preference(preference, NAMES).tolist() == [0.25, 0.75]
+
+
+def test_weights_whose_sum_float64_cannot_hold_are_scaled_too():
+    assert normalized_preference([1.5e308, 1.5e308], NAMES).tolist() == [0.5, 0.5]
+    assert normalized_preference([5e-324, 0.0], NAMES).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -385,7 +385,9 @@ class MORLD:
         return np.array([*range(self.population), *archived]), np.array(weights)
 
     def all_parameters(self) -> list[Tensor]:
-        """Return the parameters [policy, n] of actors and critics of all members."""
+        """Return the parameters of all members, actors and critics: [policy, n], or of any shape from SB3."""
+        if isinstance(self.solver, SelfSteppingSolver):
+            return self.solver.model_parameters()
         self.solver.store()
         return learned_tensors(self.solver.members)
 

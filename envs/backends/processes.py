@@ -8,11 +8,12 @@ PyTorch does, can hang. Hence Python's usual rule: a script that starts them nee
 
 import multiprocessing
 import os
+import signal
 import time
-import weakref
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import pairwise
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
@@ -24,7 +25,18 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper, batch_space, create_empty_array
 
 from morl.envs.backends.synchronous import SynchronousVectorEnv
-from morl.envs.backends.worker import Command, Failure, Infos, SharedArray, SharedBuffers, Tree, map_leaves, view, work
+from morl.envs.backends.worker import (
+    GROUP_SIGNALS,
+    Command,
+    Failure,
+    Infos,
+    SharedArray,
+    SharedBuffers,
+    Tree,
+    map_leaves,
+    view,
+    work,
+)
 from morl.envs.core.arguments import ActionCheck, env_seeds, require_reset, reset_mask
 from morl.envs.core.contract import MultiObjectiveVectorEnv
 from morl.envs.core.outcomes import InvalidOutcome
@@ -64,7 +76,8 @@ class ProcessVectorEnv(MultiObjectiveVectorEnv):
     def __init__(self, env_id: str, build: BuildEnv, num_envs: int) -> None:
         self.pipes: list[Connection] = []
         self.processes: list[BaseProcess] = []
-        self._shut_down = weakref.finalize(self, _shut_down, self.pipes, self.processes)
+        # before multiprocessing ends daemons at exit by SIGTERM, which workers leave to the parent
+        self._shut_down = util.Finalize(self, _shut_down, (self.pipes, self.processes), exitpriority=0)
         with closing(SynchronousVectorEnv(env_id, build, 1)) as probe:
             self.num_objectives = probe.num_objectives
             self.render_mode = probe.render_mode
@@ -98,7 +111,8 @@ class ProcessVectorEnv(MultiObjectiveVectorEnv):
             pipe, other_end = context.Pipe()
             arguments = (other_end, shared, block, env_id, CloudpickleWrapper(build))
             process = context.Process(target=work, args=arguments, daemon=True)
-            process.start()
+            with _signals_held():
+                process.start()
             self.pipes.append(pipe)
             self.processes.append(process)
             other_end.close()  # the worker alone holds it, so that its death is seen here
@@ -164,7 +178,7 @@ class ProcessVectorEnv(MultiObjectiveVectorEnv):
 
     def _ask(self, command: str, data: Sequence[Command]) -> list[Command]:
         """Send a command to every worker, with its part of the data, and return their answers."""
-        if not self._shut_down.alive:
+        if not self._shut_down.still_active():
             raise WorkerFailed(f"{self.env_id}: its processes have been closed")
         for pipe, part in zip(self.pipes, data, strict=True):
             try:
@@ -227,6 +241,23 @@ def _context() -> Context:
         ["morl.envs.backends.worker"]
     )  # imported once, not by every worker; no effect once it runs
     return context
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold back the signals of the process group in this thread; a process that starts holds them back too.
+
+    So a worker, and the fork server, survive them before they can say that the parent decides what to do.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # lets both signals through when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _share(context: Context, array: Array) -> SharedArray:

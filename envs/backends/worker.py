@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from operator import itemgetter
+from types import FrameType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,6 +27,10 @@ Tree: TypeAlias = Any
 """An array, a `SharedArray`, or nested dicts and tuples of them."""
 Command: TypeAlias = Any
 """Data of a command to a worker, or its answer: anything that can be pickled."""
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Sent to all processes of a group, by a terminal or a service manager."""
+SECONDS_TO_STOP = 30.0
+"""From SIGTERM to the end of a worker that its parent has forgotten."""
 Infos: TypeAlias = list[tuple[int, Info]]
 """Indices of environments, and their infos."""
 
@@ -152,7 +157,7 @@ class WorkerEnvs(SynchronousVectorEnv):
 
 def work(pipe: Connection, shared: Tree, rows: slice, env_id: str, build: CloudpickleWrapper) -> None:
     """Build the environments of a worker and execute commands until the parent sends "close", or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what to do
+    _leave_signals_to_parent()
     os.environ.update({**SILENT_PYGAME, **os.environ})
     threading.Thread(target=_die_with_parent, daemon=True).start()
     envs: WorkerEnvs | None = None
@@ -172,6 +177,26 @@ def work(pipe: Connection, shared: Tree, rows: slice, env_id: str, build: Cloudp
         except Exception as error:
             answer = _failure(error)
         pipe.send(answer)
+
+
+def _leave_signals_to_parent() -> None:
+    """Do nothing at signals that reach the whole process group: the parent decides what to do.
+
+    A program that an environment starts ignores Ctrl-C as well, and ends at SIGTERM as usual, because handlers are not
+    inherited.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end_later)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:
+    """Give the parent time to stop, and to end this process."""
+    del number, frame
+    timer = threading.Timer(SECONDS_TO_STOP, os._exit, [1])
+    timer.daemon = True
+    timer.start()
 
 
 def _failure(error: Exception) -> Failure:

@@ -184,7 +184,7 @@ def _pixels(canvas: "pygame.Surface") -> NDArray[np.uint8]:
     import pygame
 
     words = np.ascontiguousarray(pygame.surfarray.pixels2d(canvas).T)
-    channels = words.view(np.uint8).reshape(*words.shape, 4)
+    channels = words.view(np.uint8).reshape((*words.shape, 4))
     picture = np.empty((*words.shape, 3), np.uint8)
     for channel, shift in enumerate(canvas.get_shifts()[:3]):
         picture[:, :, channel] = channels[:, :, shift // 8]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+LONGEST_DIVERGENCE = 1_000
+"""Bytes of divergence.txt, which is one sentence."""
 WHOLE_FILE_LIMIT = 32 * 2**20
 """Bytes of a file that is read as a whole."""
 READ_LIMIT = 32 * 2**20
@@ -44,6 +46,20 @@ def read_whole(path: Path, limit: int = WHOLE_FILE_LIMIT) -> bytes:
         if size > limit:
             raise OSError(f"it has {size / 2**20:.0f} MB, and more than {limit / 2**20:.0f} MB are not read")
         return file.read(size)
+
+
+def divergence_of(run_dir: Path) -> str:
+    """Return the sentence of a run's divergence.txt, where and what diverged; empty where learning has not diverged.
+
+    Args:
+        run_dir: the run folder.
+    """
+    try:
+        content = read_whole(run_dir / "divergence.txt", LONGEST_DIVERGENCE)
+    except OSError:
+        return ""
+    text = "".join(sign if sign.isprintable() else " " for sign in content.decode(errors="replace"))
+    return text.strip() or "learning has diverged"
 
 
 def version_of(path: Path) -> str:

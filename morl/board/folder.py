@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from morl.board.evaluations import DAMAGE, Evaluations, parse_front
-from morl.board.files import open_regular, read_whole, version_of
+from morl.board.files import divergence_of, open_regular, read_whole, version_of
 from morl.board.films import Films
 from morl.board.records import (
     MOST_OBJECTIVES,
@@ -39,6 +39,8 @@ class RunFolder:
     reported: ReportedFront | None = None
     loadable: bool = False
     """Whether the points are those of front.json, so that `morl.load(run).policy(...)` reaches their policies."""
+    front_damage: str = ""
+    """Why front.json, which is there, cannot be read; empty if it can."""
     config: Settings | None = None
     hypervolumes: dict[tuple[float, ...], float] = field(default_factory=dict)
     """Reference point -> hypervolume of the reported front, where a common reference point is not the run's own."""
@@ -110,7 +112,7 @@ class RunFolder:
         self.films.refresh(self.reported if self.loadable else None, self._version)
 
     def _refresh_front(self) -> None:
-        names = ("config.toml", "front.json")
+        names = ("config.toml", "front.json", "divergence.txt")
         version = "|".join(version_of(self.directory / name) for name in names)
         if not version_of(self.directory / "front.json"):
             version += "|" + self.history_version()  # what is shown then
@@ -120,10 +122,15 @@ class RunFolder:
         self._fault = ""
         self.reported = None
         self.loadable = False
+        self.front_damage = ""
         self.hypervolumes = {}
         notes: list[str] = []
         self.config = self._read_config(notes)
         self.reported, self.loadable = self._read_front(notes)
+        divergence = divergence_of(self.directory)
+        if divergence:
+            before = "" if self.reported is None else "; the front was measured before"
+            notes.insert(0, f"{divergence}{before}")
         if self.reported is not None:
             self.evaluations.objectives = len(self.reported.objectives)
             self.evaluations.published_steps = self.reported.counts.get("training_steps") if self.loadable else None
@@ -159,7 +166,7 @@ class RunFolder:
         except FileNotFoundError:
             reason = "no evaluation yet"
         except (OSError, ValueError) as error:
-            reason = _sentence("front.json", error)
+            reason = self.front_damage = _sentence("front.json", error)
         last = self._last_evaluation()
         if last is None:
             notes.append(reason)

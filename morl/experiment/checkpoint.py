@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from io import BufferedReader
@@ -66,11 +67,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     try:
         manifest: dict[str, Any] = json.loads(read_whole(folder / "manifest.json"))
-        dict(manifest["hashes"])
+        manifest["hashes"] = dict(manifest["hashes"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"checkpoint {folder} is damaged: its manifest.json cannot be read ({error})") from error
+        reason = "it lacks its manifest.json" if isinstance(error, FileNotFoundError) else ""
+        reason = reason or f"its manifest.json cannot be read ({error})"
+        raise ValueError(f"checkpoint {folder} is damaged: {reason}; {remedy(folder)}") from error
     if manifest.get("format") != FORMAT:
-        raise ValueError(f"checkpoint {folder} has format {manifest.get('format')}, but this version reads {FORMAT}")
+        found = manifest.get("format")
+        raise ValueError(f"checkpoint {folder} has format {found}, but this version reads {FORMAT}; {remedy(folder)}")
     return manifest
 
 
@@ -87,15 +91,71 @@ def load(folder: Path, identity: Mapping[str, object]) -> dict[str, Any]:
     manifest = read_manifest(folder)
     for key, expected in identity.items():
         if manifest.get(key) != expected:
-            raise ValueError(f"checkpoint {folder} is foreign: its {key} is {manifest.get(key)!r}, not {expected!r}")
-    hashes = dict(manifest["hashes"])
-    for name, expected in hashes.items():
-        if Path(name).name != name or _hash(folder / name) != expected:
             raise ValueError(
-                f"checkpoint {folder} is damaged: {name} does not match its hash; delete that folder to"
-                " resume from an older one"
+                f"checkpoint {folder} is foreign: its {key} is {manifest.get(key)!r:.200}, not {expected!r};"
+                f" {remedy(folder)}"
             )
-    return {Path(name).stem: load_file(folder / name) for name in hashes}
+    names = [str(name) for name in manifest["hashes"]]
+    for name in names:
+        _check_state(folder, name, manifest["hashes"])
+    return {Path(name).stem: _load_state(folder, name) for name in names}
+
+
+def load_state(folder: Path, name: str) -> Any:
+    """Return one state of a checkpoint, after checking its file.
+
+    Args:
+        folder: the checkpoint.
+        name: of the state, without ".pt".
+
+    Raises:
+        ValueError: the manifest or the file is missing or damaged.
+    """
+    _check_state(folder, f"{name}.pt", read_manifest(folder)["hashes"])
+    return _load_state(folder, f"{name}.pt")
+
+
+def _load_state(folder: Path, name: str) -> Any:
+    try:
+        return load_file(folder / name)
+    except ValueError as error:
+        raise ValueError(f"checkpoint {folder} is damaged: {error}; {remedy(folder)}") from error
+
+
+def _check_state(folder: Path, name: str, hashes: Mapping[str, object]) -> None:
+    """Check that a file of a checkpoint is the one that was written.
+
+    Args:
+        folder: the checkpoint.
+        name: of the file.
+        hashes: name -> SHA-256, as the manifest says.
+
+    Raises:
+        ValueError: it is not.
+    """
+    file = folder / name
+    if name not in hashes:
+        fault = f"its manifest.json names no {name}"
+    elif Path(name).name != name:
+        fault = f"its manifest.json names a file outside it, {name!r:.100}"
+    elif not os.path.lexists(file):
+        fault = f"it lacks its {name}"
+    elif file.is_file() and file.stat().st_size == 0:
+        fault = f"its {name} is empty"
+    elif _hash(file) != hashes[name]:
+        fault = f"its {name} does not match its hash"
+    else:
+        return
+    raise ValueError(f"checkpoint {folder} is damaged: {fault}; {remedy(folder)}")
+
+
+def remedy(folder: Path) -> str:
+    """Return what to do about a checkpoint that cannot be resumed from: take the one before, or train again."""
+    others = [path for path in _checkpoints(folder.parent) if path != folder]
+    older = max(others, key=_age, default=None)
+    if older is not None:
+        return f"delete that folder to resume from {older.name} beside it"
+    return "there is no other one: train the run again"
 
 
 def newest(run_dir: Path) -> Path | None:
@@ -106,8 +166,13 @@ def newest(run_dir: Path) -> Path | None:
     folder = run_dir / CHECKPOINTS
     if folder.is_symlink():
         return None
+    return max(_checkpoints(folder), key=_age, default=None)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, those that were moved aside included."""
     found = [*folder.glob("step-*"), *folder.glob(".replaced-step-*")]
-    return max((path for path in found if not path.is_symlink()), key=_age, default=None)
+    return [path for path in found if not path.is_symlink()]
 
 
 def _age(folder: Path) -> tuple[str, bool]:

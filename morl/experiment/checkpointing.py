@@ -104,9 +104,12 @@ class Checkpointing:
             ValueError: it is damaged, or belongs to another run.
         """
         states = checkpoint.load(folder, self.identity())
-        missing = set(STATES) - states.keys()
+        missing = [f"{name}.pt" for name in STATES if name not in states]
         if missing:
-            raise ValueError(f"checkpoint {folder} is damaged: its manifest.json lacks {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"checkpoint {folder} is damaged: its manifest.json names no {', '.join(missing)};"
+                f" {checkpoint.remedy(folder)}"
+            )
         try:
             self.agent.load_state_dict(states["agent"])
             if not self._restore_environment(states["environment"]):
@@ -116,7 +119,7 @@ class Checkpointing:
             lacks = "it lacks " if isinstance(error, KeyError) else ""
             raise ValueError(
                 f"checkpoint {folder} is foreign: it does not fit config.toml, or another version of morl wrote it"
-                f" ({lacks}{error})"
+                f" ({lacks}{error}); {checkpoint.remedy(folder)}"
             ) from error
         manifest = checkpoint.read_manifest(folder)
         records = manifest.get("records")
@@ -166,8 +169,9 @@ def saved_units(folder: Path) -> RewardUnits:
     Raises:
         ValueError: the checkpoint is damaged.
     """
-    state = checkpoint.load_file(folder / "counters.pt")
+    state = checkpoint.load_state(folder, "counters")
     try:
         return RewardUnits.of_state_dict(state["units"])
     except (LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"checkpoint {folder} is damaged: its counters.pt has no reward units ({error})") from error
+        fault = f"its counters.pt has no reward units ({error})"
+        raise ValueError(f"checkpoint {folder} is damaged: {fault}; {checkpoint.remedy(folder)}") from error

@@ -42,23 +42,39 @@ HELP = ("-h", "--help")
 USAGE = """\
 usage: morl COMMAND ...
 
-  morl train AGENT ENV [options]        train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
-  morl resume RUN [--total-steps N]     resume a run from its newest checkpoint, bit for bit
-  morl evaluate RUN [--preference 0.7 0.3] [--episodes N]   evaluate policies on new episodes
-  morl choose RUN                       choose a policy by comparing outcomes, two at a time
-  morl watch RUN [--preference 0.7 0.3]   watch a policy in a window
-  morl watch RUN --preference 0.7 0.3 --video FILE.mp4 | --record   record a video; --all 9: of nine policies
-  morl export RUN --preference 0.7 0.3 [--format onnx|torchscript|pt] [--output FILE]   write a policy for deployment
-  morl front RUN... [--plot FILE.png] [--html FILE.html]   print fronts, compare them in a figure or an HTML file
-  morl study FILE.toml [--dry-run]      train many runs (agents x environments x seeds), or continue an earlier call
-  morl study status|table FILE.toml     show the progress of its runs, or their statistics
-  morl tune FILE.toml                   find settings with Optuna
-  morl board [runs]                     compare fronts and choose a policy in TensorBoard
-  morl list agents|configs              list agents or tuned settings
-  morl list envs [TEXT]                 list environments, all or those whose id contains a text
+  morl train AGENT ENV [options]
+      train, e.g.  morl train pd-morl deep-sea-treasure-v0 --seed 1
+  morl resume RUN [--total-steps N]
+      resume a run from its newest checkpoint, bit for bit
+  morl evaluate RUN [--preference 0.7 0.3] [--episodes N]
+      evaluate policies on new episodes
+  morl choose RUN
+      choose a policy by comparing outcomes, two at a time
+  morl watch RUN [--preference 0.7 0.3]
+      watch a policy in a window
+  morl watch RUN --preference 0.7 0.3 --video FILE.mp4 | --record
+      record a video; --all 9: of nine policies
+  morl export RUN --preference 0.7 0.3 [--format onnx|torchscript|pt]
+      write a policy for deployment; --output FILE
+  morl front RUN... [--plot FILE.png] [--html FILE.html]
+      print fronts, compare them in a figure or an HTML file
+  morl study FILE.toml [--dry-run]
+      train many runs (agents x environments x seeds), or continue with them
+  morl study status|table FILE.toml
+      show the progress of its runs, or their statistics
+  morl tune FILE.toml
+      find settings with Optuna
+  morl board [runs]
+      compare fronts and choose a policy in TensorBoard
+  morl list agents|configs
+      list agents or tuned settings
+  morl list envs [TEXT]
+      list environments, all or those whose id contains a text
 
-  morl COMMAND --help       shows the options; morl train AGENT ENV --help also the values tuned for the two
-  morl --install-completion [bash|zsh|fish]   tab completion of commands, agents, environments and options
+  morl COMMAND --help
+      show the options; morl train AGENT ENV --help also their tuned values
+  morl --install-completion [bash|zsh|fish]
+      tab completion of commands, agents, environments and options
   morl --version"""
 
 

@@ -261,7 +261,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "morl train pd-morl minecart-v0 --log tensorboard wandb",
     ),
     "resume": ("morl resume runs/pd-morl/minecart-v0/seed-0 --total-steps 400000",),
-    "evaluate": ("morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --episodes 20",),
+    "evaluate": (
+        "morl evaluate runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2",
+        "morl evaluate runs/pd-morl/minecart-v0/seed-0 --row 3 --episodes 20",
+    ),
     "choose": ("morl choose runs/pd-morl/minecart-v0/seed-0",),
     "watch": (
         "morl watch runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2",
@@ -269,7 +272,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "morl watch runs/pd-morl/minecart-v0/seed-0 --all 9",
     ),
     "export": (
-        "morl export runs/pd-morl/minecart-v0/seed-0 --preference 0.4 0.4 0.2 --output policy.onnx",
+        "morl export runs/pd-morl/minecart-v0/seed-0 --row 3 --output policy.onnx",
         "morl export runs/pd-morl/minecart-v0/seed-0 --conditioned",
     ),
     "front": ("morl front runs/pd-morl/minecart-v0/seed-* --summary", "morl front RUN RUN --plot fronts.png"),

@@ -1,4 +1,7 @@
-"""Divergence: learning whose actions or parameters are no longer finite ends the run with one sentence."""
+"""Divergence: learning whose actions or parameters are no longer finite ends the run with one sentence.
+
+The run folder keeps what was recorded, and its `divergence.txt` says where and what diverged.
+"""
 
 import math
 from collections.abc import Mapping
@@ -18,12 +21,16 @@ class Diverged(ValueError):
     Args:
         what: "actions" or "parameters".
         size: the largest absolute value; NaN where one is not a number.
+
+    Attributes:
+        finding: what diverged, as half a sentence.
     """
 
     def __init__(self, what: str, size: float = math.nan) -> None:
         state = f"have grown to {size:.0e}" if math.isfinite(size) else "are no longer finite"
+        self.finding = f"the agent's {what} {state}"
         super().__init__(
-            f"the agent's {what} {state}: learning has diverged (a smaller learning rate, or observations of smaller"
+            f"{self.finding}: learning has diverged (a smaller learning rate, or observations of smaller"
             " size, may help)"
         )
 

@@ -165,11 +165,20 @@ def _entry(head: str, text: str) -> list[str]:
     """Return an entry: its head and its text beside it, or below it where the terminal is narrow or the head long."""
     width = _width()
     if width < TWO_COLUMNS:
-        return [f"  {head}", *_wrapped(text, "        ")]
+        return [*_head(head, width), *_wrapped(text, "        ")]
     lines = _wrapped(text, " " * FLAG_COLUMN)
     if len(head) + 4 > FLAG_COLUMN or not lines:
-        return [f"  {head}", *lines]
+        return [*_head(head, width), *lines]
     return [f"  {head}".ljust(FLAG_COLUMN) + lines[0].lstrip(), *lines[1:]]
+
+
+def _head(head: str, width: int) -> list[str]:
+    """Return the head of an entry as lines; choices such as {a,b,c} continue behind a comma where they are too wide."""
+    parts = head.replace(",", ", ") if "{" in head else head
+    lines = textwrap.wrap(
+        parts, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False, break_long_words=False
+    )
+    return [line.replace(", ", ",") for line in lines] if "{" in head else lines
 
 
 def _wrapped(text: str, indent: str = "") -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from morl.envs.backends.concat import concat_envs
+from morl.experiment.compiling import checked_while_compiling
 from morl.experiment.divergence import Diverged, refuse_diverged_parameters
 from morl.experiment.interrupt import Stopped, StopRequest, raise_for, stop_on_signals
 from morl.experiment.messages import spoken
@@ -44,6 +45,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool | None, on_ste
         ProgressBar(settings.total_steps, agent.steps, visible) as bar,
         stop_on_signals() as stop,
         checked_while_waiting(stop.check_wait),
+        checked_while_compiling(stop.check),
     ):
         for session in sessions:
             session.evaluator.before_step = session.episodes.before_step = stop.check
@@ -54,9 +56,8 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool | None, on_ste
             for hint in loop.fall_back():
                 bar.say(hint)
         except Diverged as error:
-            if loop.fall_back():
-                folders = ", ".join(str(session.run_dir) for session in sessions)
-                error.add_note(f"{folders}: resuming would diverge again; what was recorded is kept")
+            for note in loop.record_divergence(error):
+                error.add_note(note)
             raise
         except Exception as error:
             for hint in loop.fall_back():
@@ -143,6 +144,19 @@ class Loop:
                 with contextlib.suppress(Exception):  # the disk may be full; what ended the run is said in any case
                     session.checkpointing.save_start()
         return _resume_hints(self.sessions)
+
+    def record_divergence(self, error: Diverged) -> list[str]:
+        """Write into the run folders that the agent has diverged; return what becomes of each folder.
+
+        Of several learners, those whose parameters are finite can be resumed, each as a run of its own.
+
+        Args:
+            error: what diverged.
+        """
+        self.fall_back()
+        diverged = [session for session in self.sessions if _has_diverged(session)] or self.sessions
+        others = [session for session in self.sessions if session not in diverged]
+        return [*(session.record_divergence(error) for session in diverged), *_resume_hints(others)]
 
     def _conclude(self, finished: bool) -> None:
         """Save what there is; evaluate at the end of the run, or where its time is over before its first evaluation."""
@@ -264,6 +278,17 @@ def is_concluded(session: Session) -> bool:
     """Return whether a run has all its steps and its last evaluation."""
     steps = session.agent.steps
     return steps >= session.experiment.settings.total_steps and session.reporter.evaluated_steps >= steps
+
+
+def _has_diverged(session: Session) -> bool:
+    """Return whether parameters of a run's agent are no longer finite."""
+    try:
+        session.reporter.exported_policies()
+    except Diverged:
+        return True
+    except Exception:  # an agent that failed may be unable to return its policies
+        return False
+    return False
 
 
 @contextlib.contextmanager

@@ -2,7 +2,8 @@
 
 The owner holds a lock that the operating system releases when the process dies, however it dies. A run that replaces
 another one (`--overwrite`) keeps the old one aside, in `.overwritten`, until it publishes a front of its own. If it
-fails before, and has no checkpoint to resume from either, the folder is as it was.
+fails before, and has no checkpoint to resume from either, the folder is as it was. A run that has diverged and replaces
+none is kept: its folder shows what happened.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from typing import Self
 from morl.experiment import checkpoint, publication
 from morl.experiment.files import make_folder, remove, remove_tree, rename
 from morl.experiment.messages import spoken
-from morl.run_folder import CONFIG, EVENTS, FRONT, NAMES
+from morl.run_folder import CONFIG, DIVERGENCE, EVENTS, FRONT, NAMES
 
 fcntl: ModuleType | None
 try:
@@ -72,11 +73,7 @@ class OwnedFolder:
             recover(path)
             entries = [entry.name for entry in path.iterdir() if not entry.name.startswith(LEFTOVERS)]
             if entries and not overwrite:
-                resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
-                raise FileExistsError(
-                    f"run folder {path} exists: choose another {spoken('--run-dir', 'run_dir=')}, resume it with"
-                    f" `{resume}`, or replace it with {spoken('--overwrite', 'overwrite=True')}"
-                )
+                raise FileExistsError(_occupied(path))
             if not set(entries) <= NAMES and CONFIG not in entries:
                 refused = spoken("--overwrite", "overwrite=True")
                 raise FileExistsError(f"{path} exists and does not hold a run, so that {refused} will not remove it")
@@ -108,9 +105,19 @@ class OwnedFolder:
             remove_tree(self.path / OVERWRITTEN)
             self._replaces = False
 
+    @property
+    def replaces(self) -> bool:
+        """Return whether a run waits aside that this one replaces as soon as it has published a front."""
+        return self._replaces
+
     def withdraw(self) -> None:
-        """Undo what a run that failed has written, if nobody can use it: there is neither a front nor a checkpoint."""
-        if _has_results(self.path):
+        """Undo what a run that failed has written, if nobody can use it: there is neither a front nor a checkpoint.
+
+        A run that has diverged cannot be resumed; what it recorded is kept where it replaces no other run.
+        """
+        diverged = os.path.lexists(self.path / DIVERGENCE)
+        kept = not self._replaces if diverged else checkpoint.newest(self.path) is not None
+        if kept or os.path.lexists(self.path / FRONT):
             return
         _remove_contents(self.path)
         recover(self.path)
@@ -229,9 +236,14 @@ def _remove_contents(path: Path) -> None:
     remove(path / LOCK_FILE)
 
 
-def _has_results(path: Path) -> bool:
-    """Return whether a run has a front or a checkpoint."""
-    return os.path.lexists(path / FRONT) or checkpoint.newest(path) is not None
+def _occupied(path: Path) -> str:
+    """Return why no new run begins in the folder of a run, and what can be done."""
+    choose = spoken("--run-dir", "run_dir=")
+    replace = f"replace it with {spoken('--overwrite', 'overwrite=True')}"
+    if os.path.lexists(path / DIVERGENCE):
+        return f"run folder {path} holds a run whose learning has diverged: choose another {choose}, or {replace}"
+    resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
+    return f"run folder {path} exists: choose another {choose}, resume it with `{resume}`, or {replace}"
 
 
 def _lock(path: Path, occupied: str | None = None) -> int | None:

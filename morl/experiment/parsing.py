@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -171,6 +171,11 @@ def _one_sentence(box: str, schema: object) -> str:
     sentence = " ".join(filter(None, words)) or box.strip()
     if "nrecognized" in sentence:
         unknown = [word.strip(",").split("=")[0] for word in sentence.split() if word.startswith("--")]
+        from morl.experiment.other_agents import sentence_of_owners
+
+        elsewhere = next(filter(None, (sentence_of_owners(name, get_args(schema)) for name in unknown)), "")
+        if elsewhere:
+            return elsewhere
         known = _option_names(schema)
         for name in unknown:
             near = get_close_matches(name, known, n=3, cutoff=0.5) or [other for other in known if name[2:] in other]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from morl.board.files import divergence_of as divergence_of  # part of the names of this module
 from morl.board.files import read_whole
 from morl.protocols import FloatArray
 from morl.run_folder import CONFIG, EVALUATIONS, METRICS, parse_config

@@ -48,7 +48,7 @@ def show_fronts(runs: "Sequence[Run]", plot: Path | None, summary_only: bool = F
         _show_summary(runs)
     if summary_only and len(runs) > 1:
         for run in runs:
-            _say_broken_bounds(run, f"{run.directory}: ")
+            _say_what_is_wrong(run, f"{run.directory}: ")
     if plot is not None:
         say(f"figure written to {plot}")
 
@@ -74,12 +74,15 @@ def show_returns(run: "Run", row: int | None, returns: "Returns") -> None:
 
 def _show_front(run: "Run", title: str) -> None:
     show(front_table(run.front, title))
-    _say_broken_bounds(run)
+    _say_what_is_wrong(run)
 
 
-def _say_broken_bounds(run: "Run", before: str = "") -> None:
+def _say_what_is_wrong(run: "Run", before: str = "") -> None:
+    """Print which bounds the front breaks, and that the run has diverged after the front was measured."""
     if run.broken_bounds:
         say(f"{before}{run.broken_bounds}")
+    if run.divergence:
+        say(f"{before}{run.divergence}; the front was measured before")
 
 
 def _show_summary(runs: "Sequence[Run]") -> None:

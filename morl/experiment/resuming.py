@@ -12,7 +12,7 @@ from morl.experiment.logger_choice import loggers_to_resume
 from morl.experiment.loggers import Chosen
 from morl.experiment.loop import OnStep, drive, is_concluded
 from morl.experiment.ownership import OwnedFolder, clean_up, recover
-from morl.experiment.run import Run, experiment_of, load
+from morl.experiment.run import Run, experiment_of, load, refuse_diverged_run
 from morl.experiment.session import Session
 from morl.learning.processor import prepared_processor
 from morl.learning.types import Device
@@ -60,6 +60,7 @@ def resume(
         for name in (CHECKPOINTS, POLICIES, EVENTS):
             refuse_link(path / name)
         newest = checkpoint.newest(path)
+        refuse_diverged_run(path)
         experiment = experiment_of(path, env, trust)
         if newest is None:
             raise ValueError(f"run {path} has no checkpoint to resume from: overwrite it with a new one")

@@ -19,7 +19,7 @@ from morl.experiment.front import Front, FrontUtility, front_table, front_utilit
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import spoken
 from morl.experiment.publication import read_policy_bytes
-from morl.experiment.reading import RunConfig, has_evaluation, is_same_run, read_config, read_metrics
+from morl.experiment.reading import RunConfig, divergence_of, has_evaluation, is_same_run, read_config, read_metrics
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
@@ -57,23 +57,37 @@ class Run:
         self._config = config
         self._given_env = env
         self._trust = trust
+        self._divergence = divergence_of(directory)
         self._experiment: Experiment | None = None
 
     def __repr__(self) -> str:
         """Return what it is, in one line."""
-        return f"Run({str(self.directory)!r}, {f'{self._what}, {len(self.front.points)} points'!r})"
+        return f"Run({str(self.directory)!r}, {f'{self._what}, {len(self.front.points)} points{self._ending}'!r})"
 
     def __rich__(self) -> object:
         """Return the table of its front for `rich.print`."""
-        return front_table(self.front, f"{self.directory}: {self._what}")
+        return front_table(self.front, self._title)
 
     def _repr_html_(self) -> str:
         """Return the table of its front for a notebook."""
-        return front_table(self.front, f"{self.directory}: {self._what}").to_html()
+        return front_table(self.front, self._title).to_html()
 
     @property
     def _what(self) -> str:
         return f"{self.agent_name} on {self.env_id}, seed {self.seed}"
+
+    @property
+    def _title(self) -> str:
+        return f"{self.directory}: {self._what}{self._ending}"
+
+    @property
+    def _ending(self) -> str:
+        return f"; {self.divergence}" if self.divergence else ""
+
+    @property
+    def divergence(self) -> str:
+        """Return where and what diverged, if that ended the run after its front was measured; empty otherwise."""
+        return self._divergence
 
     @property
     def training_steps(self) -> int | None:
@@ -278,9 +292,11 @@ class Run:
         if row is None:
             assert preference is not None
             return self.best_row(preference, utility, normalized)
-        if not 0 <= row < len(self.front.points):
-            raise ValueError(f"row is {row}, but must lie between 0 and {len(self.front.points) - 1}")
-        return row
+        is_number = isinstance(row, int | np.integer) and not isinstance(row, bool)
+        if not is_number or not 0 <= row < len(self.front.points):
+            kind = "" if is_number else "be a whole number, and "
+            raise ValueError(f"row is {row!r:.100}, but must {kind}lie between 0 and {len(self.front.points) - 1}")
+        return int(row)
 
     @cached_property
     def _files(self) -> dict[int, PolicyReference]:
@@ -348,6 +364,9 @@ def load(
     path = Path(run_dir)
     config = read_config(path)
     if not (path / FRONT).exists():
+        divergence = divergence_of(path)
+        if divergence:
+            raise ValueError(f"run {path} has no front, because it ended before its first evaluation: {divergence}")
         resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
         if has_evaluation(path):
             raise ValueError(f"run {path} has lost its {FRONT}: {resume} writes it again")
@@ -362,6 +381,21 @@ def load(
     run = Run(path, config, front, record, experiment.env, trust=True)  # the user has named everything to train it
     run._experiment = experiment
     return run
+
+
+def refuse_diverged_run(run_dir: Path) -> None:
+    """Check that a run has not diverged: resuming it would lead there again.
+
+    Raises:
+        ValueError: it has.
+    """
+    divergence = divergence_of(run_dir)
+    if divergence:
+        again = spoken("morl train with --overwrite", "morl.train with overwrite=True")
+        raise ValueError(
+            f"run {run_dir} cannot be resumed, because {divergence}, and the same steps would lead there again:"
+            f" {again} and a smaller learning rate replaces it"
+        )
 
 
 def trusted_env(run_dir: Path, named: str, given: EnvBuilder | None, trust: bool) -> EnvBuilder:

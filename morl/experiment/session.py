@@ -4,9 +4,11 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from morl.experiment.checkpointing import Checkpointing
 from morl.experiment.components import Experiment, backend_of
@@ -20,8 +22,11 @@ from morl.experiment.reporting import Reporter
 from morl.experiment.settings import hyper_parameters
 from morl.experiment.units import RewardUnits, UnitRewards
 from morl.protocols import Agent, Constrained, DescribesMetrics
-from morl.run_folder import COMMAND, CONFIG, RESUME_NOTE, SYSTEM, SystemRecord, json_text
+from morl.run_folder import COMMAND, CONFIG, DIVERGENCE, RESUME_NOTE, SYSTEM, SystemRecord, json_text
 from morl.version import VERSION, source_commit
+
+if TYPE_CHECKING:
+    from morl.experiment.divergence import Diverged
 
 PACKAGES = ("gymnasium", "mo-gymnasium", "mujoco", "numpy", "numba", "torch", "stable-baselines3")
 """Whose versions system.json names."""
@@ -107,6 +112,21 @@ class Session:
         """Let go of the run that this one replaces, if it does: called when there is a front."""
         if self._folder is not None:
             self._folder.commit()
+
+    def record_divergence(self, error: "Diverged") -> str:
+        """Write into the run folder that the agent has diverged; return what becomes of the folder.
+
+        Args:
+            error: what diverged.
+        """
+        where = f"at step {self.agent.steps:,}"
+        if self.agent.steps == 0 and self.agent.pretraining_steps > 0:
+            where = f"at step {self.agent.pretraining_steps:,} of pre-training"
+        with suppress(OSError):  # the disk may be full; the error is raised in any case
+            write_text(self.run_dir / DIVERGENCE, f"learning has diverged {where}: {error.finding}\n")
+        if self._folder is not None and self._folder.replaces:  # and is withdrawn
+            return f"{self.run_dir} holds the run that it held before"
+        return f"{self.run_dir} keeps what was recorded, and cannot be resumed"
 
     def close(self) -> None:
         """Close files and environments."""

@@ -400,7 +400,9 @@ def _options_alone(table: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def to_toml(settings: Settings[Any], agent_name: str, env: str, preset: str | None = None) -> str:
-    """Return the resolved settings as TOML; `None` is spelled by leaving the key out.
+    """Return the resolved settings as TOML; `None` is spelled by a comment in place of the key.
+
+    So a file tells a setting that was None from one that the version which wrote it did not have.
 
     Args:
         settings: the settings.
@@ -415,7 +417,7 @@ def to_toml(settings: Settings[Any], agent_name: str, env: str, preset: str | No
     sections = {name: entries.pop(name) for name in ("env_options", "agent")}
     chosen = {} if preset is None else {"preset": preset}
     sections["agent"] = chosen | sections["agent"]
-    return write_table({"agent_name": agent_name, "env": env} | entries | sections)
+    return write_table({"agent_name": agent_name, "env": env} | entries | sections, with_unset=True)
 
 
 def hyper_parameters(settings: Settings[Any], agent_name: str, env: str) -> dict[str, bool | int | float | str]:

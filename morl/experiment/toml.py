@@ -11,6 +11,10 @@ import numpy as np
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 
+UNSET = "not set"
+_SECTION = re.compile(r"\[([A-Za-z0-9_-]+)\]")
+_UNSET_LINE = re.compile(rf"# ([A-Za-z0-9_-]+): {UNSET}")
+
 Table = Mapping[str, object]
 
 
@@ -26,18 +30,48 @@ def read_table(file: Path) -> dict[str, object]:
         raise ValueError(f"config is {str(file)!r}, but it cannot be read as TOML: {error}") from error
 
 
-def write_table(table: Table) -> str:
+def write_table(table: Table, with_unset: bool = False) -> str:
     """Return a table as TOML: plain entries first, then its tables as sections; entries that are None are left out.
+
+    Args:
+        table: the entries.
+        with_unset: name the entries that are None in comments, which `unset_names` finds.
 
     Raises:
         ValueError: a value or text cannot be written as TOML.
     """
-    lines = [entry_line(key, value) for key, value in table.items() if not isinstance(value, Mapping | None)]
+    lines = _lines({key: value for key, value in table.items() if not isinstance(value, Mapping)}, with_unset)
     for name, section in table.items():
         if isinstance(section, Mapping) and section:
-            lines += ["", f"[{toml_key(name)}]"]
-            lines += [entry_line(key, value) for key, value in section.items() if value is not None]
+            lines += ["", f"[{toml_key(name)}]", *_lines(section, with_unset)]
     return "\n".join(lines) + "\n"
+
+
+def _lines(entries: Table, with_unset: bool) -> list[str]:
+    """Return entries as lines of TOML, those that are None first, as comments, or left out.
+
+    The last line is an entry, so that a file that was cut off is no whole one.
+    """
+    unset = [f"# {toml_key(key)}: {UNSET}" for key, value in entries.items() if value is None and with_unset]
+    return unset + [entry_line(key, value) for key, value in entries.items() if value is not None]
+
+
+def unset_names(text: str) -> set[str]:
+    """Return the entries that a TOML text names as None in its comments: "discount", or "agent.utility_loss".
+
+    Texts of versions that wrote no such comments name none.
+
+    Args:
+        text: what `write_table` wrote with `with_unset`.
+    """
+    names = set()
+    section = ""
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if header := _SECTION.fullmatch(line):
+            section = f"{header[1]}."
+        elif comment := _UNSET_LINE.fullmatch(line):
+            names.add(section + comment[1])
+    return names
 
 
 def entry_line(key: str, value: object) -> str:

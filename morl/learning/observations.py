@@ -326,22 +326,46 @@ def _joined(parts: Mapping[Any, tuple[Encoder, int]]) -> tuple[Encoder, int]:
     return encode, sum(width for _, width in parts.values())
 
 
-def as_arrays(values: Observations) -> Observations:
+def as_arrays(values: Observations, path: str) -> Observations:
     """Return numbers that a user gives with arrays in place of tensors, wherever these are and whatever gradient.
 
     Args:
         values: anything; mappings, tuples and lists are looked into.
+        path: how messages name the values.
+
+    Raises:
+        ValueError: a tensor has no array, such as a sparse one, or one of the device meta.
     """
     if isinstance(values, torch.Tensor):
-        tensor = values.detach().cpu()
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return _tensor_array(values, path)
     if isinstance(values, Mapping):
-        return {key: as_arrays(value) for key, value in values.items()}
+        return {key: as_arrays(value, f"{path}[{key!r}]") for key, value in values.items()}
     if isinstance(values, tuple):
-        return tuple(as_arrays(value) for value in values)
+        return tuple(as_arrays(value, f"{path}[{index}]") for index, value in enumerate(values))
     if isinstance(values, list):
-        return [as_arrays(value) for value in values]
+        return [as_arrays(value, f"{path}[{index}]") for index, value in enumerate(values)]
     return values
+
+
+def _tensor_array(values: torch.Tensor, path: str) -> NDArray[Any]:
+    """Return a user's tensor as an array; arguments and errors as for `as_arrays`."""
+    if values.is_meta:
+        raise ValueError(f"{path} is a tensor of the device meta, which holds no numbers: give a tensor with numbers")
+    if values.layout is not torch.strided:
+        raise ValueError(f"{path} is a sparse tensor ({values.layout}), but must be a dense one: {path}.to_dense()")
+    try:
+        tensor = values.detach().cpu().resolve_conj().resolve_neg()
+        numpy_has_none = tensor.is_floating_point() and tensor.dtype not in (
+            torch.float16,
+            torch.float32,
+            torch.float64,
+        )
+        array: NDArray[Any] = (tensor.float() if numpy_has_none else tensor).numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        kind = type(values).__name__
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is a tensor of type {kind} that gives no array: {reason:.200}") from error
+    return array
 
 
 def batch_size(space: gymnasium.Space[Any], observation: Observations, path: str = "observation") -> int | None:
@@ -382,7 +406,8 @@ def _leaf_batch_size(space: gymnasium.Space[Any], value: Observations, path: str
     batched = array.shape[1:] == expected and array.ndim == len(expected) + 1
     if array.shape != expected and not batched:
         raise ValueError(f"{path} has shape {array.shape}, but must be {expected}, or a batch (n, ...) of that shape")
-    if array.dtype.kind == "f" and not (np.abs(array) <= LARGEST).all():
+    wide = array.astype(np.float32) if array.dtype == np.float16 else array  # float16 does not hold the limit
+    if array.dtype.kind == "f" and not (np.abs(wide) <= LARGEST).all():
         raise ValueError(f"{path} is {value!r:.100}, but must be finite numbers in float32, in which networks compute")
     limits = _integer_limits(space)
     if limits is not None:

@@ -36,7 +36,7 @@ def run_study(args: Sequence[str]) -> None:
             flag = f"--{name.replace('_', '-')}"
             belongs = "morl study table FILE" if name in OF_TABLES else "morl study FILE"
             raise ValueError(f"{flag} has no effect here: it belongs to {belongs}")
-    planned = read_study(file, chosen.folder)
+    planned = read_study(file, chosen.folder, refuse_others=what == "train")
     if what == "status":
         show(study_status(planned))
     elif what == "table":
@@ -49,7 +49,7 @@ def run_study(args: Sequence[str]) -> None:
             markdown=chosen.markdown,
             plot=chosen.plot,
             fronts=chosen.fronts,
-            planned=planned.to_json(),
+            planned=planned,
         )
     elif chosen.slurm is not None:
         from morl.studies.slurm import write_script

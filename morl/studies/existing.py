@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from morl.board.files import divergence_of
 from morl.experiment import checkpoint
+from morl.experiment.toml import unset_names
 from morl.experiment.training import experiment_of_table
-from morl.run_folder import CONFIG, FRONT, parse_config, parse_front
+from morl.run_folder import CONFIG, FAILURE, FRONT, parse_config, parse_front
 
 if TYPE_CHECKING:
     from morl.studies.values import Table
@@ -39,31 +41,36 @@ class Wanted(Protocol):
         ...
 
 
-def check_existing(runs: Sequence[Wanted]) -> list[str]:
+class OtherRun(ValueError):
+    """A run folder holds another run than the study asks for: one with other settings, or with more steps."""
+
+
+def check_existing(runs: Sequence[Wanted], refuse: bool = True) -> list[str]:
     """Check that the runs that exist have the settings that the study asks for; return what a user should know of them.
 
-    A run whose config.toml is damaged fails alone, when it is trained.
+    A run whose folder is damaged fails alone, when it is trained.
+
+    Args:
+        runs: all runs of the study.
+        refuse: raise where a run is another than the study asks for; else it is passed over, for readers of the study.
 
     Raises:
-        ValueError: one has other settings, or more steps.
+        OtherRun: one has other settings, or more steps.
     """
     again = []
     unrecorded: dict[str, list[str]] = {}
     for run in runs:
         try:
-            found = found_config(run.run_dir, run.config)
-        except ValueError:
+            found = existing_config(run)
+        except OtherRun:
+            if refuse:
+                raise
+            continue
+        except (OSError, ValueError):
             continue
         if not found:
             continue
         missing = _unrecorded_settings(run)
-        _refuse_other_settings(run, _comparable(found), missing)
-        steps = found.get("total_steps")
-        if isinstance(steps, int) and steps > run.total_steps:
-            raise ValueError(
-                f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for"
-                f" {run.total_steps:,}: ask for as many, give the variant another name, or remove the folder"
-            )
         if missing:
             unrecorded.setdefault(", ".join(missing), []).append(run.name)
         if _begins_again(run):
@@ -81,6 +88,61 @@ def check_existing(runs: Sequence[Wanted]) -> list[str]:
     return notes
 
 
+def why_unusable(run: Wanted) -> str:
+    """Return why what a run folder holds is not the run that the study asks for; empty where it is, or is not begun."""
+    try:
+        existing_config(run)
+        published_steps(run.run_dir)
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+def why_ended(run_dir: Path) -> str:
+    """Return why a run ended before its last step, as its folder says; empty where nothing is known.
+
+    Args:
+        run_dir: the run folder.
+    """
+    try:
+        failure = (run_dir / FAILURE).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return divergence_of(run_dir)
+    return failure or "the run has failed"
+
+
+def unset_settings(run_dir: Path) -> set[str]:
+    """Return the settings that the config.toml of a run names as None.
+
+    Args:
+        run_dir: the run folder.
+    """
+    try:
+        return unset_names((run_dir / CONFIG).read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return set()
+
+
+def existing_config(run: Wanted) -> dict[str, object]:
+    """Return the config.toml of a run that exists as this version of morl writes it; empty where there is none.
+
+    Raises:
+        OtherRun: it has other settings than the study asks for, or more steps.
+        ValueError: it is damaged, or does not fit this version of morl.
+    """
+    found = found_config(run.run_dir, run.config)
+    if not found:
+        return found
+    _refuse_other_settings(run, _comparable(found), _unrecorded_settings(run))
+    steps = found.get("total_steps")
+    if isinstance(steps, int) and steps > run.total_steps:
+        raise OtherRun(
+            f"run folder {run.run_dir} was trained for {steps:,} steps, and the study asks for"
+            f" {run.total_steps:,}: ask for as many, give the variant another name, or remove the folder"
+        )
+    return found
+
+
 def _refuse_other_settings(run: Wanted, found: Mapping[str, object], missing: Sequence[str]) -> None:
     """Check that a run was trained with the settings that the study asks for.
 
@@ -90,7 +152,7 @@ def _refuse_other_settings(run: Wanted, found: Mapping[str, object], missing: Se
         missing: settings that its config.toml does not record; in `found` they are at their defaults.
 
     Raises:
-        ValueError: names the first setting that differs.
+        OtherRun: names the first setting that differs.
     """
     planned = _comparable(parse_config(run.config.encode()))
     different = sorted(name for name in found.keys() | planned.keys() if found.get(name) != planned.get(name))
@@ -98,11 +160,11 @@ def _refuse_other_settings(run: Wanted, found: Mapping[str, object], missing: Se
         return
     name = different[0]
     if name in missing:
-        raise ValueError(
+        raise OtherRun(
             f"run folder {run.run_dir} does not record {name} in its config.toml, so that it counts as trained with the"
             " default, and the study asks for another value: remove the folder to train its run again"
         )
-    raise ValueError(
+    raise OtherRun(
         f"run folder {run.run_dir} was trained with {name} = {found.get(name, 'none')!r}, and the study asks for"
         f" {planned.get(name, 'none')!r}: set what it was trained with in the study, give the variant another name to"
         " train both, or remove the folder"
@@ -115,9 +177,17 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _unrecorded_settings(run: Wanted) -> list[str]:
-    """Return the settings of the study that the config.toml of a run that exists does not say."""
-    recorded = parse_config((run.run_dir / CONFIG).read_bytes())
-    return sorted(_comparable(parse_config(run.config.encode())).keys() - _comparable(recorded).keys())
+    """Return the settings of the study that the config.toml of a run that exists does not say.
+
+    One that is None in the study is known to be missing where the file says which ones were None.
+    """
+    content = (run.run_dir / CONFIG).read_bytes()
+    recorded = _comparable(parse_config(content)).keys()
+    unset = unset_names(content.decode("utf-8-sig"))
+    asked = set(_comparable(parse_config(run.config.encode())))
+    if unset:
+        asked |= unset_names(run.config) - set(FREE_SETTINGS)
+    return sorted(asked - recorded - unset)
 
 
 def _begins_again(run: Wanted) -> bool:
@@ -158,6 +228,10 @@ def found_config(run_dir: Path, planned: str) -> dict[str, object]:
         content = file.read_bytes()
         found = parse_config(content)
     except (FileNotFoundError, NotADirectoryError):
+        if (run_dir / FRONT).exists():
+            raise ValueError(
+                f"{file} is missing, so that nobody knows what the run was trained with: {remedy}"
+            ) from None
         return {}
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}: {remedy}") from error

@@ -173,22 +173,25 @@ class Study:
         }
 
 
-def read_study(source: "str | Path | Table | Study", folder: str | Path = STUDIES) -> Study:
+def read_study(source: "str | Path | Table | Study", folder: str | Path = STUDIES, refuse_others: bool = True) -> Study:
     """Return a study, checked whole; nothing is written.
 
     Args:
         source: the path of a study.toml, or what such a file holds.
         folder: where studies lie; the runs of this one go to <folder>/<name>/<variant>/<env>/seed-<seed>.
+        refuse_others: refuse a study whose run folders hold other runs than it asks for; False to look at the study:
+            status and tables name such runs instead.
 
     Raises:
         ValueError: something is wrong with the study, in one sentence.
     """
     if isinstance(source, Study):
+        check_existing(source.runs, refuse_others)
         return source
     place = folder_value(folder)
     if isinstance(source, Mapping):
         with file_style():
-            return _Planner(source, place, None).study()
+            return _Planner(source, place, None).study(refuse_others)
     if not isinstance(source, str | Path):
         raise ValueError(f"study is {source!r:.100}, but must be the path of a study.toml, or what such a file holds")
     file = Path(source)
@@ -198,7 +201,7 @@ def read_study(source: "str | Path | Table | Study", folder: str | Path = STUDIE
         raise ValueError(f"study is {str(file)!r}, but it cannot be read as TOML: {error}") from error
     try:
         with file_style():
-            return _Planner(table, place, file).study()
+            return _Planner(table, place, file).study(refuse_others)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -262,8 +265,11 @@ class _Planner:
         self._variants = self._read_variants()
         self._notes: list[str] = []
 
-    def study(self) -> Study:
+    def study(self, refuse_others: bool) -> Study:
         """Return the study.
+
+        Args:
+            refuse_others: as for `read_study`.
 
         Raises:
             ValueError: something is wrong with it, in one sentence.
@@ -280,7 +286,7 @@ class _Planner:
                 runs[run.run_dir] = run
         if not runs:
             raise ValueError("the study has no runs: give agents and envs, or rows of [[extra]]")
-        found = check_existing(tuple(runs.values()))
+        found = check_existing(tuple(runs.values()), refuse_others)
         return Study(
             name=self._name,
             folder=self._folder,

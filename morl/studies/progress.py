@@ -136,7 +136,7 @@ def step_seconds(planned: "Study") -> dict[tuple[str, str], float]:
     for run in planned.runs:
         if (run.variant, run.env) in found:
             continue
-        with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+        with suppress(OSError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
             counts = json.loads((run.run_dir / FRONT).read_bytes())
             found[run.variant, run.env] = float(counts["wall_seconds"]) / int(counts["training_steps"])
     return found

@@ -17,7 +17,8 @@ from morl.board.folds import best_of
 from morl.board.library import Library, key_of, problem_of
 from morl.experiment.front import delivered_utility, evaluation_preferences, indicators_of
 from morl.protocols import FloatArray
-from morl.run_folder import FAILURE, SYSTEM
+from morl.run_folder import SYSTEM
+from morl.studies.existing import unset_settings, why_ended, why_unusable
 from morl.studies.indicators import (
     INDICATORS,
     FinishedRun,
@@ -32,20 +33,22 @@ from morl.studies.plan import FORMAT, STUDY
 if TYPE_CHECKING:
     from morl.board.folder import RunFolder
     from morl.board.records import ReportedFront
+    from morl.studies.plan import Study
 
 
-def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> StudyResults:
+def read_results(study_json: Path, planned: "Study | None" = None) -> StudyResults:
     """Return the results of a study.
 
     Args:
         study_json: its study.json, beside the folders of its runs.
-        planned: the study as its file has it now, as `Study.to_json` returns it: its runs are those of the results,
-            and a note says how study.json differs. Default: the runs that study.json lists.
+        planned: the study as its file has it now: its runs are those of the results, but for folders that hold other
+            runs, and a note says how study.json differs. Default: the runs that study.json lists.
 
     Raises:
         ValueError: study.json is missing or damaged, or of another format, and `planned` is not given.
     """
-    record = _read_record(study_json) if planned is None else planned
+    record: Mapping[str, Any] = _read_record(study_json) if planned is None else planned.to_json()
+    unusable = {} if planned is None else {run.run_dir: why_unusable(run) for run in planned.runs}
     given = [_listed(entry, study_json.parent) for entry in record["runs"]]
     listed = tuple(_grouped(given))
     library = Library(runs={str(run.directory): run.directory for run in listed})
@@ -53,7 +56,7 @@ def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> 
     groups: dict[tuple[str, str], list[ListedRun]] = {}
     unfinished: dict[ListedRun, str] = {}
     for run in listed:
-        reason = _why_not(library, run)
+        reason = _why_not(library, run, unusable.get(run.directory, ""))
         if reason:
             unfinished[run] = reason
         else:
@@ -72,26 +75,31 @@ def read_results(study_json: Path, planned: Mapping[str, Any] | None = None) -> 
         listed=listed,
         unfinished=unfinished,
         notes=(
-            *(() if planned is None else _differences(study_json, planned)),
+            *(() if planned is None else _differences(study_json, record)),
             *_unrecorded_settings(library, [run for runs in groups.values() for run in runs]),
         ),
     )
 
 
 def _unrecorded_settings(library: Library, runs: Sequence[ListedRun]) -> Iterator[str]:
-    """Yield which runs do not say a setting that other runs of their variant and environment say in config.toml."""
-    cells: dict[tuple[str, str], dict[ListedRun, set[str]]] = {}
+    """Yield which runs do not say a setting that other runs of their variant and environment say in config.toml.
+
+    A run that says which of its settings were None names them all; an older one says nothing of such settings.
+    """
+    cells: dict[tuple[str, str], list[tuple[set[str], set[str]]]] = {}
     for run in runs:
         config = library.folders[str(run.directory)].config
         if config is not None:
-            cells.setdefault((run.variant, run.env), {})[run] = set(config)
-    for (variant, env), settings in cells.items():
-        known = {name for own in settings.values() for name in own}
-        missing = {name for own in settings.values() for name in known - own}
+            cells.setdefault((run.variant, run.env), []).append((set(config), unset_settings(run.directory)))
+    for (variant, env), named in cells.items():
+        known = {name for own, _ in named for name in own}
+        with_none = known | {name for _, unset in named for name in unset}
+        lacking = [(with_none if unset else known) - own - unset for own, unset in named]
+        missing = {name for of_run in lacking for name in of_run}
         if missing:
-            count = sum(own != known for own in settings.values())
+            count = sum(map(bool, lacking))
             yield (
-                f"{count} of {len(settings)} runs of {variant} on {env} were made before there was a setting"
+                f"{count} of {len(named)} runs of {variant} on {env} were made before there was a setting"
                 f" {', '.join(sorted(missing))}, which the others have: they may have done something else"
             )
 
@@ -154,17 +162,28 @@ def _grouped(runs: Sequence[ListedRun]) -> Iterator[ListedRun]:
         yield run._replace(variant=f"{run.variant}, {run.total_steps:,} steps") if other else run
 
 
-def _why_not(library: Library, run: ListedRun) -> str:
-    """Return why a run is not in the results; empty if it is finished."""
+def _why_not(library: Library, run: ListedRun, unusable: str) -> str:
+    """Return why a run is not in the results; empty if it is finished.
+
+    Args:
+        library: has the run.
+        run: as study.json lists it.
+        unusable: why its folder does not hold the run that the study asks for; empty if it does.
+    """
     folder = library.folders[str(run.directory)]
     if not run.directory.is_dir():
         return "not run"
+    damage = unusable or folder.front_damage
+    if damage:
+        return f"failed: {damage}"
+    ended = why_ended(run.directory)
     if folder.reported is None or not folder.loadable:
-        failure = run.directory / FAILURE
-        return f"failed: {failure.read_text(errors='replace').strip()}" if failure.is_file() else "no front yet"
+        return f"failed: {ended}" if ended else "no front yet"
     total = run.total_steps or (folder.config or {}).get("total_steps")
     steps = folder.reported.counts.get("training_steps", 0.0)
     if not isinstance(total, int) or steps < total:
+        if ended:
+            return f"failed: {ended}"
         return f"{steps:,.0f} of {total:,} steps" if isinstance(total, int) else "its total steps are not known"
     return ""
 
@@ -232,7 +251,7 @@ def _problem(library: Library, label: str, runs: Sequence[ListedRun]) -> Problem
 def _system(file: Path) -> Mapping[str, object]:
     try:
         found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, Mapping) else {}
 

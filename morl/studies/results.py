@@ -119,7 +119,7 @@ def write_page(file: Path, folder: Path, pages: Path) -> str:
     page = pages / f"{file.stem}.md"
     try:
         planned = read_study(file, folder)
-        results = read_results(planned.folder / STUDY, planned.to_json())
+        results = read_results(planned.folder / STUDY, planned)
         text = page_of(results, file)
     except ValueError as error:
         return f"{page}: not written, because {error}"

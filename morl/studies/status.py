@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from morl.experiment.ownership import is_owned
-from morl.run_folder import FAILURE, METRICS
-from morl.studies.existing import found_config, published_steps
+from morl.run_folder import METRICS
+from morl.studies.existing import published_steps, why_ended, why_unusable
 from morl.tables import Column, ShownTable, number
 
 if TYPE_CHECKING:
@@ -121,19 +121,15 @@ def study_status(study: "Study", running: Collection[Path] = ()) -> StudyStatus:
 
 def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:
     """Return where a run is; arguments as for `study_status`."""
-    try:
-        found_config(run.run_dir, run.config)
-        published = published_steps(run.run_dir)
-    except (OSError, ValueError) as error:
-        return RunStatus(run=run, state="failed", sentence=str(error))
+    reason = why_unusable(run)
+    if reason:
+        return RunStatus(run=run, state="failed", sentence=reason)
+    published = published_steps(run.run_dir)
     if published >= run.total_steps:
         return RunStatus(run=run, state="done", step=published)
     step, speed = newest_steps(run.run_dir)
-    state: State = "waiting"
-    sentence = ""
-    with suppress(OSError):
-        sentence = (run.run_dir / FAILURE).read_text(encoding="utf-8").strip()
-        state = "failed"
+    sentence = why_ended(run.run_dir)
+    state: State = "failed" if sentence else "waiting"
     if run.run_dir.absolute() in running or is_owned(run.run_dir):
         return RunStatus(run=run, state="running", step=step, steps_per_second=speed)
     return RunStatus(run=run, state=state, step=max(step, published), sentence=sentence)
@@ -147,9 +143,11 @@ def newest_steps(run_dir: Path) -> tuple[int, float]:
     """
     found = [(0, math.nan)]
     for line in _last_lines(run_dir / METRICS):
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
+        with suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             entries = json.loads(line)
-            found.append((int(entries["training_steps"]), float(entries["wall_seconds"])))
+            seconds = float(entries["wall_seconds"])
+            if math.isfinite(seconds):
+                found.append((int(entries["training_steps"]), seconds))
     step, now = found[-1]
     first, before = found[1] if len(found) > 1 else found[0]
     if now > before and step > first:

@@ -162,7 +162,7 @@ class RunningStudy:
         """
         from morl.studies import tables
 
-        return tables.table(self.planned.folder / STUDY, self.planned.to_json())
+        return tables.table(self.planned.folder / STUDY, self.planned)
 
     def stop(self) -> None:
         """Stop all runs, saved, and return at once; called again, do not wait for them to be saved."""

@@ -24,6 +24,8 @@ from morl.tables import Column, ShownTable, number, stdout_console
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
+    from morl.studies.plan import Study
+
 MOST_PAIRS = 5
 """Up to so many variants are compared in all pairs; more, each with the first one."""
 TITLES: Mapping[Indicator, str] = {"hypervolume": "hypervolume", "expected_utility": "expected utility"}
@@ -56,8 +58,9 @@ EQUAL_SECONDS = Comparison(
 AGGREGATE = Comparison(
     "aggregate",
     "all environments together",
-    "interquartile mean over all runs (95 % stratified bootstrap interval); optimality gap: by how much the shares fall"
-    " short of 1 on average",
+    "interquartile mean over the runs of all environments together, where each run counts alike (95 % stratified"
+    " bootstrap interval); optimality gap: by how much the share of hypervolume falls short of 1 on average, where each"
+    " environment counts alike, however many runs it has, and a share above 1 counts as 1",
 )
 IMPROVEMENT = Comparison(
     "improvement",
@@ -143,7 +146,7 @@ def show(
     markdown: bool = False,
     plot: Path | None = None,
     fronts: Path | None = None,
-    planned: Mapping[str, object] | None = None,
+    planned: "Study | None" = None,
 ) -> None:
     """Print the tables of a study; with `plot` and `fronts`, also write pictures.
 
@@ -154,7 +157,7 @@ def show(
         markdown: print Markdown.
         plot: a picture of its curves, .png, .pdf or .svg.
         fronts: a picture of the attainment surfaces of its fronts.
-        planned: the study as its file has it now, as `Study.to_json` returns it; default: what study.json lists.
+        planned: the study as its file has it now; default: what study.json lists.
 
     Raises:
         ValueError: study.json is missing or damaged, no run is finished, or more than one form is asked for.
@@ -173,7 +176,7 @@ def show(
         stdout_console().print(tables)
 
 
-def table(study_json: Path, planned: Mapping[str, object] | None = None) -> StudyTables:
+def table(study_json: Path, planned: "Study | None" = None) -> StudyTables:
     """Return the tables of a study; rich prints them, notebooks show them.
 
     Args:

@@ -24,8 +24,10 @@ from morl.agents.morl_d.config import Config
 from morl.agents.morl_d.solvers.sb3_arguments import find_algorithm
 from morl.agents.morl_d.solvers.sb3_observations import Presentation
 from morl.agents.morl_d.solvers.sb3_policies import acting_network
+from morl.experiment.divergence import refuse_diverged_parameters
 from morl.experiment.settings import resolve_sources
 from morl.learning.observations import observation_encoder
+from morl.protocols import ReturnsParameters
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -251,3 +253,30 @@ def test_algorithms_of_sb3_contrib_are_found_where_it_is_installed(monkeypatch: 
     )
     with pytest.raises(ValueError, match=reason):
         find_algorithm("TQC")
+
+
+@pytest.mark.parametrize(("solver", "env", "settings"), ALGORITHMS)
+def test_every_parameter_of_a_model_is_checked_for_divergence(solver: str, env: str, settings: Any) -> None:
+    agent = build(env, solver=solver, **settings)
+    assert isinstance(agent, ReturnsParameters)
+    refuse_diverged_parameters(agent)
+    last = agent.solver.models[-1]
+    named = [*last.policy.named_parameters()]
+    named += [(name, getattr(last, name)) for name in ("log_ent_coef",) if hasattr(last, name)]
+    assert len(named) > 3
+    for _, parameter in named:
+        before = parameter.detach().clone()
+        parameter.data.view(-1)[-1] = float("nan")
+        with pytest.raises(ValueError, match="parameters are no longer finite: learning has diverged"):
+            refuse_diverged_parameters(agent)
+        parameter.data.copy_(before)
+    refuse_diverged_parameters(agent)
+
+
+@pytest.mark.parametrize(("solver", "env", "settings"), ALGORITHMS)
+def test_learning_that_diverges_ends_with_one_sentence(solver: str, env: str, settings: Any, tmp_path: Path) -> None:
+    config = toys.TINY_MORLD | {"solver": solver, "actor_learning_rate": 1e30} | settings
+    schedule = toys.SCHEDULE | {"num_envs": 4}
+    with pytest.raises(ValueError, match=r"^the agent's (actions|parameters) .*: learning has diverged"):
+        morl.train("morl-d", env, total_steps=600, run_dir=tmp_path / "run", config=config, **schedule)
+    assert "learning has diverged at step" in (tmp_path / "run" / "divergence.txt").read_text()

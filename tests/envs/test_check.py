@@ -14,7 +14,10 @@ from morl.envs import ContractViolation, check_env, make, register, specs
 from morl.envs.backends.kernels import KernelVectorEnv
 
 USERS = "registered by the user"  # by other tests in the same process
-MINE, TURN, ACCELERATE, BRAKE = 0, 1, 3, 4
+MINE = 0
+TURN = 1
+ACCELERATE = 3
+BRAKE = 4
 """Actions of minecart."""
 CHEAP = [
     name

@@ -188,9 +188,43 @@ def test_calls_reach_the_environments(build):
 def test_workers_leave_control_c_to_the_parent(build):
     envs = build(Stroll, 2, seed=0)
     envs.reset()
-    for process in envs.processes:
-        os.kill(process.pid, signal.SIGINT)
-    assert envs.step(np.zeros((2, 2), np.float32))[1].shape == (2, 2)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        for process in envs.processes:
+            os.kill(process.pid, number)
+        assert envs.step(np.zeros((2, 2), np.float32))[1].shape == (2, 2)
+
+
+GROUP = """
+import os, signal, sys
+from multiprocessing.process import BaseProcess
+from slow_toys import Stroll
+from morl.envs import make_vec
+
+if __name__ == "__main__":
+    got = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: got.append(number))
+    start = BaseProcess.start
+    def started(process):  # while they are imported, before the first line of ours runs there
+        start(process)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.killpg(0, number)
+    BaseProcess.start = started
+    envs = make_vec(Stroll, 2, seed=0, backend="processes")
+    envs.reset()
+    print(envs.step(envs.action_space.sample())[1].shape, sorted(set(got)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs process groups")
+def test_workers_survive_signals_of_the_group_while_they_start(tmp_path):
+    """And a program that forgets its environments ends at once, although workers do nothing at SIGTERM."""
+    script = tmp_path / "script.py"
+    script.write_text(GROUP)
+    began = time.monotonic()
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, start_new_session=True)
+    assert (run.returncode, run.stdout) == (0, "(2, 2) [2, 15]\n"), run.stderr
+    assert time.monotonic() - began < 29
 
 
 def test_a_forgotten_environment_takes_its_workers_along():

@@ -1,6 +1,7 @@
 """Checkpoints: resuming equals never having stopped, bit for bit; what is damaged or foreign is refused in one line."""
 
 import errno
+import hashlib
 import json
 import os
 import pickle
@@ -232,19 +233,64 @@ def empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
+def unreadable(folder: Path) -> None:
+    """Replace a state by text, with its right hash."""
+    (folder / "agent.pt").write_bytes(b"no state")
+    sha256 = hashlib.sha256(b"no state").hexdigest()
+    hashes = json.loads((folder / "manifest.json").read_text())["hashes"]
+    edit_manifest(folder, hashes=hashes | {"agent.pt": sha256})
+
+
 DAMAGES = {
-    "bit flip in agent": lambda folder: flip_bit(folder / "agent.pt"),
-    "bit flip in environment": lambda folder: flip_bit(folder / "environment.pt", 0.9),
-    "truncated": lambda folder: truncate(folder / "counters.pt"),
-    "empty": lambda folder: empty(folder / "agent.pt"),
-    "missing file": lambda folder: (folder / "agent.pt").unlink(),
-    "missing manifest": lambda folder: (folder / "manifest.json").unlink(),
-    "half a manifest": lambda folder: truncate(folder / "manifest.json"),
-    "manifest of binary": lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe\x00"),
-    "manifest that is a list": lambda folder: (folder / "manifest.json").write_text("[]"),
-    "manifest without files": lambda folder: edit_manifest(folder, hashes={}),
-    "manifest with a list of files": lambda folder: edit_manifest(folder, hashes=["agent.pt"]),
+    "bit flip in agent": (lambda folder: flip_bit(folder / "agent.pt"), "its agent.pt does not match its hash"),
+    "bit flip in environment": (
+        lambda folder: flip_bit(folder / "environment.pt", 0.9),
+        "its environment.pt does not match its hash",
+    ),
+    "truncated": (lambda folder: truncate(folder / "counters.pt"), "its counters.pt does not match its hash"),
+    "empty": (lambda folder: empty(folder / "agent.pt"), "its agent.pt is empty"),
+    "empty counters": (lambda folder: empty(folder / "counters.pt"), "its counters.pt is empty"),
+    "missing file": (lambda folder: (folder / "agent.pt").unlink(), "it lacks its agent.pt"),
+    "missing counters": (lambda folder: (folder / "counters.pt").unlink(), "it lacks its counters.pt"),
+    "missing environment": (lambda folder: (folder / "environment.pt").unlink(), "it lacks its environment.pt"),
+    "a folder": (
+        lambda folder: ((folder / "agent.pt").unlink(), (folder / "agent.pt").mkdir()),
+        "its agent.pt does not match its hash",
+    ),
+    "a state that is none": (unreadable, "agent.pt is missing or damaged"),
+    "missing manifest": (lambda folder: (folder / "manifest.json").unlink(), "it lacks its manifest.json"),
+    "half a manifest": (lambda folder: truncate(folder / "manifest.json"), "its manifest.json cannot be read"),
+    "manifest of binary": (
+        lambda folder: (folder / "manifest.json").write_bytes(b"\xff\xfe\x00"),
+        "its manifest.json cannot be read",
+    ),
+    "manifest that is a list": (
+        lambda folder: (folder / "manifest.json").write_text("[]"),
+        "its manifest.json cannot be read",
+    ),
+    "manifest without files": (
+        lambda folder: edit_manifest(folder, hashes={}),
+        "its manifest.json names no counters.pt",
+    ),
+    "manifest without the agent": (
+        lambda folder: edit_manifest(folder, hashes={name: digest(folder / name) for name in ("counters.pt",)}),
+        "its manifest.json names no agent.pt, environment.pt",
+    ),
+    "manifest with a file outside": (
+        lambda folder: edit_manifest(
+            folder, hashes={"counters.pt": digest(folder / "counters.pt"), "../../front.json": "0"}
+        ),
+        "its manifest.json names a file outside it, '../../front.json'",
+    ),
+    "manifest with a list of files": (
+        lambda folder: edit_manifest(folder, hashes=["agent.pt"]),
+        "its manifest.json cannot be read",
+    ),
 }
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def edit_manifest(folder: Path, **changes: Any) -> None:
@@ -256,14 +302,16 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
 def test_a_damaged_checkpoint_is_refused(damage: str, copy: Path, morl_cli: Any) -> None:
     newest = checkpoint.newest(copy)
     assert newest is not None
-    DAMAGES[damage](newest)
+    make, fault = DAMAGES[damage]
+    make(newest)
     before = contents(copy)
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match=r"there is no other one: train the run again$"):
         morl.resume(copy, 200)
     code, _, complaint = morl_cli("resume", copy, "--total-steps", 200)
     assert (code, complaint.count("\n")) == (2, 1)
-    assert "damaged" in complaint
-    assert str(newest) in complaint
+    assert complaint.startswith(f"morl: checkpoint {newest} is damaged: ")
+    assert fault in complaint
+    assert complaint.endswith("; there is no other one: train the run again\n")
     assert contents(copy) == before
 
 
@@ -272,6 +320,10 @@ def test_an_older_checkpoint_serves_when_the_damaged_one_is_deleted(whole: Path,
     morl.resume(tmp_path / "parts", 300)
     newest = checkpoint.newest(tmp_path / "parts")
     assert newest is not None
+    (newest / "agent.pt").unlink()
+    remedy = r"it lacks its agent\.pt; delete that folder to resume from step-000000000200 beside it$"
+    with pytest.raises(ValueError, match=f"^checkpoint {newest} is damaged: {remedy}"):
+        morl.resume(tmp_path / "parts", 400)
     shutil.rmtree(newest)
     morl.resume(tmp_path / "parts", 400)
     assert_same_run(whole, tmp_path / "parts")
@@ -292,7 +344,7 @@ def test_a_foreign_checkpoint_is_refused(what: str, copy: Path, tmp_path: Path, 
     shutil.rmtree(tmp_path / "other" / "checkpoints")
     shutil.copytree(copy / "checkpoints", tmp_path / "other" / "checkpoints")
     before = contents(tmp_path / "other")
-    with pytest.raises(ValueError, match="foreign"):
+    with pytest.raises(ValueError, match=r"foreign.*; there is no other one: train the run again$"):
         morl.resume(tmp_path / "other", 200)
     code, _, complaint = morl_cli("resume", tmp_path / "other", "--total-steps", 200)
     assert (code, complaint.count("\n")) == (2, 1)

@@ -120,6 +120,28 @@ def test_help_fits_the_terminal(width: str, args: list[str], morl_cli: Any, monk
     assert too_long == []
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        *([command] for command in SCHEMAS),
+        *(["train", agent] for agent in AGENTS),
+        ["train", "pd-morl", "toys:toy-continuous-walk-v0"],
+        ["train", "c-morl", "toys:toy-fork-v0"],
+        ["train", "morl-d", "toys:toy-fork-v0"],
+    ],
+    ids=" ".join,
+)
+def test_every_line_of_help_fits_into_80_columns(args: list[str], morl_cli: Any, monkeypatch: Any) -> None:
+    """Examples too, which are not wrapped: people copy them."""
+    monkeypatch.setenv("COLUMNS", "80")
+    code, shown, _ = morl_cli(*args, "--help")
+    assert code == 0
+    lines = shown.splitlines()
+    assert len(lines) > 5
+    assert [line for line in lines if len(line) > 80] == []
+
+
 def test_a_name_that_is_unknown_gets_help_too(morl_cli: Any) -> None:
     for args in (["pd-mrol"], ["pd-mrol", "toys:toy-fork-v0"]):
         code, _, complaint = morl_cli("train", *args, "--help")

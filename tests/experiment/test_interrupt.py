@@ -72,7 +72,7 @@ def assert_resumes_exactly(run: Path, whole: Path) -> None:
 def stop_and_wait(process: "subprocess.Popen[str]", number: signal.Signals) -> str:
     """Send a signal, and return what the process says; it has five seconds to end."""
     begin = time.monotonic()
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does: to all processes of the group
     _, said = process.communicate(timeout=120)
     assert time.monotonic() - begin < 5.0
     assert process.returncode == 128 + number, said

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import morl
 from morl.agents import find_agent
 from morl.experiment import layers
 from morl.experiment.settings import resolve_config, resolve_sources, to_toml
-from morl.experiment.toml import plain_value, read_table, write_table
+from morl.experiment.toml import plain_value, read_table, unset_names, write_table
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -138,6 +138,9 @@ def test_every_preset_is_settings(agent: str, env: str) -> None:
         found = resolve_sources(config_class, agent, "no-such-environment", [{"agent": {"preset": name}}])
         assert found.preset == name
         text = to_toml(found.settings, agent, env, name)
+        entries = asdict(found.settings)
+        unset = {key for key, value in entries.items() if value is None}
+        assert unset_names(text) == unset | {f"agent.{key}" for key, value in entries["agent"].items() if value is None}
         assert resolve_config(config_class, agent, tomllib.loads(text)) == found
 
 

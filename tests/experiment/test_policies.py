@@ -39,6 +39,34 @@ def test_a_utility_that_is_none_chooses_nothing(utility: Any, message: str, fork
             use([0.5, 0.5], utility=utility)
 
 
+@pytest.mark.parametrize(
+    ("preference", "sentence"),
+    [
+        (0.5, "preference is 0.5, but must have 2 weights, one each for"),
+        ("x", "preference is 'x', but must have 2 weights"),
+        ([], r"preference is \[\], but must have 2 weights"),
+        ([True, False], r"preference is \[True, False\], but must have 2 weights"),
+        ([np.nan, 1.0], r"preference is \[nan, 1.0\], but its weights must be >= 0"),
+        ([-1.0, 1.0], r"preference is \[-1.0, 1.0\], but its weights must be >= 0"),
+    ],
+)
+def test_a_preference_that_is_none_is_one_sentence(preference: Any, sentence: str, fork: Path) -> None:
+    run = morl.load(fork)
+    conditioned = run.policy([0.5, 0.5], conditioned=True)
+    for use in (run.policy, run.best_row, run.evaluate, run.front.weights, conditioned.conditioned_on):
+        with pytest.raises(ValueError, match=f"^{sentence}"):
+            use(preference)
+
+
+@pytest.mark.parametrize("row", ["x", 1.5, True, np.nan, -1, 99, [0]])
+def test_a_row_that_is_none_is_one_sentence(row: Any, fork: Path) -> None:
+    run = morl.load(fork)
+    for use in (run.policy, run.evaluate):
+        with pytest.raises(ValueError, match=r"^row is .*, but must (be a whole number, and )?lie between 0 and \d"):
+            use(row=row)
+    assert run.policy(row=np.int64(0)).predict(0)  # type: ignore[arg-type]
+
+
 def test_nobody_acts_on_what_is_no_number(members: Path) -> None:
     policy = morl.load(members).policy([0.5, 0.5])
     for observation in ([np.nan, 0.0], [[0.0, 0.0], [0.0, np.nan]]):

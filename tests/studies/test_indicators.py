@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from board_runs import add_evaluation, quarter_circle, write_run
-from study_runs import listed, write_record, write_study
+from study_runs import listed, planned_study, write_record, write_study
 
 import morl
 from morl.pareto import expected_utility, hypervolume, non_dominated
@@ -142,8 +142,8 @@ def test_runs_that_are_not_finished_are_left_out_with_a_reason(tmp_path: Path) -
 
 def test_the_runs_are_those_of_the_file_and_a_line_says_how_study_json_differs(tmp_path: Path) -> None:
     file = write_study(tmp_path / "s", {("a", "x-v0"): [5.0, 6.0, 7.0], ("b", "x-v0"): [8.0]})
-    planned = json.loads(file.read_text())
-    planned["runs"] = [*planned["runs"][:3], listed("a", "x-v0", 3, Path("a/x-v0/seed-3"))]
+    runs = [*json.loads(file.read_text())["runs"][:3], listed("a", "x-v0", 3, Path("a/x-v0/seed-3"))]
+    planned = planned_study(tmp_path / "s", runs)
     few = json.loads(file.read_text())
     few["runs"] = [few["runs"][0] | {"total_steps": 1_000}, few["runs"][3]]  # of a file with one seed and b
     file.write_text(json.dumps(few))
@@ -156,7 +156,7 @@ def test_the_runs_are_those_of_the_file_and_a_line_says_how_study_json_differs(t
         " (b/x-v0/seed-0); without runs of the file: 3 (a/x-v0/seed-1, ...); other steps: 1 (a/x-v0/seed-0))",
     )
     assert results.notes[0] in study_tables(results).tables[0].shown.notes
-    file.write_text(json.dumps(planned))
+    file.write_text(json.dumps(planned.to_json()))
     assert read_results(file, planned).notes == ()
     file.write_text("{")
     assert "study.json is damaged" in read_results(file, planned).notes[0]
@@ -173,6 +173,30 @@ def test_runs_without_a_setting_that_others_of_their_cell_have_are_said(tmp_path
     runs = [listed("a", "x-v0", seed, Path(f"seed-{seed}")) for seed in range(3)]
     assert read_results(write_record(root, runs)).notes == (
         "2 of 3 runs of a on x-v0 were made before there was a setting novel, which the others have: they may have done"
+        " something else",
+    )
+
+
+def test_runs_without_a_setting_that_is_none_in_others_are_said(tmp_path: Path) -> None:
+    """A run that names no setting as None was made by a version that did not write that down."""
+    root = tmp_path / "s"
+    comments = (
+        "# discount: not set\n# novel: not set\n",
+        "# discount: not set\nnovel = 1\n",
+        "# discount: not set\n",
+        "",
+    )
+    for seed, lines in enumerate(comments):
+        config = write_run(root / f"seed-{seed}", env="x-v0", seed=seed) / "config.toml"
+        config.write_text(config.read_text() + lines)
+    runs = [listed("a", "x-v0", seed, Path(f"seed-{seed}")) for seed in range(4)]
+    assert read_results(write_record(root, runs)).notes == (
+        "2 of 4 runs of a on x-v0 were made before there was a setting novel, which the others have: they may have done"
+        " something else",
+    )
+    del runs[1]
+    assert read_results(write_record(root, runs)).notes == (
+        "1 of 3 runs of a on x-v0 were made before there was a setting novel, which the others have: they may have done"
         " something else",
     )
 

@@ -290,6 +290,32 @@ def test_runs_that_say_nothing_of_a_new_setting_are_named(tmp_path: Path) -> Non
     assert status.table().notes[0] == note
 
 
+def test_a_new_setting_that_is_none_is_noticed_too(tmp_path: Path) -> None:
+    """TOML has no None: a comment tells a setting that was None from one that did not exist."""
+    study = plan(simple(seeds=3), tmp_path)
+    for name in ("discount", "agent.constraint_x"):
+        assert (f"# {name}: not set\n" in study.runs[0].config) == (name == "discount")
+    write(study.runs[0], "# discount: not set\n", "")
+    write(study.runs[1])
+    write(study.runs[2])
+    without = study.runs[2].run_dir / "config.toml"  # of a version that wrote no such comments
+    without.write_text("".join(line for line in without.read_text().splitlines(True) if not line.startswith("#")))
+    (note,) = plan(simple(seeds=3), tmp_path).warnings
+    assert note.startswith("runs that were made before there was a setting discount count as made with")
+    assert f": {study.runs[0].name}; remove their folders" in note
+
+
+def test_a_setting_that_was_none_is_not_called_unrecorded(tmp_path: Path) -> None:
+    write(plan(simple(), tmp_path).runs[0])
+    with pytest.raises(ValueError, match=r"was trained with discount = 'none', and the study asks for 0\.5: set"):
+        plan(simple(run={"discount": 0.5}), tmp_path)
+    (tmp_path / "a" / "pd-morl" / SEA / "seed-0" / "config.toml").unlink()
+    (tmp_path / "a" / "pd-morl" / SEA / "seed-0").rmdir()
+    write(plan(simple(), tmp_path).runs[0], "# discount: not set\n", "")
+    with pytest.raises(ValueError, match=r"does not record discount in its config.toml, so that it counts as trained"):
+        plan(simple(run={"discount": 0.5}), tmp_path)
+
+
 def test_a_longer_study_trains_further_where_nothing_else_changes(tmp_path: Path) -> None:
     table = simple(agents={"pd-morl": {"config": {"exploration_steps": 100, "random_exploration_steps": 10}}})
     write(plan(table, tmp_path).runs[0])

@@ -34,7 +34,7 @@ def planned(folder: Path, count: int = 1) -> Study:
             total_steps=2000,
             run_dir=folder / "a" / "pd-morl" / "board-test-v0" / f"seed-{seed}",
             overrides={},
-            config="",
+            config=f"agent_name = 'pd-morl'\nenv = 'board-test-v0'\ntotal_steps = 2000\nseed = {seed}\n",
         )
         for seed in range(count)
     )
@@ -59,7 +59,7 @@ def test_states_are_read_from_folders(tmp_path: Path) -> None:
     write_run(done, training_steps=2000)
     log(running, *({"training_steps": 100 * n, "wall_seconds": 2.0 * n} for n in range(1, 6)))
     log(failed, {"training_steps": 300, "wall_seconds": 1.0})
-    (failed / "failure.txt").write_text("the simulator is gone\n")
+    (failed / "failure.txt").write_bytes(b"the simulator\xff is gone\n")
     log(stopped, {"training_steps": 700, "wall_seconds": 7.0})
     with OwnedFolder.of_run(running):
         assert is_owned(running)
@@ -69,12 +69,12 @@ def test_states_are_read_from_folders(tmp_path: Path) -> None:
     assert [one.step for one in status.runs] == [2000, 500, 300, 700, 0]
     assert status.runs[1].steps_per_second == 50.0
     assert status.runs[1].seconds_left == 30.0
-    assert status.failures == {"pd-morl/board-test-v0/seed-2": "the simulator is gone"}
+    assert status.failures == {"pd-morl/board-test-v0/seed-2": "the simulator\ufffd is gone"}
     assert status.counts == {"done": 1, "running": 1, "failed": 1, "waiting": 2}
     shown = text(status)
     assert "study a: 1 done, 1 running, 1 failed, 2 waiting" in shown
     assert re.search(r"seed-1\s*│ running\s*│\s*500\s*│\s*2,000\s*│\s*50\s*│\s*30 s", shown)
-    assert "seed-2: the simulator is gone" in shown
+    assert "seed-2: the simulator\ufffd is gone" in shown
 
 
 def test_an_executor_knows_of_runs_that_no_lock_shows(tmp_path: Path) -> None:
@@ -94,6 +94,10 @@ def test_an_executor_knows_of_runs_that_no_lock_shows(tmp_path: Path) -> None:
         ('{"loss": 3}\n[]\n{"training_steps": null, "wall_seconds": 2}\n', (0, math.nan)),
         ('{"training_steps": 0, "wall_seconds": 2}\n', (0, math.nan)),
         ('{"training_steps": 40, "wall_seconds": 0}\n', (40, math.nan)),
+        ('{"training_steps": 1e999, "wall_seconds": 2}\n', (0, math.nan)),
+        ('{"training_steps": 40, "wall_seconds": 1e999}\n', (0, math.nan)),
+        ('{"training_steps": 40, "wall_seconds": 1' + 400 * "0" + "}\n", (0, math.nan)),
+        (100_000 * "[" + "\n", (0, math.nan)),
         (500 * '{"training_steps": 40, "wall_seconds": 2, "more": "0123456789"}\n', (40, 20.0)),
     ],
 )
@@ -126,7 +130,7 @@ def test_a_study_without_a_terminal_prints_a_line_for_each_run(
     with StudyProgress(study, executor, True) as progress:
         progress.update(results[:1])
         progress.update(results)
-        write_run(study.runs[3].run_dir, training_steps=2000)
+        write_run(study.runs[3].run_dir, training_steps=2000, seed=3)
         progress.update([*results, JobResult(run_dir=study.runs[3].run_dir, ending="done")])
     assert capsys.readouterr().err.splitlines() == [
         "1 of 4 runs are done already",

@@ -128,6 +128,23 @@ def test_variants_of_different_steps_are_said_below_each_table_that_compares_the
     assert told == ["environments", "improvement"]
 
 
+def test_the_note_of_the_aggregates_says_how_environments_are_weighted(tmp_path: Path) -> None:
+    """Runs count alike in the interquartile mean, environments in the optimality gap."""
+    radii = {("a", "x-v0"): [9.0] * 6, ("a", "y-v0"): [5.0, 5.0], ("b", "x-v0"): [10.0], ("b", "y-v0"): [10.0, 20.0]}
+    results = read_results(write_study(tmp_path / "s", radii))
+    (table,) = [table for table in study_tables(results).tables if table.kind.name == "aggregate"]
+    found = {row.variant: row.estimates for row in table.rows}
+    x, y = results.strata("a", "hypervolume")
+    np.testing.assert_allclose([x[0], y[0]], [0.81, 0.0625])  # areas grow with the square of the radius
+    assert found["a"]["share of hypervolume"].value == pytest.approx(0.81)  # of 8 runs the middle 4
+    gap = found["a"]["optimality gap"]
+    assert gap.value == pytest.approx(((1 - 0.81) + (1 - 0.0625)) / 2)
+    note = table.shown.notes[0]
+    assert "the runs of all environments together, where each run counts alike" in note
+    assert "the share of hypervolume falls short of 1 on average, where each environment counts alike" in note
+    assert "a share above 1 counts as 1" in note
+
+
 def test_many_variants_are_each_compared_with_the_first(tmp_path: Path) -> None:
     file = write_study(tmp_path / "s", {(f"v{number}", "x-v0"): [5.0 + number] * 2 for number in range(7)})
     improvement = tables_of(file).tables[-1]

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from board_runs import quarter_circle, write_run
 
+from morl.studies.plan import PlannedRun, Study
+
 SYSTEM = {
     "morl": "0.1.0",
     "commit": "abc",
@@ -50,6 +52,36 @@ def write_record(root: Path, runs: list[dict[str, Any]]) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     (root / "study.json").write_text(json.dumps(record))
     return root / "study.json"
+
+
+def planned_study(root: Path, runs: list[dict[str, Any]]) -> Study:
+    """Return the study that asks for some of the runs that `write_study` writes.
+
+    Args:
+        root: the study's folder.
+        runs: the runs, as `listed` returns them.
+    """
+    return Study(name=root.name, folder=root, file=None, runs=tuple(_planned(root, entry) for entry in runs))
+
+
+def _planned(root: Path, entry: Mapping[str, Any]) -> PlannedRun:
+    settings = {
+        "agent_name": "pd-morl",
+        "env": entry["env"],
+        "total_steps": entry["total_steps"],
+        "seed": entry["seed"],
+    }
+    return PlannedRun(
+        variant=entry["variant"],
+        env=entry["env"],
+        seed=entry["seed"],
+        agent_name="pd-morl",
+        env_id=entry["env"],
+        total_steps=entry["total_steps"],
+        run_dir=root / entry["folder"],
+        overrides={},
+        config="".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items()),
+    )
 
 
 def random_study(root: Path, variants: int = 3, envs: int = 4, seeds: int = 5) -> Path:

@@ -378,6 +378,15 @@ class Coins:
         return PolicyData(spec=spec, parameters=parameters, preference=np.full(self.objectives, np.nan))
 
 
+class DoomedCoins(Coins):
+    """Coins whose parameters, of which there is one, are no longer finite from a step on."""
+
+    diverges_at = 150
+
+    def all_parameters(self) -> list[torch.Tensor]:
+        return [torch.full((1,), float("nan") if self.steps >= self.diverges_at else 0.0)]
+
+
 # --- Comparing runs ---------------------------------------------------------------------------------------------------
 
 CLOCKS = ("wall_seconds", "steps_per_second")

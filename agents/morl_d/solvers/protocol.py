@@ -130,5 +130,9 @@ class SelfSteppingSolver(Solver, FollowsEpisodes, Protocol):
         """
         ...
 
+    def model_parameters(self) -> list[Tensor]:
+        """Return all parameters of all policies, critics and target networks included."""
+        ...
+
 
 AnySolver: TypeAlias = TransitionSolver | SelfSteppingSolver

@@ -172,6 +172,12 @@ class StableBaselines:
         self.running = policy
         return model.num_timesteps - steps, model._n_updates - updates
 
+    def model_parameters(self) -> list[Tensor]:
+        """Return all parameters of all models: actors, critics, target networks, and single ones (temperatures)."""
+        networks = [list(model.policy.parameters()) for model in self.models]
+        single = [[getattr(model, name) for name in model._get_torch_save_params()[1]] for model in self.models]
+        return [tensor for tensors in (*networks, *single) for tensor in tensors]
+
     def metrics(self) -> dict[str, float]:
         """Return no metrics: Stable-Baselines3 has a logger of its own."""
         return {}
