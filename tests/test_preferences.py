@@ -227,7 +227,6 @@ SIZE = "but its weights must be >= 0, finite and not all zero"
         ([-0.1, 1.0], f"preference is [-0.1, 1.0], {SIZE}"),
         ([0, 0], f"preference is [0, 0], {SIZE}"),
     ],
-    ids=str,
 )
 def test_a_preference_that_is_none_is_refused_in_one_sentence(preference, words):
     with pytest.raises(ValueError) as caught:
