@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 import morl
 from morl.envs import make, register, specs
-from morl.learning.encoders import convolve, convolve_grouped
+from morl.learning.image_networks import convolve, convolve_grouped
 from morl.learning.types import Convolution, ImageShape
 from morl.pareto import hypervolume
 

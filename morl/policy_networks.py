@@ -15,7 +15,7 @@ from torch import Tensor
 
 from morl.learning.actions import action_map
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution, SquashedGaussian
-from morl.learning.encoders import Architecture
+from morl.learning.encoders import Architecture, MemoryLayer
 from morl.learning.observations import batch_size, observation_encoder, with_first_axis
 from morl.learning.recurrent import GRU
 from morl.learning.scalarization import AugmentedState, ScaledUtility, bind_utility, scaled_utility
@@ -55,7 +55,8 @@ class PolicyNetwork:
         discrete = isinstance(spec.action_space, spaces.Discrete)
         if discrete != (spec.head in ("categorical", "action-values")):
             raise ValueError(f"the policy's head is {spec.head!r}, which does not fit actions {spec.action_space}")
-        self.memory = GRU(self.row_width + (num_objectives if spec.conditioned else 0), spec.memory_size)
+        self.input_width = self.row_width + (num_objectives if spec.conditioned else 0)
+        self.memory = self._memory()
         self.num_log_stds = self.num_actions if spec.head == "gaussian" else 0
         if spec.memory_size and spec.head not in ("gaussian", "categorical"):
             raise ValueError(
@@ -75,7 +76,15 @@ class PolicyNetwork:
             "categorical": self.num_actions,
             "action-values": self.num_actions * num_objectives,
         }[spec.head]
-        architecture = Architecture(
+        architecture = self._architecture()
+        if spec.memory_size:
+            architecture = architecture.behind_memory
+        seen = spec.memory_size or self.input_width
+        return architecture.build("critic" if spec.head == "action-values" else "actor", seen, outputs)
+
+    def _architecture(self) -> Architecture:
+        spec = self.spec
+        return Architecture(
             hidden_sizes=spec.hidden_sizes,
             activation=spec.activation,
             normalization=spec.normalization,
@@ -86,9 +95,12 @@ class PolicyNetwork:
             policy_set=spec.policy_set,
             thermometer=spec.thermometer,
         )
-        inputs = self.row_width + (num_objectives if spec.conditioned else 0)
-        seen = spec.memory_size or inputs
-        return architecture.build("critic" if spec.head == "action-values" else "actor", seen, outputs)
+
+    def _memory(self) -> MemoryLayer:
+        """Return the memory; without parameters where the policy has none."""
+        if self.spec.memory_size == 0:
+            return GRU(self.input_width, 0)
+        return self._architecture().build_memory(self.input_width, self.spec.memory_size)
 
     @cached_property
     def utility(self) -> ScaledUtility:

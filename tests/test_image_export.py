@@ -57,7 +57,10 @@ def policy_of(head: str, space: Any, image_size: int, **changes: Any) -> Policy:
     spec = PolicySpec(**fields)
     network = PolicyNetwork(spec)
     random = np.random.default_rng(0)
-    parameters = network.network.initialize(spec.ensemble, torch.Generator().manual_seed(0)).flatten()
+    generator = torch.Generator().manual_seed(0)
+    parameters = network.network.initialize(spec.ensemble, generator).flatten()
+    if spec.memory_size:
+        parameters = torch.cat([network.memory.initialize(1, generator).flatten(), parameters])
     columns = network.row_width - network.pixels
     normalized = head in ("gaussian", "categorical")
     data = PolicyData(
@@ -97,6 +100,12 @@ def assert_both_formats_agree(policy: Policy, folder: Path) -> None:
 )
 def test_both_formats_see_images(kind: str, head: str, tmp_path: Path) -> None:
     assert_both_formats_agree(policy_of(head, *IMAGES[kind]), tmp_path)
+
+
+@pytest.mark.parametrize("head", ["gaussian", "categorical"])
+def test_both_formats_see_images_with_a_memory(head: str, tmp_path: Path) -> None:
+    kind = IMAGES["two images between numbers"]
+    assert_both_formats_agree(policy_of(head, *kind, memory_size=6, augmented_units=None), tmp_path)
 
 
 OWN = [*(("small", head) for head in HEADS), *(("convolutional", head) for head in HEADS if head != "action-values")]

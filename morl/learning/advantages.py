@@ -175,7 +175,8 @@ def _sequences(samples: dict[str, Tensor], rollout: "RolloutBuffer") -> dict[str
         rollout: that they come from.
     """
     num_policies = rollout.num_policies
-    shape = (num_policies, -1, rollout.sequence_steps, rollout.envs_per_policy)
+    num_sequences = rollout.num_steps // rollout.sequence_steps  # not -1: beside images, there may be no other columns
+    shape = (num_policies, num_sequences, rollout.sequence_steps, rollout.envs_per_policy)
     sequences = {name: column.view((*shape, column.shape[2])).transpose(2, 3) for name, column in samples.items()}
     sequences["state"] = sequences["state"][:, :, :, 0]
-    return {name: column.reshape(num_policies, -1, column.shape[-1]) for name, column in sequences.items()}
+    return {name: column.flatten(1, -2) for name, column in sequences.items()}

@@ -18,9 +18,8 @@ from torch import Tensor
 
 from morl.learning.combiners import check_combiner, combined_weights
 from morl.learning.distributions import Categorical, DiagonalGaussian, Distribution
-from morl.learning.encoders import Architecture
+from morl.learning.encoders import Architecture, MemoryLayer
 from morl.learning.optimizers import Adam, clip_norms
-from morl.learning.recurrent import GRU
 from morl.learning.types import GradientCombiner, Network
 
 Samples = Mapping[str, Tensor]
@@ -105,7 +104,7 @@ class ActorCritic:
     """Number of state-independent log standard deviations: the width of continuous actions, 0 for a discrete choice."""
     initial_std: float = 1.0
     """Standard deviation of the continuous actions of a fresh policy."""
-    memory: GRU | None = None
+    memory: MemoryLayer | None = None
     """Of the actor and, in the same shape, of the critic; None: they see the observation alone."""
 
     @property
@@ -239,7 +238,7 @@ def actor_critic(
         memory_size: units of the GRU that both networks begin with; 0: none.
 
     Raises:
-        ValueError: actions are neither a Discrete choice nor a Box of floats.
+        ValueError: actions are neither a Discrete choice nor a Box of floats, or a memory cannot see the images.
     """
     if isinstance(action_space, spaces.Discrete):
         outputs = int(action_space.n)
@@ -251,11 +250,10 @@ def actor_critic(
         raise ValueError(f"action_space is {action_space}, but must be Discrete or a Box of floats")
     if isinstance(architecture, tuple):
         architecture = Architecture(hidden_sizes=architecture, activation="tanh")
-    if memory_size and architecture.images:
-        raise ValueError("memory is 'gru', but observations have images: set memory 'none', or image_size 0")
-    memory = GRU(width, memory_size) if memory_size else None
-    actor = architecture.build("actor", memory_size or width, outputs)
-    critic = architecture.build("critic", memory_size or width, objectives)
+    memory = architecture.build_memory(width, memory_size) if memory_size else None
+    behind = architecture if memory is None else architecture.behind_memory
+    actor = behind.build("actor", memory_size or width, outputs)
+    critic = behind.build("critic", memory_size or width, objectives)
     return ActorCritic(actor, critic, log_stds, initial_std, memory)
 
 
@@ -465,7 +463,11 @@ def single_samples(rows: Samples, samples: Samples) -> dict[str, Tensor]:
     """
     if "state" not in samples:
         return dict(rows)
-    return {name: row.reshape(len(row), -1, samples[name].shape[2]) for name, row in rows.items()}
+    num_sequences = samples["state"].shape[1]
+    return {
+        name: row.reshape(len(row), row.shape[1] * (samples[name].shape[1] // num_sequences), samples[name].shape[2])
+        for name, row in rows.items()
+    }
 
 
 def thin_out(samples: Samples, stride: int) -> dict[str, Tensor]:

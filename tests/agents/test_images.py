@@ -34,6 +34,17 @@ LEARNERS: dict[str, tuple[str, bool, dict[str, Any]]] = {
     "td3": ("morl-d", True, toys.TINY_MORLD_OFF_POLICY | {"solver": "td3"}),
     "ppo": ("morl-d", True, toys.TINY_MORLD_ON_POLICY | {"solver": "ppo"}),
     "eupg": ("morl-d", False, toys.TINY_MORLD_ON_POLICY | {"preset": "eupg"}),
+    "c-morl-memory": ("c-morl", False, toys.TINY_CMORL | {"memory": "gru", "memory_size": 5, "memory_steps": 4}),
+    "c-morl-cpo-memory": (
+        "c-morl",
+        True,
+        toys.TINY_CMORL | {"memory": "gru", "memory_size": 5, "memory_steps": 4, "solver": "cpo"},
+    ),
+    "ppo-memory": (
+        "morl-d",
+        True,
+        toys.TINY_MORLD_ON_POLICY | {"solver": "ppo", "memory": "gru", "memory_size": 5, "memory_steps": 2},
+    ),
 }
 """Name -> agent, whether actions are continuous, settings."""
 
@@ -72,7 +83,7 @@ def assert_acts_alike(run: Any, learner: str, name: str, file: Path) -> None:
     found, _ = loaded.predict(batch)
     np.testing.assert_array_equal(found, expected)
     graph = PolicyGraph(PolicyNetwork(loaded.data.spec), loaded.data, None, distribution=False)
-    (drawn,) = in_torch(graph, leaves(loaded.data.spec.observation_space, batch) | first_step(loaded, len(expected)))
+    drawn, *_ = in_torch(graph, leaves(loaded.data.spec.observation_space, batch) | first_step(loaded, len(expected)))
     assert_same_actions(loaded, drawn, expected)
     alone = [loaded.predict(one(batch, index))[0] for index in range(5)]
     np.testing.assert_allclose(np.stack(alone), expected, rtol=1e-4, atol=1e-5)
@@ -81,6 +92,8 @@ def assert_acts_alike(run: Any, learner: str, name: str, file: Path) -> None:
 def first_step(policy: Any, count: int) -> dict[str, Any]:
     """Return what a graph takes beside observations, as it is at the start of an episode."""
     spec = policy.data.spec
+    if spec.memory_size:
+        return {"state": np.zeros((count, spec.memory_size), np.float32)}
     if spec.augmented_units is None:
         return {}
     return {"accrued_reward": np.tile([0.0] * len(spec.objectives) + [1.0], (count, 1))}
@@ -104,6 +117,7 @@ def test_every_learner_learns_from_images_and_numbers(learner: str, tmp_path: Pa
 
 ALONE = [(learner, name) for learner in ("pd-morl", "c-morl", "dqn", "sb3:A2C") for name in ("image", "image-tuple")]
 ALONE += [("dqn", "first"), ("c-morl", "stacked"), ("pd-morl", "gray"), ("dqn", "large"), ("sb3:DQN", "first")]
+ALONE += [("c-morl-memory", "image"), ("ppo-memory", "image-tuple")]
 
 
 @pytest.mark.parametrize(("learner", "name"), ALONE)
@@ -112,7 +126,10 @@ def test_images_alone_and_in_other_forms(learner: str, name: str, tmp_path: Path
     assert_acts_alike(run, learner, name, tmp_path / "policy.pt")
 
 
-@pytest.mark.parametrize("learner", ["pd-morl", "pd-morl-pretraining", "c-morl", "dqn", "sac", "ppo", "sb3:DQN"])
+EXACT = ["pd-morl", "pd-morl-pretraining", "c-morl", "c-morl-memory", "dqn", "sac", "ppo", "ppo-memory", "sb3:DQN"]
+
+
+@pytest.mark.parametrize("learner", EXACT)
 def test_a_run_goes_on_exactly(learner: str, tmp_path: Path) -> None:
     train(learner, "image-dict", tmp_path / "whole", 96)
     train(learner, "image-dict", tmp_path / "parts", 54)
@@ -127,7 +144,7 @@ def test_a_run_goes_on_exactly(learner: str, tmp_path: Path) -> None:
     assert toys.front(tmp_path / "whole", "evaluation_steps") == toys.front(tmp_path / "parts", "evaluation_steps")
 
 
-@pytest.mark.parametrize("learner", ["pd-morl", "pd-morl-continuous", "c-morl", "dqn", "ppo"])
+@pytest.mark.parametrize("learner", ["pd-morl", "pd-morl-continuous", "c-morl", "c-morl-memory", "dqn", "ppo"])
 def test_the_contract_holds(learner: str) -> None:
     agent, continuous, settings = LEARNERS[learner]
     check_agent(agent, images.env_id("image-dict", continuous), settings, total_steps=120)

@@ -232,12 +232,15 @@ def test_c_morls_rollouts_are_whole_sequences_and_eager(caplog: pytest.LogCaptur
 
 
 @pytest.mark.parametrize(("agent", "config"), [(CMORL, CMORLConfig), (MORLD, MORLDConfig)])
-def test_images_and_memory_exclude_each_other(agent: Any, config: Any) -> None:
+def test_a_memory_stands_behind_the_encoders_of_images(agent: Any, config: Any) -> None:
     images = problem("images/deep-sea-treasure-v0")
     settings = TINY["c-morl" if agent is CMORL else "morl-d"] | SMALL
-    with pytest.raises(ValueError, match=r"memory is 'gru', but observations have images: .* or image_size 0"):
-        agent(images, config(**settings), 3, 6, CPU)
+    assert agent(images, config(**settings), 3, 6, CPU).memory_size == 5
     assert agent(images, config(**settings, image_size=0), 3, 6, CPU).memory_size == 5
+    with pytest.raises(
+        ValueError, match=r"memory is 'gru', but network is 'networks:.*set memory 'none', or image_siz"
+    ):
+        agent(images, config(**settings, network="networks:convolutional"), 3, 6, CPU)
 
 
 def test_hidden_layers_behind_a_memory_are_those_of_the_settings(tmp_path: Path) -> None:

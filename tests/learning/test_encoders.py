@@ -9,11 +9,11 @@ from gymnasium import spaces
 from networks import Joined
 from torch import Tensor, nn
 
-from morl.learning.encoders import (
+from morl.learning.encoders import Architecture
+from morl.learning.image_networks import (
     MIDDLE,
     NATURE,
     SMALL,
-    Architecture,
     ImageEncoder,
     ImageNetwork,
     convolve,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from morl.learning.encoders import Architecture, ImageNetwork
+from morl.learning.encoders import Architecture
+from morl.learning.image_networks import ImageNetwork
 from morl.learning.networks import MultilayerPerceptron
 from morl.learning.optimizers import Adam
 from morl.learning.policy_sets import PolicySetNetwork

@@ -62,6 +62,7 @@ class Situation:
         self.masks = random.uniform(size=(count, choices)) < 0.6
         if choices:
             self.masks[np.arange(count), random.integers(choices, size=count)] = True
+        self.remembered = np.tanh(random.normal(size=(count, spec.memory_size))).astype(np.float32)
         self.count = count
 
     def inputs(self, fixed_preference: bool = False) -> dict[str, Any]:
@@ -74,6 +75,8 @@ class Situation:
             found["accrued_reward"] = self.accrued
         if spec.action_masks:
             found["action_mask"] = self.masks
+        if spec.memory_size:
+            found["state"] = self.remembered
         return found
 
     def predicted(self, fixed_preference: bool = False) -> Any:
@@ -82,6 +85,8 @@ class Situation:
         extras: dict[str, Any] = {}
         if spec.augmented_units is not None:
             extras["state"] = self.accrued
+        if spec.memory_size:
+            extras["state"] = self.remembered
         if spec.action_masks:
             extras["action_masks"] = self.masks
         if self.policy.preference_scale is None or fixed_preference:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from morl.learning.encoders import default_layers
+from morl.learning.image_networks import default_layers
 from morl.learning.observations import ObservationEncoder
 from morl.learning.types import ImageLayers, ImageShape
 from morl.protocols import Observations
