@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -307,6 +308,10 @@ def write_atomically(file: Path, content: bytes) -> None:
     Raises:
         ValueError: nothing can be written there.
     """
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        raise ValueError(f"{file} cannot be written: it is a device, a pipe or a socket, which a file would replace")
+    if not file.name:
+        raise ValueError(f"{str(file)!r} cannot be written: it is a folder, not the path of a file")
     partial = file.with_name(f".partial-{file.name}")
     try:
         with partial.open("wb") as stream:
@@ -425,6 +430,8 @@ def _parse(file_content: bytes, name: str) -> dict[str, Any]:
     """Return the content of a policy file after checking its format and hash; parameters are a tensor, else arrays."""
     try:
         content = _loaded(file_content)
+        if not content.keys() & {"spec", "sha256"}:
+            raise ValueError("it is no policy file")
         if content.get("format", 1) != FORMAT:
             found = content.get("format", 1)
             raise ValueError(f"it has format {found!r:.20}, but this version of morl reads format {FORMAT}")
@@ -446,7 +453,10 @@ def _loaded(file_content: bytes) -> dict[str, Any]:
         expanded = sum(entry.file_size for entry in archive.infolist())
     if expanded > len(file_content):  # torch does not compress
         raise ValueError(f"it would expand to {expanded:,} bytes")
-    content: object = torch.load(io.BytesIO(file_content), map_location="cpu", weights_only=True)
+    try:
+        content: object = torch.load(io.BytesIO(file_content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's message advises to run what the file names
+        raise ValueError("it holds more than numbers and words, which no policy file does") from None
     if not isinstance(content, dict):
         raise ValueError("it is of an unknown format")
     claimed = sum(value.nbytes for value in content.values() if isinstance(value, Tensor))

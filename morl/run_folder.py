@@ -303,7 +303,7 @@ def _front_record(record: Mapping[str, object]) -> FrontRecord:
     objectives = _names(record["objectives"])
     points = _rows(record["points"], "points", len(objectives))
     seed = record.get("seed")
-    required = ("preferences", "policy_ids", "undiscounted_points")
+    required = ("agent", "env", "discount", "reference_point", "preferences", "policy_ids", "undiscounted_points")
     parsed = FrontRecord(
         agent=short_name(record.get("agent", "unknown agent")),
         env=short_name(record.get("env", "unknown environment")),
@@ -326,7 +326,7 @@ def _front_record(record: Mapping[str, object]) -> FrontRecord:
         constraints=checked_constraints(record.get("constraints")),
         counts=finite_numbers({name: record[name] for name in COUNTS if name in record}),
         policies=_policy_files(record.get("policies")),
-        missing=tuple(name for name in required if name not in record),
+        missing=tuple(name for name in required if record.get(name) is None),
     )
     _ = parsed.violations  # raises where the constraints do not fit the points
     return parsed

@@ -3,7 +3,9 @@
 import copy
 import io
 import json
+import os
 import pickle
+import stat
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morl.acting import Policy, load_policy
+from morl.experiment.files import write_whole
 from morl.policy_files import PolicyData, PolicySpec, _digest
 from morl.policy_networks import PolicyNetwork
 from morl.utilities import tchebycheff
@@ -373,6 +376,36 @@ def test_a_field_that_is_missing_is_named(tmp_path: Path) -> None:
         stream = io.BytesIO()
         torch.save(changed, stream)
         assert name in refused(stream.getvalue(), tmp_path)
+
+
+class _Hostile:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize("content", [{"a": _Hostile()}, torch.nn.Linear(2, 2), {"spec": _Hostile()}])
+def test_what_is_more_than_data_is_refused_in_one_sentence(content: Any, tmp_path: Path, capsys: Any) -> None:
+    torch.save(content, tmp_path / "policy.pt")
+    with pytest.raises(ValueError, match=r"it holds more than numbers and words, which no policy file does$"):
+        load_policy(tmp_path / "policy.pt")
+    assert "executed" not in capsys.readouterr().out
+
+
+def test_other_data_is_no_policy_file(tmp_path: Path) -> None:
+    torch.save({"a": 1}, tmp_path / "policy.pt")
+    with pytest.raises(ValueError, match=r"it is no policy file$"):
+        load_policy(tmp_path / "policy.pt")
+
+
+def test_saving_leaves_devices_and_pipes_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe cannot be written: it is a device, a pipe or a socket"):
+        policy_of().save(tmp_path / "pipe")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with pytest.raises(OSError, match="It is a device, a pipe or a socket"):
+        write_whole(tmp_path / "pipe", b"text")
+    with pytest.raises(ValueError, match="it is a folder, not the path of a file"):
+        policy_of().save("")
 
 
 def test_saving_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ a run to other files, or to make it wait for a pipe. `observe` shows every opera
 can stop a run at each of them.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -125,8 +126,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: naming the file, if it cannot be written.
     """
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    remove(partial)
+    partial = _partial(path)
     write_synced(partial, content)
     rename(partial, path)
 
@@ -141,8 +141,7 @@ def appearing_whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be put on the disk or renamed.
     """
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    remove(partial)
+    partial = _partial(path)
     try:
         yield partial
         _announce("sync", partial)
@@ -154,6 +153,19 @@ def appearing_whole(path: Path) -> Iterator[Path]:
         rename(partial, path)
     finally:
         remove(partial)
+
+
+def _partial(path: Path) -> Path:
+    """Return the name under which a file is written before it gets its own; nothing has this name.
+
+    Raises:
+        OSError: at the path is a device, a pipe or a socket, which the file would replace.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "It is a device, a pipe or a socket", str(path))
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    remove(partial)
+    return partial
 
 
 def write_text(path: Path, text: str) -> None:

@@ -302,9 +302,8 @@ def read_front(run_dir: Path) -> tuple[Front, FrontRecord]:
         raise ValueError(f"{file} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise ValueError(f"{run_dir}/{error}") from error
-    lacking = [*record.missing, *(["reference_point"] if record.reference_point is None else [])]
-    if lacking:
-        raise ValueError(f"{file} lacks {', '.join(lacking)}: another version of morl wrote it")
+    if record.missing:
+        raise ValueError(f"{file} lacks {', '.join(record.missing)}: another version of morl wrote it")
     assert record.reference_point is not None
     front = Front(
         points=record.points,

@@ -8,7 +8,7 @@ from morl.board.files import divergence_of
 from morl.experiment import checkpoint
 from morl.experiment.toml import unset_names
 from morl.experiment.training import experiment_of_table
-from morl.run_folder import CONFIG, FAILURE, FRONT, parse_config, parse_front
+from morl.run_folder import CONFIG, FAILURE, FRONT, parse_config, parse_front, short_name
 
 if TYPE_CHECKING:
     from morl.studies.values import Table
@@ -92,7 +92,7 @@ def why_unusable(run: Wanted) -> str:
     """Return why what a run folder holds is not the run that the study asks for; empty where it is, or is not begun."""
     try:
         existing_config(run)
-        published_steps(run.run_dir)
+        published_steps(run.run_dir, run.config)
     except (OSError, ValueError) as error:
         return str(error)
     return ""
@@ -193,23 +193,37 @@ def _unrecorded_settings(run: Wanted) -> list[str]:
 def _begins_again(run: Wanted) -> bool:
     """Return whether a run is complete, is to have more steps, and has no checkpoint to go on from."""
     try:
-        published = published_steps(run.run_dir)
+        published = published_steps(run.run_dir, run.config)
     except (OSError, ValueError):
         return False
     return 0 < published < run.total_steps and checkpoint.newest(run.run_dir) is None
 
 
-def published_steps(run_dir: Path) -> int:
+def published_steps(run_dir: Path, planned: str) -> int:
     """Return the training steps of a run when it last published its front; 0 where it has none.
 
+    Args:
+        run_dir: the run folder.
+        planned: the config.toml that the study asks for.
+
     Raises:
-        ValueError: front.json is damaged.
+        ValueError: front.json is damaged, incomplete, or of another run.
     """
     try:
         record = parse_front((run_dir / FRONT).read_bytes())
     except FileNotFoundError:
         return 0
-    return int(record.counts.get("training_steps", 0))
+    steps = record.counts.get("training_steps", -1.0)
+    lacking = [*record.missing, *(["training_steps"] if steps < 0.0 else [])]
+    if lacking:
+        raise ValueError(f"{FRONT} lacks {', '.join(lacking)}")
+    asked = parse_config(planned.encode())
+    found = {"agent_name": record.agent, "env": record.env, "seed": record.seed}
+    for name, value in found.items():
+        wanted = short_name(asked.get(name, value))
+        if str(value) not in (wanted, wanted.rpartition(":")[2]):  # the id of an environment without its module
+            raise ValueError(f"{FRONT} is of another run, with {name} {value!r} instead of {asked[name]!r}")
+    return int(steps)
 
 
 def found_config(run_dir: Path, planned: str) -> dict[str, object]:

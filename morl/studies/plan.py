@@ -309,6 +309,8 @@ class _Planner:
     def _variant(self, name: str, entry: object) -> _Variant:
         where = f"agents.{name}"
         name_value(f"agents.{name:.60}", name, _NAME)
+        if name == STUDY:
+            raise ValueError(f"{where} has the name of the file beside the variants' folders: give it another name")
         table = table_value(where, entry)
         check_keys(where, table, VARIANT_KEYS)
         agent = dict(table_value(f"{where}.config", table.get("config", {})))

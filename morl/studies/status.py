@@ -124,7 +124,7 @@ def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:
     reason = why_unusable(run)
     if reason:
         return RunStatus(run=run, state="failed", sentence=reason)
-    published = published_steps(run.run_dir)
+    published = published_steps(run.run_dir, run.config)
     if published >= run.total_steps:
         return RunStatus(run=run, state="done", step=published)
     step, speed = newest_steps(run.run_dir)

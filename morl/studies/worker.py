@@ -75,7 +75,7 @@ def is_done(job: Job) -> bool:
     """Return whether the run of a job has all its steps, and a front from the end of them."""
     total_steps = parse_config(job.config.encode())["total_steps"]
     assert isinstance(total_steps, int)
-    return published_steps(Path(job.run_dir)) >= total_steps
+    return published_steps(Path(job.run_dir), job.config) >= total_steps
 
 
 def _measured(job: Job) -> Measured | None:

@@ -194,3 +194,33 @@ def check_read(folder: Path, done: int) -> None:
     assert status.counts["done"] == done
     assert status.table().to_html()
     assert study_tables(read_results(study.folder / STUDY, study)).tables[0].rows[0].runs == done
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        *(({name: None}, f"lacks {name}") for name in ("agent", "env", "training_steps")),
+        ({"discount": None}, "discount"),
+        *(({name: None}, f"lacks {name}") for name in ("reference_point", "preferences")),
+        ({"training_steps": "many"}, "lacks training_steps"),
+        ({"training_steps": -4}, "lacks training_steps"),
+        ({"env": "minecart-v0"}, "is of another run, with env 'minecart-v0' instead of 'toys:toy-walk-v0'"),
+        ({"agent": "pd-morl"}, "is of another run, with agent_name 'pd-morl' instead of"),
+        ({"seed": 7}, "is of another run, with seed 7 instead of 1"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_front_that_is_incomplete_or_of_another_run_fails_its_run_alone(
+    change: dict[str, Any], words: str, deleted: bool, folder: Path
+) -> None:
+    file = damaged_run(folder) / "front.json"
+    record = json.loads(file.read_text()) | change
+    if deleted:
+        record = {name: value for name, value in record.items() if value is not None}
+    file.write_text(json.dumps(record))
+    check_others_are_shown(folder, words)
+    study = morl.study(TABLE, executor=InProcess(), folder=folder)
+    status = study.wait(progress=False).status()  # there is no checkpoint from which the front could be rebuilt
+    assert words in status.failures[RUN]
+    assert json.loads(file.read_text()) == record

@@ -121,6 +121,10 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "key": ({"seed": 3}, ("the study has no setting seed", "seeds")),
     "name": ({"name": "../x"}, ("name is '../x'", "letters")),
     "no agents": ({"agents": {}}, ("agents is missing",)),
+    "the study's own file": (
+        {"agents": {"study.json": {"agent": "pd-morl"}}},
+        ("agents.study.json has the name of the file beside the variants' folders",),
+    ),
     "agents": ({"agents": 3}, ("agents is 3", "give names")),
     "agents' name": ({"agents": "pd-morl"}, ("agents is 'pd-morl'", "give names")),
     "agent twice": ({"agents": ["pd-morl", "c-morl", "pd-morl"]}, ("agents has pd-morl twice",)),
