@@ -36,6 +36,8 @@ def write_toys(root: Path, seeds: int = 5) -> Path:
     write_study(root / "studies" / "toys", {("a", "x-v0"): radii, ("b", "x-v0"): [2.0 * radius for radius in radii]})
     for run in runs:
         (run.run_dir / "config.toml").write_text(run.config)
+        front = run.run_dir / "front.json"
+        front.write_text(json.dumps(json.loads(front.read_text()) | {"agent": "toys:Coins", "env": "toy-walk-v0"}))
     return file
 
 
