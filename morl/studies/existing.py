@@ -88,11 +88,20 @@ def check_existing(runs: Sequence[Wanted], refuse: bool = True) -> list[str]:
     return notes
 
 
+def usable_steps(run: Wanted) -> int:
+    """Return the training steps of a run when it last published its front; 0 where it has none, or is not begun.
+
+    Raises:
+        OSError, ValueError: what its folder holds is not the run that the study asks for, or is damaged.
+    """
+    existing_config(run)
+    return published_steps(run.run_dir, run.config)
+
+
 def why_unusable(run: Wanted) -> str:
     """Return why what a run folder holds is not the run that the study asks for; empty where it is, or is not begun."""
     try:
-        existing_config(run)
-        published_steps(run.run_dir, run.config)
+        usable_steps(run)
     except (OSError, ValueError) as error:
         return str(error)
     return ""

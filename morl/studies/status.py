@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from morl.experiment.ownership import is_owned
 from morl.run_folder import METRICS
-from morl.studies.existing import published_steps, why_ended, why_unusable
+from morl.studies.existing import usable_steps, why_ended
 from morl.tables import Column, ShownTable, number
 
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ def study_status(study: "Study", running: Collection[Path] = ()) -> StudyStatus:
 
 def run_status(run: "PlannedRun", running: Collection[Path] = ()) -> RunStatus:
     """Return where a run is; arguments as for `study_status`."""
-    reason = why_unusable(run)
-    if reason:
-        return RunStatus(run=run, state="failed", sentence=reason)
-    published = published_steps(run.run_dir, run.config)
+    try:
+        published = usable_steps(run)
+    except (OSError, ValueError) as error:
+        return RunStatus(run=run, state="failed", sentence=str(error))
     if published >= run.total_steps:
         return RunStatus(run=run, state="done", step=published)
     step, speed = newest_steps(run.run_dir)
