@@ -458,7 +458,7 @@ def _loaded(file_content: bytes) -> dict[str, Any]:
     except pickle.UnpicklingError:  # torch's message advises to run what the file names
         raise ValueError("it holds more than numbers and words, which no policy file does") from None
     if not isinstance(content, dict):
-        raise ValueError("it is of an unknown format")
+        raise ValueError("it is no policy file")
     claimed = sum(value.nbytes for value in content.values() if isinstance(value, Tensor))
     if claimed > len(file_content):  # one stored number can be declared as a tensor of any size
         raise ValueError(f"it would expand to {claimed:,} bytes")
