@@ -70,6 +70,7 @@ def check_output_folder(setting: str, path: str | Path) -> Path:
 
     Raises:
         ValueError: it cannot be made or written to.
+        FileExistsError: it exists and is no folder.
         TypeError: it is no path.
     """
     folder = checked_path(setting, path)
@@ -77,7 +78,8 @@ def check_output_folder(setting: str, path: str | Path) -> Path:
     for above in (folder, *folder.absolute().parents):
         kind = _kind(says, above)
         if kind and not stat.S_ISDIR(kind):
-            raise ValueError(f"{says} {above} exists and is no folder: name another one")
+            error = FileExistsError if above == folder else ValueError
+            raise error(f"{says} {above} exists and is no folder: name another one")
         if kind:
             _check_folder(says, above)
             break
