@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from morl.action_masks import checked_masks, num_choices
+from morl.arguments import check_switches
 from morl.evaluation import ActInputs
 from morl.learning.observations import as_arrays
 from morl.policy_export import PolicyGraph, write_onnx, write_torchscript
@@ -307,14 +308,15 @@ class Policy:
                 ignored by policies without a memory.
             deterministic: True for the most likely action, False for a sample.
             action_masks: [choice] or a batch, 1 for allowed choices, as in sb3-contrib; required if the policy was
-                trained with masks.
+                trained with masks, obeyed by every policy that chooses among discrete actions.
 
         Raises:
             ValueError: observation, state or episode_start have the wrong shape, numbers that are not finite, or that a
-                space of integers does not have; a deterministic policy cannot sample; masks are missing, of the wrong
-                shape, without any allowed action, or given for continuous actions; or the network is conditioned on
-                preferences and the file names none.
+                space of integers does not have; `deterministic` is no bool; a deterministic policy cannot sample; masks
+                are missing, of the wrong shape, without any allowed action, or given for continuous actions; or the
+                network is conditioned on preferences and the file names none.
         """
+        check_switches(deterministic=deterministic)
         spec = self.data.spec
         self._require_preference()
         if not deterministic and not spec.stochastic:
@@ -390,7 +392,8 @@ class Policy:
         Raises:
             ValueError: nothing can be written there.
         """
-        save_policy(Path(file), PolicyFile(self.data, self.preference, self.preference_scale, self.env_id))
+        content = PolicyFile(self.data, self.preference, self.preference_scale, self.env_id)
+        save_policy(Path(file), content)
 
     def to_onnx(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
         """Write the policy as an ONNX file, which runs without this package: `docs/guide/deploy.md`.
@@ -408,7 +411,8 @@ class Policy:
             ValueError: the policy is of a kind that cannot be exported, is deterministic and asked for a distribution,
                 the packages of the extra [onnx] are missing, or nothing can be written there.
         """
-        write_onnx(Path(file), self._graph(fixed_preference, distribution), self._facts_of_graph(fixed_preference))
+        graph = self._graph(fixed_preference, distribution)
+        write_onnx(Path(file), graph, self._facts_of_graph(fixed_preference))
 
     def to_torchscript(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
         """Write the policy as a TorchScript file for `torch.jit.load` in Python or C++; inputs are those of `to_onnx`.
@@ -426,6 +430,7 @@ class Policy:
         write_torchscript(Path(file), graph, self._facts_of_graph(fixed_preference))
 
     def _graph(self, fixed_preference: bool, distribution: bool) -> PolicyGraph:
+        check_switches(fixed_preference=fixed_preference, distribution=distribution)
         if fixed_preference or self.preference_scale is None:
             self._require_preference()
         scale = None if fixed_preference else self.preference_scale
@@ -461,6 +466,7 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
         ValueError: the file is missing, damaged, altered, or of another format, or names a utility or network whose
             module is neither imported nor trusted.
     """
+    check_switches(trust=trust)
     found = read_policy(Path(file))
     if utility is None:
         named = found.data.spec.utility

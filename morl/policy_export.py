@@ -33,10 +33,12 @@ from morl.learning.tensor_spaces import (
     leaf_tensors,
     leaf_values,
 )
-from morl.policy_files import PolicyData, PolicySpec, write_atomically
+from morl.output_files import check_output_file
+from morl.policy_files import PolicyData, PolicySpec
 from morl.policy_networks import PolicyArrays, PolicyNetwork
 from morl.protocols import FloatArray
 from morl.version import VERSION
+from morl.whole_files import write_atomically
 
 if TYPE_CHECKING:
     from torch.export import CustomDecompTable, ExportedProgram
@@ -256,8 +258,10 @@ def write_onnx(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> N
         facts: what else the metadata says, by name.
 
     Raises:
-        ValueError: a package that writes ONNX is not installed, or the policy cannot be recorded.
+        ValueError: a package that writes ONNX is not installed, the policy cannot be recorded, or nothing can be
+            written there.
     """
+    check_output_file("file", file)
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it, and says so in a page of text
@@ -329,8 +333,9 @@ def write_torchscript(file: Path, graph: PolicyGraph, facts: Mapping[str, object
         facts: what else the metadata says, by name.
 
     Raises:
-        ValueError: the policy cannot be recorded.
+        ValueError: the policy cannot be recorded, or nothing can be written there.
     """
+    check_output_file("file", file)
     program = _recorded(graph)
     if any("sym_size" in str(node.target) for node in program.graph.nodes):
         raise ValueError("the policy computes with the size of the batch, which TorchScript would fix: export to ONNX")

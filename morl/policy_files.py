@@ -8,11 +8,9 @@ import hashlib
 import io
 import json
 import math
-import os
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -36,7 +34,9 @@ from morl.learning.types import (
     RowShape,
     Thermometer,
 )
+from morl.output_files import check_output_file
 from morl.protocols import FloatArray
+from morl.whole_files import write_atomically
 
 FORMAT = 2
 """Of policy files; format 1 (0.1.0.dev) held parts of a learner."""
@@ -290,39 +290,13 @@ def save_policy(file: Path, content: PolicyFile) -> None:
     Raises:
         ValueError: nothing can be written there.
     """
+    check_output_file("file", file)
     facts: dict[str, object] = {}
     if content.preference_scale is not None:
         facts["preference_scale"] = content.preference_scale
     if content.env_id:
         facts["env_id"] = content.env_id
     write_atomically(file, policy_bytes(content.data.state_dict(), content.preference, facts))
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all.
-
-    Args:
-        file: path of the file; one that exists is replaced.
-        content: all of it.
-
-    Raises:
-        ValueError: nothing can be written there.
-    """
-    if file.exists() and not (file.is_file() or file.is_dir()):
-        raise ValueError(f"{file} cannot be written: it is a device, a pipe or a socket, which a file would replace")
-    if not file.name:
-        raise ValueError(f"{str(file)!r} cannot be written: it is a folder, not the path of a file")
-    partial = file.with_name(f".partial-{file.name}")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise ValueError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 def policy_bytes(

@@ -449,7 +449,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for file in (tmp_path / "nowhere" / "policy", tmp_path / "folder"):
         for export in (policy.save, policy.to_torchscript):
-            with pytest.raises(ValueError, match=rf"{re.escape(str(file))} cannot be written: ") as raised:
+            with pytest.raises(ValueError, match=rf"file is '{re.escape(str(file))}', but ") as raised:
                 export(file)
             assert "\n" not in str(raised.value)
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]

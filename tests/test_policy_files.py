@@ -399,12 +399,12 @@ def test_other_data_is_no_policy_file(tmp_path: Path) -> None:
 
 def test_saving_leaves_devices_and_pipes_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="pipe cannot be written: it is a device, a pipe or a socket"):
+    with pytest.raises(ValueError, match="pipe', but must be the path of a file, and this is a device"):
         policy_of().save(tmp_path / "pipe")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     with pytest.raises(OSError, match="It is a device, a pipe or a socket"):
         write_whole(tmp_path / "pipe", b"text")
-    with pytest.raises(ValueError, match="it is a folder, not the path of a file"):
+    with pytest.raises(ValueError, match="must be the path of a file, and this is a folder"):
         policy_of().save("")
 
 

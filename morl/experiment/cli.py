@@ -17,9 +17,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # compiled updates spread policies over threads themselves
 
-from morl.experiment.commands import Board, Choose, Evaluate, Export, List, Resume, ShowFront, Train, Watch
+from morl.experiment.commands import (
+    Board,
+    Choose,
+    Evaluate,
+    Export,
+    List,
+    Resume,
+    ShowFront,
+    Train,
+    Watch,
+    flags_with_several_values,
+    refuse_options_of_training,
+)
 from morl.experiment.messages import command_line_style, sentence_of
-from morl.experiment.parsing import option, parse
+from morl.experiment.parsing import option, parse, refuse_missing_values
 from morl.experiment.settings import (
     Combined,
     Source,
@@ -29,6 +41,7 @@ from morl.experiment.settings import (
     file_sources,
     preset_names,
 )
+from morl.output_files import PICTURE_SUFFIXES, check_output_file, check_output_folder
 from morl.version import VERSION
 
 if TYPE_CHECKING:
@@ -38,6 +51,9 @@ Command: TypeAlias = Callable[[Sequence[str]], None]
 """Takes the words behind its name."""
 
 HELP = ("-h", "--help")
+
+EXPORT_ENDINGS = {"onnx": (".onnx",), "torchscript": (".torchscript", ".pt", ".ts"), "pt": (".pt",)}
+"""Format of `morl export` -> how the names of its files end."""
 
 USAGE = """\
 usage: morl COMMAND ...
@@ -93,6 +109,8 @@ def train(args: Sequence[str]) -> None:
 
     task, combined = _task_and_settings(args)
     chosen = parse(_train_schema(task), [*args[:2], *combined.arguments])
+    if chosen.run_dir is not None:
+        check_output_folder("--run-dir", chosen.run_dir)
     if chosen.seeds < 1:
         raise ValueError(f"seeds is {chosen.seeds}, but must be at least 1")
     first = task.experiment(combined.resolved(chosen.settings))
@@ -112,6 +130,7 @@ def _task_and_settings(args: Sequence[str]) -> "tuple[Task, Combined]":
     agent_name, env = args[:2]
     sources: list[Source] = [*file_sources(option(args, "--config")), args[2:]]
     task = find_task(agent_name, env, env_options_of(agent_name, env_name(env), sources))
+    refuse_missing_values(args, flags_with_several_values("train", task.agent_class.config_class))
     return task, combine(task.agent_class.config_class, agent_name, env_name(env), sources)
 
 
@@ -199,6 +218,8 @@ def evaluate(args: Sequence[str]) -> None:
 def choose(args: Sequence[str]) -> None:
     """Run `morl choose`."""
     chosen = parse(Choose, args, "morl choose")
+    if chosen.session is not None:
+        check_output_file("--session", chosen.session)
     from morl.experiment import choosing
     from morl.experiment.run import load
 
@@ -214,6 +235,8 @@ def choose(args: Sequence[str]) -> None:
 def watch(args: Sequence[str]) -> None:
     """Run `morl watch`."""
     chosen = parse(Watch, args, "morl watch")
+    if chosen.video is not None:
+        check_output_file("--video", chosen.video)
     from morl.experiment import report
     from morl.experiment.run import load
 
@@ -251,15 +274,19 @@ def export(args: Sequence[str]) -> None:
         raise ValueError("--conditioned and --row are both given, but a row has its own preference")
     if chosen.utility != "linear" and (chosen.conditioned or chosen.row is not None):
         raise ValueError("--utility has no effect with --conditioned or --row: it chooses the policy for a preference")
-    suffix = "" if chosen.output is None else chosen.output.suffix
-    if suffix in (".onnx", ".torchscript", ".pt") and (suffix == ".onnx") != (chosen.format == "onnx"):
-        raise ValueError(f"--output is {chosen.output}, but --format is {chosen.format}: give --format or another name")
+    file = Path(f"policy.{chosen.format}") if chosen.output is None else chosen.output
+    endings = EXPORT_ENDINGS[chosen.format]
+    if file.suffix not in endings:
+        raise ValueError(
+            f"--output is {str(file)!r}, but --format is {chosen.format}, whose files end in"
+            f" {' or '.join(endings)}: give another --format or name"
+        )
+    check_output_file("--output", file)
     run = load(chosen.run, trust=chosen.trust)
     preference = chosen.preference
     if preference is None and chosen.row is None and chosen.conditioned and not chosen.fixed_preference:
         preference = (1.0,) * len(run.front.objectives)  # whichever: the graph takes it as an input
     policy = run.policy(preference, row=chosen.row, utility=chosen.utility, conditioned=chosen.conditioned)
-    file = Path(f"policy.{chosen.format}") if chosen.output is None else chosen.output
     if chosen.format == "pt":
         if chosen.distribution or chosen.fixed_preference:
             raise ValueError("--distribution and --fixed-preference are of graphs, not of the format pt")
@@ -282,6 +309,10 @@ def front(args: Sequence[str]) -> None:
         raise ValueError("morl front needs at least one run folder: morl front RUN... [--plot FILE.png]")
     if chosen.videos and chosen.html is None:
         raise ValueError("--videos is given without --html FILE, the page that the videos would be put into")
+    if chosen.plot is not None:
+        check_output_file("--plot", chosen.plot, PICTURE_SUFFIXES)
+    if chosen.html is not None:
+        check_output_file("--html", chosen.html, (".html",))
     runs = []
     damaged = []
     for run in chosen.runs:
@@ -316,7 +347,8 @@ def show_list(args: Sequence[str]) -> None:
 
     lists = {"agents": listing.list_agents, "envs": listing.list_envs, "configs": listing.list_configs}
     if chosen.what not in lists:
-        raise ValueError(f"morl list takes {', '.join(lists)}, not {chosen.what!r}")
+        hint = f": morl list envs {chosen.what} lists the environments whose id contains it"
+        raise ValueError(f"morl list takes one of {', '.join(lists)}, not {chosen.what!r}{hint}")
     if chosen.what == "envs":
         listing.list_envs(chosen.containing)
     elif chosen.containing:
@@ -380,6 +412,9 @@ def _command(args: Sequence[str], commands: Mapping[str, Command]) -> None:
 
         print(command_help(name))  # noqa: T201
         return
+    refuse_missing_values(args[1:], flags_with_several_values(name))
+    if name != "train":
+        refuse_options_of_training(name, args[1:])
     commands[name](args[1:])
 
 

@@ -1,5 +1,6 @@
 """The commands of `morl` as dataclasses: tyro parses them, help and shell completion are made of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal
@@ -296,3 +297,36 @@ def options_of_command(command: str) -> list[OptionHelp]:
         own = [one for one in own if one.name != "settings"]
         own += [one for one in options_of(Settings) if one.name != "agent"]
     return [one for one in own if one.name not in POSITIONALS[command]]
+
+
+def flags_with_several_values(command: str, config_class: type[Any] | None = None) -> set[str]:
+    """Return the options of a command that take several values, those of an agent's settings included.
+
+    Args:
+        command: the command.
+        config_class: settings of the agent, if any.
+    """
+    options = options_of_command(command) + ([] if config_class is None else options_of(config_class, "agent."))
+    return {one.flag for one in options if one.metavar.endswith("...")}
+
+
+def refuse_options_of_training(command: str, args: Sequence[str]) -> None:
+    """Check that a command is given no option that only `train` has.
+
+    Args:
+        command: the command.
+        args: its words.
+
+    Raises:
+        ValueError: it is; the sentence says why a resumed run takes none.
+    """
+    own = {one.flag for one in options_of_command(command)}
+    training = {one.flag for one in options_of_command("train")} - own
+    for word in args:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag not in training and not flag.startswith("--agent."):
+            continue
+        if command == "resume":
+            keeps = f"a resumed run keeps its settings: morl resume takes {', '.join(sorted(own))}"
+            raise ValueError(f"{flag} is an option of morl train, but {keeps}")
+        raise ValueError(f"{flag} is an option of morl train, not of morl {command}")

@@ -325,11 +325,28 @@ def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option
         ValueError: there is no such agent or environment, or its options are wrong.
     """
     check_agent_name(agent_name)
+    refuse_windows(env_options)
     options: dict[str, Any] = dict(env_options)
     stated = problem(env, **options)
     if isinstance(stated.action_space, spaces.Box) and 0 in stated.action_space.shape:
         raise ValueError(f"{stated.id} has the action space {stated.action_space}, but must have at least one number")
     return Task(agent_name, env, find_agent(agent_name, stated.action_space), stated)
+
+
+def refuse_windows(env_options: Mapping[str, object]) -> None:
+    """Check that the options of an environment do not make each of many environments open a window.
+
+    Args:
+        env_options: arguments of the environment's constructor.
+
+    Raises:
+        ValueError: render_mode is "human".
+    """
+    if env_options.get("render_mode") == "human":
+        raise ValueError(
+            "render_mode is 'human', but every one of many environments would open a window: leave it out;"
+            " morl watch RUN, in Python run.watch(), shows policies"
+        )
 
 
 def without_chance(evaluator: Evaluator) -> bool:

@@ -6,7 +6,6 @@ a run to other files, or to make it wait for a pipe. `observe` shows every opera
 can stop a run at each of them.
 """
 
-import errno
 import hashlib
 import os
 import stat
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from morl.whole_files import refuse_device
 
 Observer = Callable[[str, Path], None]
 """(operation, path): called before each operation ("write", "append", "sync", "rename", "remove", "mkdir", "cut")."""
@@ -161,8 +162,7 @@ def _partial(path: Path) -> Path:
     Raises:
         OSError: at the path is a device, a pipe or a socket, which the file would replace.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError(errno.EINVAL, "It is a device, a pipe or a socket", str(path))
+    refuse_device(path)
     partial = path.with_name(f"{PARTIAL}{path.name}")
     remove(partial)
     return partial

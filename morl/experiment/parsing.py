@@ -4,8 +4,9 @@ import contextlib
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import tyro
@@ -39,7 +40,7 @@ def parse(
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        sentence = _one_sentence(complaint.getvalue(), schema)
+        sentence = _one_sentence(complaint.getvalue(), schema, program)
         raise ValueError(respelled(sentence, style or setting_style())) from None
 
 
@@ -75,6 +76,30 @@ def _whole_number_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any]
         is_instance=lambda instance: isinstance(instance, int) and not isinstance(instance, bool),
         str_from_instance=lambda instance: [str(instance)],
     )
+
+
+@_REGISTRY.primitive_rule
+def _path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: _path(words[0]),
+        is_instance=lambda instance: isinstance(instance, Path),
+        str_from_instance=lambda instance: [str(instance)],
+    )
+
+
+def _path(text: str) -> Path:
+    """Return a path; `Path` takes an empty text for the current folder.
+
+    Raises:
+        ValueError: it is empty, or has a character that no path has.
+    """
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} is no path")
+    return Path(text)
 
 
 def arguments(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
@@ -158,8 +183,31 @@ def take_pairs(args: Sequence[str], name: str) -> tuple[list[str], list[tuple[st
     return kept, pairs
 
 
-def _one_sentence(box: str, schema: object) -> str:
-    """Return tyro's boxed complaint as one sentence, with the nearest options where one is unknown."""
+def refuse_missing_values(args: Sequence[str], several: Collection[str]) -> None:
+    """Check that each option which takes several values has one: the parser would take it for none.
+
+    A file or a call gives an empty list where it means one.
+
+    Args:
+        args: words of the command line.
+        several: the options that take several values.
+
+    Raises:
+        ValueError: an option has no value.
+    """
+    for word, following in zip(args, [*args, "--"][1:], strict=True):
+        if word.replace("_", "-") in several and following.startswith("--"):
+            raise ValueError(f"{word} needs a value, one or several")
+
+
+def _one_sentence(box: str, schema: object, program: str) -> str:
+    """Return tyro's boxed complaint as one sentence, with the nearest options where one is unknown.
+
+    Args:
+        box: the complaint.
+        schema: what was parsed.
+        program: the command.
+    """
     words: list[str] = []
     for line in box.splitlines()[1:]:  # the first one is the title
         text = line.strip("│╰╯ ")
@@ -171,19 +219,55 @@ def _one_sentence(box: str, schema: object) -> str:
     sentence = " ".join(filter(None, words)) or box.strip()
     if "nrecognized" in sentence:
         unknown = [word.strip(",").split("=")[0] for word in sentence.split() if word.startswith("--")]
-        from morl.experiment.other_agents import sentence_of_owners
-
-        elsewhere = next(filter(None, (sentence_of_owners(name, get_args(schema)) for name in unknown)), "")
-        if elsewhere:
-            return elsewhere
-        known = _option_names(schema)
-        for name in unknown:
-            near = get_close_matches(name, known, n=3, cutoff=0.5) or [other for other in known if name[2:] in other]
-            if near:
-                return f"there is no option {name}; the nearest are {', '.join(near[:3])}"
         if not unknown:
             return f"{sentence.partition(': ')[2]!r} belongs to no option; a switch takes no value"
-    return _plain(sentence, box)
+        return _unknown_option(unknown[0], schema, program)
+    return _plain(sentence, box, optional=bool(get_args(schema)))
+
+
+def _unknown_option(word: str, schema: object, program: str) -> str:
+    """Return a sentence about an option that does not exist: whose it is, or the nearest ones.
+
+    Args:
+        word: the option as it was given.
+        schema: what was parsed; settings have the class of the agent's as their argument.
+        program: the command.
+    """
+    from morl.experiment.other_agents import sentence_of_owners
+
+    found = re.match(r"--(agent\.)?[\w-]+", word)  # behind it is a key of a table that is none
+    name = found[0].replace("_", "-") if found else word
+    known = _option_names(schema)
+    if name in known:
+        return f"there is no option {word}: {name} is one, and no table"
+    near = nearest_options(name, known)
+    owners = sentence_of_owners(name, get_args(schema))
+    if owners:
+        bare = name.removeprefix("--agent.")
+        own = [other for other in near if other.startswith("--agent.") and bare in other]
+        return owners + (f"; the nearest of its own are {', '.join(own)}" if own else "")
+    hint = f"the nearest are {', '.join(near)}" if near else f"{program} -h lists all"
+    return f"there is no option {name}; {hint}"
+
+
+def nearest_options(name: str, known: Collection[str]) -> list[str]:
+    """Return up to three options whose names are like one that does not exist, or contain it.
+
+    Args:
+        name: such as "--agent.learning-rat".
+        known: the options; of a switch, the one that turns it off counts only where such a one is meant.
+    """
+    turns_off = re.compile(r"--(agent\.)?no-")
+    bare = {other: turns_off.sub(r"--\1", other).split(".")[-1].lstrip("-") for other in known}
+    wanted = turns_off.sub(r"--\1", name).split(".")[-1].lstrip("-")
+    off = bool(turns_off.match(name))
+    options: dict[str, str] = {}
+    for other, short in bare.items():
+        if other != "--help" and (short not in options or bool(turns_off.match(other)) == off):
+            options[short] = other
+    inside = sorted((short for short in options if len(wanted) > 2 and wanted in short), key=len)
+    like = get_close_matches(wanted, options, n=3, cutoff=0.6)
+    return [options[short] for short in dict.fromkeys([*like, *inside])][:3]
 
 
 _KINDS = {"INT": "an integer", "FLOAT": "a number", "{None}": "None", "STR": "a text", "PATH": "a path"}
@@ -191,21 +275,25 @@ _KINDS |= {"{[INT [INT ...]]}": "integers", "{[FLOAT [FLOAT ...]]}": "numbers"}
 """What must be given, by tyro's name of its type."""
 
 
-def _plain(sentence: str, box: str) -> str:
+def _plain(sentence: str, box: str, optional: bool) -> str:
     """Return tyro's complaint about a value as: the setting, its value, and what would be right.
 
     Args:
         sentence: the complaint.
         box: all that tyro printed, the type of the argument included.
+        optional: whether None is worth naming among what would be right: a setting may have another default.
     """
-    several = re.match(r"Error parsing (--\S+): Could not find valid parse for arguments: \[(.*)\]$", sentence)
+    several = re.match(r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*)\]$", sentence)
     if several:
         kind = "integers" if re.search(r"^[│ ]*--\S+ .*\bINT\b", box, re.MULTILINE) else "numbers"
+        kind = kind if several[1].startswith("--") else "paths"
         return f"{several[1]} is {several[2]}, but must be {kind}"
     one = re.match(r"Error parsing (--\S+): no type matching (.+?) could be instantiated from \[(.*?)\]\.", sentence)
     if one and all(kind in _KINDS for kind in one[2].split("|")):
         kinds = [_KINDS[kind] for kind in one[2].split("|")]
-        return f"{one[1]} is {one[3]}, but must be {' or '.join(sorted(kinds, key=lambda kind: kind == 'None'))}"
+        named = [kind for kind in kinds if kind != "None"] + ["None"] * (optional and "None" in kinds)
+        given = one[3] if optional else one[3].replace("', '", " ")
+        return f"{one[1]} is {given}, but must be {' or '.join(named)}{_beyond_floats(one[3])}"
     one = re.match(r"invalid choice (.+) for argument '(--\S+)'\. Expected one of \((.*)\)\.$", sentence)
     if one:
         choices = re.findall(r"[^\s',]+", one[3])  # tyro's order of what may be None differs between processes
@@ -220,8 +308,22 @@ def _plain(sentence: str, box: str) -> str:
         return f"{one[1]} is {one[2]}, but must be a number"
     one = re.match(r"Error parsing (--\S+): (.+) is no integer$", sentence)
     if one:
-        return f"{one[1]} is {one[2]}, but must be an integer"
-    return re.sub(r"^Error parsing [A-Za-z]\w*: ", "", sentence)  # a dataclass of ours complains in a sentence already
+        return f"{one[1]} is {one[2]}, but must be an integer{_beyond_floats(one[2])}"
+    one = re.match(r"Error parsing (\S+): (.+) is no path$", sentence)
+    if one:
+        return f"{one[1]} is {one[2]}, but must be a path"
+    # a dataclass of ours complains in a sentence already
+    return re.sub(r"^Error parsing [A-Za-z][\w.]*: ", "", sentence)
+
+
+def _beyond_floats(words: str) -> str:
+    """Return the end of a sentence about a number such as '1e400', which counts as infinite; empty for others."""
+    text = words.strip("'")
+    try:
+        beyond = math.isinf(float(text)) and text[-1:].isdigit()
+    except ValueError:
+        beyond = False
+    return ", and numbers this large count as infinite" if beyond else ""
 
 
 def _option_names(schema: object) -> list[str]:

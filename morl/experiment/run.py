@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from morl.acting import Policy, PolicyBank
+from morl.arguments import check_optional_switches, check_switches
 from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment import showing
@@ -186,6 +187,7 @@ class Run:
             ValueError: the preference has the wrong length or a negative weight, there is no such row, both or neither
                 are given, a policy file is damaged, or `conditioned` is given for policies that take no preference.
         """
+        check_switches(conditioned=conditioned)
         chosen = self._row(preference, row, utility, normalized)
         policy_id = int(self.front.policy_ids[chosen])
         data = self._policy_data(policy_id)
@@ -223,6 +225,7 @@ class Run:
 
     def _scales(self, normalized: bool | None) -> FloatArray:
         """Return what returns are divided by before a preference weighs them [objective]."""
+        check_optional_switches(normalized=normalized)
         chosen = self.front.normalizes if normalized is None else normalized
         return self.front.scales if chosen else np.ones_like(self.front.scales)
 
@@ -361,6 +364,7 @@ def load(
     Raises:
         ValueError: the folder is not that of a run, or is damaged, or the run has no front yet.
     """
+    check_switches(trust=trust)
     path = Path(run_dir)
     config = read_config(path)
     if not (path / FRONT).exists():
@@ -428,6 +432,7 @@ def experiment_of(run_dir: Path, env: EnvBuilder | None, trust: bool) -> Experim
         ValueError: the file is damaged or does not fit this version, the agent or the environment does not exist here,
             or they have to be imported and are not trusted.
     """
+    check_switches(trust=trust)
     config = read_config(run_dir)
     chosen = trusted_env(run_dir, config.env, env, trust)
     check_trust(f"run {run_dir}", "agent", config.agent_name, trust, spoken("--trust", "trust=True"))

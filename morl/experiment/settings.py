@@ -23,6 +23,7 @@ from typing import (
 )
 
 from morl.envs.core.novelty import NoveltyBound
+from morl.experiment.kinds import check_kinds
 from morl.experiment.layers import (
     Layer,
     Option,
@@ -447,7 +448,14 @@ def layer_of_config(table: Mapping[str, object], config_class: type[Any]) -> Lay
     Args:
         table: the file.
         config_class: settings of the agent.
+
+    Raises:
+        ValueError: a value is of another kind than its setting.
     """
+    check_kinds(table, Settings)
+    own = table.get("agent")
+    if isinstance(own, Mapping):
+        check_kinds(own, config_class)
     if "agent_name" not in table:
         return layer_of_table(table, open_tables(config_class))
     settings = {key: value for key, value in table.items() if key not in ("agent_name", "env")}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, cast
 
+from morl.arguments import check_optional_switches, check_switches
 from morl.envs.core.registry import EnvBuilder, env_name
 from morl.experiment.components import Experiment, Task, find_task
 from morl.experiment.layers import checked_options
@@ -30,6 +31,7 @@ from morl.experiment.settings import (
     resolve_sources,
 )
 from morl.learning.processor import prepared_processor
+from morl.output_files import check_output_folder, checked_path
 from morl.protocols import Agent, SeveralLearners
 
 
@@ -71,11 +73,13 @@ def train(
         FileExistsError: the run folder exists and `overwrite` is False.
         KeyboardInterrupt: Ctrl-C; the run is saved, and a note has the command to resume it. SIGTERM: SystemExit.
     """
+    check_switches(overwrite=overwrite)
+    folder = None if run_dir is None else checked_path("run_dir", run_dir)
     own = {"total_steps": total_steps, "seed": seed, "device": device, "agent": config}
     overrides: dict[str, object] = {**own, **settings}
     experiment = find_experiment(agent, env, [overrides])
     watchers = Watchers.of(progress, on_step, loggers)
-    return start([experiment], None if run_dir is None else [Path(run_dir)], overwrite, watchers)[0]
+    return start([experiment], None if folder is None else [folder], overwrite, watchers)[0]
 
 
 def train_seeds(
@@ -113,10 +117,12 @@ def train_seeds(
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds is {list(seeds)}, but must be different integers")
+    check_switches(overwrite=overwrite)
+    folder = None if run_dir is None else checked_path("run_dir", run_dir)
     overrides: dict[str, object] = {"agent" if name == "config" else name: value for name, value in settings.items()}
     task = find_task(agent, env, env_options_of(agent, env_name(env), [overrides]))
     experiments = [_experiment(task, overrides | {"seed": seed}) for seed in seeds]
-    run_dirs = None if run_dir is None else [Path(run_dir) / f"seed-{seed}" for seed in seeds]
+    run_dirs = None if folder is None else [folder / f"seed-{seed}" for seed in seeds]
     return start(experiments, run_dirs, overwrite, Watchers.of(progress, on_step, loggers))
 
 
@@ -141,8 +147,9 @@ class Watchers:
         """Return what the user asks for, checked.
 
         Raises:
-            ValueError: there is no such logger, or `on_step` is no function.
+            ValueError: there is no such logger, `on_step` is no function, or `progress` no bool.
         """
+        check_optional_switches(progress=progress)
         if on_step is not None:
             check_on_step(on_step)
         return Watchers(progress, on_step, choose_loggers(loggers))
@@ -158,8 +165,13 @@ def start(
         run_dirs: the run folders; default: `default_run_dir` of each.
         overwrite: replace the runs that the folders hold.
         watchers: progress bar, `on_step` and loggers.
+
+    Raises:
+        ValueError: a folder cannot be made or written to.
     """
     folders = run_dirs or [default_run_dir(one.agent_name, one.env, one.settings) for one in experiments]
+    for folder in folders:
+        check_output_folder("run_dir", folder)
     together = isinstance(experiments[0].agent_class, SeveralLearners) and experiments[0].agent_class.several_learners
     if len(experiments) == 1 or together:
         return _start_together(experiments, folders, overwrite, watchers)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from morl.experiment.commands import Study, Tune
 from morl.experiment.parsing import parse
 from morl.experiment.report import say, show
+from morl.output_files import PICTURE_SUFFIXES, check_output_file, check_output_folder
 from morl.studies.plan import STUDY, read_study
 from morl.studies.status import counted, study_status
 from morl.studies.study import executor_of, find_executor, study
@@ -36,6 +37,10 @@ def run_study(args: Sequence[str]) -> None:
             flag = f"--{name.replace('_', '-')}"
             belongs = "morl study table FILE" if name in OF_TABLES else "morl study FILE"
             raise ValueError(f"{flag} has no effect here: it belongs to {belongs}")
+    for name in ("plot", "fronts"):
+        picture: Path | None = getattr(chosen, name)
+        if picture is not None:
+            check_output_file(f"--{name}", picture, PICTURE_SUFFIXES)
     planned = read_study(file, chosen.folder, refuse_others=what == "train")
     if what == "status":
         show(study_status(planned))
@@ -54,6 +59,8 @@ def run_study(args: Sequence[str]) -> None:
     elif chosen.slurm is not None:
         from morl.studies.slurm import write_script
 
+        check_output_file("--slurm", chosen.slurm)
+        check_output_folder("--folder", planned.folder)
         write_script(planned, chosen.folder, chosen.slurm)
         say(f"{len(planned.runs)} runs, one element each: sbatch {shlex.quote(str(chosen.slurm))}")
     elif chosen.dry_run:
@@ -69,6 +76,7 @@ def run_tune(args: Sequence[str]) -> None:
     chosen = parse(Tune, args, "morl tune")
     from morl.studies import tuning
 
+    check_output_folder("--folder", chosen.folder)
     executor = executor_of(chosen.ray)
     show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers, executor=executor))
 

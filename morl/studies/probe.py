@@ -81,15 +81,18 @@ def probe(run: "PlannedRun") -> Cost:
         ValueError: the run cannot be trained, in one sentence.
     """
     watch = _Watch()
+    place = Path()
     begin = time.monotonic()
     steps = {"total_steps": min(run.total_steps, PROBE_STEPS), "evaluate_every": PROBE_STEPS}
     try:
         with tempfile.TemporaryDirectory(prefix="morl-probe-") as folder, file_style(), quiet(), limited_to(run.cores):
+            place = Path(folder) / "run"
             experiment = find_experiment(run.agent_name, run.env_id, [*file_sources(run.file), run.overrides, steps])
             watchers = Watchers.of(False, watch, ["jsonlines"])
-            start([experiment], [Path(folder) / "run"], overwrite=False, watchers=watchers)
+            start([experiment], [place], overwrite=False, watchers=watchers)
     except Exception as error:
-        raise ValueError(f"{run.variant} on {run.env}: {sentence_of(error)}") from error
+        sentence = sentence_of(error).replace(f"run {place}", "its run")  # which is gone by now
+        raise ValueError(f"{run.variant} on {run.env}: in a short probe, {sentence}") from error
     end = time.monotonic()
     return Cost(watch.moments[0][1] - begin, watch.step_seconds(), end - watch.moments[-1][1])
 

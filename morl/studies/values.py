@@ -44,7 +44,7 @@ def folder_value(value: object) -> Path:
     Raises:
         ValueError: it is no path, or something else lies there.
     """
-    if not isinstance(value, str | Path) or "\0" in str(value):
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise ValueError(f"folder is {value!r:.100}, but must be the path of a folder, such as 'studies'")
     folder = Path(value)
     if os.path.lexists(folder) and not folder.is_dir():

@@ -85,7 +85,10 @@ WRONG: dict[str, tuple[str, tuple[str, ...], str]] = {
     "no distribution in pt": ("fork", ("--row", "0", "--distribution", "--format", "pt"), "are of graphs"),
     "not conditioned": ("members", ("--conditioned",), "the policies of c-morl take no preference"),
     "no format": ("fork", ("--row", "0", "--format", "caffe"), "caffe"),
-    "no folder": ("fork", ("--row", "0", "--format", "pt", "--output", "nowhere/x.pt"), "cannot be written: No such"),
+    "no folder": ("fork", ("--row", "0", "--format", "pt", "--output", "nowhere/x.pt"), "nowhere is not a folder"),
+    "another ending": ("fork", ("--row", "0", "--output", "x.foo"), "--format is onnx, whose files end in .onnx"),
+    "no ending": ("fork", ("--row", "0", "--output", "x"), "--format is onnx, whose files end in .onnx"),
+    "a graph's ending": ("fork", ("--row", "0", "--format", "pt", "--output", "x.ts"), "whose files end in .pt"),
     "no run": ("", ("--row", "0"), "is not a run folder"),
 }
 

@@ -231,3 +231,169 @@ def test_parameters_that_diverge_are_named(env: str, tmp_path: Path, monkeypatch
         config["backend"] = "eager"
     with pytest.raises(ValueError, match="are no longer finite: learning has diverged"):
         morl.train("pd-morl", env, total_steps=200, run_dir=tmp_path / "run", config=config, **toys.SCHEDULE)
+
+
+# --- Where output goes ------------------------------------------------------------------------------------------------
+
+WRITERS: dict[str, tuple[str, ...]] = {
+    "--plot .png": ("front", "RUN"),
+    "--html .html": ("front", "RUN"),
+    "--output .onnx": ("export", "RUN", "--row", "0"),
+    "--video .gif": ("watch", "RUN", "--row", "0"),
+    "--session .json": ("choose", "RUN"),
+}
+"""Option and ending of its files -> the command."""
+
+
+@pytest.mark.parametrize("option", WRITERS)
+@pytest.mark.parametrize("place", ["", "nowhere/x", "folder", "pipe", "/proc/x", "run/config.toml/x", "x" * 300])
+def test_a_file_that_cannot_be_written_is_named(
+    option: str, place: str, fork: Path, tmp_path: Path, morl_cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flag, ending = option.split()
+    file = f"{place}{ending}" if place else ""
+    (tmp_path / f"folder{ending}").mkdir()
+    os.mkfifo(tmp_path / f"pipe{ending}")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.toml").touch()
+    command, *words = WRITERS[option]
+    monkeypatch.setattr("morl.experiment.run.load", unreachable)
+    code, shown, complaint = morl_cli(command, *[fork if word == "RUN" else word for word in words], flag, file)
+    assert (code, shown, complaint.count("\n")) == (2, "", 1), complaint
+    assert f"{flag} is {file!r}, but " in complaint
+    assert "Errno" not in complaint
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def unreachable(*_: Any, **__: Any) -> Any:
+    raise AssertionError("work has begun")
+
+
+@pytest.mark.parametrize("place", ["", "/proc/x", "file/run", "x" * 300, "file"])
+def test_a_run_folder_that_cannot_be_made_is_named(
+    place: str, tmp_path: Path, morl_cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("morl.experiment.training.Session", unreachable)
+    code, _, complaint = morl_cli("train", "toys:Coins", "toy-walk-v0", "--run-dir", place)
+    assert (code, complaint.count("\n")) == (2, 1), complaint
+    assert f"--run-dir is {place!r}, but " in complaint
+    with pytest.raises((ValueError, FileExistsError), match=f"run_dir is '{place}', but "):
+        morl.train("toys:Coins", "toy-walk-v0", run_dir=place)
+    if place == "":
+        with pytest.raises(ValueError, match="run_dir is '', but must be a path"):
+            morl.train_seeds("toys:Coins", "toy-walk-v0", [0, 1], run_dir=place)
+        with pytest.raises(ValueError, match=r"run_dir is .*, but must be a path, without null characters"):
+            morl.train("toys:Coins", "toy-walk-v0", run_dir="a\0b")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+# --- Words that the parser refuses ------------------------------------------------------------------------------------
+
+TRAIN = ("train", "pd-morl", "deep-sea-treasure-v0")
+MORL_D = ("train", "morl-d", "deep-sea-treasure-v0")
+COMPLAINTS: list[tuple[tuple[str, ...], str]] = [
+    ((*TRAIN, "--agent.hidden-sizes"), "--agent.hidden-sizes needs a value, one or several"),
+    ((*TRAIN, "--agent.hidden_sizes", "--seed", "1"), "--agent.hidden_sizes needs a value, one or several"),
+    ((*TRAIN, "--reference-point"), "--reference-point needs a value, one or several"),
+    ((*TRAIN, "--log"), "--log needs a value, one or several"),
+    (("evaluate", "x", "--preference"), "--preference needs a value, one or several"),
+    (("evaluate", "x", "--preference", "a", "b"), "--preference is 'a b', but must be numbers"),
+    (("evaluate", "x", "--row", "a"), "--row is 'a', but must be an integer"),
+    (("evaluate", "x", "--num-envs", "3"), "--num-envs is an option of morl train, not of morl evaluate"),
+    (
+        (*TRAIN, "--total-steps", "1e400"),
+        "is '1e400', but must be an integer, and numbers this large count",
+    ),
+    (("resume", "x", "--total-steps", "1e400"), "must be an integer, and numbers this large count as infinite"),
+    ((*TRAIN, "--total-steps", "inf"), "--total-steps is 'inf', but must be an integer\n"),
+    ((*TRAIN, "--run={run_dir=x}"), "there is no option --run; the nearest are --run-dir\n"),
+    ((*TRAIN, "--run.run-dir", "x"), "there is no option --run; the nearest are --run-dir\n"),
+    ((*TRAIN, "--agent.one-hot.x", "3"), "there is no option --agent.one-hot.x: --agent.one-hot is one, and no table"),
+    ((*TRAIN, "--agent.xyzzy", "3"), "there is no option --agent.xyzzy; morl train -h lists all"),
+    ((*TRAIN, "--agent.gaes-lambda", "3"), "there is no option --agent.gaes-lambda; "),
+    ((*MORL_D, "--agent.learning-rate", "1"), "own are --agent.actor-learning-rate, --agent.critic-learning-rate"),
+    (
+        ("resume", "x", "--agent.learning-rate", "1"),
+        "a resumed run keeps its settings: morl resume takes",
+    ),
+    (("resume", "x", "--seed", "1"), "--seed is an option of morl train, but a resumed run keeps its settings"),
+    (("resume", "x", "--xyzzy", "1"), "there is no option --xyzzy; morl resume -h lists all"),
+    (("resume", ""), "RUN is '', but must be a path"),
+    (("front", "", "x"), "RUN is '', 'x', but must be paths"),
+    (("list", "deep-sea"), "morl list envs deep-sea lists the environments whose id contains it"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), COMPLAINTS)
+def test_wrong_words_are_answered_in_one_sentence(words: tuple[str, ...], sentence: str, morl_cli: Any) -> None:
+    code, shown, complaint = morl_cli(*words)
+    assert (code, shown, complaint.count("\n")) == (2, "", 1), complaint
+    assert sentence in complaint
+    assert not any(word in complaint for word in ("Error parsing", "settings.agent", "Unrecognized"))
+
+
+def test_a_complaint_of_the_agents_settings_shows_nothing_of_the_parser(morl_cli: Any) -> None:
+    code, _, complaint = morl_cli(*TRAIN, "--agent.learning-rate", "-1")
+    assert (code, complaint) == (2, "morl: learning_rate is -1.0, but must be finite and greater than 0\n")
+
+
+KINDS: list[tuple[dict[str, Any], str]] = [
+    ({"config": {"learning_rate": True}}, "learning_rate is True, but must be a number"),
+    ({"config": {"learning_rate": np.True_}}, "learning_rate is True, but must be a number"),
+    ({"config": {"learning_rate": [0.1, 0.2]}}, r"learning_rate is \[0.1, 0.2\], but must be a number"),
+    ({"config": {"learning_rate": {"a": 1}}}, "learning_rate is {'a': 1}, but must be a number"),
+    ({"config": {"hidden_sizes": {}}}, "hidden_sizes is {}, but must be integers"),
+    ({"config": {"hidden_sizes": False}}, "hidden_sizes is False, but must be integers"),
+    ({"config": {"one_hot": "yes"}}, "one_hot is 'yes', but must be True or False"),
+    ({"config": {"backend": True}}, "backend is True, but must be one of auto, eager"),
+    ({"num_envs": True}, "num_envs is True, but must be an integer"),
+    ({"discount": False}, "discount is False, but must be a number or None"),
+    ({"select_by": True}, "select_by is True, but must be a text"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), KINDS)
+def test_a_value_of_another_kind_is_refused(arguments: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        morl.train("pd-morl", "deep-sea-treasure-v0", **arguments)
+
+
+def test_a_value_of_another_kind_in_a_file_is_refused(tmp_path: Path, morl_cli: Any) -> None:
+    (tmp_path / "c.toml").write_text("[agent]\nlearning_rate = true\n")
+    code, _, complaint = morl_cli(*TRAIN, "--config", tmp_path / "c.toml")
+    assert (code, complaint) == (2, "morl: learning_rate is True, but must be a number\n")
+
+
+@pytest.mark.parametrize("value", ["no", 1, 0.0, ()])
+def test_a_switch_is_a_bool(value: Any, fork: Path, tmp_path: Path) -> None:
+    run = morl.load(fork)
+    policy = run.policy(row=0)
+    policy.save(tmp_path / "policy.pt")
+    observation = policy.data.spec.observation_space.sample()
+    calls: dict[str, Any] = {
+        "conditioned": lambda: run.policy([1.0, 1.0], conditioned=value),
+        "normalized": lambda: run.policy([1.0, 1.0], normalized=value),
+        "deterministic": lambda: policy.predict(observation, deterministic=value),
+        "distribution": lambda: policy.to_torchscript(tmp_path / "x", distribution=value),
+        "fixed_preference": lambda: policy.to_onnx(tmp_path / "x", fixed_preference=value),
+        "trust": lambda: morl.load(fork, trust=value),
+        "overwrite": lambda: toys.train(fork, "toy-fork-v0", 50, overwrite=value),
+        "progress": lambda: toys.train(tmp_path / "run", "toy-fork-v0", 50, progress=value),
+    }
+    for name, call in calls.items():
+        with pytest.raises(ValueError, match=f"^{name} is .*, but must be True or False"):
+            call()
+    with pytest.raises(ValueError, match=r"^trust is .*, but must be True or False"):
+        morl.load_policy(tmp_path / "policy.pt", trust=value)
+    assert policy.predict(observation, deterministic=bool(np.True_))[0] == policy.predict(observation)[0]
+
+
+def test_training_opens_no_windows(morl_cli: Any) -> None:
+    code, _, complaint = morl_cli("train", "pd-morl", "toy-fork-v0", "--env-options", "render_mode", "human")
+    assert (code, complaint.count("\n")) == (2, 1)
+    assert "render_mode is 'human', but every one of many environments would open a window" in complaint
+    with pytest.raises(ValueError, match="render_mode is 'human'"):
+        morl.train("pd-morl", "toy-fork-v0", env_options={"render_mode": "human"})

@@ -44,6 +44,12 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["study.toml", "--folder", "/proc/x"], "folder is '/proc/x', but must be one that can be written to"),
         (["study.toml", "--ray", "foo"], "ray is 'foo', but must be auto, local, or HOST:PORT"),
         (["study.toml", "--wrokers", "2"], "there is no option --wrokers; the nearest are --workers"),
+        (["table", "study.toml", "--plot", "nowhere/x.png"], "--plot is 'nowhere/x.png', but nowhere is not a folder"),
+        (["table", "study.toml", "--fronts", "x.gif"], "--fronts is 'x.gif', but must end in .png, .pdf or .svg"),
+        (["table", "study.toml", "--fronts", ""], "--fronts is '', but must be a path"),
+        (["study.toml", "--slurm", "nowhere/x.sh"], "--slurm is 'nowhere/x.sh', but nowhere is not a folder"),
+        (["study.toml", "--slurm", "x.sh", "--folder", "/proc/x"], "--folder is '/proc/x/a', but nothing can be"),
+        (["study.toml", "--folder", ""], "--folder is '', but must be a path"),
     ],
 )
 def test_wrong_words_are_one_sentence(words: list[str], sentence: str, file: Path, morl_cli: Any) -> None:
@@ -82,6 +88,20 @@ def test_a_probe_that_fails_is_one_sentence(file: Path, morl_cli: Any) -> None:
     code, _, complaint = morl_cli("study", file, "--dry-run")
     assert code == 2
     assert "coins on toys:toy-broken-walk-v0: " in complaint
+
+
+def test_a_probe_that_fails_does_not_name_its_folder(
+    file: Path, morl_cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(_: Any, run_dirs: list[Path], **options: Any) -> Any:
+        raise ValueError(f"run {run_dirs[0]} has no front, because learning has diverged")
+
+    monkeypatch.setattr(probe, "start", diverge)
+    code, _, complaint = morl_cli("study", file, "--dry-run")
+    assert code == 2
+    assert complaint == (
+        "morl: coins on toys:toy-walk-v0: in a short probe, its run has no front, because learning has diverged\n"
+    )
 
 
 def test_a_study_is_trained_shown_and_not_trained_again(file: Path, morl_cli: Any) -> None:
