@@ -287,9 +287,9 @@ class ContinuousConfig(PresetConfig):
     """Whether values are bootstrapped through time limits, or time limits count as terminal."""
     loss: CriticLoss = "huber"
     """Loss of the critics."""
-    utility_loss: float = 1.0
-    """Weight of the loss of utilities w.Q beside that of the vectors Q: actors follow utilities only
-    (`morl.learning.values.critic_losses`; authors: 0)."""
+    utility_loss: float = 0.0
+    """Weight of the loss of utilities w.Q beside that of the vectors Q (`morl.learning.values.critic_losses`): both
+    critics then agree on utilities, and the lower one is no longer pessimistic, which robots do not bear."""
     actor_angle: float = 0.0
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree."""
     critic_angle: float = 0.0
@@ -337,6 +337,9 @@ class ContinuousConfig(PresetConfig):
     """Discount factor of learning; None: the environment's own, or the authors' 0.995 if that is 1."""
     batch_size: int = 128
     """Transitions per update."""
+    n_steps: int = 1
+    """Rewards that a target sums before values. Three let what leads to a fall be learned sooner, which decides on
+    hoppers; tasks without falls lose by them (docs/agents/pd_morl.md)."""
     updates_per_step: float = 1.0
     """Critic updates per environment step."""
     hidden_sizes: tuple[int, ...] = (128, 128)
@@ -400,7 +403,6 @@ class ContinuousConfig(PresetConfig):
             "time_limits": "end",
             "actor_angle": 10.0,
             "critic_angle": 1.0,
-            "utility_loss": 0.0,
             "reward_scale": "none",
             "hidden_norm": "none",
             "action_gradient": "tanh",
@@ -423,6 +425,7 @@ class ContinuousConfig(PresetConfig):
         "massive": {
             "batch_size": 8_192,
             "updates_per_step": 1 / 32,
+            "utility_loss": 1.0,
             "tau": 0.05,
             "buffer_size": 1_000_000,
             "preferences_per_transition": 4,
@@ -444,6 +447,7 @@ class ContinuousConfig(PresetConfig):
         "learning_rate": POSITIVE,
         "discount": SHARE,
         "batch_size": POSITIVE,
+        "n_steps": POSITIVE,
         "updates_per_step": POSITIVE,
         "buffer_size": POSITIVE,
         "image_size": NOT_NEGATIVE,

@@ -36,6 +36,7 @@ from morl.agents.pd_morl.interpolator import KeyPreferences, alignment_metrics
 from morl.agents.pd_morl.key_pretraining import KeyPretraining
 from morl.agents.pd_morl.learners import Learners, rows
 from morl.agents.pd_morl.metrics import METRIC_DESCRIPTIONS
+from morl.agents.pd_morl.multi_step import MultiStep
 from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of, policy_set_of
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
@@ -172,6 +173,7 @@ class ContinuousPDMORL:
         discount = config.discount
         if discount is None:
             discount = problem.discount if problem.discount < 1.0 else UNDISCOUNTED
+        self.multi_step = MultiStep(config.n_steps, discount)
         state_width = self.episodes.observation_width + problem.num_objectives
         self.td3 = TD3(
             state_width,
@@ -257,12 +259,15 @@ class ContinuousPDMORL:
                 self._measure_keys(evaluate)
             actions = self._explore()
             step = EnvStep._make(envs.step(self.actions.to_environment(actions)))
-            transitions = self.episodes.advance(actions, step)
+            transitions = self.multi_step.advance(self.episodes.advance(actions, step), step.ended)
             self.steps += self.num_envs
-            batches = self.replay.add(transitions, self._choices(), ahead=self.episodes.inputs)
+            batches = None
+            if transitions is not None:
+                batches = self.replay.add(transitions, self._choices(), ahead=self.episodes.inputs)
             if batches is not None:
                 if self.updates == 0 and config.reward_scale != "none":
-                    self.scales = reward_sizes(self.replay.buffer.column("reward"), config.reward_scale)
+                    sums = reward_sizes(self.replay.buffer.column("reward"), config.reward_scale)
+                    self.scales = sums / self.multi_step.discounts
                 self._learn(batches)
             yield
 
@@ -424,6 +429,7 @@ class ContinuousPDMORL:
         return {name: getattr(self, name) for name in self._COUNTERS} | {
             "td3": self.td3.state_dict(rows(learner)),
             "episodes": self.episodes.state_dict(learner),
+            "multi_step": self.multi_step.state_dict(self.learners, learner),
             "replay": self.replay.state_dict(learner),
             "noise": self.noise[self.learners.envs(learner)],
             "keys": self.keys.state_dict(learner),
@@ -443,6 +449,7 @@ class ContinuousPDMORL:
             setattr(self, name, state[name])
         self.td3.load_state_dict(state["td3"], rows(learner))
         self.episodes.load_state_dict(state["episodes"], learner)
+        self.multi_step.load_state_dict(state["multi_step"], self.learners, learner)
         self.replay.load_state_dict(state["replay"], learner)
         self.noise[self.learners.envs(learner)] = state["noise"]
         self.keys.load_state_dict(state["keys"], learner)
@@ -456,6 +463,7 @@ class ContinuousPDMORL:
     def reset_episodes(self) -> None:
         """Start new episodes at the next step: for environments whose state cannot be saved."""
         self.episodes.observations = None
+        self.multi_step.cut()
         if self.pretraining is not None:
             self.pretraining.episodes.observations = None
 

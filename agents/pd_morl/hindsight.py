@@ -122,8 +122,9 @@ class Transitions(NamedTuple):
     """[learner * env, objective]."""
     next_observation: NDArray[Any]
     """[learner * env, observation_width]; where an episode has ended, its last observation."""
-    terminated: BoolArray
-    """[learner * env, 1] where nothing is bootstrapped from the next observation."""
+    terminated: BoolArray | FloatArray
+    """[learner * env, 1] where nothing is bootstrapped from the next observation; over m steps the share
+    1 - gamma^(m - 1) of a value that is not (`morl.agents.pd_morl.multi_step`)."""
     preference: FloatArray
     """[learner * env, objective] that the action was chosen for."""
     next_mask: BoolArray | None = None

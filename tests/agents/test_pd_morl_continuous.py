@@ -77,7 +77,8 @@ def huber(errors: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("preset", ["paper", "improved"])
 def test_one_update_is_that_of_the_paper(preset: str) -> None:
     agent = build(preset=preset, discount=0.9, policy_delay=1, learning_rate=0.01, tau=0.25, actor_angle=2.0,
-                  critic_angle=0.5, key_pretraining_steps=0)  # fmt: skip
+                  critic_angle=0.5, utility_loss=0.0 if preset == "paper" else 1.0,
+                  key_pretraining_steps=0)  # fmt: skip
     scales = torch.tensor([1.0, 1.0] if preset == "paper" else [3.0, 0.5]).double()
     agent.scales[:] = scales.float()
     agent.td3.actors.data[:, -1] += 1.7  # the last bias: actions near the end of their range
