@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from morl.experiment.compiling import checked_while_compiling
 from morl.experiment.messages import file_style, sentence_of
 from morl.experiment.settings import file_sources
 from morl.experiment.training import Watchers, find_experiment, start
+from morl.learning.backends.waiting import checked_while_waiting
 from morl.studies.status import RunStatus, duration, study_status
 from morl.tables import Column, ShownTable, stdout_console
 
@@ -75,7 +78,19 @@ class _Watch:
 
 
 def probe(run: "PlannedRun") -> Cost:
-    """Train a little of a run in a temporary folder, and return what such runs cost.
+    """Train a little of a run in a temporary folder, and return what such runs cost once their kernels are compiled.
+
+    Raises:
+        ValueError: the run cannot be trained, in one sentence.
+    """
+    compiled = threading.Event()
+    with checked_while_waiting(compiled.set), checked_while_compiling(compiled.set):
+        cost = _measured(run)
+    return _measured(run) if compiled.is_set() else cost
+
+
+def _measured(run: "PlannedRun") -> Cost:
+    """Return what runs cost, the compilation of kernels included where this run is the first to need them.
 
     Raises:
         ValueError: the run cannot be trained, in one sentence.

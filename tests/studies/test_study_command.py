@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
 import toys
 
 from morl.experiment.toml import write_table
+from morl.learning.backends import waiting
 from morl.studies import probe
 
 pytestmark = pytest.mark.usefixtures("without_figures")
@@ -79,8 +81,29 @@ def test_a_probe_has_as_many_cores_as_a_run(file: Path, morl_cli: Any, monkeypat
     monkeypatch.setattr(probe, "start", look)
     before = os.sched_getaffinity(0)
     assert morl_cli("study", file, "--dry-run")[0] == 0
-    assert [len(cores) for cores in found] == [1]
+    assert {len(cores) for cores in found} == {1}
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize("in_this_process", [False, True])
+def test_compiling_is_no_cost_of_runs(
+    in_this_process: bool, file: Path, morl_cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    start = probe.start
+
+    def compile_first(*arguments: Any, **options: Any) -> Any:
+        started.append(arguments)
+        if len(started) == 1 and in_this_process:
+            numba.njit(lambda number: number + 1)(1)
+        elif len(started) == 1:
+            waiting.check()  # as while another process compiles
+        return start(*arguments, **options)
+
+    morl_cli("study", file, "--dry-run")  # compiles what the toys need
+    monkeypatch.setattr(probe, "start", compile_first)
+    assert morl_cli("study", file, "--dry-run")[0] == 0
+    assert len(started) == 2
 
 
 def test_a_probe_that_fails_is_one_sentence(file: Path, morl_cli: Any) -> None:
