@@ -36,6 +36,7 @@ PD_MORL: dict[str, Any] = {
     "preference_divisions": 6,
 }
 PD_MORL_DISCRETE = PD_MORL | {"exploration_steps": 200}
+PD_MORL_CONTINUOUS = PD_MORL | {"utility_loss": 1.0}
 C_MORL: dict[str, Any] = {
     "hidden_sizes": (16,),
     "initial_steps": 120,
@@ -72,7 +73,7 @@ BOUND = {"constraints": {"flood": ">= -60"}}
 
 CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "pd-morl-discrete": ("pd-morl", DISCRETE, PD_MORL_DISCRETE, ("eager",)),
-    "pd-morl-continuous": ("pd-morl", CONTINUOUS, PD_MORL, ("eager", "numba")),
+    "pd-morl-continuous": ("pd-morl", CONTINUOUS, PD_MORL_CONTINUOUS, ("eager", "numba")),
     "pd-morl-continuous-paper": (
         "pd-morl",
         CONTINUOUS,
@@ -82,11 +83,16 @@ CASES: dict[str, tuple[str, str, dict[str, Any], tuple[str, ...]]] = {
     "pd-morl-continuous-options": (
         "pd-morl",
         CONTINUOUS,
-        PD_MORL | {"loss": "huber", "hidden_norm": "layer", "actor_angle": 2.0, "noise_correlation": 0.5},
+        PD_MORL_CONTINUOUS | {"loss": "huber", "hidden_norm": "layer", "actor_angle": 2.0, "noise_correlation": 0.5},
         ("eager", "numba"),
     ),
     "pd-morl-discrete-hyper": ("pd-morl", DISCRETE, PD_MORL_DISCRETE | {"networks": "hyper"}, ("eager",)),
-    "pd-morl-continuous-combination": ("pd-morl", CONTINUOUS, PD_MORL | {"networks": "combination"}, ("eager",)),
+    "pd-morl-continuous-combination": (
+        "pd-morl",
+        CONTINUOUS,
+        PD_MORL_CONTINUOUS | {"networks": "combination"},
+        ("eager",),
+    ),
     "c-morl-discrete": ("c-morl", DISCRETE, C_MORL | {"interpolate": True}, ("eager", "numba")),
     "c-morl-ipo": ("c-morl", CONTINUOUS, C_MORL, ("eager", "numba")),
     "c-morl-ipo-constraint": ("c-morl", CONTINUOUS, C_MORL | BOUND, ("eager", "numba")),

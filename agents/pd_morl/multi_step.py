@@ -6,6 +6,8 @@ the first are those of the policy that acted, under the preference that it had: 
 learns, which is why few steps are best.
 """
 
+from typing import Any
+
 import numpy as np
 
 from morl.agents.pd_morl.hindsight import Transitions
@@ -123,7 +125,7 @@ def _growing(transitions: Transitions) -> Transitions:
 
 def _room_for(learners: Learners, columns: StateDict) -> Transitions:
     """Return transitions of all learners, for the columns [env, ...] of one."""
-    room = {
+    room: dict[str, Any] = {
         name: None if column is None else np.zeros((learners.total_envs, *column.shape[1:]), column.dtype)
         for name, column in columns.items()
     }

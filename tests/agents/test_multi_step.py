@@ -1,13 +1,16 @@
 """Transitions over several steps, against plain loops over the episodes."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
+import morl
 from morl.agents.pd_morl.hindsight import Transitions
 from morl.agents.pd_morl.learners import Learners
 from morl.agents.pd_morl.multi_step import MultiStep
@@ -140,3 +143,62 @@ def test_learners_are_saved_and_restored_one_by_one() -> None:
 def test_the_size_of_a_sum_of_rewards() -> None:
     assert MultiStep(1, 0.9).discounts == 1.0
     assert MultiStep(3, 0.9).discounts == pytest.approx(1.0 + 0.9 + 0.81)
+
+
+SCHEDULE: dict[str, Any] = toys.SCHEDULE | {"num_envs": 6, "evaluate_every": 60, "log_every": 30}
+THREE = toys.TINY_CONTINUOUS | {"n_steps": 3}
+
+
+def train(run_dir: Path, total_steps: int = 96, **changes: Any) -> Any:
+    config = THREE | changes
+    return morl.train(
+        "pd-morl", "toy-continuous-walk-v0", total_steps=total_steps, run_dir=run_dir, config=config, **SCHEDULE
+    )
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("stop", [6, 18, 54])
+def test_a_run_is_resumed_exactly(stop: int, tmp_path: Path) -> None:
+    train(tmp_path / "whole")
+    train(tmp_path / "parts", stop)
+    morl.resume(tmp_path / "parts", 96)
+    states = [toys.states(tmp_path / name, "agent") for name in ("whole", "parts")]
+    assert toys.difference(states[0], states[1]) == ""
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_seed_of_a_batch_is_the_seed_alone(tmp_path: Path) -> None:
+    settings = {name: value for name, value in SCHEDULE.items() if name != "seed"}
+    morl.train_seeds(
+        "pd-morl", "toy-continuous-walk-v0", [4, 9], total_steps=96, run_dir=tmp_path / "both", config=THREE, **settings
+    )
+    for seed in (4, 9):
+        alone = settings | {"seed": seed, "run_dir": tmp_path / str(seed), "config": THREE}
+        morl.train("pd-morl", "toy-continuous-walk-v0", total_steps=96, **alone)
+        folders = (tmp_path / "both" / f"seed-{seed}", tmp_path / str(seed))
+        both, one = [toys.states(folder, "agent")["agent"]["multi_step"] for folder in folders]
+        assert len(both["pending"]) == len(one["pending"]) == 2
+        for name in one["pending"][0]:
+            for found, expected in zip(both["pending"], one["pending"], strict=True):
+                if expected[name] is not None:
+                    np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_array_equal(both["open"], one["open"])
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_backends_agree(tmp_path: Path) -> None:
+    losses = []
+    for backend in ("eager", "numba"):
+        run = train(tmp_path / backend, backend=backend)
+        losses.append(run.metrics()["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+    assert np.isfinite(losses[0]).any()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_more_steps_change_what_is_learned(tmp_path: Path) -> None:
+    states = []
+    for number in (1, 3):
+        train(tmp_path / str(number), n_steps=number)
+        states.append(toys.states(tmp_path / str(number), "agent")["agent"]["td3"])
+    assert toys.difference(states[0], states[1]) != ""
