@@ -99,6 +99,8 @@ def _kind(says: str, path: Path) -> int:
     try:
         return stat.S_IFMT(os.stat(path).st_mode)
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise ValueError(f"{says} {path} is a link to nothing: name another path") from None
         return 0
     except OSError as error:
         raise ValueError(f"{says} nothing can be written there ({error.strerror}): name another path") from error

@@ -30,6 +30,7 @@ class Range:
 SHARE = Range(lambda value: 0.0 <= value <= 1.0, "lie between 0 and 1")
 POSITIVE = Range(lambda value: 0.0 < value < inf, "be finite and greater than 0")
 NOT_NEGATIVE = Range(lambda value: 0.0 <= value < inf, "be finite and not negative")
+FEW_STEPS = Range(lambda value: 1 <= value <= 100, "lie between 1 and 100: of more steps, most are of older policies")
 CORRELATION = Range(
     lambda value: 0.0 <= value < 1.0, "be at least 0 and less than 1: noise that never changes explores nothing"
 )
@@ -289,7 +290,8 @@ class ContinuousConfig(PresetConfig):
     """Loss of the critics."""
     utility_loss: float = 0.0
     """Weight of the loss of utilities w.Q beside that of the vectors Q (`morl.learning.values.critic_losses`): both
-    critics then agree on utilities, and the lower one is no longer pessimistic, which robots do not bear."""
+    critics then agree on utilities, and taking the lower one is less pessimistic; it cost robots a fifth of their
+    hypervolume (docs/agents/pd_morl.md)."""
     actor_angle: float = 0.0
     """Weight alpha of the angle between I(w) and Q_1 in the actor's loss, per degree."""
     critic_angle: float = 0.0
@@ -338,8 +340,8 @@ class ContinuousConfig(PresetConfig):
     batch_size: int = 128
     """Transitions per update."""
     n_steps: int = 1
-    """Rewards that a target sums before values. Three let what leads to a fall be learned sooner, which decides on
-    hoppers; tasks without falls lose by them (docs/agents/pd_morl.md)."""
+    """Rewards that a target sums before values. Three let what leads to a fall be learned sooner: they helped on the
+    hoppers, and cost tasks without falls some of their front (docs/agents/pd_morl.md)."""
     updates_per_step: float = 1.0
     """Critic updates per environment step."""
     hidden_sizes: tuple[int, ...] = (128, 128)
@@ -447,7 +449,7 @@ class ContinuousConfig(PresetConfig):
         "learning_rate": POSITIVE,
         "discount": SHARE,
         "batch_size": POSITIVE,
-        "n_steps": POSITIVE,
+        "n_steps": FEW_STEPS,
         "updates_per_step": POSITIVE,
         "buffer_size": POSITIVE,
         "image_size": NOT_NEGATIVE,

@@ -9,7 +9,7 @@ from morl.envs.backends.concat import concat_envs
 from morl.experiment.compiling import checked_while_compiling
 from morl.experiment.divergence import Diverged, refuse_diverged_parameters
 from morl.experiment.interrupt import Stopped, StopRequest, raise_for, stop_on_signals
-from morl.experiment.messages import spoken
+from morl.experiment.messages import how_to_resume
 from morl.experiment.on_step import OnStep as OnStep  # part of the names of this module
 from morl.experiment.on_step import StepObserver
 from morl.experiment.progress import ProgressBar, is_watched
@@ -314,7 +314,7 @@ def _resume_hints(sessions: Sequence[Session]) -> list[str]:
         if is_concluded(session):
             hints.append(f"the run {session.run_dir} is complete")
         elif step is not None:
-            how = spoken(f"morl resume {session.run_dir}", f"morl.resume({str(session.run_dir)!r})")
+            how = how_to_resume(session.run_dir)
             until = f"up to step {step:,}" if step > 0 else "before its first step of training"
             hints.append(f"the run is saved {until}; to resume: {how}")
     return hints

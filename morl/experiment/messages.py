@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
+from shlex import quote
 from typing import Literal, TypeAlias
 
 from rich.markup import escape
@@ -56,6 +58,15 @@ def spoken(flags: str, python: str) -> str:
         python: for Python, such as "overwrite=True".
     """
     return flags if setting_style() == "flags" else python
+
+
+def how_to_resume(run_dir: Path) -> str:
+    """Return the words that resume a run; in a shell they can be pasted.
+
+    Args:
+        run_dir: the run folder.
+    """
+    return spoken(f"morl resume {quote(str(run_dir))}", f"morl.resume({str(run_dir)!r})")
 
 
 def respelled(sentence: str, style: SettingStyle) -> str:

@@ -16,7 +16,7 @@ from typing import Self
 
 from morl.experiment import checkpoint, publication
 from morl.experiment.files import make_folder, remove, remove_tree, rename
-from morl.experiment.messages import spoken
+from morl.experiment.messages import how_to_resume, spoken
 from morl.run_folder import CONFIG, DIVERGENCE, EVENTS, FRONT, NAMES
 
 fcntl: ModuleType | None
@@ -242,7 +242,7 @@ def _occupied(path: Path) -> str:
     replace = f"replace it with {spoken('--overwrite', 'overwrite=True')}"
     if os.path.lexists(path / DIVERGENCE):
         return f"run folder {path} holds a run whose learning has diverged: choose another {choose}, or {replace}"
-    resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
+    resume = how_to_resume(path)
     return f"run folder {path} exists: choose another {choose}, resume it with `{resume}`, or {replace}"
 
 

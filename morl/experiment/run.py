@@ -18,7 +18,7 @@ from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, 
 from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
 from morl.experiment.front import Front, FrontUtility, front_table, front_utilities, known_front_of, read_front
 from morl.experiment.layers import checked_options
-from morl.experiment.messages import spoken
+from morl.experiment.messages import how_to_resume, spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.reading import RunConfig, divergence_of, has_evaluation, is_same_run, read_config, read_metrics
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
@@ -371,7 +371,7 @@ def load(
         divergence = divergence_of(path)
         if divergence:
             raise ValueError(f"run {path} has no front, because it ended before its first evaluation: {divergence}")
-        resume = spoken(f"morl resume {path}", f"morl.resume({str(path)!r})")
+        resume = how_to_resume(path)
         if has_evaluation(path):
             raise ValueError(f"run {path} has lost its {FRONT}: {resume} writes it again")
         raise ValueError(

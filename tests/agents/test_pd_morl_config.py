@@ -95,6 +95,9 @@ def test_shares_and_widths(config: Any) -> None:
         config(hidden_sizes=(8, 0))
     with pytest.raises(ValueError, match=r"noise_correlation is 1.0, but must be at least 0 and less than 1"):
         ContinuousConfig(noise_correlation=1.0)
+    for steps in (0, 101, 10**30):
+        with pytest.raises(ValueError, match=f"n_steps is {steps}, but must lie between 1 and 100"):
+            ContinuousConfig(n_steps=steps)
 
 
 # --- Settings without effect ------------------------------------------------------------------------------------------

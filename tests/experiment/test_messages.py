@@ -270,12 +270,13 @@ def unreachable(*_: Any, **__: Any) -> Any:
     raise AssertionError("work has begun")
 
 
-@pytest.mark.parametrize("place", ["", "/proc/x", "file/run", "x" * 300, "file"])
+@pytest.mark.parametrize("place", ["", "/proc/x", "file/run", "x" * 300, "file", "link", "link/run"])
 def test_a_run_folder_that_cannot_be_made_is_named(
     place: str, tmp_path: Path, morl_cli: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nothing")
     monkeypatch.setattr("morl.experiment.training.Session", unreachable)
     code, _, complaint = morl_cli("train", "toys:Coins", "toy-walk-v0", "--run-dir", place)
     assert (code, complaint.count("\n")) == (2, 1), complaint
@@ -287,7 +288,15 @@ def test_a_run_folder_that_cannot_be_made_is_named(
             morl.train_seeds("toys:Coins", "toy-walk-v0", [0, 1], run_dir=place)
         with pytest.raises(ValueError, match=r"run_dir is .*, but must be a path, without null characters"):
             morl.train("toys:Coins", "toy-walk-v0", run_dir="a\0b")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "link"]
+
+
+def test_what_resumes_a_run_can_be_pasted(tmp_path: Path, morl_cli: Any) -> None:
+    words = ("train", "toys:Coins", "toy-walk-v0", "--run-dir", tmp_path / "a b", "--total-steps", 50)
+    assert morl_cli(*words)[0] == 0
+    code, _, complaint = morl_cli(*words)
+    assert code == 2
+    assert f"resume it with `morl resume '{tmp_path}/a b'`" in complaint
 
 
 # --- Words that the parser refuses ------------------------------------------------------------------------------------
