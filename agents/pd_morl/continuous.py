@@ -429,7 +429,7 @@ class ContinuousPDMORL:
         return {name: getattr(self, name) for name in self._COUNTERS} | {
             "td3": self.td3.state_dict(rows(learner)),
             "episodes": self.episodes.state_dict(learner),
-            "multi_step": self.multi_step.state_dict(self.learners, learner),
+            "multi_step": self.multi_step.state_dict(self.learners.envs(learner)),
             "replay": self.replay.state_dict(learner),
             "noise": self.noise[self.learners.envs(learner)],
             "keys": self.keys.state_dict(learner),
@@ -449,7 +449,7 @@ class ContinuousPDMORL:
             setattr(self, name, state[name])
         self.td3.load_state_dict(state["td3"], rows(learner))
         self.episodes.load_state_dict(state["episodes"], learner)
-        self.multi_step.load_state_dict(state["multi_step"], self.learners, learner)
+        self.multi_step.load_state_dict(state["multi_step"], self.learners.envs(learner), self.learners.total_envs)
         self.replay.load_state_dict(state["replay"], learner)
         self.noise[self.learners.envs(learner)] = state["noise"]
         self.keys.load_state_dict(state["keys"], learner)

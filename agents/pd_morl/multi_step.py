@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from morl.agents.pd_morl.hindsight import Transitions
-from morl.agents.pd_morl.learners import Learners
 from morl.protocols import BoolArray, StateDict
 
 
@@ -73,14 +72,12 @@ class MultiStep:
         for still_open in self.open:
             still_open[:] = False
 
-    def state_dict(self, learners: Learners, learner: int = 0) -> StateDict:
-        """Return what is pending of one learner.
+    def state_dict(self, envs: slice) -> StateDict:
+        """Return what is pending in some of the environments.
 
         Args:
-            learners: all learners.
-            learner: number of the learner.
+            envs: those of one learner.
         """
-        envs = learners.envs(learner)
         return {
             "pending": [
                 {name: None if column is None else column[envs] for name, column in transitions._asdict().items()}
@@ -89,18 +86,17 @@ class MultiStep:
             "open": [still_open[envs] for still_open in self.open],
         }
 
-    def load_state_dict(self, state: StateDict, learners: Learners, learner: int = 0) -> None:
-        """Restore one learner from the result of `state_dict`; all learners must come from the same step.
+    def load_state_dict(self, state: StateDict, envs: slice, total_envs: int) -> None:
+        """Restore some of the environments from the result of `state_dict`; all must come from the same step.
 
         Args:
             state: result of `state_dict`.
-            learners: all learners.
-            learner: number of the learner.
+            envs: those of one learner.
+            total_envs: number of all environments.
         """
         if len(self.pending) != len(state["pending"]):
-            self.pending = [_room_for(learners, columns) for columns in state["pending"]]
-            self.open = [np.zeros(learners.total_envs, dtype=np.bool_) for _ in state["open"]]
-        envs = learners.envs(learner)
+            self.pending = [_room_for(total_envs, columns) for columns in state["pending"]]
+            self.open = [np.zeros(total_envs, dtype=np.bool_) for _ in state["open"]]
         for transitions, columns in zip(self.pending, state["pending"], strict=True):
             for name, column in columns.items():
                 if column is not None:
@@ -123,10 +119,10 @@ def _growing(transitions: Transitions) -> Transitions:
     )
 
 
-def _room_for(learners: Learners, columns: StateDict) -> Transitions:
-    """Return transitions of all learners, for the columns [env, ...] of one."""
+def _room_for(total_envs: int, columns: StateDict) -> Transitions:
+    """Return transitions of all environments, for the columns [env, ...] of some."""
     room: dict[str, Any] = {
-        name: None if column is None else np.zeros((learners.total_envs, *column.shape[1:]), column.dtype)
+        name: None if column is None else np.zeros((total_envs, *column.shape[1:]), column.dtype)
         for name, column in columns.items()
     }
     return Transitions(**room)

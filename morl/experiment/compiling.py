@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 from numba.core import event
 
+from morl.learning.backends.waiting import checked_while_waiting
+
 
 class _AtPasses(event.Listener):
     """Calls a function before each pass of a compilation in the main thread, which signals are handled in.
@@ -32,11 +34,13 @@ class _AtPasses(event.Listener):
 
 
 @contextmanager
-def checked_while_compiling(raise_if_ended: Callable[[], None]) -> Iterator[None]:
-    """Call a function between the passes of all compilations while the block runs.
+def checked_while_compiling(check: Callable[[], None], check_wait: Callable[[], None]) -> Iterator[None]:
+    """Call functions during all compilations while the block runs.
 
     Args:
-        raise_if_ended: raises an exception that ends the compilation, or returns.
+        check: called between the passes of those in this process; raises an exception that ends the compilation, or
+            returns.
+        check_wait: called a few times a second while another process compiles; likewise.
     """
-    with event.install_listener("numba:run_pass", _AtPasses(raise_if_ended)):
+    with checked_while_waiting(check_wait), event.install_listener("numba:run_pass", _AtPasses(check)):
         yield

@@ -14,7 +14,6 @@ from morl.experiment.on_step import OnStep as OnStep  # part of the names of thi
 from morl.experiment.on_step import StepObserver
 from morl.experiment.progress import ProgressBar, is_watched
 from morl.experiment.session import Session
-from morl.learning.backends.waiting import checked_while_waiting
 
 FIRST_SAVE_SECONDS = 1.0
 """A first checkpoint is saved after this many seconds, the next ones after twice as many each, up to the period that
@@ -44,8 +43,7 @@ def drive(sessions: Sequence[Session], agent: Any, progress: bool | None, on_ste
     with (
         ProgressBar(settings.total_steps, agent.steps, visible) as bar,
         stop_on_signals() as stop,
-        checked_while_waiting(stop.check_wait),
-        checked_while_compiling(stop.check),
+        checked_while_compiling(stop.check, stop.check_wait),
     ):
         for session in sessions:
             session.evaluator.before_step = session.episodes.before_step = stop.check

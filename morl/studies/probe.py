@@ -16,7 +16,6 @@ from morl.experiment.compiling import checked_while_compiling
 from morl.experiment.messages import file_style, sentence_of
 from morl.experiment.settings import file_sources
 from morl.experiment.training import Watchers, find_experiment, start
-from morl.learning.backends.waiting import checked_while_waiting
 from morl.studies.status import RunStatus, duration, study_status
 from morl.tables import Column, ShownTable, stdout_console
 
@@ -84,7 +83,7 @@ def probe(run: "PlannedRun") -> Cost:
         ValueError: the run cannot be trained, in one sentence.
     """
     compiled = threading.Event()
-    with checked_while_waiting(compiled.set), checked_while_compiling(compiled.set):
+    with checked_while_compiling(compiled.set, compiled.set):
         cost = _measured(run)
     return _measured(run) if compiled.is_set() else cost
 

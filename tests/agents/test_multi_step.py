@@ -133,7 +133,8 @@ def test_learners_are_saved_and_restored_one_by_one() -> None:
     advanced(first, Stream(steps.transitions[:2], steps.ended[:2]))
     resumed = MultiStep(4, 0.9)
     for learner in range(2):
-        resumed.load_state_dict(first.state_dict(learners, learner), learners, learner)
+        envs = learners.envs(learner)
+        resumed.load_state_dict(first.state_dict(envs), envs, learners.total_envs)
     found = advanced(resumed, Stream(steps.transitions[2:], steps.ended[2:]))
     for one, other in zip(found, expected, strict=True):
         for name, column in one._asdict().items():

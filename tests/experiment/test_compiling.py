@@ -26,7 +26,7 @@ def test_a_request_ends_a_compilation_and_leaves_the_kernel_as_it_was(monkeypatc
     monkeypatch.setattr("morl.experiment.interrupt.PATIENCE", 0.0)
     stop = StopRequest()
     double = kernel()
-    with checked_while_compiling(stop.check):
+    with checked_while_compiling(stop.check, stop.check_wait):
         assert kernel()(2.0) == 4.0  # nobody asked yet
         stop(signal.SIGTERM, None)
         with pytest.raises(Stopped):
@@ -39,7 +39,7 @@ def test_a_request_ends_a_compilation_and_leaves_the_kernel_as_it_was(monkeypatc
 
 def test_a_compilation_has_the_patience_that_evaluations_have() -> None:
     stop = StopRequest()
-    with checked_while_compiling(stop.check):
+    with checked_while_compiling(stop.check, stop.check_wait):
         stop(signal.SIGINT, None)
         assert kernel()(2.0) == 4.0
 
@@ -51,7 +51,7 @@ def test_other_threads_compile_to_the_end() -> None:
         raise Stopped
 
     found = []
-    with checked_while_compiling(refuse):
+    with checked_while_compiling(refuse, refuse):
         thread = threading.Thread(target=lambda: found.append(kernel()(2.0)))
         thread.start()
         thread.join()
