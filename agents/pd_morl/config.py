@@ -340,8 +340,8 @@ class ContinuousConfig(PresetConfig):
     batch_size: int = 128
     """Transitions per update."""
     n_steps: int = 1
-    """Rewards that a target sums before values. Three let what leads to a fall be learned sooner: they helped on the
-    hoppers, and cost tasks without falls some of their front (docs/agents/pd_morl.md)."""
+    """Rewards that a target sums before values. Three let what leads to a fall be learned sooner: they helped on a
+    hopper, and cost tasks without falls some of their front (docs/agents/pd_morl.md)."""
     updates_per_step: float = 1.0
     """Critic updates per environment step."""
     hidden_sizes: tuple[int, ...] = (128, 128)
