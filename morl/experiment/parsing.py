@@ -281,7 +281,7 @@ def _plain(sentence: str, box: str, optional: bool) -> str:
     Args:
         sentence: the complaint.
         box: all that tyro printed, the type of the argument included.
-        optional: whether None is worth naming among what would be right: a setting may have another default.
+        optional: whether None is named among what would be right; a setting may have another default.
     """
     several = re.match(r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*)\]$", sentence)
     if several:
