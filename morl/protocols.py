@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ VectorEnvironment: TypeAlias = "VectorEnv[Any, Any, Any]"
 
 KnownFront = Callable[[float], NDArray[np.float64]]
 """Discount -> the true Pareto front [n, objective]."""
+
+LONG_DISCOUNT: Final = 0.995
+"""Discount factor of learning where long episodes are evaluated without one (the authors of PG-MORL and PD-MORL)."""
 
 
 class Evaluate(Protocol):
@@ -79,6 +82,14 @@ class Problem:
     def num_objectives(self) -> int:
         """Return the length of the reward vector."""
         return len(self.objectives)
+
+    @property
+    def long_discount(self) -> float:
+        """Return the discount factor of learning for long episodes: that of evaluation, or `LONG_DISCOUNT` if it is 1.
+
+        Undiscounted values depend on the time that is left, which robots do not observe, and vary by all of it.
+        """
+        return self.discount if self.discount < 1.0 else LONG_DISCOUNT
 
 
 class SavedPolicy(Protocol):

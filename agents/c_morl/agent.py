@@ -74,6 +74,20 @@ def initial_lattice(config: Config, num_free: int) -> FloatArray:
     return simplex_lattice(num_free, config.initial_divisions)
 
 
+def default_discount(config: Config, problem: Problem) -> float:
+    """Return the discount factor of learning where the settings name none: that of evaluation, or of long episodes.
+
+    The latter where actions are continuous, as robots' are, and there are no bounds, which are on returns as they are
+    evaluated.
+
+    Args:
+        config: settings.
+        problem: the environment.
+    """
+    long = isinstance(problem.action_space, spaces.Box) and not config.constraints
+    return problem.long_discount if long else problem.discount
+
+
 class CMORL:
     """C-MORL on a batch of environments; satisfies `Agent`, `Constrained`, `UsesActionMasks` and `HasMemory`.
 
@@ -96,7 +110,7 @@ class CMORL:
         self.config = config
         self.seed = seed
         self.num_envs = num_envs
-        self.discount = problem.discount if config.discount is None else config.discount
+        self.discount = default_discount(config, problem) if config.discount is None else config.discount
         if config.constraints and self.discount != problem.discount:
             raise ValueError(
                 f"discount is {self.discount}, but must be {problem.discount} where there are constraints: they bound"
@@ -147,6 +161,8 @@ class CMORL:
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
 
         preferences = self._initial_preferences()
+        if config.initial_steps is None:
+            raise ValueError("initial_steps is None, but must be a number of steps where no run says how long it is")
         self.initial_updates = config.initial_steps // (len(preferences) * config.samples_per_update)
         if self.initial_updates == 0:
             least = len(preferences) * config.samples_per_update

@@ -15,10 +15,9 @@ MemoryName: TypeAlias = Literal["none", "gru"]
 class Config(Presets):
     """Settings of C-MORL, chosen on the tasks of the lab (docs/results/lab.md); the authors' are the preset "paper"."""
 
-    initial_steps: int = 64_000
-    """Environment steps of Pareto initialization, of all policies together. Two thirds of all steps are a good share;
-    the default suits a run of 100,000 steps, and a run that ends earlier never extends (authors: 8.0M of 12.0M true
-    steps, which their count puts at 1.0M of 1.5M)."""
+    initial_steps: int | None = None
+    """Environment steps of Pareto initialization, of all policies together; None: half of the run (authors: 8.0M of
+    12.0M true steps, which their count puts at 1.0M of 1.5M)."""
     initial_divisions: int | None = None
     """Divisions of the simplex lattice of initial preferences; None: the finest lattice of at most 6 policies, or one
     policy per objective where there are more objectives (authors: 6 policies, on Ant-2d 3).
@@ -58,7 +57,8 @@ class Config(Presets):
     one_hot: bool = False
     """Encode integer observations one-hot, as one joint state where there are few (authors: raw integers)."""
     discount: float | None = None
-    """Discount factor of training; None: the environment's discount of evaluation."""
+    """Discount factor of training; None: the environment's discount of evaluation, or 0.995 if that is 1, actions are
+    continuous and there are no bounds."""
     gae_lambda: float = 0.95
     """Lambda of the generalized advantages (authors' value)."""
     clip_range: float = 0.2

@@ -57,9 +57,6 @@ from morl.protocols import (
     VectorEnvironment,
 )
 
-UNDISCOUNTED = 0.995
-"""Discount factor of learning where the environment's returns are undiscounted (the authors')."""
-
 
 def value_weights(preferences: Tensor, scales: Tensor) -> Tensor:
     """Return the weights v = w c / mean(c) of utilities for values in units of c: v.(Q / c) = w.Q / mean(c).
@@ -170,9 +167,7 @@ class ContinuousPDMORL:
             draw_preferences=preference_distribution(config.relabel_from, grid),
             pixels=self.episodes.pixels,
         )
-        discount = config.discount
-        if discount is None:
-            discount = problem.discount if problem.discount < 1.0 else UNDISCOUNTED
+        discount = problem.long_discount if config.discount is None else config.discount
         self.multi_step = MultiStep(config.n_steps, discount)
         state_width = self.episodes.observation_width + problem.num_objectives
         self.td3 = TD3(

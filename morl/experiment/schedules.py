@@ -16,7 +16,8 @@ def fit_schedules(
 ) -> AgentConfig:
     """Return an agent's settings with schedules that leave room in the run for what follows them.
 
-    A line in the log names each that was shortened, or that the user has chosen too long.
+    A schedule of None is as long as it may be. A line in the log names each that was shortened, or that the user has
+    chosen too long.
 
     Args:
         agent_class: the agent; it says which settings are schedules if it is a `HasSchedules`.
@@ -30,6 +31,9 @@ def fit_schedules(
     fitted: dict[str, int] = {}
     for name, longest in agent_class.schedules(config, problem, total_steps).items():
         value = getattr(config, name)
+        if value is None:
+            fitted[name] = max(1, longest)
+            continue
         if value <= longest:
             continue
         if f"--agent.{name.replace('_', '-')}" not in chosen:

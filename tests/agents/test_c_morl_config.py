@@ -101,6 +101,25 @@ def test_bounds_and_another_discount_are_refused() -> None:
         CMORL(problem("toy-walk-v0"), config, 0, 4, torch.device("cpu"))
 
 
+@pytest.mark.parametrize(
+    ("env", "changes", "discount"),
+    [
+        ("lab/linear-quadratic-2-v0", {}, 0.995),  # continuous actions, evaluated without a discount
+        ("lab/linear-quadratic-2-v0", {"discount": 1.0}, 1.0),
+        ("lab/linear-quadratic-2-v0", {"constraints": {"effort": ">= -1"}}, 1.0),  # on returns as they are evaluated
+        ("lab/knapsack-v0", {}, 1.0),
+        ("mo-hopper-2obj-v5", {}, 0.99),
+    ],
+)
+def test_long_episodes_are_learned_with_a_discount(env: str, changes: dict[str, Any], discount: float) -> None:
+    assert build(12, env, **changes).discount == discount
+
+
+def test_a_run_must_say_how_long_it_is() -> None:
+    with pytest.raises(ValueError, match="initial_steps is None, but must be a number of steps"):
+        build(4, initial_steps=None)
+
+
 @pytest.mark.parametrize("space", [spaces.MultiBinary(3), spaces.MultiDiscrete([2, 2])])
 def test_other_actions_are_refused(space: Any) -> None:
     with pytest.raises(ValueError, match=r"action_space is .*must be Discrete or a Box"):

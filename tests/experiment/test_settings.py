@@ -222,7 +222,6 @@ def test_a_wrong_value_is_one_plain_sentence(given: dict[str, Any], sentence: st
 SCHEDULED = [
     ("pd-morl", "resource-gathering-v0", "exploration_steps", 20_000),
     ("pd-morl", "mo-hopper-2obj-v5", "random_exploration_steps", 8_000),
-    ("c-morl", "resource-gathering-v0", "initial_steps", 40_000),
     ("morl-d", "resource-gathering-v0", "exchange_every", 20_000),
     ("morl-d", "resource-gathering-v0", "exploration_steps", 20_000),
 ]
@@ -231,6 +230,12 @@ SCHEDULED = [
 def settings_of(agent_name: str, env: str, **overrides: Any) -> Any:
     task = find_task(agent_name, env, {})
     return task.experiment(resolve_sources(task.agent_class.config_class, agent_name, env, [overrides])).settings
+
+
+def test_a_schedule_that_nobody_chose_is_as_long_as_it_may_be() -> None:
+    """A fixed number of steps would be nearly all of a short run, or next to nothing of a long one."""
+    for steps in (40_000, 4_000_000):
+        assert settings_of("c-morl", "resource-gathering-v0", total_steps=steps).agent.initial_steps == steps // 2
 
 
 @pytest.mark.parametrize(("agent", "env", "name", "steps"), SCHEDULED)
