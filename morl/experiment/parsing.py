@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -85,21 +86,23 @@ def _path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="PATH",
-        instance_from_str=lambda words: _path(words[0]),
+        instance_from_str=lambda words: path_of(words[0]),
         is_instance=lambda instance: isinstance(instance, Path),
         str_from_instance=lambda instance: [str(instance)],
     )
 
 
-def _path(text: str) -> Path:
-    """Return a path; `Path` takes an empty text for the current folder.
+def path_of(text: str) -> Path:
+    """Return a path, with the home folder in the place of a leading `~`; `Path` takes an empty text for this folder.
+
+    A `~` of no user stays, and is refused where the path is used.
 
     Raises:
         ValueError: it is empty, or has a character that no path has.
     """
     if not text or "\0" in text:
         raise ValueError(f"{text!r} is no path")
-    return Path(text)
+    return Path(os.path.expanduser(text))
 
 
 def arguments(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:

@@ -15,13 +15,14 @@ from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment import showing
 from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, choose
-from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
+from morl.experiment.components import Experiment, build_evaluator, find_task, refuse_windows, user_evaluation_seed
 from morl.experiment.front import Front, FrontUtility, front_table, front_utilities, known_front_of, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import how_to_resume, spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.reading import RunConfig, divergence_of, has_evaluation, is_same_run, read_config, read_metrics
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
+from morl.output_files import checked_path
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, FrontRecord, PolicyReference
@@ -365,7 +366,7 @@ def load(
         ValueError: the folder is not that of a run, or is damaged, or the run has no front yet.
     """
     check_switches(trust=trust)
-    path = Path(run_dir)
+    path = checked_path("run_dir", run_dir)
     config = read_config(path)
     if not (path / FRONT).exists():
         divergence = divergence_of(path)
@@ -475,6 +476,7 @@ def evaluate(
     """
     if max_envs is not None and max_envs < 1:
         raise ValueError(f"max_envs is {max_envs}, but must be at least 1")
+    refuse_windows(env_options)
     count = whole("episodes", episodes, 1)
     spec = policy.data.spec
     stated = problem(env, **env_options)

@@ -40,6 +40,7 @@ from morl.experiment.layers import (
 from morl.experiment.parsing import parse
 from morl.experiment.toml import read_table, write_table
 from morl.learning.types import Device
+from morl.output_files import checked_path
 
 AgentConfig = TypeVar("AgentConfig")
 
@@ -372,7 +373,7 @@ def file_sources(file: str | None) -> list[Source]:
     Raises:
         ValueError: the file does not exist or is not TOML.
     """
-    return [] if file is None else [read_table(Path(file))]
+    return [] if file is None else [read_table(checked_path("config", file))]
 
 
 def preset_names(config_class: type[Any]) -> tuple[str, ...]:
