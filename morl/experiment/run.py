@@ -40,6 +40,7 @@ class Run:
         agent_name: the agent's name.
         env: the environment, as given for training.
         front: the reported front.
+        divergence: where and what diverged, if that ended the run after its front was measured; empty otherwise.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Run:
         self._config = config
         self._given_env = env
         self._trust = trust
-        self._divergence = divergence_of(directory)
+        self.divergence = divergence_of(directory)
         self._experiment: Experiment | None = None
 
     def __repr__(self) -> str:
@@ -87,11 +88,6 @@ class Run:
         return f"; {self.divergence}" if self.divergence else ""
 
     @property
-    def divergence(self) -> str:
-        """Return where and what diverged, if that ended the run after its front was measured; empty otherwise."""
-        return self._divergence
-
-    @property
     def training_steps(self) -> int | None:
         """Return the environment steps of training; None where front.json does not say."""
         steps = self._record.counts.get("training_steps")
@@ -106,6 +102,11 @@ class Run:
     def env_id(self) -> str:
         """Return the environment's id, without its module."""
         return self._record.env
+
+    @property
+    def constraints(self) -> Mapping[str, object]:
+        """Return the objectives that the user has bounded: name -> bound, and unit of its violations."""
+        return self._record.constraints
 
     @property
     def broken_bounds(self) -> str:
@@ -493,8 +494,7 @@ def evaluate(
     bank.add(0, policy.data)
     evaluator = build_evaluator(env, env_options, stated.discount, max_envs)
     try:
-        first = user_evaluation_seed(seed)
-        only = np.zeros(1, dtype=np.int64)
-        return evaluator(bank.act, only, policy.conditioning[None], count, first, bank.act_inputs)
+        only = np.zeros(1, np.int64)
+        return evaluator(bank.act, only, policy.conditioning[None], count, user_evaluation_seed(seed), bank.act_inputs)
     finally:
         evaluator.close()
