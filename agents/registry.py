@@ -66,6 +66,17 @@ def agents_with_setting(setting: str) -> dict[str, str]:
     return found
 
 
+def settings_for_other_actions(config_class: object) -> dict[str, str]:
+    """Return the settings that an agent of this package has for other actions alone: name -> for which actions.
+
+    Args:
+        config_class: the agent's settings for these actions.
+    """
+    classes = next((every for every in _config_classes().values() if config_class in every.values()), {})
+    own = {each.name for config in classes.values() if config is config_class for each in fields(config)}
+    return {each.name: kind for kind, config in classes.items() for each in fields(config) if each.name not in own}
+
+
 def agent_with_config(config_class: object) -> str:
     """Return the name of the agent of this package that has these settings; empty where none has."""
     return next((name for name, classes in _config_classes().items() if config_class in classes.values()), "")

@@ -393,7 +393,7 @@ class Policy:
             ValueError: nothing can be written there.
         """
         content = PolicyFile(self.data, self.preference, self.preference_scale, self.env_id)
-        save_policy(Path(file), content)
+        save_policy(file, content)
 
     def to_onnx(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
         """Write the policy as an ONNX file, which runs without this package: `docs/guide/deploy.md`.
@@ -412,7 +412,7 @@ class Policy:
                 the packages of the extra [onnx] are missing, or nothing can be written there.
         """
         graph = self._graph(fixed_preference, distribution)
-        write_onnx(Path(file), graph, self._facts_of_graph(fixed_preference))
+        write_onnx(file, graph, self._facts_of_graph(fixed_preference))
 
     def to_torchscript(self, file: str | Path, *, fixed_preference: bool = False, distribution: bool = False) -> None:
         """Write the policy as a TorchScript file for `torch.jit.load` in Python or C++; inputs are those of `to_onnx`.
@@ -427,7 +427,7 @@ class Policy:
                 or nothing can be written there.
         """
         graph = self._graph(fixed_preference, distribution)
-        write_torchscript(Path(file), graph, self._facts_of_graph(fixed_preference))
+        write_torchscript(file, graph, self._facts_of_graph(fixed_preference))
 
     def _graph(self, fixed_preference: bool, distribution: bool) -> PolicyGraph:
         check_switches(fixed_preference=fixed_preference, distribution=distribution)
@@ -467,7 +467,7 @@ def load_policy(file: str | Path, utility: UtilityChoice = None, trust: bool = F
             module is neither imported nor trusted.
     """
     check_switches(trust=trust)
-    found = read_policy(Path(file))
+    found = read_policy(file)
     if utility is None:
         named = found.data.spec.utility
         check_trust(f"policy file {file}", "utility", named, trust, "utility=FUNCTION or trust=True")

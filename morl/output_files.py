@@ -1,4 +1,4 @@
-"""Files and folders that a user names for output: checked before any work.
+"""Files and folders that a user names: `~` is the home folder, and those for output are checked before any work.
 
 A complaint is one sentence: the setting, the path, and what would be right.
 """
@@ -13,15 +13,18 @@ PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 """How the names of files end that a figure can be written to."""
 
 
-def checked_path(setting: str, path: str | Path) -> Path:
-    """Return a path that a user has given; an empty one, which `Path` takes for the current folder, is none.
+def checked_path(setting: str, path: object) -> Path:
+    """Return a path that a user has given, for reading or writing, with the home folder in the place of a leading `~`.
+
+    Not every path comes from a shell, which expands it. An empty path, which `Path` takes for the current folder, is
+    none.
 
     Args:
         setting: what the caller names it, such as "run_dir" or "--run-dir".
         path: the path.
 
     Raises:
-        ValueError: it is empty, or has a character that no path has.
+        ValueError: it is empty, has a character that no path has, or begins with a home folder that does not exist.
         TypeError: it is no path.
     """
     if not isinstance(path, str | os.PathLike):
@@ -29,7 +32,13 @@ def checked_path(setting: str, path: str | Path) -> Path:
     text = os.fspath(path)
     if not text or "\0" in text:
         raise ValueError(f"{setting} is {text!r}, but must be a path{', without null characters' if text else ''}")
-    return Path(text)
+    expanded = Path(os.path.expanduser(text))
+    if str(expanded).startswith("~"):
+        raise ValueError(
+            f"{setting} is {text!r}, but there is no home folder {expanded.parts[0]}: give an absolute path for a"
+            " name that begins with ~"
+        )
+    return expanded
 
 
 def check_output_file(setting: str, path: str | Path, suffixes: Collection[str] = ()) -> Path:
@@ -38,16 +47,18 @@ def check_output_file(setting: str, path: str | Path, suffixes: Collection[str] 
     Args:
         setting: what the caller names it, such as "plot" or "--plot".
         path: of the file; one that exists will be replaced.
-        suffixes: those that the file may have, such as ".png"; none: any.
+        suffixes: those that the file may have, such as ".png", in small or capital letters; none: any.
 
     Raises:
-        ValueError: it has another suffix, is something else than a file, or its folder is missing or cannot be
-            written to.
+        ValueError: it has another suffix or no name before it, is something else than a file, or its folder is missing
+            or cannot be written to.
         TypeError: it is no path.
     """
     file = checked_path(setting, path)
     says = f"{setting} is {str(path)!r}, but"
-    if suffixes and file.suffix not in suffixes:
+    if file.name.lower() in suffixes:
+        raise ValueError(f"{says} must have a name before its suffix, such as 'name{file.name}'")
+    if suffixes and file.suffix.lower() not in suffixes:
         raise ValueError(f"{says} must end in {_listed(suffixes)}")
     folder = file.parent
     if not os.path.isdir(folder):
@@ -59,6 +70,23 @@ def check_output_file(setting: str, path: str | Path, suffixes: Collection[str] 
         raise ValueError(f"{says} must be the path of a file, and this is a device, a pipe or a socket")
     _check_folder(says, folder)
     return file
+
+
+def checked_folder(setting: str, path: str | Path) -> Path:
+    """Return the path of a folder that a user has given; it and those above it may be missing.
+
+    Args:
+        setting: what the caller names it, such as "folder" or "--folder".
+        path: of the folder.
+
+    Raises:
+        ValueError: nothing can be there.
+        FileExistsError: it exists and is no folder.
+        TypeError: it is no path.
+    """
+    folder = checked_path(setting, path)
+    _lowest_folder(f"{setting} is {str(path)!r}, but", folder)
+    return folder
 
 
 def check_output_folder(setting: str, path: str | Path) -> Path:
@@ -75,15 +103,30 @@ def check_output_folder(setting: str, path: str | Path) -> Path:
     """
     folder = checked_path(setting, path)
     says = f"{setting} is {str(path)!r}, but"
-    for above in (folder, *folder.absolute().parents):
+    _check_folder(says, _lowest_folder(says, folder))
+    return folder
+
+
+def _lowest_folder(says: str, folder: Path) -> Path:
+    """Return a folder, or the lowest one above it that exists.
+
+    Args:
+        says: how the complaint begins.
+        folder: that may be missing.
+
+    Raises:
+        ValueError: one above it cannot be a folder.
+        FileExistsError: it exists and is no folder.
+    """
+    folders = (folder, *folder.absolute().parents)
+    for above in folders:
         kind = _kind(says, above)
         if kind and not stat.S_ISDIR(kind):
             error = FileExistsError if above == folder else ValueError
             raise error(f"{says} {above} exists and is no folder: name another one")
         if kind:
-            _check_folder(says, above)
-            break
-    return folder
+            return above
+    return folders[-1]
 
 
 def _kind(says: str, path: Path) -> int:

@@ -249,7 +249,7 @@ def _refuse_unknown(spec: PolicySpec) -> None:
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def write_onnx(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> None:
+def write_onnx(file: str | Path, graph: PolicyGraph, facts: Mapping[str, object]) -> None:
     """Write a policy as an ONNX file.
 
     Args:
@@ -261,7 +261,7 @@ def write_onnx(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> N
         ValueError: a package that writes ONNX is not installed, the policy cannot be recorded, or nothing can be
             written there.
     """
-    check_output_file("file", file)
+    path = check_output_file("file", file)
     try:
         import onnx
         import onnxscript  # noqa: F401 - torch.onnx needs it, and says so in a page of text
@@ -300,7 +300,7 @@ def write_onnx(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> N
     onnx.checker.check_model(model, full_check=True)
     contents = model.SerializeToString(deterministic=True)
     _refuse_unsupported(contents, graph.spec)
-    write_atomically(file, contents)
+    write_atomically(path, contents)
 
 
 def _refuse_unsupported(contents: bytes, spec: PolicySpec) -> None:
@@ -324,7 +324,7 @@ def _refuse_unsupported(contents: bytes, spec: PolicySpec) -> None:
         ) from error
 
 
-def write_torchscript(file: Path, graph: PolicyGraph, facts: Mapping[str, object]) -> None:
+def write_torchscript(file: str | Path, graph: PolicyGraph, facts: Mapping[str, object]) -> None:
     """Write a policy as a TorchScript file, for `torch.jit.load` and for C++.
 
     Args:
@@ -335,7 +335,7 @@ def write_torchscript(file: Path, graph: PolicyGraph, facts: Mapping[str, object
     Raises:
         ValueError: the policy cannot be recorded, or nothing can be written there.
     """
-    check_output_file("file", file)
+    path = check_output_file("file", file)
     program = _recorded(graph)
     if any("sym_size" in str(node.target) for node in program.graph.nodes):
         raise ValueError("the policy computes with the size of the batch, which TorchScript would fix: export to ONNX")
@@ -344,7 +344,7 @@ def write_torchscript(file: Path, graph: PolicyGraph, facts: Mapping[str, object
     with _quiet():
         module = torch.jit.trace(program.module(), _examples(graph), check_trace=False)  # type: ignore[no-untyped-call]
         torch.jit.save(module, stream, _extra_files=extra)
-    write_atomically(file, stream.getvalue())
+    write_atomically(path, stream.getvalue())
 
 
 def metadata(graph: PolicyGraph, facts: Mapping[str, object]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from morl.learning.types import (
     RowShape,
     Thermometer,
 )
-from morl.output_files import check_output_file
+from morl.output_files import check_output_file, checked_path
 from morl.protocols import FloatArray
 from morl.whole_files import write_atomically
 
@@ -280,7 +280,7 @@ class PolicyFile(NamedTuple):
     """Id of the environment that it was trained in; empty where the file does not say."""
 
 
-def save_policy(file: Path, content: PolicyFile) -> None:
+def save_policy(file: str | Path, content: PolicyFile) -> None:
     """Write a policy file: plain data, with the SHA-256 of its content.
 
     Args:
@@ -290,13 +290,13 @@ def save_policy(file: Path, content: PolicyFile) -> None:
     Raises:
         ValueError: nothing can be written there.
     """
-    check_output_file("file", file)
+    path = check_output_file("file", file)
     facts: dict[str, object] = {}
     if content.preference_scale is not None:
         facts["preference_scale"] = content.preference_scale
     if content.env_id:
         facts["env_id"] = content.env_id
-    write_atomically(file, policy_bytes(content.data.state_dict(), content.preference, facts))
+    write_atomically(path, policy_bytes(content.data.state_dict(), content.preference, facts))
 
 
 def policy_bytes(
@@ -317,7 +317,7 @@ def policy_bytes(
     return stream.getvalue()
 
 
-def read_policy(file: Path) -> PolicyFile:
+def read_policy(file: str | Path) -> PolicyFile:
     """Return the content of a file that `save_policy` wrote; no code in the file is run.
 
     Args:
@@ -327,7 +327,7 @@ def read_policy(file: Path) -> PolicyFile:
         ValueError: the file is missing, damaged, altered, or of another format.
     """
     try:
-        with file.open("rb") as stream:
+        with checked_path("file", file).open("rb") as stream:
             content = stream.read(LARGEST_FILE + 1)
     except OSError as error:
         raise ValueError(f"policy file {file} is missing or damaged: {error}") from error

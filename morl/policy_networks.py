@@ -5,7 +5,7 @@ the same code.
 """
 
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from morl.learning.observations import batch_size, observation_encoder, with_fir
 from morl.learning.recurrent import GRU
 from morl.learning.scalarization import AugmentedState, ScaledUtility, bind_utility, scaled_utility
 from morl.learning.types import Network
-from morl.policy_files import PolicyData, PolicySpec
 from morl.protocols import FloatArray, MemoryArray, Observations, UtilityChoice
+
+if TYPE_CHECKING:
+    from morl.policy_files import PolicyData, PolicySpec
 
 
 class PolicyArrays(NamedTuple):
@@ -36,7 +38,7 @@ class PolicyArrays(NamedTuple):
 class PolicyNetwork:
     """From observations to actions, for the parameters of any policies of one specification."""
 
-    def __init__(self, spec: PolicySpec, utility: UtilityChoice = None) -> None:
+    def __init__(self, spec: "PolicySpec", utility: UtilityChoice = None) -> None:
         self.spec = spec
         observations = observation_encoder(spec.observation_space, spec.one_hot, spec.image_size)
         self.encode = observations.encode
@@ -107,7 +109,7 @@ class PolicyNetwork:
         """Return the utility that chooses among action values; imported on first use, never when a file is read."""
         return self._given_utility or scaled_utility(self.spec.utility, self.spec.utility_of_shares)
 
-    def check(self, data: PolicyData) -> None:
+    def check(self, data: "PolicyData") -> None:
         """Check that the arrays of a policy fit its specification.
 
         Args:

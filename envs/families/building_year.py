@@ -21,6 +21,7 @@ import numpy as np
 
 from morl.envs.core.types import Array
 from morl.envs.families.building_model import ZONES, Step, hourly, office
+from morl.output_files import checked_path
 
 HOURS = 8760
 NEEDED = 200 + 480  # hours that episodes can reach
@@ -70,14 +71,15 @@ def load(folder: str | None) -> tuple[Year, Step]:
     Raises:
         ValueError: a file is missing or not in the format that the module describes.
     """
-    if folder is None:
+    place = None if folder is None else checked_path("folder", folder)
+    if place is None:
         year = synthetic_year()
     else:
-        outdoor = _column(Path(folder) / "weather.epw", 8, 6)
-        irradiance = _column(Path(folder) / "weather.epw", 8, 13)
+        outdoor = _column(place / "weather.epw", 8, 6)
+        irradiance = _column(place / "weather.epw", 8, 13)
         ground = ground_temperature()
-        carbon = _column(Path(folder) / "carbon_intensity.csv", 1, 0)
-        price = _column(Path(folder) / "pricing.csv", 1, "price")
+        carbon = _column(place / "carbon_intensity.csv", 1, 0)
+        price = _column(place / "pricing.csv", 1, "price")
         length = min(map(len, (outdoor, irradiance, ground, carbon, price)))
         year = Year(
             outdoor=outdoor[:length],
@@ -89,10 +91,10 @@ def load(folder: str | None) -> tuple[Year, Step]:
     peak = float(year.irradiance.max())
     if peak <= 0 or year.price.max() <= 0:
         raise ValueError(
-            f"the year in {folder} must hold sunshine and prices above zero, got {peak} and {year.price.max()}"
+            f"the year in {place} must hold sunshine and prices above zero, got {peak} and {year.price.max()}"
         )
-    if folder is not None and (Path(folder) / "building.npz").exists():
-        return year, _building(Path(folder) / "building.npz")
+    if place is not None and (place / "building.npz").exists():
+        return year, _building(place / "building.npz")
     step = hourly(office())
     step.b[:, -1] *= peak
     return year, step

@@ -6,18 +6,20 @@ endian: exact, small, and quick to read.
 
 import base64
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.comparison import common_reference, comparable_indicators, problem_labels, settings_of
 from morl.board.curves import curve_of, folded_curve
-from morl.board.folder import RunFolder
 from morl.board.folds import attainment_surface, best_of, bootstrap_interval, interquartile_mean
 from morl.board.library import Library, key_of, problem_of
 from morl.board.records import ReportedFront, thinned_rows
 from morl.board.text import finite_or_none
+
+if TYPE_CHECKING:
+    from morl.board.folder import RunFolder
 
 HISTORY_NUMBERS = 4_000_000
 """Numbers in an answer of histories (16 MB); the fronts of each run are thinned out evenly to fit."""
@@ -63,7 +65,7 @@ def listing(library: Library) -> dict[str, Any]:
 
 
 def _each(
-    shown: Iterable[tuple[RunFolder, ReportedFront]], answer: Callable[[RunFolder, ReportedFront], Answer]
+    shown: "Iterable[tuple[RunFolder, ReportedFront]]", answer: "Callable[[RunFolder, ReportedFront], Answer]"
 ) -> dict[str, Answer]:
     """Return an answer for each run, by name; a run whose files make that fail is noted and left out."""
     found: dict[str, Answer] = {}
@@ -75,7 +77,7 @@ def _each(
     return found
 
 
-def _by_problem(shown: Iterable[tuple[RunFolder, ReportedFront]]) -> dict[str, list[ReportedFront]]:
+def _by_problem(shown: "Iterable[tuple[RunFolder, ReportedFront]]") -> dict[str, list[ReportedFront]]:
     groups: dict[str, list[ReportedFront]] = {}
     for _, reported in shown:
         groups.setdefault(key_of(problem_of(reported)), []).append(reported)
@@ -104,7 +106,7 @@ def _problems(
 
 
 def _run(
-    folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...] | None, setting: str
+    folder: "RunFolder", reported: ReportedFront, reference: tuple[float, ...] | None, setting: str
 ) -> dict[str, Any]:
     indicators, note = comparable_indicators(folder, reported, reference)
     errors = {name: error for name, error in reported.indicator_errors.items() if name in indicators}
@@ -132,7 +134,7 @@ def _run(
 def fronts(library: Library, names: Sequence[str]) -> dict[str, Any]:
     """Return the reported fronts of runs, by name; what says nothing beside the points is None."""
 
-    def front_of(folder: RunFolder, reported: ReportedFront) -> dict[str, Any]:
+    def front_of(folder: "RunFolder", reported: ReportedFront) -> dict[str, Any]:
         known_ids = np.abs(reported.policy_ids) < 2**31
         has_errors = bool(np.isfinite(reported.standard_errors).any())
         chosen_by_points = np.array_equal(reported.choice_points, reported.points)
@@ -164,7 +166,7 @@ def histories(library: Library, names: Sequence[str], numbers: int = HISTORY_NUM
     """Return the fronts of runs over training time, by name; at most `numbers` numbers in all, thinned out evenly."""
     shown = list(library.with_fronts(names))
 
-    def history_of(folder: RunFolder, _: ReportedFront) -> dict[str, Any]:
+    def history_of(folder: "RunFolder", _: ReportedFront) -> dict[str, Any]:
         folder.refresh_history()
         kept = list(folder.evaluations.published_fronts.items())
         size = sum(front.size for _, front in kept)
@@ -194,7 +196,7 @@ def curves(library: Library, names: Sequence[str]) -> dict[str, Any]:
     shown = list(library.with_fronts(names))
     references = {key: common_reference(group) for key, group in _by_problem(library.with_fronts()).items()}
 
-    def curve(folder: RunFolder, reported: ReportedFront) -> dict[str, Any]:
+    def curve(folder: "RunFolder", reported: ReportedFront) -> dict[str, Any]:
         folder.refresh_history()
         return curve_of(folder, reported, references[key_of(problem_of(reported))])
 
@@ -230,7 +232,7 @@ def folds(library: Library, names: Sequence[str], step: int | None = None) -> di
     return answer
 
 
-def _points_at(folder: RunFolder, reported: ReportedFront, step: int | None) -> NDArray[np.float64]:
+def _points_at(folder: "RunFolder", reported: ReportedFront, step: int | None) -> NDArray[np.float64]:
     if step is None:
         return reported.points
     folder.refresh_history()
@@ -249,7 +251,7 @@ def _surfaces(points: list[NDArray[np.float64]]) -> dict[str, NDArray[np.float64
 
 
 def _folded_indicators(
-    members: Sequence[tuple[RunFolder, ReportedFront]], reference: tuple[float, ...] | None
+    members: "Sequence[tuple[RunFolder, ReportedFront]]", reference: tuple[float, ...] | None
 ) -> dict[str, dict[str, float | None]]:
     values = [comparable_indicators(folder, reported, reference)[0] for folder, reported in members]
     names = [name for name in values[0] if all(name in of_run for of_run in values)]

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morl.board.folder import RunFolder
 from morl.board.library import key_of, problem_of
-from morl.board.records import ReportedFront, Settings
 from morl.pareto import hypervolume
+
+if TYPE_CHECKING:
+    from morl.board.folder import RunFolder
+    from morl.board.records import ReportedFront, Settings
 
 MOST_ENTRIES = 6
 """Entries of config.toml in a label; settings that these do not tell apart are numbered."""
@@ -31,7 +34,7 @@ class Setting:
     runs: list[str]
 
 
-def settings_of(shown: Iterable[tuple[RunFolder, ReportedFront]]) -> list[Setting]:
+def settings_of(shown: "Iterable[tuple[RunFolder, ReportedFront]]") -> list[Setting]:
     """Return the settings of runs, in the order of the runs, with labels that distinguish those of one problem."""
     members: dict[tuple[str, str], list[tuple[RunFolder, ReportedFront]]] = {}
     for folder, reported in shown:
@@ -53,7 +56,7 @@ def settings_of(shown: Iterable[tuple[RunFolder, ReportedFront]]) -> list[Settin
     ]
 
 
-def differences(settings: Mapping[str, Settings]) -> dict[str, list[str]]:
+def differences(settings: "Mapping[str, Settings]") -> dict[str, list[str]]:
     """Return what tells each of several settings from the others, as ["learning rate 0.1", "2 more"], by its name.
 
     All are described by the same entries: those that tell most of them apart first, until no two are alike, and one
@@ -101,7 +104,7 @@ def _value(value: bool | int | float | str | None) -> str:
     return f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
 
 
-def problem_labels(problems: Mapping[str, ReportedFront]) -> dict[str, str]:
+def problem_labels(problems: "Mapping[str, ReportedFront]") -> dict[str, str]:
     """Return a name of each problem, by its key: the environment, and what tells it from others of that environment.
 
     Args:
@@ -123,7 +126,7 @@ def problem_labels(problems: Mapping[str, ReportedFront]) -> dict[str, str]:
     return labels
 
 
-def common_reference(group: Iterable[ReportedFront]) -> tuple[float, ...] | None:
+def common_reference(group: "Iterable[ReportedFront]") -> tuple[float, ...] | None:
     """Return the lowest reference point, objective by objective; None where no run of the group has one.
 
     Reference points far below all points of their run are passed over where there are others: one damaged run must not
@@ -135,7 +138,7 @@ def common_reference(group: Iterable[ReportedFront]) -> tuple[float, ...] | None
     return tuple(np.min(np.array(points, dtype=np.float64), axis=0).tolist()) if points else None
 
 
-def _has_plausible_reference(reported: ReportedFront) -> bool:
+def _has_plausible_reference(reported: "ReportedFront") -> bool:
     sizes = np.abs(reported.points).max(axis=0, initial=1.0)
     lowest = reported.points.min(axis=0, initial=np.inf)
     with np.errstate(over="ignore"):
@@ -143,7 +146,7 @@ def _has_plausible_reference(reported: ReportedFront) -> bool:
 
 
 def comparable_indicators(
-    folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...] | None
+    folder: "RunFolder", reported: "ReportedFront", reference: tuple[float, ...] | None
 ) -> tuple[dict[str, float], str]:
     """Return a run's indicators and a note; the hypervolume is computed anew where its reference point is another.
 
@@ -163,7 +166,7 @@ def comparable_indicators(
     return {**reported.indicators, "hypervolume": volume}, note
 
 
-def _volume(folder: RunFolder, reported: ReportedFront, reference: tuple[float, ...]) -> float:
+def _volume(folder: "RunFolder", reported: "ReportedFront", reference: tuple[float, ...]) -> float:
     """Return the hypervolume above another reference point; infinite or NaN where float64 cannot hold it."""
     if reference not in folder.hypervolumes:
         try:

@@ -9,14 +9,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from morl.board.folder import RunFolder
 from morl.board.known_fronts import agreed_front, registered_front
-from morl.board.records import ReportedFront
 from morl.run_folder import thinned_front
+
+if TYPE_CHECKING:
+    from morl.board.records import ReportedFront
 
 DEEPEST = 12
 """Folders below the root that are searched."""
@@ -94,7 +97,7 @@ def key_of(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def problem_of(reported: ReportedFront) -> tuple[object, ...]:
+def problem_of(reported: "ReportedFront") -> tuple[object, ...]:
     """Return the problem of a run, (environment, its options, objectives, discount): comparable runs share it."""
     options = tuple(sorted((name, str(value)) for name, value in reported.env_options.items()))
     return reported.env, options, reported.objectives, reported.discount
@@ -134,14 +137,14 @@ class Library:
                 folder.blame(error)
         self._searched = time.monotonic()
 
-    def with_fronts(self, names: Sequence[str] | None = None) -> Iterator[tuple[RunFolder, ReportedFront]]:
+    def with_fronts(self, names: Sequence[str] | None = None) -> "Iterator[tuple[RunFolder, ReportedFront]]":
         """Yield the runs that have a front, of those named; unknown names are passed over."""
         for name in self.folders if names is None else names:
             folder = self.folders.get(name)
             if folder is not None and folder.reported is not None:
                 yield folder, folder.reported
 
-    def known_front(self, group: Sequence[ReportedFront]) -> NDArray[np.float64] | None:
+    def known_front(self, group: "Sequence[ReportedFront]") -> NDArray[np.float64] | None:
         """Return the true front [n, objective] of a problem: of `morl.envs.specs`, or else what its runs hold.
 
         Args:

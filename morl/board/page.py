@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from morl.board import answers
 from morl.board.library import Library
 from morl.board.plugin import FRONT_END, plotly_file
 from morl.board.text import printable
+from morl.output_files import check_output_file, checked_path
 
 HISTORY_NUMBERS = 500_000
 """Numbers in all histories of a page (2 MB)."""
@@ -121,7 +123,7 @@ def recorded_files(library: Library) -> dict[str, dict[str, str]]:
     return found
 
 
-def write_page(runs: list[Path], file: Path, videos: bool = False) -> PageSize:
+def write_page(runs: Sequence[str | Path], file: str | Path, videos: bool = False) -> PageSize:
     """Write the page of some run folders and return its size; folders without a front are listed with the reason.
 
     Args:
@@ -130,12 +132,13 @@ def write_page(runs: list[Path], file: Path, videos: bool = False) -> PageSize:
         videos: whether the recorded videos are put into it.
 
     Raises:
-        ValueError: no folder is a run with a front, the file's name does not end in .html, or no policy is recorded.
+        ValueError: no folder is a run with a front, the file's name does not end in .html, nothing can be written
+            there, or no policy is recorded.
         OSError: the file cannot be written.
     """
-    if file.suffix != ".html":
-        raise ValueError(f"html is {str(file)!r}, but must end in .html")
-    library = Library(runs={run.as_posix(): run for run in runs})
+    page = check_output_file("file", file, (".html",))
+    folders = [checked_path("runs", run) for run in runs]
+    library = Library(runs={folder.as_posix(): folder for folder in folders})
     library.refresh()
     if all(folder.reported is None for folder in library.folders.values()):
         reasons = "; ".join(f"{folder.directory}: {', '.join(folder.notes)}" for folder in library.folders.values())
@@ -144,7 +147,7 @@ def write_page(runs: list[Path], file: Path, videos: bool = False) -> PageSize:
     if videos and not count:
         raise ValueError("videos is True, but no policy of these runs is recorded: morl watch RUN --all 9 records some")
     content = self_contained_page(library, videos).encode()
-    file.write_bytes(content)
+    page.write_bytes(content)
     return PageSize(len(content), count)
 
 

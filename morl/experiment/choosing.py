@@ -6,17 +6,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Protocol, TypedDict, Unpack
 
 import numpy as np
 
 from morl.board.files import read_whole
 from morl.elicitation import Answer, Session, SessionRecord, SessionSettings, parse_session
 from morl.experiment.files import write_text
-from morl.experiment.front import Front
+from morl.output_files import check_output_file
 from morl.protocols import FloatArray
 from morl.run_folder import CHOICE
 from morl.tables import Column, ShownTable, number, stdout_console, vector, visible
+
+if TYPE_CHECKING:
+    from morl.experiment.front import Front
 
 AnswerFn = Callable[[FloatArray, FloatArray], str | None]
 """(left, right) returns [objective] -> "left", "right", "equal", "neither", "undo"; None stops, to go on later."""
@@ -34,7 +37,7 @@ class ChoosesRows(Protocol):
     """A run, as far as choosing goes."""
 
     directory: Path
-    front: Front
+    front: "Front"
 
     def best_row(self, preference: Sequence[float], utility: str = "linear") -> int:
         """Return the row of the front that has the highest utility for a preference."""
@@ -108,7 +111,8 @@ class Chooser:
 
     def __init__(self, run: ChoosesRows, **options: Unpack[SessionOptions]) -> None:
         self._run = run
-        self.file = Path(options.get("file") or run.directory / CHOICE)
+        file = options.get("file")
+        self.file = run.directory / CHOICE if file is None else check_output_file("file", file)
         front = run.front
         if not len(front.points):
             raise ValueError(f"the front of {run.directory} has no points: there is nothing to choose from")

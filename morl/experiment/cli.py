@@ -276,12 +276,12 @@ def export(args: Sequence[str]) -> None:
         raise ValueError("--utility has no effect with --conditioned or --row: it chooses the policy for a preference")
     file = Path(f"policy.{chosen.format}") if chosen.output is None else chosen.output
     endings = EXPORT_ENDINGS[chosen.format]
-    if file.suffix not in endings:
+    if not file.name.lower().endswith(endings):
         raise ValueError(
             f"--output is {str(file)!r}, but --format is {chosen.format}, whose files end in"
             f" {' or '.join(endings)}: give another --format or name"
         )
-    check_output_file("--output", file)
+    check_output_file("--output", file, endings)
     run = load(chosen.run, trust=chosen.trust)
     preference = chosen.preference
     if preference is None and chosen.row is None and chosen.conditioned and not chosen.fixed_preference:

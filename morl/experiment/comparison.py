@@ -4,12 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from morl.experiment.reading import read_config
-from morl.experiment.run import Run
 from morl.tables import Column, ShownTable, number, short_labels, vector
+
+if TYPE_CHECKING:
+    from morl.experiment.run import Run
 
 INDICATORS = ("hypervolume", "expected_utility", "igd_plus", "maximum_utility_loss", "sparsity")
 """Indicators of the summaries, the most important first; further ones are left to the tables of single runs."""
@@ -19,7 +22,7 @@ MOST_SETTINGS = 6
 """Settings that tell groups apart in the notes; further ones are counted."""
 
 
-def runs_table(runs: Sequence[Run]) -> ShownTable:
+def runs_table(runs: "Sequence[Run]") -> ShownTable:
     """Return a table with one row for each run.
 
     Args:
@@ -42,7 +45,7 @@ def runs_table(runs: Sequence[Run]) -> ShownTable:
     return ShownTable(title=f"{len(runs)} runs{_common(runs)}", columns=tuple(columns), notes=tuple(notes))
 
 
-def seeds_table(runs: Sequence[Run]) -> ShownTable | None:
+def seeds_table(runs: "Sequence[Run]") -> ShownTable | None:
     """Return a table of means and standard deviations over seeds; None where no two runs differ in their seed alone.
 
     Args:
@@ -77,11 +80,11 @@ class _Group:
         settings: the settings that tell this group from others of the same agent and environment, in words.
     """
 
-    runs: list[Run]
+    runs: "list[Run]"
     settings: str
 
 
-def _groups(runs: Sequence[Run]) -> list[_Group]:
+def _groups(runs: "Sequence[Run]") -> list[_Group]:
     found: dict[tuple[str, str, str], dict[int | None, Run]] = {}
     tables: dict[tuple[str, str, str], dict[str, str]] = {}
     for run in runs:
@@ -112,7 +115,7 @@ def _flat(table: Mapping[str, object], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _spread(runs: Sequence[Run], name: str) -> str:
+def _spread(runs: "Sequence[Run]", name: str) -> str:
     values = np.array([run.front.indicators.get(name, float("nan")) for run in runs])
     if name == "hypervolume" and len({run.front.reference_point for run in runs}) > 1:
         return "-"
@@ -121,11 +124,11 @@ def _spread(runs: Sequence[Run], name: str) -> str:
     return f"{number(float(values.mean()))} ± {number(float(values.std(ddof=1)))}"
 
 
-def _indicators(runs: Sequence[Run]) -> list[str]:
+def _indicators(runs: "Sequence[Run]") -> list[str]:
     return [name for name in INDICATORS if any(name in run.front.indicators for run in runs)]
 
 
-def _named(runs: Sequence[Run], dropped: int) -> list[Column]:
+def _named(runs: "Sequence[Run]", dropped: int) -> list[Column]:
     """Return the columns of agent and environment, where they differ."""
     columns = []
     for title, names in (("agent", [run.agent_name for run in runs]), ("env", [run.env_id for run in runs])):
@@ -134,7 +137,7 @@ def _named(runs: Sequence[Run], dropped: int) -> list[Column]:
     return columns
 
 
-def _common(runs: Sequence[Run]) -> str:
+def _common(runs: "Sequence[Run]") -> str:
     """Return what all runs have in common, as the end of a title."""
     agents = {run.agent_name for run in runs}
     envs = {run.env_id for run in runs}
@@ -142,6 +145,6 @@ def _common(runs: Sequence[Run]) -> str:
     return f"{agent} on {next(iter(envs))}" if len(envs) == 1 else agent
 
 
-def _steps(run: Run) -> str:
+def _steps(run: "Run") -> str:
     steps = run.training_steps
     return "-" if steps is None else f"{steps:,}"

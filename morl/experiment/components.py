@@ -15,7 +15,6 @@ from morl.envs.backends.suspendable import SuspendableVectorEnv
 from morl.envs.core.registry import EnvBuilder, env_name, problem
 from morl.evaluation import ActInputs, Evaluator
 from morl.experiment.front import evaluation_preferences
-from morl.experiment.layers import Option
 from morl.experiment.novelty import absolute, novel_envs
 from morl.experiment.schedules import fit_schedules
 from morl.experiment.settings import Resolved, Settings, to_toml, whole
@@ -313,7 +312,7 @@ def check_divisions(divisions: int | None, objectives: int) -> None:
         )
 
 
-def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, Option]) -> Task:
+def find_task(agent_name: str, env: EnvBuilder, env_options: Mapping[str, object]) -> Task:
     """Return the agent and the problem; the one place where an environment is built only to be looked at.
 
     Args:

@@ -1,11 +1,14 @@
 """Standard errors of a front's indicators, and where further episodes are worth most."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from morl.evaluation import Returns
 from morl.protocols import FloatArray, IndexArray
+
+if TYPE_CHECKING:
+    from morl.evaluation import Returns
 
 DRAWS = 256
 """Draws of a whole front, from which the standard errors of its indicators are computed."""
@@ -24,7 +27,7 @@ PRIOR_WEIGHT = 4
 """Episodes by whose weight the variance of a policy's returns is drawn to the mean over all policies."""
 
 
-def moderated_errors(returns: Returns, earlier: Sequence[Returns]) -> FloatArray:
+def moderated_errors(returns: "Returns", earlier: "Sequence[Returns]") -> FloatArray:
     """Return the standard errors of mean returns [row, objective]; NaN where there was one episode of each policy.
 
     A few episodes may be equal by chance, and would promise an error of zero. So the variance is estimated from all
@@ -48,7 +51,7 @@ def moderated_errors(returns: Returns, earlier: Sequence[Returns]) -> FloatArray
 
 def indicator_errors(
     indicators: Callable[[FloatArray], dict[str, float]],
-    returns: Returns,
+    returns: "Returns",
     errors: FloatArray,
     random: np.random.Generator,
 ) -> dict[str, float]:
@@ -81,7 +84,7 @@ def indicator_errors(
     return {name: float(np.std([values[name] for values in drawn], ddof=1)) for name in names}
 
 
-def imprecise_rows(returns: Returns, errors: FloatArray) -> IndexArray:
+def imprecise_rows(returns: "Returns", errors: FloatArray) -> IndexArray:
     """Return the rows whose mean return in some objective is not known to `PRECISION` of the range of all rows.
 
     Args:
@@ -95,7 +98,7 @@ def imprecise_rows(returns: Returns, errors: FloatArray) -> IndexArray:
     return rows
 
 
-def repeats_exactly(one: Returns, other: Returns) -> bool:
+def repeats_exactly(one: "Returns", other: "Returns") -> bool:
     """Return whether two evaluations of the same policies on different seeds found the same: nothing is random."""
     same = np.array_equal(one.discounted, other.discounted) and np.array_equal(one.undiscounted, other.undiscounted)
     return bool(same and not one.deviations.any() and not other.deviations.any())

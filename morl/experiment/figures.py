@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from morl.board.text import printable
+from morl.output_files import PICTURE_SUFFIXES, check_output_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,23 +109,22 @@ def comparison_figure(
     return _draw(layers, objectives, title)
 
 
-def save_figure(figure: "Figure", file: Path) -> None:
+def save_figure(figure: "Figure", file: str | Path) -> None:
     """Write a figure for print: 300 dots per inch, TrueType fonts in PDF, text as text in SVG, no date in the file.
 
     The same figure makes the same file, so that a paper's repository sees only real changes.
 
     Raises:
-        ValueError: the file's name does not end in .png, .pdf or .svg.
+        ValueError: the file's name does not end in .png, .pdf or .svg, or nothing can be written there.
         OSError: it cannot be written.
     """
     from matplotlib import rc_context
 
     undated: dict[str, dict[str, Any]] = {".png": {}, ".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
-    if file.suffix not in undated:
-        raise ValueError(f"plot is {file}, but must end in .png, .pdf or .svg")
+    path = check_output_file("file", file, PICTURE_SUFFIXES)
     with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "morl"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)  # a box is drawn instead
-        figure.savefig(file, dpi=300, metadata=undated[file.suffix])
+        figure.savefig(path, dpi=300, metadata=undated[path.suffix.lower()])
 
 
 def _checked(points: ArrayLike, objectives: Sequence[str], name: str) -> NDArray[np.float64]:

@@ -56,8 +56,10 @@ def layer_of_table(table: Mapping[str, object], open_tables: Collection[str] = (
     preset = None
     if isinstance(agent, Mapping):
         settings = dict(agent)
-        if settings.get("preset") is not None:
-            preset = str(settings.pop("preset"))
+        chosen_preset = settings.pop("preset", None)
+        if not isinstance(chosen_preset, str | None):
+            raise ValueError(f"preset is {chosen_preset!r:.100}, but must be the name of a preset")
+        preset = chosen_preset
         for name in open_tables:
             if name in settings:
                 tables[f"agent.{name}"] = checked_options(name, settings.pop(name))

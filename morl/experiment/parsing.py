@@ -3,6 +3,7 @@
 import contextlib
 import io
 import math
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -85,21 +86,23 @@ def _path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     return PrimitiveConstructorSpec(
         nargs=1,
         metavar="PATH",
-        instance_from_str=lambda words: _path(words[0]),
+        instance_from_str=lambda words: path_of(words[0]),
         is_instance=lambda instance: isinstance(instance, Path),
         str_from_instance=lambda instance: [str(instance)],
     )
 
 
-def _path(text: str) -> Path:
-    """Return a path; `Path` takes an empty text for the current folder.
+def path_of(text: str) -> Path:
+    """Return a path, with the home folder in the place of a leading `~`; `Path` takes an empty text for this folder.
+
+    A `~` of no user stays, and is refused where the path is used.
 
     Raises:
         ValueError: it is empty, or has a character that no path has.
     """
     if not text or "\0" in text:
         raise ValueError(f"{text!r} is no path")
-    return Path(text)
+    return Path(os.path.expanduser(text))
 
 
 def arguments(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
@@ -111,7 +114,6 @@ def arguments(table: Mapping[str, object], prefix: str = "") -> Iterator[str]:
     """
     for key, value in table.items():
         name = f"--{prefix}{key.replace('_', '-')}"
-        value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's arrays and numbers
         match value:
             case Mapping():
                 yield from arguments(value, f"{prefix}{key.replace('_', '-')}.")
@@ -233,7 +235,7 @@ def _unknown_option(word: str, schema: object, program: str) -> str:
         schema: what was parsed; settings have the class of the agent's as their argument.
         program: the command.
     """
-    from morl.experiment.other_agents import sentence_of_owners
+    from morl.experiment.other_agents import nearest_for_other_actions, sentence_of_owners
 
     found = re.match(r"--(agent\.)?[\w-]+", word)  # behind it is a key of a table that is none
     name = found[0].replace("_", "-") if found else word
@@ -247,7 +249,8 @@ def _unknown_option(word: str, schema: object, program: str) -> str:
         own = [other for other in near if other.startswith("--agent.") and bare in other]
         return owners + (f"; the nearest of its own are {', '.join(own)}" if own else "")
     hint = f"the nearest are {', '.join(near)}" if near else f"{program} -h lists all"
-    return f"there is no option {name}; {hint}"
+    other = nearest_for_other_actions(name, get_args(schema))
+    return f"there is no option {name}; {other or hint}"
 
 
 def nearest_options(name: str, known: Collection[str]) -> list[str]:

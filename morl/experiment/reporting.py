@@ -5,14 +5,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from morl.evaluation import ActInputs, Evaluator, Returns
 from morl.experiment.components import Experiment, without_chance
 from morl.experiment.divergence import refuse_diverged_parameters
-from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.estimates import (
     FURTHER_EPISODES,
     MOST_EPISODES,
@@ -25,14 +24,17 @@ from morl.experiment.estimates import (
 from morl.experiment.front import Front, delivered_utility, indicators_of
 from morl.experiment.known_front import contradiction
 from morl.experiment.publication import Publisher
-from morl.experiment.recording import Recorder
 from morl.experiment.selection import Selection, criterion_of, reference_below
-from morl.experiment.units import RewardUnits
 from morl.policy_files import PolicyData
 from morl.preferences import scales_differ, scales_of
 from morl.protocols import Agent, Constrained, FloatArray, IndexArray, SavedPolicy
 from morl.run_folder import EvaluationRecord, FrontRecord, json_text, parse_front
 from morl.seeding import derived_seed, stream
+
+if TYPE_CHECKING:
+    from morl.experiment.episodes import RecordEpisodes
+    from morl.experiment.recording import Recorder
+    from morl.experiment.units import RewardUnits
 
 
 class Clock:
@@ -114,8 +116,8 @@ class Reporter:
         experiment: Experiment,
         agent: Agent,
         evaluator: Evaluator,
-        units: RewardUnits,
-        episodes: RecordEpisodes,
+        units: "RewardUnits",
+        episodes: "RecordEpisodes",
         run_dir: Path,
     ) -> None:
         self.experiment = experiment
@@ -317,7 +319,7 @@ class Reporter:
         self.open_recorder.finish(parse_front(json_text(self._published).encode()).points)
 
     @property
-    def open_recorder(self) -> Recorder:
+    def open_recorder(self) -> "Recorder":
         """Return the recorder, which is open while the run trains."""
         assert self.recorder is not None, "records are opened before anything is recorded"
         return self.recorder

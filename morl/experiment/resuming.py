@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from morl.envs.core.registry import EnvBuilder
+from morl.envs.core.types import EnvBuilder
 from morl.experiment import checkpoint
 from morl.experiment.checkpointing import saved_units
 from morl.experiment.files import refuse_link
@@ -16,6 +16,7 @@ from morl.experiment.run import Run, experiment_of, load, refuse_diverged_run
 from morl.experiment.session import Session
 from morl.learning.processor import prepared_processor
 from morl.learning.types import Device
+from morl.output_files import checked_path
 from morl.run_folder import CHECKPOINTS, EVENTS, POLICIES
 
 
@@ -53,7 +54,7 @@ def resume(
             already has that many steps.
         KeyboardInterrupt: Ctrl-C; the run is saved. SIGTERM: SystemExit.
     """
-    path = Path(run_dir)
+    path = checked_path("run_dir", run_dir)
     with ExitStack() as stack:
         stack.enter_context(OwnedFolder.of_run(path))
         recover(path)

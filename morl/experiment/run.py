@@ -15,13 +15,14 @@ from morl.envs.core.registry import EnvBuilder, problem
 from morl.evaluation import Returns
 from morl.experiment import showing
 from morl.experiment.choosing import AnswerFn, Choice, Chooser, SessionOptions, choose
-from morl.experiment.components import Experiment, build_evaluator, find_task, user_evaluation_seed
+from morl.experiment.components import Experiment, build_evaluator, find_task, refuse_windows, user_evaluation_seed
 from morl.experiment.front import Front, FrontUtility, front_table, front_utilities, known_front_of, read_front
 from morl.experiment.layers import checked_options
 from morl.experiment.messages import how_to_resume, spoken
 from morl.experiment.publication import read_policy_bytes
 from morl.experiment.reading import RunConfig, divergence_of, has_evaluation, is_same_run, read_config, read_metrics
 from morl.experiment.settings import Settings, WholeNumber, resolve_config, whole
+from morl.output_files import checked_path
 from morl.policy_files import PolicyData, parse_policy
 from morl.protocols import FloatArray, IndexArray, Problem
 from morl.run_folder import CONFIG, FRONT, FrontRecord, PolicyReference
@@ -39,6 +40,7 @@ class Run:
         agent_name: the agent's name.
         env: the environment, as given for training.
         front: the reported front.
+        divergence: where and what diverged, if that ended the run after its front was measured; empty otherwise.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Run:
         self._config = config
         self._given_env = env
         self._trust = trust
-        self._divergence = divergence_of(directory)
+        self.divergence = divergence_of(directory)
         self._experiment: Experiment | None = None
 
     def __repr__(self) -> str:
@@ -86,11 +88,6 @@ class Run:
         return f"; {self.divergence}" if self.divergence else ""
 
     @property
-    def divergence(self) -> str:
-        """Return where and what diverged, if that ended the run after its front was measured; empty otherwise."""
-        return self._divergence
-
-    @property
     def training_steps(self) -> int | None:
         """Return the environment steps of training; None where front.json does not say."""
         steps = self._record.counts.get("training_steps")
@@ -105,6 +102,11 @@ class Run:
     def env_id(self) -> str:
         """Return the environment's id, without its module."""
         return self._record.env
+
+    @property
+    def constraints(self) -> Mapping[str, object]:
+        """Return the objectives that the user has bounded: name -> bound, and unit of its violations."""
+        return self._record.constraints
 
     @property
     def broken_bounds(self) -> str:
@@ -365,7 +367,7 @@ def load(
         ValueError: the folder is not that of a run, or is damaged, or the run has no front yet.
     """
     check_switches(trust=trust)
-    path = Path(run_dir)
+    path = checked_path("run_dir", run_dir)
     config = read_config(path)
     if not (path / FRONT).exists():
         divergence = divergence_of(path)
@@ -475,6 +477,7 @@ def evaluate(
     """
     if max_envs is not None and max_envs < 1:
         raise ValueError(f"max_envs is {max_envs}, but must be at least 1")
+    refuse_windows(env_options)
     count = whole("episodes", episodes, 1)
     spec = policy.data.spec
     stated = problem(env, **env_options)
@@ -491,8 +494,7 @@ def evaluate(
     bank.add(0, policy.data)
     evaluator = build_evaluator(env, env_options, stated.discount, max_envs)
     try:
-        first = user_evaluation_seed(seed)
-        only = np.zeros(1, dtype=np.int64)
-        return evaluator(bank.act, only, policy.conditioning[None], count, first, bank.act_inputs)
+        only = np.zeros(1, np.int64)
+        return evaluator(bank.act, only, policy.conditioning[None], count, user_evaluation_seed(seed), bank.act_inputs)
     finally:
         evaluator.close()

@@ -15,9 +15,7 @@ from morl.experiment.components import Experiment, backend_of
 from morl.experiment.episodes import RecordEpisodes
 from morl.experiment.files import write_text
 from morl.experiment.loggers import LoggedRun, LoggerChoice
-from morl.experiment.ownership import OwnedFolder
 from morl.experiment.recording import Recorder
-from morl.experiment.records import RecordMarks
 from morl.experiment.reporting import Reporter
 from morl.experiment.settings import hyper_parameters
 from morl.experiment.units import RewardUnits, UnitRewards
@@ -27,6 +25,8 @@ from morl.version import VERSION, source_commit
 
 if TYPE_CHECKING:
     from morl.experiment.divergence import Diverged
+    from morl.experiment.ownership import OwnedFolder
+    from morl.experiment.records import RecordMarks
 
 PACKAGES = ("gymnasium", "mo-gymnasium", "mujoco", "numpy", "numba", "torch", "stable-baselines3")
 """Whose versions system.json names."""
@@ -74,7 +74,7 @@ class Session:
         self._folder: OwnedFolder | None = None
         self._config = experiment.to_toml()  # before anything is written: it may be that TOML cannot hold a setting
 
-    def create_files(self, folder: OwnedFolder, command: str) -> None:
+    def create_files(self, folder: "OwnedFolder", command: str) -> None:
         """Write what is known before training: config.toml, command.txt, system.json.
 
         Args:
@@ -90,7 +90,7 @@ class Session:
         recorder.text("config", f"```toml\n{self._config}```")
         recorder.text("command", f"`{command}`")
 
-    def continue_records(self, marks: RecordMarks, moved: bool = False) -> None:
+    def continue_records(self, marks: "RecordMarks", moved: bool = False) -> None:
         """Write config.toml again, and cut the records back to the checkpoint that was restored.
 
         Args:
@@ -135,7 +135,7 @@ class Session:
         self.envs.close()
         self.evaluator.close()
 
-    def _recorder(self, resume: RecordMarks | None) -> Recorder:
+    def _recorder(self, resume: "RecordMarks | None") -> Recorder:
         """Return what writes the records."""
         one = self.experiment
         run = LoggedRun(

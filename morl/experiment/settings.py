@@ -7,6 +7,7 @@ Precedence: dataclass defaults < preset < configs/<agent>/<env-id>.toml < --conf
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Real
 from pathlib import Path
 from typing import (
     Any,
@@ -23,7 +24,7 @@ from typing import (
 )
 
 from morl.envs.core.novelty import NoveltyBound
-from morl.experiment.kinds import check_kinds
+from morl.experiment.kinds import check_kinds, plain_values
 from morl.experiment.layers import (
     Layer,
     Option,
@@ -40,6 +41,7 @@ from morl.experiment.layers import (
 from morl.experiment.parsing import parse
 from morl.experiment.toml import read_table, write_table
 from morl.learning.types import Device
+from morl.output_files import checked_path
 
 AgentConfig = TypeVar("AgentConfig")
 
@@ -169,8 +171,9 @@ def whole(name: str, value: float, least: int) -> int:
     Raises:
         ValueError: it is no whole number, or too small.
     """
-    if not float(value).is_integer():
-        raise ValueError(f"{name} is {value}, but must be an integer")
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not float(value).is_integer():
+        raise ValueError(f"{name} is {value!r:.100}, but must be an integer")
     if value < least:
         raise ValueError(f"{name} is {value}, but must be at least {least}")
     return int(value)
@@ -372,7 +375,7 @@ def file_sources(file: str | None) -> list[Source]:
     Raises:
         ValueError: the file does not exist or is not TOML.
     """
-    return [] if file is None else [read_table(Path(file))]
+    return [] if file is None else [read_table(checked_path("config", file))]
 
 
 def preset_names(config_class: type[Any]) -> tuple[str, ...]:
@@ -452,6 +455,7 @@ def layer_of_config(table: Mapping[str, object], config_class: type[Any]) -> Lay
     Raises:
         ValueError: a value is of another kind than its setting.
     """
+    table = plain_values({key: value for key, value in table.items() if value is not None})
     check_kinds(table, Settings)
     own = table.get("agent")
     if isinstance(own, Mapping):

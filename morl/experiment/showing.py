@@ -41,7 +41,7 @@ def record(
     from morl.experiment import videos
 
     chosen = videos.Chosen(preference, row, policies, conditioned)
-    return videos.record(run, chosen, None if file is None else Path(file), videos.RecordOptions(episodes, seed))
+    return videos.record(run, chosen, file, videos.RecordOptions(episodes, seed))
 
 
 def watch(

@@ -18,8 +18,12 @@ _UNSET_LINE = re.compile(rf"# ([A-Za-z0-9_-]+): {UNSET}")
 Table = Mapping[str, object]
 
 
-def read_table(file: Path) -> dict[str, object]:
+def read_table(file: Path, setting: str = "config") -> dict[str, object]:
     """Return what a TOML file holds; a byte order mark is passed over.
+
+    Args:
+        file: its path.
+        setting: what the caller names it.
 
     Raises:
         ValueError: the file does not exist or is not TOML.
@@ -27,7 +31,7 @@ def read_table(file: Path) -> dict[str, object]:
     try:
         return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"config is {str(file)!r}, but it cannot be read as TOML: {error}") from error
+        raise ValueError(f"{setting} is {str(file)!r}, but it cannot be read as TOML: {error}") from error
 
 
 def write_table(table: Table, with_unset: bool = False) -> str:

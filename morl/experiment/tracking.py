@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from morl.experiment.loggers import LoggedFront, LoggedRun, Logger, Picture, Repeated, Video
 from morl.experiment.tags import indicator_tags, tagged
+from morl.output_files import checked_path
 
 MLFLOW_BATCH = 100
 """Settings that MLflow takes in one call."""
@@ -268,7 +269,7 @@ def _absolute(uri: str) -> str:
     if not is_folder(uri):
         return uri
     path = uri.removeprefix("file:")
-    return uri if path.startswith("//") else f"file:{Path(path).absolute()}"
+    return uri if path.startswith("//") else f"file:{checked_path('tracking_uri', path).absolute()}"
 
 
 def _allowed(name: str) -> str:

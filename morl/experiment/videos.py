@@ -41,6 +41,7 @@ from morl.experiment.video_files import (
     png_bytes,
     usual_ending,
 )
+from morl.output_files import check_output_file
 from morl.protocols import FloatArray
 from morl.recordings import INDEX, VIDEO_ENDINGS, Recording, VideoIndex, parse_index, videos_folder
 
@@ -185,7 +186,7 @@ class Recorded:
 # --- Recording --------------------------------------------------------------------------------------------------------
 
 
-def record(run: RecordedRun, chosen: Chosen, file: Path | None, options: RecordOptions) -> Recorded:
+def record(run: RecordedRun, chosen: Chosen, file: str | Path | None, options: RecordOptions) -> Recorded:
     """Record policies of a run; `morl.experiment.showing.record` explains it.
 
     Args:
@@ -195,11 +196,10 @@ def record(run: RecordedRun, chosen: Chosen, file: Path | None, options: RecordO
         options: how.
     """
     subjects = _subjects(run, chosen, file)
-    if file is not None:
-        check_video_file(file)
+    video = None if file is None else check_video_file(file)
     with player_of(run) as player:
-        if file is not None:
-            return record_file(subjects[0], player, file, options)
+        if video is not None:
+            return record_file(subjects[0], player, video, options)
         return record_all(subjects, player, videos_folder(run.directory), options)
 
 
@@ -209,7 +209,7 @@ def player_of(run: RecordedRun) -> EpisodePlayer:
     return EpisodePlayer(env, options, run.front.discount)
 
 
-def _subjects(run: RecordedRun, chosen: Chosen, file: Path | None) -> list[Subject]:
+def _subjects(run: RecordedRun, chosen: Chosen, file: str | Path | None) -> list[Subject]:
     """Return the policies to record.
 
     Raises:
@@ -266,23 +266,19 @@ class _Film(NamedTuple):
     key_pictures: KeyPictures
 
 
-def check_video_file(file: Path) -> None:
-    """Check that a video can be written to a file, before anything is played.
+def check_video_file(file: str | Path) -> Path:
+    """Return the path of a file that a video can be written to; checked before anything is played.
 
     Raises:
-        ValueError: its ending is not .mp4 or .gif, its folder is missing, or the package for .mp4 is.
-        OSError: it is there and no regular file.
+        ValueError: its ending is not .mp4 or .gif, nothing can be written there, or the package for .mp4 is missing.
     """
-    if file.suffix not in VIDEO_ENDINGS:
-        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but must end in {' or '.join(VIDEO_ENDINGS)}")
-    if not file.parent.is_dir():
-        raise ValueError(f"{spoken('--video', 'file')} is {str(file)!r}, but {file.parent} is not a folder")
-    if file.suffix == ".mp4" and imageio_ffmpeg() is None:
+    path = check_output_file(spoken("--video", "file"), file, VIDEO_ENDINGS)
+    if path.suffix.lower() == ".mp4" and imageio_ffmpeg() is None:
         raise ValueError(
             f"{file} needs the package imageio-ffmpeg, which is not installed: pip install 'morl-suite[video]', or"
             " record a .gif"
         )
-    refuse_special(file)
+    return path
 
 
 def record_file(subject: Subject, player: EpisodePlayer, file: Path, options: RecordOptions) -> Recorded:
@@ -291,16 +287,15 @@ def record_file(subject: Subject, player: EpisodePlayer, file: Path, options: Re
     Args:
         subject: the policy.
         player: plays the environment.
-        file: ends in .mp4 or .gif.
+        file: what `check_video_file` returned.
         options: how.
 
     Raises:
         ValueError: the environment draws no pictures.
         OSError: the file cannot be written.
     """
-    check_video_file(file)
     with appearing_whole(file) as partial:
-        film = _film(subject, player, partial, file.suffix, options)
+        film = _film(subject, player, partial, file.suffix.lower(), options)
     entry = _entry(subject, film, file.name, "", file.stat().st_size, options)
     options.tell(entry)
     return Recorded(file.parent, (entry,))

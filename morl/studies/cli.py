@@ -76,7 +76,6 @@ def run_tune(args: Sequence[str]) -> None:
     chosen = parse(Tune, args, "morl tune")
     from morl.studies import tuning
 
-    check_output_folder("--folder", chosen.folder)
     executor = executor_of(chosen.ray)
     show(tuning.tune(chosen.file, folder=chosen.folder, workers=chosen.workers, executor=executor))
 

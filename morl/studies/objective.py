@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from morl.experiment.front import delivered_utility, read_front
+from morl.experiment.front import delivered_utility
 from morl.pareto import hypervolume
 from morl.studies.executors import Measured, ObjectiveName
 
@@ -34,12 +34,11 @@ def measure(run: "Run", objective: ObjectiveName, episodes: int) -> Measured:
         episodes: of each policy.
     """
     front = run.front
-    _, record = read_front(run.directory)
-    free = np.array([place for place, name in enumerate(front.objectives) if name not in record.constraints])
+    free = np.array([place for place, name in enumerate(front.objectives) if name not in run.constraints])
     kept = front.violations == front.violations.min()
     fresh = run.evaluate(episodes=episodes, seed=run.seed or 0).discounted[kept][:, free]
     reference = np.array(front.reference_point)[free]
-    known = None if record.constraints else front.known_front  # what is best under constraints is not known
+    known = None if run.constraints else front.known_front  # what is best under constraints is not known
     if objective == "hypervolume":
         value = hypervolume(fresh, reference) / (1.0 if known is None else hypervolume(known, reference))
     else:

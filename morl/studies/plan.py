@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,10 +16,12 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from morl.experiment.logger_choice import choose_loggers
-from morl.experiment.messages import file_style, sentence_of
+from morl.experiment.messages import file_style, sentence_of, spoken
 from morl.experiment.run import Run, load
 from morl.experiment.settings import file_sources
+from morl.experiment.toml import read_table
 from morl.experiment.training import find_experiment
+from morl.output_files import check_output_folder, checked_folder, checked_path
 from morl.run_folder import parse_config
 from morl.studies.executors import Job
 from morl.studies.existing import check_existing
@@ -30,7 +31,6 @@ from morl.studies.values import (
     check_keys,
     count_value,
     flag_value,
-    folder_value,
     known_entry,
     merged_tables,
     name_value,
@@ -184,21 +184,21 @@ def read_study(source: "str | Path | Table | Study", folder: str | Path = STUDIE
 
     Raises:
         ValueError: something is wrong with the study, in one sentence.
+        FileExistsError: the folder exists and is no folder.
+        TypeError: the folder is no path.
     """
     if isinstance(source, Study):
         check_existing(source.runs, refuse_others)
         return source
-    place = folder_value(folder)
+    check = check_output_folder if refuse_others else checked_folder
+    place = check(spoken("--folder", "folder"), folder)
     if isinstance(source, Mapping):
         with file_style():
             return _Planner(source, place, None).study(refuse_others)
     if not isinstance(source, str | Path):
         raise ValueError(f"study is {source!r:.100}, but must be the path of a study.toml, or what such a file holds")
-    file = Path(source)
-    try:
-        table = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"study is {str(file)!r}, but it cannot be read as TOML: {error}") from error
+    file = checked_path("study", source)
+    table = read_table(file, "study")
     try:
         with file_style():
             return _Planner(table, place, file).study(refuse_others)
@@ -316,7 +316,7 @@ class _Planner:
         agent = dict(table_value(f"{where}.config", table.get("config", {})))
         if "preset" in table:
             agent["preset"] = table["preset"]
-        file = None if "file" not in table else str(self._beside / str(table["file"]))
+        file = None if "file" not in table else str(self._beside / checked_path(f"{where}.file", table["file"]))
         settings = {**steps_entry(where, table), **run_settings(f"{where}.run", table.get("run", {}))}
         if agent:
             settings["agent"] = agent

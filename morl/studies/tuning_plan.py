@@ -14,8 +14,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from morl.experiment.messages import spoken
 from morl.experiment.parsing import arguments, parse
+from morl.experiment.toml import read_table
 from morl.experiment.training import experiment_of_table
+from morl.output_files import check_output_folder, checked_path
 from morl.studies.plan import PlannedRun, Study, read_study
 from morl.studies.search_settings import Search
 from morl.studies.search_spaces import AGENT, Choice, Range, SearchSpace, default_space, parse_ranges
@@ -113,15 +116,13 @@ def read_tuning(source: "str | Path | Table", folder: str | Path = TUNINGS) -> T
     Raises:
         ValueError: something is wrong with the file, in one sentence.
     """
+    place = check_output_folder(spoken("--folder", "folder"), folder)
     if isinstance(source, Mapping):
-        return _read(dict(source), Path(folder))
-    file = Path(source)
+        return _read(dict(source), place)
+    file = checked_path("tuning", source)
+    table = read_table(file, "tuning")
     try:
-        table = tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ValueError(f"tuning is {str(file)!r}, but it cannot be read as TOML: {error}") from error
-    try:
-        return _read({"name": file.stem} | _with_absolute_files(table, file.parent), Path(folder))
+        return _read({"name": file.stem} | _with_absolute_files(table, file.parent), place)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -198,7 +199,7 @@ def _with_absolute_files(table: dict[str, object], beside: Path) -> dict[str, ob
     if not isinstance(agents, Mapping):
         return table
     entries = {
-        name: {**entry, "file": str((beside / str(entry["file"])).absolute())}
+        name: {**entry, "file": str((beside / checked_path(f"agents.{name}.file", entry["file"])).absolute())}
         if isinstance(entry, Mapping) and "file" in entry
         else entry
         for name, entry in agents.items()

@@ -1,11 +1,9 @@
 """Entries of study.toml as checked values: each wrong one is a sentence with its name, its value and what is right."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TypeVar
 
 from morl.experiment.settings import Settings
@@ -36,20 +34,6 @@ def flag_value(where: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{where} is {value!r:.100}, but must be true or false")
     return value
-
-
-def folder_value(value: object) -> Path:
-    """Return the folder of studies.
-
-    Raises:
-        ValueError: it is no path, or something else lies there.
-    """
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise ValueError(f"folder is {value!r:.100}, but must be the path of a folder, such as 'studies'")
-    folder = Path(value)
-    if os.path.lexists(folder) and not folder.is_dir():
-        raise ValueError(f"folder is {str(value)!r}, but must be a folder: something else lies there")
-    return folder
 
 
 def check_keys(where: str, table: Table, known: Sequence[str]) -> None:

@@ -198,7 +198,7 @@ def test_references_that_are_none_are_refused(tmp_path: Path, reference: Path) -
             "novelty_penalty is (3.0,), but has no effect: it needs novelty_response 'end'",
         ),
         ({"novelty_penalty": [1.0, 2.0, 3.0]}, "novelty_penalty is (1.0, 2.0, 3.0), but must have one number or 2"),
-        ({"novelty_grace_steps": 2.5}, "novelty_grace_steps is '2.5', but must be an integer"),
+        ({"novelty_grace_steps": 2.5}, "novelty_grace_steps is 2.5, but must be an integer"),
     ],
 )
 def test_wrong_bounds_are_refused(changes: dict[str, Any], sentence: str, tmp_path: Path, reference: Path) -> None:

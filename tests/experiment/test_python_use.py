@@ -275,3 +275,8 @@ def test_an_old_run_object_of_a_folder_that_has_changed_says_so(tmp_path: Path) 
     shutil.rmtree(tmp_path / "run")
     with pytest.raises(ValueError, match=r"policy file .* is missing or damaged: there is no such file"):
         old.policy(row=0)
+
+
+def test_an_evaluation_opens_no_windows(run: morl.Run) -> None:
+    with pytest.raises(ValueError, match="render_mode is 'human', but every one of many environments would open"):
+        morl.evaluate(run.policy(row=0), "deep-sea-treasure-v0", render_mode="human")

@@ -328,10 +328,10 @@ def test_workers_belong_to_the_executor_that_is_given(tmp_path: Path) -> None:
     [
         ({"source": 3}, "study is 3, but must be the path"),
         ({"source": None}, "study is None, but must be the path"),
-        ({"folder": 3}, "folder is 3, but must be the path of a folder"),
-        ({"folder": "a file"}, "folder is 'a file', but must be a folder"),
-        ({"folder": "a file/x"}, "folder is 'a file/x', but must be one that can be written to"),
-        ({"folder": "/proc/x"}, "folder is '/proc/x', but must be one that can be written to"),
+        ({"folder": 3}, "folder is 3, but must be a path"),
+        ({"folder": "a file"}, "folder is 'a file', but a file exists and is no folder"),
+        ({"folder": "a file/x"}, "folder is 'a file/x', but a file exists and is no folder"),
+        ({"folder": "/proc/x"}, "folder is '/proc/x', but nothing can be written in /proc"),
         ({"workers": "a"}, "workers is 'a', but must be a whole number of at least 1"),
         ({"workers": 0}, "workers is 0, but must be a whole number of at least 1"),
         ({"workers": True}, "workers is True, but must be a whole number"),
@@ -345,7 +345,7 @@ def test_wrong_arguments_are_one_sentence(
     monkeypatch.chdir(tmp_path)
     Path("a file").write_text("")
     given: dict[str, Any] = {"source": table(), "folder": "studies", **changes}
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises((ValueError, TypeError, FileExistsError)) as caught:
         morl.study(given.pop("source"), **given)
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
