@@ -19,6 +19,7 @@ Where this file departs from the authors' code, and why (docs/agents/c_morl.md h
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -72,6 +73,10 @@ def initial_lattice(config: Config, num_free: int) -> FloatArray:
     if config.initial_divisions == 0:
         return np.full((1, num_free), 1.0 / num_free)
     return simplex_lattice(num_free, config.initial_divisions)
+
+
+INITIAL_STEPS: Final = 64_000
+"""Environment steps of initialization where no run says how long it is, because the agent was built by hand."""
 
 
 def default_discount(config: Config, problem: Problem) -> float:
@@ -161,13 +166,12 @@ class CMORL:
         self.generator = torch.Generator(device).manual_seed(derived_seed(seed, "learning"))
 
         preferences = self._initial_preferences()
-        if config.initial_steps is None:
-            raise ValueError("initial_steps is None, but must be a number of steps where no run says how long it is")
-        self.initial_updates = config.initial_steps // (len(preferences) * config.samples_per_update)
+        initial_steps = INITIAL_STEPS if config.initial_steps is None else config.initial_steps
+        self.initial_updates = initial_steps // (len(preferences) * config.samples_per_update)
         if self.initial_updates == 0:
             least = len(preferences) * config.samples_per_update
             raise ValueError(
-                f"initial_steps is {config.initial_steps}, but must be at least {least}: one update for each policy"
+                f"initial_steps is {initial_steps}, but must be at least {least}: one update for each policy"
             )
         self.snapshots: dict[int, Snapshot] = {}  # of the archive and of the pending tasks, by policy id
         self._add_untrained(preferences)

@@ -115,9 +115,9 @@ def test_long_episodes_are_learned_with_a_discount(env: str, changes: dict[str, 
     assert build(12, env, **changes).discount == discount
 
 
-def test_a_run_must_say_how_long_it_is() -> None:
-    with pytest.raises(ValueError, match="initial_steps is None, but must be a number of steps"):
-        build(4, initial_steps=None)
+def test_an_agent_that_is_built_by_hand_has_an_initialization() -> None:
+    agent = build(4, initial_steps=None)
+    assert agent.initial_updates == 64_000 // (3 * agent.config.samples_per_update)
 
 
 @pytest.mark.parametrize("space", [spaces.MultiBinary(3), spaces.MultiDiscrete([2, 2])])
