@@ -271,6 +271,7 @@ def check_video_file(file: str | Path) -> Path:
 
     Raises:
         ValueError: its ending is not .mp4 or .gif, nothing can be written there, or the package for .mp4 is missing.
+        OSError: it is a link, which a video would replace.
     """
     path = check_output_file(spoken("--video", "file"), file, VIDEO_ENDINGS)
     if path.suffix.lower() == ".mp4" and imageio_ffmpeg() is None:
@@ -278,6 +279,7 @@ def check_video_file(file: str | Path) -> Path:
             f"{file} needs the package imageio-ffmpeg, which is not installed: pip install 'morl-suite[video]', or"
             " record a .gif"
         )
+    refuse_special(path)
     return path
 
 
