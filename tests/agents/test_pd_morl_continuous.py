@@ -213,25 +213,6 @@ def _nothing(preferences: Any, episodes: int, policies: Any = None) -> Any:
     return np.zeros_like(preferences)
 
 
-@pytest.mark.parametrize("backend", ["numba", "eager"])
-def test_the_step_size_falls(backend: str) -> None:
-    """After k updates it is alpha / (1 + k / h): so small a half-life nearly stops learning after the first update."""
-
-    def moved(half_life: float | None) -> float:
-        agent = build(
-            learning_starts=20, batch_size=8, policy_delay=1, backend=backend, learning_rate_half_life=half_life
-        )
-        for _ in agent.learn(envs := morl.make_vec(WALK, 4), 40, _nothing):
-            pass
-        before = agent.td3.critics.detach().clone()
-        for _ in agent.learn(envs, 80, _nothing):
-            pass
-        return float((agent.td3.critics.detach() - before).abs().max())
-
-    assert moved(0.01) < 0.05 * moved(None)
-    assert moved(1e9) == pytest.approx(moved(None), rel=0.01)
-
-
 def test_actions_cover_the_range_and_stay_inside() -> None:
     agent = build(random_exploration_steps=10**6)
     assert (agent._explore() >= -1).all()
