@@ -75,9 +75,6 @@ class PresetConfig(Presets):
     batch_size: int
     buffer_size: int
     preferences_per_transition: int
-    learning_rate: float
-    learning_rate_half_life: float | None
-    backend: BackendSetting
     one_hot: bool = False
 
     @classmethod
@@ -114,16 +111,6 @@ class PresetConfig(Presets):
             value = getattr(self, name)
             if value not in self._known_values(name) and not requirement.holds(self):
                 raise ValueError(f"{name} is {value}, but has no effect: it needs {requirement.words}")
-        if self.backend == "cuda-graph" and self.learning_rate_half_life is not None:
-            raise ValueError(
-                f"backend is 'cuda-graph', but learning_rate_half_life is {self.learning_rate_half_life}, which changes"
-                " every update: use 'eager'"
-            )
-
-    def learning_rate_after(self, updates: int) -> float:
-        """Return Adam's step size alpha / (1 + k / h) after k updates; h is the half-life, infinite by default."""
-        half_life = self.learning_rate_half_life
-        return self.learning_rate if half_life is None else self.learning_rate / (1.0 + updates / half_life)
 
     def _known_values(self, name: str) -> list[object]:
         """Return the values of a setting that are nobody's choice: the default and those of the presets."""
@@ -272,6 +259,19 @@ class DiscreteConfig(PresetConfig):
         "key_episodes": Requirement(lambda config: not config.oracle_keys, "oracle_keys False"),
     }
 
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work, settings that have no effect, and those that a graph cannot hold.
+
+        Raises:
+            ValueError: names the setting, its value and what would be right.
+        """
+        super().__post_init__()
+        if self.backend == "cuda-graph" and self.learning_rate_half_life is not None:
+            raise ValueError(
+                f"backend is 'cuda-graph', but learning_rate_half_life is {self.learning_rate_half_life}, which changes"
+                " every update: use 'eager'"
+            )
+
 
 def _has_angle(config: "ContinuousConfig") -> bool:
     return config.actor_angle > 0 or config.critic_angle > 0
@@ -335,8 +335,6 @@ class ContinuousConfig(PresetConfig):
     counted as `pretraining_steps` (authors: not counted)."""
     learning_rate: float = 1e-3
     """Adam's step size, of actor and critics."""
-    learning_rate_half_life: float | None = None
-    """Updates after which the step size is half, and after three times as many a quarter; None: constant (authors)."""
     discount: float | None = None
     """Discount factor of learning; None: the environment's own, or the authors' 0.995 if that is 1."""
     batch_size: int = 128
@@ -449,7 +447,6 @@ class ContinuousConfig(PresetConfig):
         "random_exploration_steps": NOT_NEGATIVE,
         "key_pretraining_steps": NOT_NEGATIVE,
         "learning_rate": POSITIVE,
-        "learning_rate_half_life": POSITIVE,
         "discount": SHARE,
         "batch_size": POSITIVE,
         "n_steps": FEW_STEPS,

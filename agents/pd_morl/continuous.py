@@ -22,7 +22,6 @@ Several learners, one for each seed, train as one batch (`morl.agents.pd_morl.le
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from math import sqrt
 from typing import Literal
 
@@ -377,8 +376,6 @@ class ContinuousPDMORL:
             byte_rows=batches.byte_rows,
             byte_columns=batches.byte_columns,
         )
-        rate = self.config.learning_rate_after(self.updates)
-        self.td3.settings = replace(self.td3.settings, learning_rate=rate)
         metrics = self.update(sampled)
         self.latest_update = {
             "loss": metrics["critic_loss"],

@@ -196,7 +196,7 @@ class PDMORL:
         errors = critic_losses(predictions, targets, weights, "huber", self.config.utility_loss)
         losses = errors.mean(dim=2).sum(dim=1)  # [learner]
         (gradient,) = torch.autograd.grad(losses.sum(), self.parameters)
-        self.optimizer.step(gradient, self.config.learning_rate_after(self.updates))
+        self.optimizer.step(gradient, self._learning_rate())
         soft_update(self.target_parameters, self.parameters, self.config.tau)
         self.updates += 1
         self.latest_update = {"loss": losses.detach(), "values": predictions[:, 0].detach(), "preference": preferences}
@@ -304,6 +304,12 @@ class PDMORL:
         """Return the number of updates that `updates_per_step` asks for and that are not done yet."""
         since_start = self.steps - self.config.learning_starts
         return max(0, ceil(since_start * self.config.updates_per_step) - self.updates)
+
+    def _learning_rate(self) -> float:
+        """Return Adam's step size alpha / (1 + k / h) after k updates; h is the half-life, infinite by default."""
+        half_life = self.config.learning_rate_half_life
+        decay = 1.0 if half_life is None else 1.0 / (1.0 + self.updates / half_life)
+        return self.config.learning_rate * decay
 
     def _exploration_rates(self) -> FloatArray:
         """Return the probability [learner * env] of a random action, epsilon ** (1 + spread * f) (Ape-X, section 3)."""

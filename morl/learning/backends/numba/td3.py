@@ -35,13 +35,14 @@ class NumbaTD3:
     def __init__(self, td3: TD3, max_threads: int = 64) -> None:
         self.td3 = td3
         self.networks = [_networks(td3, policy) for policy in range(td3.policies)]
+        self.config = _kernel_config(td3)
         self.workers = Workers(max_threads, max_team_size=2)
         self.workspaces: dict[int, list[TD3Workspace]] = {}
 
     def __call__(self, batches: SampledBatches) -> dict[str, Tensor]:
         """Run the update of every batch; return the metrics of `TD3.update`, of the last."""
         td3 = self.td3
-        config = _kernel_config(td3)  # anew: step sizes may fall
+        config = self.config
         if batches.direction is None:
             config = config._replace(critic_angle=0.0, actor_angle=0.0)
         of_policy = [policy_batches(batches, policy) for policy in range(td3.policies)]
