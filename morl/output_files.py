@@ -118,15 +118,15 @@ def _lowest_folder(says: str, folder: Path) -> Path:
         ValueError: one above it cannot be a folder.
         FileExistsError: it exists and is no folder.
     """
-    folders = (folder, *folder.absolute().parents)
+    folders = (folder, *folder.parents)
     for above in folders:
         kind = _kind(says, above)
         if kind and not stat.S_ISDIR(kind):
             error = FileExistsError if above == folder else ValueError
             raise error(f"{says} {above} exists and is no folder: name another one")
         if kind:
-            return above
-    return folders[-1]
+            return above.absolute()
+    return folders[-1].absolute()
 
 
 def _kind(says: str, path: Path) -> int:
