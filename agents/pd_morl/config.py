@@ -314,9 +314,10 @@ class ContinuousConfig(PresetConfig):
     actor_start: Literal["after-random-exploration", "at-once"] = "after-random-exploration"
     """When the actor's updates start: with those of the critics, or only once random exploration is over, so that the
     actor does not follow untrained critics."""
-    evaluation_actor: Literal["target", "latest"] = "target"
+    evaluation_actor: Literal["target", "average", "latest"] = "target"
     """Actor that is evaluated and reported: the target network, an average of the latest few hundred actors, which
-    varies less between evaluations; or the actor that learns and explores."""
+    varies less between evaluations; an average over the latest twentieth of all updates (5,000 at most), which varies
+    least where robots fall; or the actor that learns and explores."""
     policy_delay: int = 2
     """Critic updates per update of the actor and the target networks (authors: 10, Hopper 20; TD3: 2)."""
     target_noise: float = 0.05

@@ -57,6 +57,16 @@ from morl.protocols import (
     VectorEnvironment,
 )
 
+AVERAGED_SHARE = 0.05
+"""Share of all updates so far over which actors are averaged, with `evaluation_actor` "average"."""
+AVERAGED_UPDATES = 5_000
+"""Most updates over which they are averaged: of older actors too many are worse."""
+
+
+def averaging_horizon(updates: int) -> float:
+    """Return h, the updates over which an exponential average of actors extends after `updates` of them."""
+    return 1.0 + min(AVERAGED_SHARE * updates, AVERAGED_UPDATES)
+
 
 def value_weights(preferences: Tensor, scales: Tensor) -> Tensor:
     """Return the weights v = w c / mean(c) of utilities for values in units of c: v.(Q / c) = w.Q / mean(c).
@@ -199,6 +209,8 @@ class ContinuousPDMORL:
         self.noise_levels = config.exploration_noise - span * self.learners.env_levels()[:, None]
         """[learner * env, 1] standard deviation of the noise on actions."""
 
+        self.averaged_actors = self.td3.actors.detach().clone() if config.evaluation_actor == "average" else None
+        """[learner, n] average of the latest actors; None where it is not evaluated."""
         self.steps = 0
         self.pretraining_steps = 0
         self.updates = 0
@@ -377,6 +389,9 @@ class ContinuousPDMORL:
             byte_columns=batches.byte_columns,
         )
         metrics = self.update(sampled)
+        if self.averaged_actors is not None:  # m <- (1 - 1 / h)^n m + (1 - (1 - 1 / h)^n) actor, after n updates
+            kept = (1.0 - 1.0 / averaging_horizon(self.updates)) ** len(batches)
+            self.averaged_actors.lerp_(self.td3.actors.detach(), 1.0 - kept)
         self.latest_update = {
             "loss": metrics["critic_loss"],
             "values": metrics["values"],
@@ -408,7 +423,9 @@ class ContinuousPDMORL:
 
     def _evaluation_actor(self, learner: int) -> Tensor:
         """Return the parameters [n] of the actor of a learner that is evaluated and reported."""
-        actors = self.td3.target_actors if self.config.evaluation_actor == "target" else self.td3.actors
+        actors = self.averaged_actors
+        if actors is None:
+            actors = self.td3.target_actors if self.config.evaluation_actor == "target" else self.td3.actors
         return actors[learner]
 
     # --- State --------------------------------------------------------------------------------------------------------
@@ -427,6 +444,7 @@ class ContinuousPDMORL:
             "multi_step": self.multi_step.state_dict(self.learners.envs(learner)),
             "replay": self.replay.state_dict(learner),
             "noise": self.noise[self.learners.envs(learner)],
+            "averaged_actors": None if self.averaged_actors is None else self.averaged_actors[rows(learner)],
             "keys": self.keys.state_dict(learner),
             "scales": self.scales[rows(learner)],
             "latest_update": self.learners.rows_of(learner, self.latest_update),
@@ -447,6 +465,8 @@ class ContinuousPDMORL:
         self.multi_step.load_state_dict(state["multi_step"], self.learners.envs(learner), self.learners.total_envs)
         self.replay.load_state_dict(state["replay"], learner)
         self.noise[self.learners.envs(learner)] = state["noise"]
+        if self.averaged_actors is not None:
+            self.averaged_actors[rows(learner)] = state["averaged_actors"]
         self.keys.load_state_dict(state["keys"], learner)
         self.scales[rows(learner)] = state["scales"]
         self.learners.load_rows(learner, self.latest_update, state["latest_update"])

@@ -50,6 +50,11 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "morl-d, one network": ("morl-d", WALK, toys.TINY_MORLD_CONDITIONED | {"preset": "gpi-ls"}),
     "pd-morl, hypernetwork": ("pd-morl", WALK, toys.TINY | {"networks": "hyper", "critics": 2}),
     "pd-morl, continuous, combination": ("pd-morl", CONTINUOUS, toys.TINY_CONTINUOUS | {"networks": "combination"}),
+    "pd-morl, continuous, averaged actor": (
+        "pd-morl",
+        CONTINUOUS,
+        toys.TINY_CONTINUOUS | {"evaluation_actor": "average"},
+    ),
     "morl-d, hypernetwork": ("morl-d", CONTINUOUS, toys.TINY_MORLD_CONDITIONED | {"networks": "hyper"}),
     "mo-tsivr-pg": ("mo-tsivr-pg", WALK, toys.TINY_TSIVR),
     "mo-tsivr-pg, continuous": ("mo-tsivr-pg", CONTINUOUS, toys.TINY_TSIVR | {"optimizer": "gradient"}),

@@ -182,6 +182,23 @@ def test_the_reported_actor_is_that_of_the_preset(preset: str, reported: str) ->
     assert exported.spec.conditioned
 
 
+@pytest.mark.parametrize("updates_per_step", [0.5, 1.0, 3.0])
+def test_the_average_extends_over_a_share_of_the_updates(updates_per_step: float) -> None:
+    """Against a loop over the actors after each step: averages forget as the number of updates says."""
+    agent = build(evaluation_actor="average", learning_starts=20, batch_size=8, updates_per_step=updates_per_step)
+    envs = morl.make_vec(WALK, 4)
+    expected = agent.td3.actors.detach().clone()
+    updates = 0
+    for _ in agent.learn(envs, 120, _nothing):
+        if agent.updates > updates:
+            kept = (1.0 - 1.0 / (1.0 + 0.05 * updates)) ** (agent.updates - updates)
+            expected = kept * expected + (1.0 - kept) * agent.td3.actors.detach()
+            updates = agent.updates
+    assert agent.export_policies()[0].parameters.tolist() == pytest.approx(expected[0].tolist(), abs=1e-6)
+    assert updates > 40
+    assert not torch.equal(expected, agent.td3.target_actors)
+
+
 def test_time_limits_end_episodes_in_the_paper_only() -> None:
     for preset, expected in (("paper", True), ("improved", False)):
         agent = build(
