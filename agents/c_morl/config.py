@@ -16,8 +16,8 @@ class Config(Presets):
     """Settings of C-MORL, chosen on the tasks of the lab (docs/results/lab.md); the authors' are the preset "paper"."""
 
     initial_steps: int | None = None
-    """Environment steps of Pareto initialization, of all policies together; None: half of the run (authors: 8.0M of
-    12.0M true steps, which their count puts at 1.0M of 1.5M)."""
+    """Environment steps of Pareto initialization, of all policies together; None: half of a short run, a third of one
+    of 192,000 steps and more (authors: 8.0M of 12.0M true steps, which their count puts at 1.0M of 1.5M)."""
     initial_divisions: int | None = None
     """Divisions of the simplex lattice of initial preferences; None: the finest lattice of at most 6 policies, or one
     policy per objective where there are more objectives (authors: 6 policies, on Ant-2d 3).

@@ -16,8 +16,8 @@ def fit_schedules(
 ) -> AgentConfig:
     """Return an agent's settings with schedules that leave room in the run for what follows them.
 
-    A schedule of None is as long as it may be. A line in the log names each that was shortened, or that the user has
-    chosen too long.
+    A schedule of None becomes what the agent says. A line in the log names each that was shortened, or that the user
+    has chosen too long.
 
     Args:
         agent_class: the agent; it says which settings are schedules if it is a `HasSchedules`.
