@@ -405,6 +405,8 @@ def test_saving_leaves_devices_and_pipes_alone(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="It is a device, a pipe or a socket"):
         write_whole(tmp_path / "pipe", b"text")
     with pytest.raises(ValueError, match="must be the path of a file, and this is a folder"):
+        policy_of().save(tmp_path)
+    with pytest.raises(ValueError, match="file is '', but must be a path"):
         policy_of().save("")
 
 
