@@ -19,7 +19,6 @@ Where this file departs from the authors' code, and why (docs/agents/c_morl.md h
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from morl.acting import PolicyBank
 from morl.action_masks import MaskReader, num_choices
 from morl.agents.c_morl.archive import Snapshot, interpolate_weights, prune_archive, select_policies
 from morl.agents.c_morl.bounds import FIRST_MULTIPLIER, bounds_of
-from morl.agents.c_morl.config import Config
+from morl.agents.c_morl.config import INITIAL_STEPS, Config
 from morl.agents.c_morl.constraints import parse_constraints, return_sizes, smallest_slacks, violation_report
 from morl.agents.c_morl.metrics import METRIC_DESCRIPTIONS
 from morl.agents.c_morl.policy import architecture_of, policy_of, policy_spec
@@ -73,10 +72,6 @@ def initial_lattice(config: Config, num_free: int) -> FloatArray:
     if config.initial_divisions == 0:
         return np.full((1, num_free), 1.0 / num_free)
     return simplex_lattice(num_free, config.initial_divisions)
-
-
-INITIAL_STEPS: Final = 64_000
-"""Environment steps of initialization in runs of 128,000 to 192,000 steps, and of an agent that is built by hand."""
 
 
 def default_discount(config: Config, problem: Problem) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args
+from typing import ClassVar, Final, Literal, NamedTuple, Self, TypeAlias, get_args
 
 from morl.learning.config_checks import Presets, check_choices, check_positive, check_shares
 from morl.learning.types import Activation, BackendSetting, CombinerName, Normalization, WeightingName
@@ -11,13 +11,18 @@ SolverName: TypeAlias = Literal["ipo", "cpo", "lagrangian", "reference-code"]
 MemoryName: TypeAlias = Literal["none", "gru"]
 
 
+INITIAL_STEPS: Final = 64_000
+"""Environment steps of initialization in runs of 128,000 to 192,000 steps, and of an agent that is built by hand."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config(Presets):
     """Settings of C-MORL, chosen on the tasks of the lab (docs/results/lab.md); the authors' are the preset "paper"."""
 
     initial_steps: int | None = None
-    """Environment steps of Pareto initialization, of all policies together; None: half of a short run, a third of one
-    of 192,000 steps and more (authors: 8.0M of 12.0M true steps, which their count puts at 1.0M of 1.5M)."""
+    """Environment steps of Pareto initialization, of all policies together; None: half of a short run, but ten updates
+    of one policy at least, and a third of a run of 192,000 steps and more (authors: 8.0M of 12.0M true steps, which
+    their count puts at 1.0M of 1.5M)."""
     initial_divisions: int | None = None
     """Divisions of the simplex lattice of initial preferences; None: the finest lattice of at most 6 policies, or one
     policy per objective where there are more objectives (authors: 6 policies, on Ant-2d 3).

@@ -33,6 +33,8 @@ def fit_schedules(
         value = getattr(config, name)
         if value is None:
             fitted[name] = max(1, longest)
+            if fitted[name] >= total_steps:
+                _LOGGER.warning("%s is %d, but the run ends after %d steps", name, fitted[name], total_steps)
             continue
         if value <= longest:
             continue

@@ -238,6 +238,12 @@ def test_a_schedule_that_nobody_chose_grows_with_the_run(steps: int, fitted: int
     assert settings_of("c-morl", "resource-gathering-v0", total_steps=steps).agent.initial_steps == fitted
 
 
+def test_a_run_that_its_schedule_takes_whole_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    fitted = settings_of("c-morl", "resource-gathering-v0", total_steps=4_000).agent.initial_steps
+    assert fitted >= 4_000
+    assert f"initial_steps is {fitted}, but the run ends after 4000 steps" in caplog.text
+
+
 @pytest.mark.parametrize(("agent", "env", "name", "steps"), SCHEDULED)
 def test_schedules_fit_into_the_run_unless_the_user_chooses_otherwise(
     agent: str, env: str, name: str, steps: int, caplog: pytest.LogCaptureFixture
