@@ -64,12 +64,23 @@ def _plain(value: object) -> object:
             return plain_values(value)
         case list() | tuple() | range():
             return [_plain(entry) for entry in value]
-        case bool() | int() | float() if not hasattr(value, "tolist"):
+        case _ if hasattr(value, "tolist") and not isinstance(value, type):
+            return value.tolist()
+        case bool() | int() | float():
             return value
-        case Real() | Decimal() if not hasattr(value, "tolist"):
-            return float(value)
+        case Real() | Decimal():
+            return _number(value)
         case _:
-            return value.tolist() if hasattr(value, "tolist") else value
+            return value
+
+
+def _number(value: Real | Decimal) -> object:
+    """Return a number as an int if it is a whole one, else as a float; one that is too large for either as it is."""
+    try:
+        whole = int(value)  # type: ignore[arg-type]
+        return whole if whole == value else float(value)
+    except (OverflowError, ValueError):  # infinite, or not a number
+        return value
 
 
 def _parts(hint: object) -> Iterator[object]:

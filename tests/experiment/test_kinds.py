@@ -115,3 +115,15 @@ def test_a_nearer_setting_of_its_own_comes_first() -> None:
 
 class Box:
     """Stands for a space of continuous actions: agents are found by the name of its class."""
+
+
+def test_whole_numbers_of_other_types_keep_their_digits() -> None:
+    odd = 2**53 + 1
+    assert plain_values({"seed": Decimal(odd), "steps": [Fraction(odd)]}) == {"seed": odd, "steps": [odd]}
+    assert plain_values({"rate": Fraction(1, 4)}) == {"rate": 0.25}
+
+
+@pytest.mark.parametrize("value", [Decimal("sNaN"), Decimal("Infinity"), Fraction(10**400), np.float64, np.ndarray])
+def test_what_is_no_usable_number_is_one_sentence(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^batch_size is \S.* must [^\n]+$"):
+        resolved(batch_size=value)
