@@ -40,6 +40,7 @@ from morl.agents.pd_morl.multi_step import MultiStep
 from morl.agents.pd_morl.policy import ConditionedPolicy, architecture_of, policy_set_of
 from morl.learning.actions import BoundedActions
 from morl.learning.backends import make_update
+from morl.learning.optimizers import soft_update
 from morl.learning.sampled_batches import SampledBatches
 from morl.learning.td3 import TD3, TD3Settings
 from morl.learning.types import ImageShape
@@ -391,7 +392,7 @@ class ContinuousPDMORL:
         metrics = self.update(sampled)
         if self.averaged_actors is not None:  # m <- (1 - 1 / h)^n m + (1 - (1 - 1 / h)^n) actor, after n updates
             kept = (1.0 - 1.0 / averaging_horizon(self.updates)) ** len(batches)
-            self.averaged_actors.lerp_(self.td3.actors.detach(), 1.0 - kept)
+            soft_update(self.averaged_actors, self.td3.actors.detach(), 1.0 - kept)
         self.latest_update = {
             "loss": metrics["critic_loss"],
             "values": metrics["values"],
