@@ -57,13 +57,14 @@ class Best:
 
     Attributes:
         points: [n, objective] its front, from the episodes by which evaluations are compared.
-        conditioned: mean utility that preferences achieved themselves.
+        conditioned: mean utility that the preferences of the grid achieved themselves; None where policies are not
+            conditioned on them.
         front: the front as front.json spells it.
         policies: policy id -> the policy as plain data.
     """
 
     points: FloatArray
-    conditioned: float
+    conditioned: float | None
     front: Mapping[str, object]
     policies: Mapping[int, Mapping[str, Any]]
 
@@ -87,8 +88,8 @@ class Compared(NamedTuple):
 
     points: FloatArray
     """[n, objective] of the candidates for the front."""
-    conditioned: float
-    """Mean utility that preferences achieve themselves."""
+    conditioned: float | None
+    """Mean utility that the preferences of the grid achieve themselves; None where policies are not conditioned."""
 
 
 class Reporter:
@@ -241,7 +242,8 @@ class Reporter:
         candidates = selection.select(rows)
         chosen = self._indicators(candidates.discounted, reference_point)
         conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
-        compared = Compared(candidates.discounted, conditioned.get("conditioned_utility", 0.0))
+        on_grid = np.array_equal(preferences, self.experiment.evaluation_preferences)
+        compared = Compared(candidates.discounted, conditioned["conditioned_utility"] if on_grid else None)
         ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
         is_best = self._is_best(compared, reference_point, ideal)
         chosen_policies = policies[rows]
@@ -360,7 +362,7 @@ class Reporter:
         """
         best = self.best
         if compared is not None or best is None:
-            compared = compared or Compared(front.points, 0.0)
+            compared = compared or Compared(front.points, None)
             policies = {key: self._for_file(policy) for key, policy in exported.items()}
             best = Best(compared.points, compared.conditioned, self._front_record(front).to_json(), policies)
         if scheduled:

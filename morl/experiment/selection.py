@@ -20,6 +20,8 @@ EXPECTED_UTILITY = "expected-utility"
 HYPERVOLUME = "hypervolume"
 CAUTION = 2.0
 """Standard errors by which a front's returns keep the user's constraints, where policies are good enough."""
+SERVED = 0.01
+"""Share of the expected utility that a network conditioned on the preference may lose, and still serve preferences."""
 INDICATOR = "indicator:"
 """How a criterion begins that is an indicator of the user's: "indicator:module:function"."""
 
@@ -70,14 +72,17 @@ def find_indicator(select_by: str) -> Indicator:
 class Score(NamedTuple):
     """How good a front is; scores compare entry by entry.
 
-    For equal values the hypervolume decides, which concave parts of a front add to, and then what each preference
-    itself achieves.
+    For equal expected utilities it decides whether preferences are served that the network is asked for, then the
+    hypervolume, which concave parts of a front add to, and then what each preference itself achieves.
     """
 
     violation: float
     """Minus the smallest violation of the user's constraints; 0 where all are kept, or there are none."""
     value: float
     """What `Selection.criterion` asks for."""
+    service: float
+    """Minus the share of the expected utility that preferences lose by their own policies, beyond `SERVED`; 0 where
+    policies are not conditioned on preferences, and for other criteria."""
     hypervolume: float
     conditioned_utility: float
 
@@ -192,14 +197,15 @@ class Selection:
         return np.maximum(self.violations(points - shift), self.violations(points + shift))
 
     def score(
-        self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float, ideal: FloatArray
+        self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float | None, ideal: FloatArray
     ) -> Score:
         """Return how good a front is, in the agent's units.
 
         Args:
             points: [n, objective] of the front.
             reference_point: [objective].
-            conditioned: mean utility that preferences achieve themselves.
+            conditioned: mean utility that the preferences of the grid achieve themselves; None where policies are not
+                conditioned on them.
             ideal: [objective] the best returns so far: fronts compare under the same ones only.
         """
         violation, expected, volume = self.worth(points, reference_point)
@@ -213,7 +219,10 @@ class Selection:
                 value = self._own_indicator(points, np.array(reference_point))
             case _:
                 value = self._mean_utility(points, np.array(reference_point), ideal)
-        return Score(violation, value, volume, conditioned)
+        if conditioned is None or self.criterion != EXPECTED_UTILITY:
+            return Score(violation, value, 0.0, volume, conditioned or 0.0)
+        lowest = float((self.preferences @ (np.array(reference_point) / self.units.known)).mean())
+        return Score(violation, value, service(conditioned, expected, lowest), volume, conditioned)
 
     def _own_indicator(self, points: FloatArray, reference_point: FloatArray) -> float:
         """Return the user's indicator of the points that break the user's constraints least.
@@ -314,6 +323,20 @@ def _without_rounding(points: FloatArray) -> FloatArray:
 def _comparable(volume: float) -> float:
     """Return an indicator that compares with others: one that could not be computed is the smallest."""
     return -math.inf if math.isnan(volume) else volume
+
+
+def service(conditioned: float, expected: float, lowest: float) -> float:
+    """Return minus the share of the expected utility that preferences lose by their own policies, beyond `SERVED`.
+
+    Args:
+        conditioned: mean utility that preferences achieve themselves.
+        expected: mean utility if each preference chooses on the front.
+        lowest: mean utility of the reference point, which is a share of 0.
+    """
+    if expected <= lowest:
+        return 0.0
+    lost = (expected - conditioned) / (expected - lowest)
+    return -max(lost - SERVED, 0.0)
 
 
 def conditioned_utilities(

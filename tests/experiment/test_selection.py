@@ -12,7 +12,7 @@ import toys
 import morl
 from morl.experiment.components import find_task
 from morl.experiment.reporting import Best, Reporter
-from morl.experiment.selection import Score, Selection, conditioned_utilities, criterion_of
+from morl.experiment.selection import Score, Selection, criterion_of
 from morl.experiment.settings import resolve_sources
 from morl.experiment.units import RewardUnits
 from morl.preferences import simplex_lattice
@@ -21,20 +21,86 @@ GRID = simplex_lattice(2, 10)
 IDEAL = np.array([10.0, 10.0])
 
 
-def score(points: list[list[float]], preferences: list[list[float]]) -> Score:
-    front = np.array(points)
-    reference = (-1.0, -1.0)
-    conditioned = conditioned_utilities(front, np.array(preferences), None)["conditioned_utility"]
-    return Selection(2, GRID, None, None, RewardUnits.none(2)).score(front, reference, conditioned, IDEAL)
+ENDS = np.array([[0.0, 10.0], [10.0, 0.0]])
+WHOLE = np.array([[0.0, 10.0], [4.0, 4.0], [10.0, 0.0]])
+"""The ends, and a point in a concave part between them: worth nothing to weighted sums."""
+
+
+def score(front: Any, conditioned: float | None, criterion: str = "expected-utility") -> Score:
+    selection = Selection(2, GRID, None, None, RewardUnits.none(2), criterion)
+    return selection.score(front, (-1.0, -1.0), conditioned, IDEAL)
+
+
+def best_utility(front: Any) -> float:
+    """Return the mean utility if each preference chooses on a front."""
+    return float((GRID @ front.T).max(axis=1).mean())
 
 
 def test_a_concave_point_makes_a_front_better() -> None:
-    """It adds nothing to the expected utility, and reduces the mean utility that preferences themselves achieve."""
-    ends = score([[0.0, 10.0], [10.0, 0.0]], [[0.0, 1.0], [1.0, 0.0]])
-    whole = score([[0.0, 10.0], [4.0, 4.0], [10.0, 0.0]], [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    """It adds nothing to the expected utility."""
+    ends, whole = score(ENDS, None), score(WHOLE, None)
     assert whole.value == ends.value
-    assert whole.conditioned_utility < ends.conditioned_utility
     assert whole > ends
+
+
+def test_of_equal_utilities_a_network_that_serves_preferences_is_better() -> None:
+    """A hundredth of the utility may be lost, measured from the reference point, as studies measure it."""
+    best = best_utility(ENDS)
+    hundredth = (best + 1.0) / 100.0
+    assert score(ENDS, best) > score(WHOLE, best - 1.1 * hundredth)
+    assert score(WHOLE, best - 0.9 * hundredth) > score(ENDS, best)
+    assert score(ENDS, best - 2.0 * hundredth) > score(WHOLE, best - 3.0 * hundredth)
+    assert score(ENDS, best) > score(ENDS, best - 0.9 * hundredth)
+
+
+@pytest.mark.parametrize("criterion", ["hypervolume", "tchebycheff"])
+def test_weighted_sums_decide_nothing_where_another_criterion_was_chosen(criterion: str) -> None:
+    assert score(WHOLE, 0.0, criterion) > score(ENDS, 10.0, criterion)
+    assert score(ENDS, 1.0, criterion).service == 0.0
+
+
+def test_utility_comes_before_service() -> None:
+    better = ENDS + 0.01
+    assert score(better, 0.0) > score(ENDS, best_utility(ENDS))
+
+
+def test_service_does_not_depend_on_where_zero_is() -> None:
+    """Costs are negative, and their utilities may be near zero."""
+    selection = Selection(2, GRID, None, None, RewardUnits.none(2))
+    for shift in (0.0, -best_utility(ENDS), -100.0):
+        reference = (shift - 1.0, shift - 1.0)
+        conditioned = best_utility(ENDS) + shift - 2.0
+        found = selection.score(ENDS + shift, reference, conditioned, IDEAL + shift)
+        assert found.service == pytest.approx(score(ENDS, best_utility(ENDS) - 2.0).service)
+
+
+def test_a_front_at_the_reference_point_is_served() -> None:
+    """There is no utility to lose."""
+    assert score(ENDS * 0.0 - 1.0, -5.0).service == 0.0
+
+
+@pytest.mark.parametrize(("agent", "asked"), [("pd-morl", True), ("c-morl", False), ("morl-d", False)])
+def test_only_policies_that_were_asked_for_the_grid_are_compared_by_their_answers(
+    agent: str, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights of MORL/D's policies change, so that what they achieve for these does not compare."""
+    answers: list[float | None] = []
+    original = Selection.score
+
+    def remembered(self: Selection, points: Any, reference: Any, conditioned: float | None, ideal: Any) -> Score:
+        answers.append(conditioned)
+        return original(self, points, reference, conditioned, ideal)
+
+    monkeypatch.setattr(Selection, "score", remembered)
+    small: dict[str, dict[str, Any]] = {
+        "pd-morl": {},
+        "c-morl": {"initial_steps": 200, "samples_per_update": 20, "minibatches": 2},
+        "morl-d": {"population": 2},
+    }
+    run_dir = tmp_path / "run"
+    morl.train(agent, "toy-fork-v0", total_steps=400, run_dir=run_dir, config=small[agent], evaluate_every=200)
+    assert answers
+    assert {answer is not None for answer in answers} == {asked}
 
 
 # --- The criterion ----------------------------------------------------------------------------------------------------
@@ -56,7 +122,7 @@ CONCAVE = np.array([[0.0, 9.9], [4.5, 4.5], [9.9, 0.0]])
 )
 def test_the_criterion_decides_which_front_is_better(criterion: str, better: Any) -> None:
     selection = Selection(2, GRID, None, None, RewardUnits.none(2), criterion)
-    scores = [selection.score(front, (-1.0, -1.0), 0.0, IDEAL) for front in (CONVEX, CONCAVE)]
+    scores = [selection.score(front, (-1.0, -1.0), None, IDEAL) for front in (CONVEX, CONCAVE)]
     assert (scores[1] > scores[0]) == (better is CONCAVE)
 
 
@@ -101,7 +167,7 @@ def own_indicators(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_indicator_of_ones_own_decides(own_indicators: None, tmp_path: Path) -> None:
     def own(name: str, front: list[list[float]]) -> Score:
         selection = Selection(2, GRID, None, None, RewardUnits.none(2), f"indicator:own_indicators:{name}")
-        return selection.score(np.array(front), (-1.0, -1.0), 0.0, IDEAL)
+        return selection.score(np.array(front), (-1.0, -1.0), None, IDEAL)
 
     wide = [[0.0, 1.0], [9.0, 0.0]]
     good = [[5.0, 9.0], [9.0, 5.0]]
