@@ -171,7 +171,7 @@ class CMORL:
         self.snapshots: dict[int, Snapshot] = {}  # of the archive and of the pending tasks, by policy id
         self._add_untrained(preferences)
         self.archive: list[int] = []  # ids of the policies on the front
-        self.selected: list[int] = []  # ids of the archived policies that were ever selected
+        self.selected: list[int] = []  # ids of the archived policies that were selected, once for each round
         self.pending = [Task(policy_id, weights) for policy_id, weights in enumerate(preferences)]
         self.round = 0  # 0: initialization, then the rounds of extension
         self.steps = 0
@@ -291,10 +291,9 @@ class CMORL:
         ids = self.archive or sorted(self.snapshots)
         count = self.config.selected or (5 if self.num_objectives == 2 else 6)
         points = np.stack([self.snapshots[policy_id].returns[self.free_objectives] for policy_id in ids])
-        before = {row for row, policy_id in enumerate(ids) if policy_id in self.selected}
-        chosen = [ids[row] for row in select_policies(points, count, before)]
-        self.selected = [policy_id for policy_id in self.selected if policy_id in ids]
-        self.selected += sorted(set(chosen) - set(self.selected))
+        times_selected = np.array([self.selected.count(policy_id) for policy_id in ids])
+        chosen = [ids[row] for row in select_policies(points, count, times_selected)]
+        self.selected = [policy_id for policy_id in self.selected if policy_id in ids] + sorted(set(chosen))
         targets = self.setup.targets
         if extension_solver(self.config).objectives_in_turn:
             targets = targets[:1]

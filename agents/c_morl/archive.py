@@ -1,6 +1,6 @@
 """The archive of C-MORL: which policies stay, which are extended next, and interpolations of neighbours."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from morl.agents.c_morl.constraints import Constraint, smallest_slacks
 from morl.learning.normalization import MeanStdState
 from morl.learning.population import TrainingState
 from morl.pareto import ParetoArchive, crowding_distance, non_dominated
-from morl.protocols import FloatArray
+from morl.protocols import FloatArray, IndexArray
 
 NEAR = 0.2
 """Share of a bound's size within which an archived policy may keep it, or not: evaluations of few episodes err."""
@@ -81,17 +81,18 @@ def prune_archive(
     return sorted(archive.payloads)
 
 
-def select_policies(points: FloatArray, count: int, selected_before: Collection[int]) -> list[int]:
+def select_policies(points: FloatArray, count: int, times_selected: IndexArray) -> list[int]:
     """Return the rows to extend (section 5.2): extremes first, then the largest crowding distances.
+
+    Those that were selected less often come before all others: extending the most isolated policies again and again
+    would leave the rest of a front that has no room for more unextended.
 
     Args:
         points: [n, objective] returns of the archive.
         count: number of rows returned, N; a row is repeated only where there are fewer points.
-        selected_before: rows of policies that were selected in an earlier round; they come last.
+        times_selected: [n] how often each was selected in earlier rounds.
     """
-    crowding = crowding_distance(points)
-    again = np.array([row in selected_before for row in range(len(points))])
-    order = np.lexsort([-crowding, again])
+    order = np.lexsort([-crowding_distance(points), times_selected])
     return [int(order[place % len(order)]) for place in range(count)]
 
 

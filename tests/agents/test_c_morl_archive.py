@@ -51,11 +51,22 @@ def test_survivors_keep_constraints_first() -> None:
 
 def test_selection_takes_extremes_then_gaps_then_old_ones() -> None:
     points = np.array([[0.0, 10.0], [1.0, 9.0], [2.0, 8.5], [6.0, 4.0], [10.0, 0.0]])
-    assert sorted(select_policies(points, 2, ())) == [0, 4]
-    assert select_policies(points, 3, ())[2] == 3
-    assert set(select_policies(points, 2, {0, 4})) == {3, 2}
-    assert select_policies(points[:1], 3, ()) == [0, 0, 0]  # fewer members than asked for
-    assert sorted(select_policies(points, 5, {0, 1, 2, 3, 4})) == [0, 1, 2, 3, 4]
+    never = np.zeros(5, dtype=np.int64)
+    assert sorted(select_policies(points, 2, never)) == [0, 4]
+    assert select_policies(points, 3, never)[2] == 3
+    assert set(select_policies(points, 2, np.array([1, 0, 0, 0, 1]))) == {3, 2}
+    assert select_policies(points[:1], 3, never[:1]) == [0, 0, 0]  # fewer members than asked for
+    assert sorted(select_policies(points, 5, never + 1)) == [0, 1, 2, 3, 4]
+
+
+@given(st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_every_policy_of_a_full_archive_is_selected_in_its_turn(count: int, size: int, seed: int) -> None:
+    """However isolated others are: extending them again and again would find nothing new."""
+    points = np.random.default_rng(seed).random((size, 2))
+    times = np.zeros(size, dtype=np.int64)
+    for _ in range(3 * size):
+        np.add.at(times, np.unique(select_policies(points, count, times)), 1)
+    assert np.ptp(times) <= 1
 
 
 def test_interpolations_lie_between_neighbours() -> None:
