@@ -57,14 +57,13 @@ class Best:
 
     Attributes:
         points: [n, objective] its front, from the episodes by which evaluations are compared.
-        conditioned: mean utility that the preferences of the grid achieved themselves; None where policies are not
-            conditioned on them.
+        conditioned: mean utility that preferences achieved themselves.
         front: the front as front.json spells it.
         policies: policy id -> the policy as plain data.
     """
 
     points: FloatArray
-    conditioned: float | None
+    conditioned: float
     front: Mapping[str, object]
     policies: Mapping[int, Mapping[str, Any]]
 
@@ -88,8 +87,10 @@ class Compared(NamedTuple):
 
     points: FloatArray
     """[n, objective] of the candidates for the front."""
-    conditioned: float | None
-    """Mean utility that the preferences of the grid achieve themselves; None where policies are not conditioned."""
+    conditioned: float
+    """Mean utility that preferences achieve themselves."""
+    asked: bool
+    """Whether these were the preferences of the grid: policies are conditioned on what they are asked for."""
 
 
 class Reporter:
@@ -242,8 +243,8 @@ class Reporter:
         candidates = selection.select(rows)
         chosen = self._indicators(candidates.discounted, reference_point)
         conditioned = self.selection.conditioned_utilities(selection.discounted, preferences)
-        on_grid = np.array_equal(preferences, self.experiment.evaluation_preferences)
-        compared = Compared(candidates.discounted, conditioned["conditioned_utility"] if on_grid else None)
+        asked = np.array_equal(preferences, self.experiment.evaluation_preferences)
+        compared = Compared(candidates.discounted, conditioned.get("conditioned_utility", 0.0), asked)
         ideal = np.maximum(self.ideal, selection.discounted.max(axis=0))
         is_best = self._is_best(compared, reference_point, ideal)
         chosen_policies = policies[rows]
@@ -332,8 +333,9 @@ class Reporter:
         """Return whether an evaluation is at least as good as the best so far, both measured alike."""
         if self.best is None:
             return True
-        new = self.selection.score(compared.points, reference_point, compared.conditioned, ideal)
-        return new >= self.selection.score(self.best.points, reference_point, self.best.conditioned, ideal)
+        asked = compared.asked
+        new = self.selection.score(compared.points, reference_point, compared.conditioned, asked, ideal)
+        return new >= self.selection.score(self.best.points, reference_point, self.best.conditioned, asked, ideal)
 
     def _keeps_bounds(self, choice_points: FloatArray) -> bool:
         """Return whether a front breaks the user's constraints no more than the best so far.
@@ -362,7 +364,7 @@ class Reporter:
         """
         best = self.best
         if compared is not None or best is None:
-            compared = compared or Compared(front.points, None)
+            compared = compared or Compared(front.points, 0.0, asked=False)
             policies = {key: self._for_file(policy) for key, policy in exported.items()}
             best = Best(compared.points, compared.conditioned, self._front_record(front).to_json(), policies)
         if scheduled:

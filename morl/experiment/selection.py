@@ -197,15 +197,20 @@ class Selection:
         return np.maximum(self.violations(points - shift), self.violations(points + shift))
 
     def score(
-        self, points: FloatArray, reference_point: tuple[float, ...], conditioned: float | None, ideal: FloatArray
+        self,
+        points: FloatArray,
+        reference_point: tuple[float, ...],
+        conditioned: float,
+        asked: bool,
+        ideal: FloatArray,
     ) -> Score:
         """Return how good a front is, in the agent's units.
 
         Args:
             points: [n, objective] of the front.
             reference_point: [objective].
-            conditioned: mean utility that the preferences of the grid achieve themselves; None where policies are not
-                conditioned on them.
+            conditioned: mean utility that preferences achieve themselves.
+            asked: whether these are the preferences of the grid: policies are conditioned on what they are asked for.
             ideal: [objective] the best returns so far: fronts compare under the same ones only.
         """
         violation, expected, volume = self.worth(points, reference_point)
@@ -219,8 +224,8 @@ class Selection:
                 value = self._own_indicator(points, np.array(reference_point))
             case _:
                 value = self._mean_utility(points, np.array(reference_point), ideal)
-        if conditioned is None or self.criterion != EXPECTED_UTILITY:
-            return Score(violation, value, 0.0, volume, conditioned or 0.0)
+        if not asked or self.criterion != EXPECTED_UTILITY:
+            return Score(violation, value, 0.0, volume, conditioned)
         lowest = float((self.preferences @ (np.array(reference_point) / self.units.known)).mean())
         return Score(violation, value, service(conditioned, expected, lowest), volume, conditioned)
 
