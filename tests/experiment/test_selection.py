@@ -12,7 +12,7 @@ import toys
 import morl
 from morl.experiment.components import find_task
 from morl.experiment.reporting import Best, Reporter
-from morl.experiment.selection import Score, Selection, criterion_of
+from morl.experiment.selection import Score, Selection, conditioned_utilities, criterion_of
 from morl.experiment.settings import resolve_sources
 from morl.experiment.units import RewardUnits
 from morl.preferences import simplex_lattice
@@ -23,12 +23,12 @@ IDEAL = np.array([10.0, 10.0])
 
 ENDS = np.array([[0.0, 10.0], [10.0, 0.0]])
 WHOLE = np.array([[0.0, 10.0], [4.0, 4.0], [10.0, 0.0]])
-"""The ends, and a point in a concave part between them: worth nothing to weighted sums."""
+"""The ends, and a point in a concave part between them, which no weighted sum asks for."""
 
 
-def score(front: Any, conditioned: float | None, criterion: str = "expected-utility") -> Score:
+def score(front: Any, conditioned: float, asked: bool = True, criterion: str = "expected-utility") -> Score:
     selection = Selection(2, GRID, None, None, RewardUnits.none(2), criterion)
-    return selection.score(front, (-1.0, -1.0), conditioned or 0.0, conditioned is not None, IDEAL)
+    return selection.score(front, (-1.0, -1.0), conditioned, asked, IDEAL)
 
 
 def best_utility(front: Any) -> float:
@@ -37,9 +37,16 @@ def best_utility(front: Any) -> float:
 
 
 def test_a_concave_point_makes_a_front_better() -> None:
-    """It adds nothing to the expected utility."""
-    ends, whole = score(ENDS, None), score(WHOLE, None)
+    """It adds nothing to the expected utility, and reduces the mean utility that preferences themselves achieve."""
+
+    def own(front: Any, preferences: list[list[float]]) -> Score:
+        conditioned = conditioned_utilities(front, np.array(preferences), None)["conditioned_utility"]
+        return score(front, conditioned, asked=False)
+
+    ends = own(ENDS, [[0.0, 1.0], [1.0, 0.0]])
+    whole = own(WHOLE, [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
     assert whole.value == ends.value
+    assert whole.conditioned_utility < ends.conditioned_utility
     assert whole > ends
 
 
@@ -55,8 +62,8 @@ def test_of_equal_utilities_a_network_that_serves_preferences_is_better() -> Non
 
 @pytest.mark.parametrize("criterion", ["hypervolume", "tchebycheff"])
 def test_weighted_sums_decide_nothing_where_another_criterion_was_chosen(criterion: str) -> None:
-    assert score(WHOLE, 0.0, criterion) > score(ENDS, 10.0, criterion)
-    assert score(ENDS, 1.0, criterion).service == 0.0
+    assert score(WHOLE, 0.0, criterion=criterion) > score(ENDS, 10.0, criterion=criterion)
+    assert score(ENDS, 1.0, criterion=criterion).service == 0.0
 
 
 def test_utility_comes_before_service() -> None:
